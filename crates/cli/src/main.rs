@@ -1,0 +1,2 @@
+//! The freestone program.
+fn main() {}

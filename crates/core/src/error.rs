@@ -1,0 +1,125 @@
+//! One error for all of freestone's libraries: what happened, to which thing, and what to do next.
+
+use std::fmt;
+
+/// What kind of failure an [`Error`] is; the program's exit code follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Something failed that none of the other kinds names.
+    Failed,
+    /// The request itself makes no sense.
+    Usage,
+    /// Stored bytes are not what their name says.
+    Corrupt,
+    /// Storage or network: reading or writing failed, or there is no room.
+    Storage,
+    /// The named thing does not exist.
+    NotFound,
+    /// Somebody else was first.
+    Conflict,
+    /// A policy, or what a format cannot hold.
+    Refused,
+}
+
+/// What happened, to which thing; the cause is [`std::error::Error::source`].
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    what: String,
+    hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The result of everything in freestone that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of `kind`; `what` names the thing and what happened to it.
+    pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, what: what.into(), hint: None, source: None }))
+    }
+
+    /// Stored bytes are not what they should be.
+    pub fn corrupt(what: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Corrupt, what)
+    }
+
+    /// A named thing does not exist.
+    pub fn not_found(what: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, what)
+    }
+
+    /// A policy, or what a format cannot hold.
+    pub fn refused(what: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Refused, what)
+    }
+
+    /// An input or output operation on `what` failed.
+    pub fn io(what: impl Into<String>, source: std::io::Error) -> Self {
+        Self::new(ErrorKind::Storage, what).because(source)
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Adds what the user can do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Puts `context` before what happened, as in "ref main: …".
+    #[must_use]
+    pub fn context(mut self, context: impl fmt::Display) -> Self {
+        self.0.what = format!("{context}: {}", self.0.what);
+        self
+    }
+
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What the user can do next, where that is known.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.what)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|source| &**source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    #[test]
+    fn the_cause_is_the_source_and_not_part_of_the_text() {
+        let error = Error::io("pack 12", std::io::Error::other("disk on fire"))
+            .context("push")
+            .hint("look at the disk");
+        assert_eq!(error.to_string(), "push: pack 12");
+        assert_eq!(error.source().map(ToString::to_string), Some("disk on fire".into()));
+        assert_eq!(error.hint_text(), Some("look at the disk"));
+        assert_eq!(error.kind(), ErrorKind::Storage);
+    }
+}

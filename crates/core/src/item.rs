@@ -1,0 +1,82 @@
+//! What a source gives to a push: items in manifest order, and the bytes of files on demand.
+
+use crate::Result;
+use std::io::Read;
+
+/// Which file this is and when it last changed, as the file system tells it. Two equal stamps of
+/// one path, the second taken well after the last change, mean unchanged bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Length in bytes.
+    pub size: u64,
+    /// Last change of the bytes: nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Last change of the bytes or of the inode: nanoseconds since 1970.
+    pub ctime_ns: i64,
+}
+
+/// A file or directory of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Relative to the source's top; fit for a manifest ([`crate::path::fault`]).
+    pub path: Vec<u8>,
+    /// Its own time of last change, in whole seconds since 1970.
+    pub mtime: i64,
+    /// What it is.
+    pub kind: ItemKind,
+}
+
+/// What an [`Item`] is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ItemKind {
+    /// A directory; it comes before what is in it.
+    Directory,
+    /// A regular file, or a link to one inside the source.
+    File {
+        /// Whether its owner may execute it.
+        executable: bool,
+        /// The stamp of the file, of the link's target where it is a link.
+        stamp: Stamp,
+        /// The link's text where it was a symbolic link.
+        link: Option<Vec<u8>>,
+    },
+}
+
+/// A source of items, each path once, in manifest order ([`crate::path::compare`]), every
+/// directory explicit and before what is in it.
+pub trait ItemSource: Send {
+    /// The next item; `None` after the last.
+    ///
+    /// # Errors
+    /// Reading failed; or, in place of the end, things were found that cannot be pushed, every
+    /// path listed.
+    fn next(&mut self) -> Result<Option<Item>>;
+}
+
+/// An open file of a source.
+pub trait OpenFile: Read + Send {
+    /// The stamp of the open file as it is now.
+    ///
+    /// # Errors
+    /// The file system does not tell.
+    fn stamp(&self) -> Result<Stamp>;
+
+    /// Continues reading at `offset`, in bytes from the start.
+    ///
+    /// # Errors
+    /// Seeking failed.
+    fn seek(&mut self, offset: u64) -> Result<()>;
+}
+
+/// Opens the files of a source for reading; used by many threads at once.
+pub trait FileOpener: Send + Sync {
+    /// Opens the file at `path`, following a link where the source gave the link as a file.
+    ///
+    /// # Errors
+    /// It is gone, unreadable, or no longer a regular file inside the source.
+    fn open(&self, path: &[u8]) -> Result<Box<dyn OpenFile>>;
+}

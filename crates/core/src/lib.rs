@@ -1,0 +1,21 @@
+//! The words that all of freestone shares: ids and digests, how contents are cut into chunks,
+//! how entries measure in a tar image, and the plan that stands between a format and a sink.
+//!
+//! Nothing here does I/O or reads a clock; everything is a function of its arguments.
+
+pub mod chunker;
+pub mod digest;
+mod error;
+mod id;
+pub mod item;
+pub mod limits;
+pub mod measure;
+pub mod path;
+pub mod plan;
+pub mod tar1;
+pub mod wire;
+
+pub use error::{Error, ErrorKind, Result};
+pub use id::{Id, Sha1};
+pub use measure::Measure;
+pub use plan::{ChunkSource, Extent, NodeSource, Plan, Source};

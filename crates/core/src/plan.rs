@@ -1,0 +1,129 @@
+//! The seam between formats and sinks: a format turns a manifest into a [`Plan`], the ordered
+//! extents of an image; a sink reads the extents. Neither knows of the other.
+
+use crate::{Id, Result};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Where the bytes of an extent come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// These bytes: headers and the like.
+    Inline(Vec<u8>),
+    /// Zeros.
+    Zeros,
+    /// A whole chunk.
+    Chunk(Id),
+}
+
+/// A run of an image's address space with one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Where in the image it starts, in bytes.
+    pub offset: u64,
+    /// Its length in bytes; never 0.
+    pub length: u64,
+    /// Where its bytes come from.
+    pub source: Source,
+}
+
+impl Extent {
+    /// The offset after its last byte.
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(self.length)
+    }
+}
+
+/// The layout of one image, asked for a range at a time. It holds no content.
+pub trait Plan: Send + Sync {
+    /// The length of the image in bytes.
+    fn length(&self) -> u64;
+
+    /// Gives `each`, in order and without gaps, every extent that intersects `range`, whole:
+    /// the first may start before the range, the last may end after it.
+    ///
+    /// # Errors
+    /// What reading the manifest's nodes gives, and what `each` returns.
+    fn extents(&self, range: Range<u64>, each: &mut dyn FnMut(Extent) -> Result<()>) -> Result<()>;
+
+    /// What identifies the image, in words: format, options and manifest root.
+    fn identity(&self) -> String;
+
+    /// The 4096 bytes that stand in the place of the image's first 4096 while it is being
+    /// written in place: not a valid image of any format, and saying what it will become.
+    fn unfinished_head(&self) -> Vec<u8> {
+        let mut head = format!(
+            "freestone: this image is unfinished; it is being written to: {}\nwrite it again\n",
+            self.identity()
+        )
+        .into_bytes();
+        head.resize(4096, 0);
+        head
+    }
+}
+
+/// Gives the bytes of chunks, proven.
+pub trait ChunkSource: Send + Sync {
+    /// Replaces what `out` holds by the plain bytes of chunk `id`, which are `length` long and
+    /// were checked to hash to `id`.
+    ///
+    /// # Errors
+    /// The chunk is not there, cannot be read, or is not what its id says.
+    fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()>;
+}
+
+/// Which kind of node a [`NodeSource`] is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NodeKind {
+    /// A node of a manifest.
+    Manifest,
+    /// A node of a content tree.
+    Content,
+    /// The record of a content above the chunking threshold.
+    ContentRecord,
+}
+
+impl NodeKind {
+    /// The `derive_key` context that such nodes are hashed with.
+    pub fn context(self) -> &'static str {
+        use crate::digest::context;
+        match self {
+            Self::Manifest => context::MANIFEST_NODE,
+            Self::Content => context::CONTENT_NODE,
+            Self::ContentRecord => context::CONTENT_RECORD,
+        }
+    }
+}
+
+/// Gives the encoded bytes of nodes, proven.
+pub trait NodeSource: Send + Sync {
+    /// The bytes of node `id`, which were checked to hash to `id` in the context of `kind`.
+    ///
+    /// # Errors
+    /// The node is not there, cannot be read, or is not what its id says.
+    fn node(&self, kind: NodeKind, id: &Id) -> Result<Arc<[u8]>>;
+}
+
+impl<T: NodeSource + ?Sized> NodeSource for &T {
+    fn node(&self, kind: NodeKind, id: &Id) -> Result<Arc<[u8]>> {
+        (**self).node(kind, id)
+    }
+}
+
+impl<T: NodeSource + ?Sized> NodeSource for Arc<T> {
+    fn node(&self, kind: NodeKind, id: &Id) -> Result<Arc<[u8]>> {
+        (**self).node(kind, id)
+    }
+}
+
+impl<T: ChunkSource + ?Sized> ChunkSource for &T {
+    fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()> {
+        (**self).chunk(id, length, out)
+    }
+}
+
+impl<T: ChunkSource + ?Sized> ChunkSource for Arc<T> {
+    fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()> {
+        (**self).chunk(id, length, out)
+    }
+}

@@ -1,0 +1,297 @@
+//! Reading and writing the small structures: little-endian numbers, varints, byte strings, and
+//! extension fields.
+//!
+//! A varint is unsigned LEB128, at most ten bytes, in its shortest form: longer forms are refused,
+//! so that a structure has one encoding only. Extension fields are (tag, length, bytes) with tags
+//! that strictly ascend; an odd tag is critical: who does not know it refuses the whole.
+
+use crate::limits::EXTENSION_BYTES_MAX;
+use crate::{Error, Id, Result, Sha1};
+
+/// Puts a structure together.
+#[derive(Default)]
+pub struct Writer(Vec<u8>);
+
+impl Writer {
+    /// What was written.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What was written.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Forgets what was written, but keeps the memory.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// One byte.
+    pub fn u8(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    /// Four bytes, little-endian.
+    pub fn u32(&mut self, value: u32) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// Eight bytes, little-endian.
+    pub fn u64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// Eight bytes, little-endian, two's complement.
+    pub fn i64(&mut self, value: i64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// One to ten bytes.
+    pub fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push((value & 0x7f) as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push((value & 0x7f) as u8);
+    }
+
+    /// The bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// A varint length and the bytes.
+    pub fn string(&mut self, bytes: &[u8]) {
+        self.varint(bytes.len() as u64);
+        self.raw(bytes);
+    }
+
+    /// The 32 bytes of an id.
+    pub fn id(&mut self, id: &Id) {
+        self.raw(&id.0);
+    }
+
+    /// The 20 bytes of a SHA-1.
+    pub fn sha1(&mut self, sha1: &Sha1) {
+        self.raw(&sha1.0);
+    }
+}
+
+/// Takes a structure apart. Every method fails when the input is too short.
+#[derive(Clone)]
+pub struct Reader<'a>(&'a [u8]);
+
+fn too_short() -> Error {
+    Error::corrupt("the structure ends too early")
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Whether all was read.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many bytes are left.
+    pub fn remaining(&self) -> usize {
+        self.0.len()
+    }
+
+    /// All that is left.
+    pub fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
+    /// The next `count` bytes.
+    ///
+    /// # Errors
+    /// Fewer are left.
+    pub fn raw(&mut self, count: usize) -> Result<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(count).ok_or_else(too_short)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or_else(too_short)?;
+        self.0 = rest;
+        Ok(*bytes)
+    }
+
+    /// One byte.
+    ///
+    /// # Errors
+    /// None is left.
+    pub fn u8(&mut self) -> Result<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    /// Four bytes, little-endian.
+    ///
+    /// # Errors
+    /// Fewer are left.
+    pub fn u32(&mut self) -> Result<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    /// Eight bytes, little-endian.
+    ///
+    /// # Errors
+    /// Fewer are left.
+    pub fn u64(&mut self) -> Result<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// Eight bytes, little-endian, two's complement.
+    ///
+    /// # Errors
+    /// Fewer are left.
+    pub fn i64(&mut self) -> Result<i64> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    /// A varint.
+    ///
+    /// # Errors
+    /// The input ends, or the number is beyond 64 bits or not in its shortest form.
+    pub fn varint(&mut self) -> Result<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if bits << shift >> shift != bits {
+                break;
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                if byte == 0 && shift > 0 {
+                    break;
+                }
+                return Ok(value);
+            }
+        }
+        Err(Error::corrupt("a number is not in its shortest form"))
+    }
+
+    /// A varint length that is at most `max`, and that many bytes.
+    ///
+    /// # Errors
+    /// The input ends, or the length is more than `max`.
+    pub fn string(&mut self, max: usize) -> Result<&'a [u8]> {
+        let length = self.varint()?;
+        match usize::try_from(length) {
+            Ok(length) if length <= max => self.raw(length),
+            _ => Err(Error::corrupt(format!("a length of {length} bytes is beyond {max}"))),
+        }
+    }
+
+    /// 32 bytes.
+    ///
+    /// # Errors
+    /// Fewer are left.
+    pub fn id(&mut self) -> Result<Id> {
+        self.array().map(Id)
+    }
+
+    /// 20 bytes.
+    ///
+    /// # Errors
+    /// Fewer are left.
+    pub fn sha1(&mut self) -> Result<Sha1> {
+        self.array().map(Sha1)
+    }
+
+    /// That all was read.
+    ///
+    /// # Errors
+    /// Something is left.
+    pub fn finish(self) -> Result<()> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::corrupt("bytes are left after the end of the structure"))
+        }
+    }
+
+    /// A length-prefixed run of extension fields, checked and given as they stand, to be kept.
+    /// Version 1 knows no critical tag.
+    ///
+    /// # Errors
+    /// The input ends, the fields are too long or out of order, or one is critical.
+    pub fn extensions(&mut self) -> Result<&'a [u8]> {
+        let bytes = self.string(EXTENSION_BYTES_MAX)?;
+        let mut fields = Self::new(bytes);
+        let mut previous = None;
+        while !fields.is_empty() {
+            let tag = fields.varint()?;
+            fields.string(EXTENSION_BYTES_MAX)?;
+            if previous.is_some_and(|previous| tag <= previous) {
+                return Err(Error::corrupt("extension fields are out of order"));
+            }
+            if tag % 2 == 1 {
+                return Err(Error::corrupt(format!(
+                    "critical extension {tag} is not known to this version"
+                ))
+                .hint("use a newer freestone"));
+            }
+            previous = Some(tag);
+        }
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn varints_round_trip(value in any::<u64>(), shift in 0..64u32) {
+            let value = value >> shift;
+            let mut out = Writer::default();
+            out.varint(value);
+            let mut input = Reader::new(out.bytes());
+            prop_assert_eq!(input.varint().unwrap(), value);
+            prop_assert!(input.is_empty());
+        }
+
+        #[test]
+        fn what_decodes_as_a_varint_is_its_only_encoding(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
+            let mut input = Reader::new(&bytes);
+            if let Ok(value) = input.varint() {
+                let mut out = Writer::default();
+                out.varint(value);
+                prop_assert_eq!(out.bytes(), &bytes[..bytes.len() - input.remaining()]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_field_alone_allocates_nothing() {
+        let mut out = Writer::default();
+        out.varint(u64::MAX);
+        assert!(Reader::new(out.bytes()).string(usize::MAX).is_err());
+        assert!(Reader::new(out.bytes()).string(10).is_err());
+    }
+
+    #[test]
+    fn unknown_critical_extensions_are_refused_and_others_kept() {
+        let field = |tag: u64| {
+            let mut field = Writer::default();
+            field.varint(tag);
+            field.string(b"value");
+            let mut out = Writer::default();
+            out.string(field.bytes());
+            out.into_bytes()
+        };
+        assert_eq!(Reader::new(&field(4)).extensions().unwrap().len(), 7);
+        assert!(Reader::new(&field(5)).extensions().is_err());
+    }
+}

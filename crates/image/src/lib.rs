@@ -1,0 +1,1 @@
+//! Image formats of freestone: a manifest in, a plan out

@@ -1,0 +1,1 @@
+//! The manifest rope of freestone: sorted entries as a Merkle tree of nodes

@@ -1,0 +1,1 @@
+//! Where freestone images go: files, devices, streams

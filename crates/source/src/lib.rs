@@ -1,0 +1,1 @@
+//! What freestone pushes: a directory as one stream of items

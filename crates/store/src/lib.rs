@@ -1,0 +1,1 @@
+//! The store of freestone: packs, index segments, revisions, refs

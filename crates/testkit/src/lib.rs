@@ -1,0 +1,1 @@
+//! Faulty, recording and crashing backends and generators for freestone's tests
