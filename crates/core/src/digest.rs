@@ -37,6 +37,22 @@ pub fn derived(context: &str, bytes: &[u8]) -> Id {
     Id(blake3::derive_key(context, bytes))
 }
 
+/// BLAKE3 under one of the [`context`]s, for hashing many times.
+#[derive(Clone)]
+pub struct DerivedHash(blake3::Hasher);
+
+impl DerivedHash {
+    /// Prepares `context`.
+    pub fn new(context: &str) -> Self {
+        Self(blake3::Hasher::new_derive_key(context))
+    }
+
+    /// What [`derived`] gives.
+    pub fn hash(&self, bytes: &[u8]) -> Id {
+        Id(*self.0.clone().update(bytes).finalize().as_bytes())
+    }
+}
+
 /// An incremental plain BLAKE3.
 #[derive(Default)]
 pub struct PlainHasher(blake3::Hasher);

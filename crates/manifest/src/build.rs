@@ -1,0 +1,119 @@
+//! Building a manifest from its entries, given in order.
+
+use crate::entry::{Entry, placement_fault};
+use crate::node::{Child, Items, Node, encode_inner, encode_leaf};
+use crate::shape::{self, Open, Rope};
+use freestone_core::digest::{self, context};
+use freestone_core::plan::NodeKind;
+use freestone_core::{Error, Id, Result, path};
+
+/// Takes encoded nodes.
+pub trait NodeSink {
+    /// Keeps the node `id`. The same node may be given more than once.
+    ///
+    /// # Errors
+    /// It cannot be kept.
+    fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()>;
+}
+
+impl<T: NodeSink + ?Sized> NodeSink for &mut T {
+    fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()> {
+        (**self).put(kind, id, bytes)
+    }
+}
+
+struct ManifestRope<W> {
+    sink: W,
+    levels: digest::DerivedHash,
+    nodes: digest::DerivedHash,
+}
+
+impl<W: NodeSink> ManifestRope<W> {
+    fn level(&self, path: &[u8]) -> u8 {
+        shape::level(self.levels.hash(path).head())
+    }
+
+    fn close(&mut self, bytes: &[u8], node: &Node) -> Result<Child> {
+        let id = self.nodes.hash(bytes);
+        self.sink.put(NodeKind::Manifest, id, bytes)?;
+        node.child(id)
+    }
+}
+
+impl<W: NodeSink> Rope for ManifestRope<W> {
+    type Leaf = Entry;
+    type Child = Child;
+
+    fn leaf_level(&self, item: &Entry) -> u8 {
+        self.level(&item.path)
+    }
+
+    fn child_level(&self, child: &Child) -> u8 {
+        self.level(&child.first)
+    }
+
+    fn close_leaf(&mut self, items: Vec<Entry>) -> Result<Child> {
+        let bytes = encode_leaf(&items);
+        self.close(&bytes, &Node { level: 1, items: Items::Entries(items) })
+    }
+
+    fn close_inner(&mut self, level: u8, items: Vec<Child>) -> Result<Child> {
+        let bytes = encode_inner(level, &items);
+        self.close(&bytes, &Node { level, items: Items::Children(items) })
+    }
+}
+
+/// Builds a manifest. Holds one open node a level, at most 128 items each.
+pub struct Builder<W: NodeSink> {
+    open: Open<ManifestRope<W>>,
+    previous: Option<(Vec<u8>, bool)>,
+}
+
+impl<W: NodeSink> Builder<W> {
+    /// A manifest whose nodes go to `sink`.
+    pub fn new(sink: W) -> Self {
+        Self {
+            open: Open::new(ManifestRope {
+                sink,
+                levels: digest::DerivedHash::new(context::ROPE_LEVEL),
+                nodes: digest::DerivedHash::new(context::MANIFEST_NODE),
+            }),
+            previous: None,
+        }
+    }
+
+    /// Adds the next entry in manifest order.
+    ///
+    /// # Errors
+    /// The entry is not well formed, out of order, or in no directory; or the sink failed.
+    pub fn push(&mut self, entry: Entry) -> Result<()> {
+        let previous = self.previous.as_ref().map(|(path, is_dir)| (&path[..], *is_dir));
+        let fault = placement_fault(previous, &entry.path).map(String::from);
+        if let Some(fault) = fault.or_else(|| entry.fault()) {
+            return Err(Error::refused(format!("path {:?} {fault}", path::display(&entry.path))));
+        }
+        match &mut self.previous {
+            Some((path, is_directory)) => {
+                path.clear();
+                path.extend_from_slice(&entry.path);
+                *is_directory = entry.is_directory();
+            }
+            None => self.previous = Some((entry.path.clone(), entry.is_directory())),
+        }
+        self.open.push(entry)
+    }
+
+    /// What the nodes were given to.
+    pub fn sink(&mut self) -> &mut W {
+        &mut self.open.rope.sink
+    }
+
+    /// Closes the manifest; gives the reference to its root, and the sink.
+    ///
+    /// # Errors
+    /// The sink failed, or the totals are beyond 64 bits.
+    pub fn finish(self) -> Result<(Child, W)> {
+        let (root, _, rope) = self.open.finish()?;
+        Ok((root, rope.sink))
+    }
+}

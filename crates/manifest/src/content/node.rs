@@ -1,0 +1,178 @@
+//! The bytes of a content-tree node.
+//!
+//! ```text
+//! version 1 | level, 1 for a leaf | extensions | item count | items
+//! leaf item:   0 | length            a run of zeros
+//!              1 | length | chunk id
+//! inner item:  length of the content below it | node id
+//! ```
+
+use freestone_core::limits::{CHUNK_BYTES_MAX, NODE_BYTES_MAX, NODE_ITEMS_MAX, ROPE_LEVELS_MAX};
+use freestone_core::plan::{NodeKind, NodeSource, Source};
+use freestone_core::wire::{Reader, Writer};
+use freestone_core::{Error, Id, Result};
+
+const VERSION: u8 = 1;
+const ZEROS: u8 = 0;
+const CHUNK: u8 = 1;
+
+/// A piece of a content, as a leaf holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentItem {
+    /// So many zero bytes.
+    Zeros(u64),
+    /// A chunk: its length in bytes and its id.
+    Chunk(u64, Id),
+}
+
+impl ContentItem {
+    /// Its length in bytes.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Zeros(length) | Self::Chunk(length, _) => *length,
+        }
+    }
+
+    /// Where its bytes come from.
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Zeros(_) => Source::Zeros,
+            Self::Chunk(_, id) => Source::Chunk(*id),
+        }
+    }
+}
+
+/// A decoded node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContentNode {
+    /// A leaf.
+    Leaf(Vec<ContentItem>),
+    /// An inner node: its level, and the length and id of each child.
+    Inner(u8, Vec<(u64, Id)>),
+}
+
+fn header(level: u8, count: usize) -> Writer {
+    let mut out = Writer::default();
+    out.u8(VERSION);
+    out.u8(level);
+    out.string(&[]);
+    out.varint(count as u64);
+    out
+}
+
+impl ContentNode {
+    /// The node's level, 1 for a leaf.
+    pub fn level(&self) -> u8 {
+        match self {
+            Self::Leaf(_) => 1,
+            Self::Inner(level, _) => *level,
+        }
+    }
+
+    /// The length of the content below it; `None` beyond 64 bits.
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Self::Leaf(items) => items.iter().try_fold(0u64, |sum, i| sum.checked_add(i.length())),
+            Self::Inner(_, children) => {
+                children.iter().try_fold(0u64, |sum, (length, _)| sum.checked_add(*length))
+            }
+        }
+    }
+
+    /// The bytes of the node.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Leaf(items) => {
+                let mut out = header(1, items.len());
+                for item in items {
+                    match item {
+                        ContentItem::Zeros(length) => {
+                            out.u8(ZEROS);
+                            out.varint(*length);
+                        }
+                        ContentItem::Chunk(length, id) => {
+                            out.u8(CHUNK);
+                            out.varint(*length);
+                            out.id(id);
+                        }
+                    }
+                }
+                out.into_bytes()
+            }
+            Self::Inner(level, children) => {
+                let mut out = header(*level, children.len());
+                for (length, id) in children {
+                    out.varint(*length);
+                    out.id(id);
+                }
+                out.into_bytes()
+            }
+        }
+    }
+
+    /// Reads what [`Self::encode`] writes.
+    ///
+    /// # Errors
+    /// The bytes are no content-tree node of version 1.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() > NODE_BYTES_MAX {
+            return Err(Error::corrupt("the node is too long"));
+        }
+        let mut input = Reader::new(bytes);
+        let (version, level) = (input.u8()?, input.u8()?);
+        if version != VERSION {
+            return Err(Error::corrupt(format!("a content node of version {version}"))
+                .hint("use a newer freestone"));
+        }
+        if level == 0 || level > ROPE_LEVELS_MAX {
+            return Err(Error::corrupt(format!("a content node of level {level}")));
+        }
+        if !input.extensions()?.is_empty() {
+            return Err(Error::corrupt("a content node with unknown extensions")
+                .hint("use a newer freestone"));
+        }
+        let count = input.varint()?;
+        let count =
+            usize::try_from(count).ok().filter(|count| (1..=NODE_ITEMS_MAX).contains(count));
+        let count = count.ok_or_else(|| Error::corrupt("a content node of 0 or over 128 items"))?;
+        let mut fault = false;
+        let node = if level == 1 {
+            let mut items = Vec::with_capacity(count);
+            for _ in 0..count {
+                let item = match input.u8()? {
+                    ZEROS => ContentItem::Zeros(input.varint()?),
+                    CHUNK => ContentItem::Chunk(input.varint()?, input.id()?),
+                    kind => {
+                        return Err(Error::corrupt(format!("a content item of kind {kind}")));
+                    }
+                };
+                fault |= item.length() == 0
+                    || matches!(item, ContentItem::Chunk(n, _) if n > CHUNK_BYTES_MAX as u64);
+                items.push(item);
+            }
+            Self::Leaf(items)
+        } else {
+            let mut children = Vec::with_capacity(count);
+            for _ in 0..count {
+                let child = (input.varint()?, input.id()?);
+                fault |= child.0 == 0;
+                children.push(child);
+            }
+            Self::Inner(level, children)
+        };
+        input.finish()?;
+        if fault {
+            return Err(Error::corrupt("a content item that is empty or too long"));
+        }
+        Ok(node)
+    }
+
+    /// Reads the node `id`.
+    ///
+    /// # Errors
+    /// It cannot be read or is no node.
+    pub fn read<S: NodeSource + ?Sized>(source: &S, id: &Id) -> Result<Self> {
+        let bytes = source.node(NodeKind::Content, id)?;
+        Self::decode(&bytes).map_err(|error| error.context(format!("content node {id}")))
+    }
+}

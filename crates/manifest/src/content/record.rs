@@ -1,0 +1,92 @@
+//! The record of a content above the chunking threshold.
+//!
+//! ```text
+//! version 1 | chunker 1 | extensions | length | SHA-1 | plain BLAKE3 | level of the top | top
+//! ```
+
+use freestone_core::digest::{self, context};
+use freestone_core::limits::{CONTENT_WHOLE_BYTES_MAX, ROPE_LEVELS_MAX};
+use freestone_core::plan::{NodeKind, NodeSource};
+use freestone_core::wire::{Reader, Writer};
+use freestone_core::{Error, Id, Result, Sha1};
+
+const VERSION: u8 = 1;
+/// The chunker of format version 1; the number is kept so that a later one can be told apart.
+const CHUNKER: u8 = 1;
+
+/// What is known of a large content; its hash is the content id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContentRecord {
+    /// Bytes.
+    pub length: u64,
+    /// The SHA-1 of the bytes.
+    pub sha1: Sha1,
+    /// The plain BLAKE3 of the bytes.
+    pub blake3: Id,
+    /// The level of the tree's top node; 1 if it is a leaf.
+    pub level: u8,
+    /// The id of the tree's top node.
+    pub top: Id,
+}
+
+impl ContentRecord {
+    /// The bytes of the record.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.u8(VERSION);
+        out.u8(CHUNKER);
+        out.string(&[]);
+        out.varint(self.length);
+        out.sha1(&self.sha1);
+        out.id(&self.blake3);
+        out.u8(self.level);
+        out.id(&self.top);
+        out.into_bytes()
+    }
+
+    /// The content id.
+    pub fn id(&self) -> Id {
+        digest::derived(context::CONTENT_RECORD, &self.encode())
+    }
+
+    /// Reads what [`Self::encode`] writes.
+    ///
+    /// # Errors
+    /// The bytes are no content record of version 1.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut input = Reader::new(bytes);
+        let (version, chunker) = (input.u8()?, input.u8()?);
+        if version != VERSION || chunker == 0 {
+            return Err(Error::corrupt(format!("content record of version {version}"))
+                .hint("use a newer freestone"));
+        }
+        if !input.extensions()?.is_empty() {
+            return Err(Error::corrupt("content record with unknown extensions")
+                .hint("use a newer freestone"));
+        }
+        let record = Self {
+            length: input.varint()?,
+            sha1: input.sha1()?,
+            blake3: input.id()?,
+            level: input.u8()?,
+            top: input.id()?,
+        };
+        input.finish()?;
+        if record.length <= CONTENT_WHOLE_BYTES_MAX
+            || record.level == 0
+            || record.level > ROPE_LEVELS_MAX
+        {
+            return Err(Error::corrupt("content record of an impossible length or level"));
+        }
+        Ok(record)
+    }
+
+    /// Reads the record of `content`.
+    ///
+    /// # Errors
+    /// It cannot be read or is no content record.
+    pub fn read<S: NodeSource + ?Sized>(source: &S, content: &Id) -> Result<Self> {
+        let bytes = source.node(NodeKind::ContentRecord, content)?;
+        Self::decode(&bytes).map_err(|error| error.context(format!("content {content}")))
+    }
+}

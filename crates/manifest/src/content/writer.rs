@@ -1,0 +1,92 @@
+//! Building a content tree from the pieces of a content, given in order.
+
+use super::node::{ContentItem, ContentNode};
+use crate::build::NodeSink;
+use crate::shape::{self, Open, Rope};
+use freestone_core::digest;
+use freestone_core::plan::NodeKind;
+use freestone_core::{Id, Result};
+
+/// A closed node: the length below it, its id, and the level of its first piece.
+struct Closed {
+    length: u64,
+    id: Id,
+    first_level: u8,
+}
+
+struct ContentRope<W> {
+    sink: W,
+}
+
+/// Zeros have no id, and never start a node but by count.
+fn item_level(item: &ContentItem) -> u8 {
+    match item {
+        ContentItem::Zeros(_) => 0,
+        ContentItem::Chunk(_, id) => shape::level(id.head()),
+    }
+}
+
+impl<W: NodeSink> ContentRope<W> {
+    fn close(&mut self, node: &ContentNode, first_level: u8) -> Result<Closed> {
+        let bytes = node.encode();
+        let id = digest::derived(NodeKind::Content.context(), &bytes);
+        self.sink.put(NodeKind::Content, id, &bytes)?;
+        let length = node
+            .length()
+            .ok_or_else(|| freestone_core::Error::refused("a content of more than 2^64 bytes"))?;
+        Ok(Closed { length, id, first_level })
+    }
+}
+
+impl<W: NodeSink> Rope for ContentRope<W> {
+    type Leaf = ContentItem;
+    type Child = Closed;
+
+    fn leaf_level(&self, item: &ContentItem) -> u8 {
+        item_level(item)
+    }
+
+    fn child_level(&self, child: &Closed) -> u8 {
+        child.first_level
+    }
+
+    fn close_leaf(&mut self, items: Vec<ContentItem>) -> Result<Closed> {
+        let first_level = items.first().map_or(0, item_level);
+        self.close(&ContentNode::Leaf(items), first_level)
+    }
+
+    fn close_inner(&mut self, level: u8, items: Vec<Closed>) -> Result<Closed> {
+        let first_level = items.first().map_or(0, |child| child.first_level);
+        let children = items.into_iter().map(|child| (child.length, child.id)).collect();
+        self.close(&ContentNode::Inner(level, children), first_level)
+    }
+}
+
+/// Builds the tree of one content. Holds one open node a level.
+pub struct ContentTreeBuilder<W: NodeSink> {
+    open: Open<ContentRope<W>>,
+}
+
+impl<W: NodeSink> ContentTreeBuilder<W> {
+    /// A tree whose nodes go to `sink`.
+    pub fn new(sink: W) -> Self {
+        Self { open: Open::new(ContentRope { sink }) }
+    }
+
+    /// Adds the next piece.
+    ///
+    /// # Errors
+    /// The sink failed.
+    pub fn push(&mut self, item: ContentItem) -> Result<()> {
+        self.open.push(item)
+    }
+
+    /// Closes the tree; gives the level and id of its top. At least one piece was pushed.
+    ///
+    /// # Errors
+    /// The sink failed.
+    pub fn finish(self) -> Result<(u8, Id)> {
+        let (top, level, _) = self.open.finish()?;
+        Ok((level, top.id))
+    }
+}

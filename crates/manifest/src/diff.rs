@@ -1,0 +1,178 @@
+//! What differs between two manifests. Subtrees with equal ids are not read.
+
+use crate::entry::Entry;
+use crate::node::{Child, Items};
+use crate::tree::Tree;
+use freestone_core::{NodeSource, Result, path};
+use std::cmp::Ordering;
+
+/// Whether a difference of times alone counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// Entries that differ in their time alone are different.
+    Count,
+    /// They are equal.
+    Ignore,
+}
+
+/// A path that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What stood there in the first manifest.
+    pub before: Option<Entry>,
+    /// What stands there in the second.
+    pub after: Option<Entry>,
+}
+
+impl Change {
+    /// The path.
+    pub fn path(&self) -> &[u8] {
+        match (&self.before, &self.after) {
+            (Some(entry), _) | (_, Some(entry)) => &entry.path,
+            (None, None) => &[],
+        }
+    }
+}
+
+enum Head {
+    Subtree(Child, u8),
+    Entry(Entry),
+}
+
+impl Head {
+    fn path(&self) -> &[u8] {
+        match self {
+            Self::Subtree(child, _) => &child.first,
+            Self::Entry(entry) => &entry.path,
+        }
+    }
+
+    fn level(&self) -> u8 {
+        match self {
+            Self::Subtree(_, level) => *level,
+            Self::Entry(_) => 0,
+        }
+    }
+}
+
+/// One side: what is still to come, the next on top.
+struct Side<'a, S> {
+    tree: &'a Tree<S>,
+    heads: Vec<Head>,
+}
+
+impl<'a, S: NodeSource> Side<'a, S> {
+    fn new(tree: &'a Tree<S>) -> Self {
+        let summary = tree.summary();
+        let heads = match summary.entries {
+            0 => Vec::new(),
+            _ => vec![Head::Subtree(summary.clone(), tree.levels())],
+        };
+        Self { tree, heads }
+    }
+
+    /// Replaces the subtree on top by its items.
+    fn expand(&mut self) -> Result<()> {
+        if let Some(Head::Subtree(child, level)) = self.heads.pop() {
+            let node = self.tree.below(level + 1, &child)?;
+            match &node.items {
+                Items::Entries(entries) => {
+                    self.heads.extend(entries.iter().rev().cloned().map(Head::Entry));
+                }
+                Items::Children(children) => self.heads.extend(
+                    children.iter().rev().map(|child| Head::Subtree(child.clone(), level - 1)),
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    fn pop_entry(&mut self) -> Option<Entry> {
+        match self.heads.pop() {
+            Some(Head::Entry(entry)) => Some(entry),
+            _ => None,
+        }
+    }
+}
+
+/// Gives `each` every path that differs, in manifest order.
+///
+/// # Errors
+/// A node cannot be read, or what `each` returns.
+pub fn diff<A: NodeSource, B: NodeSource>(
+    before: &Tree<A>,
+    after: &Tree<B>,
+    times: Times,
+    each: &mut dyn FnMut(Change) -> Result<()>,
+) -> Result<()> {
+    let (mut left, mut right) = (Side::new(before), Side::new(after));
+    loop {
+        let (a, b) = (left.heads.last(), right.heads.last());
+        match (a, b) {
+            (None, None) => return Ok(()),
+            (Some(Head::Entry(_)), None) => {
+                each(Change { before: left.pop_entry(), after: None })?;
+            }
+            (None, Some(Head::Entry(_))) => {
+                each(Change { before: None, after: right.pop_entry() })?;
+            }
+            (Some(Head::Subtree(..)), None) => left.expand()?,
+            (None, Some(Head::Subtree(..))) => right.expand()?,
+            (Some(a), Some(b)) => match step(a, b, times) {
+                Step::SkipBoth => {
+                    left.heads.pop();
+                    right.heads.pop();
+                }
+                Step::ExpandLeft => left.expand()?,
+                Step::ExpandRight => right.expand()?,
+                Step::ExpandBoth => {
+                    left.expand()?;
+                    right.expand()?;
+                }
+                Step::Gone => each(Change { before: left.pop_entry(), after: None })?,
+                Step::New => each(Change { before: None, after: right.pop_entry() })?,
+                Step::Compare => {
+                    let (before, after) = (left.pop_entry(), right.pop_entry());
+                    let equal = match (&before, &after) {
+                        (Some(a), Some(b)) if times == Times::Ignore => a.same_but_for_time(b),
+                        _ => before == after,
+                    };
+                    if !equal {
+                        each(Change { before, after })?;
+                    }
+                }
+            },
+        }
+    }
+}
+
+enum Step {
+    SkipBoth,
+    ExpandLeft,
+    ExpandRight,
+    ExpandBoth,
+    Gone,
+    New,
+    Compare,
+}
+
+fn step(a: &Head, b: &Head, times: Times) -> Step {
+    if let (Head::Subtree(x, _), Head::Subtree(y, _)) = (a, b)
+        && (x.id == y.id || (times == Times::Ignore && x.content_digest == y.content_digest))
+    {
+        return Step::SkipBoth;
+    }
+    let order = path::compare(a.path(), b.path());
+    match (order, a.level(), b.level()) {
+        (Ordering::Equal, 0, 0) => Step::Compare,
+        (Ordering::Less, 0, _) => Step::Gone,
+        (Ordering::Greater, _, 0) => Step::New,
+        (Ordering::Less, _, _) => Step::ExpandLeft,
+        (Ordering::Greater, _, _) => Step::ExpandRight,
+        (Ordering::Equal, x, y) => match x.cmp(&y) {
+            Ordering::Less => Step::ExpandRight,
+            Ordering::Greater => Step::ExpandLeft,
+            Ordering::Equal => Step::ExpandBoth,
+        },
+    }
+}

@@ -1,0 +1,182 @@
+//! An entry of a manifest: a path and what stands there.
+
+use freestone_core::limits::{CONTENT_WHOLE_BYTES_MAX, LINK_BYTES_MAX, MTIME_MAX};
+use freestone_core::wire::{Reader, Writer};
+use freestone_core::{Error, Id, Measure, Result, Sha1, path, tar1};
+
+/// A path of a revision and what stands there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The path, bytes, relative to the revision's top.
+    pub path: Vec<u8>,
+    /// Last change, in seconds since 1970; 0 to [`MTIME_MAX`].
+    pub mtime: i64,
+    /// What it is.
+    pub kind: Kind,
+    /// The text of the symbolic link that this file was when it was pushed.
+    pub link: Option<Vec<u8>>,
+    /// Extension fields, as they stand in the node; unknown ones are kept.
+    pub extensions: Vec<u8>,
+}
+
+/// What an [`Entry`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A file.
+    File {
+        /// Whether it is executable.
+        executable: bool,
+        /// Its length in bytes.
+        size: u64,
+        /// The SHA-1 of its bytes: its name.
+        sha1: Sha1,
+        /// Its content id: its proof.
+        content: Id,
+    },
+}
+
+const FILE: u8 = 1;
+const EXECUTABLE: u8 = 2;
+const LINK: u8 = 4;
+const EXTENSIONS: u8 = 8;
+
+impl Entry {
+    /// A directory.
+    pub fn directory(path: impl Into<Vec<u8>>, mtime: i64) -> Self {
+        Self { path: path.into(), mtime, kind: Kind::Directory, link: None, extensions: Vec::new() }
+    }
+
+    /// The size of the file, `None` for a directory.
+    pub fn size(&self) -> Option<u64> {
+        match self.kind {
+            Kind::Directory => None,
+            Kind::File { size, .. } => Some(size),
+        }
+    }
+
+    /// Whether this is a directory.
+    pub fn is_directory(&self) -> bool {
+        matches!(self.kind, Kind::Directory)
+    }
+
+    /// How long the entry is in a tar image.
+    pub fn measure(&self) -> Measure {
+        tar1::measure(&self.path, self.size())
+    }
+
+    /// Whether the two are equal but for the time.
+    pub fn same_but_for_time(&self, other: &Self) -> bool {
+        self.path == other.path
+            && self.kind == other.kind
+            && self.link == other.link
+            && self.extensions == other.extensions
+    }
+
+    /// Why the entry cannot stand in a manifest.
+    pub(crate) fn fault(&self) -> Option<String> {
+        if let Some(fault) = path::fault(&self.path) {
+            return Some(fault.into());
+        }
+        if !(0..=MTIME_MAX).contains(&self.mtime) {
+            return Some(format!("has the time {}, beyond 0 to {MTIME_MAX}", self.mtime));
+        }
+        match &self.link {
+            Some(_) if self.is_directory() => Some("is a directory with a link text".into()),
+            Some(text) if text.is_empty() || text.len() > LINK_BYTES_MAX => {
+                Some(format!("has a link text of {} bytes", text.len()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes all but path and time, which the node and the content digest treat differently.
+    pub(crate) fn encode_rest(&self, out: &mut Writer) {
+        let mut flags = 0;
+        if let Kind::File { executable, .. } = self.kind {
+            flags |= FILE | if executable { EXECUTABLE } else { 0 };
+        }
+        if self.link.is_some() {
+            flags |= LINK;
+        }
+        if !self.extensions.is_empty() {
+            flags |= EXTENSIONS;
+        }
+        out.u8(flags);
+        if let Kind::File { size, sha1, content, .. } = &self.kind {
+            out.varint(*size);
+            out.sha1(sha1);
+            out.id(content);
+        }
+        if let Some(text) = &self.link {
+            out.string(text);
+        }
+        if !self.extensions.is_empty() {
+            out.string(&self.extensions);
+        }
+    }
+
+    pub(crate) fn decode_rest(path: Vec<u8>, mtime: u64, input: &mut Reader<'_>) -> Result<Self> {
+        let flags = input.u8()?;
+        if flags & !(FILE | EXECUTABLE | LINK | EXTENSIONS) != 0
+            || (flags & FILE == 0 && flags & EXECUTABLE != 0)
+        {
+            return Err(Error::corrupt(format!("entry with unknown flags {flags:#x}")));
+        }
+        let kind = if flags & FILE == 0 {
+            Kind::Directory
+        } else {
+            Kind::File {
+                executable: flags & EXECUTABLE != 0,
+                size: input.varint()?,
+                sha1: input.sha1()?,
+                content: input.id()?,
+            }
+        };
+        let link = match flags & LINK {
+            0 => None,
+            _ => Some(input.string(LINK_BYTES_MAX)?.to_vec()),
+        };
+        let extensions = match flags & EXTENSIONS {
+            0 => Vec::new(),
+            _ => match input.extensions()? {
+                [] => return Err(Error::corrupt("entry with empty extensions")),
+                bytes => bytes.to_vec(),
+            },
+        };
+        let mtime =
+            i64::try_from(mtime).map_err(|_| Error::corrupt("entry with a time beyond 63 bits"))?;
+        let entry = Self { path, mtime, kind, link, extensions };
+        match entry.fault() {
+            None => Ok(entry),
+            Some(fault) => {
+                Err(Error::corrupt(format!("entry {:?} {fault}", path::display(&entry.path))))
+            }
+        }
+    }
+
+    /// Whether the content is described by a content record.
+    pub fn is_chunked(&self) -> bool {
+        self.size().is_some_and(|size| size > CONTENT_WHOLE_BYTES_MAX)
+    }
+}
+
+/// Why `next` cannot stand behind `previous` (the path, and whether it is a directory): it must
+/// come later in manifest order and its directory must have been given before. `None` if it can.
+pub fn placement_fault(previous: Option<(&[u8], bool)>, next: &[u8]) -> Option<&'static str> {
+    if let Some((before, _)) = previous
+        && path::compare(before, next).is_ge()
+    {
+        return Some("is out of order");
+    }
+    let directory = path::parent(next)?;
+    match previous {
+        Some((before, is_directory))
+            if path::is_below(before, directory) || (is_directory && before == directory) =>
+        {
+            None
+        }
+        _ => Some("stands in no directory"),
+    }
+}

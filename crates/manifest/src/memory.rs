@@ -1,0 +1,47 @@
+//! Nodes kept in memory: for small manifests, and for tests.
+
+use crate::build::NodeSink;
+use freestone_core::plan::{NodeKind, NodeSource};
+use freestone_core::{Error, Id, Result};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A set of nodes in memory, by kind and id.
+#[derive(Clone, Default)]
+pub struct MemoryNodes(HashMap<(NodeKind, Id), Arc<[u8]>>);
+
+impl MemoryNodes {
+    /// How many nodes it holds.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All nodes, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (NodeKind, &Id, &[u8])> {
+        self.0.iter().map(|((kind, id), bytes)| (*kind, id, &**bytes))
+    }
+
+    /// Whether it holds the node `id`.
+    pub fn contains(&self, kind: NodeKind, id: &Id) -> bool {
+        self.0.contains_key(&(kind, *id))
+    }
+}
+
+impl NodeSink for MemoryNodes {
+    fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()> {
+        self.0.entry((kind, id)).or_insert_with(|| bytes.into());
+        Ok(())
+    }
+}
+
+impl NodeSource for MemoryNodes {
+    fn node(&self, kind: NodeKind, id: &Id) -> Result<Arc<[u8]>> {
+        let bytes = self.0.get(&(kind, *id)).cloned();
+        bytes.ok_or_else(|| Error::corrupt(format!("node {id} is missing")))
+    }
+}

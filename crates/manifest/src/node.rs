@@ -1,0 +1,281 @@
+//! The bytes of a manifest node.
+//!
+//! ```text
+//! version 1 | level, 1 for a leaf | extensions | item count | items
+//! leaf item:   path | mtime | flags, [size, SHA-1, content id] [link text] [extensions]
+//! inner item:  first path | node id | content digest | entries | bytes | measures | extensions
+//! path:        bytes shared with the path before it in this node | length of the rest | the rest
+//! measures:    count | (layout, measure)…, layouts ascending; version 1 writes layout 1, tar1
+//! ```
+//! Counts, lengths, sizes and times are varints. An empty manifest is one leaf without items.
+
+use crate::entry::Entry;
+use freestone_core::digest::{self, context};
+use freestone_core::limits::{NODE_BYTES_MAX, NODE_ITEMS_MAX, PATH_BYTES_MAX, ROPE_LEVELS_MAX};
+use freestone_core::wire::{Reader, Writer};
+use freestone_core::{Error, Id, Measure, Result, path};
+
+/// The version that this code writes and reads.
+const VERSION: u8 = 1;
+/// The layout whose measure every child reference carries.
+const LAYOUT_TAR1: u64 = 1;
+/// Layouts that a child reference may carry the measure of.
+const LAYOUTS_MAX: u64 = 16;
+
+/// A reference to a node, with what is below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Child {
+    /// The path of the first entry; empty for the empty manifest.
+    pub first: Vec<u8>,
+    /// The node's id.
+    pub id: Id,
+    /// What the subtree holds, times left out.
+    pub content_digest: Id,
+    /// Entries in the subtree.
+    pub entries: u64,
+    /// Bytes of all files in the subtree.
+    pub bytes: u64,
+    /// The length of the subtree in a tar image.
+    pub measure: Measure,
+}
+
+/// A decoded node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// 1 for a leaf, one more than the children's for an inner node.
+    pub level: u8,
+    /// What it holds, in order.
+    pub items: Items,
+}
+
+/// The items of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Items {
+    /// A leaf's.
+    Entries(Vec<Entry>),
+    /// An inner node's.
+    Children(Vec<Child>),
+}
+
+fn encode_path(out: &mut Writer, previous: &[u8], path: &[u8]) {
+    let shared = previous.iter().zip(path).take_while(|(a, b)| a == b).count();
+    out.varint(shared as u64);
+    out.string(&path[shared..]);
+}
+
+fn decode_path(input: &mut Reader<'_>, previous: &[u8]) -> Result<Vec<u8>> {
+    let shared = input.varint()?;
+    let shared = usize::try_from(shared).ok().and_then(|shared| previous.get(..shared));
+    let shared = shared.ok_or_else(|| Error::corrupt("a path shares more than there is"))?;
+    let rest = input.string(PATH_BYTES_MAX - shared.len().min(PATH_BYTES_MAX))?;
+    if previous.get(shared.len()).is_some_and(|byte| rest.first() == Some(byte)) {
+        return Err(Error::corrupt("a path shares less than it could"));
+    }
+    Ok([shared, rest].concat())
+}
+
+fn header(level: u8, count: usize) -> Writer {
+    let mut out = Writer::default();
+    out.u8(VERSION);
+    out.u8(level);
+    out.string(&[]);
+    out.varint(count as u64);
+    out
+}
+
+/// Encodes a leaf.
+pub(crate) fn encode_leaf(entries: &[Entry]) -> Vec<u8> {
+    let mut out = header(1, entries.len());
+    let mut previous: &[u8] = &[];
+    for entry in entries {
+        encode_path(&mut out, previous, &entry.path);
+        out.varint(entry.mtime.unsigned_abs());
+        entry.encode_rest(&mut out);
+        previous = &entry.path;
+    }
+    out.into_bytes()
+}
+
+/// Encodes an inner node of `level`.
+pub(crate) fn encode_inner(level: u8, children: &[Child]) -> Vec<u8> {
+    let mut out = header(level, children.len());
+    let mut previous: &[u8] = &[];
+    for child in children {
+        encode_path(&mut out, previous, &child.first);
+        out.id(&child.id);
+        out.id(&child.content_digest);
+        out.varint(child.entries);
+        out.varint(child.bytes);
+        out.varint(1);
+        out.varint(LAYOUT_TAR1);
+        child.measure.encode(&mut out);
+        out.string(&[]);
+        previous = &child.first;
+    }
+    out.into_bytes()
+}
+
+/// The content digest of a leaf: over its entries, whole paths, times left out.
+fn leaf_digest(entries: &[Entry]) -> Id {
+    let mut out = header(1, entries.len());
+    for entry in entries {
+        out.string(&entry.path);
+        entry.encode_rest(&mut out);
+    }
+    digest::derived(context::CONTENT_DIGEST, out.bytes())
+}
+
+/// The content digest of an inner node: over its children's first paths and content digests.
+fn inner_digest(level: u8, children: &[Child]) -> Id {
+    let mut out = header(level, children.len());
+    for child in children {
+        out.string(&child.first);
+        out.id(&child.content_digest);
+    }
+    digest::derived(context::CONTENT_DIGEST, out.bytes())
+}
+
+fn decode_child(input: &mut Reader<'_>, previous: &[u8]) -> Result<Child> {
+    let first = decode_path(input, previous)?;
+    let (id, content_digest) = (input.id()?, input.id()?);
+    let (entries, bytes) = (input.varint()?, input.varint()?);
+    let mut measure = None;
+    let mut last_layout = 0;
+    let layouts = input.varint()?;
+    if layouts > LAYOUTS_MAX {
+        return Err(Error::corrupt(format!("a child with {layouts} measures")));
+    }
+    for _ in 0..layouts {
+        let layout = input.varint()?;
+        if layout <= last_layout {
+            return Err(Error::corrupt("layouts are out of order"));
+        }
+        last_layout = layout;
+        if layout != LAYOUT_TAR1 {
+            return Err(Error::corrupt(format!("a measure of unknown layout {layout}"))
+                .hint("use a newer freestone"));
+        }
+        measure = Some(Measure::decode(input)?);
+    }
+    if !input.extensions()?.is_empty() {
+        return Err(Error::corrupt("a child reference with unknown extensions")
+            .hint("use a newer freestone"));
+    }
+    let measure = measure.ok_or_else(|| Error::corrupt("a child without its tar1 measure"))?;
+    Ok(Child { first, id, content_digest, entries, bytes, measure })
+}
+
+impl Node {
+    /// Decodes a node, and checks that its items are in order and well formed.
+    ///
+    /// # Errors
+    /// The bytes are no node of version 1.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() > NODE_BYTES_MAX {
+            return Err(Error::corrupt("the node is too long"));
+        }
+        let mut input = Reader::new(bytes);
+        let version = input.u8()?;
+        if version != VERSION {
+            return Err(Error::corrupt(format!("a node of version {version}"))
+                .hint("use a newer freestone"));
+        }
+        let level = input.u8()?;
+        if level == 0 || level > ROPE_LEVELS_MAX {
+            return Err(Error::corrupt(format!("a node of level {level}")));
+        }
+        if !input.extensions()?.is_empty() {
+            return Err(
+                Error::corrupt("a node with unknown extensions").hint("use a newer freestone")
+            );
+        }
+        let count = input.varint()?;
+        let count = usize::try_from(count).ok().filter(|count| *count <= NODE_ITEMS_MAX);
+        let count = count.ok_or_else(|| Error::corrupt("a node with too many items"))?;
+        let items = if level == 1 {
+            Items::Entries(decode_entries(&mut input, count)?)
+        } else {
+            Items::Children(decode_children(&mut input, count)?)
+        };
+        input.finish()?;
+        Ok(Self { level, items })
+    }
+
+    /// The path of the first entry; empty if there is none.
+    pub fn first(&self) -> &[u8] {
+        match &self.items {
+            Items::Entries(entries) => entries.first().map_or(&[], |entry| &entry.path),
+            Items::Children(children) => children.first().map_or(&[], |child| &child.first),
+        }
+    }
+
+    /// The reference to this node, whose id is `id`, as a parent would carry it.
+    ///
+    /// # Errors
+    /// Its totals are beyond 64 bits.
+    pub fn child(&self, id: Id) -> Result<Child> {
+        let first = self.first().to_vec();
+        let sums = match &self.items {
+            Items::Entries(entries) => entries.iter().try_fold((0u64, 0u64), |(count, sum), e| {
+                Some((count + 1, sum.checked_add(e.size().unwrap_or(0))?))
+            }),
+            Items::Children(children) => children.iter().try_fold((0u64, 0u64), |(n, sum), c| {
+                Some((n.checked_add(c.entries)?, sum.checked_add(c.bytes)?))
+            }),
+        };
+        let (entries, bytes) =
+            sums.ok_or_else(|| Error::refused("the sizes add up beyond 2^64 bytes"))?;
+        let (measure, content_digest) = match &self.items {
+            Items::Entries(entries) => (
+                entries.iter().fold(Measure::EMPTY, |sum, entry| sum.then(entry.measure())),
+                leaf_digest(entries),
+            ),
+            Items::Children(children) => (
+                children.iter().fold(Measure::EMPTY, |sum, child| sum.then(child.measure)),
+                inner_digest(self.level, children),
+            ),
+        };
+        Ok(Child { first, id, content_digest, entries, bytes, measure })
+    }
+}
+
+fn decode_entries(input: &mut Reader<'_>, count: usize) -> Result<Vec<Entry>> {
+    let mut entries: Vec<Entry> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let previous = entries.last().map_or(&[][..], |entry| &entry.path);
+        let path = decode_path(input, previous)?;
+        let mtime = input.varint()?;
+        let entry = Entry::decode_rest(path, mtime, input)?;
+        if let Some(last) = entries.last()
+            && path::compare(&last.path, &entry.path).is_ge()
+        {
+            return Err(Error::corrupt(format!(
+                "entry {:?} is out of order",
+                path::display(&entry.path)
+            )));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+fn decode_children(input: &mut Reader<'_>, count: usize) -> Result<Vec<Child>> {
+    if count == 0 {
+        return Err(Error::corrupt("an inner node without children"));
+    }
+    let mut children: Vec<Child> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let previous = children.last().map_or(&[][..], |child| &child.first);
+        let child = decode_child(input, previous)?;
+        let in_order =
+            children.last().is_none_or(|last| path::compare(&last.first, &child.first).is_lt());
+        if !in_order || path::fault(&child.first).is_some() || child.entries == 0 {
+            return Err(Error::corrupt(format!(
+                "child {:?} is out of order or empty",
+                path::display(&child.first)
+            )));
+        }
+        children.push(child);
+    }
+    Ok(children)
+}

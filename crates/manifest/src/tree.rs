@@ -1,0 +1,190 @@
+//! A manifest to be read: by path, by position, and by place in an image.
+
+use crate::cursor::Cursor;
+use crate::entry::Entry;
+use crate::node::{Child, Items, Node};
+use freestone_core::plan::{NodeKind, NodeSource};
+use freestone_core::{Error, Id, Result, path};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Decoded nodes that a tree keeps: enough for all inner nodes of a million entries. About 8 KB
+/// each.
+const CACHED_NODES_MAX: usize = 2048;
+
+type Known = (Arc<Node>, Arc<Child>);
+
+/// A manifest, opened at its root. Reading it holds at most a bounded number of nodes.
+pub struct Tree<S> {
+    source: S,
+    root: Arc<Node>,
+    summary: Child,
+    /// Nodes, each with the only reference to it that is true.
+    cache: Mutex<HashMap<Id, Known>>,
+}
+
+/// Where a unit of a tar image lies.
+pub struct UnitPosition<'a, S> {
+    /// Stands before the entry that covers the unit.
+    pub cursor: Cursor<'a, S>,
+    /// The unit at which that entry, with the filler before it, starts.
+    pub start: u64,
+}
+
+impl<S: NodeSource> Tree<S> {
+    /// Opens the manifest whose root is `id`.
+    ///
+    /// # Errors
+    /// The root cannot be read or is no node.
+    pub fn open(source: S, id: &Id) -> Result<Self> {
+        let root = Arc::new(read(&source, id)?);
+        let summary = root.child(*id)?;
+        Ok(Self { source, root, summary, cache: Mutex::default() })
+    }
+
+    /// What the manifest holds, as a parent of the root would say it.
+    pub fn summary(&self) -> &Child {
+        &self.summary
+    }
+
+    /// The id of the root.
+    pub fn id(&self) -> Id {
+        self.summary.id
+    }
+
+    /// The root's level: how many nodes lie on the way to an entry.
+    pub fn levels(&self) -> u8 {
+        self.root.level
+    }
+
+    /// Where the nodes come from.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
+    pub(crate) fn root(&self) -> &Arc<Node> {
+        &self.root
+    }
+
+    /// Reads the node that `child`, an item of a node of `level`, refers to, and checks that it
+    /// is what the reference says.
+    pub(crate) fn below(&self, level: u8, child: &Child) -> Result<Arc<Node>> {
+        let cached = self.cached(&child.id);
+        let (node, truth) = match cached {
+            Some(cached) => cached,
+            None => {
+                let node = Arc::new(read(&self.source, &child.id)?);
+                let truth = Arc::new(node.child(child.id)?);
+                self.keep(child.id, (node.clone(), truth.clone()));
+                (node, truth)
+            }
+        };
+        if node.level + 1 != level || *truth != *child {
+            return Err(Error::corrupt(format!(
+                "manifest node {} is not what its parent says of it",
+                child.id
+            )));
+        }
+        Ok(node)
+    }
+
+    fn cached(&self, id: &Id) -> Option<Known> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    fn keep(&self, id: Id, node: Known) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= CACHED_NODES_MAX {
+            cache.clear();
+        }
+        cache.insert(id, node);
+    }
+
+    /// A cursor before the first entry.
+    pub fn cursor(&self) -> Cursor<'_, S> {
+        Cursor::at_start(self)
+    }
+
+    /// A cursor before the first entry that is not before `path` in manifest order.
+    ///
+    /// # Errors
+    /// A node cannot be read.
+    pub fn seek<'a>(&'a self, path: &[u8]) -> Result<Cursor<'a, S>> {
+        Cursor::descend(
+            self,
+            |children| {
+                children
+                    .partition_point(|c| path::compare(&c.first, path).is_le())
+                    .saturating_sub(1)
+            },
+            |entries| entries.partition_point(|e| path::compare(&e.path, path).is_lt()),
+        )
+    }
+
+    /// The entry at `path`.
+    ///
+    /// # Errors
+    /// A node cannot be read.
+    pub fn get(&self, path: &[u8]) -> Result<Option<Entry>> {
+        let mut cursor = self.seek(path)?;
+        Ok(cursor.next()?.filter(|entry| entry.path == path).cloned())
+    }
+
+    /// A cursor before the entry that covers `unit` of a tar image in which the entries start at
+    /// unit `start`; behind the last entry if none does. Units are 512 bytes.
+    ///
+    /// # Errors
+    /// A node cannot be read, or an entry before the unit cannot be expressed in tar.
+    pub fn seek_unit(&self, unit: u64, start: u64) -> Result<UnitPosition<'_, S>> {
+        let inexpressible = || Error::refused("the manifest holds what tar cannot express");
+        let at = std::cell::Cell::new(start);
+        let failed = std::cell::Cell::new(false);
+        let pick = |measures: &mut dyn Iterator<Item = freestone_core::Measure>| -> usize {
+            let mut index = 0;
+            for measure in measures {
+                match measure.end(at.get()) {
+                    Some(end) if end <= unit => at.set(end),
+                    Some(_) => break,
+                    None => {
+                        failed.set(true);
+                        break;
+                    }
+                }
+                index += 1;
+            }
+            index
+        };
+        let cursor = Cursor::descend(
+            self,
+            |children| pick(&mut children.iter().map(|child| child.measure)),
+            |entries| pick(&mut entries.iter().map(Entry::measure)),
+        )?;
+        if failed.get() {
+            return Err(inexpressible());
+        }
+        Ok(UnitPosition { cursor, start: at.get() })
+    }
+
+    /// Calls `each` for every node of the tree, the root first, with its level and whether to go
+    /// on below it.
+    ///
+    /// # Errors
+    /// A node cannot be read, or what `each` returns.
+    pub fn visit(&self, each: &mut dyn FnMut(&Child, u8) -> Result<bool>) -> Result<()> {
+        let mut open = vec![(self.summary.clone(), self.root.level)];
+        while let Some((child, level)) = open.pop() {
+            if each(&child, level)? && level > 1 {
+                let node = self.below(level + 1, &child)?;
+                if let Items::Children(children) = &node.items {
+                    open.extend(children.iter().rev().map(|child| (child.clone(), level - 1)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read<S: NodeSource>(source: &S, id: &Id) -> Result<Node> {
+    let bytes = source.node(NodeKind::Manifest, id)?;
+    Node::decode(&bytes).map_err(|error| error.context(format!("manifest node {id}")))
+}
