@@ -1,1 +1,2 @@
-//! The store of freestone: packs, index segments, revisions, refs
+//! The store: contents kept once across all revisions, proven when they are read.
+pub mod format;

@@ -1,0 +1,10 @@
+//! The bytes of everything a store holds: pure encoding and decoding, no I/O.
+//!
+//! `docs/format.md` says all of it in words and tables, and a test compares the two.
+
+pub mod header;
+pub mod pack;
+pub mod record;
+pub mod ref_entry;
+pub mod revision;
+pub mod segment;

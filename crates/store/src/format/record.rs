@@ -1,0 +1,139 @@
+//! Records: what a pack holds.
+
+use freestone_core::digest::{self, context};
+use freestone_core::plan::NodeKind;
+use freestone_core::{Error, Id, Result};
+
+/// What a record is. The numbers are frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RecordKind {
+    /// A chunk, named by its plain BLAKE3.
+    Chunk,
+    /// A node of a content tree.
+    ContentNode,
+    /// The record of a content above the chunking threshold.
+    ContentRecord,
+    /// A node of a manifest.
+    ManifestNode,
+    /// A revision.
+    Revision,
+    /// Not known to this version; kept without being understood. 128 or more.
+    Other(u8),
+}
+
+impl RecordKind {
+    /// The number that stands for the kind.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Chunk => 1,
+            Self::ContentNode => 2,
+            Self::ContentRecord => 3,
+            Self::ManifestNode => 4,
+            Self::Revision => 5,
+            Self::Other(number) => number,
+        }
+    }
+
+    /// The kind that `number` stands for.
+    ///
+    /// # Errors
+    /// It is unknown and below 128: such kinds must be understood.
+    pub fn of(number: u8) -> Result<Self> {
+        Ok(match number {
+            1 => Self::Chunk,
+            2 => Self::ContentNode,
+            3 => Self::ContentRecord,
+            4 => Self::ManifestNode,
+            5 => Self::Revision,
+            128.. => Self::Other(number),
+            _ => {
+                return Err(Error::corrupt(format!("a record of unknown kind {number}"))
+                    .hint("use a newer freestone"));
+            }
+        })
+    }
+
+    /// The id that plain `bytes` of this kind have; `None` where the kind is not known.
+    pub fn id_of(self, bytes: &[u8]) -> Option<Id> {
+        let context = match self {
+            Self::Chunk => return Some(digest::plain(bytes)),
+            Self::ContentNode => context::CONTENT_NODE,
+            Self::ContentRecord => context::CONTENT_RECORD,
+            Self::ManifestNode => context::MANIFEST_NODE,
+            Self::Revision => context::REVISION,
+            Self::Other(_) => return None,
+        };
+        Some(digest::derived(context, bytes))
+    }
+
+    /// A word for messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Chunk => "chunk",
+            Self::ContentNode => "content node",
+            Self::ContentRecord => "content record",
+            Self::ManifestNode => "manifest node",
+            Self::Revision => "revision",
+            Self::Other(_) => "record of a later version",
+        }
+    }
+}
+
+impl From<NodeKind> for RecordKind {
+    fn from(kind: NodeKind) -> Self {
+        match kind {
+            NodeKind::Manifest => Self::ManifestNode,
+            NodeKind::Content => Self::ContentNode,
+            NodeKind::ContentRecord => Self::ContentRecord,
+        }
+    }
+}
+
+/// How a record's bytes are stored. The numbers are frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// As they are.
+    Raw,
+    /// One zstd frame.
+    Zstd,
+    /// Not at all: they are zeros.
+    Zeros,
+    /// One zstd frame whose dictionary is the plain bytes of another record, the base.
+    ZstdBase,
+}
+
+impl Codec {
+    /// The number that stands for the codec.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Raw => 0,
+            Self::Zstd => 1,
+            Self::Zeros => 2,
+            Self::ZstdBase => 3,
+        }
+    }
+
+    /// The codec that `number` stands for.
+    ///
+    /// # Errors
+    /// It is unknown.
+    pub fn of(number: u8) -> Result<Self> {
+        Ok(match number {
+            0 => Self::Raw,
+            1 => Self::Zstd,
+            2 => Self::Zeros,
+            3 => Self::ZstdBase,
+            _ => {
+                return Err(Error::corrupt(format!("a record of unknown codec {number}"))
+                    .hint("use a newer freestone"));
+            }
+        })
+    }
+}
+
+/// The checksum of stored bytes: the first four bytes of their plain BLAKE3. It tells rot from a
+/// record that was written wrong; the proof is the id.
+pub fn checksum(stored: &[u8]) -> [u8; 4] {
+    let [a, b, c, d, ..] = digest::plain(stored).0;
+    [a, b, c, d]
+}
