@@ -137,7 +137,7 @@ impl Chunker {
         each(Piece::Chunk(&rest[..end]))?;
         self.start += end;
         // Moving the rest to the front now and then costs less than a ring.
-        if self.start >= 2 * CHUNK_BYTES_MAX {
+        if self.start >= CHUNK_BYTES_MAX {
             self.stretch.drain(..self.start);
             self.start = 0;
         }

@@ -18,7 +18,7 @@ fn tree(items: &[ContentItem]) -> (Id, u64, MemoryNodes) {
     for item in items {
         builder.push(*item).unwrap();
     }
-    let (level, top) = builder.finish().unwrap();
+    let (level, top, _) = builder.finish().unwrap();
     let length = items.iter().map(ContentItem::length).sum();
     let record = ContentRecord { length, sha1: digest::sha1(b""), blake3: plain(b""), level, top };
     nodes.put(NodeKind::ContentRecord, record.id(), &record.encode()).unwrap();
@@ -106,7 +106,7 @@ fn a_real_content_comes_back_whole_and_in_parts() {
     let mut chunker = Chunker::default();
     chunker.push(&content, &mut each).unwrap();
     chunker.finish(&mut each).unwrap();
-    let (level, top) = builder.finish().unwrap();
+    let (level, top, _) = builder.finish().unwrap();
     let size = content.len() as u64;
     let record = ContentRecord {
         length: size,

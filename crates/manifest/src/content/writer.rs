@@ -81,12 +81,18 @@ impl<W: NodeSink> ContentTreeBuilder<W> {
         self.open.push(item)
     }
 
-    /// Closes the tree; gives the level and id of its top. At least one piece was pushed.
+    /// What the nodes were given to.
+    pub fn sink(&mut self) -> &mut W {
+        &mut self.open.rope.sink
+    }
+
+    /// Closes the tree; gives the level and id of its top, and the sink. At least one piece was
+    /// pushed.
     ///
     /// # Errors
     /// The sink failed.
-    pub fn finish(self) -> Result<(u8, Id)> {
-        let (top, level, _) = self.open.finish()?;
-        Ok((level, top.id))
+    pub fn finish(self) -> Result<(u8, Id, W)> {
+        let (top, level, rope) = self.open.finish()?;
+        Ok((level, top.id, rope.sink))
     }
 }

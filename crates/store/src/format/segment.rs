@@ -93,13 +93,19 @@ pub fn prefix(bytes: &[u8]) -> [u8; PREFIX_BYTES] {
     prefix
 }
 
+/// An index that fits memory, since what it points into does.
+fn to_index(at: u64) -> usize {
+    usize::try_from(at).unwrap_or(usize::MAX)
+}
+
 fn width_of(max: u64) -> usize {
     (8 - max.leading_zeros() as usize / 8).min(8)
 }
 
 fn fan_bits(count: usize) -> u8 {
     // About 16 prefixes to search behind each entry.
-    (usize::BITS - (count / 16).leading_zeros()).min(u32::from(FAN_BITS_MAX)) as u8
+    let bits = usize::BITS - (count / 16).leading_zeros();
+    u8::try_from(bits).unwrap_or(FAN_BITS_MAX).min(FAN_BITS_MAX)
 }
 
 /// The leading `bits` bits of a prefix.
@@ -142,10 +148,10 @@ impl SegmentParts {
             .iter()
             .map(|at| {
                 let row = self.rows[*at as usize];
-                SegmentRow { base: row.base.map(|base| place[base as usize]), ..row }
+                SegmentRow { base: row.base.map(|base| place[to_index(base)]), ..row }
             })
             .collect();
-        self.sha1s.iter_mut().for_each(|(_, row)| *row = place[*row as usize]);
+        self.sha1s.iter_mut().for_each(|(_, row)| *row = place[to_index(*row)]);
         self.sha1s.sort_unstable();
         self.sha1s.dedup();
         self.labels.sort_unstable();
@@ -174,7 +180,7 @@ impl SegmentParts {
         let mut out = Writer::default();
         out.raw(&MAGIC);
         out.u32(VERSION);
-        widths.iter().for_each(|width| out.u8(*width as u8));
+        widths.iter().for_each(|width| out.u8(u8::try_from(*width).unwrap_or(u8::MAX)));
         out.raw(&[0, 0]);
         for count in [
             self.packs.len(),
@@ -405,10 +411,14 @@ impl Segment {
     fn number(&self, column: &Range<usize>, width: u8, at: u64) -> u64 {
         let width = usize::from(width);
         // `at` was checked against the count, from which the column's range was computed.
-        let start = column.start + usize::try_from(at).unwrap_or(0) * width;
+        let start = column.start + to_index(at) * width;
         let mut value = [0; 8];
         value[..width].copy_from_slice(&self.bytes()[start..start + width]);
         u64::from_le_bytes(value)
+    }
+
+    fn byte(&self, column: &Range<usize>, at: u64) -> u8 {
+        self.bytes()[column.start + to_index(at)]
     }
 
     /// The row of index `at`.
@@ -421,19 +431,19 @@ impl Segment {
             return Err(damaged());
         }
         let [_, _, pack, offset, stored, plain, base, ..] = layout.widths;
-        let codec = Codec::of(self.number(&layout.codec, 1, at) as u8)?;
+        let codec = Codec::of(self.byte(&layout.codec, at))?;
         let base = self.number(&layout.base, base, at).checked_sub(1);
         if base.is_some() != (codec == Codec::ZstdBase) {
             return Err(damaged());
         }
-        let start = layout.prefixes.start + usize::try_from(at).unwrap_or(0) * PREFIX_BYTES;
+        let start = layout.prefixes.start + to_index(at) * PREFIX_BYTES;
         let row = SegmentRow {
             prefix: prefix(&self.bytes()[start..start + PREFIX_BYTES]),
             pack: u32::try_from(self.number(&layout.pack, pack, at)).map_err(|_| damaged())?,
             offset: self.number(&layout.offset, offset, at),
             stored: self.number(&layout.stored, stored, at),
             plain: self.number(&layout.plain, plain, at),
-            kind: RecordKind::of(self.number(&layout.kind, 1, at) as u8)?,
+            kind: RecordKind::of(self.byte(&layout.kind, at))?,
             codec,
             base,
         };
@@ -463,7 +473,7 @@ impl Segment {
             return 0..0;
         }
         let at = |index: u64| {
-            let start = prefixes.start + usize::try_from(index).unwrap_or(0) * PREFIX_BYTES;
+            let start = prefixes.start + to_index(index) * PREFIX_BYTES;
             &self.bytes()[start..start + PREFIX_BYTES]
         };
         let find = |goes_on: &dyn Fn(&[u8]) -> bool| {
@@ -498,8 +508,7 @@ impl Segment {
     /// The SHA-1 prefix of index `at`, and the row of its content.
     pub fn sha1(&self, at: u64) -> ([u8; PREFIX_BYTES], u64) {
         let at = at.min(self.layout.sha1s.saturating_sub(1));
-        let start =
-            self.layout.sha1_prefixes.start + usize::try_from(at).unwrap_or(0) * PREFIX_BYTES;
+        let start = self.layout.sha1_prefixes.start + to_index(at) * PREFIX_BYTES;
         let row = self.number(&self.layout.sha1_row, self.layout.widths[9], at);
         (prefix(&self.bytes()[start..start + PREFIX_BYTES]), row)
     }
@@ -579,6 +588,7 @@ mod tests {
         let mut rows: Vec<SegmentRow> = seeds.iter().map(|seed| row(*seed, 3)).collect();
         for at in (1..rows.len()).step_by(3) {
             rows[at].codec = Codec::ZstdBase;
+            rows[at].plain += 1;
             rows[at].base = Some(at as u64 - 1);
         }
         let sha1s = seeds.iter().enumerate();

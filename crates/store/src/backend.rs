@@ -1,0 +1,126 @@
+//! The seam between a store and what keeps its objects: named, immutable byte strings.
+//!
+//! Names are relative paths such as `packs/ab/<id>.pack`. Everything a store relies on is said
+//! here: what `create` and `publish` acknowledge is durable, exists under its name only when it
+//! is whole, and never takes the place of another object.
+
+pub mod directory;
+
+use crate::format::segment::Bytes;
+use freestone_core::{Error, Result};
+use std::fs::File;
+use std::path::PathBuf;
+
+/// Whether an object was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It was made by this call.
+    New,
+    /// There was one of that name already; it was left as it is.
+    Existed,
+}
+
+/// An object of a listing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Its whole name.
+    pub name: String,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+/// Keeps the objects of a store. Used by many threads at once.
+pub trait Backend: Send + Sync {
+    /// All objects whose names begin with the folder `folder` (without a `/` at its end), at any
+    /// depth, sorted by name. Files that are being written are not listed.
+    ///
+    /// # Errors
+    /// The listing failed. A folder that does not exist is empty.
+    fn list(&self, folder: &str) -> Result<Vec<Listed>>;
+
+    /// Opens an object for reading; `None` if there is none.
+    ///
+    /// # Errors
+    /// It exists, but cannot be opened.
+    fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>>;
+
+    /// Makes a small object, unless there is one of that name.
+    ///
+    /// # Errors
+    /// It could not be made durable; then it may or may not exist, whole.
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created>;
+
+    /// A file to write a large object into.
+    ///
+    /// # Errors
+    /// There is no place for it.
+    fn spool(&self) -> Result<Spool>;
+
+    /// Makes an object of a spool, unless there is one of that name.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    fn publish(&self, spool: Spool, name: &str) -> Result<Created>;
+
+    /// Removes an object; one that does not exist is removed already.
+    ///
+    /// # Errors
+    /// It could not be removed.
+    fn remove(&self, name: &str) -> Result<()>;
+
+    /// Reads a whole object of at most `max` bytes; `None` if there is none.
+    ///
+    /// # Errors
+    /// It cannot be read, or is longer.
+    fn get(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>> {
+        let Some(object) = self.open(name)? else { return Ok(None) };
+        let length = object.length();
+        if length > max {
+            return Err(Error::corrupt(format!("{name} is longer than {max} bytes")));
+        }
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+        object.read_at(0, &mut bytes)?;
+        Ok(Some(bytes))
+    }
+}
+
+/// An object that is open for reading. It stays readable when its name is removed.
+pub trait Object: Send + Sync {
+    /// Its length in bytes.
+    fn length(&self) -> u64;
+
+    /// Fills `out` from `offset` on.
+    ///
+    /// # Errors
+    /// Reading failed, or the object ends before `out` is full.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()>;
+
+    /// All its bytes, mapped where that can be.
+    ///
+    /// # Errors
+    /// It cannot be mapped or read.
+    fn map(&self) -> Result<Bytes>;
+}
+
+/// A file of the backend's that is being written. Dropped, it is gone.
+pub struct Spool {
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
+    pub(crate) keep: bool,
+}
+
+impl Spool {
+    /// The file, to be written at any place.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if !self.keep {
+            // It lies in `tmp/`, where the next push clears what is left over.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Choosing how bytes are stored.
+
+use crate::format::record::Codec;
+use freestone_core::limits::ALIGNED_CONTENT_BYTES_MIN;
+use freestone_core::{Error, Result};
+use std::cell::RefCell;
+
+/// What a push compresses with: cheap enough to keep up with hashing.
+const PUSH_LEVEL: i32 = 3;
+
+thread_local! {
+    static ENCODER: RefCell<zstd::zstd_safe::CCtx<'static>> =
+        RefCell::new(zstd::zstd_safe::CCtx::create());
+}
+
+/// Bytes as they are to be stored.
+pub(crate) struct Encoded<'a> {
+    pub(crate) codec: Codec,
+    pub(crate) stored: std::borrow::Cow<'a, [u8]>,
+}
+
+impl Encoded<'_> {
+    fn raw(plain: &[u8]) -> Encoded<'_> {
+        Encoded { codec: Codec::Raw, stored: plain.into() }
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+fn compress(plain: &[u8]) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(plain.len()));
+    ENCODER.with_borrow_mut(|encoder| encoder.compress(&mut out, plain, PUSH_LEVEL)).map_err(
+        |code| {
+            Error::new(
+                freestone_core::ErrorKind::Failed,
+                format!("zstd failed: {}", zstd::zstd_safe::get_error_name(code)),
+            )
+        },
+    )?;
+    Ok(out)
+}
+
+/// The smallest way to store a record that is no part of a large content.
+pub(crate) fn encode(plain: &[u8]) -> Result<Encoded<'_>> {
+    if is_zero(plain) {
+        return Ok(Encoded { codec: Codec::Zeros, stored: (&[][..]).into() });
+    }
+    let compressed = compress(plain)?;
+    if compressed.len() < plain.len() {
+        return Ok(Encoded { codec: Codec::Zstd, stored: compressed.into() });
+    }
+    Ok(Encoded::raw(plain))
+}
+
+/// How the chunks of a content of at least 64 KiB are stored: compressed if that saves at least a
+/// sixteenth of them together, else all as they are, so that they can be shared by reflink.
+pub(crate) fn encode_large<'a>(chunks: &[&'a [u8]]) -> Result<Vec<Encoded<'a>>> {
+    let plain: usize = chunks.iter().map(|chunk| chunk.len()).sum();
+    debug_assert!(plain as u64 >= ALIGNED_CONTENT_BYTES_MIN);
+    let encoded: Vec<Encoded<'a>> = chunks.iter().map(|c| encode(c)).collect::<Result<_>>()?;
+    let stored: usize = encoded.iter().map(|chunk| chunk.stored.len()).sum();
+    if plain - stored.min(plain) >= plain / 16 {
+        return Ok(encoded);
+    }
+    Ok(chunks.iter().map(|chunk| Encoded::raw(chunk)).collect())
+}

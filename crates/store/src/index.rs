@@ -1,0 +1,193 @@
+//! The live index: the segments that a store lists, searched newest first.
+
+use crate::backend::Backend;
+use crate::format::record::RecordKind;
+use crate::format::segment::{Segment, SegmentRow, parse_file_name, prefix};
+use freestone_core::{Error, Id, Result, Sha1};
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// How often a listing is made anew because a segment of it was merged away meanwhile.
+const LISTING_TRIES: usize = 20;
+
+/// A segment of the live index.
+#[derive(Clone)]
+pub struct LiveSegment {
+    /// The name of its object.
+    pub name: String,
+    /// How often it was merged.
+    pub tier: u8,
+    /// The segment.
+    pub segment: Segment,
+}
+
+/// Where a record may be found.
+#[derive(Clone)]
+pub struct Place {
+    /// The pack.
+    pub pack: Id,
+    /// The length of the pack's file, as the segment says it.
+    pub pack_length: u64,
+    /// The segment's row.
+    pub row: SegmentRow,
+    segment: Arc<LiveSegment>,
+}
+
+impl Place {
+    fn of(segment: &Arc<LiveSegment>, at: u64) -> Result<Self> {
+        let row = segment.segment.row(at)?;
+        let pack = segment.segment.pack(row.pack)?;
+        Ok(Self { pack: pack.id, pack_length: pack.length, row, segment: segment.clone() })
+    }
+
+    /// Where the record's base is: a lower offset of the same pack, or a record of another pack
+    /// that has none itself; so bases cannot form a cycle.
+    pub(crate) fn base(&self) -> Result<Option<Self>> {
+        let Some(at) = self.row.base else { return Ok(None) };
+        let base = Self::of(&self.segment, at)?;
+        let lower = base.pack == self.pack && base.row.offset < self.row.offset;
+        if lower || (base.pack != self.pack && base.row.base.is_none()) {
+            Ok(Some(base))
+        } else {
+            Err(Error::corrupt(format!("pack {}: a record whose base cannot be one", self.pack)))
+        }
+    }
+}
+
+/// The segments of a store as they were listed, and those that were added since.
+pub struct Index {
+    segments: RwLock<Arc<Vec<Arc<LiveSegment>>>>,
+}
+
+impl Index {
+    /// Lists and opens the live segments.
+    ///
+    /// # Errors
+    /// Listing failed, or a segment is damaged.
+    pub fn open(backend: &dyn Backend) -> Result<Self> {
+        open_segments(backend).map(Self::of)
+    }
+
+    /// An index of these segments.
+    pub(crate) fn of(segments: Vec<Arc<LiveSegment>>) -> Self {
+        Self { segments: RwLock::new(Arc::new(segments)) }
+    }
+
+    /// The segments, newest first.
+    pub fn segments(&self) -> Arc<Vec<Arc<LiveSegment>>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds a segment that was just written.
+    pub(crate) fn add(&self, segment: LiveSegment) {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        let mut list = Vec::with_capacity(segments.len() + 1);
+        list.push(Arc::new(segment));
+        list.extend(segments.iter().cloned());
+        *segments = Arc::new(list);
+    }
+
+    /// Puts a merged segment in the place of those that it was made of.
+    pub(crate) fn replace(&self, old: &[Arc<LiveSegment>], merged: LiveSegment) {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        let mut list: Vec<Arc<LiveSegment>> = segments
+            .iter()
+            .filter(|segment| !old.iter().any(|old| old.name == segment.name))
+            .cloned()
+            .collect();
+        let at = list.partition_point(|segment| segment.tier < merged.tier);
+        list.insert(at, Arc::new(merged));
+        *segments = Arc::new(list);
+    }
+
+    /// Where records with the first bytes of `id` may be; what is there has to be proven.
+    ///
+    /// # Errors
+    /// A segment is damaged.
+    pub fn find(
+        &self,
+        kind: RecordKind,
+        id: &Id,
+        each: &mut dyn FnMut(Place) -> Result<bool>,
+    ) -> Result<bool> {
+        for segment in self.segments().iter() {
+            for at in segment.segment.find(id) {
+                let place = Place::of(segment, at).map_err(|e| e.context(&segment.name))?;
+                if place.row.kind == kind && place.row.prefix == prefix(&id.0) && each(place)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Where contents may be that have the SHA-1 `sha1`.
+    ///
+    /// # Errors
+    /// A segment is damaged.
+    pub fn find_sha1(&self, sha1: &Sha1) -> Result<Vec<Place>> {
+        let mut places = Vec::new();
+        for segment in self.segments().iter() {
+            for at in segment.segment.find_sha1(sha1) {
+                places.push(Place::of(segment, at).map_err(|e| e.context(&segment.name))?);
+            }
+        }
+        Ok(places)
+    }
+
+    /// The revisions that have a label whose `KEY=VALUE` begins with `start`, with the whole text.
+    pub fn labels_from(&self, start: &[u8]) -> Vec<(Vec<u8>, Id)> {
+        let mut found: Vec<(Vec<u8>, Id)> = Vec::new();
+        for segment in self.segments().iter() {
+            found.extend(segment.segment.labels_from(start).map(|(text, id)| (text.to_vec(), id)));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// All packs that the segments name, with the lengths they say.
+    ///
+    /// # Errors
+    /// A segment is damaged.
+    pub fn packs(&self) -> Result<Vec<(Id, u64)>> {
+        let mut packs = Vec::new();
+        for segment in self.segments().iter() {
+            for at in 0..segment.segment.pack_count() {
+                let pack = segment.segment.pack(at)?;
+                packs.push((pack.id, pack.length));
+            }
+        }
+        packs.sort_unstable();
+        packs.dedup();
+        Ok(packs)
+    }
+}
+
+fn open_segments(backend: &dyn Backend) -> Result<Vec<Arc<LiveSegment>>> {
+    'listing: for _ in 0..LISTING_TRIES {
+        let mut segments = Vec::new();
+        for listed in backend.list("index")? {
+            let file_name = listed.name.trim_start_matches("index/");
+            let Some((tier, id)) = parse_file_name(file_name) else { continue };
+            // A segment that is gone was merged into one that a new listing shows.
+            let Some(object) = backend.open(&listed.name)? else { continue 'listing };
+            let segment =
+                object.map().and_then(Segment::open).map_err(|e| e.context(&listed.name))?;
+            if segment.id() != id {
+                return Err(Error::corrupt(format!("{} is damaged", listed.name))
+                    .hint("`freestone store reindex` makes the index anew"));
+            }
+            segments.push(LiveSegment { name: listed.name, tier, segment });
+        }
+        let superseded: HashSet<Vec<u8>> = segments
+            .iter()
+            .flat_map(|live| live.segment.supersedes().map(<[u8]>::to_vec).collect::<Vec<_>>())
+            .collect();
+        segments.retain(|live| !superseded.contains(&live.segment.id()[..]));
+        // Low tiers are the newest; within a tier the names sort by time.
+        segments.sort_by(|a, b| (a.tier, &b.name).cmp(&(b.tier, &a.name)));
+        return Ok(segments.into_iter().map(Arc::new).collect());
+    }
+    Err(Error::corrupt("the index changes faster than it can be read; try again"))
+}

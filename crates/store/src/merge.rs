@@ -1,0 +1,93 @@
+//! Merging index segments, so that many pushes do not mean many segments to search.
+//!
+//! Segments come in tiers: a push writes one of tier 0, and when a tier has [`TIER_SEGMENTS`]
+//! they become one of the next. So each row is copied once a tier, and a store of n pushes has
+//! about 8 × log₈ n segments. The merged segment says which it takes the place of; only when it
+//! is durable are they removed, and who has them open goes on reading them.
+
+use crate::backend::Backend;
+use crate::format::segment::{SegmentParts, SegmentRow};
+use crate::index::{Index, LiveSegment};
+use crate::session::write_segment;
+use freestone_core::{Error, Id, Result};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Segments of one tier that are merged.
+const TIER_SEGMENTS: usize = 8;
+/// A merge is held in memory; larger ones are left.
+const ROWS_MAX: u64 = 1 << 19;
+
+/// Merges tiers that are full, beginning with the lowest.
+pub(crate) fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
+    for tier in 0..u8::MAX {
+        let segments = index.segments();
+        let of_tier: Vec<Arc<LiveSegment>> =
+            segments.iter().filter(|segment| segment.tier == tier).cloned().collect();
+        if of_tier.is_empty() && segments.iter().all(|segment| segment.tier < tier) {
+            break;
+        }
+        let rows: u64 = of_tier.iter().map(|segment| segment.segment.record_count()).sum();
+        if of_tier.len() < TIER_SEGMENTS || rows > ROWS_MAX {
+            continue;
+        }
+        let parts = merge(&of_tier)?;
+        let merged = write_segment(backend, tier + 1, parts)?;
+        index.replace(&of_tier, merged);
+        for segment in &of_tier {
+            backend.remove(&segment.name)?;
+        }
+    }
+    Ok(())
+}
+
+/// One segment's worth of many: every row, pack and label once.
+fn merge(segments: &[Arc<LiveSegment>]) -> Result<SegmentParts> {
+    let mut parts = SegmentParts::default();
+    let mut packs: HashMap<Id, u32> = HashMap::new();
+    let mut rows: HashMap<(u32, u64, u64, u8), u64> = HashMap::new();
+    for live in segments {
+        let segment = &live.segment;
+        parts.supersedes.push(segment.id());
+        let mut places = Vec::new();
+        for at in 0..segment.pack_count() {
+            let pack = segment.pack(at)?;
+            places.push(*packs.entry(pack.id).or_insert_with(|| {
+                parts.packs.push(pack);
+                u32::try_from(parts.packs.len() - 1).unwrap_or(u32::MAX)
+            }));
+        }
+        let first = parts.rows.len() as u64;
+        let mut moved = Vec::new();
+        for at in 0..segment.record_count() {
+            let row = segment.row(at)?;
+            let pack = places.get(row.pack as usize).copied();
+            let pack = pack.ok_or_else(|| Error::corrupt(format!("{} is damaged", live.name)))?;
+            let row = SegmentRow { pack, ..row };
+            let key = (pack, row.offset, row.stored, row.kind.number());
+            let next = parts.rows.len() as u64;
+            // Records without stored bytes share their offset; they are all kept.
+            let place = if row.stored == 0 { next } else { *rows.entry(key).or_insert(next) };
+            if place == next {
+                parts.rows.push(row);
+            }
+            moved.push(place);
+        }
+        for row in &mut parts.rows[usize::try_from(first).unwrap_or(0)..] {
+            row.base = match row.base.map(|at| moved.get(usize::try_from(at).unwrap_or(usize::MAX)))
+            {
+                None => None,
+                Some(Some(place)) => Some(*place),
+                Some(None) => return Err(Error::corrupt(format!("{} is damaged", live.name))),
+            };
+        }
+        for at in 0..segment.sha1_count() {
+            let (prefix, row) = segment.sha1(at);
+            let place = moved.get(usize::try_from(row).unwrap_or(usize::MAX));
+            let place = place.ok_or_else(|| Error::corrupt(format!("{} is damaged", live.name)))?;
+            parts.sha1s.push((prefix, *place));
+        }
+        parts.labels.extend(segment.labels().map(|(text, id)| (text.to_vec(), id)));
+    }
+    Ok(parts)
+}

@@ -1,0 +1,350 @@
+//! A push: a source becomes a revision, and a ref names it.
+//!
+//! The order of what becomes durable: packs, index segments, the revision's file, the ref's entry.
+//! Until the last, nothing that was there before has changed, and after it all is there.
+
+mod derive;
+mod file;
+mod pipeline;
+
+use crate::format::record::RecordKind;
+use crate::format::ref_entry::{RefAction, RefEntry, check_name};
+use crate::format::revision::Revision;
+use crate::index::Index;
+use crate::records::Records;
+use crate::refs::{Expect, check_expected};
+use crate::session::Session;
+use crate::store::Store;
+use crate::working::WorkingIndex;
+use freestone_core::digest::{NewNameHasher, sha1_hasher};
+use freestone_core::item::{FileOpener, ItemSource};
+use freestone_core::{Error, ErrorKind, Id, Measure, Result};
+use freestone_manifest::Child;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// How often a push that lost its ref to another goes on from the new value.
+const RETRIES_MAX: usize = 50;
+
+/// What is pushed.
+pub struct Source<'a> {
+    /// Starts a walk over the items; called again when a push has to start again.
+    pub walk: &'a (dyn Fn() -> Result<Box<dyn ItemSource>> + Sync),
+    /// Opens the files.
+    pub opener: &'a dyn FileOpener,
+    /// What tells this source from others, for the stat cache; `None` does without.
+    pub key: Option<Vec<u8>>,
+}
+
+/// How a push is made.
+#[derive(Clone)]
+pub struct PushOptions {
+    /// The ref that is to name the revision; `None` for none.
+    pub ref_name: Option<String>,
+    /// The parent where the ref names none.
+    pub parent: Option<Id>,
+    /// What the ref must be.
+    pub expect: Expect,
+    /// Whether to go on from what another pusher made of the ref.
+    pub retry: bool,
+    /// What to say of the revision.
+    pub message: Option<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// When the revision is made: seconds since 1970.
+    pub time: i64,
+    /// A time that all entries get, in place of content-stable ones.
+    pub mtime: Option<i64>,
+    /// Whether to write nothing.
+    pub dry_run: bool,
+    /// Threads that read and hash files.
+    pub threads: usize,
+    /// What names contents. Only tests want another than SHA-1.
+    pub name_hasher: NewNameHasher,
+}
+
+impl Default for PushOptions {
+    fn default() -> Self {
+        Self {
+            ref_name: Some("main".into()),
+            parent: None,
+            expect: Expect::Any,
+            retry: false,
+            message: None,
+            labels: BTreeMap::new(),
+            time: crate::now(),
+            mtime: None,
+            dry_run: false,
+            threads: std::thread::available_parallelism().map_or(2, usize::from),
+            name_hasher: sha1_hasher,
+        }
+    }
+}
+
+/// How far a push has come; read by another thread.
+#[derive(Default)]
+pub struct PushProgress {
+    /// Entries walked.
+    pub entries: AtomicU64,
+    /// Files read and hashed.
+    pub files_hashed: AtomicU64,
+    /// Bytes read and hashed.
+    pub bytes_hashed: AtomicU64,
+    /// Set to stop the push.
+    pub cancel: AtomicBool,
+}
+
+impl PushProgress {
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Failed, "interrupted"));
+        }
+        Ok(())
+    }
+}
+
+/// What a push did.
+#[derive(Clone, Debug)]
+pub struct PushOutcome {
+    /// The revision; in a dry run the one that would have been made.
+    pub id: Id,
+    /// The revision's record.
+    pub revision: Revision,
+    /// Whether there was nothing new, so that the revision is the parent.
+    pub up_to_date: bool,
+    /// The ref's new entry, if one was made.
+    pub ref_entry: Option<RefEntry>,
+    /// Entries that differ from the parent's of the same path.
+    pub changed: u64,
+    /// Entries that the parent does not have.
+    pub new: u64,
+    /// Entries that only the parent has.
+    pub gone: u64,
+    /// Files that were read and hashed.
+    pub files_hashed: u64,
+    /// Bytes that were read and hashed.
+    pub bytes_hashed: u64,
+    /// Bytes that the store grew by: packs, segments, revision and ref entry. In a dry run, plain
+    /// bytes of contents that the store does not have.
+    pub bytes_stored: u64,
+    /// Whether the stat cache was used; it is not while another process uses it.
+    pub stat_cache: bool,
+    /// Whether the manifest holds what tar cannot express.
+    pub inexpressible: bool,
+}
+
+impl Store {
+    /// Pushes a source.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if the ref is not what was expected or another pusher was first;
+    /// [`ErrorKind::Refused`] for what cannot be pushed; or reading or writing failed.
+    pub fn push(
+        &self,
+        source: &Source<'_>,
+        options: &PushOptions,
+        progress: &PushProgress,
+    ) -> Result<PushOutcome> {
+        if let Some(name) = &options.ref_name {
+            check_name(name)?;
+        }
+        if !options.dry_run {
+            self.check_writable()?;
+            if let Some(root) = self.root() {
+                crate::backend::directory::Directory::new(root).clear_left_over();
+            }
+        }
+        for _ in 0..RETRIES_MAX {
+            let attempt = Attempt { store: self, source, options, progress };
+            match attempt.run() {
+                Err(error) if error.kind() == ErrorKind::Conflict && options.retry => {}
+                outcome => return outcome,
+            }
+        }
+        Err(Error::new(ErrorKind::Conflict, "other pushers were always first")
+            .hint("run the command again when fewer push to the same ref"))
+    }
+}
+
+struct Attempt<'a> {
+    store: &'a Store,
+    source: &'a Source<'a>,
+    options: &'a PushOptions,
+    progress: &'a PushProgress,
+}
+
+/// What the ref named when the attempt began.
+struct Start {
+    newest: Option<RefEntry>,
+    parent: Option<(Id, Revision)>,
+}
+
+impl Attempt<'_> {
+    fn start(&self) -> Result<Start> {
+        let newest = match &self.options.ref_name {
+            Some(name) => {
+                let newest = self.store.refs().newest(name)?;
+                // With --retry the expectation is for the first attempt; another pusher's
+                // revision is then what this one goes on from.
+                if !self.options.retry || self.options.expect != Expect::Any {
+                    check_expected(name, newest.as_ref(), self.options.expect)?;
+                }
+                newest
+            }
+            None => None,
+        };
+        let parent = newest.as_ref().and_then(RefEntry::revision).or(self.options.parent);
+        let parent = match parent {
+            None => None,
+            Some(id) => Some((
+                id,
+                self.store.revision(&id)?.ok_or_else(|| {
+                    Error::corrupt(format!("the parent, revision {id}, is missing from the store"))
+                        .hint("`freestone verify` lists all that is missing")
+                })?,
+            )),
+        };
+        Ok(Start { newest, parent })
+    }
+
+    fn run(&self) -> Result<PushOutcome> {
+        let start = self.start()?;
+        // The live set is what is listed now.
+        let records = Records {
+            index: Arc::new(Index::open(&**self.store.backend())?),
+            packs: self.store.packs().clone(),
+        };
+        let parent_tree = match &start.parent {
+            Some((_, revision)) => {
+                Some(freestone_manifest::Tree::open(records.clone(), &revision.root)?)
+            }
+            None => None,
+        };
+        let mut working = match (self.store.root(), self.options.dry_run) {
+            (Some(root), false) => WorkingIndex::open(root, &self.store.id()),
+            _ => WorkingIndex::none(),
+        };
+        let session = (!self.options.dry_run).then(|| {
+            Session::new(self.store.backend().clone(), records.clone(), self.options.name_hasher)
+        });
+        let run = pipeline::Pipeline {
+            source: self.source,
+            options: self.options,
+            progress: self.progress,
+            records: &records,
+            session: session.as_ref(),
+            parent: parent_tree.as_ref(),
+        };
+        let walked = match run.run(&mut working) {
+            Ok(walked) => walked,
+            Err(error) => {
+                return Err(match session {
+                    Some(session) => session.failure(error),
+                    None => error,
+                });
+            }
+        };
+        let stat_cache = working.is_open();
+        let mut outcome = self.outcome(&start, &walked, stat_cache)?;
+        if outcome.up_to_date {
+            working.close();
+            return self.point_ref_at_parent(&start, outcome);
+        }
+        let Some(session) = session else { return Ok(outcome) };
+        self.commit(&mut outcome, session, &records)?;
+        working.close();
+        self.set_ref(&start, outcome)
+    }
+
+    fn outcome(
+        &self,
+        start: &Start,
+        walked: &pipeline::Walked,
+        stat_cache: bool,
+    ) -> Result<PushOutcome> {
+        let Child { id: root, content_digest, entries, bytes, measure, .. } = walked.root;
+        let same = start.parent.as_ref().filter(|(_, parent)| {
+            let has = |(key, value): (&String, &String)| parent.labels.get(key) == Some(value);
+            parent.content_digest == content_digest
+                && self.options.labels.iter().all(has)
+                && self.options.message.as_ref().is_none_or(|message| *message == parent.message)
+        });
+        let (id, revision) = match (same, &start.parent) {
+            (Some(parent), _) => parent.clone(),
+            (None, parent) => {
+                // Equal content keeps the parent's root: nothing but labels and message is new.
+                let root = match parent {
+                    Some((_, parent)) if parent.content_digest == content_digest => parent.root,
+                    _ => root,
+                };
+                let revision = Revision {
+                    root,
+                    content_digest,
+                    entries,
+                    bytes,
+                    time: self.options.time,
+                    parents: parent.iter().map(|(id, _)| *id).collect(),
+                    message: self.options.message.clone().unwrap_or_default(),
+                    labels: self.options.labels.clone(),
+                };
+                if let Some(fault) = revision.fault() {
+                    return Err(Error::new(ErrorKind::Usage, fault));
+                }
+                (revision.id(), revision)
+            }
+        };
+        Ok(PushOutcome {
+            id,
+            revision,
+            up_to_date: same.is_some(),
+            ref_entry: None,
+            changed: walked.changed,
+            new: walked.new,
+            gone: walked.gone,
+            files_hashed: walked.files_hashed,
+            bytes_hashed: walked.bytes_hashed,
+            bytes_stored: walked.bytes_missing,
+            stat_cache,
+            inexpressible: measure == Measure::Inexpressible,
+        })
+    }
+
+    /// Makes packs, segments and revision durable.
+    fn commit(&self, outcome: &mut PushOutcome, session: Session, records: &Records) -> Result<()> {
+        let bytes = outcome.revision.encode();
+        if let Err(error) = session.put_node(RecordKind::Revision, outcome.id, &bytes) {
+            return Err(session.failure(error));
+        }
+        let label =
+            |(key, value): (&String, &String)| (format!("{key}={value}").into_bytes(), outcome.id);
+        let written = session.counter();
+        let finished = session.finish(outcome.revision.labels.iter().map(label).collect())?;
+        self.store.write_revision(&outcome.revision, &finished.locator)?;
+        outcome.bytes_stored = written.bytes.load(Ordering::Relaxed);
+        // Merging is housekeeping: what fails here costs later look-ups time and nothing else.
+        if let Err(error) = crate::merge::merge_tiers(&**self.store.backend(), &records.index) {
+            drop(error);
+        }
+        self.store.refresh();
+        Ok(())
+    }
+
+    fn set_ref(&self, start: &Start, mut outcome: PushOutcome) -> Result<PushOutcome> {
+        if let Some(name) = &self.options.ref_name {
+            outcome.ref_entry = Some(self.store.refs().append(
+                name,
+                start.newest.as_ref(),
+                RefAction::Set(outcome.id),
+                self.options.time,
+            )?);
+        }
+        Ok(outcome)
+    }
+
+    /// Nothing is new; but if the parent came from `--parent`, the ref does not name it yet.
+    fn point_ref_at_parent(&self, start: &Start, outcome: PushOutcome) -> Result<PushOutcome> {
+        let named = start.newest.as_ref().and_then(RefEntry::revision) == Some(outcome.id);
+        if named || self.options.dry_run { Ok(outcome) } else { self.set_ref(start, outcome) }
+    }
+}

@@ -1,0 +1,91 @@
+//! Which time an entry gets: one that changes only when the entry does.
+
+use freestone_core::item::{Item, ItemKind};
+use freestone_core::limits::MTIME_MAX;
+use freestone_core::{Id, Sha1};
+use freestone_manifest::{Entry, Kind};
+
+/// A content by its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) size: u64,
+    pub(crate) sha1: Sha1,
+    pub(crate) id: Id,
+}
+
+/// The entry of `item`, whose content is `content` if it is a file, where the first parent has
+/// `parent` at the same path. An unchanged path's entry is the parent's, unknown extensions too;
+/// a changed one gets the revision's time, or the parent's plus a second if that is later.
+pub(crate) fn entry(
+    item: Item,
+    content: Option<Content>,
+    parent: Option<&Entry>,
+    revision_time: i64,
+    fixed: Option<i64>,
+) -> Entry {
+    let (kind, link) = match (item.kind, content) {
+        (ItemKind::File { executable, link, .. }, Some(content)) => {
+            let Content { size, sha1, id } = content;
+            (Kind::File { executable, size, sha1, content: id }, link)
+        }
+        _ => (Kind::Directory, None),
+    };
+    let clamp = |time: i64| time.clamp(0, MTIME_MAX);
+    let mtime = match (fixed, parent) {
+        (Some(time), _) => clamp(time),
+        (None, Some(parent)) if parent.kind == kind => parent.mtime,
+        (None, Some(parent)) => clamp(revision_time.max(parent.mtime.saturating_add(1))),
+        (None, None) => clamp(revision_time),
+    };
+    let extensions = match parent {
+        Some(parent) if parent.kind == kind => parent.extensions.clone(),
+        _ => Vec::new(),
+    };
+    Entry { path: item.path, mtime, kind, link, extensions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use freestone_core::digest::{plain, sha1};
+    use freestone_core::item::Stamp;
+
+    fn file(executable: bool) -> Item {
+        let stamp = Stamp { device: 0, inode: 0, size: 1, mtime_ns: 0, ctime_ns: 0 };
+        let kind = ItemKind::File { executable, stamp, link: None };
+        Item { path: b"a".to_vec(), mtime: 5, kind }
+    }
+
+    fn content(bytes: &[u8]) -> Option<Content> {
+        Some(Content { size: bytes.len() as u64, sha1: sha1(bytes), id: plain(bytes) })
+    }
+
+    #[test]
+    fn times_follow_the_content_and_not_the_clock() {
+        let first = entry(file(false), content(b"x"), None, 100, None);
+        assert_eq!(first.mtime, 100);
+        let same = entry(file(false), content(b"x"), Some(&first), 200, None);
+        assert_eq!(same, first);
+        let changed = entry(file(false), content(b"y"), Some(&first), 200, None);
+        assert_eq!(changed.mtime, 200);
+        let skewed = entry(file(false), content(b"y"), Some(&first), 50, None);
+        assert_eq!(skewed.mtime, 101);
+        let executable = entry(file(true), content(b"x"), Some(&first), 200, None);
+        assert_eq!(executable.mtime, 200);
+        let directory = Item { kind: ItemKind::Directory, ..file(false) };
+        let turned = entry(directory.clone(), None, Some(&first), 200, None);
+        assert_eq!(turned.mtime, 200);
+        assert_eq!(entry(directory, None, Some(&turned), 300, None), turned);
+        assert_eq!(entry(file(false), content(b"x"), Some(&first), 1, Some(7)).mtime, 7);
+        assert_eq!(entry(file(false), content(b"x"), None, -5, None).mtime, 0);
+        assert_eq!(entry(file(false), content(b"x"), None, i64::MAX, None).mtime, MTIME_MAX);
+    }
+
+    #[test]
+    fn what_later_versions_added_to_an_unchanged_entry_is_kept() {
+        let mut parent = entry(file(false), content(b"x"), None, 100, None);
+        parent.extensions = vec![2, 1, 7];
+        assert_eq!(entry(file(false), content(b"x"), Some(&parent), 9, None), parent);
+        assert!(entry(file(false), content(b"y"), Some(&parent), 9, None).extensions.is_empty());
+    }
+}

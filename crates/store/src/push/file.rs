@@ -1,0 +1,388 @@
+//! One file of a push: read once, hashed, cut, and written where it is new.
+
+use super::PushProgress;
+use super::derive::Content;
+use crate::codec::{self, Encoded};
+use crate::format::record::{Codec, RecordKind};
+use crate::lane::{Lane, NewRecord};
+use crate::records::Records;
+use crate::session::{NO_LANE, SHARED, Session};
+use freestone_core::chunker::{Chunker, Piece};
+use freestone_core::digest::{NewNameHasher, PlainHasher, plain};
+use freestone_core::item::{FileOpener, OpenFile, Stamp};
+use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, CONTENT_WHOLE_BYTES_MAX};
+use freestone_core::plan::NodeKind;
+use freestone_core::{Error, ErrorKind, Id, Result, path};
+use freestone_manifest::NodeSink;
+use freestone_manifest::content::{ContentItem, ContentRecord, ContentTreeBuilder};
+use std::sync::atomic::Ordering;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 1 << 20;
+/// Bytes of a large content that are weighed to choose how it is stored, and written together.
+const WEIGHED_BYTES: u64 = 8 << 20;
+/// How often a file that changes while it is read is read again.
+const READS_MAX: usize = 5;
+/// A file whose last change is closer than this to its reading may change again without its
+/// times telling: the ticks of the kernel's clock are up to 10 ms apart.
+const RACY_NS: i64 = 50_000_000;
+/// The same for file systems that keep whole seconds only, or two.
+const RACY_COARSE_NS: i64 = 2_100_000_000;
+
+/// Reads files; one a thread.
+pub(crate) struct FileReader<'a> {
+    pub(crate) opener: &'a dyn FileOpener,
+    pub(crate) records: &'a Records,
+    pub(crate) session: Option<&'a Session>,
+    pub(crate) progress: &'a PushProgress,
+    pub(crate) name_hasher: NewNameHasher,
+    pub(crate) buffer: Vec<u8>,
+    /// The thread's own pack for contents too large for one go, and its number.
+    pub(crate) lane: Option<Lane>,
+    pub(crate) lane_number: u8,
+}
+
+/// A file that was read.
+pub(crate) struct ReadFile {
+    pub(crate) content: Content,
+    /// The stamp that vouches for the content later; `None` if the file changed too recently.
+    pub(crate) stamp: Option<Stamp>,
+    /// Plain bytes that the store does not have, where nothing is written.
+    pub(crate) missing: u64,
+}
+
+fn is_settled(stamp: &Stamp, read_at_ns: i64) -> bool {
+    let changed = stamp.mtime_ns.max(stamp.ctime_ns);
+    let coarse = stamp.mtime_ns % 1_000_000_000 == 0 && stamp.ctime_ns % 1_000_000_000 == 0;
+    let margin = if coarse { RACY_COARSE_NS } else { RACY_NS };
+    changed.saturating_add(margin) < read_at_ns
+}
+
+impl FileReader<'_> {
+    /// Reads the file at `path`; `known` is the parent's content there, which the store has.
+    pub(crate) fn read(&mut self, path: &[u8], known: Option<&Content>) -> Result<ReadFile> {
+        for _ in 0..READS_MAX {
+            self.progress.check()?;
+            let read_at = i64::try_from(crate::now_ns()).unwrap_or(i64::MAX);
+            let mut file = self.opener.open(path)?;
+            let before = file.stamp()?;
+            let read = if before.size <= CONTENT_WHOLE_BYTES_MAX {
+                self.read_small(&mut *file, &before, known)
+            } else {
+                self.read_large(&mut *file, known)
+            };
+            let Some((content, missing)) =
+                read.map_err(|error| error.context(path::display(path)))?
+            else {
+                continue;
+            };
+            let after = file.stamp()?;
+            if after == before && content.size == before.size {
+                self.progress.files_hashed.fetch_add(1, Ordering::Relaxed);
+                let stamp = is_settled(&after, read_at).then_some(after);
+                return Ok(ReadFile { content, stamp, missing });
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Failed,
+            format!("{} changes while it is being read", path::display(path)),
+        )
+        .hint("push a snapshot of the directory, or leave the file out with --exclude"))
+    }
+
+    /// Reads the next bytes into the buffer; 0 at the end.
+    fn fill(&mut self, file: &mut dyn OpenFile, from: usize, to: usize) -> Result<usize> {
+        let mut at = from;
+        while at < to {
+            match file.read(&mut self.buffer[at..to]) {
+                Ok(0) => break,
+                Ok(count) => at += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("cannot read it", error)),
+            }
+        }
+        self.progress.bytes_hashed.fetch_add((at - from) as u64, Ordering::Relaxed);
+        Ok(at - from)
+    }
+
+    /// `None` if the file has grown meanwhile.
+    fn read_small(
+        &mut self,
+        file: &mut dyn OpenFile,
+        stamp: &Stamp,
+        known: Option<&Content>,
+    ) -> Result<Option<(Content, u64)>> {
+        let size = usize::try_from(stamp.size).unwrap_or(0);
+        // One byte more, so that a file that grew is noticed with the same read.
+        if self.buffer.len() < size + 1 {
+            self.buffer.resize((size + 1).max(64 << 10), 0);
+        }
+        let length = self.fill(file, 0, size + 1)?;
+        if length > size {
+            return Ok(None);
+        }
+        let bytes = &self.buffer[..length];
+        let mut hasher = (self.name_hasher)();
+        hasher.update(bytes);
+        let content = Content { size: length as u64, sha1: hasher.finish(), id: plain(bytes) };
+        if known == Some(&content) {
+            return Ok(Some((content, 0)));
+        }
+        let Some(session) = self.session else {
+            let has = self.records.has(RecordKind::Chunk, &content.id)?;
+            return Ok(Some((content, if has { 0 } else { content.size })));
+        };
+        session.check_sha1(&content.sha1, &content.id)?;
+        if session.is_known(RecordKind::Chunk, &content.id, SHARED)? {
+            return Ok(Some((content, 0)));
+        }
+        let encoded = if content.size < ALIGNED_CONTENT_BYTES_MIN {
+            codec::encode(bytes)?
+        } else {
+            codec::encode_large(&[bytes])?.swap_remove(0)
+        };
+        let aligned = encoded.codec == Codec::Raw && content.size >= ALIGNED_CONTENT_BYTES_MIN;
+        session.add_shared(&[NewRecord {
+            kind: RecordKind::Chunk,
+            id: content.id,
+            codec: encoded.codec,
+            stored: &encoded.stored,
+            plain: content.size,
+            content_offset: aligned.then_some(0),
+            sha1: Some(content.sha1),
+        }])?;
+        Ok(Some((content, 0)))
+    }
+
+    fn read_large(
+        &mut self,
+        file: &mut dyn OpenFile,
+        known: Option<&Content>,
+    ) -> Result<Option<(Content, u64)>> {
+        if self.buffer.len() < READ_BYTES {
+            self.buffer.resize(READ_BYTES, 0);
+        }
+        let mut sha1 = (self.name_hasher)();
+        let mut blake3 = PlainHasher::default();
+        let mut chunker = Chunker::default();
+        let mut writer = LargeWriter {
+            session: self.session,
+            records: self.records,
+            lane: std::mem::take(&mut self.lane),
+            lane_number: self.lane_number,
+            nodes: Nodes::default(),
+            items: Vec::new(),
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            compressed: None,
+            offset: 0,
+            missing: 0,
+        };
+        let mut tree = ContentTreeBuilder::new(Nodes::default());
+        let mut length = 0;
+        let outcome: Result<()> = (|| {
+            loop {
+                self.progress.check()?;
+                let count = self.fill(file, 0, READ_BYTES)?;
+                if count == 0 {
+                    break;
+                }
+                let bytes = &self.buffer[..count];
+                length += count as u64;
+                sha1.update(bytes);
+                blake3.update(bytes);
+                chunker.push(bytes, &mut |piece| writer.piece(&piece))?;
+                writer.items.drain(..).try_for_each(|item| tree.push(item))?;
+                writer.write_nodes(tree.sink())?;
+            }
+            std::mem::take(&mut chunker).finish(&mut |piece| writer.piece(&piece))?;
+            writer.items.drain(..).try_for_each(|item| tree.push(item))
+        })();
+        if outcome.is_err() || length <= CONTENT_WHOLE_BYTES_MAX {
+            self.lane = writer.lane;
+            return outcome.map(|()| None);
+        }
+        let (level, top, mut nodes) = tree.finish()?;
+        let record =
+            ContentRecord { length, sha1: sha1.finish(), blake3: blake3.finish(), level, top };
+        let content = Content { size: length, sha1: record.sha1, id: record.id() };
+        let finished = (|| {
+            if known == Some(&content) && !writer.wrote_apart() {
+                return Ok(());
+            }
+            if let Some(session) = self.session {
+                session.check_sha1(&content.sha1, &content.id)?;
+            }
+            writer.finish(&mut nodes, &record)
+        })();
+        self.lane = writer.lane;
+        finished?;
+        Ok(Some((content, writer.missing)))
+    }
+}
+
+/// Nodes of a content tree that wait to be written.
+#[derive(Default)]
+struct Nodes(Vec<(NodeKind, Id, Vec<u8>)>);
+
+impl NodeSink for Nodes {
+    fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()> {
+        self.0.push((kind, id, bytes.to_vec()));
+        Ok(())
+    }
+}
+
+/// Writes the chunks of one large content: what is weighed is written in one go, so that it lies
+/// adjacent; what is longer goes to the thread's own lane.
+struct LargeWriter<'a> {
+    session: Option<&'a Session>,
+    records: &'a Records,
+    lane: Option<Lane>,
+    lane_number: u8,
+    nodes: Nodes,
+    /// Items for the content tree.
+    items: Vec<ContentItem>,
+    /// Chunks that are not written yet, with their offsets in the content.
+    waiting: Vec<(u64, Id, Vec<u8>)>,
+    waiting_bytes: u64,
+    /// Whether a codec is used; chosen once enough was weighed.
+    compressed: Option<bool>,
+    offset: u64,
+    missing: u64,
+}
+
+impl LargeWriter<'_> {
+    fn piece(&mut self, piece: &Piece<'_>) -> Result<()> {
+        match piece {
+            Piece::Zeros(length) => {
+                self.items.push(ContentItem::Zeros(*length));
+                self.offset += length;
+                Ok(())
+            }
+            Piece::Chunk(bytes) => {
+                let (id, length) = (plain(bytes), bytes.len() as u64);
+                self.items.push(ContentItem::Chunk(length, id));
+                let offset = self.offset;
+                self.offset += length;
+                match self.session {
+                    None => {
+                        if !self.records.has(RecordKind::Chunk, &id)? {
+                            self.missing += length;
+                        }
+                    }
+                    Some(session) => {
+                        // Which lane the content goes to is not known yet, so nothing that is in
+                        // one counts as there.
+                        if !session.is_known(RecordKind::Chunk, &id, NO_LANE)? {
+                            self.waiting.push((offset, id, bytes.to_vec()));
+                            self.waiting_bytes += length;
+                        }
+                    }
+                }
+                if self.waiting_bytes >= WEIGHED_BYTES { self.write_apart() } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Whether chunks went to the thread's own lane.
+    fn wrote_apart(&self) -> bool {
+        self.compressed.is_some()
+    }
+
+    /// Writes what waits to the thread's own lane.
+    fn write_apart(&mut self) -> Result<()> {
+        let Some(session) = self.session else { return Ok(()) };
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
+        let chunks: Vec<&[u8]> = waiting.iter().map(|(_, _, bytes)| &bytes[..]).collect();
+        let encoded = match self.compressed {
+            Some(false) => raw(&chunks),
+            Some(true) => chunks.iter().map(|chunk| codec::encode(chunk)).collect::<Result<_>>()?,
+            None => {
+                let encoded = codec::encode_large(&chunks)?;
+                self.compressed = Some(encoded.iter().any(|e| e.codec != Codec::Raw));
+                encoded
+            }
+        };
+        let records = new_records(&waiting, &encoded);
+        session.add_to(&mut self.lane, self.lane_number, &records)
+    }
+
+    /// Writes nodes of the tree that are complete, once the content has its own lane.
+    fn write_nodes(&mut self, nodes: &mut Nodes) -> Result<()> {
+        self.nodes.0.append(&mut nodes.0);
+        let Some(session) = self.session.filter(|_| self.wrote_apart()) else { return Ok(()) };
+        for (kind, id, bytes) in self.nodes.0.drain(..) {
+            put(session, &mut self.lane, self.lane_number, kind, id, &bytes)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, nodes: &mut Nodes, record: &ContentRecord) -> Result<()> {
+        let Some(session) = self.session else { return Ok(()) };
+        let id = record.id();
+        let bytes = record.encode();
+        let sha1 = Some(record.sha1);
+        if self.wrote_apart() {
+            self.write_apart()?;
+            self.write_nodes(nodes)?;
+            let (lane, number) = (&mut self.lane, self.lane_number);
+            return session.hold_in(lane, number, RecordKind::ContentRecord, id, &bytes, sha1);
+        }
+        let kind = RecordKind::ContentRecord;
+        if session.is_known(kind, &id, SHARED)? {
+            return Ok(());
+        }
+        // All of it goes to the lane that all share, in one go.
+        let waiting = std::mem::take(&mut self.waiting);
+        let chunks: Vec<&[u8]> = waiting.iter().map(|(_, _, bytes)| &bytes[..]).collect();
+        let encoded = match chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() {
+            0..ALIGNED_CONTENT_BYTES_MIN => raw(&chunks),
+            _ => codec::encode_large(&chunks)?,
+        };
+        session.add_shared(&new_records(&waiting, &encoded))?;
+        self.nodes.0.append(&mut nodes.0);
+        for (kind, id, bytes) in self.nodes.0.drain(..) {
+            session.put_node(kind.into(), id, &bytes)?;
+        }
+        session.put_content_record(id, &bytes, record.sha1)
+    }
+}
+
+fn put(
+    session: &Session,
+    lane: &mut Option<Lane>,
+    number: u8,
+    kind: NodeKind,
+    id: Id,
+    bytes: &[u8],
+) -> Result<()> {
+    if session.is_known(kind.into(), &id, number)? {
+        return Ok(());
+    }
+    session.hold_in(lane, number, kind.into(), id, bytes, None)
+}
+
+fn raw<'a>(chunks: &[&'a [u8]]) -> Vec<Encoded<'a>> {
+    let raw = |chunk: &&'a [u8]| Encoded { codec: Codec::Raw, stored: (*chunk).into() };
+    chunks.iter().map(raw).collect()
+}
+
+fn new_records<'a>(
+    waiting: &[(u64, Id, Vec<u8>)],
+    encoded: &'a [Encoded<'a>],
+) -> Vec<NewRecord<'a>> {
+    waiting
+        .iter()
+        .zip(encoded)
+        .map(|((offset, id, bytes), encoded)| NewRecord {
+            kind: RecordKind::Chunk,
+            id: *id,
+            codec: encoded.codec,
+            stored: &encoded.stored,
+            plain: bytes.len() as u64,
+            content_offset: (encoded.codec == Codec::Raw).then_some(*offset),
+            sha1: None,
+        })
+        .collect()
+}

@@ -1,0 +1,392 @@
+//! The walk of a push: items in order on one side, files read by many threads on the other.
+//!
+//! One thread walks the source. This thread takes the items in order, compares each with the
+//! parent's entry of the same path and with the stat cache, and gives files that have to be read
+//! to the readers; entries go to the manifest in the order of the walk, each as soon as its
+//! content is known.
+
+use super::derive::{self, Content};
+use super::file::{FileReader, ReadFile};
+use super::{PushOptions, PushProgress, Source};
+use crate::format::record::RecordKind;
+use crate::records::Records;
+use crate::session::Session;
+use crate::working::{KnownFile, StatCursor, WorkingIndex};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use freestone_core::item::{Item, ItemKind, Stamp};
+use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
+use freestone_core::plan::NodeKind;
+use freestone_core::{Error, Id, Result, path};
+use freestone_manifest::{Builder, Child, Cursor, Entry, Kind, NodeSink, Tree};
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+/// Entries that wait for a file before them to be read.
+const WAITING_MAX: usize = 8192;
+/// Items that the walk is ahead.
+const BATCH_ITEMS: usize = 256;
+const BATCHES_AHEAD: usize = 8;
+
+/// What a walk found and made.
+pub(crate) struct Walked {
+    pub(crate) root: Child,
+    pub(crate) changed: u64,
+    pub(crate) new: u64,
+    pub(crate) gone: u64,
+    pub(crate) files_hashed: u64,
+    pub(crate) bytes_hashed: u64,
+    /// Plain bytes of contents that the store does not have, in a dry run.
+    pub(crate) bytes_missing: u64,
+}
+
+pub(crate) struct Pipeline<'a> {
+    pub(crate) source: &'a Source<'a>,
+    pub(crate) options: &'a PushOptions,
+    pub(crate) progress: &'a PushProgress,
+    pub(crate) records: &'a Records,
+    pub(crate) session: Option<&'a Session>,
+    pub(crate) parent: Option<&'a Tree<Records>>,
+}
+
+struct Job {
+    number: u64,
+    path: Vec<u8>,
+    known: Option<Content>,
+}
+
+type Done = (u64, Result<ReadFile>);
+
+/// An entry that waits for its turn.
+struct Waiting {
+    item: Item,
+    parent: Option<Entry>,
+    content: Option<Content>,
+    /// Set while a reader has it.
+    is_open: bool,
+}
+
+/// Takes the manifest's nodes: writes them, or forgets them in a dry run.
+struct Nodes<'a>(Option<&'a Session>);
+
+impl NodeSink for Nodes<'_> {
+    fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()> {
+        match self.0 {
+            Some(session) => session.put_node(RecordKind::from(kind), id, bytes),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The parent's entries, in step with the walk.
+struct Parent<'a> {
+    cursor: Option<Cursor<'a, Records>>,
+    next: Option<Entry>,
+    gone: u64,
+}
+
+impl<'a> Parent<'a> {
+    fn new(tree: Option<&'a Tree<Records>>) -> Result<Self> {
+        let mut parent = Self { cursor: tree.map(Tree::cursor), next: None, gone: 0 };
+        parent.advance()?;
+        Ok(parent)
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        self.next = match &mut self.cursor {
+            Some(cursor) => cursor.next()?.cloned(),
+            None => None,
+        };
+        Ok(())
+    }
+
+    /// The entry at `path`; those before it are gone.
+    fn at(&mut self, path: &[u8]) -> Result<Option<Entry>> {
+        while let Some(entry) = &self.next {
+            match path::compare(&entry.path, path) {
+                std::cmp::Ordering::Less => {
+                    self.gone += 1;
+                    self.advance()?;
+                }
+                std::cmp::Ordering::Equal => {
+                    let entry = self.next.take();
+                    self.advance()?;
+                    return Ok(entry);
+                }
+                std::cmp::Ordering::Greater => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    fn finish(mut self) -> Result<u64> {
+        while self.next.is_some() {
+            self.gone += 1;
+            self.advance()?;
+        }
+        Ok(self.gone)
+    }
+}
+
+fn content_of(entry: &Entry) -> Option<Content> {
+    match entry.kind {
+        Kind::File { size, sha1, content, .. } => Some(Content { size, sha1, id: content }),
+        Kind::Directory => None,
+    }
+}
+
+impl Pipeline<'_> {
+    /// Walks the source to its end and builds the manifest.
+    pub(crate) fn run(&self, working: &mut WorkingIndex) -> Result<Walked> {
+        let (items_in, items) = bounded(BATCHES_AHEAD);
+        let (jobs, jobs_out) = bounded::<Job>(4 * self.options.threads.max(1));
+        let (done_in, done) = unbounded::<Done>();
+        let (walked, readers) = std::thread::scope(|scope| {
+            scope.spawn(move || self.walk(&items_in));
+            let readers: Vec<_> = (0..self.options.threads.clamp(1, 200))
+                .map(|number| {
+                    let (jobs, done) = (jobs_out.clone(), done_in.clone());
+                    scope.spawn(move || self.read_files(number, &jobs, &done))
+                })
+                .collect();
+            drop((jobs_out, done_in));
+            let stats = working.stat_cursor(self.source.key.as_deref());
+            let walked = Merge {
+                pipeline: self,
+                jobs: Some(jobs),
+                done,
+                working,
+                stats,
+                builder: Builder::new(Nodes(self.session)),
+                waiting: VecDeque::new(),
+                first: 0,
+                open: 0,
+                walked: Counts::default(),
+            }
+            .run(&items);
+            // Whatever happened, the walk ends when nobody takes its items.
+            drop(items);
+            let failed =
+                |_| Error::new(freestone_core::ErrorKind::Failed, "a reading thread failed");
+            let readers: Result<Vec<()>> =
+                readers.into_iter().map(|reader| reader.join().map_err(failed)?).collect();
+            (walked, readers)
+        });
+        let walked = walked?;
+        readers?;
+        Ok(walked)
+    }
+
+    fn walk(&self, out: &Sender<Result<Vec<Item>>>) {
+        let walk = || -> Result<()> {
+            let mut source = (self.source.walk)()?;
+            loop {
+                self.progress.check()?;
+                let mut batch = Vec::with_capacity(BATCH_ITEMS);
+                while batch.len() < BATCH_ITEMS {
+                    match source.next() {
+                        Ok(Some(item)) => batch.push(item),
+                        Ok(None) => {
+                            let _ = out.send(Ok(batch));
+                            return Ok(());
+                        }
+                        Err(error) => {
+                            let _ = out.send(Ok(batch));
+                            return Err(error);
+                        }
+                    }
+                }
+                self.progress.entries.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                if out.send(Ok(batch)).is_err() {
+                    return Ok(());
+                }
+            }
+        };
+        if let Err(error) = walk() {
+            let _ = out.send(Err(error));
+        }
+    }
+
+    fn read_files(&self, number: usize, jobs: &Receiver<Job>, done: &Sender<Done>) -> Result<()> {
+        let mut reader = FileReader {
+            opener: self.source.opener,
+            records: self.records,
+            session: self.session,
+            progress: self.progress,
+            name_hasher: self.options.name_hasher,
+            buffer: Vec::new(),
+            lane: None,
+            lane_number: u8::try_from(number + 1).unwrap_or(u8::MAX - 2),
+        };
+        for job in jobs {
+            let outcome = reader.read(&job.path, job.known.as_ref());
+            if done.send((job.number, outcome)).is_err() {
+                break;
+            }
+        }
+        match self.session {
+            Some(session) => session.seal(&mut reader.lane),
+            None => Ok(()),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    changed: u64,
+    new: u64,
+    missing: u64,
+}
+
+/// The ordered side.
+struct Merge<'a, 'w> {
+    pipeline: &'a Pipeline<'a>,
+    jobs: Option<Sender<Job>>,
+    done: Receiver<Done>,
+    working: &'w mut WorkingIndex,
+    stats: StatCursor,
+    builder: Builder<Nodes<'a>>,
+    waiting: VecDeque<Waiting>,
+    /// The number of the first that waits.
+    first: u64,
+    /// How many are with the readers.
+    open: usize,
+    walked: Counts,
+}
+
+impl Merge<'_, '_> {
+    fn run(mut self, items: &Receiver<Result<Vec<Item>>>) -> Result<Walked> {
+        let mut parent = Parent::new(self.pipeline.parent)?;
+        for batch in items {
+            for item in batch? {
+                let before = parent.at(&item.path)?;
+                self.take(item, before)?;
+            }
+        }
+        let gone = parent.finish()?;
+        self.jobs = None;
+        while !self.waiting.is_empty() {
+            self.settle(true)?;
+        }
+        self.working.remove_gone(&mut self.stats)?;
+        let (root, _) = self.builder.finish()?;
+        let progress = self.pipeline.progress;
+        Ok(Walked {
+            root,
+            changed: self.walked.changed,
+            new: self.walked.new,
+            gone,
+            files_hashed: progress.files_hashed.load(Ordering::Relaxed),
+            bytes_hashed: progress.bytes_hashed.load(Ordering::Relaxed),
+            bytes_missing: self.walked.missing,
+        })
+    }
+
+    fn take(&mut self, item: Item, parent: Option<Entry>) -> Result<()> {
+        let number = self.first + self.waiting.len() as u64;
+        let known = parent.as_ref().and_then(content_of);
+        let mut waiting = Waiting { item, parent, content: None, is_open: false };
+        let mut job = None;
+        if let ItemKind::File { stamp, .. } = &waiting.item.kind {
+            waiting.content = self.cached(&waiting.item.path, stamp, known.as_ref())?;
+            if waiting.content.is_none() {
+                waiting.is_open = true;
+                job = Some(Job { number, path: waiting.item.path.clone(), known });
+            }
+        }
+        self.waiting.push_back(waiting);
+        if let (Some(job), Some(jobs)) = (job, &self.jobs) {
+            self.open += 1;
+            // The readers take jobs until the channel is closed, so this waits only for them.
+            if jobs.send(job).is_err() {
+                return Err(Error::new(
+                    freestone_core::ErrorKind::Failed,
+                    "the reading threads failed",
+                ));
+            }
+        }
+        self.settle(false)?;
+        while self.waiting.len() >= WAITING_MAX {
+            self.settle(true)?;
+        }
+        Ok(())
+    }
+
+    /// What the stat cache knows of a file, if the store has it.
+    fn cached(
+        &mut self,
+        path: &[u8],
+        stamp: &Stamp,
+        known: Option<&Content>,
+    ) -> Result<Option<Content>> {
+        let Some(cached) = self.working.known(&mut self.stats, path)? else { return Ok(None) };
+        if cached.stamp != *stamp {
+            return Ok(None);
+        }
+        let content = Content { size: stamp.size, sha1: cached.sha1, id: cached.content };
+        if known == Some(&content) {
+            return Ok(Some(content));
+        }
+        let kind = match content.size {
+            0..=CONTENT_WHOLE_BYTES_MAX => RecordKind::Chunk,
+            _ => RecordKind::ContentRecord,
+        };
+        let there = self.pipeline.records.has(kind, &content.id)?;
+        Ok(there.then_some(content))
+    }
+
+    /// Takes what the readers have done, and gives the manifest the entries whose turn it is; with
+    /// `wait`, waits until the first can go.
+    fn settle(&mut self, wait: bool) -> Result<()> {
+        let mut wait = wait && self.waiting.front().is_some_and(|waiting| waiting.is_open);
+        while self.open > 0 {
+            let done = if wait { self.done.recv().ok() } else { self.done.try_recv().ok() };
+            let Some((number, outcome)) = done else { break };
+            self.open -= 1;
+            self.done(number, outcome?)?;
+            wait = wait && self.waiting.front().is_some_and(|waiting| waiting.is_open);
+        }
+        if wait {
+            return Err(Error::new(
+                freestone_core::ErrorKind::Failed,
+                "the reading threads failed",
+            ));
+        }
+        while self.waiting.front().is_some_and(|waiting| !waiting.is_open) {
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            self.first += 1;
+            self.emit(waiting)?;
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, number: u64, file: ReadFile) -> Result<()> {
+        self.walked.missing += file.missing;
+        let at = usize::try_from(number - self.first).unwrap_or(usize::MAX);
+        let Some(waiting) = self.waiting.get_mut(at) else { return Ok(()) };
+        waiting.content = Some(file.content);
+        waiting.is_open = false;
+        if let Some(stamp) = file.stamp {
+            let Content { sha1, id, .. } = file.content;
+            let known = KnownFile { stamp, sha1, content: id };
+            self.working.remember(
+                self.pipeline.source.key.as_deref(),
+                &waiting.item.path,
+                &known,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn emit(&mut self, waiting: Waiting) -> Result<()> {
+        let options = self.pipeline.options;
+        let parent = waiting.parent.as_ref();
+        let entry =
+            derive::entry(waiting.item, waiting.content, parent, options.time, options.mtime);
+        match parent {
+            None => self.walked.new += 1,
+            Some(parent) if !parent.same_but_for_time(&entry) => self.walked.changed += 1,
+            Some(_) => {}
+        }
+        self.builder.push(entry)
+    }
+}

@@ -1,0 +1,265 @@
+//! Refs: mutable names, each an append-only log of create-only entries.
+
+use crate::backend::{Backend, Created};
+use crate::format::ref_entry::{self, RefAction, RefEntry, check_name};
+use freestone_core::{Error, ErrorKind, Id, Result};
+use std::sync::Arc;
+
+/// The longest file of an entry that is read.
+const ENTRY_BYTES_MAX: u64 = 64 << 10;
+
+/// What a ref must be for a change of it to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Anything.
+    Any,
+    /// Not there, or deleted.
+    Absent,
+    /// This revision.
+    Revision(Id),
+}
+
+/// The refs of a store.
+#[derive(Clone)]
+pub struct Refs {
+    backend: Arc<dyn Backend>,
+}
+
+impl Refs {
+    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
+        Self { backend }
+    }
+
+    /// The newest entry of every ref that is not deleted, by name.
+    ///
+    /// # Errors
+    /// Listing failed, or an entry is damaged.
+    pub fn list(&self) -> Result<Vec<RefEntry>> {
+        let mut entries = self.list_all()?;
+        entries.retain(|entry| entry.action != RefAction::Delete);
+        Ok(entries)
+    }
+
+    /// The newest entry of every ref, also of deleted ones, by name.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn list_all(&self) -> Result<Vec<RefEntry>> {
+        let mut names: Vec<String> = self
+            .backend
+            .list("refs")?
+            .iter()
+            .filter_map(|listed| {
+                let (folder, key) = listed.name.strip_prefix("refs/")?.split_once('/')?;
+                ref_entry::number_of_key(key)?;
+                ref_entry::name_of_folder(folder)
+            })
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut entries = Vec::with_capacity(names.len());
+        for name in names {
+            entries.extend(self.newest(&name)?);
+        }
+        Ok(entries)
+    }
+
+    /// The numbers of a ref's entries, newest first.
+    fn numbers(&self, name: &str) -> Result<Vec<u64>> {
+        check_name(name)?;
+        let folder = ref_entry::folder(name);
+        let listed = self.backend.list(&folder)?;
+        let key =
+            |name: &str| ref_entry::number_of_key(name.strip_prefix(&folder)?.strip_prefix('/')?);
+        let mut numbers: Vec<u64> = listed.iter().filter_map(|listed| key(&listed.name)).collect();
+        numbers.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(numbers)
+    }
+
+    /// Entry `n` of ref `name`; `None` if there is none.
+    ///
+    /// # Errors
+    /// It cannot be read or is damaged.
+    pub fn entry(&self, name: &str, n: u64) -> Result<Option<RefEntry>> {
+        check_name(name)?;
+        let object = format!("{}/{}", ref_entry::folder(name), ref_entry::key(n));
+        let bytes = self.backend.get(&object, ENTRY_BYTES_MAX)?;
+        bytes.map(|bytes| RefEntry::decode(name, n, &bytes)).transpose()
+    }
+
+    /// The newest entry of ref `name`, be it a deletion.
+    ///
+    /// # Errors
+    /// It cannot be read or is damaged.
+    pub fn newest(&self, name: &str) -> Result<Option<RefEntry>> {
+        match self.numbers(name)?.first() {
+            Some(n) => self.entry(name, *n),
+            None => Ok(None),
+        }
+    }
+
+    /// The revision that ref `name` names now.
+    ///
+    /// # Errors
+    /// The newest entry cannot be read or is damaged.
+    pub fn current(&self, name: &str) -> Result<Option<Id>> {
+        Ok(self.newest(name)?.and_then(|entry| entry.revision()))
+    }
+
+    /// All entries of ref `name`, newest first; each names the one before it.
+    ///
+    /// # Errors
+    /// An entry cannot be read, is damaged, or does not name the one before it.
+    pub fn log(&self, name: &str) -> Result<Vec<RefEntry>> {
+        let mut entries: Vec<RefEntry> = Vec::new();
+        for n in self.numbers(name)? {
+            let entry = self.entry(name, n)?.ok_or_else(|| {
+                Error::corrupt(format!("entry {n} of ref {name} vanished while it was read"))
+            })?;
+            if let Some(next) = entries.last()
+                && (next.previous != Some(entry.id()) || next.log_id != entry.log_id)
+                && next.n == n + 1
+            {
+                return Err(Error::corrupt(format!(
+                    "entry {} of ref {name} does not name entry {n}",
+                    next.n
+                )));
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    /// Makes ref `name` name `revision`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if the ref is not what is expected, or another writer was first.
+    pub fn set(&self, name: &str, revision: Id, expect: Expect, time: i64) -> Result<RefEntry> {
+        let newest = self.newest(name)?;
+        check_expected(name, newest.as_ref(), expect)?;
+        self.append(name, newest.as_ref(), RefAction::Set(revision), time)
+    }
+
+    /// Makes ref `name` name nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it names nothing; else as [`Self::set`].
+    pub fn delete(&self, name: &str, expect: Expect, time: i64) -> Result<RefEntry> {
+        let newest = self.newest(name)?;
+        if newest.as_ref().and_then(RefEntry::revision).is_none() {
+            return Err(Error::not_found(format!("there is no ref {name}")));
+        }
+        check_expected(name, newest.as_ref(), expect)?;
+        self.append(name, newest.as_ref(), RefAction::Delete, time)
+    }
+
+    /// Adds the entry behind `newest`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if another writer added one first.
+    pub fn append(
+        &self,
+        name: &str,
+        newest: Option<&RefEntry>,
+        action: RefAction,
+        time: i64,
+    ) -> Result<RefEntry> {
+        check_name(name)?;
+        let entry = RefEntry {
+            action,
+            name: name.into(),
+            log_id: newest.map_or_else(crate::random, |newest| newest.log_id),
+            n: newest.map_or(1, |newest| newest.n + 1),
+            previous: newest.map(RefEntry::id),
+            time,
+        };
+        let object = format!("{}/{}", ref_entry::folder(name), ref_entry::key(entry.n));
+        let created = self.backend.create(&object, &entry.encode())?;
+        // Another writer may have been first, and in a store whose listings lag a later entry may
+        // lean on another entry n: this one counts only if it is the newest, or the next names it.
+        let stands = created == Created::New
+            && match self.numbers(name)?.first() {
+                Some(n) if *n > entry.n => self
+                    .entry(name, entry.n + 1)?
+                    .is_some_and(|next| next.previous == Some(entry.id())),
+                _ => true,
+            };
+        if stands {
+            return Ok(entry);
+        }
+        Err(Error::new(ErrorKind::Conflict, format!("ref {name} was changed by another writer"))
+            .hint("run the command again, or with --retry, to go on from what the ref names now"))
+    }
+}
+
+/// That a ref is what is expected.
+///
+/// # Errors
+/// [`ErrorKind::Conflict`] if not.
+pub fn check_expected(name: &str, newest: Option<&RefEntry>, expect: Expect) -> Result<()> {
+    let current = newest.and_then(RefEntry::revision);
+    let met = match expect {
+        Expect::Any => true,
+        Expect::Absent => current.is_none(),
+        Expect::Revision(id) => current == Some(id),
+    };
+    if met {
+        return Ok(());
+    }
+    let is = current.map_or_else(|| "nothing".into(), |id| format!("revision {id}"));
+    let expected = match expect {
+        Expect::Revision(id) => format!("revision {id}"),
+        _ => "nothing".into(),
+    };
+    Err(Error::new(
+        ErrorKind::Conflict,
+        format!("ref {name} names {is}, but {expected} was expected"),
+    )
+    .hint("look at what changed with `freestone ref log`, then push again with the new --expect"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::directory::Directory;
+
+    #[test]
+    fn a_ref_is_its_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let refs = Refs::new(Arc::new(Directory::new(folder.path())));
+        let (one, two) = (Id([1; 32]), Id([2; 32]));
+        assert_eq!(refs.current("main").unwrap(), None);
+        refs.set("main", one, Expect::Absent, 10).unwrap();
+        let error = refs.set("main", two, Expect::Absent, 11).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        let stale = refs.newest("main").unwrap();
+        refs.set("main", two, Expect::Revision(one), 12).unwrap();
+        let error = refs.append("main", stale.as_ref(), RefAction::Set(one), 13).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert_eq!(refs.current("main").unwrap(), Some(two));
+        refs.set("a/b", one, Expect::Any, 14).unwrap();
+        refs.delete("main", Expect::Any, 15).unwrap();
+        assert_eq!(refs.current("main").unwrap(), None);
+        assert!(refs.delete("main", Expect::Any, 16).is_err());
+        refs.set("main", one, Expect::Absent, 17).unwrap();
+        let log = refs.log("main").unwrap();
+        assert_eq!(log.iter().map(|entry| entry.n).collect::<Vec<_>>(), [4, 3, 2, 1]);
+        assert!(log.iter().all(|entry| entry.log_id == log[0].log_id));
+        let names: Vec<_> = refs.list().unwrap().into_iter().map(|entry| entry.name).collect();
+        assert_eq!(names, ["a/b", "main"]);
+    }
+
+    #[test]
+    fn a_log_whose_entries_do_not_lean_on_each_other_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let backend = Arc::new(Directory::new(folder.path()));
+        let refs = Refs::new(backend.clone());
+        refs.set("main", Id([1; 32]), Expect::Any, 1).unwrap();
+        let mut entry = refs.set("main", Id([2; 32]), Expect::Any, 2).unwrap();
+        entry.previous = Some(Id([9; 32]));
+        let object = format!("refs/main/{}", ref_entry::key(2));
+        backend.remove(&object).unwrap();
+        backend.create(&object, &entry.encode()).unwrap();
+        assert!(refs.log("main").is_err());
+    }
+}

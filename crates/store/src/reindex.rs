@@ -1,0 +1,241 @@
+//! Building everything derived anew, from the packs and refs alone.
+//!
+//! Three passes: where every record is, by the packs' tables, for an index in memory; what the
+//! nodes, content records and revisions say, read through that index; and the segments, written
+//! with both. The second holds about a hundred bytes a content in memory.
+
+use crate::format::pack::{Base, Row};
+use crate::format::record::RecordKind;
+use crate::format::revision::{PackRange, Revision};
+use crate::format::segment::{self, Segment, SegmentPack, SegmentParts, SegmentRow};
+use crate::index::{Index, LiveSegment};
+use crate::packs::{self, read_table};
+use crate::records::Records;
+use crate::session::write_segment;
+use crate::store::Store;
+use freestone_core::{Error, Id, Result, Sha1};
+use freestone_manifest::content::ContentRecord;
+use freestone_manifest::{Items, Kind, Node};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Rows of one segment.
+const SEGMENT_ROWS_TARGET: usize = 1 << 18;
+/// The tier of a segment that a reindexing wrote: it is merged with others only when there are
+/// many of its kind.
+const TIER: u8 = 4;
+
+/// What a reindexing did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reindexed {
+    /// Packs read.
+    pub packs: u64,
+    /// Records listed.
+    pub records: u64,
+    /// Segments written.
+    pub segments: u64,
+    /// Files of revisions that were missing or damaged and were written again.
+    pub revisions: u64,
+}
+
+/// What the records say.
+#[derive(Default)]
+struct Said {
+    sha1s: HashMap<Id, Sha1>,
+    labels: Vec<(Vec<u8>, Id)>,
+}
+
+impl Store {
+    /// Makes the index anew from the packs, and the files of revisions from their records; drops
+    /// every cache. Readers go on meanwhile; a pusher that runs meanwhile stays safe: what it
+    /// lists after the reindexing began is kept. `each_pack` is told how many of how many packs
+    /// were read.
+    ///
+    /// # Errors
+    /// A pack is damaged (it is named; nothing was removed), or writing failed.
+    pub fn reindex(&self, each_pack: &mut dyn FnMut(u64, u64)) -> Result<Reindexed> {
+        self.check_writable()?;
+        let backend = self.backend();
+        // Listed before the packs are: a segment that comes later lists packs that come later.
+        let old: Vec<String> =
+            backend.list("index")?.into_iter().map(|listed| listed.name).collect();
+        let listed = backend.list("packs")?;
+        let found: Vec<(Id, u64)> = listed
+            .iter()
+            .filter_map(|listed| Some((packs::id_of_object(&listed.name)?, listed.length)))
+            .collect();
+        let mut done = Reindexed { packs: found.len() as u64, ..Reindexed::default() };
+
+        let mut segments = Vec::new();
+        self.each_batch(&found, None, &mut |parts| {
+            done.records += parts.rows.len() as u64;
+            let (bytes, _) = parts.encode();
+            let segment = Segment::open(Arc::new(bytes))?;
+            segments.push(Arc::new(LiveSegment { name: "(in memory)".into(), tier: 0, segment }));
+            Ok(())
+        })?;
+        let index = Arc::new(Index::of(segments));
+        let records = Records { index, packs: self.packs().clone() };
+
+        let mut said = Said::default();
+        for (number, (id, _)) in found.iter().enumerate() {
+            each_pack(number as u64, found.len() as u64);
+            done.revisions += self.hear(&records, id, &mut said)?;
+        }
+        let mut names = Vec::new();
+        let mut labels = Some(std::mem::take(&mut said.labels));
+        self.each_batch(&found, Some(&said), &mut |mut parts| {
+            parts.labels = labels.take().unwrap_or_default();
+            names.push(write_segment(&**backend, TIER, parts)?.name);
+            Ok(())
+        })?;
+        done.segments = names.len() as u64;
+        for name in old.iter().filter(|name| !names.contains(name)) {
+            backend.remove(name)?;
+        }
+        self.drop_caches();
+        self.refresh();
+        Ok(done)
+    }
+
+    fn each_batch(
+        &self,
+        found: &[(Id, u64)],
+        said: Option<&Said>,
+        each: &mut dyn FnMut(SegmentParts) -> Result<()>,
+    ) -> Result<()> {
+        let mut parts = SegmentParts::default();
+        for (id, length) in found {
+            add_pack(&mut parts, id, *length, &self.table(id)?, said);
+            if parts.rows.len() >= SEGMENT_ROWS_TARGET {
+                each(std::mem::take(&mut parts))?;
+            }
+        }
+        if parts.packs.is_empty() { Ok(()) } else { each(parts) }
+    }
+
+    fn table(&self, id: &Id) -> Result<Vec<Row>> {
+        let object = self.packs().open(id)?;
+        read_table(&*object, id).map_err(|error| {
+            error
+                .hint("move the damaged pack away or bring it back from a copy, then reindex again")
+        })
+    }
+
+    fn drop_caches(&self) {
+        if let Some(root) = self.root() {
+            // Both are caches; what cannot be removed is checked when it is used.
+            let _ = std::fs::remove_dir_all(root.join("db"));
+            let _ = std::fs::remove_dir_all(root.join("cache"));
+        }
+    }
+
+    /// Reads what the records of a pack say, and writes files of revisions that are missing; says
+    /// how many.
+    fn hear(&self, records: &Records, pack: &Id, said: &mut Said) -> Result<u64> {
+        let rows = self.table(pack)?;
+        let mut written = 0;
+        let mut bytes = Vec::new();
+        for row in &rows {
+            let mut read = || match records.read(row.kind, &row.id, &mut bytes)? {
+                true => Ok(()),
+                false => Err(Error::corrupt(format!("{} {} is missing", row.kind.word(), row.id))),
+            };
+            match row.kind {
+                RecordKind::ContentRecord => {
+                    read()?;
+                    said.sha1s.insert(row.id, ContentRecord::decode(&bytes)?.sha1);
+                }
+                RecordKind::ManifestNode => {
+                    read()?;
+                    if let Items::Entries(entries) = Node::decode(&bytes)?.items {
+                        said.sha1s.extend(entries.iter().filter_map(|entry| match entry.kind {
+                            Kind::File { sha1, content, .. } => Some((content, sha1)),
+                            Kind::Directory => None,
+                        }));
+                    }
+                }
+                RecordKind::Revision => {
+                    read()?;
+                    let revision = Revision::decode(&bytes)?;
+                    let labels = revision.labels.iter();
+                    let texts = labels.map(|(key, value)| format!("{key}={value}").into_bytes());
+                    said.labels.extend(texts.map(|text| (text, row.id)));
+                    written += u64::from(self.restore_revision(&row.id, &revision, pack, &rows)?);
+                }
+                _ => {}
+            }
+        }
+        Ok(written)
+    }
+
+    fn restore_revision(
+        &self,
+        id: &Id,
+        revision: &Revision,
+        pack: &Id,
+        rows: &[Row],
+    ) -> Result<bool> {
+        if matches!(self.revision_file(id), Ok(Some(_))) {
+            return Ok(false);
+        }
+        let nodes = rows.iter().filter(|row| row.kind == RecordKind::ManifestNode);
+        let start = nodes.clone().map(|row| row.offset).min();
+        let end = nodes.map(|row| row.offset + row.stored).max();
+        let range = |(start, end)| PackRange { pack: *pack, offset: start, length: end - start };
+        let locator: Vec<PackRange> = start.zip(end).map(range).into_iter().collect();
+        self.backend().remove(&format!("revisions/{id}"))?;
+        self.write_revision(revision, &locator)?;
+        Ok(true)
+    }
+}
+
+fn pack_number(parts: &mut SegmentParts, id: &Id, length: u64) -> u32 {
+    let at = parts.packs.iter().position(|pack| pack.id == *id).unwrap_or_else(|| {
+        parts.packs.push(SegmentPack { id: *id, length });
+        parts.packs.len() - 1
+    });
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// Lists the records of a pack.
+fn add_pack(parts: &mut SegmentParts, id: &Id, length: u64, rows: &[Row], said: Option<&Said>) {
+    let pack = pack_number(parts, id, length);
+    let first = parts.rows.len() as u64;
+    let mut others: Vec<SegmentRow> = Vec::new();
+    for (at, row) in rows.iter().enumerate() {
+        let base = row.base.as_ref().map(|base| match base {
+            Base::Same(at) => first + *at as u64,
+            Base::Other { pack, offset, stored, plain, codec } => {
+                // The base's own row, so that reading needs no other segment. Its id is not known
+                // here: the row is followed to, not found.
+                others.push(SegmentRow {
+                    prefix: [0; segment::PREFIX_BYTES],
+                    pack: pack_number(parts, pack, 0),
+                    offset: *offset,
+                    stored: *stored,
+                    plain: *plain,
+                    kind: row.kind,
+                    codec: *codec,
+                    base: None,
+                });
+                first + (rows.len() + others.len() - 1) as u64
+            }
+        });
+        let names = matches!(row.kind, RecordKind::Chunk | RecordKind::ContentRecord);
+        if let Some(sha1) = said.filter(|_| names).and_then(|said| said.sha1s.get(&row.id)) {
+            parts.sha1s.push((segment::prefix(&sha1.0), first + at as u64));
+        }
+        parts.rows.push(SegmentRow {
+            prefix: segment::prefix(&row.id.0),
+            pack,
+            offset: row.offset,
+            stored: row.stored,
+            plain: row.plain,
+            kind: row.kind,
+            codec: row.codec,
+            base,
+        });
+    }
+    parts.rows.append(&mut others);
+}

@@ -1,0 +1,135 @@
+//! What a REV on the command line means.
+
+use crate::format::ref_entry::check_name;
+use crate::format::revision::Revision;
+use crate::store::Store;
+use freestone_core::{Error, ErrorKind, Id, Result};
+
+/// The shortest prefix of a revision id that is taken for one.
+const PREFIX_DIGITS_MIN: usize = 8;
+/// Candidates that an error lists.
+const LISTED_MAX: usize = 8;
+
+/// A revision that was asked for.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// Its id.
+    pub id: Id,
+    /// The revision.
+    pub revision: Revision,
+    /// The ref, if one was named.
+    pub ref_name: Option<String>,
+}
+
+impl Store {
+    /// Finds the revision that `rev` names: a ref, an id or a unique prefix of one (8 digits or
+    /// more), `REF@N`, `REV~N`, or `commit:HEX`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Usage`] if it is ambiguous or no REV
+    /// at all.
+    pub fn resolve(&self, rev: &str) -> Result<Resolved> {
+        let (base, generations) = match rev.split_once('~') {
+            None => (rev, 0),
+            Some((base, "")) => (base, 1),
+            Some((base, count)) => (base, count.parse().map_err(|_| no_rev(rev))?),
+        };
+        let (mut id, ref_name) = self.resolve_base(base)?;
+        let mut revision = self.expect_revision(&id)?;
+        for _ in 0..generations {
+            id = *revision
+                .parents
+                .first()
+                .ok_or_else(|| Error::not_found(format!("{rev}: revision {id} has no parent")))?;
+            revision = self.expect_revision(&id)?;
+        }
+        Ok(Resolved { id, revision, ref_name })
+    }
+
+    fn expect_revision(&self, id: &Id) -> Result<Revision> {
+        self.revision(id)?.ok_or_else(|| {
+            Error::corrupt(format!("revision {id} is missing from the store"))
+                .hint("`freestone verify` lists all that is missing")
+        })
+    }
+
+    fn resolve_base(&self, rev: &str) -> Result<(Id, Option<String>)> {
+        if let Some(commit) = rev.strip_prefix("commit:") {
+            return Ok((self.resolve_commit(commit)?, None));
+        }
+        if let Some((name, n)) = rev.split_once('@') {
+            let n: u64 = n.parse().map_err(|_| no_rev(rev))?;
+            let entry = self.refs().entry(name, n)?;
+            let entry =
+                entry.ok_or_else(|| Error::not_found(format!("ref {name} has no entry {n}")))?;
+            let deleted = || Error::not_found(format!("entry {n} of ref {name} deleted the ref"));
+            return Ok((entry.revision().ok_or_else(deleted)?, Some(name.into())));
+        }
+        if check_name(rev).is_ok()
+            && let Some(id) = self.refs().current(rev)?
+        {
+            return Ok((id, Some(rev.into())));
+        }
+        let is_hex = rev.len() <= 64 && rev.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_hex && rev.len() >= PREFIX_DIGITS_MIN {
+            return Ok((self.resolve_prefix(&rev.to_ascii_lowercase())?, None));
+        }
+        check_name(rev).map_err(|_| no_rev(rev))?;
+        Err(Error::not_found(format!("there is no ref or revision {rev}"))
+            .hint("`freestone ref list` shows the refs; a revision's id needs 8 digits or more"))
+    }
+
+    fn resolve_prefix(&self, prefix: &str) -> Result<Id> {
+        let ids = self.revision_ids()?;
+        let found: Vec<&Id> = ids.iter().filter(|id| id.to_string().starts_with(prefix)).collect();
+        match found[..] {
+            [id] => Ok(*id),
+            [] => Err(Error::not_found(format!("there is no ref or revision {prefix}"))
+                .hint("`freestone log` and `freestone ref list` show what there is")),
+            _ => Err(ambiguous(prefix, found.iter().map(ToString::to_string).collect())),
+        }
+    }
+
+    fn resolve_commit(&self, commit: &str) -> Result<Id> {
+        let is_hex = commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_hex || commit.len() < PREFIX_DIGITS_MIN {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("commit:{commit} is not 8 or more hex digits of a commit id"),
+            ));
+        }
+        let start = format!("git.commit={}", commit.to_ascii_lowercase());
+        let mut found = self.index()?.labels_from(start.as_bytes());
+        let mut commits: Vec<String> =
+            found.iter().map(|(text, _)| String::from_utf8_lossy(text).into_owned()).collect();
+        commits.dedup();
+        match commits.len() {
+            0 => Err(Error::not_found(format!("no revision has the label {start}…"))
+                .hint("it may not have been pushed yet: `freestone log` shows what was")),
+            1 => {
+                // The same commit pushed more than once: the last counts.
+                found.retain(|(_, id)| matches!(self.revision(id), Ok(Some(_))));
+                let time = |id: &Id| self.revision(id).ok().flatten().map(|revision| revision.time);
+                let newest = found.iter().max_by_key(|(_, id)| (time(id), *id));
+                newest.map(|(_, id)| *id).ok_or_else(|| {
+                    Error::not_found(format!("the revision with the label {start} is gone"))
+                })
+            }
+            _ => Err(ambiguous(&format!("commit:{commit}"), commits)),
+        }
+    }
+}
+
+fn no_rev(rev: &str) -> Error {
+    Error::new(
+        ErrorKind::Usage,
+        format!("{rev:?} is not a revision, ref, REF@N, REV~N or commit:HEX"),
+    )
+}
+
+fn ambiguous(what: &str, mut candidates: Vec<String>) -> Error {
+    let count = candidates.len();
+    candidates.truncate(LISTED_MAX);
+    Error::new(ErrorKind::Usage, format!("{what} is ambiguous: {count} candidates"))
+        .hint(format!("give more digits: {}", candidates.join(", ")))
+}

@@ -1,0 +1,391 @@
+//! Writing to a store: records into packs, packs into segments, each durable before the next.
+//!
+//! Records go into *lanes*, packs in the making: one that all threads share, and one for each
+//! thread that writes a content too large to be written in one go, so that its chunks lie
+//! adjacent. Full packs go through one thread, which makes them durable in the order in which
+//! they were sealed and lists them in segments. A record that others lean on is taken for known
+//! only if it is in a live pack, in a pack sealed before, or in the same lane: so whatever a
+//! crash leaves, a record that is listed has all that it names.
+
+use crate::backend::Backend;
+use crate::codec::{self, Encoded};
+use crate::format::record::{Codec, RecordKind};
+use crate::format::segment::{self, Segment, SegmentPack, SegmentParts, SegmentRow};
+use crate::index::LiveSegment;
+use crate::lane::{Lane, NewRecord, Sealed};
+use crate::packs;
+use crate::records::Records;
+use freestone_core::digest::NewNameHasher;
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+pub use crate::format::revision::PackRange;
+
+/// Rows after which a segment is written while the push goes on: it bounds what is held of them.
+const SEGMENT_ROWS_TARGET: usize = 1 << 17;
+
+/// The number of the lane that all threads share; a thread's own has its number plus one.
+pub(crate) const SHARED: u8 = 0;
+/// The number of no lane: only what is sealed counts as there.
+pub(crate) const NO_LANE: u8 = u8::MAX - 1;
+const SEALED: u8 = u8::MAX;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What this push wrote and no live segment lists yet.
+#[derive(Default)]
+struct Fresh {
+    /// Records, with the lane that they are in.
+    records: HashMap<(RecordKind, Id), u8>,
+    /// Contents by SHA-1.
+    sha1s: HashMap<Sha1, Id>,
+}
+
+/// What a push has written.
+#[derive(Default)]
+pub(crate) struct Written {
+    /// Bytes of packs and segments.
+    pub(crate) bytes: AtomicU64,
+}
+
+/// Writes the records of one push.
+pub struct Session {
+    backend: Arc<dyn Backend>,
+    records: Records,
+    name_hasher: NewNameHasher,
+    fresh: Arc<Mutex<Fresh>>,
+    shared: Mutex<Option<Lane>>,
+    written: Arc<Written>,
+    sealer: Option<(mpsc::SyncSender<Sealed>, JoinHandle<Result<SealerState>>)>,
+}
+
+/// What a finished session leaves to be named.
+pub(crate) struct Finished {
+    /// The ranges of packs that hold the nodes written.
+    pub(crate) locator: Vec<PackRange>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        records: Records,
+        name_hasher: NewNameHasher,
+    ) -> Self {
+        Self {
+            backend,
+            records,
+            name_hasher,
+            fresh: Arc::default(),
+            shared: Mutex::new(None),
+            written: Arc::default(),
+            sealer: None,
+        }
+        .with_sealer()
+    }
+
+    fn with_sealer(mut self) -> Self {
+        // One pack waits while one is made durable; then who seals waits.
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let state = SealerState {
+            backend: self.backend.clone(),
+            records: self.records.clone(),
+            fresh: self.fresh.clone(),
+            written: self.written.clone(),
+            parts: SegmentParts::default(),
+            listed: Vec::new(),
+            locator: Vec::new(),
+        };
+        let thread = std::thread::spawn(move || state.run(&receiver));
+        self.sealer = Some((sender, thread));
+        self
+    }
+
+    /// What was written so far, also after the session is finished.
+    pub(crate) fn counter(&self) -> Arc<Written> {
+        self.written.clone()
+    }
+
+    /// Whether a record is there for one that leans on it and goes to `lane`.
+    pub(crate) fn is_known(&self, kind: RecordKind, id: &Id, lane: u8) -> Result<bool> {
+        Ok(self.is_fresh(kind, id, lane) || self.records.has(kind, id)?)
+    }
+
+    fn is_fresh(&self, kind: RecordKind, id: &Id, lane: u8) -> bool {
+        lock(&self.fresh).records.get(&(kind, *id)).is_some_and(|at| *at == lane || *at == SEALED)
+    }
+
+    /// Refuses a SHA-1 that already names another content.
+    pub(crate) fn check_sha1(&self, sha1: &Sha1, content: &Id) -> Result<()> {
+        let fresh = lock(&self.fresh).sha1s.get(sha1).copied();
+        if let Some(known) = fresh {
+            return if known == *content { Ok(()) } else { Err(collision(sha1, &known, content)) };
+        }
+        for place in self.records.index.find_sha1(sha1)? {
+            if place.row.prefix == segment::prefix(&content.0)
+                && self.records.packs.holds(&place.pack, place.row.offset, content)?
+            {
+                continue;
+            }
+            // The first bytes of the SHA-1 agree; most likely that is all.
+            let mut bytes = Vec::new();
+            self.records.decode(&place, &mut bytes, 0)?;
+            let (known, name) = match place.row.kind {
+                RecordKind::ContentRecord => {
+                    let record = freestone_manifest::content::ContentRecord::decode(&bytes)?;
+                    (record.id(), record.sha1)
+                }
+                _ => {
+                    let mut hasher = (self.name_hasher)();
+                    hasher.update(&bytes);
+                    (freestone_core::digest::plain(&bytes), hasher.finish())
+                }
+            };
+            if name == *sha1 && known != *content {
+                return Err(collision(sha1, &known, content));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes records to the lane that all share.
+    pub(crate) fn add_shared(&self, records: &[NewRecord<'_>]) -> Result<()> {
+        self.add_to(&mut lock(&self.shared), SHARED, records)
+    }
+
+    /// Writes records to a lane; those that it has already are passed over.
+    pub(crate) fn add_to(
+        &self,
+        lane: &mut Option<Lane>,
+        number: u8,
+        records: &[NewRecord<'_>],
+    ) -> Result<()> {
+        for record in records {
+            if !self.enter(record.kind, record.id, record.sha1, number)? {
+                continue;
+            }
+            self.lane(lane)?.add(record)?;
+            self.seal_if_full(lane)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a node to a lane, to lie with others.
+    pub(crate) fn hold_in(
+        &self,
+        lane: &mut Option<Lane>,
+        number: u8,
+        kind: RecordKind,
+        id: Id,
+        plain: &[u8],
+        sha1: Option<Sha1>,
+    ) -> Result<()> {
+        let Encoded { codec, stored } = codec::encode(plain)?;
+        if self.enter(kind, id, sha1, number)? {
+            let stored = (codec, stored.into_owned());
+            self.lane(lane)?.hold(kind, id, stored, plain.len() as u64, sha1)?;
+            self.seal_if_full(lane)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a node to the lane that all share, unless the store has it.
+    pub(crate) fn put_node(&self, kind: RecordKind, id: Id, plain: &[u8]) -> Result<()> {
+        if self.is_known(kind, &id, SHARED)? {
+            return Ok(());
+        }
+        self.hold_in(&mut lock(&self.shared), SHARED, kind, id, plain, None)
+    }
+
+    /// Writes the record of a content whose chunks went to the lane that all share.
+    pub(crate) fn put_content_record(&self, id: Id, plain: &[u8], sha1: Sha1) -> Result<()> {
+        let kind = RecordKind::ContentRecord;
+        self.hold_in(&mut lock(&self.shared), SHARED, kind, id, plain, Some(sha1))
+    }
+
+    /// Enters a record that is to go to `lane`; false if it is there already, or in a sealed
+    /// pack. One that is in another lane, which may never become durable, is written again.
+    fn enter(&self, kind: RecordKind, id: Id, sha1: Option<Sha1>, lane: u8) -> Result<bool> {
+        let mut fresh = lock(&self.fresh);
+        if let Some(sha1) = sha1 {
+            let known = *fresh.sha1s.entry(sha1).or_insert(id);
+            if known != id {
+                return Err(collision(&sha1, &known, &id));
+            }
+        }
+        match fresh.records.insert((kind, id), lane) {
+            Some(SEALED) => {
+                fresh.records.insert((kind, id), SEALED);
+                Ok(false)
+            }
+            before => Ok(before != Some(lane)),
+        }
+    }
+
+    fn lane<'a>(&self, lane: &'a mut Option<Lane>) -> Result<&'a mut Lane> {
+        match lane {
+            Some(lane) => Ok(lane),
+            None => Ok(lane.insert(Lane::new(&self.backend)?)),
+        }
+    }
+
+    fn seal_if_full(&self, lane: &mut Option<Lane>) -> Result<()> {
+        match lane {
+            Some(open) if open.is_full() => self.seal(lane),
+            _ => Ok(()),
+        }
+    }
+
+    /// Closes a lane's pack, if it has one, and has it made durable.
+    pub(crate) fn seal(&self, lane: &mut Option<Lane>) -> Result<()> {
+        let Some(lane) = lane.take() else { return Ok(()) };
+        let sealed = lane.seal()?;
+        let ids: Vec<(RecordKind, Id)> = sealed.rows.iter().map(|row| (row.kind, row.id)).collect();
+        if let Some((sender, _)) = &self.sealer {
+            // If the thread is gone, it failed; what failed is told by `finish`.
+            sender.send(sealed).map_err(|_| sealer_gone())?;
+        }
+        let mut fresh = lock(&self.fresh);
+        for id in ids {
+            if let Some(at) = fresh.records.get_mut(&id) {
+                *at = SEALED;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes durable and lists all that was written.
+    pub(crate) fn finish(mut self, labels: Vec<(Vec<u8>, Id)>) -> Result<Finished> {
+        let outcome = {
+            let mut shared = lock(&self.shared);
+            self.seal(&mut shared)
+        };
+        let Some((sender, thread)) = self.sealer.take() else {
+            return Err(sealer_gone());
+        };
+        drop(sender);
+        let mut state = thread.join().map_err(|_| sealer_gone())??;
+        outcome?;
+        state.parts.labels = labels;
+        state.flush()?;
+        Ok(Finished { locator: state.locator })
+    }
+
+    /// What failed when a write failed because the sealing thread was gone.
+    pub(crate) fn failure(mut self, error: Error) -> Error {
+        match self.sealer.take() {
+            Some((sender, thread)) => {
+                drop(sender);
+                match thread.join() {
+                    Ok(Err(cause)) => cause,
+                    _ => error,
+                }
+            }
+            None => error,
+        }
+    }
+}
+
+fn sealer_gone() -> Error {
+    Error::new(ErrorKind::Failed, "the thread that writes packs has failed")
+}
+
+fn collision(sha1: &Sha1, known: &Id, new: &Id) -> Error {
+    Error::refused(format!(
+        "two different contents have the SHA-1 {sha1}: the store has {known}, this one is {new}"
+    ))
+    .hint("one of the two was made to collide; freestone keeps the one that it has")
+}
+
+struct SealerState {
+    backend: Arc<dyn Backend>,
+    records: Records,
+    fresh: Arc<Mutex<Fresh>>,
+    written: Arc<Written>,
+    parts: SegmentParts,
+    /// What `parts` lists, by full id.
+    listed: Vec<(RecordKind, Id, Option<Sha1>)>,
+    locator: Vec<PackRange>,
+}
+
+impl SealerState {
+    fn run(mut self, receiver: &mpsc::Receiver<Sealed>) -> Result<Self> {
+        while let Ok(sealed) = receiver.recv() {
+            self.publish(sealed)?;
+            if self.parts.rows.len() >= SEGMENT_ROWS_TARGET {
+                self.flush()?;
+            }
+        }
+        Ok(self)
+    }
+
+    fn publish(&mut self, sealed: Sealed) -> Result<()> {
+        self.backend.publish(sealed.spool, &packs::object_name(&sealed.id))?;
+        self.written.bytes.fetch_add(sealed.length, Ordering::Relaxed);
+        self.locator.extend(sealed.node_runs.iter().map(|(offset, length)| PackRange {
+            pack: sealed.id,
+            offset: *offset,
+            length: *length,
+        }));
+        let first = self.parts.rows.len();
+        let pack = u32::try_from(self.parts.packs.len()).unwrap_or(u32::MAX);
+        self.parts.packs.push(SegmentPack { id: sealed.id, length: sealed.length });
+        for row in &sealed.rows {
+            debug_assert!(row.codec != Codec::ZstdBase);
+            self.parts.rows.push(SegmentRow {
+                prefix: segment::prefix(&row.id.0),
+                pack,
+                offset: row.offset,
+                stored: row.stored,
+                plain: row.plain,
+                kind: row.kind,
+                codec: row.codec,
+                base: None,
+            });
+            self.listed.push((row.kind, row.id, None));
+        }
+        for (at, sha1) in sealed.sha1s {
+            self.parts.sha1s.push((segment::prefix(&sha1.0), (first + at) as u64));
+            self.listed[first + at].2 = Some(sha1);
+        }
+        Ok(())
+    }
+
+    /// Writes a segment of what was published since the last, if there is anything.
+    fn flush(&mut self) -> Result<()> {
+        let parts = std::mem::take(&mut self.parts);
+        if parts.packs.is_empty() && parts.labels.is_empty() {
+            return Ok(());
+        }
+        let live = write_segment(&*self.backend, 0, parts)?;
+        self.written.bytes.fetch_add(live.segment.length(), Ordering::Relaxed);
+        self.records.index.add(live);
+        let mut fresh = lock(&self.fresh);
+        for (kind, id, sha1) in self.listed.drain(..) {
+            fresh.records.remove(&(kind, id));
+            if let Some(sha1) = sha1 {
+                fresh.sha1s.remove(&sha1);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a segment and opens it.
+pub(crate) fn write_segment(
+    backend: &dyn Backend,
+    tier: u8,
+    parts: SegmentParts,
+) -> Result<LiveSegment> {
+    let (bytes, id) = parts.encode();
+    let name = format!("index/{}", segment::file_name(tier, crate::now_ns(), &id));
+    backend.create(&name, &bytes)?;
+    drop(bytes);
+    let object = backend.open(&name)?;
+    let object = object.ok_or_else(|| Error::corrupt(format!("{name} vanished")))?;
+    Ok(LiveSegment { segment: Segment::open(object.map()?)?, name, tier })
+}

@@ -1,0 +1,120 @@
+//! What a store's bytes are spent on, and how it grew.
+
+use crate::format::record::RecordKind;
+use crate::packs::{self, read_table};
+use crate::store::Store;
+use freestone_core::{Id, Result};
+use std::collections::BTreeMap;
+
+/// The records of one kind, summed up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordSum {
+    /// How many.
+    pub count: u64,
+    /// Their plain bytes.
+    pub plain: u64,
+    /// Their stored bytes.
+    pub stored: u64,
+}
+
+/// What a revision added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// The revision.
+    pub revision: Id,
+    /// When it was made: seconds since 1970.
+    pub time: i64,
+    /// Its entries.
+    pub entries: u64,
+    /// The bytes of its files.
+    pub bytes: u64,
+    /// Lengths of the packs whose records came with it, where a pack holds its record.
+    pub stored: u64,
+}
+
+/// What a store's bytes are spent on. All are lengths of files; `db/`, `cache/` and `tmp/` apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// The bytes of all files of all revisions: what keeping each apart would take.
+    pub logical: u64,
+    /// Revisions.
+    pub revisions: u64,
+    /// Packs, and their bytes.
+    pub packs: (u64, u64),
+    /// Index segments, and their bytes.
+    pub segments: (u64, u64),
+    /// Files of revisions, and their bytes.
+    pub revision_files: (u64, u64),
+    /// Ref entries, and their bytes.
+    pub ref_entries: (u64, u64),
+    /// Records by kind.
+    pub records: BTreeMap<&'static str, RecordSum>,
+    /// Bytes of the packs' tables.
+    pub tables: u64,
+    /// Bytes of packs between records: headers, trailers, and gaps before aligned records.
+    pub gaps: u64,
+    /// What each revision added, oldest first.
+    pub growth: Vec<Growth>,
+}
+
+impl Stats {
+    /// The bytes of the store: packs, segments, revisions and refs.
+    pub fn stored(&self) -> u64 {
+        self.packs.1 + self.segments.1 + self.revision_files.1 + self.ref_entries.1
+    }
+}
+
+impl Store {
+    /// Reads the tables of all packs and the files of all revisions.
+    ///
+    /// # Errors
+    /// Listing failed, or a pack or revision is damaged.
+    pub fn stats(&self) -> Result<Stats> {
+        let backend = self.backend();
+        let sum = |folder: &str, count: &dyn Fn(&str) -> bool| -> Result<(u64, u64)> {
+            let listed = backend.list(folder)?;
+            let listed = listed.iter().filter(|listed| count(&listed.name));
+            Ok(listed.fold((0, 0), |(n, bytes), listed| (n + 1, bytes + listed.length)))
+        };
+        let mut stats = Stats {
+            packs: sum("packs", &|_| true)?,
+            segments: sum("index", &|_| true)?,
+            revision_files: sum("revisions", &|_| true)?,
+            ref_entries: sum("refs", &|_| true)?,
+            ..Stats::default()
+        };
+        let mut came_with: BTreeMap<Id, u64> = BTreeMap::new();
+        for listed in backend.list("packs")? {
+            let Some(id) = packs::id_of_object(&listed.name) else { continue };
+            let rows = read_table(&*self.packs().open(&id)?, &id)?;
+            let mut stored = 0;
+            for row in &rows {
+                let sum = stats.records.entry(row.kind.word()).or_default();
+                sum.count += 1;
+                sum.plain += row.plain;
+                sum.stored += row.stored;
+                stored += row.stored;
+                if row.kind == RecordKind::Revision {
+                    came_with.insert(row.id, listed.length);
+                }
+            }
+            let end = rows.last().map_or(0, |row| row.offset + row.stored);
+            stats.tables += listed.length - end;
+            stats.gaps += end - stored;
+        }
+        for id in self.revision_ids()? {
+            let Some(revision) = self.revision(&id)? else { continue };
+            stats.revisions += 1;
+            stats.logical += revision.bytes;
+            stats.growth.push(Growth {
+                revision: id,
+                time: revision.time,
+                entries: revision.entries,
+                bytes: revision.bytes,
+                stored: came_with.get(&id).copied().unwrap_or(0),
+            });
+        }
+        stats.growth.sort_by_key(|growth| (growth.time, growth.revision));
+        Ok(stats)
+    }
+}

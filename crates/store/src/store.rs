@@ -1,0 +1,222 @@
+//! A store, opened.
+
+use crate::backend::directory::Directory;
+use crate::backend::{Backend, Created};
+use crate::format::header::{Header, StoreId};
+use crate::format::record::RecordKind;
+use crate::format::revision::{self, PackRange, Revision};
+use crate::index::Index;
+use crate::packs::Packs;
+use crate::records::Records;
+use crate::refs::Refs;
+use freestone_core::limits::REVISION_BYTES_MAX;
+use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_manifest::Tree;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+const HEADER_BYTES_MAX: u64 = 64 << 10;
+const REVISION_FILE_BYTES_MAX: u64 = (REVISION_BYTES_MAX as u64) + (64 << 20);
+
+/// A store. Cheap to clone; used by many threads and processes at once.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    backend: Arc<dyn Backend>,
+    header: Header,
+    /// The directory, where it is one.
+    root: Option<PathBuf>,
+    packs: Arc<Packs>,
+    index: Mutex<Option<Arc<Index>>>,
+}
+
+impl Store {
+    /// Makes a new store in the directory `root`, which is empty or does not exist.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] if there is something else; or it cannot be written.
+    pub fn init(root: &Path) -> Result<Self> {
+        let taken = |what: &str| {
+            Error::refused(format!("{} {what}", root.display()))
+                .hint("give the path of an empty directory, or of one that does not exist")
+        };
+        if root.join("format").exists() {
+            return Err(Error::refused(format!("{} is a freestone store already", root.display()))
+                .hint("use it as it is"));
+        }
+        match std::fs::read_dir(root) {
+            Ok(entries) => {
+                if entries.count() > 0 {
+                    return Err(taken("is not empty"));
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+                return Err(taken("is not a directory"));
+            }
+            Err(_) => {}
+        }
+        let backend = Arc::new(Directory::new(root));
+        backend.make_directory(root)?;
+        Self::init_backend(backend, Some(root.into()))
+    }
+
+    /// Makes a new store over `backend`.
+    ///
+    /// # Errors
+    /// There is one already, or it cannot be written.
+    pub fn init_backend(backend: Arc<dyn Backend>, root: Option<PathBuf>) -> Result<Self> {
+        let header = Header::new(StoreId(crate::random()));
+        match backend.create("format", header.encode().as_bytes())? {
+            Created::New => Self::open_backend(backend, root),
+            Created::Existed => Err(Error::refused("another process made a store there")),
+        }
+    }
+
+    /// Opens the store in the directory `root`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none; [`ErrorKind::Refused`] if it is of a later format.
+    pub fn open(root: &Path) -> Result<Self> {
+        Self::open_backend(Arc::new(Directory::new(root)), Some(root.into()))
+    }
+
+    /// Opens the store over `backend`; `root` is its directory, where it has one.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_backend(backend: Arc<dyn Backend>, root: Option<PathBuf>) -> Result<Self> {
+        let place =
+            root.as_deref().map_or_else(|| "there".into(), |root| root.display().to_string());
+        let text = backend.get("format", HEADER_BYTES_MAX)?.ok_or_else(|| {
+            Error::not_found(format!("there is no freestone store at {place}"))
+                .hint("make one with `freestone init`, or name one with --store or FREESTONE_STORE")
+        })?;
+        let header = Header::decode(&text).map_err(|error| error.context(place))?;
+        let packs = Arc::new(Packs::new(backend.clone()));
+        Ok(Self(Arc::new(Inner { backend, header, root, packs, index: Mutex::default() })))
+    }
+
+    /// The store's random id.
+    pub fn id(&self) -> StoreId {
+        self.0.header.id
+    }
+
+    /// The store's directory, where it has one.
+    pub fn root(&self) -> Option<&Path> {
+        self.0.root.as_deref()
+    }
+
+    /// What keeps the store's objects.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.0.backend
+    }
+
+    /// That this program may write to the store.
+    ///
+    /// # Errors
+    /// The store has features that only allow it to be read.
+    pub fn check_writable(&self) -> Result<()> {
+        if self.0.header.writable {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Refused,
+            "the store has features that this program can only read",
+        )
+        .hint("use a newer freestone to write to it"))
+    }
+
+    /// The index, listed at the first call.
+    ///
+    /// # Errors
+    /// It cannot be listed, or a segment is damaged.
+    pub fn index(&self) -> Result<Arc<Index>> {
+        let mut index = self.0.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = &*index {
+            return Ok(index.clone());
+        }
+        Ok(index.insert(Arc::new(Index::open(&*self.0.backend)?)).clone())
+    }
+
+    /// Forgets the index, so that the next call lists it anew.
+    pub fn refresh(&self) {
+        *self.0.index.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn packs(&self) -> &Arc<Packs> {
+        &self.0.packs
+    }
+
+    /// The records: a source of nodes and chunks.
+    ///
+    /// # Errors
+    /// As [`Self::index`].
+    pub fn records(&self) -> Result<Records> {
+        Ok(Records { index: self.index()?, packs: self.0.packs.clone() })
+    }
+
+    /// The manifest whose root is `root`.
+    ///
+    /// # Errors
+    /// Its root cannot be read.
+    pub fn tree(&self, root: &Id) -> Result<Tree<Records>> {
+        Tree::open(self.records()?, root)
+    }
+
+    /// The refs.
+    pub fn refs(&self) -> Refs {
+        Refs::new(self.0.backend.clone())
+    }
+
+    /// The revision `id`; `None` if the store does not have it.
+    ///
+    /// # Errors
+    /// It cannot be read or is damaged.
+    pub fn revision(&self, id: &Id) -> Result<Option<Revision>> {
+        let from_file = self.revision_file(id);
+        if let Ok(Some((revision, _))) = from_file {
+            return Ok(Some(revision));
+        }
+        // Its pack has it too.
+        let mut bytes = Vec::new();
+        if self.records()?.read(RecordKind::Revision, id, &mut bytes)? {
+            let revision = Revision::decode(&bytes);
+            return revision.map(Some).map_err(|error| error.context(format!("revision {id}")));
+        }
+        from_file.map(|_| None)
+    }
+
+    /// The revision `id` and where its nodes are, from its own file.
+    ///
+    /// # Errors
+    /// The file cannot be read or is damaged.
+    pub fn revision_file(&self, id: &Id) -> Result<Option<(Revision, Vec<PackRange>)>> {
+        let file = self.0.backend.get(&revision_object(id), REVISION_FILE_BYTES_MAX)?;
+        let decode = |file: Vec<u8>| {
+            revision::decode_file(id, &file)
+                .map_err(|error| error.context(format!("revision {id}")))
+        };
+        file.map(decode).transpose()
+    }
+
+    /// The ids of all revisions, sorted.
+    ///
+    /// # Errors
+    /// Listing failed.
+    pub fn revision_ids(&self) -> Result<Vec<Id>> {
+        let listed = self.0.backend.list("revisions")?;
+        let id = |name: &str| Id::parse(name.strip_prefix("revisions/")?).ok();
+        Ok(listed.iter().filter_map(|listed| id(&listed.name)).collect())
+    }
+
+    pub(crate) fn write_revision(&self, revision: &Revision, locator: &[PackRange]) -> Result<()> {
+        let file = revision::encode_file(&revision.encode(), locator);
+        self.0.backend.create(&revision_object(&revision.id()), &file)?;
+        Ok(())
+    }
+}
+
+fn revision_object(id: &Id) -> String {
+    format!("revisions/{id}")
+}

@@ -1,0 +1,289 @@
+//! The working index in RocksDB.
+
+use super::KnownFile;
+use crate::format::header::StoreId;
+use freestone_core::item::Stamp;
+use freestone_core::wire::{Reader, Writer};
+use freestone_core::{Error, ErrorKind, Result, digest};
+use rocksdb::{BlockBasedOptions, Cache, DB, Options, WriteBatch, WriteOptions};
+use std::collections::VecDeque;
+use std::path::Path;
+
+const STORE_KEY: &[u8] = b"meta/store";
+const VALUE_VERSION: u8 = 1;
+/// Entries that are read or written at once.
+const BATCH: usize = 2048;
+/// More new entries than this are written to a table when the push ends, since replaying them at
+/// the next start would take longer.
+const REPLAYED_MAX: usize = 512;
+const MEMTABLE_BYTES: usize = 16 << 20;
+const CACHE_BYTES: usize = 8 << 20;
+
+/// The working index, if this process has it.
+pub(crate) struct WorkingIndex {
+    db: Option<DB>,
+    batch: WriteBatch,
+    written: usize,
+}
+
+/// A place among the entries of one source, which are asked for in order.
+pub(crate) struct StatCursor {
+    prefix: Option<[u8; 17]>,
+    read: VecDeque<(Vec<u8>, KnownFile)>,
+    /// Where to go on; `None` at the end.
+    next: Option<Vec<u8>>,
+}
+
+fn prefix(source: Option<&[u8]>) -> Option<[u8; 17]> {
+    let mut prefix = [b's'; 17];
+    prefix[1..].copy_from_slice(&digest::plain(source?).0[..16]);
+    Some(prefix)
+}
+
+fn key(prefix: &[u8; 17], path: &[u8]) -> Vec<u8> {
+    let path = path.iter().map(|byte| if *byte == b'/' { 0 } else { *byte });
+    prefix.iter().copied().chain(path).collect()
+}
+
+fn encode(known: &KnownFile) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.u8(VALUE_VERSION);
+    out.u64(known.stamp.device);
+    out.u64(known.stamp.inode);
+    out.u64(known.stamp.size);
+    out.i64(known.stamp.mtime_ns);
+    out.i64(known.stamp.ctime_ns);
+    out.sha1(&known.sha1);
+    out.id(&known.content);
+    out.into_bytes()
+}
+
+fn decode(value: &[u8]) -> Result<KnownFile> {
+    let mut input = Reader::new(value);
+    if input.u8()? != VALUE_VERSION {
+        return Err(Error::corrupt("an entry of another version"));
+    }
+    let stamp = Stamp {
+        device: input.u64()?,
+        inode: input.u64()?,
+        size: input.u64()?,
+        mtime_ns: input.i64()?,
+        ctime_ns: input.i64()?,
+    };
+    let known = KnownFile { stamp, sha1: input.sha1()?, content: input.id()? };
+    input.finish()?;
+    Ok(known)
+}
+
+fn options() -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(&Cache::new_lru_cache(CACHE_BYTES));
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_block_based_table_factory(&blocks);
+    options.set_write_buffer_size(MEMTABLE_BYTES);
+    options.set_max_write_buffer_number(2);
+    options.set_max_open_files(64);
+    options.set_keep_log_file_num(1);
+    options.set_max_log_file_size(64 << 10);
+    options.set_stats_dump_period_sec(0);
+    options.set_skip_stats_update_on_db_open(true);
+    options
+}
+
+impl WorkingIndex {
+    /// Opens the index of the store in `root`, if no other process has it. What is damaged or
+    /// belongs to another store is made anew.
+    pub(crate) fn open(root: &Path, store: &StoreId) -> Self {
+        let path = root.join("db");
+        let options = options();
+        let db = match DB::open(&options, &path) {
+            Ok(db) => Some(db),
+            Err(error) if error.kind() == rocksdb::ErrorKind::Corruption => {
+                DB::destroy(&options, &path).ok().and_then(|()| DB::open(&options, &path).ok())
+            }
+            Err(_) => None,
+        };
+        let db = db.and_then(|db| match db.get(STORE_KEY) {
+            Ok(Some(id)) if id == store.0 => Some(db),
+            Ok(None) => db.put(STORE_KEY, store.0).is_ok().then_some(db),
+            _ => {
+                drop(db);
+                DB::destroy(&options, &path).ok()?;
+                let db = DB::open(&options, &path).ok()?;
+                db.put(STORE_KEY, store.0).is_ok().then_some(db)
+            }
+        });
+        Self { db, ..Self::none() }
+    }
+
+    /// No index.
+    pub(crate) fn none() -> Self {
+        Self { db: None, batch: WriteBatch::default(), written: 0 }
+    }
+
+    /// Whether this process has the index.
+    pub(crate) fn is_open(&self) -> bool {
+        self.db.is_some()
+    }
+
+    /// A cursor before the first entry of a source.
+    pub(crate) fn stat_cursor(&self, source: Option<&[u8]>) -> StatCursor {
+        let prefix = prefix(source).filter(|_| self.is_open());
+        StatCursor { prefix, read: VecDeque::new(), next: prefix.map(|prefix| prefix.to_vec()) }
+    }
+
+    fn refill(&mut self, cursor: &mut StatCursor) {
+        let (Some(db), Some(next), Some(prefix)) = (&self.db, cursor.next.take(), cursor.prefix)
+        else {
+            return;
+        };
+        let mut entries = db.raw_iterator();
+        entries.seek(&next);
+        while let Some((key, value)) = entries.item() {
+            if !key.starts_with(&prefix) {
+                return;
+            }
+            if cursor.read.len() >= BATCH {
+                cursor.next = Some(key.to_vec());
+                return;
+            }
+            // What does not decode is not known.
+            if let Ok(known) = decode(value) {
+                cursor.read.push_back((key.to_vec(), known));
+            }
+            entries.next();
+        }
+    }
+
+    /// What is known of the file at `path`. Paths are asked for in manifest order; the entries
+    /// that are passed over are of files that are gone, and are removed.
+    pub(crate) fn known(
+        &mut self,
+        cursor: &mut StatCursor,
+        path: &[u8],
+    ) -> Result<Option<KnownFile>> {
+        let Some(prefix) = cursor.prefix else { return Ok(None) };
+        let wanted = key(&prefix, path);
+        loop {
+            if cursor.read.is_empty() {
+                self.refill(cursor);
+            }
+            let Some((found, _)) = cursor.read.front() else { return Ok(None) };
+            match (**found).cmp(&wanted[..]) {
+                std::cmp::Ordering::Greater => return Ok(None),
+                std::cmp::Ordering::Equal => {
+                    return Ok(cursor.read.pop_front().map(|(_, known)| known));
+                }
+                std::cmp::Ordering::Less => {
+                    if let Some((gone, _)) = cursor.read.pop_front() {
+                        self.batch.delete(gone);
+                        self.write_if_full()?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Remembers a file that was hashed.
+    pub(crate) fn remember(
+        &mut self,
+        source: Option<&[u8]>,
+        path: &[u8],
+        known: &KnownFile,
+    ) -> Result<()> {
+        if let Some(prefix) = prefix(source).filter(|_| self.is_open()) {
+            self.batch.put(key(&prefix, path), encode(known));
+            self.write_if_full()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the entries behind the cursor: the walk has ended before them.
+    pub(crate) fn remove_gone(&mut self, cursor: &mut StatCursor) -> Result<()> {
+        loop {
+            if cursor.read.is_empty() {
+                self.refill(cursor);
+            }
+            let Some((gone, _)) = cursor.read.pop_front() else { return Ok(()) };
+            self.batch.delete(gone);
+            self.write_if_full()?;
+        }
+    }
+
+    fn write_if_full(&mut self) -> Result<()> {
+        if self.batch.len() < BATCH { Ok(()) } else { self.write() }
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let Some(db) = &self.db else { return Ok(()) };
+        self.written += self.batch.len();
+        let mut options = WriteOptions::default();
+        // What a crash loses is hashed again.
+        options.disable_wal(self.written > REPLAYED_MAX);
+        db.write_opt(&std::mem::take(&mut self.batch), &options).map_err(|error| {
+            Error::new(ErrorKind::Storage, "cannot write to the working index in db/")
+                .because(error)
+                .hint("it is a cache: the directory can be deleted while nobody pushes")
+        })
+    }
+
+    /// Writes what is left. A failure costs the next push time and nothing else.
+    pub(crate) fn close(mut self) {
+        if !self.batch.is_empty() && self.write().is_err() {
+            return;
+        }
+        if let Some(db) = self.db.filter(|_| self.written > REPLAYED_MAX) {
+            let _ = db.flush();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use freestone_core::digest::{plain, sha1};
+
+    fn known(seed: u64) -> KnownFile {
+        let stamp = Stamp { device: 1, inode: seed, size: 3, mtime_ns: -4, ctime_ns: 5 };
+        KnownFile { stamp, sha1: sha1(&seed.to_le_bytes()), content: plain(&seed.to_le_bytes()) }
+    }
+
+    #[test]
+    fn what_is_remembered_is_known_and_what_is_gone_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = StoreId([1; 16]);
+        let mut paths: Vec<Vec<u8>> =
+            (0..5000u64).map(|n| format!("d{}/{n}", n % 7).into_bytes()).collect();
+        paths.extend([b"a".to_vec(), b"a/b".to_vec(), b"a!".to_vec()]);
+        paths.sort_by(|a, b| freestone_core::path::compare(a, b));
+        let mut index = WorkingIndex::open(folder.path(), &id);
+        assert!(index.is_open());
+        assert!(!WorkingIndex::open(folder.path(), &id).is_open(), "one process at a time");
+        for (seed, path) in paths.iter().enumerate() {
+            index.remember(Some(b"x"), path, &known(seed as u64)).unwrap();
+        }
+        index.close();
+        for round in 0..2 {
+            let mut index = WorkingIndex::open(folder.path(), &id);
+            let mut other = index.stat_cursor(Some(b"y"));
+            assert_eq!(index.known(&mut other, b"a").unwrap(), None);
+            let mut cursor = index.stat_cursor(Some(b"x"));
+            for (seed, path) in paths.iter().enumerate() {
+                let found = index.known(&mut cursor, path).unwrap();
+                let is_there = round == 0 || seed % 2 == 0;
+                assert_eq!(found, is_there.then(|| known(seed as u64)));
+                if round == 0 && seed % 2 == 1 {
+                    index.batch.delete(key(&cursor.prefix.unwrap(), path));
+                }
+            }
+            index.remove_gone(&mut cursor).unwrap();
+            index.close();
+        }
+        let other = WorkingIndex::open(folder.path(), &StoreId([2; 16]));
+        assert!(other.is_open());
+        let mut other = other;
+        let mut cursor = other.stat_cursor(Some(b"x"));
+        assert_eq!(other.known(&mut cursor, &paths[0]).unwrap(), None, "another store's");
+    }
+}

@@ -1,0 +1,317 @@
+//! Pushes from memory: what goes in comes out, by any way, in any history.
+
+use freestone_core::digest::{NameHasher, plain};
+use freestone_core::{ChunkSource, ErrorKind, Sha1, Source};
+use freestone_manifest::content::pieces;
+use freestone_manifest::{Entry, Kind};
+use freestone_store::push::{PushOptions, PushOutcome};
+use freestone_store::verify::VerifyOptions;
+use freestone_store::{Expect, Store};
+use freestone_testkit::{MemorySource, noise, push_tree, text};
+use proptest::prelude::*;
+use std::path::Path;
+
+fn options() -> PushOptions {
+    PushOptions { time: 1000, ..PushOptions::default() }
+}
+
+fn new_store() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::init(&folder.path().join("store")).unwrap();
+    (folder, store)
+}
+
+/// All files of a revision, read whole through its plan of pieces.
+fn read_back(store: &Store, outcome: &PushOutcome) -> MemorySource {
+    store.refresh();
+    let tree = store.tree(&outcome.revision.root).unwrap();
+    let mut cursor = tree.cursor();
+    let mut back = MemorySource::default();
+    let mut chunk = Vec::new();
+    while let Some(entry) = cursor.next().unwrap() {
+        let Entry { path, kind, .. } = entry.clone();
+        match kind {
+            Kind::Directory => {
+                back.directories.insert(path);
+            }
+            Kind::File { executable, size, sha1, content } => {
+                let mut bytes = Vec::new();
+                pieces(tree.source(), &content, size, Some(&sha1), 0..size, &mut |piece| {
+                    match piece.source {
+                        Source::Chunk(id) => {
+                            tree.source().chunk(&id, piece.length, &mut chunk)?;
+                            bytes.extend_from_slice(&chunk);
+                        }
+                        _ => bytes.resize(bytes.len() + usize::try_from(piece.length).unwrap(), 0),
+                    }
+                    Ok(())
+                })
+                .unwrap();
+                assert_eq!(freestone_core::digest::sha1(&bytes), sha1);
+                back.files.insert(path, (executable, bytes.into()));
+            }
+        }
+    }
+    back
+}
+
+/// A tree with all directories explicit.
+fn explicit(mut tree: MemorySource) -> MemorySource {
+    for item in tree.items() {
+        if item.kind == freestone_core::item::ItemKind::Directory {
+            tree.directories.insert(item.path);
+        }
+    }
+    tree
+}
+
+fn assert_sound(store: &Store) {
+    let mut findings = Vec::new();
+    store.verify(VerifyOptions { data: true }, &mut |finding| findings.push(finding)).unwrap();
+    assert_eq!(findings, []);
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let length = prop_oneof![
+        6 => 0..3000usize,
+        2 => 60_000..70_000usize,
+        1 => (1usize << 20) - 2..(1 << 20) + 3,
+        1 => 1_000_000..6_000_000usize,
+    ];
+    (length, 0..4u8, 0..40u64).prop_map(|(length, kind, seed)| match kind {
+        0 => vec![0; length],
+        1 => noise(length, seed),
+        2 => text(length, seed),
+        _ => {
+            let mut bytes = text(length, seed);
+            let hole = length / 3;
+            bytes[hole..2 * hole].fill(0);
+            bytes
+        }
+    })
+}
+
+fn tree() -> impl Strategy<Value = MemorySource> {
+    let path = prop::collection::vec("[a-d]{1,2}", 1..4).prop_map(|parts| parts.join("/"));
+    prop::collection::btree_map(path, (any::<bool>(), bytes()), 0..24).prop_map(|files| {
+        let mut tree = MemorySource::default();
+        for (path, (executable, bytes)) in files {
+            let path = path.into_bytes();
+            let clashes = tree.files.keys().any(|other: &Vec<u8>| {
+                freestone_core::path::is_below(&path, other)
+                    || freestone_core::path::is_below(other, &path)
+            });
+            if !clashes {
+                tree.files.insert(path, (executable, bytes.into()));
+            }
+        }
+        explicit(tree)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+
+    #[test]
+    fn any_trees_in_the_same_trees_out(trees in prop::collection::vec(tree(), 1..5)) {
+        let (_folder, store) = new_store();
+        let mut outcomes = Vec::new();
+        for tree in &trees {
+            outcomes.push(push_tree(&store, tree, &options()).unwrap());
+        }
+        for (tree, outcome) in trees.iter().zip(&outcomes) {
+            prop_assert!(read_back(&store, outcome) == *tree);
+        }
+        assert_sound(&store);
+        // The content digest is a function of the tree, not of the history.
+        let (_folder, fresh) = new_store();
+        let alone = push_tree(&fresh, trees.last().unwrap(), &options()).unwrap();
+        prop_assert_eq!(
+            alone.revision.content_digest,
+            outcomes.last().unwrap().revision.content_digest
+        );
+        store.reindex(&mut |_, _| {}).unwrap();
+        for (tree, outcome) in trees.iter().zip(&outcomes) {
+            prop_assert!(read_back(&store, outcome) == *tree);
+        }
+        assert_sound(&store);
+    }
+}
+
+#[test]
+fn nothing_new_is_the_same_revision_again() {
+    let (_folder, store) = new_store();
+    let mut tree = MemorySource::of([("a", "one"), ("d/b", "two")]);
+    let first = push_tree(&store, &tree, &options()).unwrap();
+    assert_eq!((first.new, first.changed, first.gone), (3, 0, 0));
+    let size = store.stats().unwrap().stored();
+    let again = push_tree(&store, &tree, &PushOptions { time: 2000, ..options() }).unwrap();
+    assert!(again.up_to_date && again.id == first.id && again.ref_entry.is_none());
+    assert_eq!(store.stats().unwrap().stored(), size);
+    // New labels on the same content: a new small revision of the same root.
+    let mut labelled = PushOptions { time: 3000, ..options() };
+    labelled.labels.insert("git.commit".into(), "12345678aabb".into());
+    let third = push_tree(&store, &tree, &labelled).unwrap();
+    assert!(!third.up_to_date && third.revision.root == first.revision.root);
+    assert_eq!(third.revision.parents, [first.id]);
+    assert!(store.stats().unwrap().stored() - size < 2000);
+    assert!(push_tree(&store, &tree, &labelled).unwrap().up_to_date);
+    assert_eq!(store.resolve("commit:12345678").unwrap().id, third.id);
+    tree.set("a", "other");
+    tree.files.remove(&b"d/b"[..]);
+    tree.directories.insert(b"d".to_vec());
+    let fourth = push_tree(&store, &tree, &PushOptions { time: 4000, ..options() }).unwrap();
+    assert_eq!((fourth.new, fourth.changed, fourth.gone), (0, 1, 1));
+    for (rev, id) in
+        [("main", fourth.id), ("main~1", third.id), ("main@1", first.id), ("main~2", first.id)]
+    {
+        assert_eq!(store.resolve(rev).unwrap().id, id, "{rev}");
+    }
+    let prefix = &first.id.to_string()[..10];
+    assert_eq!(store.resolve(prefix).unwrap().id, first.id);
+    for bad in ["nothing", "main@9", "main~7", "0000000000"] {
+        assert_eq!(store.resolve(bad).unwrap_err().kind(), ErrorKind::NotFound, "{bad}");
+    }
+    let error = store.resolve("commit:zz").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+}
+
+#[test]
+fn expectations_are_held_and_lost_races_are_conflicts() {
+    let (_folder, store) = new_store();
+    let one = MemorySource::of([("a", "one")]);
+    let two = MemorySource::of([("a", "two")]);
+    let absent = PushOptions { expect: Expect::Absent, ..options() };
+    let first = push_tree(&store, &one, &absent).unwrap();
+    let error = push_tree(&store, &two, &absent).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let expected = PushOptions { expect: Expect::Revision(first.id), ..options() };
+    push_tree(&store, &two, &expected).unwrap();
+    assert_eq!(push_tree(&store, &one, &expected).unwrap_err().kind(), ErrorKind::Conflict);
+}
+
+#[test]
+fn a_dry_run_writes_nothing_and_says_what_would_be() {
+    let (folder, store) = new_store();
+    let mut tree = MemorySource::of([("a", text(5000, 1)), ("big", noise(3 << 20, 2))]);
+    let dry = PushOptions { dry_run: true, ..options() };
+    let count = |path: &Path| -> usize {
+        let list = |path: &Path| std::fs::read_dir(path).unwrap().flatten().collect::<Vec<_>>();
+        list(path).len()
+    };
+    let before = count(&folder.path().join("store"));
+    let told = push_tree(&store, &tree, &dry).unwrap();
+    assert_eq!(told.bytes_stored, 5000 + (3 << 20));
+    assert_eq!(count(&folder.path().join("store")), before);
+    let made = push_tree(&store, &tree, &options()).unwrap();
+    assert_eq!(made.id, told.id);
+    tree.set("a", text(6000, 3));
+    assert_eq!(push_tree(&store, &tree, &dry).unwrap().bytes_stored, 6000);
+    assert_eq!(store.resolve("main").unwrap().id, made.id);
+}
+
+/// A hasher so weak that contents collide.
+struct Weak(u8);
+
+impl NameHasher for Weak {
+    fn update(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |sum, byte| sum.wrapping_add(*byte));
+    }
+
+    fn finish(self: Box<Self>) -> Sha1 {
+        Sha1([self.0; 20])
+    }
+}
+
+#[test]
+fn contents_that_collide_in_sha1_are_refused() {
+    let weak = PushOptions { name_hasher: || Box::new(Weak(0)), ..options() };
+    // Within one push, and against what the store has.
+    let (_folder, store) = new_store();
+    let error = push_tree(&store, &MemorySource::of([("a", "ab"), ("b", "ba")]), &weak);
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("SHA-1"), "{error}");
+    push_tree(&store, &MemorySource::of([("a", "ab")]), &weak).unwrap();
+    let error = push_tree(&store, &MemorySource::of([("b", "ba")]), &weak).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains(&plain(b"ba").to_string()), "{error}");
+    // Large contents too.
+    let mut big = noise(2 << 20, 5);
+    push_tree(&store, &MemorySource::of([("a", "ab".into()), ("big", big.clone())]), &weak)
+        .unwrap();
+    big.swap(0, 1);
+    let error = push_tree(&store, &MemorySource::of([("big", big)]), &weak).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+}
+
+#[test]
+fn equal_contents_are_kept_once() {
+    let (_folder, store) = new_store();
+    let big = noise(5 << 20, 7);
+    let tree = MemorySource::of([("a", big.clone()), ("b", big.clone()), ("c/d", big.clone())]);
+    push_tree(&store, &tree, &options()).unwrap();
+    let stored = store.stats().unwrap().stored();
+    assert!(stored < (5 << 20) + 20_000, "{stored}");
+    // A byte in the middle changed: the chunks around it are kept.
+    let mut changed = big;
+    changed[2_500_000] ^= 1;
+    push_tree(&store, &MemorySource::of([("a", changed)]), &options()).unwrap();
+    let grown = store.stats().unwrap().stored() - stored;
+    assert!(grown < 4_400_000, "{grown}");
+}
+
+#[test]
+fn raw_chunks_lie_adjacent_at_offsets_congruent_to_their_files() {
+    let (_folder, store) = new_store();
+    let mut tree = MemorySource::of([
+        ("a", noise(70_000, 1)),
+        ("b", noise(3_000_001, 2)),
+        ("c", noise(900_001, 3)),
+        ("z", noise(30 << 20, 4)),
+    ]);
+    for n in 0..50u64 {
+        tree.set(format!("small/{n}"), noise(100 + 37 * usize::try_from(n).unwrap(), n));
+    }
+    push_tree(&store, &tree, &options()).unwrap();
+    let mut starts = std::collections::HashMap::new();
+    for (pack, _) in store.index().unwrap().packs().unwrap() {
+        let name = format!("packs/{}/{pack}.pack", &pack.to_string()[..2]);
+        let object = store.backend().open(&name).unwrap().unwrap();
+        for row in freestone_store::read_table(&*object, &pack).unwrap() {
+            starts.insert(row.id, (pack, row.offset));
+        }
+    }
+    let main = store.resolve("main").unwrap();
+    let manifest = store.tree(&main.revision.root).unwrap();
+    for path in ["a", "b", "c", "z"] {
+        let entry = manifest.get(path.as_bytes()).unwrap().unwrap();
+        let Kind::File { size, content, .. } = entry.kind else { panic!() };
+        let mut expected = None;
+        pieces(manifest.source(), &content, size, None, 0..size, &mut |piece| {
+            let Source::Chunk(id) = piece.source else { panic!() };
+            let (pack, offset) = starts[&id];
+            assert_eq!(offset % 4096, piece.offset % 4096, "{path}");
+            if let Some(expected) = expected {
+                assert_eq!((pack, offset), expected, "{path}");
+            }
+            expected = Some((pack, offset + piece.length));
+            Ok(())
+        })
+        .unwrap();
+    }
+    let gaps = store.stats().unwrap().gaps;
+    assert!(gaps < 16_000, "small records fill the gaps: {gaps}");
+}
+
+#[test]
+fn many_pushes_leave_few_segments() {
+    let (_folder, store) = new_store();
+    for n in 0..100u32 {
+        push_tree(&store, &MemorySource::of([("a", n.to_le_bytes())]), &options()).unwrap();
+    }
+    let segments = store.stats().unwrap().segments.0;
+    assert!(segments <= 16, "{segments}");
+    assert_eq!(store.refs().log("main").unwrap().len(), 100);
+    assert_sound(&store);
+}
