@@ -10,10 +10,8 @@
 //! value  version u8 = 1 | device | inode | size | mtime ns | ctime ns (8 bytes each) | SHA-1 | content id
 //! ```
 
-use crate::format::header::StoreId;
 use freestone_core::item::Stamp;
-use freestone_core::{Id, Result, Sha1};
-use std::path::Path;
+use freestone_core::{Id, Sha1};
 
 /// What the stat cache knows of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +31,10 @@ pub(crate) use without::{StatCursor, WorkingIndex};
 
 #[cfg(not(feature = "rocksdb"))]
 mod without {
-    use super::*;
+    use super::KnownFile;
+    use crate::format::header::StoreId;
+    use freestone_core::Result;
+    use std::path::Path;
 
     /// No working index: every push hashes every file.
     pub(crate) struct WorkingIndex;

@@ -221,7 +221,7 @@ impl WorkingIndex {
         let mut options = WriteOptions::default();
         // What a crash loses is hashed again.
         options.disable_wal(self.written > REPLAYED_MAX);
-        db.write_opt(&std::mem::take(&mut self.batch), &options).map_err(|error| {
+        db.write_opt(std::mem::take(&mut self.batch), &options).map_err(|error| {
             Error::new(ErrorKind::Storage, "cannot write to the working index in db/")
                 .because(error)
                 .hint("it is a cache: the directory can be deleted while nobody pushes")
