@@ -1,1 +1,33 @@
-//! Where freestone images go: files, devices, streams
+//! Where freestone images go.
+//!
+//! An [`Image`] is a [`Plan`](freestone_core::Plan), which says where every byte comes from, and a
+//! [`ChunkSource`](freestone_core::ChunkSource), which has the content. Nothing else of freestone
+//! is known here. There are two ways to take an image:
+//!
+//! - **A part at a time, in any order**: [`ImageReader`], for what serves an image without writing
+//!   it.
+//! - **The whole, once**: [`write()`] to a file ([`file`]) or a block device ([`device`]),
+//!   [`stream::write`] to a pipe, [`digest()`] to nowhere, [`compare()`] against what was written.
+//!   All of these are consumers of one engine, which produces the image in parallel, a window at
+//!   a time, in memory that [`Control`] bounds.
+
+mod compare;
+mod control;
+pub mod device;
+mod digest;
+pub mod file;
+mod image;
+mod reader;
+pub mod stream;
+mod target;
+mod turns;
+mod windows;
+mod writeback;
+mod zeros;
+
+pub use compare::{Difference, compare, read_back};
+pub use control::{Control, Report};
+pub use digest::{Digests, digest};
+pub use image::Image;
+pub use reader::ImageReader;
+pub use target::{HEAD_BYTES, Overwrite, Target, check, write};

@@ -1,0 +1,87 @@
+//! What can be said before any command, and how a wrong command line is answered.
+
+use crate::command::Command;
+use crate::{config, exit, name, output, size};
+use clap::error::ErrorKind;
+use clap::{Args, Parser};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Keeps content once, and cuts the block image of any of its revisions out of it
+///
+/// A directory is pushed into a store as a revision, in which equal contents are kept once; the
+/// tar image of any revision comes out again, byte for byte the same everywhere, to be attached
+/// as a block device.
+#[derive(Parser)]
+#[command(
+    name = "freestone",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_long_help = after_help()
+)]
+pub struct Arguments {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The store, a directory; else $FREESTONE_STORE, the configuration, $STATE_DIRECTORY,
+    /// /var/lib/freestone for root, the user's data directory
+    #[arg(short, long, global = true, value_name = "STORE")]
+    pub store: Option<PathBuf>,
+
+    /// Read this configuration instead of the system's and the user's
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Give the answer as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Say nothing but answers and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+fn after_help() -> String {
+    let examples = "\
+Examples:
+  freestone image ./site -o www.img       the image of a directory, without any store
+  freestone init                          make a store
+  freestone push ./site -m 'first one'    push a directory; prints the revision's id
+  freestone image main -o www.img         the image of what was pushed last
+  freestone diff main~1 main              what changed";
+    [examples, name::TEXT, config::TEXT, output::JSON_TEXT, size::TEXT, exit::TEXT].join("\n\n")
+}
+
+/// Answers a command line that is not understood, or that asks for help.
+pub fn report(error: &clap::Error) -> ExitCode {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if asked {
+        // Styled where it goes to a terminal; a closed pipe is as good as any other end.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let text = match text.strip_prefix("error: ") {
+        Some(rest) => format!("freestone: {rest}"),
+        None => text,
+    };
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    ExitCode::from(exit::USAGE)
+}

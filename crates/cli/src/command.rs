@@ -1,0 +1,69 @@
+//! The commands; one file each.
+
+mod cat;
+mod completions;
+mod diff;
+mod extract;
+mod image;
+mod init;
+mod inspect;
+mod log;
+mod ls;
+mod man;
+mod push;
+mod refs;
+mod resolve;
+mod show;
+mod status;
+mod store;
+mod verify;
+mod which;
+
+use crate::exit::Exit;
+use crate::session::Session;
+use clap::Subcommand;
+use freestone_core::Result;
+
+/// Declares the commands, in the order of the help.
+macro_rules! commands {
+    ($($name:ident($module:ident)),+ $(,)?) => {
+        /// The commands.
+        #[derive(Subcommand)]
+        pub enum Command {
+            $($name($module::$name),)+
+        }
+
+        impl Command {
+            /// Does what the command says.
+            ///
+            /// # Errors
+            /// It could not be done.
+            pub fn run(&self, session: &Session) -> Result<Exit> {
+                match self {
+                    $(Self::$name(command) => command.run(session),)+
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    Init(init),
+    Push(push),
+    Image(image),
+    Extract(extract),
+    Ls(ls),
+    Cat(cat),
+    Show(show),
+    Resolve(resolve),
+    Log(log),
+    Diff(diff),
+    Which(which),
+    Ref(refs),
+    Inspect(inspect),
+    Status(status),
+    Verify(verify),
+    Store(store),
+    Completions(completions),
+    Man(man),
+}

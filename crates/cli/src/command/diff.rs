@@ -1,0 +1,120 @@
+//! `freestone diff`.
+
+use crate::exit::Exit;
+use crate::name::{self, Name};
+use crate::output::{JSON_SEE, JsonEntry, JsonPath};
+use crate::part::Part;
+use crate::session::Session;
+use clap::Args;
+use freestone_core::{Result, path};
+use freestone_manifest::{Change, Entry, Times, Tree, diff};
+use serde::Serialize;
+use std::ffi::OsString;
+
+/// List what differs between two revisions, or parts of them
+///
+/// A line has A (new), M (changed) or D (gone), the size before and after, and the path. Times
+/// are not compared.
+#[derive(Args)]
+#[command(after_long_help = after_help())]
+pub struct Diff {
+    /// The first
+    #[arg(value_name = "REV[:PATH]")]
+    before: OsString,
+
+    /// The second
+    #[arg(value_name = "REV[:PATH]")]
+    after: OsString,
+
+    /// End with exit code 8 if anything differs
+    #[arg(long)]
+    exit_code: bool,
+}
+
+fn after_help() -> String {
+    format!(
+        "\
+Examples:
+  freestone diff main~1 main
+  freestone diff --exit-code main live && echo nothing to deploy
+
+With --json: {{\"before\", \"after\" (revisions), \"changes\": [{{\"path\", \"before\", \"after\" (null, or
+the entry as `freestone ls --json` gives it)}}]}}
+{JSON_SEE}
+
+{}",
+        name::TEXT
+    )
+}
+
+/// The answer as JSON, but for the changes; its keys stand in the help.
+#[derive(Serialize)]
+struct Answer {
+    before: String,
+    after: String,
+}
+
+#[derive(Serialize)]
+struct JsonChange {
+    #[serde(flatten)]
+    path: JsonPath,
+    before: Option<JsonEntry>,
+    after: Option<JsonEntry>,
+}
+
+impl Diff {
+    pub fn run(&self, session: &Session) -> Result<Exit> {
+        let store = session.store()?;
+        let before = Part::find(&store, &Name::parse(&self.before)?)?;
+        let after = Part::find(&store, &Name::parse(&self.after)?)?;
+        let manifest = |part: &Part| {
+            let (root, nodes) = part.manifest(&session.interrupt)?;
+            Tree::open(nodes, &root)
+        };
+        let trees = (manifest(&before)?, manifest(&after)?);
+        let mut differs = false;
+        let mut changes = |each: &mut dyn FnMut(&Change) -> Result<()>| {
+            diff(&trees.0, &trees.1, Times::Ignore, &mut |change| {
+                session.interrupt.check()?;
+                differs = true;
+                each(&change)
+            })
+        };
+        if session.output.is_json() {
+            let answer = Answer { before: before.id.to_string(), after: after.id.to_string() };
+            session.output.json_list(&answer, "changes", |list| {
+                changes(&mut |change| {
+                    let entry = |entry: &Option<Entry>| {
+                        entry.as_ref().map(|entry| JsonEntry::new(&entry.path, entry))
+                    };
+                    list.item(&JsonChange {
+                        path: JsonPath::new(change.path()),
+                        before: entry(&change.before),
+                        after: entry(&change.after),
+                    })
+                })
+            })?;
+        } else {
+            changes(&mut |change| session.output.line(line(change)))?;
+        }
+        Ok(if differs && self.exit_code { Exit::Different } else { Exit::Done })
+    }
+}
+
+fn line(change: &Change) -> String {
+    let size = |entry: &Option<Entry>| match entry.as_ref().map(Entry::size) {
+        None => String::new(),
+        Some(None) => "-".to_owned(),
+        Some(Some(size)) => size.to_string(),
+    };
+    let letter = match (&change.before, &change.after) {
+        (None, _) => 'A',
+        (_, None) => 'D',
+        _ => 'M',
+    };
+    let directory =
+        change.after.as_ref().or(change.before.as_ref()).is_some_and(Entry::is_directory);
+    let slash = if directory { "/" } else { "" };
+    let (before, after) = (size(&change.before), size(&change.after));
+    format!("{letter} {before:>12} {after:>12} {}{slash}", path::display(change.path()))
+}

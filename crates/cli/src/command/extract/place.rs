@@ -1,0 +1,213 @@
+//! A directory that is filled, and never left.
+//!
+//! Everything in it is new, so nothing that stands there is ever followed or replaced: whoever
+//! else may write to it can make the extraction fail, but cannot make it write elsewhere.
+
+use freestone_core::{Error, Result, path};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, mkdirat, open,
+    openat, openat2, utimensat,
+};
+use rustix::io::Errno;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tempfile::TempDir;
+
+const DIRECTORY: OFlags =
+    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const NEW_FILE: OFlags = OFlags::WRONLY
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// Where files go.
+pub(super) struct Place {
+    root: OwnedFd,
+    /// The directory that was asked for last: what follows is mostly in the same one.
+    last: Mutex<(Vec<u8>, Option<Arc<OwnedFd>>)>,
+}
+
+fn wrong(path: &[u8], what: &str, errno: Errno) -> Error {
+    let name = path::display(path);
+    let error = Error::io(format!("{name} cannot be {what}"), errno.into());
+    match errno {
+        Errno::EXIST => error.hint(
+            "something else writes to the directory, or its file system takes two different \
+             names for the same",
+        ),
+        Errno::NAMETOOLONG => error.hint("its file system takes no name as long"),
+        _ => error,
+    }
+}
+
+impl Place {
+    fn open(directory: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = open(directory, flags, Mode::empty())?;
+        Ok(Self { root, last: Mutex::default() })
+    }
+
+    /// Makes the directory `path`, whose parent was made before.
+    pub(super) fn make_directory(&self, path: &[u8]) -> Result<()> {
+        let (parent, name) = self.parent(path)?;
+        let parent = parent.as_ref().map_or(self.root.as_fd(), |parent| parent.as_fd());
+        mkdirat(parent, name, Mode::from_raw_mode(0o755))
+            .map_err(|errno| wrong(path, "made", errno))
+    }
+
+    /// Makes the file `path`, whose directory was made before.
+    pub(super) fn make_file(&self, path: &[u8], executable: bool) -> Result<File> {
+        let mode = if executable { 0o755 } else { 0o644 };
+        let (parent, name) = self.parent(path)?;
+        let parent = parent.as_ref().map_or(self.root.as_fd(), |parent| parent.as_fd());
+        let file = openat(parent, name, NEW_FILE, Mode::from_raw_mode(mode));
+        file.map(File::from).map_err(|errno| wrong(path, "made", errno))
+    }
+
+    /// Gives the directory `path` the time `mtime`, in seconds since 1970.
+    pub(super) fn set_directory_time(&self, path: &[u8], mtime: i64) -> Result<()> {
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: mtime, tv_nsec: 0 },
+        };
+        let (parent, name) = self.parent(path)?;
+        let parent = parent.as_ref().map_or(self.root.as_fd(), |parent| parent.as_fd());
+        utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| wrong(path, "given its time", errno))
+    }
+
+    /// The directory that holds `path`, none for the top, and the name in it.
+    fn parent<'a>(&self, path: &'a [u8]) -> Result<(Option<Arc<OwnedFd>>, &'a [u8])> {
+        let Some(parent) = path::parent(path) else { return Ok((None, path)) };
+        let name = &path[parent.len() + 1..];
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (known, Some(open)) = &*last
+            && known == parent
+        {
+            return Ok((Some(open.clone()), name));
+        }
+        let open = self.directory(parent).map_err(|errno| wrong(parent, "opened", errno))?;
+        let open = Arc::new(open);
+        *last = (parent.to_vec(), Some(open.clone()));
+        Ok((Some(open), name))
+    }
+
+    fn directory(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match openat2(&self.root, path, DIRECTORY, Mode::empty(), resolve) {
+            // Missing, forbidden by a sandbox that does not know it, or something was renamed.
+            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {}
+            opened => return opened,
+        }
+        let mut held: Option<OwnedFd> = None;
+        for part in path.split(|byte| *byte == b'/') {
+            let directory = held.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
+            held = Some(openat(directory, part, DIRECTORY, Mode::empty())?);
+        }
+        held.ok_or(Errno::INVAL)
+    }
+}
+
+/// The directory to fill. Dropped without [`Self::finish`], nothing stays of what was written.
+pub(super) struct Target {
+    place: Place,
+    path: PathBuf,
+    /// Where a new directory is filled: beside its place, where nobody else looks.
+    beside: Option<TempDir>,
+    is_finished: bool,
+}
+
+/// The name of a new directory while it is filled.
+const FILLED: &str = "new";
+
+impl Target {
+    /// Makes ready to fill `path`.
+    ///
+    /// # Errors
+    /// It exists and is no empty directory, or cannot be made.
+    pub(super) fn prepare(path: &Path) -> Result<Self> {
+        let name = path.display();
+        let wrong = |error| Error::io(format!("{name} cannot be written to"), error);
+        let beside = match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
+            Ok(true) => None,
+            Ok(false) => {
+                return Err(Error::refused(format!("{name} is not empty"))
+                    .hint("name a directory that is empty or does not exist"));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(beside(path)?),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(Error::refused(format!("{name} exists and is not a directory"))
+                    .hint("name a directory that is empty or does not exist"));
+            }
+            Err(error) => return Err(wrong(error)),
+        };
+        let filled = match &beside {
+            None => path.to_owned(),
+            Some(beside) => {
+                let filled = beside.path().join(FILLED);
+                mkdirat(CWD, &filled, Mode::from_raw_mode(0o755))
+                    .map_err(|errno| wrong(errno.into()))?;
+                filled
+            }
+        };
+        let place = Place::open(&filled).map_err(wrong)?;
+        Ok(Self { place, path: path.to_owned(), beside, is_finished: false })
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// All is there.
+    pub(super) fn finish(mut self) -> Result<()> {
+        if let Some(beside) = &self.beside {
+            // If something came to stand there meanwhile, only an empty directory gives way.
+            fs::rename(beside.path().join(FILLED), &self.path).map_err(|error| {
+                Error::io(format!("{} cannot be made", self.path.display()), error)
+                    .hint("something else may have made it meanwhile")
+            })?;
+        }
+        self.is_finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if self.is_finished || self.beside.is_some() {
+            return;
+        }
+        // It was empty, so all that is in it was written here. What cannot be removed stays.
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let _ = if is_directory {
+                fs::remove_dir_all(entry.path())
+            } else {
+                fs::remove_file(entry.path())
+            };
+        }
+    }
+}
+
+/// A directory beside `path` that nobody else may look into.
+fn beside(path: &Path) -> Result<TempDir> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    tempfile::Builder::new().prefix(".freestone-").tempdir_in(parent).map_err(|error| {
+        let what = format!("{} cannot be made", path.display());
+        match error.kind() {
+            io::ErrorKind::NotFound => {
+                let parent = parent.display();
+                Error::not_found(format!("{what}: {parent} does not exist")).hint("make that first")
+            }
+            _ => Error::io(what, error),
+        }
+    })
+}

@@ -1,0 +1,244 @@
+//! `freestone image`: the image of a revision, of a part of one, or of a directory.
+
+mod report;
+mod subject;
+
+use crate::exit::{Exit, is_closed_output};
+use crate::output::JSON_SEE;
+use crate::progress::Unit;
+use crate::session::Session;
+use crate::{name, size, time};
+use clap::{ArgGroup, Args, ValueEnum};
+use freestone_core::{Error, ErrorKind, Result};
+use freestone_image::tar::{Align, Options};
+use freestone_image::{Format, Identity, identify};
+use freestone_sink as sink;
+use report::Made;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use subject::Subject;
+
+/// Write the block image of a revision, of a part of one, or of a directory
+///
+/// An image is a tar archive that MirageOS, GNU tar, bsdtar, busybox and Python read alike, padded
+/// for block devices. It is a function of content, format and options alone: the same bytes on
+/// every machine.
+///
+/// A file is written beside its target and renamed, so that whoever has the old image open keeps
+/// it. A device is written in place, and says that it is unfinished meanwhile.
+#[derive(Args)]
+#[command(
+    group = ArgGroup::new("what to do").required(true).multiple(true).args(["output", "digest", "dry_run"]),
+    after_long_help = after_help()
+)]
+pub struct Image {
+    /// A revision or a part of one; or a directory, which begins with . or / and needs no store
+    #[arg(value_name = "REV[:PATH]|DIR")]
+    subject: OsString,
+
+    /// Where it goes: a file, a device, or - for the standard output
+    #[arg(short, long, value_name = "FILE|DEVICE|-")]
+    output: Option<PathBuf>,
+
+    /// The format
+    #[arg(long, value_enum, default_value_t = FormatName::Tar)]
+    format: FormatName,
+
+    /// Where contents of 64 KiB and more start: at multiples of 4096 bytes, or anywhere (for
+    /// archives that are unpacked as root)
+    #[arg(long, value_name = "4096|none", default_value = "4096", value_parser = align)]
+    align: Align,
+
+    /// Make the image's length a multiple of N, itself a multiple of 4096
+    #[arg(long, value_name = "N", value_parser = size::argument, conflicts_with = "size")]
+    pad_to: Option<u64>,
+
+    /// Make the image exactly N long, a multiple of 4096; refused if it does not fit
+    #[arg(long, value_name = "N", value_parser = size::argument)]
+    size: Option<u64>,
+
+    /// Print the image's BLAKE3, SHA-256 and length; without -o nothing is written
+    #[arg(long)]
+    digest: bool,
+
+    /// Read back what was written, from the medium, and compare it with the image
+    #[arg(long, requires = "output")]
+    read_back: bool,
+
+    /// Overwrite a file or device that holds something else than an image of freestone's
+    #[arg(long, requires = "output")]
+    force: bool,
+
+    /// Say what would be written, and write nothing
+    #[arg(short = 'n', long, conflicts_with_all = ["digest", "read_back"])]
+    dry_run: bool,
+
+    #[command(flatten)]
+    directory: Directory,
+}
+
+/// What only an image of a directory can be told.
+#[derive(Args)]
+#[command(next_help_heading = "For the image of a directory")]
+struct Directory {
+    /// Give everything this time, in seconds since 1970 or like 2026-05-04T12:00:00Z; else
+    /// $SOURCE_DATE_EPOCH, else each file its own
+    #[arg(long, value_name = "T", value_parser = time::argument)]
+    mtime: Option<i64>,
+
+    /// Leave out what this pattern matches, written as in a .gitignore; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+
+    /// Leave out what the patterns in this file match, one a line
+    #[arg(long, value_name = "FILE")]
+    exclude_from: Vec<PathBuf>,
+
+    /// Skip links that lead to no file inside, devices, sockets and pipes, instead of refusing
+    #[arg(long)]
+    skip_special: bool,
+}
+
+impl Directory {
+    fn is_given(&self) -> bool {
+        self.mtime.is_some()
+            || !self.exclude.is_empty()
+            || !self.exclude_from.is_empty()
+            || self.skip_special
+    }
+}
+
+/// The formats.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FormatName {
+    Tar,
+}
+
+fn align(text: &str) -> Result<Align, String> {
+    Align::parse(text).map_err(|_| "give 4096 or none".to_owned())
+}
+
+fn after_help() -> String {
+    let examples = "\
+Examples:
+  freestone image main -o www.img              of the ref main
+  freestone image main~1:docs -o /dev/vg/docs  of a part of the revision before, to a device
+  freestone image ./site -o www.img            of a directory, without any store
+  freestone image main --digest                what sha256sum would print of it
+  freestone image main -o - | ssh host 'cat > www.img'
+
+With --json: {\"image\" (its name), \"root\", \"revision\" or null, \"length\", \"entries\",
+\"content_bytes\", \"output\" or null, \"written\" and \"zeros\" (bytes, if something was), \"blake3\"
+and \"sha256\" (with --digest), \"skipped\": [{\"path\", \"reason\"}], \"skipped_count\"}";
+    format!("{examples}\n{JSON_SEE}\n\n{}\n\n{}", name::TEXT, size::TEXT)
+}
+
+impl Image {
+    pub fn run(&self, session: &Session) -> Result<Exit> {
+        let begun = Instant::now();
+        let is_stdout = self.output.as_deref() == Some(Path::new("-"));
+        self.check(session, is_stdout)?;
+        let format = match self.format {
+            FormatName::Tar => Format::Tar(Options::new(self.align, self.pad_to, self.size)?),
+        };
+        let output = self.output.as_deref().filter(|_| !is_stdout);
+        let subject = if name::is_directory(&self.subject) {
+            Subject::directory(Path::new(&self.subject), &self.directory, output, format, session)?
+        } else {
+            Subject::revision(&self.subject, format, session)?
+        };
+        let mut made = Made { output: None, format };
+        let overwrite = sink::Overwrite {
+            force: self.force,
+            is_ours: |head| {
+                matches!(identify(head), Identity::Image(_) | Identity::Unfinished { .. })
+            },
+        };
+        if self.dry_run {
+            if let Some(path) = output {
+                sink::check(subject.plan.length(), path, &overwrite)?;
+                made.output = Some(path);
+            }
+            made.dry_run(&subject, session)?;
+            return Ok(Exit::Done);
+        }
+        let report = match self.take(&subject, is_stdout, output, &overwrite, session) {
+            // Whoever read it knows why; but an image that is not whole is none.
+            Err(error) if is_closed_output(&error) => return Ok(Exit::Failed),
+            report => report?,
+        };
+        made.output = output;
+        made.done(&subject, &report, is_stdout, begun.elapsed(), session)?;
+        Ok(Exit::Done)
+    }
+
+    /// What makes no sense together.
+    fn check(&self, session: &Session, is_stdout: bool) -> Result<()> {
+        let usage = |what: &str| Err(Error::new(ErrorKind::Usage, what));
+        if self.directory.is_given() && !name::is_directory(&self.subject) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "--mtime, --exclude, --exclude-from and --skip-special are for the image of a \
+                 directory, not of a revision",
+            )
+            .hint("a directory begins with . or /, as in ./site"));
+        }
+        if is_stdout && !self.dry_run {
+            if session.output.is_json() {
+                return usage("the image and JSON cannot both go to the standard output");
+            }
+            if self.read_back {
+                return usage("the standard output cannot be read back");
+            }
+            if session.output.is_terminal() {
+                return Err(Error::refused(
+                    "the standard output is a terminal, no place for an image",
+                )
+                .hint("name a file with -o, or redirect the output"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the image whole.
+    fn take(
+        &self,
+        subject: &Subject,
+        is_stdout: bool,
+        output: Option<&Path>,
+        overwrite: &sink::Overwrite,
+        session: &Session,
+    ) -> Result<sink::Report> {
+        let image = sink::Image::new(&*subject.plan, &*subject.chunks);
+        let length = subject.plan.length();
+        let bar = session.progress("writing", Unit::Bytes, Some(length));
+        let advance = |bytes| bar.add(bytes);
+        let control = sink::Control { digest: self.digest, ..session.control(&advance) };
+        let Some(path) = output else {
+            if is_stdout {
+                return sink::stream::write(
+                    &image,
+                    &mut sink::stream::stdout()?,
+                    "the standard output",
+                    &control,
+                );
+            }
+            return sink::digest(&image, &control).map(|(_, report)| report);
+        };
+        let report = sink::write(&image, path, overwrite, &control)?;
+        drop(bar);
+        if self.read_back {
+            let bar = session.progress("reading back", Unit::Bytes, Some(length));
+            let advance = |bytes| bar.add(bytes);
+            let control = session.control(&advance);
+            if let Some(difference) = sink::read_back(&image, path, &control)? {
+                let offset = difference.offset;
+                let what = format!("{}: differs from the image at byte {offset}", path.display());
+                return Err(Error::corrupt(what)
+                    .hint("the medium did not keep what was written to it; use another one"));
+            }
+        }
+        Ok(report)
+    }
+}

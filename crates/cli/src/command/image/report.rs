@@ -1,0 +1,141 @@
+//! What is said of an image that was made, or would be.
+
+use super::subject::Subject;
+use crate::session::Session;
+use crate::size::{count, show};
+use crate::skipped::{self, JsonSkipped};
+use crate::time;
+use freestone_core::Result;
+use freestone_image::Format;
+use freestone_sink::Report;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// An image.
+pub(super) struct Made<'a> {
+    /// Where it went by name.
+    pub(super) output: Option<&'a Path>,
+    pub(super) format: Format,
+}
+
+/// The answer as JSON; its keys stand in the help of `image`.
+#[derive(Serialize)]
+struct Answer {
+    image: String,
+    format: &'static str,
+    root: String,
+    revision: Option<String>,
+    length: u64,
+    entries: u64,
+    content_bytes: u64,
+    output: Option<String>,
+    #[serde(flatten)]
+    written: Option<Written>,
+    #[serde(flatten)]
+    digests: Option<Digests>,
+    skipped: Vec<JsonSkipped>,
+    skipped_count: u64,
+}
+
+#[derive(Serialize)]
+struct Written {
+    written: u64,
+    zeros: u64,
+}
+
+#[derive(Serialize)]
+struct Digests {
+    blake3: String,
+    sha256: String,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+impl Made<'_> {
+    fn answer(&self, subject: &Subject) -> Answer {
+        Answer {
+            image: subject.plan.identity(),
+            format: self.format.name(),
+            root: subject.root.to_string(),
+            revision: subject.revision.map(|id| id.to_string()),
+            length: subject.plan.length(),
+            entries: subject.entries,
+            content_bytes: subject.bytes,
+            output: self.output.map(|path| path.display().to_string()),
+            written: None,
+            digests: None,
+            skipped: JsonSkipped::all(&subject.report),
+            skipped_count: subject.report.refused_count,
+        }
+    }
+
+    /// Says what would be written.
+    pub(super) fn dry_run(&self, subject: &Subject, session: &Session) -> Result<()> {
+        let output = &session.output;
+        if output.is_json() {
+            return output.json(&self.answer(subject));
+        }
+        skipped::note(&subject.report, output);
+        let length = subject.plan.length();
+        output.line(format_args!("image    {}", subject.plan.identity()))?;
+        output.line(format_args!("length   {length} ({})", show(length)))?;
+        output.line(format_args!("entries  {}", subject.entries))?;
+        output.line(format_args!("content  {} ({})", subject.bytes, show(subject.bytes)))?;
+        if let Some(path) = self.output {
+            output.line(format_args!("output   {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Says what was written.
+    pub(super) fn done(
+        &self,
+        subject: &Subject,
+        report: &Report,
+        is_stdout: bool,
+        took: Duration,
+        session: &Session,
+    ) -> Result<()> {
+        let output = &session.output;
+        let digests = report.digests.as_ref().map(|digests| Digests {
+            blake3: digests.blake3.to_string(),
+            sha256: hex(&digests.sha256),
+        });
+        if output.is_json() {
+            let written = Written { written: report.written, zeros: report.zeros };
+            let written = self.output.map(|_| written);
+            return output.json(&Answer { written, digests, ..self.answer(subject) });
+        }
+        skipped::note(&subject.report, output);
+        if let Some(digests) = digests {
+            let lines = [
+                format!("blake3  {}", digests.blake3),
+                format!("sha256  {}", digests.sha256),
+                format!("length  {}", report.length),
+            ];
+            for line in lines {
+                // The image itself may go where the answer else does.
+                if is_stdout { output.aside(line) } else { output.line(line)? }
+            }
+        }
+        if self.output.is_some() || is_stdout {
+            let place = self.output.map_or_else(|| "-".into(), |path| path.display().to_string());
+            output.note(format_args!(
+                "{place}: {}, of which {} written, {} with {} of content, {}",
+                show(report.length),
+                show(report.written),
+                count(subject.entries, "entry", "entries"),
+                show(subject.bytes),
+                time::show_duration(took),
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! What an image is made of.
+
+use super::Directory;
+use crate::loose::{self, Loose};
+use crate::name::Name;
+use crate::part::Part;
+use crate::progress::Unit;
+use crate::session::Session;
+use crate::time;
+use freestone_core::{ChunkSource, Error, Id, Plan, Result};
+use freestone_image::Format;
+use freestone_manifest::Tree;
+use freestone_source::directory;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// A manifest that is laid out, and its contents.
+pub(super) struct Subject {
+    pub(super) plan: Box<dyn Plan>,
+    pub(super) chunks: Box<dyn ChunkSource>,
+    /// The revision it is of.
+    pub(super) revision: Option<Id>,
+    pub(super) root: Id,
+    pub(super) entries: u64,
+    pub(super) bytes: u64,
+    /// What was left out of a directory.
+    pub(super) report: directory::Report,
+}
+
+impl Subject {
+    /// The revision, or the directory of one, that `argument` names.
+    pub(super) fn revision(argument: &OsStr, format: Format, session: &Session) -> Result<Self> {
+        let part = Part::find(&session.store()?, &Name::parse(argument)?)?;
+        let (root, nodes) = part.manifest(&session.interrupt)?;
+        let tree = Tree::open(nodes.clone(), &root)?;
+        let (entries, bytes) = (tree.summary().entries, tree.summary().bytes);
+        Ok(Self {
+            plan: format.plan(nodes, &root)?,
+            chunks: Box::new(part.records().clone()),
+            revision: Some(part.id),
+            root,
+            entries,
+            bytes,
+            report: directory::Report::default(),
+        })
+    }
+
+    /// The directory `place`, of which `output` is no part.
+    pub(super) fn directory(
+        place: &Path,
+        told: &Directory,
+        output: Option<&Path>,
+        format: Format,
+        session: &Session,
+    ) -> Result<Self> {
+        let options = directory::Options {
+            skip_special: told.skip_special,
+            leave_out: output.map(absolute).transpose()?.into_iter().collect(),
+            ..session.walking(&told.exclude_from, &told.exclude)?
+        };
+        let mtime = match told.mtime {
+            Some(mtime) => Some(mtime),
+            None => time::source_date_epoch()?,
+        };
+        let (walk, opener) = directory::open(place, &options)?;
+        let progress = session.progress("hashing", Unit::Bytes, None);
+        let reading = loose::Options {
+            mtime,
+            workers: session.workers(),
+            progress: &progress,
+            interrupt: &session.interrupt,
+        };
+        let Loose { root, nodes, contents, report } = loose::read(walk, opener, &reading)?;
+        Ok(Self {
+            plan: format.plan(nodes, &root.id)?,
+            chunks: Box::new(contents),
+            revision: None,
+            root: root.id,
+            entries: root.entries,
+            bytes: root.bytes,
+            report,
+        })
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path)
+        .map_err(|error| Error::io(format!("{}: no such place", path.display()), error))
+}

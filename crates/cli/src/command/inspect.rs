@@ -1,0 +1,298 @@
+//! `freestone inspect`: what a file or device is, and whether its readers will take it.
+
+use crate::exit::Exit;
+use crate::name::{self, Name};
+use crate::output::{JSON_SEE, JsonPath};
+use crate::part::Part;
+use crate::progress::Unit;
+use crate::session::Session;
+use crate::size::{count, show};
+use clap::Args;
+use freestone_core::{Error, ErrorKind, Result};
+use freestone_image::tar::strict::{self, Container};
+use freestone_image::{HEAD_BYTES, Identity, ReadAt, identify};
+use serde::Serialize;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+
+/// Say what a file or device is, and whether it keeps the rules of those who read it
+///
+/// A tar archive is checked against a strict model of what MirageOS, GNU tar, bsdtar, busybox and
+/// Python take; an image of freestone's also against the one way to write it. Exit code 3 if a
+/// rule is broken or the content differs, 1 if it is no image at all.
+#[derive(Args)]
+#[command(after_long_help = after_help())]
+pub struct Inspect {
+    /// The file or device
+    #[arg(value_name = "FILE|DEVICE")]
+    place: PathBuf,
+
+    /// Compare it with the image of this revision, or of a part of one, of the same format and
+    /// options
+    #[arg(long, value_name = "REV[:PATH]")]
+    against: Option<OsString>,
+}
+
+fn after_help() -> String {
+    format!(
+        "\
+Examples:
+  freestone inspect www.img
+  freestone inspect /dev/vg/www --against main
+
+With --json: {{\"kind\" (image, unfinished, archive, blank or other), \"what\" (in words), \"image\"
+(its name) or null, \"root\" or null, \"length\", \"files\", \"directories\", \"content_bytes\",
+\"violation_count\", \"violations\": [{{\"rule\", \"offset\", \"path\", \"what\", \"why\"}}] (the first 100),
+\"against\": {{\"revision\", \"root\", \"equal\", \"offset\" and \"path\" (of the first difference)}} or null}}
+{JSON_SEE}
+
+{}",
+        name::TEXT
+    )
+}
+
+/// The header that says which image it is.
+const NAME_BYTES: u64 = 1024;
+
+/// The answer as JSON; its keys stand in the help.
+#[derive(Serialize)]
+struct Answer {
+    kind: &'static str,
+    what: String,
+    image: Option<String>,
+    root: Option<String>,
+    length: u64,
+    files: u64,
+    directories: u64,
+    content_bytes: u64,
+    violation_count: u64,
+    violations: Vec<Violation>,
+    against: Option<Against>,
+}
+
+#[derive(Serialize)]
+struct Violation {
+    rule: &'static str,
+    offset: u64,
+    #[serde(flatten)]
+    path: Option<JsonPath>,
+    what: String,
+    why: &'static str,
+}
+
+/// What the comparison came to.
+#[derive(Serialize)]
+struct Against {
+    revision: String,
+    root: String,
+    equal: bool,
+    offset: Option<u64>,
+    #[serde(flatten)]
+    path: Option<JsonPath>,
+}
+
+/// A file or device that is open.
+struct Opened<'a> {
+    path: &'a Path,
+    file: File,
+    length: u64,
+    container: Container,
+}
+
+impl<'a> Opened<'a> {
+    fn open(path: &'a Path) -> Result<Self> {
+        let name = path.display();
+        let wrong = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => Error::not_found(format!("{name} does not exist")),
+            _ => Error::io(format!("{name} cannot be opened"), error),
+        };
+        // A pipe would be waited for.
+        let kind = std::fs::metadata(path).map_err(wrong)?.file_type();
+        let container = if kind.is_file() {
+            Container::File
+        } else if kind.is_block_device() {
+            Container::Device
+        } else {
+            let what = format!("{name}: neither a regular file nor a block device");
+            return Err(Error::new(ErrorKind::Usage, what).hint("name a file or a device"));
+        };
+        let mut file = File::open(path).map_err(wrong)?;
+        let length = file.seek(SeekFrom::End(0)).map_err(wrong)?;
+        Ok(Self { path, file, length, container })
+    }
+
+    fn identity(&self) -> Result<Identity> {
+        let length = usize::try_from(self.length).unwrap_or(HEAD_BYTES).min(HEAD_BYTES);
+        let mut head = vec![0; length];
+        self.read_at(0, &mut head)?;
+        Ok(identify(&head))
+    }
+
+    /// Compares it with the image of `name`, of the format and options that its head says.
+    fn compare(&self, identity: &Identity, name: &OsStr, session: &Session) -> Result<Against> {
+        let Identity::Image(image) = identity else {
+            let (place, what) = (self.path.display(), describe(identity).1);
+            return Err(Error::refused(format!("{place}: {what}"))
+                .hint("only a finished image of freestone's can be compared with a revision"));
+        };
+        let part = Part::find(&session.store()?, &Name::parse(name)?)?;
+        let (root, nodes) = part.manifest(&session.interrupt)?;
+        let plan = image.format.plan(nodes, &root)?;
+        let progress = session.progress("comparing", Unit::Bytes, Some(plan.length()));
+        let advance = |bytes| progress.add(bytes);
+        let difference = freestone_sink::compare(
+            &freestone_sink::Image::new(&*plan, part.records()),
+            self.path,
+            &session.control(&advance),
+        )?;
+        Ok(Against {
+            revision: part.id.to_string(),
+            root: root.to_string(),
+            equal: difference.is_none(),
+            offset: difference.map(|difference| difference.offset),
+            path: None,
+        })
+    }
+}
+
+impl ReadAt for Opened<'_> {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        let cannot = format!("{}: cannot be read at byte {offset}", self.path.display());
+        self.file.read_exact_at(out, offset).map_err(|error| Error::io(cannot, error))
+    }
+}
+
+impl Inspect {
+    pub fn run(&self, session: &Session) -> Result<Exit> {
+        let opened = Opened::open(&self.place)?;
+        let identity = opened.identity()?;
+        let (kind, what) = describe(&identity);
+        let mut against = match &self.against {
+            None => None,
+            Some(name) => Some(opened.compare(&identity, name, session)?),
+        };
+        let mut report = strict::Report::default();
+        if matches!(kind, "image" | "archive") {
+            report = strict::check(&opened, opened.container, &mut |member| {
+                // The first that ends behind the difference has it, or its headers have; unless
+                // it is in the image's own head.
+                if let Some(Against { offset: Some(offset), path: path @ None, .. }) = &mut against
+                    && (NAME_BYTES..member.data + member.size).contains(offset)
+                {
+                    *path = Some(JsonPath::new(&member.path));
+                }
+                session.interrupt.check()
+            })?;
+        }
+        let is_good = report.violations.count() == 0 && against.as_ref().is_none_or(|a| a.equal);
+        if session.output.is_json() {
+            session.output.json(&answer(kind, &what, &opened, &report, against))?;
+        } else {
+            say(&what, &opened, &report, against.as_ref(), session)?;
+        }
+        match kind {
+            "image" | "archive" if is_good => Ok(Exit::Done),
+            "image" | "archive" | "unfinished" => Ok(Exit::Corrupt),
+            _ => Ok(Exit::Failed),
+        }
+    }
+}
+
+/// Its kind, for programs, and what it is, for people.
+fn describe(identity: &Identity) -> (&'static str, String) {
+    match identity {
+        Identity::Image(name) => ("image", format!("an image of freestone's: {name}")),
+        Identity::Unfinished { becoming: Some(name), .. } => {
+            ("unfinished", format!("an unfinished image, that was to become: {name}"))
+        }
+        Identity::Unfinished { text, .. } => ("unfinished", text.replace('\n', "; ")),
+        Identity::Blank => ("blank", "blank: zeros".to_owned()),
+        Identity::Other("a tar archive") => ("archive", "a tar archive".to_owned()),
+        Identity::Other(what) => ("other", (*what).to_owned()),
+    }
+}
+
+fn answer(
+    kind: &'static str,
+    what: &str,
+    opened: &Opened<'_>,
+    report: &strict::Report,
+    against: Option<Against>,
+) -> Answer {
+    let violation = |violation: &strict::Violation| Violation {
+        rule: violation.rule.name(),
+        offset: violation.offset,
+        path: violation.path.as_deref().map(JsonPath::new),
+        what: violation.what.clone(),
+        why: violation.rule.why(),
+    };
+    Answer {
+        kind,
+        what: what.to_owned(),
+        image: report.name.map(|name| name.to_string()),
+        root: report.name.map(|name| name.root.to_string()),
+        length: opened.length,
+        files: report.files,
+        directories: report.directories,
+        content_bytes: report.bytes,
+        violation_count: report.violations.count(),
+        violations: report.violations.kept().iter().map(violation).collect(),
+        against,
+    }
+}
+
+fn say(
+    what: &str,
+    opened: &Opened<'_>,
+    report: &strict::Report,
+    against: Option<&Against>,
+    session: &Session,
+) -> Result<()> {
+    let output = &session.output;
+    output.line(format_args!("{}: {what}", opened.path.display()))?;
+    let length = opened.length;
+    output.line(format_args!("length   {length} ({})", show(length)))?;
+    if report.files + report.directories > 0 || report.end.is_some() {
+        let files = count(report.files, "file", "files");
+        let directories = count(report.directories, "directory", "directories");
+        let bytes = report.bytes;
+        output.line(format_args!(
+            "holds    {files}, {directories}, {bytes} bytes ({})",
+            show(bytes)
+        ))?;
+        match report.violations.count() {
+            0 => output.line("rules    kept")?,
+            broken => {
+                output.line(format_args!("rules    broken {}", count(broken, "time", "times")))?
+            }
+        }
+    }
+    for violation in report.violations.kept() {
+        output.line(format_args!("  {violation}"))?;
+    }
+    let more = report.violations.count() - report.violations.kept().len() as u64;
+    if more > 0 {
+        output.line(format_args!("  and {more} more"))?;
+    }
+    let Some(against) = against else { return Ok(()) };
+    let revision = &against.revision;
+    match (against.offset, &against.path) {
+        (None, _) => output.line(format_args!("against  {revision}: equal")),
+        (Some(offset), Some(path)) => output
+            .line(format_args!("against  {revision}: differs from byte {offset} on, at {path}")),
+        (Some(offset), None) if offset < NAME_BYTES => {
+            let root = &against.root;
+            output.line(format_args!("against  {revision}: another image, that of root {root}"))
+        }
+        (Some(offset), None) => {
+            output.line(format_args!("against  {revision}: differs from byte {offset} on"))
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! `freestone man`.
+
+use crate::arguments::Arguments;
+use crate::exit::Exit;
+use crate::session::Session;
+use clap::{Args, CommandFactory};
+use freestone_core::{Error, Result};
+use std::path::PathBuf;
+
+/// Write the manual pages into a directory
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  freestone man /usr/local/share/man/man1")]
+pub struct Man {
+    /// The directory; it is made if need be
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+impl Man {
+    pub fn run(&self, session: &Session) -> Result<Exit> {
+        let place = self.directory.display();
+        let wrong = |error| Error::io(format!("the pages cannot be written to {place}"), error);
+        std::fs::create_dir_all(&self.directory).map_err(wrong)?;
+        clap_mangen::generate_to(Arguments::command(), &self.directory).map_err(wrong)?;
+        session.output.detail(format_args!("wrote the manual pages to {place}"));
+        Ok(Exit::Done)
+    }
+}

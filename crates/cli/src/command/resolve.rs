@@ -1,0 +1,56 @@
+//! `freestone resolve`.
+
+use crate::exit::Exit;
+use crate::name::{self, Name};
+use crate::session::Session;
+use clap::Args;
+use freestone_core::Result;
+use serde::Serialize;
+use std::ffi::OsString;
+
+/// Print the id of a revision
+#[derive(Args)]
+#[command(after_long_help = after_help())]
+pub struct Resolve {
+    /// The revision
+    #[arg(value_name = "REV")]
+    name: OsString,
+}
+
+fn after_help() -> String {
+    format!(
+        "\
+Examples:
+  freestone resolve main
+  freestone resolve commit:4f2a9c01
+
+With --json: {{\"revision\", \"root\" (the manifest's), \"ref\" or null}}
+
+{}",
+        name::TEXT
+    )
+}
+
+/// The answer as JSON; its keys stand in the help.
+#[derive(Serialize)]
+struct Answer {
+    revision: String,
+    root: String,
+    r#ref: Option<String>,
+}
+
+impl Resolve {
+    pub fn run(&self, session: &Session) -> Result<Exit> {
+        let resolved = session.store()?.resolve(&Name::parse_revision(&self.name)?)?;
+        if session.output.is_json() {
+            session.output.json(&Answer {
+                revision: resolved.id.to_string(),
+                root: resolved.revision.root.to_string(),
+                r#ref: resolved.ref_name,
+            })?;
+        } else {
+            session.output.line(resolved.id)?;
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,66 @@
+//! `freestone show`.
+
+use crate::exit::Exit;
+use crate::name::{self, Name};
+use crate::output::{JSON_SEE, JsonRevision, text};
+use crate::session::Session;
+use crate::size::show;
+use crate::time;
+use clap::Args;
+use freestone_core::Result;
+use std::ffi::OsString;
+
+/// Show what a revision says of itself
+#[derive(Args)]
+#[command(after_long_help = after_help())]
+pub struct Show {
+    /// The revision
+    #[arg(value_name = "REV")]
+    name: OsString,
+}
+
+fn after_help() -> String {
+    format!(
+        "\
+Examples:
+  freestone show main
+  freestone show main~3 --json
+
+With --json: {{{}}}
+{JSON_SEE}
+
+{}",
+        JsonRevision::KEYS,
+        name::TEXT
+    )
+}
+
+impl Show {
+    pub fn run(&self, session: &Session) -> Result<Exit> {
+        let resolved = session.store()?.resolve(&Name::parse_revision(&self.name)?)?;
+        let (id, revision) = (resolved.id, resolved.revision);
+        let output = &session.output;
+        if output.is_json() {
+            output.json(&JsonRevision::new(&id, &revision))?;
+            return Ok(Exit::Done);
+        }
+        output.line(format_args!("revision  {id}"))?;
+        for parent in &revision.parents {
+            output.line(format_args!("parent    {parent}"))?;
+        }
+        output.line(format_args!("time      {}", time::show(revision.time)))?;
+        output.line(format_args!("root      {}", revision.root))?;
+        output.line(format_args!("entries   {}", revision.entries))?;
+        output.line(format_args!("content   {} ({})", revision.bytes, show(revision.bytes)))?;
+        for (key, value) in &revision.labels {
+            output.line(format_args!("label     {}={}", text(key), text(value)))?;
+        }
+        if !revision.message.is_empty() {
+            output.line("")?;
+            for line in revision.message.lines() {
+                output.line(format_args!("  {}", text(line)))?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,115 @@
+//! `freestone status`.
+
+use crate::exit::Exit;
+use crate::output::short;
+use crate::session::Session;
+use crate::size::show;
+use crate::time;
+use clap::Args;
+use freestone_core::Result;
+use freestone_store::Store;
+use serde::Serialize;
+use std::path::Path;
+
+/// Show which store is used, what it names and how large it is
+///
+/// Its size is that of the files under packs, index, revisions and refs. What this machine keeps
+/// beside them, in db and cache, can be deleted and is counted apart.
+#[derive(Args)]
+#[command(after_long_help = "\
+With --json: {\"version\" (of this program), \"store\", \"store_id\", \"revisions\" (how many),
+\"bytes\": {\"packs\", \"index\", \"revisions\", \"refs\"}, \"beside_bytes\": {\"db\", \"cache\"},
+\"refs\": [{\"ref\", \"n\", \"revision\", \"time\"}]}")]
+pub struct Status {}
+
+/// The answer as JSON; its keys stand in the help.
+#[derive(Serialize)]
+struct Answer {
+    version: &'static str,
+    store: String,
+    store_id: String,
+    revisions: u64,
+    bytes: Bytes,
+    beside_bytes: Beside,
+    refs: Vec<super::refs::JsonRef>,
+}
+
+#[derive(Serialize)]
+struct Bytes {
+    packs: u64,
+    index: u64,
+    revisions: u64,
+    refs: u64,
+}
+
+#[derive(Serialize)]
+struct Beside {
+    db: u64,
+    cache: u64,
+}
+
+fn folder(store: &Store, folder: &str) -> Result<u64> {
+    Ok(store.backend().list(folder)?.iter().map(|listed| listed.length).sum())
+}
+
+/// The lengths of all files below `place`; what cannot be looked at does not count.
+fn below(place: &Path) -> u64 {
+    let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => below(&entry.path()),
+            Ok(metadata) if metadata.is_file() => metadata.len(),
+            _ => 0,
+        })
+        .sum()
+}
+
+impl Status {
+    pub fn run(&self, session: &Session) -> Result<Exit> {
+        let store = session.store()?;
+        let place = session.store_place()?;
+        let bytes = Bytes {
+            packs: folder(&store, "packs")?,
+            index: folder(&store, "index")?,
+            revisions: folder(&store, "revisions")?,
+            refs: folder(&store, "refs")?,
+        };
+        let beside = Beside { db: below(&place.join("db")), cache: below(&place.join("cache")) };
+        let refs = store.refs().list()?;
+        let revisions = store.revision_ids()?.len() as u64;
+        let output = &session.output;
+        if output.is_json() {
+            output.json(&Answer {
+                version: env!("CARGO_PKG_VERSION"),
+                store: place.display().to_string(),
+                store_id: store.id().to_string(),
+                revisions,
+                bytes,
+                beside_bytes: beside,
+                refs: refs.iter().map(super::refs::JsonRef::new).collect(),
+            })?;
+            return Ok(Exit::Done);
+        }
+        let total = bytes.packs + bytes.index + bytes.revisions + bytes.refs;
+        output.line(format_args!("freestone  {}", env!("CARGO_PKG_VERSION")))?;
+        output.line(format_args!("store      {}", place.display()))?;
+        output.line(format_args!("id         {}", store.id()))?;
+        output.line(format_args!("revisions  {revisions}"))?;
+        output.line(format_args!(
+            "size       {} (packs {}, index {}, revisions {}, refs {})",
+            show(total),
+            show(bytes.packs),
+            show(bytes.index),
+            show(bytes.revisions),
+            show(bytes.refs)
+        ))?;
+        let (db, cache) = (show(beside.db), show(beside.cache));
+        output.line(format_args!("beside it  db {db}, cache {cache}"))?;
+        for entry in &refs {
+            let id = entry.revision().as_ref().map(short).unwrap_or_default();
+            let time = time::show(entry.time);
+            output.line(format_args!("ref        {id} {time} {}@{}", entry.name, entry.n))?;
+        }
+        Ok(Exit::Done)
+    }
+}

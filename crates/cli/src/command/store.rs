@@ -1,0 +1,82 @@
+//! `freestone store`.
+
+mod stats;
+
+use crate::exit::Exit;
+use crate::progress::Unit;
+use crate::session::Session;
+use crate::size::count;
+use clap::{Args, Subcommand};
+use freestone_core::Result;
+use serde::Serialize;
+
+/// Look after the store itself
+#[derive(Args)]
+pub struct Store {
+    #[command(subcommand)]
+    command: StoreCommand,
+}
+
+#[derive(Subcommand)]
+enum StoreCommand {
+    /// Show what the store's bytes are spent on, and what each revision added
+    #[command(after_long_help = stats::HELP)]
+    Stats,
+
+    /// Make the index and all else that is derived anew, from the packs
+    ///
+    /// For a store whose index was lost or damaged, or into which packs were copied by hand.
+    #[command(after_long_help = "\
+With --json: {\"packs\" (read), \"records\" (listed), \"segments\" (written), \"revisions\" (files that
+were missing or damaged and were written again)}")]
+    Reindex,
+}
+
+/// The answer to `reindex` as JSON; its keys stand in the help.
+#[derive(Serialize)]
+struct Reindexed {
+    packs: u64,
+    records: u64,
+    segments: u64,
+    revisions: u64,
+}
+
+impl Store {
+    pub fn run(&self, session: &Session) -> Result<Exit> {
+        // Killed anywhere, a store is whole.
+        session.interrupt.end_at_once();
+        match self.command {
+            StoreCommand::Stats => stats::run(session)?,
+            StoreCommand::Reindex => reindex(session)?,
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn reindex(session: &Session) -> Result<()> {
+    let store = session.store()?;
+    let progress = session.progress("reindexing packs", Unit::Things, None);
+    let mut before = 0;
+    let done = store.reindex(&mut |read, total| {
+        progress.set_total(total);
+        progress.add(read.saturating_sub(before));
+        before = read;
+    })?;
+    drop(progress);
+    if session.output.is_json() {
+        return session.output.json(&Reindexed {
+            packs: done.packs,
+            records: done.records,
+            segments: done.segments,
+            revisions: done.revisions,
+        });
+    }
+    session.output.note(format_args!(
+        "read {}, listed {} in {}, wrote {} again",
+        count(done.packs, "pack", "packs"),
+        count(done.records, "record", "records"),
+        count(done.segments, "segment", "segments"),
+        count(done.revisions, "file of a revision", "files of revisions"),
+    ));
+    Ok(())
+}

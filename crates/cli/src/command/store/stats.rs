@@ -1,0 +1,139 @@
+//! `freestone store stats`.
+
+use crate::output::{Output, short};
+use crate::progress;
+use crate::session::Session;
+use crate::size::show;
+use crate::time;
+use freestone_core::Result;
+use freestone_store::Stats;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+pub(super) const HELP: &str = "\
+Sizes are those of the files under packs, index, revisions and refs. A revision's growth is the
+length of the pack that its record came in; without -v the last ten are shown.
+
+With --json: {\"logical_bytes\" (of all files of all revisions), \"stored_bytes\", \"revisions\",
+\"files\": {FOLDER: {\"count\", \"bytes\"}}, \"records\": {KIND: {\"count\", \"plain_bytes\",
+\"stored_bytes\"}}, \"table_bytes\", \"gap_bytes\", \"growth\": [{\"revision\", \"time\", \"entries\",
+\"content_bytes\", \"stored_bytes\"}] (oldest first)}";
+
+/// Revisions whose growth is shown to people who did not ask for more.
+const GROWTH_SHOWN: usize = 10;
+
+/// The answer as JSON; its keys stand in the help.
+#[derive(Serialize)]
+struct Answer {
+    logical_bytes: u64,
+    stored_bytes: u64,
+    revisions: u64,
+    files: BTreeMap<&'static str, Files>,
+    records: BTreeMap<&'static str, Records>,
+    table_bytes: u64,
+    gap_bytes: u64,
+    growth: Vec<Growth>,
+}
+
+#[derive(Serialize)]
+struct Files {
+    count: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Records {
+    count: u64,
+    plain_bytes: u64,
+    stored_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Growth {
+    revision: String,
+    time: i64,
+    entries: u64,
+    content_bytes: u64,
+    stored_bytes: u64,
+}
+
+pub(super) fn run(session: &Session) -> Result<()> {
+    let store = session.store()?;
+    let stats = progress::during(&session.output, "reading the packs' tables", || store.stats())?;
+    if session.output.is_json() {
+        return session.output.json(&answer(&stats));
+    }
+    say(&stats, &session.output)
+}
+
+fn folders(stats: &Stats) -> [(&'static str, (u64, u64)); 4] {
+    [
+        ("packs", stats.packs),
+        ("index", stats.segments),
+        ("revisions", stats.revision_files),
+        ("refs", stats.ref_entries),
+    ]
+}
+
+fn answer(stats: &Stats) -> Answer {
+    let files = folders(stats).into_iter();
+    let records = stats.records.iter();
+    let growth = stats.growth.iter().map(|growth| Growth {
+        revision: growth.revision.to_string(),
+        time: growth.time,
+        entries: growth.entries,
+        content_bytes: growth.bytes,
+        stored_bytes: growth.stored,
+    });
+    Answer {
+        logical_bytes: stats.logical,
+        stored_bytes: stats.stored(),
+        revisions: stats.revisions,
+        files: files.map(|(name, (count, bytes))| (name, Files { count, bytes })).collect(),
+        records: records
+            .map(|(kind, sum)| {
+                let (plain_bytes, stored_bytes) = (sum.plain, sum.stored);
+                (*kind, Records { count: sum.count, plain_bytes, stored_bytes })
+            })
+            .collect(),
+        table_bytes: stats.tables,
+        gap_bytes: stats.gaps,
+        growth: growth.collect(),
+    }
+}
+
+fn say(stats: &Stats, output: &Output) -> Result<()> {
+    let (logical, stored) = (stats.logical, stats.stored());
+    output.line(format_args!("revisions  {}", stats.revisions))?;
+    output.line(format_args!("logical    {} (all files of all revisions)", show(logical)))?;
+    let hundredths = u128::from(stored) * 10_000 / u128::from(logical.max(1));
+    output.line(format_args!(
+        "stored     {}, {}.{:02} % of that",
+        show(stored),
+        hundredths / 100,
+        hundredths % 100
+    ))?;
+    for (name, (count, bytes)) in folders(stats) {
+        output.line(format_args!("  {name:20} {count:>10} {:>12}", show(bytes)))?;
+    }
+    output.line("")?;
+    output.line(format_args!(
+        "in packs               {:>10} {:>12} {:>12}",
+        "count", "stored", "plain"
+    ))?;
+    for (kind, sum) in &stats.records {
+        let (stored, plain) = (show(sum.stored), show(sum.plain));
+        output.line(format_args!("  {kind:20} {:>10} {stored:>12} {plain:>12}", sum.count))?;
+    }
+    output.line(format_args!("  {:20} {:>10} {:>12}", "tables", "", show(stats.tables)))?;
+    output.line(format_args!("  {:20} {:>10} {:>12}", "headers and gaps", "", show(stats.gaps)))?;
+    output.line("")?;
+    output.line(format_args!("{:34} {:>12} {:>12}", "growth", "stored", "content"))?;
+    let shown = if output.is_verbose() { stats.growth.len() } else { GROWTH_SHOWN };
+    for growth in stats.growth.iter().rev().take(shown) {
+        let (id, time) = (short(&growth.revision), time::show(growth.time));
+        let (stored, content) = (show(growth.stored), show(growth.bytes));
+        output.line(format_args!("{id} {time} {stored:>12} {content:>12}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! `freestone which`.
+
+use crate::exit::Exit;
+use crate::name;
+use crate::output::{JSON_SEE, JsonPath, short};
+use crate::progress::Unit;
+use crate::session::Session;
+use crate::time;
+use clap::Args;
+use freestone_core::digest::{self, NameHasher};
+use freestone_core::{Error, Id, Result, Sha1, path};
+use freestone_manifest::{Entry, Kind, Times, Tree, diff};
+use freestone_store::{Records, Revision, Store};
+use serde::Serialize;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::sync::Arc;
+
+/// List the revisions that hold a content, and the paths at which they do
+///
+/// A line has the first digits of the revision's id, its time, and the path; the newest revision
+/// comes first. Exit code 5 if no revision holds it.
+#[derive(Args)]
+#[command(after_long_help = after_help())]
+pub struct Which {
+    /// The SHA-1 of the content, or a file of this machine that has it
+    #[arg(value_name = "sha1:HEX|PATH")]
+    content: OsString,
+}
+
+fn after_help() -> String {
+    format!(
+        "\
+Examples:
+  freestone which ./suspicious.js
+  freestone which sha1:2fd4e1c67a2d28fced849ee1bb76e7391b93eb12
+
+With --json: {{\"sha1\", \"found\": [{{\"revision\", \"time\", \"path\"}}]}}
+{JSON_SEE}"
+    )
+}
+
+/// The answer as JSON, but for what was found; its keys stand in the help.
+#[derive(Serialize)]
+struct Answer {
+    sha1: String,
+}
+
+#[derive(Serialize)]
+struct Found {
+    revision: String,
+    time: i64,
+    #[serde(flatten)]
+    path: JsonPath,
+}
+
+/// The paths at which a manifest holds the content.
+type Paths = Arc<BTreeSet<Vec<u8>>>;
+
+impl Which {
+    pub fn run(&self, session: &Session) -> Result<Exit> {
+        let sha1 = match name::sha1(&self.content)? {
+            Some(sha1) => sha1,
+            None => hash(&self.content, session)?,
+        };
+        let store = session.store()?;
+        let revisions = revisions(&store)?;
+        let mut search = Search { store: &store, sha1, known: HashMap::new(), session };
+        let progress = session.progress("searching", Unit::Things, Some(revisions.len() as u64));
+        let mut found = Vec::new();
+        for (id, revision) in &revisions {
+            let paths = search.paths(revision)?;
+            if !paths.is_empty() {
+                found.push((id, revision.time, paths));
+            }
+            progress.add(1);
+        }
+        drop(progress);
+        if found.is_empty() {
+            return Err(Error::not_found(format!("no revision holds the content of SHA-1 {sha1}")));
+        }
+        let found = found.iter().rev();
+        if session.output.is_json() {
+            let answer = Answer { sha1: sha1.to_string() };
+            session.output.json_list(&answer, "found", |list| {
+                for (id, time, paths) in found {
+                    for path in paths.iter() {
+                        let path = JsonPath::new(path);
+                        list.item(&Found { revision: id.to_string(), time: *time, path })?;
+                    }
+                }
+                Ok(())
+            })?;
+            return Ok(Exit::Done);
+        }
+        for (id, time, paths) in found {
+            for path in paths.iter() {
+                let (id, time) = (short(id), time::show(*time));
+                session.output.line(format_args!("{id} {time} {}", path::display(path)))?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// The SHA-1 of a file of this machine.
+fn hash(place: &OsStr, session: &Session) -> Result<Sha1> {
+    let name = place.display();
+    let wrong = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => Error::not_found(format!("file {name} does not exist"))
+            .hint("name a file of this machine, or sha1: and 40 hex digits"),
+        _ => Error::io(format!("file {name} cannot be read"), error),
+    };
+    let mut file = File::open(place).map_err(wrong)?;
+    let mut hasher = digest::sha1_hasher();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        session.interrupt.check()?;
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(NameHasher::finish(hasher)),
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(wrong(error)),
+        }
+    }
+}
+
+/// All revisions: those listed, those that refs have named, and all they came from.
+fn revisions(store: &Store) -> Result<Vec<(Id, Revision)>> {
+    let mut open = store.revision_ids()?;
+    for newest in store.refs().list_all()? {
+        let log = store.refs().log(&newest.name)?;
+        open.extend(log.iter().filter_map(freestone_store::RefEntry::revision));
+    }
+    let mut known = HashMap::new();
+    while let Some(id) = open.pop() {
+        if known.contains_key(&id) {
+            continue;
+        }
+        // What was forgotten is not there to be searched.
+        if let Some(revision) = store.revision(&id)? {
+            open.extend(&revision.parents);
+            known.insert(id, revision);
+        }
+    }
+    Ok(parents_first(known))
+}
+
+/// The revisions by time, but none before what it came from.
+fn parents_first(mut known: HashMap<Id, Revision>) -> Vec<(Id, Revision)> {
+    let mut by_time: Vec<(i64, Id)> = known.iter().map(|(id, r)| (r.time, *id)).collect();
+    by_time.sort_unstable();
+    let mut ordered = Vec::with_capacity(known.len());
+    for (_, id) in by_time {
+        let mut open = vec![id];
+        while let Some(id) = open.last() {
+            let Some(revision) = known.get(id) else {
+                open.pop();
+                continue;
+            };
+            let before = revision.parents.iter().find(|parent| known.contains_key(*parent));
+            if let Some(before) = before {
+                open.push(*before);
+            } else if let Some(done) = open.pop().and_then(|id| known.remove_entry(&id)) {
+                ordered.push(done);
+            }
+        }
+    }
+    ordered
+}
+
+struct Search<'a> {
+    store: &'a Store,
+    sha1: Sha1,
+    /// By the manifest's root.
+    known: HashMap<Id, Paths>,
+    session: &'a Session,
+}
+
+impl Search<'_> {
+    /// The paths at which `revision` holds the content; where the parent's are known, only what
+    /// differs from it is read.
+    fn paths(&mut self, revision: &Revision) -> Result<Paths> {
+        if let Some(paths) = self.known.get(&revision.root) {
+            return Ok(paths.clone());
+        }
+        let tree = self.store.tree(&revision.root)?;
+        let parent = match revision.parents.first() {
+            None => None,
+            Some(parent) => self.store.revision(parent)?,
+        };
+        let before = parent.and_then(|parent| Some((self.known.get(&parent.root)?, parent.root)));
+        let paths = match before {
+            Some((paths, root)) => self.after(paths, &self.store.tree(&root)?, &tree)?,
+            None => Arc::new(self.all(&tree)?),
+        };
+        self.known.insert(revision.root, paths.clone());
+        Ok(paths)
+    }
+
+    fn holds(&self, entry: &Entry) -> bool {
+        matches!(entry.kind, Kind::File { sha1, .. } if sha1 == self.sha1)
+    }
+
+    fn all(&self, tree: &Tree<Records>) -> Result<BTreeSet<Vec<u8>>> {
+        let mut paths = BTreeSet::new();
+        let mut cursor = tree.cursor();
+        while let Some(entry) = cursor.next()? {
+            self.session.interrupt.check()?;
+            if self.holds(entry) {
+                paths.insert(entry.path.clone());
+            }
+        }
+        Ok(paths)
+    }
+
+    fn after(&self, paths: &Paths, before: &Tree<Records>, after: &Tree<Records>) -> Result<Paths> {
+        let mut paths = paths.clone();
+        diff(before, after, Times::Ignore, &mut |change| {
+            self.session.interrupt.check()?;
+            let held = change.before.as_ref().is_some_and(|entry| self.holds(entry));
+            let holds = change.after.as_ref().is_some_and(|entry| self.holds(entry));
+            if held && !holds {
+                Arc::make_mut(&mut paths).remove(change.path());
+            } else if holds && !held {
+                Arc::make_mut(&mut paths).insert(change.path().to_vec());
+            }
+            Ok(())
+        })?;
+        Ok(paths)
+    }
+}

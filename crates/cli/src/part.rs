@@ -1,0 +1,143 @@
+//! A revision or a part of it, as `REV[:PATH]` names it.
+
+use crate::interrupt::Interrupt;
+use crate::name::Name;
+use crate::spool::{NodeSpool, SpooledNodes};
+use freestone_core::plan::{NodeKind, NodeSource};
+use freestone_core::{Error, Id, Result, path};
+use freestone_manifest::{Builder, Cursor, Entry, Tree};
+use freestone_store::{Records, Revision, Store};
+use std::sync::Arc;
+
+/// What a `REV[:PATH]` names.
+pub struct Part {
+    /// The revision's id.
+    pub id: Id,
+    /// The revision.
+    pub revision: Revision,
+    /// What stands at the path; `None` where the whole revision is meant.
+    pub entry: Option<Entry>,
+    tree: Tree<Records>,
+}
+
+impl Part {
+    /// Finds it in `store`.
+    ///
+    /// # Errors
+    /// The revision or the path does not exist, or cannot be read.
+    pub fn find(store: &Store, name: &Name) -> Result<Self> {
+        let resolved = store.resolve(&name.revision)?;
+        let tree = store.tree(&resolved.revision.root)?;
+        let entry = match &name.path {
+            None => None,
+            Some(wanted) => Some(tree.get(wanted)?.ok_or_else(|| {
+                let what = format!("{}: no path \"{}\"", name.revision, path::display(wanted));
+                Error::not_found(what)
+                    .hint(format!("`freestone ls -R {}` lists the paths", name.revision))
+            })?),
+        };
+        Ok(Self { id: resolved.id, revision: resolved.revision, entry, tree })
+    }
+
+    /// Where its nodes and chunks are.
+    pub fn records(&self) -> &Records {
+        self.tree.source()
+    }
+
+    /// The path of the directory that it is, which is empty for the whole revision.
+    ///
+    /// # Errors
+    /// It is a file.
+    pub fn directory(&self) -> Result<&[u8]> {
+        match &self.entry {
+            None => Ok(&[]),
+            Some(entry) if entry.is_directory() => Ok(&entry.path),
+            Some(entry) => {
+                let what = format!("{} is a file, not a directory", path::display(&entry.path));
+                Err(Error::refused(what)
+                    .hint("`freestone cat REV:PATH` writes what is in it; or name its directory"))
+            }
+        }
+    }
+
+    /// What is below the directory, in order.
+    ///
+    /// # Errors
+    /// It is a file, or cannot be read.
+    pub fn below(&self) -> Result<Below<'_>> {
+        let top = self.directory()?;
+        let mut cursor = self.tree.seek(top)?;
+        if !top.is_empty() {
+            cursor.next()?;
+        }
+        Ok(Below { tree: &self.tree, cursor, top })
+    }
+
+    /// The manifest that has the directory as its top: the revision's own, or one built for the
+    /// purpose. Gives its root and its nodes.
+    ///
+    /// # Errors
+    /// It is a file, or cannot be read; there is no room for a temporary file.
+    pub fn manifest(&self, interrupt: &Interrupt) -> Result<(Id, PartNodes)> {
+        let records = self.records().clone();
+        if self.entry.is_none() {
+            return Ok((self.tree.id(), PartNodes { built: None, records }));
+        }
+        let mut builder = Builder::new(NodeSpool::new()?);
+        let mut below = self.below()?;
+        while let Some((entry, path)) = below.next()? {
+            interrupt.check()?;
+            builder.push(Entry { path: path.to_vec(), ..entry.clone() })?;
+        }
+        let (root, spool) = builder.finish()?;
+        let built = Some(Arc::new(spool.finish()?));
+        Ok((root.id, PartNodes { built, records }))
+    }
+}
+
+/// The entries below a directory.
+pub struct Below<'a> {
+    tree: &'a Tree<Records>,
+    cursor: Cursor<'a, Records>,
+    top: &'a [u8],
+}
+
+impl Below<'_> {
+    /// The next entry, and its path in the directory.
+    ///
+    /// # Errors
+    /// A node cannot be read.
+    #[allow(clippy::should_implement_trait)] // it lends
+    pub fn next(&mut self) -> Result<Option<(&Entry, &[u8])>> {
+        let entry = self.cursor.next()?.filter(|entry| path::is_below(&entry.path, self.top));
+        let skipped = if self.top.is_empty() { 0 } else { self.top.len() + 1 };
+        Ok(entry.map(|entry| (entry, &entry.path[skipped..])))
+    }
+
+    /// Goes on behind everything below the directory `path`, a path of the revision.
+    ///
+    /// # Errors
+    /// A node cannot be read.
+    pub fn skip(&mut self, path: &[u8]) -> Result<()> {
+        // What is below it goes on with a `/`, which is ordered as 0.
+        let behind = [path, &[1]].concat();
+        self.cursor = self.tree.seek(&behind)?;
+        Ok(())
+    }
+}
+
+/// The nodes of a part: those of its own manifest, and the store's.
+#[derive(Clone)]
+pub struct PartNodes {
+    built: Option<Arc<SpooledNodes>>,
+    records: Records,
+}
+
+impl NodeSource for PartNodes {
+    fn node(&self, kind: NodeKind, id: &Id) -> Result<Arc<[u8]>> {
+        match &self.built {
+            Some(built) if kind == NodeKind::Manifest => built.node(kind, id),
+            _ => self.records.node(kind, id),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What an image or a device is, told from its first bytes alone.
+
+use crate::format::ImageName;
+use crate::tar;
+use freestone_core::limits::BLOCK_BYTES;
+
+/// How many bytes at its start say what an image is; all of them belong to every image.
+pub const HEAD_BYTES: usize = 4096;
+const _: () = assert!(HEAD_BYTES as u64 == BLOCK_BYTES);
+
+/// What the first [`HEAD_BYTES`] of a file or device show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// An image that freestone wrote.
+    Image(ImageName),
+    /// An image that freestone has begun to write in place.
+    Unfinished {
+        /// What it was going to be, if this version knows it.
+        becoming: Option<ImageName>,
+        /// What its head says, for people.
+        text: String,
+    },
+    /// Zeros.
+    Blank,
+    /// Something else: what it looks like.
+    Other(&'static str),
+}
+
+/// How a head begins that [`Plan::unfinished_head`](freestone_core::Plan::unfinished_head) gives.
+const UNFINISHED: &[u8] = b"freestone: this image is unfinished; ";
+/// What stands in it before the name of the image.
+const BECOMING: &str = "it is being written to: ";
+
+/// Says what `head`, the first [`HEAD_BYTES`] or all of a shorter file, belongs to.
+pub fn identify(head: &[u8]) -> Identity {
+    let head = &head[..head.len().min(HEAD_BYTES)];
+    if let Some(name) = tar_name(head) {
+        return Identity::Image(name);
+    }
+    if let Some(text) = unfinished(head) {
+        let becoming = text.lines().find_map(|line| {
+            let (_, name) = line.split_once(BECOMING)?;
+            ImageName::parse(name)
+        });
+        return Identity::Unfinished { becoming, text };
+    }
+    if head.iter().all(|byte| *byte == 0) {
+        return Identity::Blank;
+    }
+    Identity::Other(looks_like(head))
+}
+
+/// The name in the `g` header that a tar image begins with, if it is exactly such a header.
+fn tar_name(head: &[u8]) -> Option<ImageName> {
+    let payload = head.get(512..1024)?;
+    let record = payload.split(|byte| *byte == b'\n').next()?;
+    let (_, text) = std::str::from_utf8(record).ok()?.split_once(" comment=")?;
+    let name = ImageName::parse(text)?;
+    (head[..1024] == tar::head(text)).then_some(name)
+}
+
+/// The text of an unfinished image's head: printable, and zeros behind it.
+fn unfinished(head: &[u8]) -> Option<String> {
+    if !head.starts_with(UNFINISHED) {
+        return None;
+    }
+    let end = head.iter().position(|byte| *byte == 0).unwrap_or(head.len());
+    let text = std::str::from_utf8(&head[..end]).ok()?;
+    let is_plain = text.chars().all(|c| c == '\n' || !c.is_control());
+    (is_plain && head[end..].iter().all(|byte| *byte == 0)).then(|| text.trim_end().to_owned())
+}
+
+/// Where a magic number stands, and what has it there. The first that is found wins.
+const MAGICS: &[(usize, &[u8], &str)] = &[
+    (0, b"\x1f\x8b", "gzip-compressed data"),
+    (0, b"\x28\xb5\x2f\xfd", "zstd-compressed data"),
+    (0, b"\xfd7zXZ\0", "xz-compressed data"),
+    (0, b"BZh", "bzip2-compressed data"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"\x7fELF", "an ELF program"),
+    (0, b"QFI\xfb", "a qcow2 disk image"),
+    (0, b"KDMV", "a VMDK disk image"),
+    (0, b"conectix", "a VHD disk image"),
+    (0, b"vhdxfile", "a VHDX disk image"),
+    (0, b"LUKS\xba\xbe", "a LUKS volume"),
+    (0, b"hsqs", "a squashfs file system"),
+    (0, b"XFSB", "an XFS file system"),
+    (3, b"NTFS    ", "an NTFS file system"),
+    (3, b"EXFAT   ", "an exFAT file system"),
+    (54, b"FAT", "a FAT file system"),
+    (82, b"FAT32", "a FAT file system"),
+    (512, b"EFI PART", "a disk with a GPT partition table"),
+    (512, b"LABELONE", "an LVM physical volume"),
+    (1024, b"\xe2\xe1\xf5\xe0", "an erofs file system"),
+    (1024, b"\x10\x20\xf5\xf2", "an F2FS file system"),
+    (1080, b"\x53\xef", "an ext2, ext3 or ext4 file system"),
+    (4086, b"SWAPSPACE2", "swap space"),
+    (257, b"ustar", "a tar archive"),
+    // Last, since file systems carry it too.
+    (510, b"\x55\xaa", "a disk with an MBR partition table"),
+];
+
+fn looks_like(head: &[u8]) -> &'static str {
+    MAGICS
+        .iter()
+        .find(|(offset, magic, _)| head.get(*offset..).is_some_and(|at| at.starts_with(magic)))
+        .map_or("unknown data", |(_, _, what)| what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Format;
+    use freestone_core::{Extent, Id, Plan, Result};
+    use proptest::prelude::*;
+    use std::ops::Range;
+
+    fn name() -> ImageName {
+        ImageName { format: Format::Tar(tar::Options::default()), root: Id([7; 32]) }
+    }
+
+    struct Named;
+
+    impl Plan for Named {
+        fn length(&self) -> u64 {
+            0
+        }
+        fn extents(&self, _: Range<u64>, _: &mut dyn FnMut(Extent) -> Result<()>) -> Result<()> {
+            Ok(())
+        }
+        fn identity(&self) -> String {
+            name().to_string()
+        }
+    }
+
+    fn tar_head() -> Vec<u8> {
+        let mut head = tar::head(&name().to_string());
+        head.resize(HEAD_BYTES, 0x5a);
+        head
+    }
+
+    #[test]
+    fn our_own_heads_are_told() {
+        assert_eq!(identify(&tar_head()), Identity::Image(name()));
+        let Identity::Unfinished { becoming, text } = identify(&Named.unfinished_head()) else {
+            panic!("an unfinished head is not told");
+        };
+        assert_eq!(becoming, Some(name()));
+        assert!(text.contains("unfinished"));
+        assert_eq!(identify(&[0; HEAD_BYTES]), Identity::Blank);
+        assert_eq!(identify(b""), Identity::Blank);
+    }
+
+    #[test]
+    fn a_head_that_differs_in_any_byte_is_not_ours() {
+        let head = tar_head();
+        for at in 0..1024 {
+            let mut changed = head.clone();
+            changed[at] ^= 1;
+            assert_ne!(identify(&changed), Identity::Image(name()), "byte {at}");
+        }
+        assert_eq!(identify(&head[..1023]), Identity::Other("a tar archive"));
+    }
+
+    #[test]
+    fn other_things_are_named() {
+        for (offset, magic, what) in MAGICS {
+            let mut head = vec![0; HEAD_BYTES];
+            head[*offset..*offset + magic.len()].copy_from_slice(magic);
+            assert_eq!(identify(&head), Identity::Other(what));
+        }
+        assert_eq!(identify(b"hello"), Identity::Other("unknown data"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_head_panics(bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
+            identify(&bytes);
+        }
+
+        #[test]
+        fn no_damaged_head_panics(at in 0..1100usize, bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            for mut head in [tar_head(), Named.unfinished_head()] {
+                head[at..at + bytes.len()].copy_from_slice(&bytes);
+                identify(&head);
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Where the parts of an entry lie in an image.
+
+use crate::tar::Align;
+use freestone_core::limits::TAR_BLOCK_BYTES;
+use freestone_core::{Error, Measure, Result, path};
+use freestone_manifest::Entry;
+
+/// The unit at which the first entry starts: behind the `g` header and its payload.
+pub(crate) const FIRST_UNIT: u64 = 2;
+
+/// The places of an entry's parts, in units of 512 bytes from the image's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// How many fillers stand before its headers.
+    pub(crate) fillers: u64,
+    /// Its first byte of data.
+    pub(crate) data: u64,
+    /// Behind its last.
+    pub(crate) end: u64,
+}
+
+/// Where the parts of the entry lie that starts, with its fillers, at unit `start`.
+///
+/// # Errors
+/// Tar cannot express it, or not in an image of less than 2^64 bytes.
+pub(crate) fn place(entry: &Entry, start: u64, align: Align) -> Result<Place> {
+    let (measure, headers, data) = match entry.measure() {
+        Measure::Reset(headers, data) if align == Align::None => {
+            (Measure::Rigid(headers).then(Measure::Rigid(data)), headers, data)
+        }
+        measure @ Measure::Reset(headers, data) => (measure, headers, data),
+        measure @ Measure::Rigid(all) => {
+            let data = entry.size().unwrap_or(0).div_ceil(TAR_BLOCK_BYTES);
+            (measure, all - data, data)
+        }
+        Measure::Inexpressible => (Measure::Inexpressible, 0, 0),
+    };
+    let end = measure.end(start).filter(|end| end.checked_mul(TAR_BLOCK_BYTES).is_some());
+    let end = end.ok_or_else(|| {
+        let path = path::display(&entry.path);
+        Error::refused(format!("{path}: tar cannot hold this at unit {start}"))
+    })?;
+    Ok(Place { fillers: end - data - headers - start, data: end - data, end })
+}

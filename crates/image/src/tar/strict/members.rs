@@ -1,0 +1,243 @@
+//! Walking over an archive as its readers do: header by header, one block at a time.
+
+use super::header::{BLOCK, Header, Pax, records};
+use super::rule::{Rule, Violations};
+use crate::ReadAt;
+use freestone_core::Result;
+use freestone_core::limits::PAX_PAYLOAD_BYTES_MAX;
+
+/// Payloads beyond what the strict readers take are looked at up to here, to go on.
+const PAYLOAD_READ_MAX: u64 = 64 << 10;
+
+/// A member with all that was said of it.
+#[derive(Clone)]
+pub(super) struct RawMember {
+    /// Where its first header starts, that of its payload if it has one.
+    pub(super) start: u64,
+    /// Where its own header starts.
+    pub(super) offset: u64,
+    pub(super) header: Header,
+    /// The `x` header before it and the payload, with where that stands.
+    pub(super) pax: Option<(Header, Vec<u8>, u64)>,
+    /// Whether an `L` or `K` stands before it.
+    pub(super) is_long: bool,
+    /// The whole name as readers see it.
+    pub(super) name: Vec<u8>,
+    pub(super) size: u64,
+    pub(super) mtime: i64,
+    /// Where its data start and where they end, padded.
+    pub(super) data: u64,
+    pub(super) end: u64,
+}
+
+/// What stands next.
+pub(super) enum Step {
+    /// A `g` header and its payload, at an offset.
+    Global(u64),
+    Member(Box<RawMember>),
+    /// Two zero blocks, at an offset.
+    End(u64),
+    /// Something that no reader gets past.
+    Broken,
+}
+
+/// A walk over the members of an archive.
+pub(super) struct Members<'a, R: ?Sized> {
+    image: &'a R,
+    at: u64,
+}
+
+/// What headers before a member said of it.
+#[derive(Default)]
+struct Pending {
+    start: Option<u64>,
+    pax: Option<(Header, Vec<u8>, u64)>,
+    said: Pax,
+    long_name: Option<Vec<u8>>,
+    is_long: bool,
+}
+
+impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
+    pub(super) fn new(image: &'a R) -> Self {
+        Self { image, at: 0 }
+    }
+
+    /// The block at `offset`; `None` if it is not inside the image.
+    fn block(&self, offset: u64) -> Result<Option<[u8; BLOCK]>> {
+        if offset.checked_add(BLOCK as u64).is_none_or(|end| end > self.image.length()) {
+            return Ok(None);
+        }
+        let mut block = [0; BLOCK];
+        self.image.read_at(offset, &mut block)?;
+        Ok(Some(block))
+    }
+
+    /// Where `size` bytes at `offset` end, padded; `None` if that is not inside the image.
+    fn padded_end(&self, offset: u64, size: u64) -> Option<u64> {
+        let end = size.checked_next_multiple_of(BLOCK as u64)?.checked_add(offset)?;
+        (end <= self.image.length()).then_some(end)
+    }
+
+    /// Goes on to what stands next, and notes what is wrong with it.
+    pub(super) fn next(&mut self, violations: &mut Violations) -> Result<Step> {
+        let mut pending = Pending::default();
+        loop {
+            let offset = self.at;
+            let Some(block) = self.block(offset)? else {
+                violations.add(Rule::End, offset, None, "the image ends before its archive does");
+                return Ok(Step::Broken);
+            };
+            if block == [0; BLOCK] {
+                if pending.start.is_some() {
+                    let what = "a zero block stands behind the header of a payload";
+                    violations.add(Rule::PaxFollower, offset, None, what);
+                }
+                match self.block(offset + BLOCK as u64)? {
+                    Some(next) if next == [0; BLOCK] => return Ok(Step::End(offset)),
+                    Some(_) => {
+                        violations.add(
+                            Rule::LoneZeroBlock,
+                            offset,
+                            None,
+                            "one zero block, and more behind it",
+                        );
+                        self.at += BLOCK as u64;
+                        continue;
+                    }
+                    None => {
+                        let what = "one zero block where two should end the archive";
+                        violations.add(Rule::End, offset, None, what);
+                        return Ok(Step::Broken);
+                    }
+                }
+            }
+            let header = match Header::decode(block) {
+                Ok(header) => header,
+                Err((rule, what)) => {
+                    violations.add(rule, offset, None, what);
+                    return Ok(Step::Broken);
+                }
+            };
+            if matches!(header.kind, b'x' | b'g' | b'L' | b'K') {
+                let is_global = header.kind == b'g';
+                if !self.payload(header, &mut pending, violations)? {
+                    return Ok(Step::Broken);
+                }
+                if is_global {
+                    return Ok(Step::Global(offset));
+                }
+                continue;
+            }
+            return Ok(self.member(header, pending, violations));
+        }
+    }
+
+    /// Reads the payload behind `header`; false if nothing can be read behind that.
+    fn payload(
+        &mut self,
+        header: Header,
+        pending: &mut Pending,
+        violations: &mut Violations,
+    ) -> Result<bool> {
+        let offset = self.at;
+        let kind = char::from(header.kind);
+        let Some(end) = self.padded_end(offset + BLOCK as u64, header.size) else {
+            let what = format!("the payload of {} bytes ends beyond the image", header.size);
+            violations.add(Rule::Inside, offset, None, what);
+            return Ok(false);
+        };
+        if !(1..=PAX_PAYLOAD_BYTES_MAX as u64).contains(&header.size) {
+            let what = format!("the {kind} header has a payload of {} bytes", header.size);
+            violations.add(Rule::Payload, offset, None, what);
+        }
+        if pending.pax.is_some() {
+            let what = format!("a header of kind {kind} stands behind an x");
+            violations.add(Rule::PaxFollower, offset, None, what);
+        }
+        pending.start.get_or_insert(offset);
+        self.at = end;
+        let mut payload = Vec::new();
+        if header.size <= PAYLOAD_READ_MAX {
+            // At most 64 KiB, just checked.
+            payload.resize(usize::try_from(header.size).unwrap_or(0), 0);
+            self.image.read_at(offset + BLOCK as u64, &mut payload)?;
+        }
+        match header.kind {
+            b'L' | b'K' => {
+                if header.name() != b"././@LongLink" {
+                    let what = format!("the {kind} header has another name");
+                    violations.add(Rule::LongName, offset, None, what);
+                }
+                pending.is_long = true;
+                if header.kind == b'L' {
+                    let end = payload.iter().position(|byte| *byte == 0).unwrap_or(payload.len());
+                    payload.truncate(end);
+                    pending.long_name = Some(payload);
+                }
+            }
+            _ => {
+                pending.said = pax(offset, header.kind == b'g', &payload, violations);
+                if header.kind == b'x' {
+                    pending.pax = Some((header, payload, offset));
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn member(&mut self, header: Header, pending: Pending, violations: &mut Violations) -> Step {
+        let offset = self.at;
+        let name = pending.said.path.or(pending.long_name).unwrap_or_else(|| header.name());
+        let size = pending.said.size.unwrap_or(header.size);
+        let mtime = pending.said.mtime.unwrap_or(header.mtime);
+        let data = offset + BLOCK as u64;
+        let Some(end) = self.padded_end(data, size) else {
+            let what = format!("its {size} bytes end beyond the image");
+            violations.add(Rule::Inside, offset, Some(&name), what);
+            return Step::Broken;
+        };
+        if !matches!(header.kind, b'0' | b'5' | 0) {
+            let what = format!("a member of kind {:?}", char::from(header.kind));
+            violations.add(Rule::MemberKind, offset, Some(&name), what);
+        }
+        self.at = end;
+        Step::Member(Box::new(RawMember {
+            start: pending.start.unwrap_or(offset),
+            offset,
+            header,
+            pax: pending.pax,
+            is_long: pending.is_long,
+            name,
+            size,
+            mtime,
+            data,
+            end,
+        }))
+    }
+}
+
+/// What the records of a payload say, and what is wrong with them.
+fn pax(offset: u64, is_global: bool, payload: &[u8], violations: &mut Violations) -> Pax {
+    let Some(records) = records(payload) else {
+        violations.add(Rule::PaxRecords, offset, None, "the payload is not made of pax records");
+        return Pax::default();
+    };
+    for (index, (key, _)) in records.iter().enumerate() {
+        let key_text = String::from_utf8_lossy(key);
+        if records[..index].iter().any(|(earlier, _)| earlier == key) {
+            let what = format!("the key {key_text:?} is repeated");
+            violations.add(Rule::PaxRepeated, offset, None, what);
+        }
+        if is_global && *key != b"comment" {
+            let what = format!("a g header sets {key_text:?}");
+            violations.add(Rule::GlobalComment, offset, None, what);
+        }
+    }
+    if is_global {
+        return Pax::default();
+    }
+    Pax::decode(&records).unwrap_or_else(|what| {
+        violations.add(Rule::PaxRecords, offset, None, what);
+        Pax::default()
+    })
+}

@@ -1,0 +1,128 @@
+//! Which paths came before, so that nothing comes twice or too late.
+//!
+//! An archive in manifest order needs no memory of what came before but the directories on the
+//! way to the last member. Only one that is not, another program's, needs a set of all paths; it
+//! holds hashes, 24 bytes a path or so.
+
+use super::members::{Members, Step};
+use super::rule::{Rule, Violations};
+use super::spelling;
+use crate::ReadAt;
+use freestone_core::digest::plain;
+use freestone_core::{Id, Result, path};
+use std::collections::HashMap;
+
+/// What is known of a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    File,
+    Directory,
+    /// It has no header of its own yet, but something stands below it.
+    Implied,
+}
+
+/// What came before.
+enum Memory {
+    /// Manifest order so far: the last member, and the directories or files on its way.
+    Way(Vec<(Vec<u8>, bool)>),
+    /// Any order.
+    Set(HashMap<[u8; 16], Known>),
+}
+
+/// The paths of an archive, in the order of its members.
+pub(super) struct Seen(Memory);
+
+fn hash(path: &[u8]) -> [u8; 16] {
+    let Id(bytes) = plain(path);
+    let mut short = [0; 16];
+    short.copy_from_slice(&bytes[..16]);
+    short
+}
+
+impl Seen {
+    pub(super) fn new() -> Self {
+        Self(Memory::Way(Vec::new()))
+    }
+
+    /// Notes the member at `offset`, and what is wrong with its coming here.
+    pub(super) fn add<R: ReadAt + ?Sized>(
+        &mut self,
+        image: &R,
+        offset: u64,
+        member: (&[u8], bool),
+        violations: &mut Violations,
+    ) -> Result<()> {
+        let (member_path, is_directory) = member;
+        if let Memory::Way(way) = &mut self.0 {
+            if way.last().is_none_or(|(last, _)| path::compare(last, member_path).is_lt()) {
+                while way.last().is_some_and(|(last, _)| !path::is_below(member_path, last)) {
+                    way.pop();
+                }
+                if way.last().is_some_and(|(_, is_directory)| !is_directory) {
+                    let what = "it stands below a file";
+                    violations.add(Rule::OneKind, offset, Some(member_path), what);
+                }
+                way.push((member_path.to_vec(), is_directory));
+                return Ok(());
+            }
+            self.0 = Memory::Set(Self::all_before(image, offset)?);
+        }
+        if let Memory::Set(set) = &mut self.0 {
+            add_to_set(set, offset, member, violations);
+        }
+        Ok(())
+    }
+
+    /// The paths of all members before `end`: walks over them again.
+    fn all_before<R: ReadAt + ?Sized>(image: &R, end: u64) -> Result<HashMap<[u8; 16], Known>> {
+        let (mut set, mut ignored) = (HashMap::new(), Violations::default());
+        let mut members = Members::new(image);
+        loop {
+            match members.next(&mut ignored)? {
+                Step::Member(member) if member.offset < end => {
+                    if let Some((path, is_directory)) = spelling::path(&member.name) {
+                        add_to_set(&mut set, member.offset, (path, is_directory), &mut ignored);
+                    }
+                }
+                Step::Global(_) => {}
+                _ => return Ok(set),
+            }
+        }
+    }
+}
+
+fn add_to_set(
+    set: &mut HashMap<[u8; 16], Known>,
+    offset: u64,
+    (member_path, is_directory): (&[u8], bool),
+    violations: &mut Violations,
+) {
+    let now = if is_directory { Known::Directory } else { Known::File };
+    let broken = match (set.insert(hash(member_path), now), now) {
+        (None, _) => None,
+        (Some(Known::File), Known::File) => Some((Rule::FileOnce, "the file came before")),
+        (Some(Known::Directory), Known::Directory) => {
+            Some((Rule::DirectoryOnce, "the directory came before"))
+        }
+        (Some(Known::Implied), Known::Directory) => {
+            Some((Rule::DirectoryFirst, "something below it came before"))
+        }
+        (Some(_), Known::File) => Some((Rule::OneKind, "it was a directory before")),
+        (Some(_), _) => Some((Rule::OneKind, "it was a file before")),
+    };
+    if let Some((rule, what)) = broken {
+        violations.add(rule, offset, Some(member_path), what);
+    }
+    let mut below = member_path;
+    while let Some(parent) = path::parent(below) {
+        match *set.entry(hash(parent)).or_insert(Known::Implied) {
+            Known::File => {
+                let what = "it stands below a file";
+                violations.add(Rule::OneKind, offset, Some(member_path), what);
+            }
+            // All above it are known too.
+            Known::Directory | Known::Implied => {}
+        }
+        below = parent;
+    }
+}

@@ -1,0 +1,69 @@
+//! What every sink is told besides the image, and what it reports.
+
+use crate::digest::Digests;
+use freestone_core::{Error, ErrorKind, Result};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::available_parallelism;
+
+/// More workers than this do not write one image faster, but each holds 12 MiB.
+const WORKERS_DEFAULT_MAX: usize = 8;
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// How an image is taken whole.
+#[derive(Clone, Copy)]
+pub struct Control<'a> {
+    /// Threads that produce the image. Each holds at most 12 MiB: the 4 MiB of a window, the
+    /// part of a chunk that hangs over its end, and the chunk that is being fetched. The default
+    /// is what the machine has, at most 8.
+    pub workers: NonZeroUsize,
+    /// Whether the image's digests are wanted too: they come with the [`Report`].
+    pub digest: bool,
+    /// Called from the workers with how many further bytes of the image are done: the calls'
+    /// numbers add up to the image's length.
+    pub progress: &'a (dyn Fn(u64) + Sync),
+    /// Set it, and the sink cleans up and returns an error of kind [`ErrorKind::Failed`].
+    pub cancel: &'a AtomicBool,
+}
+
+impl Default for Control<'_> {
+    fn default() -> Self {
+        let workers = available_parallelism().map_or(1, NonZeroUsize::get).min(WORKERS_DEFAULT_MAX);
+        Self {
+            workers: NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN),
+            digest: false,
+            progress: &|_| {},
+            cancel: &NEVER,
+        }
+    }
+}
+
+impl Control<'_> {
+    /// # Errors
+    /// [`ErrorKind::Failed`] if the flag is set.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Failed, "interrupted"));
+        }
+        Ok(())
+    }
+}
+
+/// What taking an image came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The length of the image in bytes.
+    pub length: u64,
+    /// Bytes of it that were really written.
+    pub written: u64,
+    /// Bytes of it that are zeros and were not written: holes of a file, ranges that a device
+    /// was told to zero.
+    pub zeros: u64,
+    /// Chunks that were fetched, each as often as it occurs.
+    pub chunks: u64,
+    /// The bytes of these chunks.
+    pub chunk_bytes: u64,
+    /// The digests, if [`Control::digest`] asked for them.
+    pub digests: Option<Digests>,
+}

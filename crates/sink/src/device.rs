@@ -1,0 +1,264 @@
+//! Writing an image to a block device, in place.
+//!
+//! ```text
+//! 1  sector 0, then the rest of the first 4096 bytes: the plan's *unfinished* head     sync each
+//! 2  everything from 4096 to the image's end, zeros too                                sync
+//! 3  the rest of the first 4096 bytes, then sector 0: the image's own                  sync each
+//! ```
+//! A device writes a sector whole or not at all. So at any moment sector 0 is that of the old
+//! image, which is whole then, or says *unfinished*, or is that of the new image, which is whole
+//! then. A guest that starts in between fails, and a killed write is finished by writing again.
+//!
+//! The device is opened exclusively, which keeps out file systems and other such users, and locked
+//! while it is written, which keeps out QEMU, as a running QEMU keeps out us.
+//!
+//! What the device holds behind the image's end is left as it is: every image ends with zeros that
+//! its readers stop at.
+
+use crate::control::{Control, Report};
+use crate::image::{Image, index};
+use crate::target::{HEAD_BYTES, Overwrite};
+use crate::windows::{Consumer, Piece, Run, produce};
+use crate::writeback;
+use crate::zeros::{ZEROS, are_zeros};
+use freestone_core::limits::BLOCK_BYTES;
+use freestone_core::{Error, Result};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, fcntl_lock};
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::ops::ControlFlow;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// The smallest unit that every device writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
+/// How much of a device's start and end is looked at to see whether it is blank: partition tables
+/// and their copies, and what file systems, RAID and volume managers are recognised by.
+const BLANK_BYTES: u64 = 1 << 20;
+
+/// Writes `image` to the block device `path`.
+///
+/// # Errors
+/// - [`Refused`](freestone_core::ErrorKind::Refused) if it is no block device, in use, too short,
+///   or may not be overwritten; nothing was written then
+/// - [`Storage`](freestone_core::ErrorKind::Storage) if it cannot be opened or written
+/// - [`Failed`](freestone_core::ErrorKind::Failed) if it was cancelled
+/// - what the plan and the chunk source return
+///
+/// From its first write to its last, the device says that it is unfinished.
+pub fn write(
+    image: &Image<'_>,
+    path: &Path,
+    overwrite: &Overwrite,
+    control: &Control<'_>,
+) -> Result<Report> {
+    let length = image.length()?;
+    let mut unfinished = image.plan.unfinished_head();
+    unfinished.resize(HEAD_BYTES, 0);
+    let device = open(path, length, overwrite)?;
+    control.check()?;
+    let wrong = |error| wrong(path, error);
+    let (sector, rest) = unfinished.split_at(SECTOR_BYTES);
+    put(&device, sector, 0).map_err(wrong)?;
+    put(&device, rest, SECTOR_BYTES as u64).map_err(wrong)?;
+    let consumer = InPlace {
+        device: &device,
+        path,
+        head: Mutex::new([0; HEAD_BYTES]),
+        zeroes: AtomicBool::new(true),
+        zeroed: AtomicU64::new(0),
+    };
+    let produced = produce(image, control, &consumer)?;
+    control.check()?;
+    device.sync_data().map_err(wrong)?;
+    let head = consumer.head.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (sector, rest) = head.split_at(SECTOR_BYTES);
+    put(&device, rest, SECTOR_BYTES as u64).map_err(wrong)?;
+    put(&device, sector, 0).map_err(wrong)?;
+    let zeros = consumer.zeroed.into_inner();
+    Ok(Report {
+        length,
+        written: length - zeros,
+        zeros,
+        chunks: produced.chunks,
+        chunk_bytes: produced.chunk_bytes,
+        digests: produced.digests,
+    })
+}
+
+fn put(device: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    device.write_all_at(bytes, offset)?;
+    device.sync_data()
+}
+
+/// Opens the device `path` if an image of `length` bytes may be written to it.
+pub(crate) fn open(path: &Path, length: u64, overwrite: &Overwrite) -> Result<File> {
+    let name = path.display();
+    let in_use = || {
+        Error::refused(format!("{name}: in use"))
+            .hint("unmount it, or stop the guest or whatever else has it open")
+    };
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlags::EXCL.bits().cast_signed())
+        .open(path);
+    let mut device = match opened {
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Err(in_use()),
+        opened => opened
+            .map_err(|error| Error::io(format!("{name}: cannot be opened for writing"), error))?,
+    };
+    let wrong = |error| wrong(path, error);
+    if !device.metadata().map_err(wrong)?.file_type().is_block_device() {
+        return Err(Error::refused(format!("{name}: not a block device")));
+    }
+    match fcntl_lock(&device, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::AGAIN | Errno::ACCESS) => return Err(in_use()),
+        locked => locked.map_err(|errno| wrong(errno.into()))?,
+    }
+    let size = device.seek(SeekFrom::End(0)).map_err(wrong)?;
+    if size < length.max(HEAD_BYTES as u64) {
+        let what = format!("{name}: has {size} bytes, the image {length}");
+        return Err(Error::refused(what).hint("name a larger device"));
+    }
+    if !overwrite.force && !may_overwrite(&device, size, overwrite).map_err(wrong)? {
+        let what = format!("{name}: holds something that is not an image of freestone's");
+        return Err(Error::refused(what)
+            .hint("look whether it is the device that you mean; --force overwrites it"));
+    }
+    Ok(device)
+}
+
+fn may_overwrite(device: &File, size: u64, overwrite: &Overwrite) -> io::Result<bool> {
+    let mut head = [0; HEAD_BYTES];
+    device.read_exact_at(&mut head, 0)?;
+    if (overwrite.is_ours)(&head) {
+        return Ok(true);
+    }
+    let mut bytes = vec![0; index(size.min(BLANK_BYTES))];
+    for offset in [0, size - bytes.len() as u64] {
+        device.read_exact_at(&mut bytes, offset)?;
+        if !bytes.chunks(ZEROS.len()).all(are_zeros) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn wrong(path: &Path, error: io::Error) -> Error {
+    Error::io(format!("{}: the device failed", path.display()), error)
+}
+
+/// Writes the pieces where they belong, but for the first 4096 bytes, which it keeps.
+struct InPlace<'a> {
+    device: &'a File,
+    path: &'a Path,
+    head: Mutex<[u8; HEAD_BYTES]>,
+    /// Whether the device can be told to zero a range.
+    zeroes: AtomicBool,
+    zeroed: AtomicU64,
+}
+
+impl InPlace<'_> {
+    fn data(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let kept = match usize::try_from(offset) {
+            Ok(offset) if offset < HEAD_BYTES => {
+                let kept = bytes.len().min(HEAD_BYTES - offset);
+                let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
+                head[offset..offset + kept].copy_from_slice(&bytes[..kept]);
+                kept
+            }
+            _ => 0,
+        };
+        self.device.write_all_at(&bytes[kept..], offset + kept as u64)
+    }
+
+    /// Zeros `length` bytes. What the kept head is made of is zeros already.
+    fn zeros(&self, offset: u64, length: u64) -> io::Result<()> {
+        let (start, end) = (offset.max(HEAD_BYTES as u64), offset + length);
+        let middle = start.next_multiple_of(BLOCK_BYTES)..end - end % BLOCK_BYTES;
+        if middle.is_empty() || !self.zero_range(middle.start, middle.end - middle.start)? {
+            return self.plain_zeros(start, end);
+        }
+        self.plain_zeros(start, middle.start)?;
+        self.plain_zeros(middle.end, end)
+    }
+
+    /// Whether the device zeroed the range, which has whole blocks.
+    fn zero_range(&self, offset: u64, length: u64) -> io::Result<bool> {
+        if !self.zeroes.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+        match fallocate(self.device, flags, offset, length) {
+            Ok(()) => {
+                self.zeroed.fetch_add(length, Ordering::Relaxed);
+                Ok(true)
+            }
+            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NODEV | Errno::NOSYS) => {
+                self.zeroes.store(false, Ordering::Relaxed);
+                Ok(false)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn plain_zeros(&self, mut start: u64, end: u64) -> io::Result<()> {
+        while start < end {
+            let part = (end - start).min(ZEROS.len() as u64);
+            self.device.write_all_at(&ZEROS[..index(part)], start)?;
+            start += part;
+        }
+        Ok(())
+    }
+}
+
+impl Consumer for InPlace<'_> {
+    fn take(&self, piece: &Piece) -> Result<ControlFlow<()>> {
+        for (offset, run) in piece.runs() {
+            match run {
+                Run::Data(bytes) => self.data(offset, bytes),
+                Run::Zeros(length) => self.zeros(offset, length),
+            }
+            .map_err(|error| wrong(self.path, error))?;
+        }
+        writeback::start(self.device, piece.offset, piece.length);
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_cannot_zero_is_written_zeros_to() {
+        const LENGTH: u64 = 1 << 20;
+        for zeroes in [true, false] {
+            for range in [(0, LENGTH), (1, 4095), (511, 5000), (5000, 300_000), (4096, 65536)] {
+                let file = tempfile::tempfile().unwrap();
+                file.write_all_at(&vec![0xaa; index(LENGTH)], 0).unwrap();
+                let device = InPlace {
+                    device: &file,
+                    path: Path::new("device"),
+                    head: Mutex::new([0; HEAD_BYTES]),
+                    zeroes: AtomicBool::new(zeroes),
+                    zeroed: AtomicU64::new(0),
+                };
+                let (offset, length) = range;
+                device.zeros(offset, length).unwrap();
+                let mut bytes = vec![0; index(LENGTH)];
+                file.read_exact_at(&mut bytes, 0).unwrap();
+                for (at, byte) in bytes.into_iter().enumerate() {
+                    let zero = at >= HEAD_BYTES && (offset..offset + length).contains(&(at as u64));
+                    assert_eq!(byte == 0, zero, "{at} of {range:?}");
+                }
+                assert!(zeroes || device.zeroed.into_inner() == 0);
+            }
+        }
+    }
+}

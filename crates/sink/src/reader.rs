@@ -1,0 +1,121 @@
+//! Reading any part of an image, for what serves it without writing it.
+
+use crate::image::{extents, fetch, index};
+use freestone_core::{ChunkSource, Id, Plan, Result, Source};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Chunks that a reader keeps, 16 MiB at most: a few clients that read in small steps, each in
+/// another large file, fetch every chunk once.
+const CHUNKS_MAX: usize = 4;
+
+/// An image as something to read from, by several threads if need be.
+///
+/// `P` refers to a plan, as `&P`, `Arc<P>` and `Box<dyn Plan>` do.
+pub struct ImageReader<P, C> {
+    plan: P,
+    chunks: C,
+    position: u64,
+    /// The chunks last read in part, the latest at the end.
+    recent: Mutex<Vec<(Id, Arc<Vec<u8>>)>>,
+}
+
+impl<P: Deref<Target: Plan>, C: ChunkSource> ImageReader<P, C> {
+    /// A reader at the start of the image that `plan` lays out.
+    pub fn new(plan: P, chunks: C) -> Self {
+        Self { plan, chunks, position: 0, recent: Mutex::new(Vec::with_capacity(CHUNKS_MAX)) }
+    }
+
+    /// The layout that is read.
+    pub fn plan(&self) -> &P::Target {
+        &self.plan
+    }
+
+    /// The length of the image in bytes.
+    pub fn length(&self) -> u64 {
+        self.plan.length()
+    }
+
+    /// Fills `out` with the bytes from `offset` on and returns how many there are: fewer than
+    /// asked for only at the image's end, none after it.
+    ///
+    /// # Errors
+    /// What the plan and the chunk source return. `out` holds anything then.
+    pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize> {
+        let left = self.length().saturating_sub(offset);
+        let count = out.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if count == 0 {
+            return Ok(0);
+        }
+        let range = offset..offset + count as u64;
+        let mut fetched = Vec::new();
+        extents(&*self.plan, range.clone(), &mut |extent| {
+            let (start, end) = (extent.offset.max(range.start), extent.end().min(range.end));
+            let out = &mut out[index(start - offset)..index(end - offset)];
+            let part = start - extent.offset..end - extent.offset;
+            match &extent.source {
+                Source::Zeros => out.fill(0),
+                Source::Inline(bytes) => {
+                    out.copy_from_slice(&bytes[index(part.start)..index(part.end)]);
+                }
+                Source::Chunk(id) => {
+                    let part = index(part.start)..index(part.end);
+                    if let Some(chunk) = self.recent(id, extent.length) {
+                        out.copy_from_slice(&chunk[part]);
+                        return Ok(());
+                    }
+                    fetch(&self.chunks, id, extent.length, &mut fetched)?;
+                    out.copy_from_slice(&fetched[part.clone()]);
+                    // Who reads a part is likely to want the rest soon, who read all is not.
+                    if part.len() < fetched.len() {
+                        self.keep(*id, std::mem::take(&mut fetched));
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    fn recent(&self, id: &Id, length: u64) -> Option<Arc<Vec<u8>>> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = recent.iter().position(|(kept, _)| kept == id)?;
+        let kept = recent.remove(at);
+        let chunk = Arc::clone(&kept.1);
+        recent.push(kept);
+        (chunk.len() as u64 == length).then_some(chunk)
+    }
+
+    fn keep(&self, id: Id, mut chunk: Vec<u8>) {
+        chunk.shrink_to_fit();
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|(kept, _)| *kept != id);
+        if recent.len() == CHUNKS_MAX {
+            recent.remove(0);
+        }
+        recent.push((id, Arc::new(chunk)));
+    }
+}
+
+impl<P: Deref<Target: Plan>, C: ChunkSource> Read for ImageReader<P, C> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.read_at(self.position, out).map_err(io::Error::other)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl<P: Deref<Target: Plan>, C: ChunkSource> Seek for ImageReader<P, C> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(distance) => self.length().checked_add_signed(distance),
+            SeekFrom::Current(distance) => self.position.checked_add_signed(distance),
+        };
+        self.position = position.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "a place before the image's start")
+        })?;
+        Ok(self.position)
+    }
+}

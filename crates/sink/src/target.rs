@@ -1,0 +1,145 @@
+//! What stands at the path that an image shall go to, and whether it may.
+
+use crate::control::{Control, Report};
+use crate::image::Image;
+use crate::{device, file};
+use freestone_core::{Error, ErrorKind, Result};
+use std::fs;
+use std::io::ErrorKind as IoKind;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+/// How many bytes [`Overwrite::is_ours`] sees: those that an unfinished image is marked in.
+pub const HEAD_BYTES: usize = 4096;
+
+/// As many links as Linux follows.
+const LINKS_MAX: usize = 40;
+
+/// What may be lost.
+#[derive(Clone, Copy)]
+pub struct Overwrite {
+    /// Whatever stands at the target, unless it is in use.
+    pub force: bool,
+    /// Whether these first bytes of a file or device are those of an image of freestone,
+    /// finished or not. Such a target may be overwritten.
+    pub is_ours: fn(&[u8; HEAD_BYTES]) -> bool,
+}
+
+/// Where an image can be written to by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A regular file, which need not exist yet. All links are resolved.
+    File(PathBuf),
+    /// A block device.
+    Device(PathBuf),
+}
+
+impl Target {
+    /// What `path` names, through links.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Refused`] if it is neither a block device nor a place for a regular file,
+    ///   or a place for a file where only devices belong
+    /// - [`ErrorKind::NotFound`] if the directory does not exist
+    /// - [`ErrorKind::Storage`] if it cannot be looked at
+    pub fn find(path: &Path) -> Result<Self> {
+        let refused = |what: &str, hint: &str| {
+            Err(Error::refused(format!("{}: {what}", path.display())).hint(hint))
+        };
+        let mut link = path.to_owned();
+        for _ in 0..LINKS_MAX {
+            let Some(name) = link.file_name().filter(|_| !ends_in_slash(&link)) else {
+                return refused("a directory, not a file", "name a file in it");
+            };
+            let directory = directory_of(&link)?;
+            let place = directory.join(name);
+            if directory.starts_with("/proc") || directory.starts_with("/sys") {
+                return refused(
+                    "the kernel's, no place for an image",
+                    "for the standard output, say `-`",
+                );
+            }
+            let kind = match fs::symlink_metadata(&place) {
+                Ok(metadata) => Some(metadata.file_type()),
+                Err(error) if error.kind() == IoKind::NotFound => None,
+                Err(error) => return Err(Error::io(place.display().to_string(), error)),
+            };
+            match kind {
+                Some(kind) if kind.is_symlink() => {
+                    let text = fs::read_link(&place)
+                        .map_err(|error| Error::io(place.display().to_string(), error))?;
+                    link = directory.join(text);
+                }
+                Some(kind) if kind.is_block_device() => return Ok(Self::Device(place)),
+                Some(kind) if kind.is_dir() => {
+                    return refused("a directory, not a file", "name a file in it");
+                }
+                Some(kind) if !kind.is_file() => {
+                    return refused(
+                        "neither a regular file nor a block device",
+                        "to write to a pipe or the like, say `-` and redirect the output there",
+                    );
+                }
+                _ if directory.starts_with("/dev") && !directory.starts_with("/dev/shm") => {
+                    return refused(
+                        "under /dev, but no block device",
+                        "a file there would only fill memory: look at the device's name, \
+                         or whether it is attached",
+                    );
+                }
+                _ => return Ok(Self::File(place)),
+            }
+        }
+        refused("too many symbolic links", "name the file itself")
+    }
+}
+
+/// `Path` looks past a slash at the end, which says that a directory is meant.
+fn ends_in_slash(path: &Path) -> bool {
+    matches!(path.as_os_str().as_encoded_bytes(), [.., b'/'] | [.., b'/', b'.'])
+}
+
+fn directory_of(path: &Path) -> Result<PathBuf> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::canonicalize(directory).map_err(|error| {
+        let what = directory.display();
+        if error.kind() == IoKind::NotFound {
+            let what = format!("directory {what} does not exist");
+            return Error::new(ErrorKind::NotFound, what).hint("make it, or name another one");
+        }
+        Error::io(format!("directory {what}"), error)
+    })
+}
+
+/// Whether an image of `length` bytes may be written to `path`, without writing anything.
+///
+/// # Errors
+/// Those of [`write()`] that can be known before writing.
+pub fn check(length: u64, path: &Path, overwrite: &Overwrite) -> Result<Target> {
+    let target = Target::find(path)?;
+    match &target {
+        Target::File(path) => file::check(path, overwrite).map(drop)?,
+        Target::Device(path) => device::open(path, length, overwrite).map(drop)?,
+    }
+    Ok(target)
+}
+
+/// Writes `image` to the file or device that `path` names: see [`file::write`] and
+/// [`device::write`].
+///
+/// # Errors
+/// Those of [`Target::find`] and of the two.
+pub fn write(
+    image: &Image<'_>,
+    path: &Path,
+    overwrite: &Overwrite,
+    control: &Control<'_>,
+) -> Result<Report> {
+    match Target::find(path)? {
+        Target::File(path) => file::write(image, &path, overwrite, control),
+        Target::Device(path) => device::write(image, &path, overwrite, control),
+    }
+}

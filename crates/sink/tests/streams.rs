@@ -1,0 +1,134 @@
+//! Streams: the other end goes away, or is slow; workers fail or panic.
+
+#![allow(clippy::unwrap_used, reason = "in a test, it fails the test")]
+
+mod toy;
+
+use freestone_core::{ChunkSource, ErrorKind, Id, Result};
+use freestone_sink::{Control, Image, stream};
+use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+use toy::Toy;
+
+const WORKERS: usize = 3;
+
+fn control() -> Control<'static> {
+    Control { workers: NonZeroUsize::new(WORKERS).unwrap(), ..Control::default() }
+}
+
+/// What `act` returns, unless it hangs.
+fn in_time<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (send, receive) = mpsc::channel();
+    thread::spawn(move || send.send(act()));
+    receive.recv_timeout(Duration::from_secs(60)).expect("it does not hang")
+}
+
+fn content() -> Toy {
+    toy::site(100, 8000, 40, 1 << 20)
+}
+
+#[test]
+fn a_reader_that_goes_away_is_told_apart() {
+    let error = in_time(|| {
+        let (mut reader, mut writer) = io::pipe().unwrap();
+        let reading = thread::spawn(move || reader.read_exact(&mut [0; 5000]).unwrap());
+        let toy = content();
+        let error = stream::write(&toy.image(), &mut writer, "pipe", &control()).unwrap_err();
+        reading.join().unwrap();
+        error
+    });
+    assert_eq!(error.kind(), ErrorKind::Failed);
+    assert!(stream::is_closed(&error));
+    assert_eq!(error.to_string(), "pipe: closed before the whole image was written");
+}
+
+#[test]
+fn other_failures_are_storage() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let error = in_time(|| stream::write(&content().image(), &mut Full, "tape", &control()));
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Storage);
+    assert!(!stream::is_closed(&error));
+}
+
+#[test]
+fn a_slow_reader_is_not_outrun() {
+    struct Slow<'a>(&'a Toy, u64);
+    impl Write for Slow<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.1 == 0 {
+                thread::sleep(Duration::from_millis(300));
+                self.1 = self.0.fetched.load(Ordering::Relaxed);
+            }
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let toy = toy::site(0, 8000, 40, 1 << 20);
+    let mut slow = Slow(&toy, 0);
+    stream::write(&toy.image(), &mut slow, "slow", &control()).unwrap();
+    // A window each, which is four chunks and what is cut.
+    assert!(slow.1 >= 4 && slow.1 <= 5 * WORKERS as u64, "{} chunks ahead", slow.1);
+}
+
+#[test]
+fn a_chunk_source_that_fails_ends_it() {
+    for after in [0, 100, 120] {
+        let (error, length) = in_time(move || {
+            let mut toy = content();
+            toy.fails_after = Some(after);
+            let mut out = Vec::new();
+            let error = stream::write(&toy.image(), &mut out, "out", &control()).unwrap_err();
+            (error, toy.bytes().starts_with(&out))
+        });
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(length, "what was written is the image's beginning");
+    }
+}
+
+#[test]
+fn a_panic_in_a_worker_does_not_hang_the_others() {
+    struct Panics(Toy);
+    impl ChunkSource for Panics {
+        fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()> {
+            assert!(self.0.fetched.load(Ordering::Relaxed) < 110, "made to panic");
+            self.0.chunk(id, length, out)
+        }
+    }
+    let panicked = in_time(|| {
+        let toy = Panics(content());
+        let image = Image::new(&toy.0, &toy);
+        let write = || stream::write(&image, &mut Vec::new(), "out", &control());
+        catch_unwind(AssertUnwindSafe(write)).is_err()
+    });
+    assert!(panicked);
+}
+
+#[test]
+fn cancelling_ends_it() {
+    let (error, written) = in_time(|| {
+        let cancel = AtomicBool::new(false);
+        let progress = |_| cancel.store(true, Ordering::Relaxed);
+        let control = Control { progress: &progress, cancel: &cancel, ..control() };
+        let mut out = Vec::new();
+        let error = stream::write(&content().image(), &mut out, "out", &control).unwrap_err();
+        (error, out.len())
+    });
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Failed, "interrupted"));
+    assert!(written < 20 << 20, "{written} bytes were written");
+}

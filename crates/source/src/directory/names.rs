@@ -1,0 +1,177 @@
+//! The names of a directory in memory: one arena of records, and where each record begins.
+//!
+//! ```text
+//! kind u8 | length u16, little-endian | name
+//! ```
+//!
+//! That is 7 bytes a name and the name; a run on disk ([`super::spill`]) holds the same records.
+
+use rustix::fs::FileType;
+
+/// Bytes of a record in front of its name.
+const HEAD_BYTES: usize = 3;
+
+/// What a directory says of the kind of one of its names, not yet asking the file itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The file system does not tell.
+    Unknown,
+    Directory,
+    Other,
+}
+
+impl Kind {
+    /// From the type that a directory, or a file itself, tells.
+    pub(super) fn of(kind: FileType) -> Self {
+        match kind {
+            FileType::Unknown => Self::Unknown,
+            FileType::Directory => Self::Directory,
+            _ => Self::Other,
+        }
+    }
+
+    fn to_byte(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Directory => 1,
+            Self::Other => 2,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Self {
+        match byte {
+            1 => Self::Directory,
+            2 => Self::Other,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The length of the record that `bytes` begin with, and what it holds; `None` if they end first.
+pub(super) fn decode(bytes: &[u8]) -> Option<(usize, Kind, &[u8])> {
+    let (head, rest) = bytes.split_first_chunk::<HEAD_BYTES>()?;
+    let length = usize::from(u16::from_le_bytes([head[1], head[2]]));
+    Some((HEAD_BYTES + length, Kind::from_byte(head[0]), rest.get(..length)?))
+}
+
+/// Appends a record. A name has at most 65,535 bytes: a directory's own records are no longer.
+pub(super) fn encode(kind: Kind, name: &[u8], into: &mut Vec<u8>) {
+    let length = u16::try_from(name.len()).expect("getdents gives at most 65,535 bytes a record");
+    into.push(kind.to_byte());
+    into.extend_from_slice(&length.to_le_bytes());
+    into.extend_from_slice(name);
+}
+
+/// Names, in the order in which they were added until they are sorted.
+#[derive(Default)]
+pub(super) struct Names {
+    records: Vec<u8>,
+    starts: Vec<u32>,
+}
+
+impl Names {
+    /// What they take together.
+    pub(super) fn bytes(&self) -> usize {
+        self.records.len() + size_of::<u32>() * self.starts.len()
+    }
+
+    /// Adds a name; `false`, and nothing is added, if there would be more than `bytes_max` of
+    /// them, or more than 32 bits can count. One name always fits.
+    #[must_use]
+    pub(super) fn add(&mut self, kind: Kind, name: &[u8], bytes_max: usize) -> bool {
+        let more = HEAD_BYTES + name.len() + size_of::<u32>();
+        let start = match u32::try_from(self.records.len()) {
+            Ok(start) if self.starts.is_empty() || self.bytes() + more <= bytes_max => start,
+            _ => return false,
+        };
+        self.starts.push(start);
+        encode(kind, name, &mut self.records);
+        true
+    }
+
+    /// The name at `index`.
+    pub(super) fn get(&self, index: usize) -> Option<(Kind, &[u8])> {
+        self.starts.get(index).map(|start| at(&self.records, *start))
+    }
+
+    /// Puts them into bytewise order and drops repeated ones: a directory that changes while it
+    /// is read may give a name twice.
+    pub(super) fn sort(&mut self) {
+        let Self { records, starts } = self;
+        starts.sort_unstable_by(|a, b| at(records, *a).1.cmp(at(records, *b).1));
+        starts.dedup_by(|a, b| at(records, *a).1 == at(records, *b).1);
+    }
+
+    /// Forgets them all and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.records.clear();
+        self.starts.clear();
+    }
+
+    /// Gives back memory that was got ahead.
+    pub(super) fn shrink(&mut self) {
+        self.records.shrink_to_fit();
+        self.starts.shrink_to_fit();
+    }
+}
+
+fn at(records: &[u8], start: u32) -> (Kind, &[u8]) {
+    let start = usize::try_from(start).expect("a usize has 32 bits at least");
+    let (_, kind, name) = decode(&records[start..]).expect("each start is a whole record's");
+    (kind, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back_sorted_once_and_with_their_kind() {
+        let mut names = Names::default();
+        for (name, kind) in [
+            (&b"b"[..], Kind::Other),
+            (b"a\xff", Kind::Unknown),
+            (b"a", Kind::Directory),
+            (b"b", Kind::Other),
+            (&[b'c'; 65_535], Kind::Other),
+        ] {
+            assert!(names.add(kind, name, usize::MAX));
+        }
+        names.sort();
+        assert_eq!(names.get(0), Some((Kind::Directory, &b"a"[..])));
+        assert_eq!(names.get(1), Some((Kind::Unknown, &b"a\xff"[..])));
+        assert_eq!(names.get(2), Some((Kind::Other, &b"b"[..])));
+        assert_eq!(names.get(3), Some((Kind::Other, &[b'c'; 65_535][..])));
+        assert_eq!(names.get(4), None);
+    }
+
+    #[test]
+    fn a_million_names_of_12_bytes_take_19_bytes_each() {
+        let mut names = Names::default();
+        for number in 0..1_000_000 {
+            assert!(names.add(Kind::Other, format!("{number:012}").as_bytes(), 32 << 20));
+        }
+        assert_eq!(names.bytes(), 19_000_000);
+        assert!(names.records.capacity() + 4 * names.starts.capacity() <= 32 << 20);
+    }
+
+    #[test]
+    fn no_more_is_taken_than_allowed_but_one_name_always() {
+        let mut names = Names::default();
+        assert!(names.add(Kind::Other, b"longer than allowed", 10));
+        assert!(!names.add(Kind::Other, b"", 32));
+        assert!(names.add(Kind::Other, b"", 33));
+        assert_eq!(names.get(1), Some((Kind::Other, &b""[..])));
+        assert_eq!(names.get(2), None);
+    }
+
+    #[test]
+    fn cut_records_are_not_decoded() {
+        let mut record = Vec::new();
+        encode(Kind::Directory, b"name", &mut record);
+        assert_eq!(decode(&record), Some((7, Kind::Directory, &b"name"[..])));
+        for length in 0..record.len() {
+            assert_eq!(decode(&record[..length]), None);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Opening the files that a walk has listed.
+
+use super::link::{self, Target};
+use super::stamp;
+use super::tree::{LOOK, READ, Tree};
+use freestone_core::item::{FileOpener, OpenFile, Stamp};
+use freestone_core::{Error, Result, path};
+use rustix::fs::{FileType, fstat, readlinkat};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+/// Opens the files of a directory; made by [`super::open`]. Clones are cheap, and any number of
+/// threads may share one.
+///
+/// What is opened is a regular file inside the directory. No link is followed but those that the
+/// walk gave as files, and they are followed by the same rules again. (Above some hundred thousand
+/// links, any link to a file inside counts as one of them.) Whether it is still the *same* file is
+/// told by its stamp.
+#[derive(Clone)]
+pub struct Opener {
+    tree: Arc<Tree>,
+}
+
+impl Opener {
+    pub(super) fn new(tree: Arc<Tree>) -> Self {
+        Self { tree }
+    }
+
+    /// Where the listed link at `path` leads now.
+    fn follow(&self, path: &[u8]) -> Result<Vec<u8>> {
+        let link = self.tree.open_at(path, LOOK).map_err(|errno| cannot(path, errno))?;
+        let text = match readlinkat(&link, c"", Vec::new()) {
+            Ok(text) => text,
+            // It is no link any more.
+            Err(Errno::NOENT | Errno::INVAL) => return Ok(path.to_vec()),
+            Err(errno) => return Err(cannot(path, errno)),
+        };
+        match link::follow(&self.tree, path, text.to_bytes())? {
+            Target::File(target, _) => Ok(target),
+            Target::Refused(reason) => {
+                Err(Error::refused(format!("{} has become {reason}", path::display(path))))
+            }
+        }
+    }
+}
+
+impl FileOpener for Opener {
+    fn open(&self, path: &[u8]) -> Result<Box<dyn OpenFile>> {
+        let file = match self.tree.open_at(path, READ) {
+            Err(Errno::LOOP) if self.tree.is_listed_link(path) => {
+                let target = self.follow(path)?;
+                self.tree.open_at(&target, READ)
+            }
+            opened => opened,
+        };
+        let file = file.map_err(|errno| cannot(path, errno))?;
+        let stat = fstat(&file).map_err(|errno| cannot(path, errno))?;
+        if stamp::kind(&stat) != FileType::RegularFile {
+            return Err(changed(path));
+        }
+        Ok(Box::new(Opened { file: File::from(file), path: path.into() }))
+    }
+}
+
+fn changed(path: &[u8]) -> Error {
+    let path = path::display(path);
+    Error::refused(format!("{path} was a file when it was listed and is none any more"))
+        .hint("something changes the directory; repeat the push when it is done")
+}
+
+fn cannot(path: &[u8], errno: Errno) -> Error {
+    let name = path::display(path);
+    match errno {
+        Errno::NOENT => Error::not_found(format!("file {name} is gone since it was listed"))
+            .hint("something changes the directory; repeat the push when it is done"),
+        // A link or file stands where a file or directory was; a socket cannot be opened at all.
+        Errno::LOOP | Errno::NOTDIR | Errno::NXIO => changed(path),
+        Errno::ACCESS | Errno::PERM => {
+            Error::io(format!("file {name} cannot be opened"), errno.into())
+                .hint("make it readable, or leave it out with --exclude")
+        }
+        _ => Error::io(format!("file {name} cannot be opened"), errno.into()),
+    }
+}
+
+struct Opened {
+    file: File,
+    path: Box<[u8]>,
+}
+
+impl Read for Opened {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.file.read(buffer)
+    }
+}
+
+impl OpenFile for Opened {
+    fn stamp(&self) -> Result<Stamp> {
+        let stat = fstat(&self.file).map_err(|errno| {
+            Error::io(format!("file {}: no status", path::display(&self.path)), errno.into())
+        })?;
+        Ok(stamp::of(&stat))
+    }
+
+    fn seek(&mut self, offset: u64) -> Result<()> {
+        self.file.seek(SeekFrom::Start(offset)).map_err(|error| {
+            Error::io(format!("file {}: no offset {offset}", path::display(&self.path)), error)
+        })?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_kernel_without_openat2_opens_the_same_files() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = temporary.path();
+        std::fs::create_dir(root.join("a")).unwrap();
+        std::fs::write(root.join("a/file"), "file").unwrap();
+        symlink("a/file", root.join("listed")).unwrap();
+        symlink("a/file", root.join("late")).unwrap();
+        symlink("a", root.join("b")).unwrap();
+        let tree = Tree::open(root, &[]).unwrap().without_openat2();
+        tree.remember_link(b"listed");
+        let opener = Opener::new(Arc::new(tree));
+        for path in [&b"a/file"[..], b"listed"] {
+            let mut text = String::new();
+            opener.open(path).unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(text, "file");
+        }
+        for path in [&b"late"[..], b"b/file", b"a/file/x"] {
+            let error = opener.open(path).err().unwrap();
+            assert_eq!(error.kind(), freestone_core::ErrorKind::Refused, "{error}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What a walk left out or could not take.
+
+use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
+use freestone_core::{Error, path};
+use std::fmt;
+
+/// How many refused paths are listed; the others are counted. It bounds the memory, and a longer
+/// list says nothing more.
+pub const REFUSALS_LISTED_MAX: usize = 100;
+
+/// Why something cannot be pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A link that leads to a directory.
+    LinkToDirectory,
+    /// A link that leads to nothing.
+    LinkDangling,
+    /// A link that goes in a circle, or through more links than the kernel follows.
+    LinkCyclic,
+    /// A link that leads out of the source, be it on its way back in.
+    LinkOutside,
+    /// A link that leads to a device, pipe or socket.
+    LinkToSpecial,
+    /// A link that leads to what must not be pushed ([`super::Options::leave_out`]).
+    LinkToLeftOut,
+    /// A link of more text than an entry holds.
+    LinkLong,
+    /// A block or character device.
+    Device,
+    /// A named pipe.
+    Pipe,
+    /// A socket.
+    Socket,
+    /// Something of a kind that is unknown here.
+    Unknown,
+    /// A path of more bytes than an entry holds.
+    PathLong,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LinkToDirectory => "a link to a directory",
+            Self::LinkDangling => "a link that leads nowhere",
+            Self::LinkCyclic => "a link that leads in a circle",
+            Self::LinkOutside => "a link that leads out of the directory",
+            Self::LinkToSpecial => "a link to a device, pipe or socket",
+            Self::LinkToLeftOut => "a link to what must not be pushed",
+            Self::LinkLong => return write!(f, "a link of more than {LINK_BYTES_MAX} bytes"),
+            Self::Device => "a device",
+            Self::Pipe => "a pipe",
+            Self::Socket => "a socket",
+            Self::Unknown => "of an unknown kind",
+            Self::PathLong => return write!(f, "a path of more than {PATH_BYTES_MAX} bytes"),
+        })
+    }
+}
+
+/// A path that cannot be pushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Relative to the top of the source.
+    pub path: Vec<u8>,
+    /// Why not.
+    pub reason: Reason,
+}
+
+/// What a walk has left out or could not take, so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The first of what cannot be pushed, at most [`REFUSALS_LISTED_MAX`], in manifest order.
+    pub refused: Vec<Refusal>,
+    /// How many things cannot be pushed.
+    pub refused_count: u64,
+    /// How many things a pattern left out; what is in a directory is not counted.
+    pub excluded_count: u64,
+    /// How many files and directories of version control were left out.
+    pub version_control_count: u64,
+    /// How many of [`super::Options::leave_out`] were met.
+    pub left_out_count: u64,
+}
+
+impl Report {
+    /// Adds a path that cannot be pushed.
+    pub(super) fn refuse(&mut self, path: &[u8], reason: Reason) {
+        self.refused_count += 1;
+        if self.refused.len() < REFUSALS_LISTED_MAX {
+            self.refused.push(Refusal { path: path.to_vec(), reason });
+        }
+    }
+
+    /// The error that lists all that was refused; `None` if nothing was.
+    pub(super) fn error(&self) -> Option<Error> {
+        if self.refused_count == 0 {
+            return None;
+        }
+        let mut what = match self.refused_count {
+            1 => "one path cannot be pushed:".to_owned(),
+            count => format!("{count} paths cannot be pushed:"),
+        };
+        for refusal in &self.refused {
+            what.push_str(&format!("\n  {}: {}", path::display(&refusal.path), refusal.reason));
+        }
+        let listed = u64::try_from(self.refused.len()).unwrap_or(u64::MAX);
+        if self.refused_count > listed {
+            what.push_str(&format!("\n  … and {} more", self.refused_count - listed));
+        }
+        Some(
+            Error::refused(what).hint(
+                "remove them, leave out some with --exclude, or all of them with --skip-special",
+            ),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use freestone_core::ErrorKind;
+
+    #[test]
+    fn the_list_is_bounded_and_the_rest_counted() {
+        let mut report = Report::default();
+        assert!(report.error().is_none());
+        report.refuse(b"a\n", Reason::Pipe);
+        let one = report.error().unwrap();
+        assert_eq!(one.to_string(), "one path cannot be pushed:\n  a\\x0a: a pipe");
+        assert_eq!(one.kind(), ErrorKind::Refused);
+        assert!(one.hint_text().unwrap().contains("--skip-special"));
+        for number in 0..REFUSALS_LISTED_MAX + 6 {
+            report.refuse(format!("{number}").as_bytes(), Reason::Socket);
+        }
+        let many = report.error().unwrap().to_string();
+        assert_eq!(report.refused.len(), REFUSALS_LISTED_MAX);
+        assert!(many.starts_with("107 paths"), "{many}");
+        assert!(many.ends_with("\n  … and 7 more"), "{many}");
+        assert_eq!(many.lines().count(), REFUSALS_LISTED_MAX + 2);
+    }
+}

@@ -1,0 +1,294 @@
+//! Names of directories that are too many for memory: sorted runs in an unnamed temporary file.
+//!
+//! Runs are written one behind the other and merged into one, from which the walk goes on
+//! reading. The directories of a walk are a stack, and so is the file: what belongs to a
+//! directory is cut off when the walk leaves it.
+
+use super::names::{Kind, Names, decode, encode};
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+/// How many runs are merged at once: 64 buffers are a megabyte, and a second round is needed
+/// only above 64 times the memory that a walk may take.
+const MERGED_RUNS_MAX: usize = 64;
+
+/// What is read or written at once.
+const BUFFER_BYTES: usize = 16 << 10;
+
+/// The temporary file.
+pub(super) struct Spill {
+    directory: PathBuf,
+    file: Option<File>,
+    length: u64,
+}
+
+/// Sorted records in the file, each name once.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    start: u64,
+    end: u64,
+}
+
+impl Spill {
+    /// A file in `directory`, made when it is needed.
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self { directory, file: None, length: 0 }
+    }
+
+    /// Where the temporary file is.
+    pub(super) fn directory(&self) -> &PathBuf {
+        &self.directory
+    }
+
+    /// Where the next run will begin, in bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Cuts off the runs from `length` on.
+    pub(super) fn truncate(&mut self, length: u64) -> io::Result<()> {
+        if length < self.length {
+            self.file()?.set_len(length)?;
+            self.length = length;
+        }
+        Ok(())
+    }
+
+    fn file(&mut self) -> io::Result<&File> {
+        if self.file.is_none() {
+            self.file = Some(tempfile::tempfile_in(&self.directory)?);
+        }
+        self.file.as_ref().ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    /// Writes sorted names.
+    pub(super) fn write(&mut self, names: &Names) -> io::Result<Run> {
+        let mut writer = Writer::new(self);
+        let mut index = 0;
+        while let Some((kind, name)) = names.get(index) {
+            writer.add(kind, name)?;
+            index += 1;
+        }
+        writer.finish()
+    }
+
+    /// Makes one run of `runs`, which are at the end of the file.
+    pub(super) fn merge(&mut self, mut runs: Vec<Run>) -> io::Result<Run> {
+        while runs.len() > 1 {
+            let mut merged = Vec::new();
+            for some in runs.chunks(MERGED_RUNS_MAX) {
+                merged.push(self.merge_once(some)?);
+            }
+            runs = merged;
+        }
+        runs.pop().map_or_else(|| Ok(Run { start: self.length, end: self.length }), Ok)
+    }
+
+    fn merge_once(&mut self, runs: &[Run]) -> io::Result<Run> {
+        let mut cursors = BinaryHeap::with_capacity(runs.len());
+        for run in runs {
+            let mut cursor = self.read(*run);
+            if cursor.advance(self)? {
+                cursors.push(cursor);
+            }
+        }
+        let mut writer = Writer::new(self);
+        let mut last: Option<Vec<u8>> = None;
+        while let Some(mut first) = cursors.peek_mut() {
+            let (kind, name) = first.record();
+            if last.as_deref() != Some(name) {
+                writer.add(kind, name)?;
+                let last = last.get_or_insert_default();
+                last.clear();
+                last.extend_from_slice(name);
+            }
+            if !first.advance(writer.spill)? {
+                PeekMut::pop(first);
+            }
+        }
+        writer.finish()
+    }
+
+    /// Reads `run` from its start.
+    pub(super) fn read(&self, run: Run) -> Cursor {
+        Cursor { rest: run, buffer: Vec::new(), at: 0, length: 0 }
+    }
+}
+
+/// Writes a run at the end of the file.
+struct Writer<'a> {
+    spill: &'a mut Spill,
+    start: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(spill: &'a mut Spill) -> Self {
+        Self { start: spill.length, spill, buffer: Vec::with_capacity(BUFFER_BYTES) }
+    }
+
+    fn add(&mut self, kind: Kind, name: &[u8]) -> io::Result<()> {
+        encode(kind, name, &mut self.buffer);
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let offset = self.spill.length;
+        self.spill.file()?.write_all_at(&self.buffer, offset)?;
+        self.spill.length += length(&self.buffer);
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<Run> {
+        self.flush()?;
+        Ok(Run { start: self.start, end: self.spill.length })
+    }
+}
+
+/// Reads a run record by record. Cursors are ordered so that the first name is the greatest, as a
+/// heap wants it.
+pub(super) struct Cursor {
+    /// What is not in the buffer yet.
+    rest: Run,
+    buffer: Vec<u8>,
+    /// Where the current record begins, and its length.
+    at: usize,
+    length: usize,
+}
+
+impl Cursor {
+    /// Goes to the next record; `false` if there is none.
+    pub(super) fn advance(&mut self, spill: &Spill) -> io::Result<bool> {
+        self.at += self.length;
+        self.length = 0;
+        loop {
+            let left = &self.buffer[self.at..];
+            if let Some((length, ..)) = decode(left) {
+                self.length = length;
+                return Ok(true);
+            }
+            let unread = self.rest.end - self.rest.start;
+            if unread == 0 {
+                return if left.is_empty() {
+                    Ok(false)
+                } else {
+                    Err(ErrorKind::UnexpectedEof.into())
+                };
+            }
+            let more = usize::try_from(unread).unwrap_or(usize::MAX).min(BUFFER_BYTES);
+            self.buffer.drain(..self.at);
+            self.at = 0;
+            let filled = self.buffer.len();
+            self.buffer.resize(filled + more, 0);
+            let Some(file) = &spill.file else { return Err(ErrorKind::NotFound.into()) };
+            file.read_exact_at(&mut self.buffer[filled..], self.rest.start)?;
+            self.rest.start += length(&self.buffer[filled..]);
+        }
+    }
+
+    /// The current record; an empty one before the first.
+    pub(super) fn record(&self) -> (Kind, &[u8]) {
+        let record = decode(&self.buffer[self.at..self.at + self.length]);
+        record.map_or((Kind::Unknown, &[]), |(_, kind, name)| (kind, name))
+    }
+}
+
+impl Ord for Cursor {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.record().1.cmp(self.record().1)
+    }
+}
+
+impl PartialOrd for Cursor {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Cursor {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Cursor {}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).expect("a length in memory fits 64 bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read_all(spill: &Spill, run: Run) -> Vec<Vec<u8>> {
+        let mut cursor = spill.read(run);
+        let mut all = Vec::new();
+        while cursor.advance(spill).unwrap() {
+            all.push(cursor.record().1.to_vec());
+        }
+        all
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn merged_runs_are_all_names_sorted_once(
+            names in prop::collection::vec(prop::collection::vec(1_u8.., 0..300), 0..300),
+            run_bytes in 10_usize..5_000,
+        ) {
+            let mut spill = Spill::new(std::env::temp_dir());
+            let mut runs = Vec::new();
+            let mut held = Names::default();
+            for name in &names {
+                if !held.add(Kind::Other, name, run_bytes) {
+                    held.sort();
+                    runs.push(spill.write(&held).unwrap());
+                    held.clear();
+                    prop_assert!(held.add(Kind::Other, name, run_bytes));
+                }
+            }
+            held.sort();
+            runs.push(spill.write(&held).unwrap());
+            let run = spill.merge(runs).unwrap();
+            let mut expected = names;
+            expected.sort();
+            expected.dedup();
+            prop_assert_eq!(read_all(&spill, run), expected);
+        }
+    }
+
+    #[test]
+    fn a_record_may_be_longer_than_the_buffer() {
+        let mut spill = Spill::new(std::env::temp_dir());
+        let mut names = Names::default();
+        let long = vec![b'x'; 65_535];
+        assert!(names.add(Kind::Directory, b"a", usize::MAX));
+        assert!(names.add(Kind::Other, &long, usize::MAX));
+        let run = spill.write(&names).unwrap();
+        assert_eq!(read_all(&spill, run), [b"a".to_vec(), long]);
+    }
+
+    #[test]
+    fn what_is_cut_off_takes_no_room_and_the_rest_stays() {
+        let mut spill = Spill::new(std::env::temp_dir());
+        let mut names = Names::default();
+        assert!(names.add(Kind::Other, b"kept", usize::MAX));
+        let kept = spill.write(&names).unwrap();
+        let length = spill.length();
+        spill.write(&names).unwrap();
+        spill.truncate(length).unwrap();
+        assert_eq!(spill.file.as_ref().unwrap().metadata().unwrap().len(), length);
+        assert_eq!(read_all(&spill, kept), [b"kept"]);
+        let again = spill.write(&names).unwrap();
+        assert_eq!(read_all(&spill, again), [b"kept"]);
+    }
+}

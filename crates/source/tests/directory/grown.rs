@@ -1,0 +1,105 @@
+//! Directories for tests, and what a walk makes of them.
+
+use freestone_core::item::{Item, ItemKind, ItemSource};
+use freestone_core::{Error, ErrorKind, path};
+use freestone_source::directory::{Options, Report, Walk, open};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A directory to push, in a temporary one that has room for what is outside of it.
+pub struct Grown {
+    temporary: TempDir,
+}
+
+impl Grown {
+    /// `paths` that end in `/` become directories, `name -> text` links, others files that hold
+    /// their own path.
+    pub fn new(paths: &[&str]) -> Self {
+        let grown = Self { temporary: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(grown.root()).unwrap();
+        for path in paths {
+            grown.add(path);
+        }
+        grown
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.temporary.path().join("root")
+    }
+
+    pub fn at(&self, path: impl AsRef<[u8]>) -> PathBuf {
+        self.root().join(OsStr::from_bytes(path.as_ref()))
+    }
+
+    pub fn add(&self, path: &str) {
+        let (place, link) = match path.split_once(" -> ") {
+            Some((place, text)) => (place, Some(text)),
+            None => (path, None),
+        };
+        let full = self.at(place);
+        std::fs::create_dir_all(full.parent().unwrap()).unwrap();
+        match link {
+            Some(text) => symlink(text, full).unwrap(),
+            None if place.ends_with('/') => std::fs::create_dir_all(full).unwrap(),
+            None => std::fs::write(full, place).unwrap(),
+        }
+    }
+
+    pub fn walk(&self, options: &Options) -> Walk {
+        open(&self.root(), options).unwrap().0
+    }
+
+    /// What is listed: paths for people, directories with a `/` behind.
+    pub fn shown(&self, options: &Options) -> Vec<String> {
+        show(&self.items(options))
+    }
+
+    pub fn items(&self, options: &Options) -> Vec<Item> {
+        all(&mut self.walk(options)).unwrap()
+    }
+
+    /// What is listed although something cannot be pushed, and what that is.
+    pub fn skipping(&self) -> (Vec<String>, Report) {
+        let mut walk = self.walk(&Options { skip_special: true, ..Options::default() });
+        let items = all(&mut walk).unwrap();
+        (show(&items), walk.report().clone())
+    }
+
+    /// The lines of the error in which a walk ends.
+    pub fn refused(&self) -> Vec<String> {
+        let error = all(&mut self.walk(&Options::default())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.hint_text().unwrap().contains("--skip-special"));
+        error.to_string().lines().skip(1).map(|line| line.trim_start().to_owned()).collect()
+    }
+}
+
+pub fn all(walk: &mut Walk) -> Result<Vec<Item>, Error> {
+    std::iter::from_fn(|| walk.next().transpose()).collect()
+}
+
+pub fn show(items: &[Item]) -> Vec<String> {
+    let shown = |item: &Item| {
+        let slash = if item.kind == ItemKind::Directory { "/" } else { "" };
+        format!("{}{slash}", path::display(&item.path))
+    };
+    items.iter().map(shown).collect()
+}
+
+/// The text of the failure, whatever the other side is.
+pub fn failure<T>(result: Result<T, Error>) -> Error {
+    match result {
+        Ok(_) => panic!("this should have failed"),
+        Err(error) => error,
+    }
+}
+
+pub fn touch(path: &Path, seconds: i64, nanoseconds: i64) {
+    let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, flags).unwrap();
+}

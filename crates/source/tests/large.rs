@@ -1,0 +1,48 @@
+//! A million names in one directory: the memory that they take. Alone in its process, whose
+//! memory it measures.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use freestone_core::item::ItemSource;
+use freestone_source::directory::{Options, open};
+use std::path::Path;
+
+/// Anonymous memory of this process, in bytes.
+fn anonymous() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
+
+#[test]
+#[ignore = "makes a million files: seconds in memory, a minute on a disk"]
+fn a_million_names_take_less_than_48_mib() {
+    let shared_memory = Path::new("/dev/shm");
+    let temporary = if shared_memory.is_dir() {
+        tempfile::tempdir_in(shared_memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    };
+    for number in 0..1_000_000 {
+        std::fs::File::create(temporary.path().join(format!("{number:012}"))).unwrap();
+    }
+    for (memory_bytes, anonymous_max) in [(64 << 20, 48 << 20), (4 << 20, 8 << 20)] {
+        let before = anonymous();
+        let started = std::time::Instant::now();
+        let options = Options { memory_bytes, ..Options::default() };
+        let (mut walk, _) = open(temporary.path(), &options).unwrap();
+        let mut most = anonymous();
+        let listed = started.elapsed();
+        let mut count = 0;
+        while walk.next().unwrap().is_some() {
+            count += 1;
+            if count % 100_000 == 0 {
+                most = most.max(anonymous());
+            }
+        }
+        assert_eq!(count, 1_000_000);
+        let taken = most.saturating_sub(before);
+        println!("{memory_bytes}: {taken} bytes, {listed:?} listed, {:?}", started.elapsed());
+        assert!(taken < anonymous_max, "{taken} bytes");
+    }
+}

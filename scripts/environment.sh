@@ -1,0 +1,75 @@
+# What every script here needs, sourced by each: the top folder, cargo, the target folder, and a way to
+# say what is being done and how long it took.
+# shellcheck shell=bash
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# What this file finds out is used by the scripts that source it.
+export top
+
+account_home=$(getent passwd "$(id -u)" | cut -d: -f6)
+export HOME=${HOME:-${account_home:-/tmp}}
+
+# The one place that decides where things are built: outside the checkout, so that a clean checkout finds
+# RocksDB, which takes a quarter of an hour on two cores, already built.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HOME/.cache/freestone/target}
+
+# One line of what went wrong and what to do, and the end.
+fail() {
+    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    exit 1
+}
+
+# True if version $1 is at least version $2.
+version_at_least() {
+    [ "$(printf '%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
+}
+
+# Puts a cargo that is new enough onto PATH. Beside PATH it looks where rustup and Rust's container images
+# put it; and because rustup's cargo searches its toolchains below HOME, which may be an empty folder, it
+# is told where they are if it does not find them by itself.
+find_cargo() {
+    local needed cargo parent rustup version old=
+    needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$top/Cargo.toml")
+    for cargo in "$(command -v cargo || true)" "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" \
+        "$account_home/.cargo/bin/cargo" /usr/local/cargo/bin/cargo; do
+        [ -x "$cargo" ] || continue
+        parent=$(cd "$(dirname "$cargo")/../.." && pwd)
+        for rustup in "${RUSTUP_HOME:-}" "$parent/.rustup" "$parent/rustup" "$account_home/.rustup"; do
+            [ -z "$rustup" ] || [ -d "$rustup" ] || continue
+            version=$(cd "$top" && ${rustup:+env "RUSTUP_HOME=$rustup"} "$cargo" --version 2>/dev/null |
+                cut -d' ' -f2) || continue
+            [ -n "$version" ] || continue
+            if version_at_least "$version" "$needed"; then
+                PATH=$(dirname "$cargo"):$PATH
+                if [ -n "$rustup" ]; then
+                    export RUSTUP_HOME=$rustup
+                fi
+                export PATH
+                return
+            fi
+            old=$version
+        done
+    done
+    [ -z "$old" ] || fail "cargo $old is too old, Rust $needed or newer is needed: rustup update stable"
+    fail "no cargo found: install Rust $needed or newer, see https://rustup.rs"
+}
+
+step_name=
+step_began=0
+# step NAME COMMAND...: says what begins, runs it, says how long it took.
+step() {
+    step_name=$1
+    step_began=$SECONDS
+    shift
+    printf '\n==> %s\n' "$step_name" >&2
+    "$@"
+    printf '==> %s: %s s\n' "$step_name" "$((SECONDS - step_began))" >&2
+    step_name=
+}
+
+# For a trap on EXIT: names the step that failed, if one did.
+step_failed() {
+    [ -z "$step_name" ] || printf '\n==> FAILED after %s s: %s\n' "$((SECONDS - step_began))" "$step_name" >&2
+}
+
+find_cargo
