@@ -8,6 +8,8 @@ use freestone_core::{Error, ErrorKind, Id, Result, path};
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How JSON is written, for the help.
@@ -15,8 +17,9 @@ pub const JSON_TEXT: &str = "\
 JSON (--json):
   One object on the standard output, or one a line for `log` and `ref log`. Sizes are bytes, times
   are seconds since 1970. A path is \"path\" if it is UTF-8; else it is \"path_escaped\", with bytes
-  that are not UTF-8 and control characters as \\xNN, and \\ doubled. Keys may be added, and are not
-  removed. Errors stay text on the standard error.";
+  that are not UTF-8 and control characters as \\xNN, and \\ doubled; so are \"store\" and \"output\",
+  places on this machine, if they are not UTF-8. Keys may be added, and are not removed. Errors
+  stay text on the standard error.";
 
 /// Where the help of a command says no more of JSON than its keys.
 pub const JSON_SEE: &str = "`freestone --help` says how paths, sizes and times are written.";
@@ -34,6 +37,12 @@ pub fn short(id: &Id) -> String {
 /// A text that somebody else wrote, for people: without control characters.
 pub fn text(text: &str) -> String {
     path::display(text.as_bytes()).replace("\\\\", "\\")
+}
+
+/// A place on this machine, in JSON.
+pub fn place(place: &Path) -> String {
+    let bytes = place.as_os_str().as_bytes();
+    std::str::from_utf8(bytes).map_or_else(|_| path::display(bytes), str::to_owned)
 }
 
 /// The two outputs.

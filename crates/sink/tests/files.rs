@@ -12,6 +12,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use toy::{MAGIC, Toy};
 
@@ -255,6 +256,24 @@ fn a_killed_writer_leaves_the_target_and_its_leftovers_go_with_the_next() {
     drop(writer);
     put(&toy(), &at("www.img"), &CAREFUL).unwrap();
     assert_eq!(names(directory.path()), [alike[0], alike[1], "www.img"]);
+}
+
+#[test]
+fn two_writers_of_one_target_do_not_disturb_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("www.img");
+    let (slow, quick) = (toy(), toy::site(3, 8000, 0, 0));
+    let once = Once::new();
+    let progress = |_| {
+        once.call_once(|| {
+            put(&quick, &path, &CAREFUL).unwrap();
+            assert!(fs::read(&path).unwrap() == quick.bytes());
+        });
+    };
+    let control = Control { progress: &progress, ..Control::default() };
+    write(&slow.image(), &path, &CAREFUL, &control).unwrap();
+    assert!(fs::read(&path).unwrap() == slow.bytes());
+    assert_eq!(names(directory.path()), ["www.img"]);
 }
 
 #[test]

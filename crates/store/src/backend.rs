@@ -62,6 +62,13 @@ pub trait Backend: Send + Sync {
     /// As [`Self::create`].
     fn publish(&self, spool: Spool, name: &str) -> Result<Created>;
 
+    /// Makes durable all that a listing of `folder` shows, whoever made it: an object is seen as
+    /// soon as it has its name, and who made it may have died before the name was durable.
+    ///
+    /// # Errors
+    /// It could not be made durable.
+    fn settle(&self, folder: &str) -> Result<()>;
+
     /// Removes an object; one that does not exist is removed already.
     ///
     /// # Errors

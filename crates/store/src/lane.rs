@@ -19,6 +19,8 @@ const RECORDS_TARGET: usize = 1 << 16;
 const NODE_BYTES_TARGET: usize = 4 << 20;
 /// Bytes written to the file at once.
 const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes that may be written before the kernel is asked to put them on the disk.
+const WRITE_BEHIND_BYTES: u64 = 8 << 20;
 /// Gaps that are remembered; a gap is at most 4095 bytes.
 const GAPS_MAX: usize = 256;
 
@@ -62,6 +64,8 @@ pub(crate) struct Lane {
     /// What is not written yet: the bytes from `written` on.
     buffer: Vec<u8>,
     written: u64,
+    /// Up to where the kernel was asked to begin writing to the disk.
+    started: u64,
     gaps: Vec<(u64, u64)>,
     rows: Vec<Row>,
     sha1s: Vec<(Id, Sha1)>,
@@ -76,6 +80,7 @@ impl Lane {
             spool: backend.spool()?,
             buffer: HEADER.to_vec(),
             written: 0,
+            started: 0,
             gaps: Vec::new(),
             rows: Vec::new(),
             sha1s: Vec::new(),
@@ -167,8 +172,22 @@ impl Lane {
         Ok(())
     }
 
+    /// Asks the kernel to begin writing what it has of the pack, so that the sync at the end has
+    /// less to wait for. It is only a hint.
+    fn start_writing(&mut self) {
+        if self.written - self.started >= WRITE_BEHIND_BYTES {
+            // "Not needed" makes Linux start with the dirty pages of the range; it drops the clean
+            // ones, but of what was written just now there are none.
+            let length = std::num::NonZeroU64::new(self.written - self.started);
+            let advice = rustix::fs::Advice::DontNeed;
+            let _ = rustix::fs::fadvise(self.spool.file(), self.started, length, advice);
+            self.started = self.written;
+        }
+    }
+
     fn append(&mut self, bytes: &[u8]) -> Result<u64> {
         let offset = self.tail();
+        self.start_writing();
         if self.buffer.len() + bytes.len() > BUFFER_BYTES {
             self.flush()?;
         }

@@ -248,6 +248,7 @@ impl Attempt<'_> {
         let stat_cache = working.is_open();
         let mut outcome = self.outcome(&start, &walked, stat_cache)?;
         if outcome.up_to_date {
+            self.heal(session)?;
             working.close();
             return self.point_ref_at_parent(&start, outcome);
         }
@@ -310,6 +311,19 @@ impl Attempt<'_> {
         })
     }
 
+    /// Nothing is new, but contents that the parent names and that were lost may have been stored
+    /// again.
+    fn heal(&self, session: Option<Session>) -> Result<()> {
+        match session {
+            Some(session) if session.counter().contents.load(Ordering::Relaxed) > 0 => {
+                session.finish(Vec::new())?;
+                self.store.refresh();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes packs, segments and revision durable.
     fn commit(&self, outcome: &mut PushOutcome, session: Session, records: &Records) -> Result<()> {
         let bytes = outcome.revision.encode();
@@ -344,7 +358,11 @@ impl Attempt<'_> {
 
     /// Nothing is new; but if the parent came from `--parent`, the ref does not name it yet.
     fn point_ref_at_parent(&self, start: &Start, outcome: PushOutcome) -> Result<PushOutcome> {
+        if self.options.dry_run {
+            return Ok(outcome);
+        }
+        self.store.refs().settle(self.options.ref_name.as_deref())?;
         let named = start.newest.as_ref().and_then(RefEntry::revision) == Some(outcome.id);
-        if named || self.options.dry_run { Ok(outcome) } else { self.set_ref(start, outcome) }
+        if named { Ok(outcome) } else { self.set_ref(start, outcome) }
     }
 }

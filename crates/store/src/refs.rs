@@ -137,7 +137,15 @@ impl Refs {
     pub fn set(&self, name: &str, revision: Id, expect: Expect, time: i64) -> Result<RefEntry> {
         let newest = self.newest(name)?;
         check_expected(name, newest.as_ref(), expect)?;
+        self.settle(None)?;
         self.append(name, newest.as_ref(), RefAction::Set(revision), time)
+    }
+
+    /// Makes durable the revisions that there are, and what ref `name` is, if one is given: to be
+    /// done before something is said to stand that leans on what another process made.
+    pub(crate) fn settle(&self, name: Option<&str>) -> Result<()> {
+        self.backend.settle("revisions")?;
+        name.map_or(Ok(()), |name| self.backend.settle(&ref_entry::folder(name)))
     }
 
     /// Makes ref `name` name nothing.

@@ -47,7 +47,11 @@ impl Store {
         }
         match std::fs::read_dir(root) {
             Ok(entries) => {
-                if entries.count() > 0 {
+                // An init that was killed leaves `tmp`.
+                let other = |entry: &std::io::Result<std::fs::DirEntry>| {
+                    entry.as_ref().map_or(true, |entry| entry.file_name() != "tmp")
+                };
+                if entries.filter(other).count() > 0 {
                     return Err(taken("is not empty"));
                 }
             }
@@ -58,6 +62,8 @@ impl Store {
         }
         let backend = Arc::new(Directory::new(root));
         backend.make_directory(root)?;
+        // Also when it existed; but who may not read the directory above made nothing in it.
+        let _ = backend.sync_parent(root);
         Self::init_backend(backend, Some(root.into()))
     }
 

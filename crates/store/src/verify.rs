@@ -1,15 +1,22 @@
 //! Looking for damage: that all is there, that it leans on each other as it should, and, if
 //! asked, that every stored byte is what its id says.
+//!
+//! What is named is listed before what it leans on, so that a push that runs meanwhile is never
+//! taken for damage: first the revisions, then the index, then the packs. A pack that no segment
+//! lists belongs to a push that is running or was killed: its bytes are checked, but nothing
+//! has to be there for it.
 
+mod contents;
 mod manifests;
+mod packs;
 
-use crate::format::record::{Codec, RecordKind, checksum};
+use crate::format::record::RecordKind;
 use crate::format::ref_entry::RefAction;
-use crate::packs::{self, read_table};
+use crate::index::Index;
 use crate::store::Store;
-use freestone_core::digest::sha1_hasher;
 use freestone_core::{Error, Id, Result, Sha1};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// How thoroughly to look.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,11 +55,17 @@ pub struct VerifyReport {
     pub findings: u64,
 }
 
+/// A record that a pack holds.
+pub(crate) struct HeldRecord {
+    pub(crate) plain: u64,
+    /// Whether a segment says rightly where it is.
+    pub(crate) listed: bool,
+}
+
 /// What the packs hold, as far as it is needed to check what leans on it. About 60 bytes a record.
 #[derive(Default)]
 pub(crate) struct Held {
-    /// Records by kind and id: their plain length.
-    pub(crate) records: HashMap<(RecordKind, Id), u64>,
+    pub(crate) records: HashMap<(RecordKind, Id), HeldRecord>,
     /// The SHA-1s of small contents, where data was read.
     pub(crate) sha1s: HashMap<Id, Sha1>,
 }
@@ -61,6 +74,8 @@ struct Verifier<'a> {
     store: &'a Store,
     options: VerifyOptions,
     report: VerifyReport,
+    /// The index, if it can be opened.
+    index: Option<Arc<Index>>,
     held: Held,
     /// Records that are held but cannot be read.
     damaged: HashSet<(RecordKind, Id)>,
@@ -82,14 +97,16 @@ impl Store {
             store: self,
             options,
             report: VerifyReport::default(),
+            index: None,
             held: Held::default(),
             damaged: HashSet::new(),
             each,
         };
+        let revisions = self.revision_ids()?;
+        verifier.segments();
         verifier.packs()?;
-        let index_is_sound = verifier.segments()?;
-        if index_is_sound {
-            verifier.revisions()?;
+        if verifier.index.is_some() {
+            verifier.revisions(revisions)?;
         }
         verifier.refs()?;
         Ok(verifier.report)
@@ -102,100 +119,10 @@ impl Verifier<'_> {
         (self.each)(Finding { object: object.into(), fault: fault.into() });
     }
 
-    fn packs(&mut self) -> Result<()> {
-        for listed in self.store.backend().list("packs")? {
-            let Some(id) = packs::id_of_object(&listed.name) else { continue };
-            self.report.packs += 1;
-            if let Err(error) = self.pack(&id) {
-                self.found(listed.name, describe(&error));
-            }
-        }
-        Ok(())
-    }
-
-    fn pack(&mut self, id: &Id) -> Result<()> {
-        let object = self.store.packs().open(id)?;
-        let rows = read_table(&*object, id)?;
-        let mut stored = Vec::new();
-        for row in &rows {
-            self.report.records += 1;
-            self.held.records.insert((row.kind, row.id), row.plain);
-            if !self.options.data {
-                continue;
-            }
-            // Of any length that fits the pack; the table's decoder has checked that it does.
-            stored.resize(usize::try_from(row.stored).unwrap_or(0), 0);
-            object.read_at(row.offset, &mut stored)?;
-            if checksum(&stored) != row.checksum {
-                let word = row.kind.word();
-                self.damaged.insert((row.kind, row.id));
-                self.found(
-                    packs::object_name(id),
-                    format!("{word} {} at {} is damaged", row.id, row.offset),
-                );
-            } else if row.codec == Codec::Raw {
-                self.prove(id, row.kind, &row.id, &stored);
-            }
-        }
-        if !self.options.data {
-            return Ok(());
-        }
-        let coded = rows.iter().filter(|row| row.codec != Codec::Raw);
-        let mut plain = Vec::new();
-        for row in coded {
-            if self.damaged.contains(&(row.kind, row.id)) {
-                continue;
-            }
-            match self.decode(row, &mut plain) {
-                Ok(()) => self.prove(id, row.kind, &row.id, &plain),
-                Err(error) => {
-                    self.damaged.insert((row.kind, row.id));
-                    let word = row.kind.word();
-                    self.found(
-                        packs::object_name(id),
-                        format!("{word} {}: {}", row.id, describe(&error)),
-                    );
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn decode(&self, row: &crate::format::pack::Row, plain: &mut Vec<u8>) -> Result<()> {
-        // By the index, since a base may lie in another pack; a record of an unknown kind has no
-        // id to be proven by, and its checksum was right.
-        if matches!(row.kind, RecordKind::Other(_)) {
-            return Ok(());
-        }
-        match self.store.records()?.read(row.kind, &row.id, plain)? {
-            true => Ok(()),
-            false => Err(Error::corrupt("it is in no index segment")),
-        }
-    }
-
-    fn prove(&mut self, pack: &Id, kind: RecordKind, id: &Id, plain: &[u8]) {
-        self.report.bytes_proven += plain.len() as u64;
-        if kind.id_of(plain).is_some_and(|found| found != *id) {
-            self.damaged.insert((kind, *id));
-            self.found(
-                packs::object_name(pack),
-                format!("{} {id} is not what its id says", kind.word()),
-            );
-        }
-        if kind == RecordKind::Chunk {
-            let mut hasher = sha1_hasher();
-            hasher.update(plain);
-            self.held.sha1s.insert(*id, hasher.finish());
-        }
-    }
-
-    fn segments(&mut self) -> Result<bool> {
+    fn segments(&mut self) {
         let index = match self.store.index() {
             Ok(index) => index,
-            Err(error) => {
-                self.found("index", describe(&error));
-                return Ok(false);
-            }
+            Err(error) => return self.found("index", describe(&error)),
         };
         for live in index.segments().iter() {
             self.report.segments += 1;
@@ -203,7 +130,7 @@ impl Verifier<'_> {
                 self.found(&live.name, describe(&error));
             }
         }
-        Ok(true)
+        self.index = Some(index);
     }
 
     fn segment(&mut self, segment: &crate::format::segment::Segment) -> Result<()> {
@@ -242,6 +169,14 @@ impl Verifier<'_> {
                     continue;
                 }
             };
+            for (next, before) in log.iter().zip(&log[1.min(log.len())..]) {
+                if next.n != before.n + 1 {
+                    self.found(
+                        format!("ref {name}"),
+                        format!("of the entries before {} some are missing", next.n),
+                    );
+                }
+            }
             for entry in log {
                 if let RefAction::Set(id) = entry.action
                     && !matches!(self.store.revision(&id), Ok(Some(_)))

@@ -315,3 +315,22 @@ fn many_pushes_leave_few_segments() {
     assert_eq!(store.refs().log("main").unwrap().len(), 100);
     assert_sound(&store);
 }
+
+#[test]
+fn what_was_lost_is_stored_again_by_the_next_push() {
+    let (folder, store) = new_store();
+    let mut tree = MemorySource::of([("a", text(9000, 1)), ("big", noise(3 << 20, 2))]);
+    push_tree(&store, &tree, &PushOptions { ref_name: Some("one".into()), ..options() }).unwrap();
+    let lost = store.index().unwrap().packs().unwrap();
+    // The second revision's nodes lie in a pack of its own, its contents in the first's.
+    tree.set("c", "more");
+    let main = push_tree(&store, &tree, &options()).unwrap();
+    for (pack, _) in lost {
+        let name = format!("store/packs/{}/{pack}.pack", &pack.to_string()[..2]);
+        std::fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    store.reindex(&mut |_, _| {}).unwrap();
+    let again = push_tree(&store, &tree, &PushOptions { time: 2000, ..options() }).unwrap();
+    assert!(again.up_to_date && again.id == main.id);
+    assert!(read_back(&store, &main) == tree);
+}

@@ -32,6 +32,17 @@ impl MemorySource {
         self.files.insert(path.as_ref().to_vec(), (false, Arc::new(bytes.into())));
     }
 
+    /// The same tree with every directory named, as it is read back.
+    #[must_use]
+    pub fn explicit(mut self) -> Self {
+        for item in self.items() {
+            if item.kind == ItemKind::Directory {
+                self.directories.insert(item.path);
+            }
+        }
+        self
+    }
+
     /// The items, in manifest order.
     pub fn items(&self) -> Vec<Item> {
         let mut kinds: BTreeMap<Vec<u8>, ItemKind> = BTreeMap::new();

@@ -96,6 +96,10 @@ impl Backend for Recording {
         self.inner.publish(spool, name)
     }
 
+    fn settle(&self, folder: &str) -> Result<()> {
+        self.inner.settle(folder)
+    }
+
     fn remove(&self, name: &str) -> Result<()> {
         note(&self.log, Recorded::Remove(name.into()));
         self.inner.remove(name)

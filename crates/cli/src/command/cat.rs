@@ -12,7 +12,7 @@ use freestone_store::Records;
 use std::ffi::OsString;
 
 /// Zeros are written so many at a time.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Write a file of a revision, or any content by its SHA-1, to the standard output
 #[derive(Args)]

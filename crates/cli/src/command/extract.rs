@@ -5,6 +5,7 @@ mod place;
 use crate::exit::Exit;
 use crate::name::{self, Name};
 use crate::order;
+use crate::output;
 use crate::part::Part;
 use crate::progress::{Progress, Unit};
 use crate::session::Session;
@@ -84,14 +85,14 @@ impl Extract {
         target.finish()?;
         let (files, directories, bytes) =
             (sums.files.into_inner(), sums.directories.into_inner(), sums.bytes.into_inner());
-        let output = self.directory.display().to_string();
         if session.output.is_json() {
-            let revision = part.id.to_string();
+            let (revision, output) = (part.id.to_string(), output::place(&self.directory));
             let answer = Answer { revision, output, files, directories, content_bytes: bytes };
             session.output.json(&answer)?;
         } else {
             session.output.note(format_args!(
-                "{output}: {} and {}, {}, {}",
+                "{}: {} and {}, {}, {}",
+                self.directory.display(),
                 count(files, "file", "files"),
                 count(directories, "directory", "directories"),
                 show(bytes),

@@ -128,7 +128,7 @@ Examples:
   freestone image main --digest                what sha256sum would print of it
   freestone image main -o - | ssh host 'cat > www.img'
 
-With --json: {\"image\" (its name), \"root\", \"revision\" or null, \"length\", \"entries\",
+With --json: {\"image\" (its name), \"format\", \"root\", \"revision\" or null, \"length\", \"entries\",
 \"content_bytes\", \"output\" or null, \"written\" and \"zeros\" (bytes, if something was), \"blake3\"
 and \"sha256\" (with --digest), \"skipped\": [{\"path\", \"reason\"}], \"skipped_count\"}";
     format!("{examples}\n{JSON_SEE}\n\n{}\n\n{}", name::TEXT, size::TEXT)
@@ -143,18 +143,22 @@ impl Image {
             FormatName::Tar => Format::Tar(Options::new(self.align, self.pad_to, self.size)?),
         };
         let output = self.output.as_deref().filter(|_| !is_stdout);
-        let subject = if name::is_directory(&self.subject) {
-            Subject::directory(Path::new(&self.subject), &self.directory, output, format, session)?
-        } else {
-            Subject::revision(&self.subject, format, session)?
-        };
-        let mut made = Made { output: None, format };
         let overwrite = sink::Overwrite {
             force: self.force,
             is_ours: |head| {
                 matches!(identify(head), Identity::Image(_) | Identity::Unfinished { .. })
             },
         };
+        if let Some(path) = output {
+            // Before a directory is read for nothing; its length is checked when it is known.
+            sink::check(0, path, &overwrite)?;
+        }
+        let subject = if name::is_directory(&self.subject) {
+            Subject::directory(Path::new(&self.subject), &self.directory, output, format, session)?
+        } else {
+            Subject::revision(&self.subject, format, session)?
+        };
+        let mut made = Made { output: None, format };
         if self.dry_run {
             if let Some(path) = output {
                 sink::check(subject.plan.length(), path, &overwrite)?;

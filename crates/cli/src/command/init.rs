@@ -1,6 +1,7 @@
 //! `freestone init`.
 
 use crate::exit::Exit;
+use crate::output;
 use crate::session::{self, Session};
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
@@ -43,7 +44,7 @@ impl Init {
         };
         let store = Store::init(&place)?;
         if session.output.is_json() {
-            let (store_id, store) = (store.id().to_string(), place.display().to_string());
+            let (store_id, store) = (store.id().to_string(), output::place(&place));
             session.output.json(&Answer { store, store_id })?;
         } else {
             session.output.note(format_args!("made store {} in {}", store.id(), place.display()));

@@ -1,7 +1,7 @@
 //! `freestone status`.
 
 use crate::exit::Exit;
-use crate::output::short;
+use crate::output::{self, short};
 use crate::session::Session;
 use crate::size::show;
 use crate::time;
@@ -77,11 +77,11 @@ impl Status {
         let beside = Beside { db: below(&place.join("db")), cache: below(&place.join("cache")) };
         let refs = store.refs().list()?;
         let revisions = store.revision_ids()?.len() as u64;
-        let output = &session.output;
-        if output.is_json() {
-            output.json(&Answer {
+        let out = &session.output;
+        if out.is_json() {
+            out.json(&Answer {
                 version: env!("CARGO_PKG_VERSION"),
-                store: place.display().to_string(),
+                store: output::place(&place),
                 store_id: store.id().to_string(),
                 revisions,
                 bytes,
@@ -91,11 +91,11 @@ impl Status {
             return Ok(Exit::Done);
         }
         let total = bytes.packs + bytes.index + bytes.revisions + bytes.refs;
-        output.line(format_args!("freestone  {}", env!("CARGO_PKG_VERSION")))?;
-        output.line(format_args!("store      {}", place.display()))?;
-        output.line(format_args!("id         {}", store.id()))?;
-        output.line(format_args!("revisions  {revisions}"))?;
-        output.line(format_args!(
+        out.line(format_args!("freestone  {}", env!("CARGO_PKG_VERSION")))?;
+        out.line(format_args!("store      {}", place.display()))?;
+        out.line(format_args!("id         {}", store.id()))?;
+        out.line(format_args!("revisions  {revisions}"))?;
+        out.line(format_args!(
             "size       {} (packs {}, index {}, revisions {}, refs {})",
             show(total),
             show(bytes.packs),
@@ -104,11 +104,11 @@ impl Status {
             show(bytes.refs)
         ))?;
         let (db, cache) = (show(beside.db), show(beside.cache));
-        output.line(format_args!("beside it  db {db}, cache {cache}"))?;
+        out.line(format_args!("beside it  db {db}, cache {cache}"))?;
         for entry in &refs {
             let id = entry.revision().as_ref().map(short).unwrap_or_default();
             let time = time::show(entry.time);
-            output.line(format_args!("ref        {id} {time} {}@{}", entry.name, entry.n))?;
+            out.line(format_args!("ref        {id} {time} {}@{}", entry.name, entry.n))?;
         }
         Ok(Exit::Done)
     }

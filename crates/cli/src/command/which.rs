@@ -111,6 +111,10 @@ fn hash(place: &OsStr, session: &Session) -> Result<Sha1> {
     let wrong = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Error::not_found(format!("file {name} does not exist"))
             .hint("name a file of this machine, or sha1: and 40 hex digits"),
+        ErrorKind::IsADirectory => {
+            Error::new(freestone_core::ErrorKind::Usage, format!("{name} is a directory"))
+                .hint("name a file")
+        }
         _ => Error::io(format!("file {name} cannot be read"), error),
     };
     let mut file = File::open(place).map_err(wrong)?;

@@ -12,8 +12,9 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Something that a directory backend is about to do to the disk.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ impl Watcher for NoWatcher {
 pub struct Directory {
     root: PathBuf,
     watcher: Arc<dyn Watcher>,
+    /// Directories below the root whose names were synced since this was made.
+    durable: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 fn failed(what: &str, path: &Path, error: io::Error) -> Error {
@@ -77,12 +80,12 @@ fn error_clone(error: &io::Error) -> io::Error {
 impl Directory {
     /// The directory `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), watcher: Arc::new(NoWatcher) }
+        Self::watched(root, Arc::new(NoWatcher))
     }
 
     /// The directory `root`, each of whose steps `watcher` sees.
     pub fn watched(root: impl Into<PathBuf>, watcher: Arc<dyn Watcher>) -> Self {
-        Self { root: root.into(), watcher }
+        Self { root: root.into(), watcher, durable: Arc::default() }
     }
 
     /// The directory.
@@ -98,9 +101,12 @@ impl Directory {
         sync().map_err(|error| failed("sync", path, error))
     }
 
-    /// Makes a directory and those above it, each durable.
+    /// Makes a directory and those above it, each durable. Below the root one that is there
+    /// already is made durable too: whoever made it may have died before it came as far.
     pub(crate) fn make_directory(&self, path: &Path) -> Result<()> {
-        if path.is_dir() {
+        let is_above = path == self.root || !path.starts_with(&self.root);
+        let durable = || self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        if path.is_dir() && (is_above || durable().contains(path)) {
             return Ok(());
         }
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -113,7 +119,16 @@ impl Directory {
                 _ => Ok(()),
             }
         };
-        make().map_err(|error| failed("make", path, error))?;
+        if !path.is_dir() {
+            make().map_err(|error| failed("make", path, error))?;
+        }
+        self.sync_parent(path)?;
+        durable().insert(path.into());
+        Ok(())
+    }
+
+    /// Makes the name of `path` durable.
+    pub(crate) fn sync_parent(&self, path: &Path) -> Result<()> {
         match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => self.sync_directory(parent),
             _ => self.sync_directory(Path::new(".")),
@@ -191,7 +206,10 @@ impl Backend for Directory {
 
     fn spool(&self) -> Result<Spool> {
         let folder = self.root.join("tmp");
-        self.make_directory(&folder)?;
+        // What is in it need not last, so neither need its name.
+        if !folder.is_dir() {
+            self.make_directory(&folder)?;
+        }
         let path = folder.join(format!(
             "{:016x}",
             crate::random::<8>().iter().fold(0u64, |n, b| n << 8 | u64::from(*b))
@@ -227,6 +245,15 @@ impl Backend for Directory {
         // Also when it existed: whoever made it may not have come as far as this.
         self.sync_directory(&folder)?;
         Ok(created)
+    }
+
+    fn settle(&self, folder: &str) -> Result<()> {
+        let path = self.root.join(folder);
+        if !path.is_dir() {
+            return Ok(());
+        }
+        self.make_directory(&path)?;
+        self.sync_directory(&path)
     }
 
     fn remove(&self, name: &str) -> Result<()> {

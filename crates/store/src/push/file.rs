@@ -96,7 +96,14 @@ impl FileReader<'_> {
         while at < to {
             match file.read(&mut self.buffer[at..to]) {
                 Ok(0) => break,
-                Ok(count) => at += count,
+                Ok(count) => {
+                    at += count;
+                    // A regular file gives less than was asked for only at its end; if it was not
+                    // the end, the length differs from the stamp's and the file is read again.
+                    if at < to {
+                        break;
+                    }
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Error::io("cannot read it", error)),
             }

@@ -127,6 +127,14 @@ impl<'a> Parent<'a> {
     }
 }
 
+/// The kind of the record that a content is found by.
+fn first_record(content: &Content) -> RecordKind {
+    match content.size {
+        0..=CONTENT_WHOLE_BYTES_MAX => RecordKind::Chunk,
+        _ => RecordKind::ContentRecord,
+    }
+}
+
 fn content_of(entry: &Entry) -> Option<Content> {
     match entry.kind {
         Kind::File { size, sha1, content, .. } => Some(Content { size, sha1, id: content }),
@@ -283,7 +291,10 @@ impl Merge<'_, '_> {
 
     fn take(&mut self, item: Item, parent: Option<Entry>) -> Result<()> {
         let number = self.first + self.waiting.len() as u64;
-        let known = parent.as_ref().and_then(content_of);
+        let known = match parent.as_ref().and_then(content_of) {
+            Some(content) if self.is_listed(&content)? => Some(content),
+            _ => None,
+        };
         let mut waiting = Waiting { item, parent, content: None, is_open: false };
         let mut job = None;
         if let ItemKind::File { stamp, .. } = &waiting.item.kind {
@@ -326,12 +337,15 @@ impl Merge<'_, '_> {
         if known == Some(&content) {
             return Ok(Some(content));
         }
-        let kind = match content.size {
-            0..=CONTENT_WHOLE_BYTES_MAX => RecordKind::Chunk,
-            _ => RecordKind::ContentRecord,
-        };
-        let there = self.pipeline.records.has(kind, &content.id)?;
+        let there = self.pipeline.records.has(first_record(&content), &content.id)?;
         Ok(there.then_some(content))
+    }
+
+    /// Whether the live index lists a content that the parent names. A parent is complete, so this
+    /// fails only where packs were lost since; then the file is read and stored again.
+    fn is_listed(&self, content: &Content) -> Result<bool> {
+        let index = &self.pipeline.records.index;
+        index.find(first_record(content), &content.id, &mut |_| Ok(true))
     }
 
     /// Takes what the readers have done, and gives the manifest the entries whose turn it is; with

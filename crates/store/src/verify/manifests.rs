@@ -3,24 +3,28 @@
 use super::{Verifier, describe};
 use crate::format::record::RecordKind;
 use crate::format::revision::Revision;
+use crate::records::Records;
 use freestone_core::plan::NodeKind;
-use freestone_core::{Error, Id, Result, Source, path};
-use freestone_manifest::content::{ContentRecord, pieces, visit_nodes};
+use freestone_core::{Error, Id, Result, path};
 use freestone_manifest::{Child, Entry, Kind, Tree, placement_fault};
 use std::collections::HashSet;
 
-/// Manifest leaves and large contents that were checked already: they are shared by revisions.
+/// Manifest nodes and large contents that were checked already: they are shared by revisions.
 #[derive(Default)]
-struct Checked {
+pub(super) struct Checked {
+    inner_nodes: HashSet<Id>,
     leaves: HashSet<Id>,
-    contents: HashSet<Id>,
+    pub(super) contents: HashSet<Id>,
 }
 
 impl Verifier<'_> {
-    pub(super) fn revisions(&mut self) -> Result<()> {
-        let mut ids: HashSet<Id> = self.store.revision_ids()?.into_iter().collect();
-        let held = self.held.records.keys();
-        ids.extend(held.filter(|(kind, _)| *kind == RecordKind::Revision).map(|(_, id)| *id));
+    /// Checks the revisions that have a file, and those that a live pack holds.
+    pub(super) fn revisions(&mut self, with_file: Vec<Id>) -> Result<()> {
+        let of_live = |((kind, id), held): (&(RecordKind, Id), &super::HeldRecord)| {
+            (*kind == RecordKind::Revision && held.listed).then_some(*id)
+        };
+        let mut ids: HashSet<Id> = self.held.records.iter().filter_map(of_live).collect();
+        ids.extend(with_file);
         let mut ids: Vec<Id> = ids.into_iter().collect();
         ids.sort_unstable();
         let mut checked = Checked::default();
@@ -51,6 +55,7 @@ impl Verifier<'_> {
             self.found(format!("revision {id}"), "is not what its manifest says");
         }
         self.order(id, &tree, checked)?;
+        self.index_of(id, revision);
         for parent in &revision.parents {
             if !matches!(self.store.revision(parent), Ok(Some(_))) {
                 self.found(format!("revision {id}"), format!("its parent {parent} is missing"));
@@ -59,17 +64,39 @@ impl Verifier<'_> {
         Ok(())
     }
 
+    /// That the index lists the revision and its labels.
+    fn index_of(&mut self, id: &Id, revision: &Revision) {
+        let held = self.held.records.get(&(RecordKind::Revision, *id));
+        let mut is_listed = held.is_some_and(|held| held.listed);
+        if let Some(index) = &self.index {
+            is_listed &= revision.labels.iter().all(|(key, value)| {
+                let text = format!("{key}={value}").into_bytes();
+                index.labels_from(&text).contains(&(text, *id))
+            });
+        }
+        if !is_listed {
+            self.found(
+                format!("revision {id}"),
+                "no index segment lists it with all its labels: `freestone store reindex` \
+                 makes the index anew",
+            );
+        }
+    }
+
     /// Walks a manifest. Leaves that another revision has too were checked with it, but for how
     /// they follow each other.
     fn order(
         &mut self,
         id: &Id,
-        tree: &Tree<crate::records::Records>,
+        tree: &Tree<Records>,
         checked: &mut Checked,
     ) -> Result<()> {
         let mut new = Vec::new();
         tree.visit(&mut |child, level| {
-            if level == 1 && checked.leaves.insert(child.id) {
+            if level > 1 {
+                return Ok(checked.inner_nodes.insert(child.id));
+            }
+            if checked.leaves.insert(child.id) {
                 new.push(child.first.clone());
             }
             Ok(true)
@@ -107,7 +134,7 @@ impl Verifier<'_> {
 
     fn entry(
         &mut self,
-        tree: &Tree<crate::records::Records>,
+        tree: &Tree<Records>,
         entry: &Entry,
         checked: &mut Checked,
     ) -> Result<()> {
@@ -121,97 +148,31 @@ impl Verifier<'_> {
                 _ => Ok(()),
             };
         }
-        if !checked.contents.insert(content) {
-            return Ok(());
-        }
-        visit_nodes(tree.source(), &content, &mut |kind, id| self.node(kind, id))?;
-        let mut chunks = Vec::new();
-        pieces(
-            tree.source(),
-            &content,
-            size,
-            Some(&sha1),
-            0..size,
-            &mut |piece| match piece.source {
-                Source::Chunk(id) => {
-                    chunks.push((Some(id), piece.length));
-                    self.chunk(&id, piece.length)
-                }
-                _ => {
-                    chunks.push((None, piece.length));
-                    Ok(())
-                }
-            },
-        )?;
-        if self.options.data {
-            self.whole(tree, &content, &chunks)?;
-        }
-        Ok(())
+        self.content(tree.source(), &content, size, &sha1, checked)
     }
 
-    fn node(&self, kind: NodeKind, id: &Id) -> Result<bool> {
+    pub(super) fn node(&self, kind: NodeKind, id: &Id) -> Result<()> {
         if self.held.records.contains_key(&(kind.into(), *id)) {
-            return Ok(true);
+            return Ok(());
         }
         Err(Error::corrupt(format!("{} {id} is in no pack", RecordKind::from(kind).word())))
     }
 
-    fn chunk(&self, id: &Id, length: u64) -> Result<()> {
+    pub(super) fn chunk(&self, id: &Id, length: u64) -> Result<()> {
         let key = (RecordKind::Chunk, *id);
         match self.held.records.get(&key) {
             _ if self.damaged.contains(&key) => {
                 Err(Error::corrupt(format!("chunk {id} is damaged")))
             }
             None => Err(Error::corrupt(format!("chunk {id} is in no pack"))),
-            Some(found) if *found != length => {
-                Err(Error::corrupt(format!("chunk {id} is {found} bytes long, not {length}")))
-            }
-            Some(_) => self.listed(id),
+            Some(held) if held.plain != length => Err(Error::corrupt(format!(
+                "chunk {id} is {} bytes long, not {length}",
+                held.plain
+            ))),
+            Some(held) if !held.listed => Err(Error::corrupt(format!(
+                "chunk {id} is in no index segment: `freestone store reindex` lists it again"
+            ))),
+            Some(_) => Ok(()),
         }
-    }
-
-    /// That a chunk which a pack holds is found by the index.
-    fn listed(&self, id: &Id) -> Result<()> {
-        if self.store.index()?.find(RecordKind::Chunk, id, &mut |_| Ok(true))? {
-            return Ok(());
-        }
-        Err(Error::corrupt(format!(
-            "chunk {id} is in no index segment: `freestone store reindex` lists it again"
-        )))
-    }
-
-    /// Hashes a large content as a whole.
-    fn whole(
-        &mut self,
-        tree: &Tree<crate::records::Records>,
-        content: &Id,
-        chunks: &[(Option<Id>, u64)],
-    ) -> Result<()> {
-        let record = ContentRecord::read(tree.source(), content)?;
-        let mut sha1 = freestone_core::digest::sha1_hasher();
-        let mut blake3 = freestone_core::digest::PlainHasher::default();
-        let zeros = vec![0; 1 << 16];
-        let mut bytes = Vec::new();
-        for (chunk, length) in chunks {
-            if let Some(id) = chunk {
-                freestone_core::ChunkSource::chunk(tree.source(), id, *length, &mut bytes)?;
-                sha1.update(&bytes);
-                blake3.update(&bytes);
-                continue;
-            }
-            let mut left = *length;
-            while left > 0 {
-                let part = &zeros[..usize::try_from(left).unwrap_or(usize::MAX).min(zeros.len())];
-                sha1.update(part);
-                blake3.update(part);
-                left -= part.len() as u64;
-            }
-        }
-        if sha1.finish() != record.sha1 || blake3.finish() != record.blake3 {
-            return Err(Error::corrupt(format!(
-                "content {content} has not the SHA-1 and BLAKE3 that its record says"
-            )));
-        }
-        Ok(())
     }
 }

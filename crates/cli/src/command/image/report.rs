@@ -1,6 +1,7 @@
 //! What is said of an image that was made, or would be.
 
 use super::subject::Subject;
+use crate::output;
 use crate::session::Session;
 use crate::size::{count, show};
 use crate::skipped::{self, JsonSkipped};
@@ -68,7 +69,7 @@ impl Made<'_> {
             length: subject.plan.length(),
             entries: subject.entries,
             content_bytes: subject.bytes,
-            output: self.output.map(|path| path.display().to_string()),
+            output: self.output.map(output::place),
             written: None,
             digests: None,
             skipped: JsonSkipped::all(&subject.report),

@@ -7,7 +7,7 @@ use crate::part::Part;
 use crate::progress::Unit;
 use crate::session::Session;
 use crate::time;
-use freestone_core::{ChunkSource, Error, Id, Plan, Result};
+use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, Result};
 use freestone_image::Format;
 use freestone_manifest::Tree;
 use freestone_source::directory;
@@ -30,7 +30,14 @@ pub(super) struct Subject {
 impl Subject {
     /// The revision, or the directory of one, that `argument` names.
     pub(super) fn revision(argument: &OsStr, format: Format, session: &Session) -> Result<Self> {
-        let part = Part::find(&session.store()?, &Name::parse(argument)?)?;
+        let found = Part::find(&session.store()?, &Name::parse(argument)?);
+        let part = found.map_err(|error| match error.kind() {
+            ErrorKind::NotFound if Path::new(argument).is_dir() => {
+                let name = argument.display();
+                error.hint(format!("the directory {name} is written ./{name}"))
+            }
+            _ => error,
+        })?;
         let (root, nodes) = part.manifest(&session.interrupt)?;
         let tree = Tree::open(nodes.clone(), &root)?;
         let (entries, bytes) = (tree.summary().entries, tree.summary().bytes);

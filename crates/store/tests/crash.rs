@@ -1,0 +1,372 @@
+//! A disk that stops at every step in turn: whatever a kill or a power cut leaves there, the
+//! store opens as it is, is sound, and has all that was acknowledged.
+//!
+//! The scenario is a list of operations. Each is run once, for what it makes; then, from the same
+//! start, once for every step that it takes, stopping there. What each [`Survival`] leaves of the
+//! disk is looked at in full, and the operation done again. Equal remains are looked at once;
+//! with `FREESTONE_LONG=1` all are, after every operation, over more scenarios.
+
+use freestone_core::{Id, Result};
+use freestone_store::push::PushOptions;
+use freestone_store::{Expect, RefAction, Store};
+use freestone_testkit::{
+    CrashingDisk, MemorySource, Reading, Survival, findings, noise, push_tree, text,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+freestone_testkit::watch_syncs!();
+
+/// What an operation acknowledged: a revision and the tree that was pushed.
+type Acknowledged = Option<(Id, MemorySource)>;
+
+struct Operation {
+    name: &'static str,
+    run: Box<dyn Fn(&Store) -> Result<Acknowledged>>,
+    /// Whether the short run crashes it too.
+    short: bool,
+}
+
+/// What a store holds, as far as its users were told.
+#[derive(Clone, Default, PartialEq, Debug)]
+struct Facts {
+    /// The logs of all refs, oldest first.
+    refs: BTreeMap<String, Vec<RefAction>>,
+    acknowledged: BTreeSet<Id>,
+}
+
+type Trees = BTreeMap<Id, MemorySource>;
+
+fn is_long() -> bool {
+    std::env::var_os("FREESTONE_LONG").is_some()
+}
+
+fn push(tree: MemorySource, options: PushOptions) -> Box<dyn Fn(&Store) -> Result<Acknowledged>> {
+    let tree = tree.explicit();
+    Box::new(move |store| {
+        let outcome = push_tree(store, &tree, &options)?;
+        Ok(Some((outcome.id, tree.clone())))
+    })
+}
+
+fn options(time: i64, threads: usize) -> PushOptions {
+    PushOptions { time, threads, ..PushOptions::default() }
+}
+
+fn first_tree() -> MemorySource {
+    let mut tree = MemorySource::of([
+        ("empty", Vec::new()),
+        ("index.html", text(3000, 1)),
+        ("image.png", noise(70_000, 2)),
+        ("zeros", vec![0; 5000]),
+        ("d/e/f", noise(300, 3)),
+        ("two", [text(1 << 20, 4), vec![0; 1 << 17], noise(5000, 4)].concat()),
+    ]);
+    tree.directories.insert(b"nothing/here".to_vec());
+    for n in 0..40 {
+        tree.set(format!("pages/{n}"), text(200 + n, n as u64));
+    }
+    tree
+}
+
+/// Pushes until a tier is merged, labels, refs set and deleted, a content with a pack of its own,
+/// a reindexing.
+fn scenario(threads: usize) -> Vec<Operation> {
+    let mut list = Vec::new();
+    let mut add = |name, short, run| list.push(Operation { name, run, short });
+    let mut tree = first_tree();
+    add("first push", true, push(tree.clone(), options(1000, threads)));
+    tree.set("index.html", text(3100, 5));
+    tree.set("two", [text(1 << 20, 4), vec![0; 1 << 17], noise(6000, 6)].concat());
+    tree.files.remove(&b"d/e/f"[..]);
+    let mut labelled = options(1100, threads);
+    labelled.labels.insert("git.commit".into(), "0123456789abcdef".into());
+    add("second push", true, push(tree.clone(), labelled));
+    for n in 3..8u8 {
+        tree.set("index.html", [n; 50]);
+        let name = "small push";
+        add(name, false, push(tree.clone(), options(1000 + 100 * i64::from(n), threads)));
+    }
+    tree.set("index.html", "eighth");
+    add("push that merges", true, push(tree.clone(), options(1800, threads)));
+    let mut again = options(1900, threads);
+    again.labels.insert("again".into(), "yes".into());
+    again.ref_name = Some("sites/other".into());
+    add("push to another ref", true, push(tree.clone(), again));
+    add("ref set", true, Box::new(|store| set_ref(store, "other")));
+    add("ref delete", true, Box::new(delete_ref));
+    add("ref set again", false, Box::new(|store| set_ref(store, "other")));
+    // No deeper than it has to be: more than 8 MiB of new chunks go to a pack of their own.
+    tree.set("video", [noise(70_000, 7), vec![1; 9 << 20]].concat());
+    tree.set("a/song", [noise(100, 8), text(2 << 20, 8)].concat());
+    add("push of a large content", true, push(tree.clone(), options(2000, threads)));
+    add(
+        "reindex",
+        true,
+        Box::new(|store| {
+            store.reindex(&mut |_, _| {})?;
+            Ok(None)
+        }),
+    );
+    tree.set("video", [noise(70_000, 9), vec![1; 9 << 20]].concat());
+    add("push after all that", false, push(tree, options(2100, threads)));
+    list
+}
+
+/// Sets a ref to what main was first, unless it is that already.
+fn set_ref(store: &Store, name: &str) -> Result<Acknowledged> {
+    let target = store.resolve("main@1")?.id;
+    if store.refs().current(name)? != Some(target) {
+        store.refs().set(name, target, Expect::Absent, 1950)?;
+    }
+    Ok(None)
+}
+
+fn delete_ref(store: &Store) -> Result<Acknowledged> {
+    if store.refs().current("other")?.is_some() {
+        store.refs().delete("other", Expect::Any, 1960)?;
+    }
+    Ok(None)
+}
+
+fn open(disk: &CrashingDisk) -> Store {
+    Store::open_backend(disk.backend(), Some(disk.root().into())).unwrap()
+}
+
+fn refs_of(store: &Store) -> BTreeMap<String, Vec<RefAction>> {
+    let mut refs = BTreeMap::new();
+    for entry in store.refs().list_all().unwrap() {
+        let log = store.refs().log(&entry.name).unwrap();
+        refs.insert(entry.name, log.iter().rev().map(|entry| entry.action).collect());
+    }
+    refs
+}
+
+/// Where and how a crash happened, for messages.
+struct Crash<'a> {
+    operation: &'a Operation,
+    place: String,
+    before: &'a Facts,
+    after: &'a Facts,
+    trees: &'a Trees,
+    counts: &'a Counts,
+}
+
+impl Crash<'_> {
+    /// Looks at all that a store in `root` must have.
+    fn check(&self, root: &Path, acknowledged: &BTreeSet<Id>) {
+        let place = format!("{}, {}", self.operation.name, self.place);
+        let store = Store::open(root).unwrap_or_else(|error| panic!("{place}: {error}"));
+        assert_eq!(findings(&store).unwrap(), [], "{place}");
+        let refs = refs_of(&store);
+        assert!(
+            refs == self.before.refs || refs == self.after.refs,
+            "{place}: refs are {refs:?}, not {:?} or {:?}",
+            self.before.refs,
+            self.after.refs
+        );
+        let named = refs.values().flatten().filter_map(|action| match action {
+            RefAction::Set(id) => Some(*id),
+            RefAction::Delete => None,
+        });
+        let mut reading = Reading::new(&store);
+        for id in named.chain(acknowledged.iter().copied()).collect::<BTreeSet<_>>() {
+            let tree = reading.revision(&id).unwrap_or_else(|e| panic!("{place}: {id}: {e}"));
+            assert!(tree == self.trees[&id], "{place}: revision {id} is another");
+            let resolved = store.resolve(&id.to_string()).unwrap();
+            assert_eq!(resolved.id, id, "{place}");
+            if let Some(commit) = resolved.revision.labels.get("git.commit") {
+                let found = store.resolve(&format!("commit:{commit}"));
+                assert_eq!(found.unwrap().id, id, "{place}");
+            }
+        }
+    }
+
+    /// Does the operation again, to its end.
+    fn again(&self, store: &Store) {
+        let place = format!("{}, {}, again", self.operation.name, self.place);
+        let done = (self.operation.run)(store).unwrap_or_else(|e| panic!("{place}: {e}"));
+        if let Some((id, tree)) = done {
+            assert!(self.trees[&id] == tree, "{place}");
+        }
+        assert_eq!(refs_of(store), self.after.refs, "{place}");
+    }
+
+    /// Looks at what a crash left, and goes on there.
+    fn survive(&self, disk: &CrashingDisk, acknowledged: &BTreeSet<Id>) {
+        let print = fingerprint(disk.root());
+        let mut looked = self.counts.looked_at.borrow_mut();
+        if !is_long() && !looked.insert((self.operation.name, acknowledged.clone(), print)) {
+            return;
+        }
+        self.counts.checked.set(self.counts.checked.get() + 1);
+        self.check(disk.root(), acknowledged);
+        self.again(&open(disk));
+        let left_over = disk.root().join("tmp").read_dir().map_or(0, Iterator::count);
+        // A push clears what was left in `tmp/`.
+        let cleared = left_over == 0 || !self.operation.name.contains("push");
+        assert!(cleared, "{}, {}", self.operation.name, self.place);
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    steps: std::cell::Cell<u64>,
+    crashes: std::cell::Cell<u64>,
+    checked: std::cell::Cell<u64>,
+    looked_at: std::cell::RefCell<BTreeSet<(&'static str, BTreeSet<Id>, Fingerprint)>>,
+}
+
+type Fingerprint = Vec<(PathBuf, u64)>;
+
+/// The names and lengths of all files; what tells two runs of the same operation apart, the times
+/// in the names of segments and the random names in `tmp/`, left out.
+fn fingerprint(root: &Path) -> Fingerprint {
+    let (mut files, mut folders) = (Vec::new(), vec![root.to_path_buf()]);
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().unwrap() {
+            let entry = entry.unwrap();
+            let path = entry.path().strip_prefix(root).unwrap().to_path_buf();
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+                files.push((path, u64::MAX));
+            } else if path.starts_with("tmp") {
+                files.push(("tmp/spool".into(), entry.metadata().unwrap().len()));
+            } else {
+                let name = path.to_str().unwrap().to_owned();
+                let name = match name.split('-').collect::<Vec<_>>()[..] {
+                    [tier, _, id] if name.starts_with("index") => format!("{tier}-{id}"),
+                    _ => name,
+                };
+                files.push((name.into(), entry.metadata().unwrap().len()));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Runs the scenario, and crashes its operations at every step.
+fn crash_everywhere(operations: &[Operation], folder: &Path) -> Counts {
+    let counts = Counts::default();
+    let mut trees = Trees::new();
+    let mut base = CrashingDisk::new(&folder.join("base-0")).unwrap();
+    Store::init_backend(base.backend(), Some(base.root().into())).unwrap();
+    let mut before = Facts::default();
+    for (number, operation) in operations.iter().enumerate() {
+        let next = base.fork(&folder.join(format!("base-{}", number + 1))).unwrap();
+        let store = open(&next);
+        let made = (operation.run)(&store).unwrap();
+        let mut after = Facts { refs: refs_of(&store), ..before.clone() };
+        if let Some((id, tree)) = made {
+            after.acknowledged.insert(id);
+            trees.insert(id, tree);
+        }
+        if operation.short || is_long() {
+            let crash = Crash {
+                operation,
+                place: String::new(),
+                before: &before,
+                after: &after,
+                trees: &trees,
+                counts: &counts,
+            };
+            let t=std::time::Instant::now();
+            crash_operation(crash, &base, folder);
+            eprintln!("{} {:?} {} {}", operation.name, t.elapsed(), counts.steps.get(), counts.checked.get());
+        }
+        (base, before) = (next, after);
+    }
+    counts
+}
+
+/// Crashes one operation at every step that it takes from `base` on.
+fn crash_operation(mut crash: Crash<'_>, base: &CrashingDisk, folder: &Path) {
+    let counts = crash.counts;
+    for step in 1.. {
+        let disk = base.fork(&folder.join("run")).unwrap();
+        let store = open(&disk);
+        disk.stop_at(step);
+        let done = (crash.operation.run)(&store);
+        let stopped = disk.has_stopped();
+        assert!(stopped || done.is_ok(), "{}: {:?}", crash.operation.name, done.err());
+        // What fails behind the ref's entry is housekeeping: it is acknowledged all the same.
+        let facts = if done.is_ok() { crash.after } else { crash.before };
+        let acknowledged = &facts.acknowledged;
+        counts.steps.set(counts.steps.get() + u64::from(stopped));
+        for survival in Survival::all(if is_long() { 6 } else { 2 }) {
+            counts.crashes.set(counts.crashes.get() + 1);
+            crash.place = format!("step {step}, {survival:?}");
+            let left = disk.left_by(survival, &folder.join("left")).unwrap();
+            crash.survive(&left, acknowledged);
+            if survival != Survival::All {
+                continue;
+            }
+            // Killed, done again without a fault, and now the power fails: what the first run
+            // did not come to sync, the second has to.
+            crash.place = format!("step {step}, killed, done again, power cut");
+            let left = disk.left_by(survival, &folder.join("left")).unwrap();
+            crash.again(&open(&left));
+            for survival in [Survival::OnlySynced, Survival::RemovedReturn] {
+                let left = left.left_by(survival, &folder.join("left-again")).unwrap();
+                let settled = Crash { before: crash.after, place: crash.place.clone(), ..crash };
+                settled.survive(&left, &crash.after.acknowledged);
+            }
+        }
+        if !stopped {
+            return;
+        }
+        // The same process sees the errors, and then the disk goes on.
+        crash.place = format!("step {step}, refused");
+        disk.stop_at(0);
+        crash.survive(&disk.fork(&folder.join("left")).unwrap(), acknowledged);
+        crash.again(&store);
+    }
+}
+
+#[test]
+fn a_store_survives_a_crash_at_every_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    let threads: &[usize] = if is_long() { &[1, 3] } else { &[1] };
+    for threads in threads {
+        let counts = crash_everywhere(&scenario(*threads), &folder);
+        println!(
+            "{} steps, {} crashes, {} different remains looked at",
+            counts.steps.get(),
+            counts.crashes.get(),
+            counts.checked.get()
+        );
+        assert!(counts.steps.get() > 100);
+    }
+}
+
+#[test]
+fn a_killed_init_is_done_again_in_the_same_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    for step in 1.. {
+        let disk = CrashingDisk::new(&folder.join(format!("run-{step}"))).unwrap();
+        disk.stop_at(step);
+        let made = Store::init_backend(disk.backend(), Some(disk.root().into()));
+        assert_eq!(made.is_ok(), !disk.has_stopped());
+        for survival in Survival::all(2) {
+            let left = disk.left_by(survival, &folder.join("left")).unwrap();
+            match Store::open(left.root()) {
+                Ok(store) => assert!(push(first_tree(), options(1, 1))(&store).is_ok()),
+                Err(_) if made.is_ok() => panic!("{survival:?}: an acknowledged store is gone"),
+                Err(error) => {
+                    let kind = error.kind();
+                    assert_eq!(kind, freestone_core::ErrorKind::NotFound, "{step}, {survival:?}");
+                    let made = Store::init(left.root());
+                    let store = made.unwrap_or_else(|e| panic!("step {step}, {survival:?}: {e}"));
+                    assert!(push(first_tree(), options(1, 1))(&store).is_ok());
+                }
+            }
+        }
+        if made.is_ok() {
+            assert!(step > 4);
+            return;
+        }
+    }
+}

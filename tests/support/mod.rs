@@ -1,0 +1,116 @@
+//! What the tests of the program share: running it and others, and comparing trees.
+#![allow(dead_code)] // each test uses its part
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A folder for a test's files: in memory, where that is, since tests write gigabytes.
+pub fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
+/// The program, with a store.
+pub fn freestone(store: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_freestone"));
+    command.arg("-s").arg(store).env_remove("FREESTONE_REF").env_remove("SOURCE_DATE_EPOCH");
+    command
+}
+
+/// What a command prints; panics with what it says if it fails or is not there.
+pub fn output(command: &mut Command) -> String {
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => {
+            panic!("{command:?}: {error}; `scripts/setup --test` installs what is missing")
+        }
+    };
+    assert!(
+        output.status.success(),
+        "{command:?} failed: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What a finished command printed.
+pub fn output_bytes(output: Output) -> Vec<u8> {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// Runs git in a folder, without the user's configuration.
+pub fn git(folder: &Path, arguments: &[&str]) -> String {
+    output(
+        Command::new("git")
+            .current_dir(folder)
+            .args(arguments)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_SYSTEM", "/dev/null"),
+    )
+}
+
+/// A file as git sees it: whether it is executable, and its blob id.
+pub type GitTree = BTreeMap<Vec<u8>, (bool, String)>;
+
+/// The files of a commit.
+pub fn git_tree_of(repository: &Path, commit: &str) -> GitTree {
+    let listed = git(repository, &["ls-tree", "-r", "-z", commit]);
+    listed
+        .split_terminator('\0')
+        .map(|line| {
+            let (what, path) = line.split_once('\t').unwrap();
+            let mut words = what.split(' ');
+            let mode = words.next().unwrap();
+            assert!(mode == "100644" || mode == "100755", "{line}");
+            let blob = words.nth(1).unwrap();
+            (path.as_bytes().to_vec(), (mode == "100755", blob.to_string()))
+        })
+        .collect()
+}
+
+/// The files of a folder, as git would see them.
+pub fn git_tree_in(folder: &Path) -> GitTree {
+    let mut tree = GitTree::new();
+    collect(folder, &mut Vec::new(), &mut tree);
+    tree
+}
+
+fn collect(folder: &Path, prefix: &mut Vec<u8>, tree: &mut GitTree) {
+    use std::os::unix::ffi::OsStrExt;
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let length = prefix.len();
+        prefix.extend_from_slice(entry.file_name().as_bytes());
+        if entry.file_type().unwrap().is_dir() {
+            prefix.push(b'/');
+            collect(&entry.path(), prefix, tree);
+        } else {
+            let mut blob = format!("blob {}\0", entry.metadata().unwrap().len()).into_bytes();
+            let executable = entry.metadata().unwrap().permissions().mode() & 0o100 != 0;
+            blob.extend(fs::read(entry.path()).unwrap());
+            tree.insert(
+                prefix.clone(),
+                (executable, freestone_core::digest::sha1(&blob).to_string()),
+            );
+        }
+        prefix.truncate(length);
+    }
+}
+
+/// The lengths of all files below a folder, added up.
+pub fn file_lengths(folder: &Path) -> u64 {
+    let mut sum = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        sum += match entry.file_type().unwrap().is_dir() {
+            true => file_lengths(&entry.path()),
+            false => entry.metadata().unwrap().len(),
+        };
+    }
+    sum
+}
