@@ -43,8 +43,8 @@ fn name<P: Plan + ?Sized>(plan: &P) -> String {
 }
 
 /// Gives `each` the extents of `plan` that intersect `range`, as [`Plan::extents`] does, but for
-/// what cannot be: a gap, an overlap, an extent that is empty, past the end, longer than a chunk,
-/// or of other bytes than its length says. `range` must lie in the image and not be empty.
+/// what cannot be: a gap, an overlap, an extent past the end, longer than a chunk, or of other
+/// bytes than its length says. `range` must lie in the image and not be empty.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] if the plan contradicts itself, and what the plan and `each` return.
@@ -65,7 +65,7 @@ pub(crate) fn extents<P: Plan + ?Sized>(
         if !continues {
             return Err(wrong(extent.offset, "has a gap or an overlap"));
         }
-        if extent.length == 0 || extent.end() <= range.start || extent.offset >= range.end {
+        if extent.end() <= range.start || extent.offset >= range.end {
             return Err(wrong(extent.offset, "gives an extent that was not asked for"));
         }
         if extent.length > plan.length() - extent.offset {

@@ -6,7 +6,7 @@
 //!
 //! - **A part at a time, in any order**: [`ImageReader`], for what serves an image without writing
 //!   it.
-//! - **The whole, once**: [`write()`] to a file ([`file`]) or a block device ([`device`]),
+//! - **The whole, once**: [`write()`] to a file ([`mod@file`]) or a block device ([`device`]),
 //!   [`stream::write`] to a pipe, [`digest()`] to nowhere, [`compare()`] against what was written.
 //!   All of these are consumers of one engine, which produces the image in parallel, a window at
 //!   a time, in memory that [`Control`] bounds.

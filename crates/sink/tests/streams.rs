@@ -58,10 +58,13 @@ fn other_failures_are_storage() {
             Ok(())
         }
     }
-    let error = in_time(|| stream::write(&content().image(), &mut Full, "tape", &control()));
-    let error = error.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Storage);
-    assert!(!stream::is_closed(&error));
+    for digest in [false, true] {
+        let control = Control { digest, ..control() };
+        let write = move || stream::write(&content().image(), &mut Full, "tape", &control);
+        let error = in_time(write).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Storage);
+        assert!(!stream::is_closed(&error));
+    }
 }
 
 #[test]
@@ -88,12 +91,13 @@ fn a_slow_reader_is_not_outrun() {
 
 #[test]
 fn a_chunk_source_that_fails_ends_it() {
-    for after in [0, 100, 120] {
+    for (after, digest) in [(0, false), (100, true), (120, false), (120, true)] {
+        let control = Control { digest, ..control() };
         let (error, length) = in_time(move || {
             let mut toy = content();
             toy.fails_after = Some(after);
             let mut out = Vec::new();
-            let error = stream::write(&toy.image(), &mut out, "out", &control()).unwrap_err();
+            let error = stream::write(&toy.image(), &mut out, "out", &control).unwrap_err();
             (error, toy.bytes().starts_with(&out))
         });
         assert_eq!(error.kind(), ErrorKind::Corrupt);

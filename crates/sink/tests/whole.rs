@@ -8,7 +8,7 @@
 
 mod toy;
 
-use freestone_core::{ChunkSource, Plan, digest};
+use freestone_core::{ChunkSource, ErrorKind, Plan, digest};
 use freestone_sink::{
     Control, Difference, ImageReader, Overwrite, Report, compare, digest as digests, file,
     read_back, stream,
@@ -18,7 +18,7 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use toy::{Toy, noise};
 
@@ -214,6 +214,19 @@ fn small_reads_fetch_a_large_chunk_once() {
         }
     }
     assert_eq!(toy.fetched.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn cancelling_ends_the_work_soon() {
+    let toy = toy::site(0, 0, 60, 1 << 20);
+    let cancel = AtomicBool::new(false);
+    let progress = |_| cancel.store(true, Ordering::Relaxed);
+    let workers = NonZeroUsize::new(2).unwrap();
+    let control = Control { workers, progress: &progress, cancel: &cancel, ..Control::default() };
+    let error = digests(&toy.image(), &control).unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Failed, "interrupted"));
+    let fetched = toy.fetched.load(Ordering::Relaxed);
+    assert!(fetched <= 3 * 5, "{fetched} chunks were fetched");
 }
 
 #[test]

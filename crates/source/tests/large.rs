@@ -15,7 +15,6 @@ fn anonymous() -> u64 {
 }
 
 #[test]
-#[ignore = "makes a million files: seconds in memory, a minute on a disk"]
 fn a_million_names_take_less_than_48_mib() {
     let shared_memory = Path::new("/dev/shm");
     let temporary = if shared_memory.is_dir() {

@@ -7,9 +7,9 @@ use std::cell::RefCell;
 
 /// What a push compresses with. Level 3 takes twice the time to save one part in a hundred.
 const PUSH_LEVEL: i32 = 1;
-/// Bytes of each of two samples of a large content's chunk, by which it is told whether trying a
-/// codec on all of it is worth the time.
-const SAMPLE_BYTES: usize = 8 << 10;
+/// Bytes of each of two samples by which it is told whether trying a codec on all is worth the time,
+/// for what is at least eight times as long.
+const SAMPLE_BYTES: usize = 2 << 10;
 
 thread_local! {
     static ENCODER: RefCell<zstd::zstd_safe::CCtx<'static>> =
@@ -50,9 +50,12 @@ pub(crate) fn encode(plain: &[u8]) -> Result<Encoded<'_>> {
     if is_zero(plain) {
         return Ok(Encoded { codec: Codec::Zeros, stored: (&[][..]).into() });
     }
-    let compressed = compress(plain)?;
-    if compressed.len() < plain.len() {
-        return Ok(Encoded { codec: Codec::Zstd, stored: compressed.into() });
+    // Noise does not save a byte anywhere.
+    if is_promising(plain, SAMPLE_BYTES)? {
+        let compressed = compress(plain)?;
+        if compressed.len() < plain.len() {
+            return Ok(Encoded { codec: Codec::Zstd, stored: compressed.into() });
+        }
     }
     Ok(Encoded::raw(plain))
 }
@@ -64,7 +67,9 @@ pub(crate) fn encode_large<'a>(chunks: &[&'a [u8]]) -> Result<Vec<Encoded<'a>>> 
     debug_assert!(plain as u64 >= ALIGNED_CONTENT_BYTES_MIN);
     let mut encoded = Vec::with_capacity(chunks.len());
     for chunk in chunks {
-        encoded.push(if is_promising(chunk)? { encode(chunk)? } else { Encoded::raw(chunk) });
+        // Half of what is asked of the whole.
+        let is_promising = is_promising(chunk, SAMPLE_BYTES / 32 * 31)?;
+        encoded.push(if is_promising { encode(chunk)? } else { Encoded::raw(chunk) });
     }
     let stored: usize = encoded.iter().map(|chunk| chunk.stored.len()).sum();
     if plain - stored.min(plain) >= plain / 16 {
@@ -73,14 +78,13 @@ pub(crate) fn encode_large<'a>(chunks: &[&'a [u8]]) -> Result<Vec<Encoded<'a>>> 
     Ok(chunks.iter().map(|chunk| Encoded::raw(chunk)).collect())
 }
 
-/// Whether one of two samples saves a thirty-second: half of what is asked of the whole.
-fn is_promising(chunk: &[u8]) -> Result<bool> {
-    if chunk.len() < 8 * SAMPLE_BYTES {
+/// Whether one of two samples is shorter than `wanted` when it is compressed.
+fn is_promising(plain: &[u8], wanted: usize) -> Result<bool> {
+    if plain.len() < 8 * SAMPLE_BYTES {
         return Ok(true);
     }
-    for start in [chunk.len() / 4, chunk.len() / 4 * 3] {
-        let sample = &chunk[start..start + SAMPLE_BYTES];
-        if compress(sample)?.len() < SAMPLE_BYTES / 32 * 31 {
+    for start in [plain.len() / 4, plain.len() / 4 * 3] {
+        if compress(&plain[start..start + SAMPLE_BYTES])?.len() < wanted {
             return Ok(true);
         }
     }

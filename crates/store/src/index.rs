@@ -57,6 +57,8 @@ impl Place {
 /// The segments of a store as they were listed, and those that were added since.
 pub struct Index {
     segments: RwLock<Arc<Vec<Arc<LiveSegment>>>>,
+    /// Objects of segments that were merged and not removed.
+    left_over: Vec<String>,
 }
 
 impl Index {
@@ -65,12 +67,19 @@ impl Index {
     /// # Errors
     /// Listing failed, or a segment is damaged.
     pub fn open(backend: &dyn Backend) -> Result<Self> {
-        open_segments(backend).map(Self::of)
+        let (segments, left_over) = open_segments(backend)?;
+        Ok(Self { left_over, ..Self::of(segments) })
     }
 
     /// An index of these segments.
     pub(crate) fn of(segments: Vec<Arc<LiveSegment>>) -> Self {
-        Self { segments: RwLock::new(Arc::new(segments)) }
+        Self { segments: RwLock::new(Arc::new(segments)), left_over: Vec::new() }
+    }
+
+    /// The names of segments that a merge took the place of and did not come to remove. They must
+    /// not outlive the merged segment, or they would be live again.
+    pub(crate) fn left_over(&self) -> &[String] {
+        &self.left_over
     }
 
     /// The segments, newest first.
@@ -164,7 +173,8 @@ impl Index {
     }
 }
 
-fn open_segments(backend: &dyn Backend) -> Result<Vec<Arc<LiveSegment>>> {
+/// The live segments, and the names of those that were merged.
+fn open_segments(backend: &dyn Backend) -> Result<(Vec<Arc<LiveSegment>>, Vec<String>)> {
     'listing: for _ in 0..LISTING_TRIES {
         let mut segments = Vec::new();
         for listed in backend.list("index")? {
@@ -184,10 +194,12 @@ fn open_segments(backend: &dyn Backend) -> Result<Vec<Arc<LiveSegment>>> {
             .iter()
             .flat_map(|live| live.segment.supersedes().map(<[u8]>::to_vec).collect::<Vec<_>>())
             .collect();
-        segments.retain(|live| !superseded.contains(&live.segment.id()[..]));
+        let (merged, mut segments): (Vec<_>, Vec<_>) =
+            segments.into_iter().partition(|live| superseded.contains(&live.segment.id()[..]));
         // Low tiers are the newest; within a tier the names sort by time.
         segments.sort_by(|a, b| (a.tier, &b.name).cmp(&(b.tier, &a.name)));
-        return Ok(segments.into_iter().map(Arc::new).collect());
+        let left_over = merged.into_iter().map(|live| live.name).collect();
+        return Ok((segments.into_iter().map(Arc::new).collect(), left_over));
     }
     Err(Error::corrupt("the index changes faster than it can be read; try again"))
 }

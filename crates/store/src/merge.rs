@@ -16,19 +16,27 @@ use std::sync::Arc;
 /// Segments of one tier that are merged.
 const TIER_SEGMENTS: usize = 8;
 /// A merge is held in memory; larger ones are left.
-const ROWS_MAX: u64 = 1 << 19;
+const ROWS_MAX: u64 = 1 << 18;
 
-/// Merges tiers that are full, beginning with the lowest.
+/// Merges tiers that are full, beginning with the lowest. The index has been made durable since
+/// it was listed, so that what was merged before can go.
 pub(crate) fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
+    index.left_over().iter().try_for_each(|name| backend.remove(name))?;
     for tier in 0..u8::MAX {
         let segments = index.segments();
-        let of_tier: Vec<Arc<LiveSegment>> =
+        let mut of_tier: Vec<Arc<LiveSegment>> =
             segments.iter().filter(|segment| segment.tier == tier).cloned().collect();
         if of_tier.is_empty() && segments.iter().all(|segment| segment.tier < tier) {
             break;
         }
-        let rows: u64 = of_tier.iter().map(|segment| segment.segment.record_count()).sum();
-        if of_tier.len() < TIER_SEGMENTS || rows > ROWS_MAX {
+        // The smallest, as many as fit; large ones stay as they are.
+        of_tier.sort_by_key(|segment| segment.segment.record_count());
+        let mut rows = 0;
+        of_tier.retain(|segment| {
+            rows += segment.segment.record_count();
+            rows <= ROWS_MAX
+        });
+        if of_tier.len() < TIER_SEGMENTS {
             continue;
         }
         let parts = merge(&of_tier)?;

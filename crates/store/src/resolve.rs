@@ -99,24 +99,28 @@ impl Store {
             ));
         }
         let start = format!("git.commit={}", commit.to_ascii_lowercase());
-        let mut found = self.index()?.labels_from(start.as_bytes());
-        let mut commits: Vec<String> =
-            found.iter().map(|(text, _)| String::from_utf8_lossy(text).into_owned()).collect();
-        commits.dedup();
-        match commits.len() {
-            0 => Err(Error::not_found(format!("no revision has the label {start}…"))
-                .hint("it may not have been pushed yet: `freestone log` shows what was")),
-            1 => {
-                // The same commit pushed more than once: the last counts.
-                found.retain(|(_, id)| matches!(self.revision(id), Ok(Some(_))));
-                let time = |id: &Id| self.revision(id).ok().flatten().map(|revision| revision.time);
-                let newest = found.iter().max_by_key(|(_, id)| (time(id), *id));
-                newest.map(|(_, id)| *id).ok_or_else(|| {
-                    Error::not_found(format!("the revision with the label {start} is gone"))
-                })
-            }
-            _ => Err(ambiguous(&format!("commit:{commit}"), commits)),
+        let listed = self.index()?.labels_from(start.as_bytes());
+        if listed.is_empty() {
+            return Err(Error::not_found(format!("no revision has the label {start}…"))
+                .hint("it may not have been pushed yet: `freestone log` shows what was"));
         }
+        // The index only says where to look: what a revision's labels are it says itself.
+        let labelled = |(text, id): &(Vec<u8>, Id)| {
+            let revision = self.revision(id).ok()??;
+            let label = format!("git.commit={}", revision.labels.get("git.commit")?);
+            (label.as_bytes() == text).then_some((label, revision.time, *id))
+        };
+        let found: Vec<(String, i64, Id)> = listed.iter().filter_map(labelled).collect();
+        let mut commits: Vec<String> = found.iter().map(|(label, ..)| label.clone()).collect();
+        commits.dedup();
+        if commits.len() > 1 {
+            return Err(ambiguous(&format!("commit:{commit}"), commits));
+        }
+        // The same commit pushed more than once: the last counts.
+        let newest = found.iter().max_by_key(|(_, time, id)| (*time, *id));
+        newest
+            .map(|(_, _, id)| *id)
+            .ok_or_else(|| Error::not_found(format!("the revision with the label {start} is gone")))
     }
 }
 

@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 pub use crate::format::revision::PackRange;
 
 /// Rows after which a segment is written while the push goes on: it bounds what is held of them.
-const SEGMENT_ROWS_TARGET: usize = 1 << 17;
+const SEGMENT_ROWS_TARGET: usize = 1 << 16;
 
 /// The number of the lane that all threads share; a thread's own has its number plus one.
 pub(crate) const SHARED: u8 = 0;

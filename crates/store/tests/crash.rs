@@ -271,9 +271,7 @@ fn crash_everywhere(operations: &[Operation], folder: &Path) -> Counts {
                 trees: &trees,
                 counts: &counts,
             };
-            let t=std::time::Instant::now();
             crash_operation(crash, &base, folder);
-            eprintln!("{} {:?} {} {}", operation.name, t.elapsed(), counts.steps.get(), counts.checked.get());
         }
         (base, before) = (next, after);
     }
@@ -324,10 +322,16 @@ fn crash_operation(mut crash: Crash<'_>, base: &CrashingDisk, folder: &Path) {
     }
 }
 
+/// Nothing here is read from a disk again; in memory it is several times as fast.
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    (folder, path)
+}
+
 #[test]
 fn a_store_survives_a_crash_at_every_step() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path().canonicalize().unwrap();
+    let (_folder, folder) = folder();
     let threads: &[usize] = if is_long() { &[1, 3] } else { &[1] };
     for threads in threads {
         let counts = crash_everywhere(&scenario(*threads), &folder);
@@ -341,10 +345,79 @@ fn a_store_survives_a_crash_at_every_step() {
     }
 }
 
+/// A store after so many operations of the scenario, with what they made.
+fn store_after(count: usize, root: &Path) -> CrashingDisk {
+    let disk = CrashingDisk::new(root).unwrap();
+    Store::init_backend(disk.backend(), Some(disk.root().into())).unwrap();
+    scenario(1).iter().take(count).for_each(|operation| {
+        (operation.run)(&open(&disk)).unwrap();
+    });
+    disk
+}
+
+#[test]
+fn who_leans_on_what_a_killed_push_made_makes_it_durable() {
+    let (_folder, folder) = folder();
+    let base = store_after(1, &folder.join("base"));
+    let push = &scenario(1)[1];
+    let Ok(Some((id, tree))) = (push.run)(&open(&base.fork(&folder.join("whole")).unwrap())) else {
+        panic!("the push fails");
+    };
+    let mut seen = 0;
+    for step in 1.. {
+        let disk = base.fork(&folder.join("run")).unwrap();
+        disk.stop_at(step);
+        let done = (push.run)(&open(&disk)).is_ok();
+        let left = disk.left_by(Survival::All, &folder.join("left")).unwrap();
+        let store = open(&left);
+        if let Ok(Some(_)) = store.revision_file(&id) {
+            seen += 1;
+            store.refs().set("pinned", id, Expect::Absent, 1).unwrap();
+            let left = left.left_by(Survival::OnlySynced, &folder.join("again")).unwrap();
+            let store = Store::open(left.root()).unwrap();
+            assert_eq!(store.refs().current("pinned").unwrap(), Some(id));
+            assert!(Reading::new(&store).revision(&id).unwrap() == tree, "step {step}");
+            assert_eq!(findings(&store).unwrap(), []);
+        }
+        if done {
+            break;
+        }
+    }
+    assert!(seen > 3);
+}
+
+#[test]
+fn what_a_killed_merge_leaves_is_removed_by_the_next_push() {
+    let (_folder, folder) = folder();
+    let base = store_after(7, &folder.join("base"));
+    let merging = &scenario(1)[7];
+    assert_eq!(merging.name, "push that merges");
+    let mut left_over = 0;
+    for step in 1.. {
+        let disk = base.fork(&folder.join("run")).unwrap();
+        disk.stop_at(step);
+        let done = (merging.run)(&open(&disk)).is_ok();
+        let left = disk.left_by(Survival::All, &folder.join("left")).unwrap();
+        let segments = |store: &Store| {
+            let listed = store.backend().list("index").unwrap().len();
+            (listed, store.index().unwrap().segments().len())
+        };
+        let (listed, live) = segments(&open(&left));
+        left_over += usize::from(listed > live);
+        push(MemorySource::of([("a", "new")]), options(5000, 1))(&open(&left)).unwrap();
+        let (listed, live) = segments(&open(&left));
+        assert_eq!(listed, live, "step {step}");
+        assert_eq!(findings(&open(&left)).unwrap(), []);
+        if done {
+            break;
+        }
+    }
+    assert!(left_over >= 8);
+}
+
 #[test]
 fn a_killed_init_is_done_again_in_the_same_place() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path().canonicalize().unwrap();
+    let (_folder, folder) = folder();
     for step in 1.. {
         let disk = CrashingDisk::new(&folder.join(format!("run-{step}"))).unwrap();
         disk.stop_at(step);

@@ -1,12 +1,16 @@
-//! What freestone's tests share: sources in memory, reading back what was pushed, and backends that
-//! record, fail and crash.
+//! What freestone's tests share: sources in memory, reading back what was pushed, stores made
+//! by hand or frozen, and backends that record, fail and crash.
 
 mod crash;
+mod forge;
+mod frozen;
 mod memory;
 mod reading;
 mod recording;
 
 pub use crash::{CrashingDisk, Survival, fsync, synced};
+pub use forge::{Forge, compress, pack_name, write_pack, write_segment};
+pub use frozen::Frozen;
 pub use memory::{MemorySource, noise, push_tree, text};
 pub use reading::{ReadBack, Reading, findings};
 pub use recording::{Recorded, Recording};

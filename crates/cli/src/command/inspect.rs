@@ -289,7 +289,9 @@ fn say(
             .line(format_args!("against  {revision}: differs from byte {offset} on, at {path}")),
         (Some(offset), None) if offset < NAME_BYTES => {
             let root = &against.root;
-            output.line(format_args!("against  {revision}: another image, that of root {root}"))
+            output.line(format_args!(
+                "against  {revision}: another image; the root of this is {root}"
+            ))
         }
         (Some(offset), None) => {
             output.line(format_args!("against  {revision}: differs from byte {offset} on"))

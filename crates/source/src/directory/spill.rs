@@ -267,6 +267,23 @@ mod tests {
     }
 
     #[test]
+    fn a_long_run_is_read_piece_by_piece() {
+        let mut spill = Spill::new(std::env::temp_dir());
+        let mut names = Names::default();
+        for number in 0..50_000 {
+            assert!(names.add(Kind::Other, format!("{number:05}").as_bytes(), usize::MAX));
+        }
+        let run = spill.write(&names).unwrap();
+        let mut cursor = spill.read(run);
+        for number in 0..50_000 {
+            assert!(cursor.advance(&spill).unwrap());
+            assert_eq!(cursor.record().1, format!("{number:05}").as_bytes());
+        }
+        assert!(!cursor.advance(&spill).unwrap());
+        assert!(cursor.buffer.capacity() <= 4 * BUFFER_BYTES);
+    }
+
+    #[test]
     fn a_record_may_be_longer_than_the_buffer() {
         let mut spill = Spill::new(std::env::temp_dir());
         let mut names = Names::default();

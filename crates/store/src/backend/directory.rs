@@ -9,12 +9,15 @@ use super::{Backend, Created, Listed, Object, Spool};
 use crate::format::segment::Bytes;
 use freestone_core::{Error, ErrorKind, Result};
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
-use std::collections::HashSet;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// How often a file is made in `tmp/` that another process takes for left over and removes.
+const SPOOL_TRIES: usize = 100;
 
 /// Something that a directory backend is about to do to the disk.
 #[derive(Debug)]
@@ -210,17 +213,16 @@ impl Backend for Directory {
         if !folder.is_dir() {
             self.make_directory(&folder)?;
         }
-        let path = folder.join(format!(
-            "{:016x}",
-            crate::random::<8>().iter().fold(0u64, |n, b| n << 8 | u64::from(*b))
-        ));
-        let open = || -> io::Result<File> {
-            let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-            Ok(file)
-        };
-        let file = open().map_err(|error| failed("make", &path, error))?;
-        Ok(Spool { file, path, keep: false })
+        for _ in 0..SPOOL_TRIES {
+            let number = u64::from_le_bytes(crate::random());
+            let path = folder.join(format!("{number:016x}"));
+            match make_spool(&path).map_err(|error| failed("make", &path, error))? {
+                Some(file) => return Ok(Spool { file, path, keep: false }),
+                None => {}
+            }
+        }
+        Err(Error::new(ErrorKind::Storage, format!("no file stays in {}", folder.display()))
+            .hint("something removes the files that a push makes there"))
     }
 
     fn publish(&self, mut spool: Spool, name: &str) -> Result<Created> {
@@ -269,6 +271,18 @@ impl Backend for Directory {
             _ => Ok(()),
         }
     }
+}
+
+/// Makes and locks a file to write into; `None` if it was taken for one that a dead process left:
+/// between the making and the locking it looks like that.
+fn make_spool(path: &Path) -> io::Result<Option<File>> {
+    let file = File::options().read(true).write(true).create_new(true).open(path)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+        outcome => outcome?,
+    }
+    // Who removes a file holds its lock meanwhile; so now it is gone, or stays.
+    Ok((file.metadata()?.nlink() > 0).then_some(file))
 }
 
 fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {

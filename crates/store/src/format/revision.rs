@@ -184,7 +184,9 @@ pub fn decode_file(id: &Id, file: &[u8]) -> Result<(Revision, Vec<PackRange>)> {
         return Err(Error::corrupt("the file does not hold the revision that it is named for"));
     }
     let revision = Revision::decode(bytes)?;
-    Ok((revision, decode_locator(&mut input)?))
+    let locator = decode_locator(&mut input)?;
+    input.finish()?;
+    Ok((revision, locator))
 }
 
 fn decode_locator(input: &mut Reader<'_>) -> Result<Vec<PackRange>> {

@@ -26,6 +26,10 @@ const WAITING_MAX: usize = 8192;
 /// Items that the walk is ahead.
 const BATCH_ITEMS: usize = 256;
 const BATCHES_AHEAD: usize = 8;
+/// Files that are given to a reader together, by number or bytes: waking it costs as much as
+/// reading a small file.
+const JOBS_TOGETHER: usize = 32;
+const JOB_BYTES_TOGETHER: u64 = 256 << 10;
 
 /// What a walk found and made.
 pub(crate) struct Walked {
@@ -54,7 +58,7 @@ struct Job {
     known: Option<Content>,
 }
 
-type Done = (u64, Result<ReadFile>);
+type Done = Vec<(u64, Result<ReadFile>)>;
 
 /// An entry that waits for its turn.
 struct Waiting {
@@ -146,7 +150,7 @@ impl Pipeline<'_> {
     /// Walks the source to its end and builds the manifest.
     pub(crate) fn run(&self, working: &mut WorkingIndex) -> Result<Walked> {
         let (items_in, items) = bounded(BATCHES_AHEAD);
-        let (jobs, jobs_out) = bounded::<Job>(4 * self.options.threads.max(1));
+        let (jobs, jobs_out) = bounded::<Vec<Job>>(2 * self.options.threads.max(1));
         let (done_in, done) = unbounded::<Done>();
         let (walked, readers) = std::thread::scope(|scope| {
             scope.spawn(move || self.walk(&items_in));
@@ -161,6 +165,8 @@ impl Pipeline<'_> {
             let walked = Merge {
                 pipeline: self,
                 jobs: Some(jobs),
+                together: Vec::new(),
+                together_bytes: 0,
                 done,
                 working,
                 stats,
@@ -214,7 +220,12 @@ impl Pipeline<'_> {
         }
     }
 
-    fn read_files(&self, number: usize, jobs: &Receiver<Job>, done: &Sender<Done>) -> Result<()> {
+    fn read_files(
+        &self,
+        number: usize,
+        jobs: &Receiver<Vec<Job>>,
+        done: &Sender<Done>,
+    ) -> Result<()> {
         let mut reader = FileReader {
             opener: self.source.opener,
             records: self.records,
@@ -225,9 +236,9 @@ impl Pipeline<'_> {
             lane: None,
             lane_number: u8::try_from(number + 1).unwrap_or(u8::MAX - 2),
         };
-        for job in jobs {
-            let outcome = reader.read(&job.path, job.known.as_ref());
-            if done.send((job.number, outcome)).is_err() {
+        for jobs in jobs {
+            let mut read = |job: Job| (job.number, reader.read(&job.path, job.known.as_ref()));
+            if done.send(jobs.into_iter().map(&mut read).collect()).is_err() {
                 break;
             }
         }
@@ -236,6 +247,10 @@ impl Pipeline<'_> {
             None => Ok(()),
         }
     }
+}
+
+fn readers_failed() -> Error {
+    Error::new(freestone_core::ErrorKind::Failed, "the reading threads failed")
 }
 
 #[derive(Default)]
@@ -248,7 +263,10 @@ struct Counts {
 /// The ordered side.
 struct Merge<'a, 'w> {
     pipeline: &'a Pipeline<'a>,
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<Vec<Job>>>,
+    /// Files that are yet to be given to a reader, and their bytes.
+    together: Vec<Job>,
+    together_bytes: u64,
     done: Receiver<Done>,
     working: &'w mut WorkingIndex,
     stats: StatCursor,
@@ -271,6 +289,7 @@ impl Merge<'_, '_> {
             }
         }
         let gone = parent.finish()?;
+        self.give_jobs()?;
         self.jobs = None;
         while !self.waiting.is_empty() {
             self.settle(true)?;
@@ -296,30 +315,34 @@ impl Merge<'_, '_> {
             _ => None,
         };
         let mut waiting = Waiting { item, parent, content: None, is_open: false };
-        let mut job = None;
         if let ItemKind::File { stamp, .. } = &waiting.item.kind {
             waiting.content = self.cached(&waiting.item.path, stamp, known.as_ref())?;
             if waiting.content.is_none() {
                 waiting.is_open = true;
-                job = Some(Job { number, path: waiting.item.path.clone(), known });
+                self.open += 1;
+                self.together_bytes = self.together_bytes.saturating_add(stamp.size);
+                self.together.push(Job { number, path: waiting.item.path.clone(), known });
             }
         }
         self.waiting.push_back(waiting);
-        if let (Some(job), Some(jobs)) = (job, &self.jobs) {
-            self.open += 1;
-            // The readers take jobs until the channel is closed, so this waits only for them.
-            if jobs.send(job).is_err() {
-                return Err(Error::new(
-                    freestone_core::ErrorKind::Failed,
-                    "the reading threads failed",
-                ));
-            }
+        if self.together.len() >= JOBS_TOGETHER || self.together_bytes >= JOB_BYTES_TOGETHER {
+            self.give_jobs()?;
         }
         self.settle(false)?;
         while self.waiting.len() >= WAITING_MAX {
             self.settle(true)?;
         }
         Ok(())
+    }
+
+    fn give_jobs(&mut self) -> Result<()> {
+        self.together_bytes = 0;
+        let together = std::mem::take(&mut self.together);
+        match &self.jobs {
+            // The readers take jobs until the channel is closed, so this waits only for them.
+            Some(jobs) if !together.is_empty() => jobs.send(together).map_err(|_| readers_failed()),
+            _ => Ok(()),
+        }
     }
 
     /// What the stat cache knows of a file, if the store has it.
@@ -352,18 +375,20 @@ impl Merge<'_, '_> {
     /// `wait`, waits until the first can go.
     fn settle(&mut self, wait: bool) -> Result<()> {
         let mut wait = wait && self.waiting.front().is_some_and(|waiting| waiting.is_open);
+        if wait {
+            self.give_jobs()?;
+        }
         while self.open > 0 {
             let done = if wait { self.done.recv().ok() } else { self.done.try_recv().ok() };
-            let Some((number, outcome)) = done else { break };
-            self.open -= 1;
-            self.done(number, outcome?)?;
+            let Some(done) = done else { break };
+            for (number, outcome) in done {
+                self.open -= 1;
+                self.done(number, outcome?)?;
+            }
             wait = wait && self.waiting.front().is_some_and(|waiting| waiting.is_open);
         }
         if wait {
-            return Err(Error::new(
-                freestone_core::ErrorKind::Failed,
-                "the reading threads failed",
-            ));
+            return Err(readers_failed());
         }
         while self.waiting.front().is_some_and(|waiting| !waiting.is_open) {
             let Some(waiting) = self.waiting.pop_front() else { break };

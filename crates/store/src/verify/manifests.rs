@@ -85,12 +85,7 @@ impl Verifier<'_> {
 
     /// Walks a manifest. Leaves that another revision has too were checked with it, but for how
     /// they follow each other.
-    fn order(
-        &mut self,
-        id: &Id,
-        tree: &Tree<Records>,
-        checked: &mut Checked,
-    ) -> Result<()> {
+    fn order(&mut self, id: &Id, tree: &Tree<Records>, checked: &mut Checked) -> Result<()> {
         let mut new = Vec::new();
         tree.visit(&mut |child, level| {
             if level > 1 {
@@ -132,12 +127,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        tree: &Tree<Records>,
-        entry: &Entry,
-        checked: &mut Checked,
-    ) -> Result<()> {
+    fn entry(&mut self, tree: &Tree<Records>, entry: &Entry, checked: &mut Checked) -> Result<()> {
         let Kind::File { size, sha1, content, .. } = entry.kind else { return Ok(()) };
         if !entry.is_chunked() {
             self.chunk(&content, size)?;

@@ -1,0 +1,135 @@
+//! Many threads of one process over one store at once.
+
+use freestone_core::{Error, ErrorKind};
+use freestone_store::backend::Backend;
+use freestone_store::backend::directory::Directory;
+use freestone_store::push::PushOptions;
+use freestone_store::{RefEntry, Store};
+use freestone_testkit::{MemorySource, Reading, findings, noise, push_tree, text};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn new_store() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::init(&folder.path().join("store")).unwrap();
+    (folder, store)
+}
+
+fn options(ref_name: &str, time: i64) -> PushOptions {
+    PushOptions { ref_name: Some(ref_name.into()), time, threads: 2, ..PushOptions::default() }
+}
+
+/// A tree of pusher `who`'s at its push `n`: some of it only its own, some of it everybody's.
+fn tree(who: u64, n: u64) -> MemorySource {
+    let mut tree = MemorySource::of([
+        ("own", text(2000, 1000 * who + n)),
+        ("d/shared", text(5000, n)),
+        ("large", [noise(90_000, n), vec![0; 1 << 20], text(400_000, who)].concat()),
+        (
+            "larger",
+            [noise(70_000, 7 + who), vec![1; 9 << 20], vec![u8::try_from(n).unwrap()]].concat(),
+        ),
+    ]);
+    for file in 0..30 {
+        tree.set(format!("pages/{file}"), text(300, file * 7 + n % 3));
+    }
+    tree.explicit()
+}
+
+#[test]
+fn four_threads_push_different_trees_to_different_refs() {
+    const PUSHES: u64 = 5;
+    let (_folder, store) = new_store();
+    std::thread::scope(|scope| {
+        for who in 0..4u64 {
+            let store = &store;
+            scope.spawn(move || {
+                let name = format!("site/{who}");
+                for n in 0..PUSHES {
+                    let made = push_tree(store, &tree(who, n), &options(&name, 100)).unwrap();
+                    assert_eq!(made.ref_entry.unwrap().n, n + 1);
+                }
+            });
+        }
+    });
+    assert_eq!(findings(&store).unwrap(), []);
+    let mut reading = Reading::new(&store);
+    for who in 0..4u64 {
+        let log = store.refs().log(&format!("site/{who}")).unwrap();
+        assert_eq!(log.len() as u64, PUSHES);
+        for (entry, n) in log.iter().rev().zip(0..) {
+            let id = entry.revision().unwrap();
+            assert!(reading.revision(&id).unwrap() == tree(who, n), "pusher {who}, push {n}");
+        }
+    }
+    let stats = store.stats().unwrap();
+    assert!(stats.segments.0 < 20, "{} segments", stats.segments.0);
+}
+
+#[test]
+fn threads_that_push_to_one_ref_win_or_conflict_and_retry_wins() {
+    let (_folder, store) = new_store();
+    let small = |who: u64, n: u64| MemorySource::of([("a", text(500, 100 * who + n))]);
+    let outcomes: Vec<Result<RefEntry, Error>> = std::thread::scope(|scope| {
+        let pushers: Vec<_> = (0..4u64)
+            .map(|who| {
+                let store = &store;
+                scope.spawn(move || {
+                    let push = |n, retry| {
+                        let options = PushOptions { retry, ..options("main", 5) };
+                        let made = push_tree(store, &small(who, n), &options)?;
+                        Ok(made.ref_entry.unwrap())
+                    };
+                    (0..8).map(|n| push(n, n % 2 == 0)).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        pushers.into_iter().flat_map(|pusher| pusher.join().unwrap()).collect()
+    });
+    let log = store.refs().log("main").unwrap();
+    let mut acknowledged = 0;
+    for (at, outcome) in outcomes.iter().enumerate() {
+        match outcome {
+            Ok(entry) => {
+                acknowledged += 1;
+                let n = usize::try_from(entry.n).unwrap();
+                assert_eq!(log[log.len() - n], *entry);
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Conflict);
+                assert!(at % 2 == 1, "a push with --retry was lost: {error}");
+            }
+        }
+    }
+    // What was not acknowledged is not in the log.
+    assert_eq!(acknowledged, log.len());
+    assert_eq!(findings(&store).unwrap(), []);
+}
+
+#[test]
+fn clearing_what_the_dead_left_never_takes_what_the_living_write() {
+    let (_folder, store) = new_store();
+    let root = store.root().unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    Directory::new(root).clear_left_over();
+                }
+            });
+        }
+        let writer = scope.spawn(|| {
+            let backend = Directory::new(root);
+            for n in 0..3000 {
+                backend.spool().map(drop).unwrap_or_else(|e| panic!("spool {n}: {e:?}"));
+                if n % 50 == 0 {
+                    let made = backend.create(&format!("probe/{n}"), b"x");
+                    made.unwrap_or_else(|e| panic!("object {n}: {e:?}"));
+                }
+            }
+        });
+        let outcome = writer.join();
+        done.store(true, Ordering::Relaxed);
+        outcome.unwrap();
+    });
+}
