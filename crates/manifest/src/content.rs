@@ -11,7 +11,7 @@ mod record;
 mod writer;
 
 pub use node::{ContentItem, ContentNode};
-pub use record::ContentRecord;
+pub use record::{CHUNKER, ContentRecord};
 pub use writer::ContentTreeBuilder;
 
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;

@@ -5,7 +5,8 @@
 //! leaf item:   path | mtime | flags, [size, SHA-1, content id] [link text] [extensions]
 //! inner item:  first path | node id | content digest | entries | bytes | measures | extensions
 //! path:        bytes shared with the path before it in this node | length of the rest | the rest
-//! measures:    count | (layout, measure)…, layouts ascending; version 1 writes layout 1, tar1
+//! measures:    count | (layout, length, measure)…, layouts ascending; version 1 writes layout 1,
+//!              tar1, and passes over others
 //! ```
 //! Counts, lengths, sizes and times are varints. An empty manifest is one leaf without items.
 
@@ -19,8 +20,9 @@ use freestone_core::{Error, Id, Measure, Result, path};
 const VERSION: u8 = 1;
 /// The layout whose measure every child reference carries.
 const LAYOUT_TAR1: u64 = 1;
-/// Layouts that a child reference may carry the measure of.
+/// Layouts that a child reference may carry the measure of, and the longest measure.
 const LAYOUTS_MAX: u64 = 16;
+const MEASURE_BYTES_MAX: usize = 64;
 
 /// A reference to a node, with what is below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +110,9 @@ pub(crate) fn encode_inner(level: u8, children: &[Child]) -> Vec<u8> {
         out.varint(child.bytes);
         out.varint(1);
         out.varint(LAYOUT_TAR1);
-        child.measure.encode(&mut out);
+        let mut measure = Writer::default();
+        child.measure.encode(&mut measure);
+        out.string(measure.bytes());
         out.string(&[]);
         previous = &child.first;
     }
@@ -151,11 +155,12 @@ fn decode_child(input: &mut Reader<'_>, previous: &[u8]) -> Result<Child> {
             return Err(Error::corrupt("layouts are out of order"));
         }
         last_layout = layout;
-        if layout != LAYOUT_TAR1 {
-            return Err(Error::corrupt(format!("a measure of unknown layout {layout}"))
-                .hint("use a newer freestone"));
+        let bytes = input.string(MEASURE_BYTES_MAX)?;
+        if layout == LAYOUT_TAR1 {
+            let mut input = Reader::new(bytes);
+            measure = Some(Measure::decode(&mut input)?);
+            input.finish()?;
         }
-        measure = Some(Measure::decode(input)?);
     }
     if !input.extensions()?.is_empty() {
         return Err(Error::corrupt("a child reference with unknown extensions")

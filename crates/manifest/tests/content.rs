@@ -5,7 +5,7 @@ use freestone_core::digest::{self, plain};
 use freestone_core::plan::{NodeKind, NodeSource, Source};
 use freestone_core::{Error, Extent, Id, Result};
 use freestone_manifest::content::{
-    ContentItem, ContentRecord, ContentTreeBuilder, pieces, visit_nodes,
+    CHUNKER, ContentItem, ContentRecord, ContentTreeBuilder, pieces, visit_nodes,
 };
 use freestone_manifest::{MemoryNodes, NodeSink};
 use proptest::prelude::*;
@@ -20,7 +20,14 @@ fn tree(items: &[ContentItem]) -> (Id, u64, MemoryNodes) {
     }
     let (level, top, _) = builder.finish().unwrap();
     let length = items.iter().map(ContentItem::length).sum();
-    let record = ContentRecord { length, sha1: digest::sha1(b""), blake3: plain(b""), level, top };
+    let record = ContentRecord {
+        chunker: CHUNKER,
+        length,
+        sha1: digest::sha1(b""),
+        blake3: plain(b""),
+        level,
+        top,
+    };
     nodes.put(NodeKind::ContentRecord, record.id(), &record.encode()).unwrap();
     (record.id(), length, nodes)
 }
@@ -109,6 +116,7 @@ fn a_real_content_comes_back_whole_and_in_parts() {
     let (level, top, _) = builder.finish().unwrap();
     let size = content.len() as u64;
     let record = ContentRecord {
+        chunker: CHUNKER,
         length: size,
         sha1: digest::sha1(&content),
         blake3: plain(&content),

@@ -9,7 +9,7 @@ pub mod directory;
 use crate::format::segment::Bytes;
 use freestone_core::{Error, Result};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Whether an object was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,22 @@ pub struct Spool {
 }
 
 impl Spool {
+    /// A spool that is written to `file`, which lies at `path` and is removed with it unless
+    /// [`Self::keep`] is called.
+    pub fn new(file: File, path: PathBuf) -> Self {
+        Self { file, path, keep: false }
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves the file where it is, or wherever it was moved.
+    pub fn keep(&mut self) {
+        self.keep = true;
+    }
+
     /// The file, to be written at any place.
     pub fn file(&self) -> &File {
         &self.file

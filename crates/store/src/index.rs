@@ -1,9 +1,9 @@
 //! The live index: the segments that a store lists, searched newest first.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Listed};
 use crate::format::record::RecordKind;
 use crate::format::segment::{Segment, SegmentRow, parse_file_name, prefix};
-use freestone_core::{Error, Id, Result, Sha1};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -34,19 +34,20 @@ pub struct Place {
 }
 
 impl Place {
-    fn of(segment: &Arc<LiveSegment>, at: u64) -> Result<Self> {
+    /// What row `at` of `segment` says.
+    pub(crate) fn of(segment: &Arc<LiveSegment>, at: u64) -> Result<Self> {
         let row = segment.segment.row(at)?;
         let pack = segment.segment.pack(row.pack)?;
         Ok(Self { pack: pack.id, pack_length: pack.length, row, segment: segment.clone() })
     }
 
-    /// Where the record's base is: a lower offset of the same pack, or a record of another pack
-    /// that has none itself; so bases cannot form a cycle.
+    /// Where the record's base is: a record that has none itself, or one at a lower offset of the
+    /// same pack; so bases cannot form a cycle.
     pub(crate) fn base(&self) -> Result<Option<Self>> {
         let Some(at) = self.row.base else { return Ok(None) };
         let base = Self::of(&self.segment, at)?;
         let lower = base.pack == self.pack && base.row.offset < self.row.offset;
-        if lower || (base.pack != self.pack && base.row.base.is_none()) {
+        if lower || base.row.base.is_none() {
             Ok(Some(base))
         } else {
             Err(Error::corrupt(format!("pack {}: a record whose base cannot be one", self.pack)))
@@ -119,15 +120,23 @@ impl Index {
         id: &Id,
         each: &mut dyn FnMut(Place) -> Result<bool>,
     ) -> Result<bool> {
+        let mut failure = None;
         for segment in self.segments().iter() {
             for at in segment.segment.find(id) {
-                let place = Place::of(segment, at).map_err(|e| e.context(&segment.name))?;
+                let place = match Place::of(segment, at) {
+                    Ok(place) => place,
+                    // Another segment may say the same of the record, undamaged.
+                    Err(error) => {
+                        failure.get_or_insert(error.context(&segment.name));
+                        continue;
+                    }
+                };
                 if place.row.kind == kind && place.row.prefix == prefix(&id.0) && each(place)? {
                     return Ok(true);
                 }
             }
         }
-        Ok(false)
+        failure.map_or(Ok(false), Err)
     }
 
     /// Where contents may be that have the SHA-1 `sha1`.
@@ -177,7 +186,8 @@ impl Index {
 fn open_segments(backend: &dyn Backend) -> Result<(Vec<Arc<LiveSegment>>, Vec<String>)> {
     'listing: for _ in 0..LISTING_TRIES {
         let mut segments = Vec::new();
-        for listed in backend.list("index")? {
+        let listing = backend.list("index")?;
+        for listed in listing.clone() {
             let file_name = listed.name.trim_start_matches("index/");
             let Some((tier, id)) = parse_file_name(file_name) else { continue };
             // A segment that is gone was merged into one that a new listing shows.
@@ -190,6 +200,12 @@ fn open_segments(backend: &dyn Backend) -> Result<(Vec<Arc<LiveSegment>>, Vec<St
             }
             segments.push(LiveSegment { name: listed.name, tier, segment });
         }
+        // A listing that a merge ran through may show neither the old segments nor the new one;
+        // then the new one is there by now.
+        let is_new = |now: &Listed| !listing.iter().any(|before| before.name == now.name);
+        if backend.list("index")?.iter().any(is_new) {
+            continue 'listing;
+        }
         let superseded: HashSet<Vec<u8>> = segments
             .iter()
             .flat_map(|live| live.segment.supersedes().map(<[u8]>::to_vec).collect::<Vec<_>>())
@@ -201,5 +217,6 @@ fn open_segments(backend: &dyn Backend) -> Result<(Vec<Arc<LiveSegment>>, Vec<St
         let left_over = merged.into_iter().map(|live| live.name).collect();
         return Ok((segments.into_iter().map(Arc::new).collect(), left_over));
     }
-    Err(Error::corrupt("the index changes faster than it can be read; try again"))
+    Err(Error::new(ErrorKind::Storage, "the index changes faster than it can be listed")
+        .hint("run the command again when fewer push to the store"))
 }

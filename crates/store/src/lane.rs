@@ -9,7 +9,8 @@ use crate::backend::{Backend, Spool};
 use crate::format::pack::{self, HEADER, Row};
 use crate::format::record::{Codec, RecordKind, checksum};
 use freestone_core::limits::{BLOCK_BYTES, PACK_BYTES_TARGET};
-use freestone_core::{Error, Id, Result, Sha1};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use std::cell::Cell;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -33,8 +34,8 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) plain: u64,
     /// For a raw chunk of a large content: where in the content it starts.
     pub(crate) content_offset: Option<u64>,
-    /// For a content's first record: the content's SHA-1.
-    pub(crate) sha1: Option<Sha1>,
+    /// For the record that a content is found by: the content's SHA-1 and plain BLAKE3.
+    pub(crate) sha1: Option<(Sha1, Id)>,
 }
 
 struct HeldNode {
@@ -72,6 +73,8 @@ pub(crate) struct Lane {
     held: Vec<HeldNode>,
     held_bytes: usize,
     node_runs: Vec<(u64, u64)>,
+    /// Set when a write failed: what is in the file then is not known, and it is never sealed.
+    failed: Cell<bool>,
 }
 
 impl Lane {
@@ -87,6 +90,7 @@ impl Lane {
             held: Vec::new(),
             held_bytes: 0,
             node_runs: Vec::new(),
+            failed: Cell::new(false),
         })
     }
 
@@ -127,7 +131,7 @@ impl Lane {
             plain: record.plain,
             base: None,
         });
-        if let Some(sha1) = record.sha1 {
+        if let Some((sha1, _)) = record.sha1 {
             self.sha1s.push((record.id, sha1));
         }
         Ok(())
@@ -232,6 +236,7 @@ impl Lane {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.spool.file().write_all_at(bytes, offset).map_err(|error| {
+            self.failed.set(true);
             Error::io("cannot write a pack", error)
                 .hint("if the disk is full, make room and run the command again; nothing is lost")
         })
@@ -239,6 +244,9 @@ impl Lane {
 
     /// Closes the pack.
     pub(crate) fn seal(mut self) -> Result<Sealed> {
+        if self.failed.get() {
+            return Err(Error::new(ErrorKind::Storage, "a pack could not be written before"));
+        }
         self.write_held()?;
         self.rows.sort_by_key(|row| (row.offset, row.stored));
         let table = pack::encode_table(&self.rows);

@@ -29,6 +29,7 @@ pub(crate) fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
         if of_tier.is_empty() && segments.iter().all(|segment| segment.tier < tier) {
             break;
         }
+        let is_full = of_tier.len() >= TIER_SEGMENTS;
         // The smallest, as many as fit; large ones stay as they are.
         of_tier.sort_by_key(|segment| segment.segment.record_count());
         let mut rows = 0;
@@ -36,7 +37,7 @@ pub(crate) fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
             rows += segment.segment.record_count();
             rows <= ROWS_MAX
         });
-        if of_tier.len() < TIER_SEGMENTS {
+        if !is_full || of_tier.len() < 2 {
             continue;
         }
         let parts = merge(&of_tier)?;
@@ -53,9 +54,11 @@ pub(crate) fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
 fn merge(segments: &[Arc<LiveSegment>]) -> Result<SegmentParts> {
     let mut parts = SegmentParts::default();
     let mut packs: HashMap<Id, u32> = HashMap::new();
-    let mut rows: HashMap<(u32, u64, u64, u8), u64> = HashMap::new();
+    let mut rows = HashMap::new();
     for live in segments {
         let segment = &live.segment;
+        // What is copied gets a check of its own; damage must not come to look sound.
+        segment.verify().map_err(|error| error.context(&live.name))?;
         parts.supersedes.push(segment.id());
         let mut places = Vec::new();
         for at in 0..segment.pack_count() {
@@ -72,10 +75,11 @@ fn merge(segments: &[Arc<LiveSegment>]) -> Result<SegmentParts> {
             let pack = places.get(row.pack as usize).copied();
             let pack = pack.ok_or_else(|| Error::corrupt(format!("{} is damaged", live.name)))?;
             let row = SegmentRow { pack, ..row };
-            let key = (pack, row.offset, row.stored, row.kind.number());
+            // A base is listed without its id by what leans on it; that row is not the record's.
+            let lengths = (row.stored, row.plain);
+            let key = (pack, row.offset, lengths, row.kind.number(), row.prefix);
             let next = parts.rows.len() as u64;
-            // Records without stored bytes share their offset; they are all kept.
-            let place = if row.stored == 0 { next } else { *rows.entry(key).or_insert(next) };
+            let place = *rows.entry(key).or_insert(next);
             if place == next {
                 parts.rows.push(row);
             }

@@ -155,6 +155,7 @@ impl Store {
                 crate::backend::directory::Directory::new(root).clear_left_over();
             }
         }
+        self.check_options(options)?;
         for _ in 0..RETRIES_MAX {
             let attempt = Attempt { store: self, source, options, progress };
             match attempt.run() {
@@ -164,6 +165,32 @@ impl Store {
         }
         Err(Error::new(ErrorKind::Conflict, "other pushers were always first")
             .hint("run the command again when fewer push to the same ref"))
+    }
+}
+
+impl Store {
+    /// Refuses what could not become a revision, before anything is read.
+    fn check_options(&self, options: &PushOptions) -> Result<()> {
+        let none = Id([0; 32]);
+        let revision = Revision {
+            root: none,
+            content_digest: none,
+            entries: 0,
+            bytes: 0,
+            time: options.time,
+            parents: Vec::new(),
+            message: options.message.clone().unwrap_or_default(),
+            labels: options.labels.clone(),
+        };
+        if let Some(fault) = revision.fault() {
+            return Err(Error::new(ErrorKind::Usage, fault));
+        }
+        // What is expected is expected now: a push that then loses a race goes on, with `retry`,
+        // from what the other has made of the ref.
+        match &options.ref_name {
+            Some(name) => check_expected(name, self.refs().newest(name)?.as_ref(), options.expect),
+            None => Ok(()),
+        }
     }
 }
 
@@ -183,15 +210,7 @@ struct Start {
 impl Attempt<'_> {
     fn start(&self) -> Result<Start> {
         let newest = match &self.options.ref_name {
-            Some(name) => {
-                let newest = self.store.refs().newest(name)?;
-                // With --retry the expectation is for the first attempt; another pusher's
-                // revision is then what this one goes on from.
-                if !self.options.retry || self.options.expect != Expect::Any {
-                    check_expected(name, newest.as_ref(), self.options.expect)?;
-                }
-                newest
-            }
+            Some(name) => self.store.refs().newest(name)?,
             None => None,
         };
         let parent = newest.as_ref().and_then(RefEntry::revision).or(self.options.parent);
@@ -235,6 +254,7 @@ impl Attempt<'_> {
             records: &records,
             session: session.as_ref(),
             parent: parent_tree.as_ref(),
+            stop: AtomicBool::new(false),
         };
         let walked = match run.run(&mut working) {
             Ok(walked) => walked,
@@ -253,9 +273,14 @@ impl Attempt<'_> {
             return self.point_ref_at_parent(&start, outcome);
         }
         let Some(session) = session else { return Ok(outcome) };
-        self.commit(&mut outcome, session, &records)?;
+        self.commit(&mut outcome, session)?;
         working.close();
-        self.set_ref(&start, outcome)
+        let outcome = self.set_ref(&start, outcome);
+        // Merging is housekeeping, done when the ref is set: what fails here costs later look-ups
+        // time and nothing else.
+        let _ = crate::merge::merge_tiers(&**self.store.backend(), &records.index);
+        self.store.refresh();
+        outcome
     }
 
     fn outcome(
@@ -267,7 +292,10 @@ impl Attempt<'_> {
         let Child { id: root, content_digest, entries, bytes, measure, .. } = walked.root;
         let same = start.parent.as_ref().filter(|(_, parent)| {
             let has = |(key, value): (&String, &String)| parent.labels.get(key) == Some(value);
+            // Times that were asked for count; else they follow the content.
+            let same_times = self.options.mtime.is_none() || parent.root == root;
             parent.content_digest == content_digest
+                && same_times
                 && self.options.labels.iter().all(has)
                 && self.options.message.as_ref().is_none_or(|message| *message == parent.message)
         });
@@ -276,7 +304,12 @@ impl Attempt<'_> {
             (None, parent) => {
                 // Equal content keeps the parent's root: nothing but labels and message is new.
                 let root = match parent {
-                    Some((_, parent)) if parent.content_digest == content_digest => parent.root,
+                    Some((_, parent))
+                        if parent.content_digest == content_digest
+                            && self.options.mtime.is_none() =>
+                    {
+                        parent.root
+                    }
                     _ => root,
                 };
                 let revision = Revision {
@@ -289,9 +322,6 @@ impl Attempt<'_> {
                     message: self.options.message.clone().unwrap_or_default(),
                     labels: self.options.labels.clone(),
                 };
-                if let Some(fault) = revision.fault() {
-                    return Err(Error::new(ErrorKind::Usage, fault));
-                }
                 (revision.id(), revision)
             }
         };
@@ -315,7 +345,7 @@ impl Attempt<'_> {
     /// again.
     fn heal(&self, session: Option<Session>) -> Result<()> {
         match session {
-            Some(session) if session.counter().contents.load(Ordering::Relaxed) > 0 => {
+            Some(session) if session.counter().records.load(Ordering::Relaxed) > 0 => {
                 session.finish(Vec::new())?;
                 self.store.refresh();
                 Ok(())
@@ -325,7 +355,7 @@ impl Attempt<'_> {
     }
 
     /// Makes packs, segments and revision durable.
-    fn commit(&self, outcome: &mut PushOutcome, session: Session, records: &Records) -> Result<()> {
+    fn commit(&self, outcome: &mut PushOutcome, session: Session) -> Result<()> {
         let bytes = outcome.revision.encode();
         if let Err(error) = session.put_node(RecordKind::Revision, outcome.id, &bytes) {
             return Err(session.failure(error));
@@ -336,11 +366,6 @@ impl Attempt<'_> {
         let finished = session.finish(outcome.revision.labels.iter().map(label).collect())?;
         self.store.write_revision(&outcome.revision, &finished.locator)?;
         outcome.bytes_stored = written.bytes.load(Ordering::Relaxed);
-        // Merging is housekeeping: what fails here costs later look-ups time and nothing else.
-        if let Err(error) = crate::merge::merge_tiers(&**self.store.backend(), &records.index) {
-            drop(error);
-        }
-        self.store.refresh();
         Ok(())
     }
 

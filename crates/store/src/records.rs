@@ -4,7 +4,7 @@ use crate::format::record::{Codec, RecordKind};
 use crate::index::{Index, Place};
 use crate::packs::Packs;
 use freestone_core::plan::{ChunkSource, NodeKind, NodeSource};
-use freestone_core::{Error, Id, Result};
+use freestone_core::{Error, ErrorKind, Id, Result};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -107,12 +107,19 @@ impl Records {
         })
     }
 
-    /// Whether the store has the record `id`, by the table of a live pack.
+    /// Whether the store has the record `id`, by the table of a live pack. A pack or segment that
+    /// is missing or damaged has nothing: what is then stored again is stored twice at worst.
     ///
     /// # Errors
-    /// A segment or a pack's table is damaged.
+    /// Reading failed.
     pub fn has(&self, kind: RecordKind, id: &Id) -> Result<bool> {
-        self.index.find(kind, id, &mut |place| self.packs.holds(&place.pack, place.row.offset, id))
+        let unless_damaged = |outcome: Result<bool>| match outcome {
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
+            outcome => outcome,
+        };
+        unless_damaged(self.index.find(kind, id, &mut |place| {
+            unless_damaged(self.packs.holds(&place.pack, place.row.offset, id))
+        }))
     }
 }
 

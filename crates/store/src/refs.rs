@@ -144,6 +144,8 @@ impl Refs {
     /// Makes durable the revisions that there are, and what ref `name` is, if one is given: to be
     /// done before something is said to stand that leans on what another process made.
     pub(crate) fn settle(&self, name: Option<&str>) -> Result<()> {
+        // A revision may have been found through a segment, before it had a file of its own.
+        self.backend.settle("index")?;
         self.backend.settle("revisions")?;
         name.map_or(Ok(()), |name| self.backend.settle(&ref_entry::folder(name)))
     }
@@ -185,7 +187,14 @@ impl Refs {
         let created = self.backend.create(&object, &entry.encode())?;
         // Another writer may have been first, and in a store whose listings lag a later entry may
         // lean on another entry n: this one counts only if it is the newest, or the next names it.
-        let stands = created == Created::New
+        let is_ours = match created {
+            Created::New => true,
+            // The very same entry, made by another try of the same.
+            Created::Existed => {
+                matches!(self.entry(name, entry.n), Ok(Some(made)) if made == entry)
+            }
+        };
+        let stands = is_ours
             && match self.numbers(name)?.first() {
                 Some(n) if *n > entry.n => self
                     .entry(name, entry.n + 1)?

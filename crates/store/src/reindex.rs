@@ -13,6 +13,7 @@ use crate::packs::{self, read_table};
 use crate::records::Records;
 use crate::session::write_segment;
 use crate::store::Store;
+use crate::working::WorkingIndex;
 use freestone_core::{Error, Id, Result, Sha1};
 use freestone_manifest::content::ContentRecord;
 use freestone_manifest::{Items, Kind, Node};
@@ -57,8 +58,12 @@ impl Store {
         self.check_writable()?;
         let backend = self.backend();
         // Listed before the packs are: a segment that comes later lists packs that come later.
-        let old: Vec<String> =
-            backend.list("index")?.into_iter().map(|listed| listed.name).collect();
+        let old: Vec<String> = backend
+            .list("index")?
+            .into_iter()
+            .map(|listed| listed.name)
+            .filter(is_segment)
+            .collect();
         let listed = backend.list("packs")?;
         let found: Vec<(Id, u64)> = listed
             .iter()
@@ -124,8 +129,8 @@ impl Store {
 
     fn drop_caches(&self) {
         if let Some(root) = self.root() {
-            // Both are caches; what cannot be removed is checked when it is used.
-            let _ = std::fs::remove_dir_all(root.join("db"));
+            // Both are caches; what is in use or cannot be removed is checked when it is used.
+            WorkingIndex::destroy(root);
             let _ = std::fs::remove_dir_all(root.join("cache"));
         }
     }
@@ -188,6 +193,11 @@ impl Store {
         self.write_revision(revision, &locator)?;
         Ok(true)
     }
+}
+
+/// Whether an object under `index/` is a segment; other names are left alone.
+fn is_segment(name: &String) -> bool {
+    name.strip_prefix("index/").is_some_and(|name| segment::parse_file_name(name).is_some())
 }
 
 fn pack_number(parts: &mut SegmentParts, id: &Id, length: u64) -> u32 {

@@ -4,6 +4,7 @@ use crate::format::ref_entry::check_name;
 use crate::format::revision::Revision;
 use crate::store::Store;
 use freestone_core::{Error, ErrorKind, Id, Result};
+use std::collections::HashSet;
 
 /// The shortest prefix of a revision id that is taken for one.
 const PREFIX_DIGITS_MIN: usize = 8;
@@ -32,7 +33,7 @@ impl Store {
         let (base, generations) = match rev.split_once('~') {
             None => (rev, 0),
             Some((base, "")) => (base, 1),
-            Some((base, count)) => (base, count.parse().map_err(|_| no_rev(rev))?),
+            Some((base, count)) => (base, count.parse::<u64>().map_err(|_| no_rev(rev))?),
         };
         let (mut id, ref_name) = self.resolve_base(base)?;
         let mut revision = self.expect_revision(&id)?;
@@ -116,11 +117,25 @@ impl Store {
         if commits.len() > 1 {
             return Err(ambiguous(&format!("commit:{commit}"), commits));
         }
-        // The same commit pushed more than once: the last counts.
-        let newest = found.iter().max_by_key(|(_, time, id)| (*time, *id));
+        // The same commit pushed more than once: the last counts, of those that a ref has named,
+        // since a push that lost a race leaves a revision too.
+        let named = if found.len() > 1 { self.named_by_refs()? } else { HashSet::new() };
+        let newest = found.iter().max_by_key(|(_, time, id)| (named.contains(id), *time, *id));
         newest
             .map(|(_, _, id)| *id)
             .ok_or_else(|| Error::not_found(format!("the revision with the label {start} is gone")))
+    }
+}
+
+impl Store {
+    /// The revisions that any entry of any ref names.
+    fn named_by_refs(&self) -> Result<HashSet<Id>> {
+        let mut named = HashSet::new();
+        for newest in self.refs().list_all()? {
+            let log = self.refs().log(&newest.name)?;
+            named.extend(log.iter().filter_map(|entry| entry.revision()));
+        }
+        Ok(named)
     }
 }
 

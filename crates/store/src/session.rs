@@ -5,7 +5,9 @@
 //! adjacent. Full packs go through one thread, which makes them durable in the order in which
 //! they were sealed and lists them in segments. A record that others lean on is taken for known
 //! only if it is in a live pack, in a pack sealed before, or in the same lane: so whatever a
-//! crash leaves, a record that is listed has all that it names.
+//! crash leaves, a content that is listed has all its chunks. Manifest nodes are different: a node
+//! that is listed says nothing of the contents that it names, and counts only as part of a
+//! complete revision; so a push looks for each content by itself.
 
 use crate::backend::Backend;
 use crate::codec::{self, Encoded};
@@ -27,6 +29,9 @@ pub use crate::format::revision::PackRange;
 /// Rows after which a segment is written while the push goes on: it bounds what is held of them.
 const SEGMENT_ROWS_TARGET: usize = 1 << 16;
 
+/// Packs after which one is written: it bounds what a killed push stores in vain.
+const SEGMENT_PACKS_TARGET: usize = 16;
+
 /// The number of the lane that all threads share; a thread's own has its number plus one.
 pub(crate) const SHARED: u8 = 0;
 /// The number of no lane: only what is sealed counts as there.
@@ -42,7 +47,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Fresh {
     /// Records, with the lane that they are in.
     records: HashMap<(RecordKind, Id), u8>,
-    /// Contents by SHA-1.
+    /// The plain BLAKE3s of contents, by SHA-1.
     sha1s: HashMap<Sha1, Id>,
 }
 
@@ -51,8 +56,8 @@ struct Fresh {
 pub(crate) struct Written {
     /// Bytes of packs and segments.
     pub(crate) bytes: AtomicU64,
-    /// Contents.
-    pub(crate) contents: AtomicU64,
+    /// Records.
+    pub(crate) records: AtomicU64,
 }
 
 /// Writes the records of one push.
@@ -121,11 +126,12 @@ impl Session {
         lock(&self.fresh).records.get(&(kind, *id)).is_some_and(|at| *at == lane || *at == SEALED)
     }
 
-    /// Refuses a SHA-1 that already names another content.
-    pub(crate) fn check_sha1(&self, sha1: &Sha1, content: &Id) -> Result<()> {
+    /// Refuses a SHA-1 that already names another content than `content`, whose plain BLAKE3 is
+    /// `plain`.
+    pub(crate) fn check_sha1(&self, sha1: &Sha1, plain: &Id, content: &Id) -> Result<()> {
         let fresh = lock(&self.fresh).sha1s.get(sha1).copied();
         if let Some(known) = fresh {
-            return if known == *content { Ok(()) } else { Err(collision(sha1, &known, content)) };
+            return if known == *plain { Ok(()) } else { Err(collision(sha1, &known, plain)) };
         }
         for place in self.records.index.find_sha1(sha1)? {
             if place.row.prefix == segment::prefix(&content.0)
@@ -139,7 +145,7 @@ impl Session {
             let (known, name) = match place.row.kind {
                 RecordKind::ContentRecord => {
                     let record = freestone_manifest::content::ContentRecord::decode(&bytes)?;
-                    (record.id(), record.sha1)
+                    (record.blake3, record.sha1)
                 }
                 _ => {
                     let mut hasher = (self.name_hasher)();
@@ -147,8 +153,8 @@ impl Session {
                     (freestone_core::digest::plain(&bytes), hasher.finish())
                 }
             };
-            if name == *sha1 && known != *content {
-                return Err(collision(sha1, &known, content));
+            if name == *sha1 && known != *plain {
+                return Err(collision(sha1, &known, plain));
             }
         }
         Ok(())
@@ -184,11 +190,12 @@ impl Session {
         kind: RecordKind,
         id: Id,
         plain: &[u8],
-        sha1: Option<Sha1>,
+        sha1: Option<(Sha1, Id)>,
     ) -> Result<()> {
         let Encoded { codec, stored } = codec::encode(plain)?;
         if self.enter(kind, id, sha1, number)? {
             let stored = (codec, stored.into_owned());
+            let sha1 = sha1.map(|(sha1, _)| sha1);
             self.lane(lane)?.hold(kind, id, stored, plain.len() as u64, sha1)?;
             self.seal_if_full(lane)?;
         }
@@ -204,28 +211,28 @@ impl Session {
     }
 
     /// Writes the record of a content whose chunks went to the lane that all share.
-    pub(crate) fn put_content_record(&self, id: Id, plain: &[u8], sha1: Sha1) -> Result<()> {
+    pub(crate) fn put_content_record(&self, id: Id, plain: &[u8], sha1: (Sha1, Id)) -> Result<()> {
         let kind = RecordKind::ContentRecord;
         self.hold_in(&mut lock(&self.shared), SHARED, kind, id, plain, Some(sha1))
     }
 
     /// Enters a record that is to go to `lane`; false if it is there already, or in a sealed
     /// pack. One that is in another lane, which may never become durable, is written again.
-    fn enter(&self, kind: RecordKind, id: Id, sha1: Option<Sha1>, lane: u8) -> Result<bool> {
+    fn enter(&self, kind: RecordKind, id: Id, sha1: Option<(Sha1, Id)>, lane: u8) -> Result<bool> {
         let mut fresh = lock(&self.fresh);
-        if let Some(sha1) = sha1 {
-            self.written.contents.fetch_add(1, Ordering::Relaxed);
-            let known = *fresh.sha1s.entry(sha1).or_insert(id);
-            if known != id {
-                return Err(collision(&sha1, &known, &id));
+        if let Some((sha1, plain)) = sha1 {
+            let known = *fresh.sha1s.entry(sha1).or_insert(plain);
+            if known != plain {
+                return Err(collision(&sha1, &known, &plain));
             }
         }
-        match fresh.records.insert((kind, id), lane) {
-            Some(SEALED) => {
-                fresh.records.insert((kind, id), SEALED);
-                Ok(false)
+        match fresh.records.get(&(kind, id)) {
+            Some(at) if *at == SEALED || *at == lane => Ok(false),
+            _ => {
+                fresh.records.insert((kind, id), lane);
+                self.written.records.fetch_add(1, Ordering::Relaxed);
+                Ok(true)
             }
-            before => Ok(before != Some(lane)),
         }
     }
 
@@ -278,18 +285,30 @@ impl Session {
         Ok(Finished { locator: state.locator })
     }
 
-    /// What failed when a write failed because the sealing thread was gone.
+    /// Gives up; tells what failed, where a write failed because the sealing thread was gone.
     pub(crate) fn failure(mut self, error: Error) -> Error {
-        match self.sealer.take() {
-            Some((sender, thread)) => {
-                drop(sender);
-                match thread.join() {
-                    Ok(Err(cause)) => cause,
-                    _ => error,
-                }
+        self.give_up().unwrap_or(error)
+    }
+
+    /// Ends the sealing thread. The packs that it has published are listed all the same, so that
+    /// the next push finds what this one stored; what fails about that costs space only.
+    fn give_up(&mut self) -> Option<Error> {
+        let (sender, thread) = self.sealer.take()?;
+        drop(sender);
+        match thread.join() {
+            Ok(Ok(mut state)) => {
+                let _ = state.flush();
+                None
             }
-            None => error,
+            Ok(Err(cause)) => Some(cause),
+            Err(_) => None,
         }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }
 
@@ -318,10 +337,13 @@ struct SealerState {
 impl SealerState {
     fn run(mut self, receiver: &mpsc::Receiver<Sealed>) -> Result<Self> {
         while let Ok(sealed) = receiver.recv() {
-            self.publish(sealed)?;
-            if self.parts.rows.len() >= SEGMENT_ROWS_TARGET {
+            // Before the next pack and not after this one, so that the last pack is listed together
+            // with the labels of its revision.
+            let packs = self.parts.packs.len();
+            if self.parts.rows.len() >= SEGMENT_ROWS_TARGET || packs >= SEGMENT_PACKS_TARGET {
                 self.flush()?;
             }
+            self.publish(sealed)?;
         }
         Ok(self)
     }

@@ -99,13 +99,13 @@ impl Store {
                 }
             }
             let end = rows.last().map_or(0, |row| row.offset + row.stored);
-            stats.tables += listed.length - end;
-            stats.gaps += end - stored;
+            stats.tables += listed.length.saturating_sub(end);
+            stats.gaps += end.saturating_sub(stored);
         }
         for id in self.revision_ids()? {
             let Some(revision) = self.revision(&id)? else { continue };
             stats.revisions += 1;
-            stats.logical += revision.bytes;
+            stats.logical = stats.logical.saturating_add(revision.bytes);
             stats.growth.push(Growth {
                 revision: id,
                 time: revision.time,

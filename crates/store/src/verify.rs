@@ -12,7 +12,7 @@ mod packs;
 
 use crate::format::record::RecordKind;
 use crate::format::ref_entry::RefAction;
-use crate::index::Index;
+use crate::index::{Index, LiveSegment, Place};
 use crate::store::Store;
 use freestone_core::{Error, Id, Result, Sha1};
 use std::collections::{HashMap, HashSet};
@@ -126,14 +126,15 @@ impl Verifier<'_> {
         };
         for live in index.segments().iter() {
             self.report.segments += 1;
-            if let Err(error) = self.segment(&live.segment) {
+            if let Err(error) = self.segment(live) {
                 self.found(&live.name, describe(&error));
             }
         }
         self.index = Some(index);
     }
 
-    fn segment(&mut self, segment: &crate::format::segment::Segment) -> Result<()> {
+    fn segment(&mut self, live: &Arc<LiveSegment>) -> Result<()> {
+        let segment = &live.segment;
         segment.verify()?;
         for at in 0..segment.pack_count() {
             let pack = segment.pack(at)?;
@@ -147,7 +148,7 @@ impl Verifier<'_> {
             }
         }
         for at in 0..segment.record_count() {
-            segment.row(at)?;
+            Place::of(live, at)?.base()?;
         }
         Ok(())
     }

@@ -50,6 +50,8 @@ mod without {
             Self
         }
 
+        pub(crate) fn destroy(_: &Path) {}
+
         pub(crate) fn is_open(&self) -> bool {
             false
         }

@@ -58,11 +58,7 @@ impl<'a> Reading<'a> {
         Ok(tree)
     }
 
-    fn bytes(
-        &mut self,
-        source: &freestone_store::Records,
-        entry: &Entry,
-    ) -> Result<Arc<Vec<u8>>> {
+    fn bytes(&mut self, source: &freestone_store::Records, entry: &Entry) -> Result<Arc<Vec<u8>>> {
         let Kind::File { size, sha1, content, .. } = &entry.kind else { return Ok(Arc::default()) };
         if let Some(bytes) = self.contents.get(content) {
             return Ok(bytes.clone());

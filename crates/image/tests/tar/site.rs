@@ -159,6 +159,7 @@ fn store_items(items: &[ContentItem], bytes: &[u8], nodes: &mut MemoryNodes) -> 
     }
     let (level, top, _) = tree.finish().unwrap();
     let record = ContentRecord {
+        chunker: freestone_manifest::content::CHUNKER,
         length: items.iter().map(ContentItem::length).sum(),
         sha1: sha1(bytes),
         blake3: plain(bytes),

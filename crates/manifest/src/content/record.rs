@@ -12,11 +12,13 @@ use freestone_core::{Error, Id, Result, Sha1};
 
 const VERSION: u8 = 1;
 /// The chunker of format version 1; the number is kept so that a later one can be told apart.
-const CHUNKER: u8 = 1;
+pub const CHUNKER: u8 = 1;
 
 /// What is known of a large content; its hash is the content id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentRecord {
+    /// What cut it: [`CHUNKER`], or what a later version knows. Readers need not.
+    pub chunker: u8,
     /// Bytes.
     pub length: u64,
     /// The SHA-1 of the bytes.
@@ -34,7 +36,7 @@ impl ContentRecord {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.u8(VERSION);
-        out.u8(CHUNKER);
+        out.u8(self.chunker);
         out.string(&[]);
         out.varint(self.length);
         out.sha1(&self.sha1);
@@ -65,6 +67,7 @@ impl ContentRecord {
                 .hint("use a newer freestone"));
         }
         let record = Self {
+            chunker,
             length: input.varint()?,
             sha1: input.sha1()?,
             blake3: input.id()?,

@@ -165,7 +165,10 @@ impl Directory {
             } else if kind.is_file() {
                 match entry.metadata() {
                     Ok(metadata) => out.push(Listed { name, length: metadata.len() }),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    // Gone since it was listed: whoever opens it finds out, and lists again.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        out.push(Listed { name, length: 0 });
+                    }
                     Err(error) => return Err(error),
                 }
             }

@@ -266,6 +266,20 @@ fn damaged() -> Error {
         .hint("`freestone store reindex` makes the index anew")
 }
 
+/// Extension fields are passed over, but for critical ones.
+fn check_extensions(bytes: &[u8]) -> Result<()> {
+    let mut fields = Reader::new(bytes);
+    while !fields.is_empty() {
+        let tag = fields.varint()?;
+        fields.string(EXTENSION_BYTES_MAX)?;
+        if tag % 2 == 1 {
+            return Err(Error::corrupt(format!("an index segment with critical extension {tag}"))
+                .hint("use a newer freestone"));
+        }
+    }
+    Ok(())
+}
+
 impl Layout {
     fn of(bytes: &[u8]) -> Result<Self> {
         let mut input = Reader::new(bytes);
@@ -288,9 +302,12 @@ impl Layout {
             counts;
         let [prefix, id_fan, pack, offset, stored, plain, base, sha1_prefix, sha1_fan, row] =
             widths;
-        if usize::from(prefix) != PREFIX_BYTES
-            || usize::from(sha1_prefix) != PREFIX_BYTES
-            || id_fan.max(sha1_fan) > FAN_BITS_MAX
+        if [prefix, sha1_prefix].iter().any(|width| usize::from(*width) != PREFIX_BYTES) {
+            return Err(Error::corrupt("an index segment of another prefix width").hint(
+                "use a newer freestone, or make the index anew with `freestone store reindex`",
+            ));
+        }
+        if id_fan.max(sha1_fan) > FAN_BITS_MAX
             || [pack, offset, stored, plain, base, row].iter().any(|width| *width > 8)
             || extensions > EXTENSION_BYTES_MAX as u64
             || records.max(sha1s) > u64::from(u32::MAX)
@@ -306,7 +323,7 @@ impl Layout {
             }
             Ok(std::mem::replace(&mut at, end)..end)
         };
-        take(extensions, 1)?;
+        check_extensions(&bytes[take(extensions, 1)?])?;
         let layout = Self {
             widths,
             packs,

@@ -14,8 +14,8 @@ use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, CONTENT_WHOLE_BYTES_MAX}
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, ErrorKind, Id, Result, path};
 use freestone_manifest::NodeSink;
-use freestone_manifest::content::{ContentItem, ContentRecord, ContentTreeBuilder};
-use std::sync::atomic::Ordering;
+use freestone_manifest::content::{CHUNKER, ContentItem, ContentRecord, ContentTreeBuilder};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 1 << 20;
@@ -35,6 +35,8 @@ pub(crate) struct FileReader<'a> {
     pub(crate) records: &'a Records,
     pub(crate) session: Option<&'a Session>,
     pub(crate) progress: &'a PushProgress,
+    /// Set when the push has failed elsewhere.
+    pub(crate) stop: &'a AtomicBool,
     pub(crate) name_hasher: NewNameHasher,
     pub(crate) buffer: Vec<u8>,
     /// The thread's own pack for contents too large for one go, and its number.
@@ -62,7 +64,7 @@ impl FileReader<'_> {
     /// Reads the file at `path`; `known` is the parent's content there, which the store has.
     pub(crate) fn read(&mut self, path: &[u8], known: Option<&Content>) -> Result<ReadFile> {
         for _ in 0..READS_MAX {
-            self.progress.check()?;
+            self.check()?;
             let read_at = i64::try_from(crate::now_ns()).unwrap_or(i64::MAX);
             let mut file = self.opener.open(path)?;
             let before = file.stamp()?;
@@ -88,6 +90,13 @@ impl FileReader<'_> {
             format!("{} changes while it is being read", path::display(path)),
         )
         .hint("push a snapshot of the directory, or leave the file out with --exclude"))
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Failed, "the push has failed"));
+        }
+        self.progress.check()
     }
 
     /// Reads the next bytes into the buffer; 0 at the end.
@@ -139,7 +148,7 @@ impl FileReader<'_> {
             let has = self.records.has(RecordKind::Chunk, &content.id)?;
             return Ok(Some((content, if has { 0 } else { content.size })));
         };
-        session.check_sha1(&content.sha1, &content.id)?;
+        session.check_sha1(&content.sha1, &content.id, &content.id)?;
         if session.is_known(RecordKind::Chunk, &content.id, SHARED)? {
             return Ok(Some((content, 0)));
         }
@@ -156,7 +165,7 @@ impl FileReader<'_> {
             stored: &encoded.stored,
             plain: content.size,
             content_offset: aligned.then_some(0),
-            sha1: Some(content.sha1),
+            sha1: Some((content.sha1, content.id)),
         }])?;
         Ok(Some((content, 0)))
     }
@@ -189,7 +198,7 @@ impl FileReader<'_> {
         let mut length = 0;
         let outcome: Result<()> = (|| {
             loop {
-                self.progress.check()?;
+                self.check()?;
                 let count = self.fill(file, 0, READ_BYTES)?;
                 if count == 0 {
                     break;
@@ -210,15 +219,18 @@ impl FileReader<'_> {
             return outcome.map(|()| None);
         }
         let (level, top, mut nodes) = tree.finish()?;
-        let record =
-            ContentRecord { length, sha1: sha1.finish(), blake3: blake3.finish(), level, top };
+        let record = ContentRecord {
+            chunker: CHUNKER,
+            length,
+            sha1: sha1.finish(),
+            blake3: blake3.finish(),
+            level,
+            top,
+        };
         let content = Content { size: length, sha1: record.sha1, id: record.id() };
         let finished = (|| {
-            if known == Some(&content) && !writer.wrote_apart() {
-                return Ok(());
-            }
-            if let Some(session) = self.session {
-                session.check_sha1(&content.sha1, &content.id)?;
+            if let Some(session) = self.session.filter(|_| known != Some(&content)) {
+                session.check_sha1(&content.sha1, &record.blake3, &content.id)?;
             }
             writer.finish(&mut nodes, &record)
         })();
@@ -329,16 +341,12 @@ impl LargeWriter<'_> {
         let Some(session) = self.session else { return Ok(()) };
         let id = record.id();
         let bytes = record.encode();
-        let sha1 = Some(record.sha1);
+        let sha1 = Some((record.sha1, record.blake3));
         if self.wrote_apart() {
             self.write_apart()?;
             self.write_nodes(nodes)?;
             let (lane, number) = (&mut self.lane, self.lane_number);
             return session.hold_in(lane, number, RecordKind::ContentRecord, id, &bytes, sha1);
-        }
-        let kind = RecordKind::ContentRecord;
-        if session.is_known(kind, &id, SHARED)? {
-            return Ok(());
         }
         // All of it goes to the lane that all share, in one go.
         let waiting = std::mem::take(&mut self.waiting);
@@ -347,12 +355,16 @@ impl LargeWriter<'_> {
             0..ALIGNED_CONTENT_BYTES_MIN => raw(&chunks),
             _ => codec::encode_large(&chunks)?,
         };
+        // Chunks and nodes that were lost are written again, also where the record was not.
         session.add_shared(&new_records(&waiting, &encoded))?;
         self.nodes.0.append(&mut nodes.0);
         for (kind, id, bytes) in self.nodes.0.drain(..) {
             session.put_node(kind.into(), id, &bytes)?;
         }
-        session.put_content_record(id, &bytes, record.sha1)
+        if session.is_known(RecordKind::ContentRecord, &id, SHARED)? {
+            return Ok(());
+        }
+        session.put_content_record(id, &bytes, (record.sha1, record.blake3))
     }
 }
 

@@ -19,7 +19,7 @@ use freestone_core::plan::NodeKind;
 use freestone_core::{Error, Id, Result, path};
 use freestone_manifest::{Builder, Child, Cursor, Entry, Kind, NodeSink, Tree};
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Entries that wait for a file before them to be read.
 const WAITING_MAX: usize = 8192;
@@ -50,6 +50,8 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) records: &'a Records,
     pub(crate) session: Option<&'a Session>,
     pub(crate) parent: Option<&'a Tree<Records>>,
+    /// Set when the push has failed, so that the readers do not finish what they are at.
+    pub(crate) stop: AtomicBool,
 }
 
 struct Job {
@@ -178,6 +180,7 @@ impl Pipeline<'_> {
             }
             .run(&items);
             // Whatever happened, the walk ends when nobody takes its items.
+            self.stop.store(walked.is_err(), Ordering::Relaxed);
             drop(items);
             let failed =
                 |_| Error::new(freestone_core::ErrorKind::Failed, "a reading thread failed");
@@ -200,16 +203,18 @@ impl Pipeline<'_> {
                     match source.next() {
                         Ok(Some(item)) => batch.push(item),
                         Ok(None) => {
+                            self.count(&batch);
                             let _ = out.send(Ok(batch));
                             return Ok(());
                         }
                         Err(error) => {
+                            self.count(&batch);
                             let _ = out.send(Ok(batch));
                             return Err(error);
                         }
                     }
                 }
-                self.progress.entries.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                self.count(&batch);
                 if out.send(Ok(batch)).is_err() {
                     return Ok(());
                 }
@@ -218,6 +223,10 @@ impl Pipeline<'_> {
         if let Err(error) = walk() {
             let _ = out.send(Err(error));
         }
+    }
+
+    fn count(&self, batch: &[Item]) {
+        self.progress.entries.fetch_add(batch.len() as u64, Ordering::Relaxed);
     }
 
     fn read_files(
@@ -231,13 +240,19 @@ impl Pipeline<'_> {
             records: self.records,
             session: self.session,
             progress: self.progress,
+            stop: &self.stop,
             name_hasher: self.options.name_hasher,
             buffer: Vec::new(),
             lane: None,
             lane_number: u8::try_from(number + 1).unwrap_or(u8::MAX - 2),
         };
         for jobs in jobs {
-            let mut read = |job: Job| (job.number, reader.read(&job.path, job.known.as_ref()));
+            let mut read = |job: Job| {
+                // A panic must not leave the other side waiting for this file.
+                let read = || reader.read(&job.path, job.known.as_ref());
+                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+                (job.number, outcome.unwrap_or_else(|_| Err(readers_failed())))
+            };
             if done.send(jobs.into_iter().map(&mut read).collect()).is_err() {
                 break;
             }

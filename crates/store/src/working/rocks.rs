@@ -4,7 +4,7 @@ use super::KnownFile;
 use crate::format::header::StoreId;
 use freestone_core::item::Stamp;
 use freestone_core::wire::{Reader, Writer};
-use freestone_core::{Error, ErrorKind, Result, digest};
+use freestone_core::{Error, Result, digest};
 use rocksdb::{BlockBasedOptions, Cache, DB, Options, WriteBatch, WriteOptions};
 use std::collections::VecDeque;
 use std::path::Path;
@@ -117,6 +117,11 @@ impl WorkingIndex {
         Self { db, ..Self::none() }
     }
 
+    /// Removes the index of the store in `root`, unless another process has it.
+    pub(crate) fn destroy(root: &Path) {
+        let _ = DB::destroy(&options(), root.join("db"));
+    }
+
     /// No index.
     pub(crate) fn none() -> Self {
         Self { db: None, batch: WriteBatch::default(), written: 0 }
@@ -221,11 +226,11 @@ impl WorkingIndex {
         let mut options = WriteOptions::default();
         // What a crash loses is hashed again.
         options.disable_wal(self.written > REPLAYED_MAX);
-        db.write_opt(std::mem::take(&mut self.batch), &options).map_err(|error| {
-            Error::new(ErrorKind::Storage, "cannot write to the working index in db/")
-                .because(error)
-                .hint("it is a cache: the directory can be deleted while nobody pushes")
-        })
+        // A cache must not fail a push: without it, the next one hashes every file.
+        if db.write_opt(std::mem::take(&mut self.batch), &options).is_err() {
+            self.db = None;
+        }
+        Ok(())
     }
 
     /// Writes what is left. A failure costs the next push time and nothing else.
