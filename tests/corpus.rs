@@ -16,9 +16,9 @@ const SAMPLE: usize = 62;
 /// The digest of the image of each of these revisions, by its number from 0.
 const GOLDEN: [(usize, &str); 4] = [
     (0, "d1cc758bc289ffde011977e71851c0dcce1ee27e5a31dc75d9a64dcb642b9e99"),
-    (100, "d514153bb3adddc71ae2dad075c7f58980e2985b5b8ac1a97ed67b02e4134931"),
-    (333, "276e8587fa1073bef85eed30102199116a82d63b69d944f34d02dd1f47124bfa"),
-    (619, "5615b305590c26352595018d3e783b49b2a0b609e727ca71e4d5284d71158caa"),
+    (100, "8a7131877bd2f9760ebe5fc5f8ffc84768ef7ce2fde5245c84f1e5e083899b27"),
+    (333, "5c4e362859dae4989350a0ca18ad4c2f0621388481bd48508a13f819c422d669"),
+    (619, "d1e4c18c929c7649b70975bfc23564c8434d390976353f791df449b92160d2ac"),
 ];
 
 #[test]

@@ -1,8 +1,8 @@
 //! Merging index segments, so that many pushes do not mean many segments to search.
 //!
 //! Segments come in tiers: a push writes one of tier 0, and when a tier has [`TIER_SEGMENTS`]
-//! they become one of the next. So each row is copied once a tier, and a store of n pushes has
-//! about 8 × log₈ n segments. The merged segment says which it takes the place of; only when it
+//! they become one of the next, until they are large. So each row is copied once a tier, and a
+//! store of n small pushes has about 8 × log₈ n segments, and one for each 65,536 rows. The merged segment says which it takes the place of; only when it
 //! is durable are they removed, and who has them open goes on reading them.
 
 use crate::backend::Backend;
@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 /// Segments of one tier that are merged.
 const TIER_SEGMENTS: usize = 8;
-/// A merge is held in memory; larger ones are left.
-const ROWS_MAX: u64 = 1 << 18;
+/// A segment of this many rows is left as it is: a merge is held in memory, eight such segments at
+/// about a hundred bytes a row, and searching a large segment costs no more than a small one.
+const SMALL_ROWS: u64 = 1 << 16;
 
 /// Merges tiers that are full, beginning with the lowest. The index has been made durable since
 /// it was listed, so that what was merged before can go.
@@ -25,19 +26,12 @@ pub(crate) fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
     for tier in 0..u8::MAX {
         let segments = index.segments();
         let mut of_tier: Vec<Arc<LiveSegment>> =
-            segments.iter().filter(|segment| segment.tier == tier).cloned().collect();
+            segments.iter().filter(|segment| is_small(segment, tier)).cloned().collect();
         if of_tier.is_empty() && segments.iter().all(|segment| segment.tier < tier) {
             break;
         }
-        let is_full = of_tier.len() >= TIER_SEGMENTS;
-        // The smallest, as many as fit; large ones stay as they are.
-        of_tier.sort_by_key(|segment| segment.segment.record_count());
-        let mut rows = 0;
-        of_tier.retain(|segment| {
-            rows += segment.segment.record_count();
-            rows <= ROWS_MAX
-        });
-        if !is_full || of_tier.len() < 2 {
+        of_tier.truncate(TIER_SEGMENTS);
+        if of_tier.len() < TIER_SEGMENTS {
             continue;
         }
         let parts = merge(&of_tier)?;
@@ -48,6 +42,10 @@ pub(crate) fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_small(segment: &LiveSegment, tier: u8) -> bool {
+    segment.tier == tier && segment.segment.record_count() < SMALL_ROWS
 }
 
 /// One segment's worth of many: every row, pack and label once.

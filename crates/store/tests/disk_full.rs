@@ -33,15 +33,18 @@ fn on_tmpfs(name: &str, options: &str, body: impl Fn(&Path)) {
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    let status = command
+    let output = command
         .args(["--mount", "--propagation", "private", "--"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env(INSIDE, folder.path())
-        .status();
+        .output();
     let hint = "it needs `unshare` and the right to mount; FREESTONE_NO_MOUNT=1 leaves it out";
-    let status = status.unwrap_or_else(|error| panic!("{name}: {error}: {hint}"));
-    assert!(status.success(), "{name} failed in its mount namespace; if it did not start: {hint}");
+    let output = output.unwrap_or_else(|error| panic!("{name}: {error}: {hint}"));
+    let said =
+        [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    let said = said.concat();
+    assert!(output.status.success(), "{said}\nif it did not start: {hint}");
     // What was mounted there is not seen here, and nothing was written below it.
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

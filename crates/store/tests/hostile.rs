@@ -550,7 +550,9 @@ fn child_reference(out: &mut Writer, shared: u64, child: &Child) {
     out.varint(child.bytes);
     out.varint(1);
     out.varint(1);
-    child.measure.encode(out);
+    let mut measure = Writer::default();
+    child.measure.encode(&mut measure);
+    out.string(measure.bytes());
     out.string(&[]);
 }
 
@@ -785,7 +787,8 @@ fn content_store(
         records.push((RecordKind::ContentNode, bytes));
     }
     records.extend(chunks.iter().map(|chunk| (RecordKind::Chunk, chunk.to_vec())));
-    let record = ContentRecord { length, sha1: Sha1([2; 20]), blake3: Id([3; 32]), level, top };
+    let (sha1, blake3) = (Sha1([2; 20]), Id([3; 32]));
+    let record = ContentRecord { chunker: 1, length, sha1, blake3, level, top };
     records.push((RecordKind::ContentRecord, record.encode()));
     let leaf = node(1, 1, |out| file_entry(out, 0, b"large", length, record.id()));
     records.push((RecordKind::ManifestNode, leaf));

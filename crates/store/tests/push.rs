@@ -334,3 +334,74 @@ fn what_was_lost_is_stored_again_by_the_next_push() {
     assert!(again.up_to_date && again.id == main.id);
     assert!(read_back(&store, &main) == tree);
 }
+
+#[test]
+fn a_large_content_of_which_a_part_was_lost_is_made_whole() {
+    let (folder, store) = new_store();
+    let start = noise(4 << 20, 11);
+    push_tree(&store, &MemorySource::of([("big", start.clone())]), &options()).unwrap();
+    let lost = store.index().unwrap().packs().unwrap();
+    // Its longer successor leans on chunks of the first pack; its record lies in the second.
+    let longer = [start, noise(2 << 20, 12)].concat();
+    let tree = MemorySource::of([("big", longer)]);
+    let main = push_tree(&store, &tree, &options()).unwrap();
+    for (pack, _) in lost {
+        let name = format!("store/packs/{}/{pack}.pack", &pack.to_string()[..2]);
+        std::fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    store.reindex(&mut |_, _| {}).unwrap();
+    let fresh = PushOptions { ref_name: Some("fresh".into()), ..options() };
+    let again = push_tree(&store, &tree, &fresh).unwrap();
+    assert!(read_back(&store, &again) == tree);
+    assert!(read_back(&store, &main) == tree);
+}
+
+#[test]
+fn what_a_refused_push_has_stored_is_found_by_the_next() {
+    let (_folder, store) = new_store();
+    let weak = PushOptions { name_hasher: || Box::new(Weak(0)), threads: 1, ..options() };
+    // Packs of the first contents are full and published before the collision at the end.
+    let mut tree = MemorySource::default();
+    for n in 0..5u8 {
+        let mut bytes = noise(33 << 20, n.into());
+        let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+        bytes[0] = bytes[0].wrapping_sub(sum).wrapping_add(n);
+        tree.set(format!("big-{n}"), bytes);
+    }
+    let mut refused = tree.clone();
+    refused.set("z1", [100]);
+    refused.set("z2", [50, 50]);
+    let error = push_tree(&store, &refused, &weak).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    let stored = store.stats().unwrap().packs.1;
+    assert!(stored > 64 << 20, "{stored}");
+    push_tree(&store, &tree, &weak).unwrap();
+    let stored = store.stats().unwrap().packs.1;
+    assert!(stored < 5 * (33 << 20) + (1 << 20), "{stored} bytes are stored");
+}
+
+#[test]
+fn an_expectation_that_does_not_hold_is_told_at_once_also_with_retry() {
+    let (_folder, store) = new_store();
+    let tree = MemorySource::of([("a", "one")]);
+    push_tree(&store, &tree, &options()).unwrap();
+    let options = PushOptions { expect: Expect::Absent, retry: true, ..options() };
+    let error = push_tree(&store, &MemorySource::of([("a", "two")]), &options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.to_string().contains("was expected"), "{error}");
+}
+
+#[test]
+fn times_that_are_asked_for_are_set_on_equal_content() {
+    let (_folder, store) = new_store();
+    let tree = MemorySource::of([("a", "one")]);
+    let first = push_tree(&store, &tree, &options()).unwrap();
+    let timed = PushOptions { mtime: Some(77), ..options() };
+    let second = push_tree(&store, &tree, &timed).unwrap();
+    assert!(!second.up_to_date && second.revision.root != first.revision.root);
+    store.refresh();
+    let manifest = store.tree(&second.revision.root).unwrap();
+    assert_eq!(manifest.get(b"a").unwrap().unwrap().mtime, 77);
+    assert!(push_tree(&store, &tree, &timed).unwrap().up_to_date);
+    assert!(push_tree(&store, &tree, &options()).unwrap().up_to_date);
+}

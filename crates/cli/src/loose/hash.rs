@@ -11,7 +11,7 @@ use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, path};
 use freestone_manifest::NodeSink;
-use freestone_manifest::content::{ContentItem, ContentRecord, ContentTreeBuilder};
+use freestone_manifest::content::{CHUNKER, ContentItem, ContentRecord, ContentTreeBuilder};
 use std::sync::{Mutex, PoisonError};
 
 /// How much of a large file is read at once.
@@ -130,7 +130,8 @@ impl Hashing<'_> {
         chunker.finish(&mut each)?;
         let (level, top, _) = tree.finish()?;
         let sha1 = NameHasher::finish(sha1);
-        let record = ContentRecord { length, sha1, blake3: plain.finish(), level, top };
+        let chunker = CHUNKER;
+        let record = ContentRecord { chunker, length, sha1, blake3: plain.finish(), level, top };
         let content = record.id();
         Shared(self.nodes).put(NodeKind::ContentRecord, content, &record.encode())?;
         Ok(Some(Hashed { size: length, mtime: seconds(stamp), sha1, content }))
