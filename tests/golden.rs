@@ -1,6 +1,8 @@
 //! A store that format version 1 has written, kept as it was: every later program reads it, and
 //! makes of the same content the same revisions and images, byte for byte.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
+
 mod support;
 
 use std::fs;
@@ -47,7 +49,7 @@ fn tree(top: &Path, number: u64) {
     write(top, "docs/page.html", freestone_testkit::text(3000, 7));
     let mut large = "a line that is repeated often\n".repeat(50_000).into_bytes();
     large.splice(400_000..400_000, vec![0; 200_000]);
-    large[number as usize * 1000] = b'!';
+    large[usize::try_from(number).unwrap() * 1000] = b'!';
     write(top, "docs/large.txt", large);
     write(top, "docs/n\u{e4}me", "not ASCII");
     write(top, &format!("docs/{}", "long-".repeat(40)), "a long name");

@@ -1,5 +1,7 @@
 //! The crates use each other only as `docs/architecture.md` says.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

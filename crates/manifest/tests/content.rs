@@ -1,5 +1,7 @@
 //! Content trees: any content in, the same content out, any part of it found by descent.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
+
 use freestone_core::chunker::{Chunker, Piece};
 use freestone_core::digest::{self, plain};
 use freestone_core::plan::{NodeKind, NodeSource, Source};

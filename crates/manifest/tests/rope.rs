@@ -1,5 +1,7 @@
 //! The rope against plain models: what goes in comes out, in any way it is asked for.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
+
 use freestone_core::digest::{self, plain};
 use freestone_core::limits::NODE_ITEMS_MAX;
 use freestone_core::plan::NodeKind;
@@ -21,7 +23,7 @@ fn file(path: &[u8], seed: u64, size: u64) -> Entry {
             sha1: digest::sha1(&bytes),
             content: plain(&bytes),
         },
-        link: (seed % 7 == 0).then(|| b"elsewhere".to_vec()),
+        link: seed.is_multiple_of(7).then(|| b"elsewhere".to_vec()),
         extensions: Vec::new(),
     }
 }

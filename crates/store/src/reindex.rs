@@ -62,7 +62,7 @@ impl Store {
             .list("index")?
             .into_iter()
             .map(|listed| listed.name)
-            .filter(is_segment)
+            .filter(|name| is_segment(name))
             .collect();
         let listed = backend.list("packs")?;
         let found: Vec<(Id, u64)> = listed
@@ -196,7 +196,7 @@ impl Store {
 }
 
 /// Whether an object under `index/` is a segment; other names are left alone.
-fn is_segment(name: &String) -> bool {
+fn is_segment(name: &str) -> bool {
     name.strip_prefix("index/").is_some_and(|name| segment::parse_file_name(name).is_some())
 }
 

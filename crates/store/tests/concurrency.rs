@@ -1,5 +1,7 @@
 //! Many threads of one process over one store at once.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use freestone_core::{Error, ErrorKind};
 use freestone_store::backend::Backend;
 use freestone_store::backend::directory::Directory;

@@ -6,6 +6,8 @@
 //! disk is looked at in full, and the operation done again. Equal remains are looked at once;
 //! with `FREESTONE_LONG=1` all are, after every operation, over more scenarios.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use freestone_core::{Id, Result};
 use freestone_store::push::PushOptions;
 use freestone_store::{Expect, RefAction, Store};
@@ -19,10 +21,11 @@ freestone_testkit::watch_syncs!();
 
 /// What an operation acknowledged: a revision and the tree that was pushed.
 type Acknowledged = Option<(Id, MemorySource)>;
+type Run = Box<dyn Fn(&Store) -> Result<Acknowledged>>;
 
 struct Operation {
     name: &'static str,
-    run: Box<dyn Fn(&Store) -> Result<Acknowledged>>,
+    run: Run,
     /// Whether the short run crashes it too.
     short: bool,
 }
@@ -41,7 +44,7 @@ fn is_long() -> bool {
     std::env::var_os("FREESTONE_LONG").is_some()
 }
 
-fn push(tree: MemorySource, options: PushOptions) -> Box<dyn Fn(&Store) -> Result<Acknowledged>> {
+fn push(tree: MemorySource, options: PushOptions) -> Run {
     let tree = tree.explicit();
     Box::new(move |store| {
         let outcome = push_tree(store, &tree, &options)?;

@@ -6,6 +6,8 @@
 //! to, deleted, and swapped with another of its kind. Bytes of large raw records are sampled;
 //! with `FREESTONE_LONG=1` every byte of the store is flipped.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_store::format::pack::{self, Base};
 use freestone_store::format::record::{Codec, RecordKind};
@@ -230,25 +232,24 @@ fn word_for(name: &str) -> String {
 /// The bytes of a file that nobody misses: gaps between records, and the locator of a revision.
 fn idle(name: &str, bytes: &[u8]) -> Vec<Range<usize>> {
     let at = |n: u64| usize::try_from(n).unwrap();
+    let mut idle = Vec::new();
     if name.starts_with("revisions/") {
         let length = u32::from_le_bytes(bytes[8..12].try_into().unwrap());
-        return vec![12 + at(length.into())..bytes.len()];
+        idle.push(12 + at(length.into())..bytes.len());
     }
-    if !name.starts_with("packs/") {
-        return Vec::new();
+    if name.starts_with("packs/") {
+        let trailer = bytes[bytes.len() - 16..].try_into().unwrap();
+        let (start, length) = pack::table_place(bytes.len() as u64, trailer).unwrap();
+        let rows = pack::decode_table(&bytes[at(start)..][..at(length)], start).unwrap();
+        let mut end = 16;
+        for row in rows {
+            idle.push(end..at(row.offset));
+            end = at(row.offset + row.stored);
+        }
+        idle.push(end..at(start));
+        idle.retain(|gap| !gap.is_empty());
     }
-    let trailer = bytes[bytes.len() - 16..].try_into().unwrap();
-    let (start, length) = pack::table_place(bytes.len() as u64, trailer).unwrap();
-    let rows = pack::decode_table(&bytes[at(start)..][..at(length)], start).unwrap();
-    let mut gaps = Vec::new();
-    let mut end = 16;
-    for row in rows {
-        gaps.push(end..at(row.offset));
-        end = at(row.offset + row.stored);
-    }
-    gaps.push(end..at(start));
-    gaps.retain(|gap| !gap.is_empty());
-    gaps
+    idle
 }
 
 fn is_idle(idle: &[Range<usize>], at: usize) -> bool {

@@ -5,6 +5,8 @@
 //! mounts are gone with it. Where that is not permitted the tests fail, unless
 //! `FREESTONE_NO_MOUNT=1` says that it is known.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use freestone_core::{Error, ErrorKind, Id};
 use freestone_store::push::PushOptions;
 use freestone_store::{Expect, Store};

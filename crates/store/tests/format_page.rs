@@ -1,5 +1,7 @@
 //! `docs/format.md` against the code: the numbers of its tables are the constants in use.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
+
 use freestone_core::digest::context;
 use freestone_core::limits;
 use freestone_core::wire::Reader;

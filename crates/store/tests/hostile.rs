@@ -4,6 +4,8 @@
 //! Beside them the other side of the same rules: what no push writes yet, chains of bases, is
 //! read right up to the depth that is allowed.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use freestone_core::digest::{self, context};
 use freestone_core::plan::{NodeKind, Source};
 use freestone_core::wire::Writer;
@@ -910,6 +912,33 @@ fn a_record_is_never_taken_for_one_of_another_kind() {
         assert_corrupt(records.node(kind, &root), "another kind");
     }
     assert_corrupt(records.chunk(&root, leaf.len() as u64, &mut Vec::new()), "another kind");
+}
+
+// Files.
+
+#[test]
+fn pipes_in_the_place_of_files_are_not_waited_for() {
+    let _bounded = bounded();
+    let (_folder, store) = new_store();
+    let root = store.root().unwrap();
+    let made = push_tree(&store, &MemorySource::of([("a", "b")]), &PushOptions::default()).unwrap();
+    let pack = freestone_testkit::pack_name(&store.index().unwrap().packs().unwrap()[0].0);
+    let pipe = |name: &str| {
+        let path = root.join(name);
+        let _ = std::fs::remove_file(&path);
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    pipe("tmp/left-over");
+    push_tree(&store, &MemorySource::of([("a", "c")]), &PushOptions::default()).unwrap();
+    pipe(&format!("revisions/{}", made.id));
+    assert!(reopened(&store).revision(&made.id).is_ok(), "its pack has it");
+    pipe(&pack);
+    assert!(read_chunk(&reopened(&store), b"b").is_err());
+    assert!(!findings(&reopened(&store)).unwrap().is_empty());
+    pipe(&format!("refs/main/{}", ref_entry::key(1)));
+    assert!(store.resolve("main@1").is_err());
+    pipe("format");
+    assert!(Store::open(root).is_err());
 }
 
 // Refs.

@@ -4,6 +4,8 @@
 //! all that it acknowledged has to be there, and nothing half of anything. Two pushers and a
 //! reader side by side must not disturb each other. With `FREESTONE_LONG=1` there are more rounds.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use freestone_core::Id;
 use freestone_store::push::PushOptions;
 use freestone_store::{RefAction, Store};

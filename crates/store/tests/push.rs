@@ -1,5 +1,7 @@
 //! Pushes from memory: what goes in comes out, by any way, in any history.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
+
 use freestone_core::digest::{NameHasher, plain};
 use freestone_core::{ChunkSource, ErrorKind, Sha1, Source};
 use freestone_manifest::content::pieces;

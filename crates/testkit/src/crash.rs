@@ -50,7 +50,7 @@ impl Survival {
             (Self::RemovedReturn, _) => true,
             (Self::Some(seed), what) => {
                 let text = format!("{seed} {what:?} {}", path.display());
-                digest::plain(text.as_bytes()).0[0] % 2 == 0
+                digest::plain(text.as_bytes()).0[0].is_multiple_of(2)
             }
         }
     }

@@ -12,7 +12,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -142,7 +142,7 @@ impl Directory {
     pub fn clear_left_over(&self) {
         let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
         for entry in entries.flatten() {
-            let Ok(file) = File::open(entry.path()) else { continue };
+            let Ok(file) = open_at_once(&entry.path()) else { continue };
             if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
                 // Somebody may have published it in between; then it has no such name any more.
                 let _ = fs::remove_file(entry.path());
@@ -189,7 +189,7 @@ impl Backend for Directory {
     fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
         let path = self.root.join(name);
         let open = || {
-            let file = File::open(&path)?;
+            let file = open_at_once(&path)?;
             let metadata = file.metadata()?;
             if !metadata.is_file() {
                 return Err(io::Error::other("it is not a regular file"));
@@ -219,9 +219,9 @@ impl Backend for Directory {
         for _ in 0..SPOOL_TRIES {
             let number = u64::from_le_bytes(crate::random());
             let path = folder.join(format!("{number:016x}"));
-            match make_spool(&path).map_err(|error| failed("make", &path, error))? {
-                Some(file) => return Ok(Spool { file, path, keep: false }),
-                None => {}
+            let made = make_spool(&path).map_err(|error| failed("make", &path, error))?;
+            if let Some(file) = made {
+                return Ok(Spool { file, path, keep: false });
             }
         }
         Err(Error::new(ErrorKind::Storage, format!("no file stays in {}", folder.display()))
@@ -274,6 +274,13 @@ impl Backend for Directory {
             _ => Ok(()),
         }
     }
+}
+
+/// Opens a file for reading, and never waits: a named pipe in the place of a file would make
+/// whoever opens it wait for ever.
+fn open_at_once(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    File::options().read(true).custom_flags(flags).open(path)
 }
 
 /// Makes and locks a file to write into; `None` if it was taken for one that a dead process left:
