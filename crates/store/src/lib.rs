@@ -2,7 +2,7 @@
 //!
 //! A [`Store`] is a directory (or whatever else a [`backend::Backend`] keeps) of immutable
 //! objects. Packs hold the records and are the truth; index segments are derived from them;
-//! revisions and refs name what they hold. A [`push::Push`] writes; [`Records`] reads.
+//! revisions and refs name what they hold. [`Store::push`] writes; [`Records`] reads.
 
 pub mod backend;
 mod codec;
