@@ -83,6 +83,10 @@ fn build(root: &Path) -> Result<()> {
         }
         push_tree(&store, &tree, &options)?;
     }
+    // Nothing new but a label: all that lists it is a segment of one row.
+    let mut labelled = options(1500);
+    labelled.labels.insert("git.commit".into(), format!("{COMMIT}ff"));
+    push_tree(&store, &tree, &labelled)?;
     let other = PushOptions { ref_name: Some("sites/other".into()), ..options(2000) };
     push_tree(&store, &MemorySource::of([("only", "this")]), &other)?;
     let (first, second) = (store.resolve("main@1")?.id, store.resolve("main@2")?.id);
@@ -116,7 +120,7 @@ impl Truth {
             }
             logs.insert(newest.name, log);
         }
-        assert_eq!((logs.len(), revisions.len(), commits.len()), (3, 11, 3));
+        assert_eq!((logs.len(), revisions.len(), commits.len()), (3, 12, 4));
         Self { logs, revisions, commits }
     }
 
