@@ -29,7 +29,9 @@ pub struct Control<'a> {
 
 impl Default for Control<'_> {
     fn default() -> Self {
-        let workers = available_parallelism().map_or(1, NonZeroUsize::get).min(WORKERS_DEFAULT_MAX);
+        // One more than there are processors: one of them mostly waits for the file.
+        let workers = available_parallelism().map_or(1, NonZeroUsize::get) + 1;
+        let workers = workers.min(WORKERS_DEFAULT_MAX);
         Self {
             workers: NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN),
             digest: false,
