@@ -208,8 +208,8 @@ fn inspect_tells_what_something_is_and_where_it_differs() {
 #[test]
 fn a_file_that_changes_between_reading_and_writing_is_named() {
     let home = Home::new();
-    // Large enough that the pipe is full before it is read.
-    let mut content = vec![1; 8 << 20];
+    // Far more than the pipe and all workers hold, so that nobody reads `z` before it changes.
+    let mut content = vec![1; 128 << 20];
     home.write("site/a", &content);
     home.write("site/z", b"as it was");
     let mut command = home.command(["image", "./site", "-o", "-"]);
