@@ -18,13 +18,13 @@ pub use contents::Contents;
 
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::spool::{NodeSpool, SpooledNodes};
 use contents::ContentsSpool;
 use freestone_core::item::{Item, ItemKind, ItemSource};
 use freestone_core::limits::MTIME_MAX;
 use freestone_core::{Result, path};
 use freestone_manifest::{Builder, Child, Entry, Kind};
 use freestone_source::directory::{Opener, Report, Walk};
+use freestone_store::spool::{NodeSpool, SpooledNodes};
 use hash::Hashing;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};

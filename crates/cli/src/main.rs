@@ -6,7 +6,7 @@
 //! | [`session`], [`config`] | what a command works with: outputs, configuration, the store |
 //! | [`output`], [`progress`], [`exit`] | what is said back |
 //! | [`name`], [`part`], [`content`] | what arguments name |
-//! | [`loose`], [`spool`] | manifests that no store holds, for images of directories and parts |
+//! | [`loose`] | manifests that no store holds, for images of directories and parts |
 //! | [`order`] | work on many threads |
 
 mod arguments;
@@ -24,7 +24,6 @@ mod progress;
 mod session;
 mod size;
 mod skipped;
-mod spool;
 mod time;
 
 use arguments::Arguments;

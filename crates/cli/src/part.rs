@@ -2,10 +2,10 @@
 
 use crate::interrupt::Interrupt;
 use crate::name::Name;
-use crate::spool::{NodeSpool, SpooledNodes};
 use freestone_core::plan::{NodeKind, NodeSource};
 use freestone_core::{Error, Id, Result, path};
 use freestone_manifest::{Builder, Cursor, Entry, Tree};
+use freestone_store::spool::{NodeSpool, SpooledNodes};
 use freestone_store::{Records, Revision, Store};
 use std::sync::Arc;
 

@@ -17,6 +17,7 @@ mod refs;
 mod reindex;
 mod resolve;
 mod session;
+pub mod spool;
 mod stats;
 mod store;
 pub mod verify;

@@ -1,13 +1,13 @@
 //! Where the chunks of a directory's files are, and reading them again.
 
 use super::record::{LENGTH_BYTES, Record, TIME_OFFSET};
-use crate::spool::{Spool, Spooled};
 use freestone_core::digest;
 use freestone_core::item::FileOpener;
 use freestone_core::limits::{CHUNK_BYTES_MAX, CONTENT_WHOLE_BYTES_MAX};
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, Result, path};
 use freestone_manifest::{Entry, Kind};
 use freestone_source::directory::Opener;
+use freestone_store::spool::{Spool, Spooled};
 use std::io;
 
 /// How much is read at once of records that are read in order.

@@ -3,7 +3,6 @@
 use super::contents::ContentsSpool;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::spool::NodeSpool;
 use freestone_core::chunker::{Chunker, Piece};
 use freestone_core::digest::{self, NameHasher, PlainHasher};
 use freestone_core::item::{FileOpener, OpenFile, Stamp};
@@ -12,6 +11,7 @@ use freestone_core::plan::NodeKind;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, path};
 use freestone_manifest::NodeSink;
 use freestone_manifest::content::{CHUNKER, ContentItem, ContentRecord, ContentTreeBuilder};
+use freestone_store::spool::NodeSpool;
 use std::sync::{Mutex, PoisonError};
 
 /// How much of a large file is read at once.
