@@ -22,14 +22,23 @@ impl<T: NodeSink + ?Sized> NodeSink for &mut T {
     }
 }
 
-struct ManifestRope<W> {
-    sink: W,
+pub(crate) struct ManifestRope<W> {
+    pub(crate) sink: W,
     levels: digest::DerivedHash,
     nodes: digest::DerivedHash,
 }
 
 impl<W: NodeSink> ManifestRope<W> {
-    fn level(&self, path: &[u8]) -> u8 {
+    /// A rope whose nodes go to `sink`.
+    pub(crate) fn new(sink: W) -> Self {
+        Self {
+            sink,
+            levels: digest::DerivedHash::new(context::ROPE_LEVEL),
+            nodes: digest::DerivedHash::new(context::MANIFEST_NODE),
+        }
+    }
+
+    pub(crate) fn level(&self, path: &[u8]) -> u8 {
         shape::level(self.levels.hash(path).head())
     }
 
@@ -73,11 +82,7 @@ impl<W: NodeSink> Builder<W> {
     /// A manifest whose nodes go to `sink`.
     pub fn new(sink: W) -> Self {
         Self {
-            open: Open::new(ManifestRope {
-                sink,
-                levels: digest::DerivedHash::new(context::ROPE_LEVEL),
-                nodes: digest::DerivedHash::new(context::MANIFEST_NODE),
-            }),
+            open: Open::new(ManifestRope::new(sink)),
             previous: None,
         }
     }

@@ -68,7 +68,7 @@ impl<R: Rope> Open<R> {
 
     fn push_child(&mut self, level: u8, child: R::Child) -> Result<()> {
         let at = usize::from(level) - 2;
-        if self.inner.len() <= at {
+        while self.inner.len() <= at {
             self.inner.push(Vec::new());
         }
         if starts_node(self.inner[at].len(), || self.rope.child_level(&child), level) {
@@ -80,20 +80,78 @@ impl<R: Rope> Open<R> {
         Ok(())
     }
 
+    /// Whether an item of level `item` starts a node on each level up to `level`, so that a node
+    /// of that level that begins with it can be placed whole. Nodes that it closes on the way are
+    /// closed, as pushing it would.
+    pub(crate) fn begins(&mut self, item: u8, level: u8) -> Result<bool> {
+        for at in 1..=level {
+            let open = match at {
+                1 => self.leaf.len(),
+                _ => self.inner.get(usize::from(at) - 2).map_or(0, Vec::len),
+            };
+            if open == 0 {
+                continue;
+            }
+            if !starts_node(open, || item, at) {
+                return Ok(false);
+            }
+            let closed = match at {
+                1 => {
+                    let items = std::mem::take(&mut self.leaf);
+                    self.rope.close_leaf(items)?
+                }
+                _ => {
+                    let items = std::mem::take(&mut self.inner[usize::from(at) - 2]);
+                    self.rope.close_inner(at, items)?
+                }
+            };
+            self.push_child(at + 1, closed)?;
+        }
+        Ok(true)
+    }
+
+    /// Adds a node of `level` as it is, where [`Self::begins`] said that one begins. What comes
+    /// next must start a node of that level too, or nothing comes.
+    pub(crate) fn place(&mut self, level: u8, node: R::Child) -> Result<()> {
+        self.push_child(level + 1, node)
+    }
+
     /// Closes all nodes; gives the root, its level, and the rope.
     pub(crate) fn finish(mut self) -> Result<(R::Child, u8, R)> {
-        let items = std::mem::take(&mut self.leaf);
-        let mut child = self.rope.close_leaf(items)?;
         let mut level = 1;
-        // An inner level exists only if a node below it was closed before, so the node that is
-        // being closed now is not alone on its own level.
+        // Below a node that was placed whole nothing is open.
+        let mut child = if self.leaf.is_empty() && !self.inner.is_empty() {
+            None
+        } else {
+            let items = std::mem::take(&mut self.leaf);
+            Some(self.rope.close_leaf(items)?)
+        };
+        // An inner level exists only if a node below it was closed or placed before.
         while self.inner.len() >= usize::from(level) {
             level += 1;
-            self.push_child(level, child)?;
-            let items = std::mem::take(&mut self.inner[usize::from(level) - 2]);
-            child = self.rope.close_inner(level, items)?;
+            if let Some(child) = child.take() {
+                self.push_child(level, child)?;
+            }
+            let mut items = std::mem::take(&mut self.inner[usize::from(level) - 2]);
+            let is_top = self.inner.len() < usize::from(level);
+            child = match items.len() {
+                0 => None,
+                // Alone on its level: it was placed whole, and is the root.
+                1 if is_top => {
+                    level -= 1;
+                    items.pop()
+                }
+                _ => Some(self.rope.close_inner(level, items)?),
+            };
+            if is_top {
+                break;
+            }
         }
-        Ok((child, level, self.rope))
+        let root = match child {
+            Some(child) => child,
+            None => self.rope.close_leaf(Vec::new())?,
+        };
+        Ok((root, level, self.rope))
     }
 }
 

@@ -1,0 +1,152 @@
+//! A new manifest from an old one and what changed: only the nodes on the way to a change are read
+//! and written.
+//!
+//! Where nodes begin depends on the paths alone, and a node's end on the path that comes behind it.
+//! So a subtree in which nothing changed, and behind which the same path comes as before, is the
+//! same subtree in the new manifest wherever a node of its level begins at its first path. It is
+//! placed whole, unread. What cannot be placed is taken apart into its items until it can.
+
+use crate::build::{ManifestRope, NodeSink};
+use crate::entry::Entry;
+use crate::node::{Child, Items};
+use crate::shape::Open;
+use crate::tree::Tree;
+use freestone_core::{Error, NodeSource, Result, path};
+use std::cmp::Ordering;
+
+/// What changes, in manifest order.
+pub trait Changes {
+    /// The path of the next change, and whether no entry stands there afterwards; `None` behind
+    /// the last.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    fn peek(&mut self) -> Result<Option<(&[u8], bool)>>;
+
+    /// Takes the next change; `before` is the entry that stood at its path. Gives the entry that
+    /// stands there afterwards, or none, as [`Self::peek`] said.
+    ///
+    /// # Errors
+    /// The entry cannot be made.
+    fn take(&mut self, before: Option<&Entry>) -> Result<Option<Entry>>;
+}
+
+/// Makes the manifest that `old` becomes by `changes`; without `old`, of the changes alone. Nodes
+/// that it does not share with `old` go to `sink`. Gives the reference to its root, and the sink.
+///
+/// # Errors
+/// A node cannot be read; a change is out of order or makes an entry that is not well formed; or
+/// what `changes` or `sink` return.
+pub fn edit<S: NodeSource, W: NodeSink>(
+    old: Option<&Tree<S>>,
+    changes: &mut dyn Changes,
+    sink: W,
+) -> Result<(Child, W)> {
+    let open = Open::new(ManifestRope::new(sink));
+    let mut edit = Edit { old, changes, open, last: None };
+    if let Some(old) = old
+        && old.summary().entries > 0
+    {
+        let root = old.summary().clone();
+        edit.subtree(old, &root, old.levels(), None)?;
+    }
+    edit.insert_until(None)?;
+    let (mut root, mut level, rope) = edit.open.finish()?;
+    // A placed node may have been left alone; then what it holds is the root, if that is one node.
+    while let (2.., Some(old)) = (level, edit.old) {
+        let Ok(node) = old.below(level + 1, &root) else { break };
+        match &node.items {
+            Items::Children(children) if children.len() == 1 => root = children[0].clone(),
+            _ => break,
+        }
+        level -= 1;
+    }
+    Ok((root, rope.sink))
+}
+
+struct Edit<'a, S, W: NodeSink> {
+    old: Option<&'a Tree<S>>,
+    changes: &'a mut dyn Changes,
+    open: Open<ManifestRope<W>>,
+    /// The path of the last change.
+    last: Option<Vec<u8>>,
+}
+
+impl<S: NodeSource, W: NodeSink> Edit<'_, S, W> {
+    /// Takes over the subtree at `child`, a node of `level`; `end` is the old path behind it.
+    fn subtree(
+        &mut self,
+        old: &Tree<S>,
+        child: &Child,
+        level: u8,
+        end: Option<&[u8]>,
+    ) -> Result<()> {
+        if self.is_unchanged(end)? {
+            let first = self.open.rope.level(&child.first);
+            if self.open.begins(first, level)? {
+                return self.open.place(level, child.clone());
+            }
+        }
+        let node = old.below(level + 1, child)?;
+        match &node.items {
+            Items::Entries(entries) => {
+                for entry in entries {
+                    self.insert_until(Some(&entry.path))?;
+                    self.entry(entry)?;
+                }
+                self.insert_until(end)
+            }
+            Items::Children(children) => {
+                for (at, child) in children.iter().enumerate() {
+                    let next = children.get(at + 1).map(|next| &next.first[..]).or(end);
+                    self.subtree(old, child, level - 1, next)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether nothing changes before the old path `end`, and that path stays.
+    fn is_unchanged(&mut self, end: Option<&[u8]>) -> Result<bool> {
+        let Some((next, is_gone)) = self.changes.peek()? else { return Ok(true) };
+        Ok(match end.map(|end| path::compare(next, end)) {
+            None | Some(Ordering::Less) => false,
+            Some(Ordering::Equal) => !is_gone,
+            Some(Ordering::Greater) => true,
+        })
+    }
+
+    /// Takes the changes before the old path `end`; nothing stood there.
+    fn insert_until(&mut self, end: Option<&[u8]>) -> Result<()> {
+        while let Some((next, _)) = self.changes.peek()? {
+            if end.is_some_and(|end| path::compare(next, end).is_ge()) {
+                break;
+            }
+            self.take(None)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &Entry) -> Result<()> {
+        match self.changes.peek()? {
+            Some((next, _)) if next == entry.path => self.take(Some(entry)),
+            _ => self.open.push(entry.clone()),
+        }
+    }
+
+    fn take(&mut self, before: Option<&Entry>) -> Result<()> {
+        let next = self.changes.peek()?.map(|(path, _)| path.to_vec()).unwrap_or_default();
+        let entry = self.changes.take(before)?;
+        let fault = match (&self.last, &entry) {
+            (Some(last), _) if path::compare(last, &next).is_ge() => Some("is out of order".into()),
+            (_, Some(entry)) if entry.path != next => Some("is another than was said".into()),
+            (_, Some(entry)) => entry.fault(),
+            (_, None) => None,
+        };
+        if let Some(fault) = fault {
+            return Err(Error::refused(format!("path {:?} {fault}", path::display(&next))));
+        }
+        self.last = Some(next);
+        entry.map_or(Ok(()), |entry| self.open.push(entry))
+    }
+}
