@@ -157,6 +157,8 @@ impl Refs {
     pub fn delete(&self, name: &str, expect: Expect, time: i64) -> Result<RefEntry> {
         let newest = self.newest(name)?;
         if newest.as_ref().and_then(RefEntry::revision).is_none() {
+            // Who deletes it again is told that it is gone; so that has to last, whoever did it.
+            self.backend.settle(&ref_entry::folder(name))?;
             return Err(Error::not_found(format!("there is no ref {name}")));
         }
         check_expected(name, newest.as_ref(), expect)?;

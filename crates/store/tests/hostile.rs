@@ -27,7 +27,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// Counts what is allocated.
@@ -64,19 +64,28 @@ const PEAK_MAX: usize = 32 << 20;
 const TIME_MAX: Duration = Duration::from_secs(20);
 
 /// One test at a time, so that what it allocates is its own. Dropped, it checks how much that was
-/// at most, and how long it took.
+/// at most, and how long it took; what takes for ever is ended.
 struct Bounded {
     begun: Instant,
     start: usize,
+    _done: mpsc::Sender<()>,
     _gate: MutexGuard<'static, ()>,
 }
 
 fn bounded() -> Bounded {
     static GATE: Mutex<()> = Mutex::new(());
     let gate = GATE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (done, is_done) = mpsc::channel();
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    std::thread::spawn(move || {
+        if let Err(mpsc::RecvTimeoutError::Timeout) = is_done.recv_timeout(4 * TIME_MAX) {
+            eprintln!("{name} does not end");
+            std::process::abort();
+        }
+    });
     let start = NOW.load(Relaxed);
     PEAK.store(start, Relaxed);
-    Bounded { begun: Instant::now(), start, _gate: gate }
+    Bounded { begun: Instant::now(), start, _done: done, _gate: gate }
 }
 
 impl Drop for Bounded {
