@@ -3,6 +3,7 @@
 use crate::backend::{Backend, Created};
 use crate::format::ref_entry::{self, RefAction, RefEntry, check_name};
 use freestone_core::{Error, ErrorKind, Id, Result};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The longest file of an entry that is read.
@@ -45,21 +46,25 @@ impl Refs {
     /// # Errors
     /// As [`Self::list`].
     pub fn list_all(&self) -> Result<Vec<RefEntry>> {
-        let mut names: Vec<String> = self
-            .backend
-            .list("refs")?
-            .iter()
-            .filter_map(|listed| {
-                let (folder, key) = listed.name.strip_prefix("refs/")?.split_once('/')?;
-                ref_entry::number_of_key(key)?;
-                ref_entry::name_of_folder(folder)
-            })
+        // One listing tells the newest of each.
+        let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+        for listed in self.backend.list("refs")? {
+            let key = listed.name.strip_prefix("refs/").and_then(|name| name.split_once('/'));
+            let Some((folder, key)) = key else { continue };
+            let Some(n) = ref_entry::number_of_key(key) else { continue };
+            match newest.get_mut(folder) {
+                Some(newest) => *newest = n.max(*newest),
+                None => drop(newest.insert(folder.into(), n)),
+            }
+        }
+        let names = newest.into_iter();
+        let mut newest: Vec<(String, u64)> = names
+            .filter_map(|(folder, n)| Some((ref_entry::name_of_folder(&folder)?, n)))
             .collect();
-        names.sort_unstable();
-        names.dedup();
-        let mut entries = Vec::with_capacity(names.len());
-        for name in names {
-            entries.extend(self.newest(&name)?);
+        newest.sort_unstable();
+        let mut entries = Vec::with_capacity(newest.len());
+        for (name, n) in newest {
+            entries.extend(self.entry(&name, n)?);
         }
         Ok(entries)
     }
