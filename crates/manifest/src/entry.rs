@@ -56,6 +56,12 @@ impl Entry {
         }
     }
 
+    /// What the entry takes in memory, about.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let link = self.link.as_ref().map_or(0, Vec::len);
+        size_of::<Self>() + self.path.len() + link + self.extensions.len()
+    }
+
     /// Whether this is a directory.
     pub fn is_directory(&self) -> bool {
         matches!(self.kind, Kind::Directory)

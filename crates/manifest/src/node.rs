@@ -214,6 +214,17 @@ impl Node {
         }
     }
 
+    /// What the node takes in memory, about.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let items = match &self.items {
+            Items::Entries(entries) => entries.iter().map(Entry::memory_bytes).sum::<usize>(),
+            Items::Children(children) => {
+                children.iter().map(|child| size_of::<Child>() + child.first.len()).sum()
+            }
+        };
+        size_of::<Self>() + items
+    }
+
     /// The reference to this node, whose id is `id`, as a parent would carry it.
     ///
     /// # Errors

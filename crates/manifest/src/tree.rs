@@ -8,19 +8,28 @@ use freestone_core::{Error, Id, Result, path};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Decoded nodes that a tree keeps: enough for all inner nodes of a million entries. About 8 KB
-/// each.
-const CACHED_NODES_MAX: usize = 2048;
+/// Bytes of decoded nodes that a tree keeps: enough for all inner nodes of a million entries with
+/// paths of common lengths. By bytes, since a node of the longest paths is a hundred times as long
+/// as others.
+const CACHE_BYTES_MAX: usize = 16 << 20;
 
+/// A node, with the only reference to it that is true.
 type Known = (Arc<Node>, Arc<Child>);
+
+/// The nodes that a tree keeps.
+#[derive(Default)]
+struct Cache {
+    nodes: HashMap<Id, Known>,
+    /// What they take in memory, about.
+    bytes: usize,
+}
 
 /// A manifest, opened at its root. Reading it holds at most a bounded number of nodes.
 pub struct Tree<S> {
     source: S,
     root: Arc<Node>,
     summary: Child,
-    /// Nodes, each with the only reference to it that is true.
-    cache: Mutex<HashMap<Id, Known>>,
+    cache: Mutex<Cache>,
 }
 
 /// Where a unit of a tar image lies.
@@ -89,15 +98,21 @@ impl<S: NodeSource> Tree<S> {
     }
 
     fn cached(&self, id: &Id) -> Option<Known> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).nodes.get(id).cloned()
     }
 
     fn keep(&self, id: Id, node: Known) {
+        let bytes = node.0.memory_bytes();
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= CACHED_NODES_MAX {
-            cache.clear();
+        // Another thread may have read it meanwhile.
+        if cache.nodes.contains_key(&id) {
+            return;
         }
-        cache.insert(id, node);
+        if cache.bytes + bytes > CACHE_BYTES_MAX {
+            *cache = Cache::default();
+        }
+        cache.bytes += bytes;
+        cache.nodes.insert(id, node);
     }
 
     /// A cursor before the first entry.
@@ -187,4 +202,33 @@ impl<S: NodeSource> Tree<S> {
 fn read<S: NodeSource>(source: &S, id: &Id) -> Result<Node> {
     let bytes = source.node(NodeKind::Manifest, id)?;
     Node::decode(&bytes).map_err(|error| error.context(format!("manifest node {id}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Builder, MemoryNodes};
+
+    #[test]
+    fn what_is_kept_of_nodes_is_bounded_by_their_bytes() {
+        // Each path shares nothing with the one before it: a leaf is half a megabyte.
+        let mut builder = Builder::new(MemoryNodes::default());
+        for number in 0..20_000u32 {
+            let path = [format!("{number:05}").as_bytes(), &[b'x'; 4000]].concat();
+            builder.push(Entry::directory(path, 0)).unwrap();
+        }
+        let (root, nodes) = builder.finish().unwrap();
+        let tree = Tree::open(nodes, &root.id).unwrap();
+        let mut cursor = tree.cursor();
+        let (mut count, mut most) = (0, 0);
+        while cursor.next().unwrap().is_some() {
+            count += 1;
+            let cache = tree.cache.lock().unwrap();
+            let bytes: usize = cache.nodes.values().map(|(node, _)| node.memory_bytes()).sum();
+            assert_eq!(bytes, cache.bytes);
+            most = most.max(bytes);
+        }
+        assert_eq!(count, 20_000);
+        assert!((CACHE_BYTES_MAX / 2..=CACHE_BYTES_MAX).contains(&most), "{most}");
+    }
 }
