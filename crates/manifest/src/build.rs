@@ -81,10 +81,7 @@ pub struct Builder<W: NodeSink> {
 impl<W: NodeSink> Builder<W> {
     /// A manifest whose nodes go to `sink`.
     pub fn new(sink: W) -> Self {
-        Self {
-            open: Open::new(ManifestRope::new(sink)),
-            previous: None,
-        }
+        Self { open: Open::new(ManifestRope::new(sink)), previous: None }
     }
 
     /// Adds the next entry in manifest order.

@@ -95,30 +95,31 @@ impl<'a, S: NodeSource> Side<'a, S> {
     }
 }
 
-/// Gives `each` every path that differs, in manifest order.
-///
-/// # Errors
-/// A node cannot be read, or what `each` returns.
-pub fn diff<A: NodeSource, B: NodeSource>(
-    before: &Tree<A>,
-    after: &Tree<B>,
+/// What differs between two manifests, path by path in manifest order, found as it is asked for.
+pub struct Differences<'a, A, B> {
+    left: Side<'a, A>,
+    right: Side<'a, B>,
     times: Times,
-    each: &mut dyn FnMut(Change) -> Result<()>,
-) -> Result<()> {
-    let (mut left, mut right) = (Side::new(before), Side::new(after));
-    loop {
-        let (a, b) = (left.heads.last(), right.heads.last());
-        match (a, b) {
-            (None, None) => return Ok(()),
-            (Some(Head::Entry(_)), None) => {
-                each(Change { before: left.pop_entry(), after: None })?;
-            }
-            (None, Some(Head::Entry(_))) => {
-                each(Change { before: None, after: right.pop_entry() })?;
-            }
-            (Some(Head::Subtree(..)), None) => left.expand()?,
-            (None, Some(Head::Subtree(..))) => right.expand()?,
-            (Some(a), Some(b)) => match step(a, b, times) {
+}
+
+impl<'a, A: NodeSource, B: NodeSource> Differences<'a, A, B> {
+    /// The differences of `after` from `before`.
+    pub fn new(before: &'a Tree<A>, after: &'a Tree<B>, times: Times) -> Self {
+        Self { left: Side::new(before), right: Side::new(after), times }
+    }
+
+    fn find(&mut self) -> Result<Option<Change>> {
+        let (left, right) = (&mut self.left, &mut self.right);
+        loop {
+            let step = match (left.heads.last(), right.heads.last()) {
+                (None, None) => return Ok(None),
+                (Some(Head::Entry(_)), None) => Step::Gone,
+                (None, Some(Head::Entry(_))) => Step::New,
+                (Some(Head::Subtree(..)), None) => Step::ExpandLeft,
+                (None, Some(Head::Subtree(..))) => Step::ExpandRight,
+                (Some(a), Some(b)) => step(a, b, self.times),
+            };
+            match step {
                 Step::SkipBoth => {
                     left.heads.pop();
                     right.heads.pop();
@@ -129,21 +130,43 @@ pub fn diff<A: NodeSource, B: NodeSource>(
                     left.expand()?;
                     right.expand()?;
                 }
-                Step::Gone => each(Change { before: left.pop_entry(), after: None })?,
-                Step::New => each(Change { before: None, after: right.pop_entry() })?,
+                Step::Gone => return Ok(Some(Change { before: left.pop_entry(), after: None })),
+                Step::New => return Ok(Some(Change { before: None, after: right.pop_entry() })),
                 Step::Compare => {
                     let (before, after) = (left.pop_entry(), right.pop_entry());
                     let equal = match (&before, &after) {
-                        (Some(a), Some(b)) if times == Times::Ignore => a.same_but_for_time(b),
+                        (Some(a), Some(b)) if self.times == Times::Ignore => a.same_but_for_time(b),
                         _ => before == after,
                     };
                     if !equal {
-                        each(Change { before, after })?;
+                        return Ok(Some(Change { before, after }));
                     }
                 }
-            },
+            }
         }
     }
+}
+
+/// Fails where a node cannot be read.
+impl<A: NodeSource, B: NodeSource> Iterator for Differences<'_, A, B> {
+    type Item = Result<Change>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.find().transpose()
+    }
+}
+
+/// Gives `each` every path that differs, in manifest order.
+///
+/// # Errors
+/// A node cannot be read, or what `each` returns.
+pub fn diff<A: NodeSource, B: NodeSource>(
+    before: &Tree<A>,
+    after: &Tree<B>,
+    times: Times,
+    each: &mut dyn FnMut(Change) -> Result<()>,
+) -> Result<()> {
+    Differences::new(before, after, times).try_for_each(|change| each(change?))
 }
 
 enum Step {

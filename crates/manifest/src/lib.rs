@@ -22,7 +22,7 @@ mod tree;
 
 pub use build::{Builder, NodeSink};
 pub use cursor::Cursor;
-pub use diff::{Change, Times, diff};
+pub use diff::{Change, Differences, Times, diff};
 pub use edit::{Changes, edit};
 pub use entry::{Entry, Kind, placement_fault};
 pub use memory::MemoryNodes;

@@ -30,8 +30,7 @@ type Entries = BTreeMap<Path, Entry>;
 
 fn file(path: &[u8], bytes: u64) -> Entry {
     let text = bytes.to_le_bytes();
-    let kind =
-        Kind::File { executable: false, size: 8, sha1: sha1(&text), content: plain(&text) };
+    let kind = Kind::File { executable: false, size: 8, sha1: sha1(&text), content: plain(&text) };
     Entry { kind, ..Entry::directory(path, 7) }
 }
 

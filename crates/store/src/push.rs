@@ -3,6 +3,7 @@
 //! The order of what becomes durable: packs, index segments, the revision's file, the ref's entry.
 //! Until the last, nothing that was there before has changed, and after it all is there.
 
+mod by_digest;
 mod derive;
 mod file;
 mod pipeline;
@@ -26,6 +27,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How often a push that lost its ref to another goes on from the new value.
 const RETRIES_MAX: usize = 50;
+/// How often a push begins again because files changed between being hashed and being stored.
+const MOVED_MAX: usize = 3;
 
 /// What is pushed.
 pub struct Source<'a> {
@@ -156,10 +159,13 @@ impl Store {
             }
         }
         self.check_options(options)?;
+        let mut moved = 0;
         for _ in 0..RETRIES_MAX {
-            let attempt = Attempt { store: self, source, options, progress };
+            let attempt =
+                Attempt { store: self, source, options, progress, moved: AtomicBool::new(false) };
             match attempt.run() {
                 Err(error) if error.kind() == ErrorKind::Conflict && options.retry => {}
+                Err(_) if attempt.moved.load(Ordering::Relaxed) && moved < MOVED_MAX => moved += 1,
                 outcome => return outcome,
             }
         }
@@ -188,8 +194,10 @@ impl Store {
         // What is expected is expected now: a push that then loses a race goes on, with `retry`,
         // from what the other has made of the ref.
         match &options.ref_name {
-            Some(name) => check_expected(name, self.refs().newest(name)?.as_ref(), options.expect),
-            None => Ok(()),
+            Some(name) if options.expect != Expect::Any => {
+                check_expected(name, self.refs().newest(name)?.as_ref(), options.expect)
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -199,6 +207,16 @@ struct Attempt<'a> {
     source: &'a Source<'a>,
     options: &'a PushOptions,
     progress: &'a PushProgress,
+    /// Set when a file changed between being hashed and being stored.
+    moved: AtomicBool,
+}
+
+/// What an attempt has made, but for the revision.
+struct Made {
+    walked: pipeline::Walked,
+    session: Option<Session>,
+    /// The live set, where it was listed.
+    index: Option<Arc<Index>>,
 }
 
 /// What the ref named when the attempt began.
@@ -229,44 +247,16 @@ impl Attempt<'_> {
 
     fn run(&self) -> Result<PushOutcome> {
         let start = self.start()?;
-        // The live set is what is listed now.
-        let records = Records {
-            index: Arc::new(Index::open(&**self.store.backend())?),
-            packs: self.store.packs().clone(),
-        };
-        let parent_tree = match &start.parent {
-            Some((_, revision)) => {
-                Some(freestone_manifest::Tree::open(records.clone(), &revision.root)?)
-            }
-            None => None,
-        };
         let mut working = match (self.store.root(), self.options.dry_run) {
             (Some(root), false) => WorkingIndex::open(root, &self.store.id()),
             _ => WorkingIndex::none(),
         };
-        let session = (!self.options.dry_run).then(|| {
-            Session::new(self.store.backend().clone(), records.clone(), self.options.name_hasher)
-        });
-        let run = pipeline::Pipeline {
-            source: self.source,
-            options: self.options,
-            progress: self.progress,
-            records: &records,
-            session: session.as_ref(),
-            parent: parent_tree.as_ref(),
-            stop: AtomicBool::new(false),
+        let is_far = self.store.root().is_none() && self.options.mtime.is_none();
+        let Made { walked, session, index } = match &start.parent {
+            Some((_, parent)) if is_far => self.by_digest(&start, parent, &mut working)?,
+            _ => self.walk(&start, &mut working)?,
         };
-        let walked = match run.run(&mut working) {
-            Ok(walked) => walked,
-            Err(error) => {
-                return Err(match session {
-                    Some(session) => session.failure(error),
-                    None => error,
-                });
-            }
-        };
-        let stat_cache = working.is_open();
-        let mut outcome = self.outcome(&start, &walked, stat_cache)?;
+        let mut outcome = self.outcome(&start, &walked, working.is_open())?;
         if outcome.up_to_date {
             self.heal(session)?;
             working.close();
@@ -278,9 +268,55 @@ impl Attempt<'_> {
         let outcome = self.set_ref(&start, outcome);
         // Merging is housekeeping, done when the ref is set: what fails here costs later look-ups
         // time and nothing else.
-        let _ = crate::merge::merge_tiers(&**self.store.backend(), &records.index);
+        if let Some(index) = index {
+            let _ = crate::merge::merge_tiers(&**self.store.backend(), &index);
+        }
         self.store.refresh();
         outcome
+    }
+
+    /// The records of the live set, which is what is listed now.
+    fn live(&self) -> Result<Records> {
+        Ok(Records {
+            index: Arc::new(Index::open(&**self.store.backend())?),
+            packs: self.store.packs().clone(),
+        })
+    }
+
+    fn session(&self, records: &Records) -> Option<Session> {
+        let session = || {
+            Session::new(self.store.backend().clone(), records.clone(), self.options.name_hasher)
+        };
+        (!self.options.dry_run).then(session)
+    }
+
+    /// Takes every item beside the parent's entry of the same path.
+    fn walk(&self, start: &Start, working: &mut WorkingIndex) -> Result<Made> {
+        let records = self.live()?;
+        let parent = match &start.parent {
+            Some((_, revision)) => {
+                Some(freestone_manifest::Tree::open(records.clone(), &revision.root)?)
+            }
+            None => None,
+        };
+        let session = self.session(&records);
+        let run = pipeline::Pipeline {
+            source: self.source,
+            options: self.options,
+            progress: self.progress,
+            records: &records,
+            session: session.as_ref(),
+            parent: parent.as_ref(),
+            hash_only: false,
+            stop: AtomicBool::new(false),
+        };
+        match run.run(working, pipeline::Nodes(session.as_ref())) {
+            Ok((walked, _)) => Ok(Made { walked, session, index: Some(records.index) }),
+            Err(error) => Err(match session {
+                Some(session) => session.failure(error),
+                None => error,
+            }),
+        }
     }
 
     fn outcome(

@@ -43,6 +43,11 @@ impl MemorySource {
         self
     }
 
+    /// Starts a walk over the items.
+    pub fn walk(&self) -> Box<dyn ItemSource> {
+        Box::new(Items(self.items().into_iter()))
+    }
+
     /// The items, in manifest order.
     pub fn items(&self) -> Vec<Item> {
         let mut kinds: BTreeMap<Vec<u8>, ItemKind> = BTreeMap::new();
@@ -121,7 +126,7 @@ impl FileOpener for MemorySource {
 /// # Errors
 /// As [`Store::push`].
 pub fn push_tree(store: &Store, tree: &MemorySource, options: &PushOptions) -> Result<PushOutcome> {
-    let walk = || -> Result<Box<dyn ItemSource>> { Ok(Box::new(Items(tree.items().into_iter()))) };
+    let walk = || -> Result<Box<dyn ItemSource>> { Ok(tree.walk()) };
     let source = Source { walk: &walk, opener: tree, key: None };
     store.push(&source, options, &PushProgress::default())
 }

@@ -30,18 +30,29 @@ pub(crate) fn entry(
         }
         _ => (Kind::Directory, None),
     };
+    let entry = Entry { path: item.path, mtime: 0, kind, link, extensions: Vec::new() };
+    timed(entry, parent, revision_time, fixed)
+}
+
+/// `entry` with the time and the extensions that it gets where the first parent has `parent`.
+pub(crate) fn timed(
+    entry: Entry,
+    parent: Option<&Entry>,
+    revision_time: i64,
+    fixed: Option<i64>,
+) -> Entry {
     let clamp = |time: i64| time.clamp(0, MTIME_MAX);
     let mtime = match (fixed, parent) {
         (Some(time), _) => clamp(time),
-        (None, Some(parent)) if parent.kind == kind => parent.mtime,
+        (None, Some(parent)) if parent.kind == entry.kind => parent.mtime,
         (None, Some(parent)) => clamp(revision_time.max(parent.mtime.saturating_add(1))),
         (None, None) => clamp(revision_time),
     };
     let extensions = match parent {
-        Some(parent) if parent.kind == kind => parent.extensions.clone(),
+        Some(parent) if parent.kind == entry.kind => parent.extensions.clone(),
         _ => Vec::new(),
     };
-    Entry { path: item.path, mtime, kind, link, extensions }
+    Entry { mtime, extensions, ..entry }
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ pub(crate) struct FileReader<'a> {
     pub(crate) opener: &'a dyn FileOpener,
     pub(crate) records: &'a Records,
     pub(crate) session: Option<&'a Session>,
+    /// Whether to look nothing up.
+    pub(crate) hash_only: bool,
     pub(crate) progress: &'a PushProgress,
     /// Set when the push has failed elsewhere.
     pub(crate) stop: &'a AtomicBool,
@@ -145,7 +147,7 @@ impl FileReader<'_> {
             return Ok(Some((content, 0)));
         }
         let Some(session) = self.session else {
-            let has = self.records.has(RecordKind::Chunk, &content.id)?;
+            let has = self.hash_only || self.records.has(RecordKind::Chunk, &content.id)?;
             return Ok(Some((content, if has { 0 } else { content.size })));
         };
         session.check_sha1(&content.sha1, &content.id, &content.id)?;
@@ -184,6 +186,7 @@ impl FileReader<'_> {
         let mut writer = LargeWriter {
             session: self.session,
             records: self.records,
+            hash_only: self.hash_only,
             lane: std::mem::take(&mut self.lane),
             lane_number: self.lane_number,
             nodes: Nodes::default(),
@@ -256,6 +259,7 @@ impl NodeSink for Nodes {
 struct LargeWriter<'a> {
     session: Option<&'a Session>,
     records: &'a Records,
+    hash_only: bool,
     lane: Option<Lane>,
     lane_number: u8,
     nodes: Nodes,
@@ -285,7 +289,7 @@ impl LargeWriter<'_> {
                 self.offset += length;
                 match self.session {
                     None => {
-                        if !self.records.has(RecordKind::Chunk, &id)? {
+                        if !self.hash_only && !self.records.has(RecordKind::Chunk, &id)? {
                             self.missing += length;
                         }
                     }

@@ -50,6 +50,8 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) records: &'a Records,
     pub(crate) session: Option<&'a Session>,
     pub(crate) parent: Option<&'a Tree<Records>>,
+    /// Whether to look nothing up: what the store has is asked later, of what differs.
+    pub(crate) hash_only: bool,
     /// Set when the push has failed, so that the readers do not finish what they are at.
     pub(crate) stop: AtomicBool,
 }
@@ -72,7 +74,7 @@ struct Waiting {
 }
 
 /// Takes the manifest's nodes: writes them, or forgets them in a dry run.
-struct Nodes<'a>(Option<&'a Session>);
+pub(crate) struct Nodes<'a>(pub(crate) Option<&'a Session>);
 
 impl NodeSink for Nodes<'_> {
     fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()> {
@@ -134,14 +136,14 @@ impl<'a> Parent<'a> {
 }
 
 /// The kind of the record that a content is found by.
-fn first_record(content: &Content) -> RecordKind {
+pub(crate) fn first_record(content: &Content) -> RecordKind {
     match content.size {
         0..=CONTENT_WHOLE_BYTES_MAX => RecordKind::Chunk,
         _ => RecordKind::ContentRecord,
     }
 }
 
-fn content_of(entry: &Entry) -> Option<Content> {
+pub(crate) fn content_of(entry: &Entry) -> Option<Content> {
     match entry.kind {
         Kind::File { size, sha1, content, .. } => Some(Content { size, sha1, id: content }),
         Kind::Directory => None,
@@ -149,8 +151,12 @@ fn content_of(entry: &Entry) -> Option<Content> {
 }
 
 impl Pipeline<'_> {
-    /// Walks the source to its end and builds the manifest.
-    pub(crate) fn run(&self, working: &mut WorkingIndex) -> Result<Walked> {
+    /// Walks the source to its end and builds the manifest, whose nodes go to `nodes`.
+    pub(crate) fn run<W: NodeSink>(
+        &self,
+        working: &mut WorkingIndex,
+        nodes: W,
+    ) -> Result<(Walked, W)> {
         let (items_in, items) = bounded(BATCHES_AHEAD);
         let (jobs, jobs_out) = bounded::<Vec<Job>>(2 * self.options.threads.max(1));
         let (done_in, done) = unbounded::<Done>();
@@ -172,7 +178,7 @@ impl Pipeline<'_> {
                 done,
                 working,
                 stats,
-                builder: Builder::new(Nodes(self.session)),
+                builder: Builder::new(nodes),
                 waiting: VecDeque::new(),
                 first: 0,
                 open: 0,
@@ -239,6 +245,7 @@ impl Pipeline<'_> {
             opener: self.source.opener,
             records: self.records,
             session: self.session,
+            hash_only: self.hash_only,
             progress: self.progress,
             stop: &self.stop,
             name_hasher: self.options.name_hasher,
@@ -264,7 +271,7 @@ impl Pipeline<'_> {
     }
 }
 
-fn readers_failed() -> Error {
+pub(crate) fn readers_failed() -> Error {
     Error::new(freestone_core::ErrorKind::Failed, "the reading threads failed")
 }
 
@@ -276,7 +283,7 @@ struct Counts {
 }
 
 /// The ordered side.
-struct Merge<'a, 'w> {
+struct Merge<'a, 'w, W: NodeSink> {
     pipeline: &'a Pipeline<'a>,
     jobs: Option<Sender<Vec<Job>>>,
     /// Files that are yet to be given to a reader, and their bytes.
@@ -285,7 +292,7 @@ struct Merge<'a, 'w> {
     done: Receiver<Done>,
     working: &'w mut WorkingIndex,
     stats: StatCursor,
-    builder: Builder<Nodes<'a>>,
+    builder: Builder<W>,
     waiting: VecDeque<Waiting>,
     /// The number of the first that waits.
     first: u64,
@@ -294,8 +301,8 @@ struct Merge<'a, 'w> {
     walked: Counts,
 }
 
-impl Merge<'_, '_> {
-    fn run(mut self, items: &Receiver<Result<Vec<Item>>>) -> Result<Walked> {
+impl<W: NodeSink> Merge<'_, '_, W> {
+    fn run(mut self, items: &Receiver<Result<Vec<Item>>>) -> Result<(Walked, W)> {
         let mut parent = Parent::new(self.pipeline.parent)?;
         for batch in items {
             for item in batch? {
@@ -310,9 +317,9 @@ impl Merge<'_, '_> {
             self.settle(true)?;
         }
         self.working.remove_gone(&mut self.stats)?;
-        let (root, _) = self.builder.finish()?;
+        let (root, nodes) = self.builder.finish()?;
         let progress = self.pipeline.progress;
-        Ok(Walked {
+        let walked = Walked {
             root,
             changed: self.walked.changed,
             new: self.walked.new,
@@ -320,7 +327,8 @@ impl Merge<'_, '_> {
             files_hashed: progress.files_hashed.load(Ordering::Relaxed),
             bytes_hashed: progress.bytes_hashed.load(Ordering::Relaxed),
             bytes_missing: self.walked.missing,
-        })
+        };
+        Ok((walked, nodes))
     }
 
     fn take(&mut self, item: Item, parent: Option<Entry>) -> Result<()> {
@@ -372,7 +380,7 @@ impl Merge<'_, '_> {
             return Ok(None);
         }
         let content = Content { size: stamp.size, sha1: cached.sha1, id: cached.content };
-        if known == Some(&content) {
+        if known == Some(&content) || self.pipeline.hash_only {
             return Ok(Some(content));
         }
         let there = self.pipeline.records.has(first_record(&content), &content.id)?;
