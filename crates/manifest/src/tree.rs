@@ -136,6 +136,55 @@ impl<S: NodeSource> Tree<S> {
         )
     }
 
+    /// A cursor before the entry that has `index` others before it in manifest order; behind the
+    /// last entry if there are no more.
+    ///
+    /// # Errors
+    /// A node cannot be read.
+    pub fn seek_index(&self, index: u64) -> Result<Cursor<'_, S>> {
+        let left = std::cell::Cell::new(index);
+        Cursor::descend(
+            self,
+            |children| {
+                children
+                    .iter()
+                    .take_while(|child| {
+                        let is_before = child.entries <= left.get();
+                        if is_before {
+                            left.set(left.get() - child.entries);
+                        }
+                        is_before
+                    })
+                    .count()
+            },
+            |entries| usize::try_from(left.get()).unwrap_or(usize::MAX).min(entries.len()),
+        )
+    }
+
+    /// How many entries come before `path` in manifest order, whether or not it is one.
+    ///
+    /// # Errors
+    /// A node cannot be read.
+    pub fn index_of(&self, path: &[u8]) -> Result<u64> {
+        let before = std::cell::Cell::new(0u64);
+        Cursor::descend(
+            self,
+            |children| {
+                let after = children.partition_point(|c| path::compare(&c.first, path).is_le());
+                let picked = after.saturating_sub(1);
+                let skipped: u64 = children[..picked].iter().map(|child| child.entries).sum();
+                before.set(before.get() + skipped);
+                picked
+            },
+            |entries| {
+                let picked = entries.partition_point(|e| path::compare(&e.path, path).is_lt());
+                before.set(before.get() + picked as u64);
+                picked
+            },
+        )?;
+        Ok(before.get())
+    }
+
     /// The entry at `path`.
     ///
     /// # Errors

@@ -110,6 +110,25 @@ proptest! {
     }
 
     #[test]
+    fn every_entry_is_found_by_its_index_and_its_index_by_its_path(entries in entries()) {
+        let tree = open(&entries);
+        for (index, entry) in entries.iter().enumerate() {
+            let mut cursor = tree.seek_index(index as u64).unwrap();
+            prop_assert_eq!(cursor.next().unwrap(), Some(entry));
+            prop_assert_eq!(tree.index_of(&entry.path).unwrap(), index as u64);
+            // What would stand right behind it and all that is in it.
+            let behind = [&entry.path[..], &[1]].concat();
+            let count = entries.iter().filter(|e| path::compare(&e.path, &behind).is_lt()).count();
+            prop_assert_eq!(tree.index_of(&behind).unwrap(), count as u64);
+        }
+        for beyond in [entries.len() as u64, u64::MAX] {
+            let mut behind = tree.seek_index(beyond).unwrap();
+            prop_assert_eq!(behind.next().unwrap(), None);
+        }
+        prop_assert_eq!(tree.index_of(b"").unwrap(), 0);
+    }
+
+    #[test]
     fn every_unit_of_an_image_is_found_by_descent(entries in entries(), start in 0..20u64) {
         let tree = open(&entries);
         let mut at = start;
