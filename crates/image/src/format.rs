@@ -1,6 +1,6 @@
 //! The formats, and the name that an image carries in its head.
 
-use crate::tar;
+use crate::{fat, tar};
 use freestone_core::{Id, NodeSource, Plan, Result};
 use std::fmt;
 
@@ -10,6 +10,8 @@ use std::fmt;
 pub enum Format {
     /// A tar archive that the strict readers take.
     Tar(tar::Options),
+    /// A FAT file system.
+    Fat(fat::Options),
 }
 
 impl Format {
@@ -17,6 +19,7 @@ impl Format {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Tar(_) => "tar",
+            Self::Fat(_) => "fat",
         }
     }
 
@@ -25,6 +28,7 @@ impl Format {
         let (name, options) = text.split_once(' ')?;
         match name {
             "tar" => tar::Options::parse(options).map(Self::Tar),
+            "fat" => fat::Options::parse(options).map(Self::Fat),
             _ => None,
         }
     }
@@ -37,6 +41,7 @@ impl Format {
     pub fn plan<S: NodeSource + 'static>(&self, nodes: S, root: &Id) -> Result<Box<dyn Plan>> {
         match self {
             Self::Tar(options) => Ok(Box::new(tar::TarPlan::open(nodes, root, *options)?)),
+            Self::Fat(options) => Ok(Box::new(fat::FatPlan::open(nodes, root, *options)?)),
         }
     }
 }
@@ -46,6 +51,7 @@ impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tar(options) => write!(f, "{} {options}", self.name()),
+            Self::Fat(options) => write!(f, "{} {options}", self.name()),
         }
     }
 }

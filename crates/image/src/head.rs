@@ -1,7 +1,7 @@
 //! What an image or a device is, told from its first bytes alone.
 
 use crate::format::ImageName;
-use crate::tar;
+use crate::{fat, tar};
 use freestone_core::limits::BLOCK_BYTES;
 
 /// How many bytes at its start say what an image is; all of them belong to every image.
@@ -34,7 +34,7 @@ const BECOMING: &str = "it is being written to: ";
 /// Says what `head`, the first [`HEAD_BYTES`] or all of a shorter file, belongs to.
 pub fn identify(head: &[u8]) -> Identity {
     let head = &head[..head.len().min(HEAD_BYTES)];
-    if let Some(name) = tar_name(head) {
+    if let Some(name) = tar_name(head).or_else(|| fat::name_in(head)) {
         return Identity::Image(name);
     }
     if let Some(text) = unfinished(head) {

@@ -1,5 +1,6 @@
 //! `freestone image`: the image of a revision, of a part of one, or of a directory.
 
+mod format;
 mod report;
 mod subject;
 
@@ -8,10 +9,10 @@ use crate::output::JSON_SEE;
 use crate::progress::Unit;
 use crate::session::Session;
 use crate::{name, size, time};
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::{ArgGroup, Args};
+use format::FormatOptions;
 use freestone_core::{Error, ErrorKind, Result};
-use freestone_image::tar::{Align, Options};
-use freestone_image::{Format, Identity, identify};
+use freestone_image::{Identity, identify};
 use freestone_sink as sink;
 use report::Made;
 use std::ffi::OsString;
@@ -22,8 +23,8 @@ use subject::Subject;
 /// Write the block image of a revision, of a part of one, or of a directory
 ///
 /// An image is a tar archive that MirageOS, GNU tar, bsdtar, busybox and Python read alike, padded
-/// for block devices. It is a function of content, format and options alone: the same bytes on
-/// every machine.
+/// for block devices; or a FAT file system. It is a function of content, format and options alone:
+/// the same bytes on every machine.
 ///
 /// A file is written beside its target and renamed, so that whoever has the old image open keeps
 /// it. A device is written in place, and says that it is unfinished meanwhile.
@@ -41,22 +42,8 @@ pub struct Image {
     #[arg(short, long, value_name = "FILE|DEVICE|-")]
     output: Option<PathBuf>,
 
-    /// The format
-    #[arg(long, value_enum, default_value_t = FormatName::Tar)]
-    format: FormatName,
-
-    /// Where contents of 64 KiB and more start: at multiples of 4096 bytes, or anywhere (for
-    /// archives that are unpacked as root)
-    #[arg(long, value_name = "4096|none", default_value = "4096", value_parser = align)]
-    align: Align,
-
-    /// Make the image's length a multiple of N, itself a multiple of 4096
-    #[arg(long, value_name = "N", value_parser = size::argument, conflicts_with = "size")]
-    pad_to: Option<u64>,
-
-    /// Make the image exactly N long, a multiple of 4096; refused if it does not fit
-    #[arg(long, value_name = "N", value_parser = size::argument)]
-    size: Option<u64>,
+    #[command(flatten)]
+    format: FormatOptions,
 
     /// Print the image's BLAKE3, SHA-256 and length; without -o nothing is written
     #[arg(long)]
@@ -109,16 +96,6 @@ impl Directory {
     }
 }
 
-/// The formats.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FormatName {
-    Tar,
-}
-
-fn align(text: &str) -> Result<Align, String> {
-    Align::parse(text).map_err(|_| "give 4096 or none".to_owned())
-}
-
 fn after_help() -> String {
     let examples = "\
 Examples:
@@ -126,6 +103,7 @@ Examples:
   freestone image main~1:docs -o /dev/vg/docs  of a part of the revision before, to a device
   freestone image ./site -o www.img            of a directory, without any store
   freestone image main --digest                what sha256sum would print of it
+  freestone image main --format fat --free 1M -o www.img    a FAT file system, 1 MiB of it free
   freestone image main -o - | ssh host 'cat > www.img'
 
 With --json: {\"image\" (its name), \"format\", \"root\", \"revision\" or null, \"length\", \"entries\",
@@ -139,9 +117,7 @@ impl Image {
         let begun = Instant::now();
         let is_stdout = self.output.as_deref() == Some(Path::new("-"));
         self.check(session, is_stdout)?;
-        let format = match self.format {
-            FormatName::Tar => Format::Tar(Options::new(self.align, self.pad_to, self.size)?),
-        };
+        let format = self.format.format()?;
         let output = self.output.as_deref().filter(|_| !is_stdout);
         let overwrite = sink::Overwrite {
             force: self.force,

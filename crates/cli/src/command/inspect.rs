@@ -179,7 +179,7 @@ impl Inspect {
             Some(name) => Some(opened.compare(&identity, name, session)?),
         };
         let mut report = strict::Report::default();
-        if matches!(kind, "image" | "archive") {
+        if is_tar(&identity) {
             report = strict::check(&opened, opened.container, &mut |member| {
                 // The first that ends behind the difference has it, or its headers have; unless
                 // it is in the image's own head.
@@ -202,6 +202,13 @@ impl Inspect {
             "image" | "archive" | "unfinished" => Ok(Exit::Corrupt),
             _ => Ok(Exit::Failed),
         }
+    }
+}
+
+fn is_tar(identity: &Identity) -> bool {
+    match identity {
+        Identity::Image(name) => matches!(name.format, freestone_image::Format::Tar(_)),
+        other => describe(other).0 == "archive",
     }
 }
 

@@ -79,8 +79,9 @@ pub fn check<R: ReadAt + ?Sized>(
     each: &mut dyn FnMut(&Member) -> Result<()>,
 ) -> Result<Report> {
     let mut report = Report { name: name(image)?, ..Report::default() };
-    let options = report.name.map(|name| match name.format {
-        Format::Tar(options) => options,
+    let options = report.name.and_then(|name| match name.format {
+        Format::Tar(options) => Some(options),
+        _ => None,
     });
     let mut own = options.map(Own::new);
     let mut seen = Seen::new();

@@ -1,0 +1,103 @@
+//! The format of an image, as options say it.
+
+use crate::size;
+use clap::{Args, ValueEnum};
+use freestone_core::{Error, ErrorKind, Result};
+use freestone_image::Format;
+use freestone_image::fat::{self, FatType, Profile};
+use freestone_image::tar::{self, Align};
+
+/// Which format, and what can be chosen about it.
+#[derive(Args)]
+pub(super) struct FormatOptions {
+    /// The format
+    #[arg(long, value_enum, default_value_t = FormatName::Tar)]
+    format: FormatName,
+
+    /// Make the image's length a multiple of N, itself a multiple of 4096
+    #[arg(long, value_name = "N", value_parser = size::argument, conflicts_with = "size")]
+    pad_to: Option<u64>,
+
+    /// Make the image exactly N long, a multiple of 4096; refused if it does not fit
+    #[arg(long, value_name = "N", value_parser = size::argument)]
+    size: Option<u64>,
+
+    /// tar: where contents of 64 KiB and more start: at multiples of 4096 bytes (which is the
+    /// default), or anywhere (for archives that are unpacked as root)
+    #[arg(long, value_name = "4096|none", value_parser = align)]
+    align: Option<Align>,
+
+    /// fat: for whom: any reader (the default), or MirageOS's, which takes strict FAT16 alone
+    #[arg(long, value_name = "any|mirage", value_parser = profile)]
+    profile: Option<Profile>,
+
+    /// fat: FAT12, FAT16 or FAT32, instead of what fits
+    #[arg(long, value_name = "12|16|32", value_parser = fat_type)]
+    fat_type: Option<FatType>,
+
+    /// fat: leave at least N bytes free, for whoever writes to the image
+    #[arg(long, value_name = "N", value_parser = size::argument)]
+    free: Option<u64>,
+
+    /// fat: the length of the device's sectors: 512 (the default) or 4096 bytes
+    #[arg(long, value_name = "512|4096", value_parser = size::argument)]
+    block_size: Option<u64>,
+}
+
+/// The formats.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FormatName {
+    Tar,
+    Fat,
+}
+
+fn align(text: &str) -> Result<Align, String> {
+    Align::parse(text).map_err(|_| "give 4096 or none".to_owned())
+}
+
+fn profile(text: &str) -> Result<Profile, String> {
+    Profile::parse(text).ok_or_else(|| "give any or mirage".to_owned())
+}
+
+fn fat_type(text: &str) -> Result<FatType, String> {
+    FatType::parse(text).ok_or_else(|| "give 12, 16 or 32".to_owned())
+}
+
+impl FormatOptions {
+    /// The format that was asked for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if an option is another format's, or makes no sense.
+    pub(super) fn format(&self) -> Result<Format> {
+        let (tar, fat) = (self.format == FormatName::Tar, self.format == FormatName::Fat);
+        for (option, is_given, is_its) in [
+            ("--align", self.align.is_some(), tar),
+            ("--profile", self.profile.is_some(), fat),
+            ("--fat-type", self.fat_type.is_some(), fat),
+            ("--free", self.free.is_some(), fat),
+            ("--block-size", self.block_size.is_some(), fat),
+        ] {
+            if is_given && !is_its {
+                let other = if tar { "fat" } else { "tar" };
+                let what = format!("{option} is an option of --format {other}");
+                return Err(Error::new(ErrorKind::Usage, what)
+                    .hint(format!("say --format {other}, or leave it out")));
+            }
+        }
+        match self.format {
+            FormatName::Tar => {
+                let align = self.align.unwrap_or_default();
+                Ok(Format::Tar(tar::Options::new(align, self.pad_to, self.size)?))
+            }
+            FormatName::Fat => {
+                let options = fat::Options::default()
+                    .with_type(self.fat_type)?
+                    .with_profile(self.profile.unwrap_or_default())?
+                    .with_free(self.free.unwrap_or(0))?
+                    .with_length(self.pad_to, self.size)?;
+                let block_size = self.block_size.unwrap_or(options.block_bytes().into());
+                Ok(Format::Fat(options.with_block_bytes(block_size)?))
+            }
+        }
+    }
+}

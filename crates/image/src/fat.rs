@@ -1,0 +1,34 @@
+//! FAT images, 12, 16 and 32: what Linux, firmware, mtools and Windows take; and a strict FAT16
+//! for MirageOS's reader.
+//!
+//! ```text
+//! 0        boot sector; FAT32 also: FSInfo in sector 1, copies of both in sectors 6 and 7
+//! 1024     the image's name, as text
+//! R        two equal FATs, each padded to a multiple of 4096
+//!          FAT12, FAT16: the root directory, as long as it is needed
+//! D        clusters: FAT32's root directory; then, in manifest order, each directory's own
+//!          clusters and each file's, contiguous
+//! ```
+//! R is 4096, or 32,768 for FAT32 with sectors of 4096 bytes. D is a multiple of 4096, and contents
+//! of 64 KiB and more start at one, so that they can be shared with the store by reflink.
+//!
+//! The layout follows from a walk over the manifest, of which [marks](layout) are kept: at most
+//! 1 MiB, and 16 bytes for each directory of more than 16 slots. The FAT and the directories are made
+//! when they are asked for, one directory (2 MiB at most) at a time.
+
+mod alias;
+mod directory;
+mod geometry;
+mod head;
+mod layout;
+mod name;
+mod options;
+mod plan;
+mod refusal;
+mod scan;
+mod table;
+mod time;
+
+pub(crate) use head::name_in;
+pub use options::{FatType, Options, Profile};
+pub use plan::FatPlan;

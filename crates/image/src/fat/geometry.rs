@@ -1,0 +1,253 @@
+//! How large the parts of an image are: type, cluster size, tables, clusters.
+//!
+//! Clusters of 4096 bytes are tried first. A type that was asked for and that needs fewer clusters
+//! gets larger ones, one that needs more gets smaller ones, down to a sector; and if that is not
+//! enough, free ones. Otherwise the type is the widest whose clusters fill the image's length.
+
+use super::{FatType, Options, Profile};
+use freestone_core::limits::BLOCK_BYTES;
+use freestone_core::{Error, Result};
+
+/// Cluster sizes, in bytes: 2^9 to 2^15. Larger ones are not taken by all.
+pub(super) const CLUSTER_SHIFT_MIN: u32 = 9;
+pub(super) const CLUSTER_SIZES: usize = 7;
+const CLUSTER_BYTES_MAX: u32 = 32_768;
+/// Slots of a root directory of its own: at least, and at most what its 16-bit number can say.
+const ROOT_SLOTS_MIN: u64 = 512;
+const ROOT_SLOTS_MAX: u64 = 65_408;
+/// The bytes of a directory slot.
+pub(super) const SLOT_BYTES: u64 = 32;
+/// The longest image: what a file offset of any system can say.
+const IMAGE_BYTES_MAX: u64 = i64::MAX as u64;
+
+/// Fewest and most clusters of a type. MirageOS's reader follows no chain to clusters above
+/// 0xFFEF.
+pub(super) fn cluster_counts(fat_type: FatType, profile: Profile) -> (u64, u64) {
+    match (fat_type, profile) {
+        (FatType::Fat12, _) => (1, 4084),
+        (FatType::Fat16, Profile::Any) => (4085, 65_524),
+        (FatType::Fat16, Profile::Mirage) => (4085, 0xffef - 1),
+        (FatType::Fat32, _) => (65_525, 0x0fff_fff4),
+    }
+}
+
+/// Where the parts of an image are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Geometry {
+    pub(super) fat_type: FatType,
+    /// Bytes of a sector.
+    pub(super) sector: u32,
+    /// Bytes of a cluster.
+    pub(super) cluster: u32,
+    /// Slots of the root directory's own place; 0 in FAT32.
+    pub(super) root_slots: u64,
+    /// How many clusters there are.
+    pub(super) clusters: u64,
+}
+
+impl Geometry {
+    /// Bytes before the first table.
+    pub(super) fn reserved(&self) -> u64 {
+        match self.fat_type {
+            FatType::Fat32 => 8 * u64::from(self.sector),
+            _ => BLOCK_BYTES,
+        }
+    }
+
+    /// Bytes of one table.
+    pub(super) fn table(&self) -> u64 {
+        let bits = (self.clusters + 2) * u64::from(self.fat_type.bits());
+        bits.div_ceil(8).next_multiple_of(BLOCK_BYTES)
+    }
+
+    /// Where table 0 or 1 starts.
+    pub(super) fn table_offset(&self, copy: u64) -> u64 {
+        self.reserved() + copy * self.table()
+    }
+
+    /// Where the root directory's own place starts.
+    pub(super) fn root_offset(&self) -> u64 {
+        self.table_offset(2)
+    }
+
+    /// Where the first cluster starts.
+    pub(super) fn data_offset(&self) -> u64 {
+        self.root_offset() + self.root_slots * SLOT_BYTES
+    }
+
+    /// Where the cluster starts that has `index` others before it; its number is two more.
+    pub(super) fn cluster_offset(&self, index: u64) -> u64 {
+        self.data_offset() + index * u64::from(self.cluster)
+    }
+
+    /// How many sectors the file system has.
+    pub(super) fn sectors(&self) -> u64 {
+        self.cluster_offset(self.clusters) / u64::from(self.sector)
+    }
+
+    /// The most clusters that an image of `length` bytes can have.
+    fn most_clusters(mut self, length: u64) -> u64 {
+        let (mut fits, mut beyond) = (0, length / u64::from(self.cluster) + 1);
+        while fits + 1 < beyond {
+            self.clusters = fits + (beyond - fits) / 2;
+            if self.cluster_offset(self.clusters) <= length {
+                fits = self.clusters;
+            } else {
+                beyond = self.clusters;
+            }
+        }
+        fits
+    }
+}
+
+/// What the content needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Needs {
+    /// Clusters of each size: without, and with the root directory among them.
+    pub(super) clusters: [[u64; CLUSTER_SIZES]; 2],
+    /// Slots of the root directory.
+    pub(super) root_slots: u64,
+}
+
+/// One way to lay it out.
+struct Choice<'a> {
+    needs: &'a Needs,
+    options: &'a Options,
+    fat_type: FatType,
+    cluster: u32,
+}
+
+impl Choice<'_> {
+    /// Clusters that are needed, free ones too; at least one.
+    fn needed(&self) -> u64 {
+        let with_root = usize::from(self.fat_type == FatType::Fat32);
+        let size = (self.cluster.trailing_zeros() - CLUSTER_SHIFT_MIN) as usize;
+        let free = self.options.free().div_ceil(u64::from(self.cluster));
+        self.needs.clusters[with_root][size].saturating_add(free).max(1)
+    }
+
+    fn counts(&self) -> (u64, u64) {
+        cluster_counts(self.fat_type, self.options.profile())
+    }
+
+    /// The parts with so many clusters.
+    fn geometry(&self, clusters: u64) -> Geometry {
+        let root_slots = match self.fat_type {
+            FatType::Fat32 => 0,
+            _ => self.needs.root_slots.max(ROOT_SLOTS_MIN).next_multiple_of(128),
+        };
+        let sector = self.options.block_bytes();
+        Geometry { fat_type: self.fat_type, sector, cluster: self.cluster, root_slots, clusters }
+    }
+
+    /// The length of an image with at least so many clusters, before and after a size that was
+    /// asked for is regarded.
+    fn length(&self, clusters: u64) -> Option<(u64, u64)> {
+        if clusters > IMAGE_BYTES_MAX / u64::from(CLUSTER_BYTES_MAX) / 2 {
+            return None;
+        }
+        let end = self.geometry(clusters).cluster_offset(clusters);
+        let unit = self.options.pad_to().unwrap_or(BLOCK_BYTES);
+        let shortest = end.checked_next_multiple_of(unit)?;
+        (shortest <= IMAGE_BYTES_MAX).then_some((shortest, self.options.size().unwrap_or(shortest)))
+    }
+
+    /// How many clusters there would be if the type did not matter.
+    fn wanted(&self) -> u64 {
+        let needed = self.needed();
+        let length = self.length(needed).map_or(0, |(_, length)| length);
+        self.geometry(0).most_clusters(length).max(needed)
+    }
+
+    /// The parts of an image of `length` bytes; `None` if this type is not for it.
+    fn fill(&self, length: u64) -> Option<Geometry> {
+        let (least, most) = self.counts();
+        let clusters = self.geometry(0).most_clusters(length).min(most);
+        (clusters >= least.max(self.needed())).then(|| self.geometry(clusters))
+    }
+}
+
+/// The parts of the image, and its length in bytes.
+///
+/// # Errors
+/// [`Refused`](freestone_core::ErrorKind::Refused) if the content does not fit the type, the size,
+/// or FAT at all.
+pub(super) fn choose(needs: &Needs, options: &Options) -> Result<(Geometry, u64)> {
+    let start = options.block_bytes().max(4096);
+    let choice = |fat_type, cluster| Choice { needs, options, fat_type, cluster };
+    let forced = match options.fat_type() {
+        Some(fat_type) => Some(fat_type),
+        None => {
+            let first = FatType::ALL
+                .into_iter()
+                .map(|fat_type| choice(fat_type, start))
+                .find(|choice| choice.needed() <= choice.counts().1 && fits_root(choice).is_ok());
+            let widest = first.as_ref().and_then(|first| {
+                let (_, length) = first.length(first.needed())?;
+                let filling = |fat_type: &FatType| choice(*fat_type, start).fill(length).is_some();
+                FatType::ALL.into_iter().rev().find(filling)
+            });
+            match (widest, first) {
+                (Some(fat_type), _) => Some(fat_type),
+                (None, Some(first)) => Some(first.fat_type),
+                (None, None) => None,
+            }
+        }
+    };
+    let fat_type = forced.unwrap_or(FatType::Fat32);
+    let mut choice = choice(fat_type, start);
+    let (least, most) = choice.counts();
+    fits_root(&choice)?;
+    if options.fat_type().is_some() || fat_type == FatType::Fat32 {
+        while choice.wanted() > most && choice.cluster < CLUSTER_BYTES_MAX {
+            choice.cluster *= 2;
+        }
+        while choice.wanted() < least && choice.cluster > options.block_bytes() {
+            choice.cluster /= 2;
+        }
+    }
+    let needed = choice.needed().max(least);
+    if needed > most {
+        let bytes = most * u64::from(choice.cluster);
+        return Err(Error::refused(format!(
+            "the content needs {needed} clusters of {} bytes, and FAT{fat_type} has at most {most}, \
+             {bytes} bytes",
+            choice.cluster
+        ))
+        .hint(if fat_type == FatType::Fat32 {
+            "make an image of a part of it, or a tar image"
+        } else {
+            "leave the type out, or make an image of a part of it, or a tar image"
+        }));
+    }
+    let too_long = || Error::refused("the image would be longer than any file");
+    let (shortest, length) = choice.length(needed).ok_or_else(too_long)?;
+    let geometry = choice.fill(length).ok_or_else(|| {
+        Error::refused(format!(
+            "the image needs {shortest} bytes and does not fit a size of {length}"
+        ))
+        .hint(format!("give --size {shortest} or more"))
+    })?;
+    if geometry.sectors() > u64::from(u32::MAX) {
+        let what = format!("FAT has at most 2^32 sectors, and this image {}", geometry.sectors());
+        return Err(Error::refused(what).hint(if geometry.sector == 512 {
+            "--block-size 4096 holds eight times as much, for devices with such sectors"
+        } else {
+            "make an image of a part of it, or a tar image"
+        }));
+    }
+    Ok((geometry, length))
+}
+
+/// Whether the root directory fits a place of its own, where the type has one.
+fn fits_root(choice: &Choice<'_>) -> Result<()> {
+    let slots = choice.needs.root_slots;
+    if choice.fat_type != FatType::Fat32 && slots > ROOT_SLOTS_MAX {
+        return Err(Error::refused(format!(
+            "the top directory needs {slots} slots, and FAT{} has at most {ROOT_SLOTS_MAX}",
+            choice.fat_type
+        ))
+        .hint("move files into directories, or take FAT32"));
+    }
+    Ok(())
+}

@@ -1,0 +1,283 @@
+//! The layout of a FAT image, as a plan over its manifest.
+//!
+//! Opening walks over the manifest twice: what it needs, and where it goes. After that the plan holds
+//! marks, and makes heads, tables and directories when they are asked for. Directories are made
+//! whole, since the short names depend on each other; the last ones are kept, 4 MiB at most.
+
+use super::directory::Directory;
+use super::geometry::{self, SLOT_BYTES};
+use super::head::Head;
+use super::layout::{Laid, Layout};
+use super::table::{self, PIECE_ENTRIES};
+use super::{FatType, Options, scan};
+use crate::{Format, ImageName};
+use freestone_core::{Error, Extent, Id, NodeSource, Plan, Result, Source, path};
+use freestone_manifest::{Entry, Kind, Tree, content};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes of a directory that are given as one extent.
+const PIECE_BYTES: u64 = 64 << 10;
+/// Bytes of directories that are kept.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+
+/// Directories that were made lately, by their entry's index, the latest at the end.
+type Kept = Vec<(Option<u64>, Arc<Vec<u8>>)>;
+
+/// The layout of the FAT image of a manifest.
+pub struct FatPlan<S> {
+    tree: Tree<S>,
+    name: ImageName,
+    options: Options,
+    layout: Layout,
+    root_slots: u64,
+    length: u64,
+    kept: Mutex<Kept>,
+}
+
+impl<S: NodeSource> FatPlan<S> {
+    /// Lays out the manifest `root`.
+    ///
+    /// # Errors
+    /// The manifest cannot be read; [`Refused`](freestone_core::ErrorKind::Refused) if it holds
+    /// what FAT cannot, every path listed, or does not fit what the options ask for.
+    pub fn open(nodes: S, root: &Id, options: Options) -> Result<Self> {
+        let tree = Tree::open(nodes, root)?;
+        let scan = scan::scan(&tree, options.profile())?;
+        let (geometry, length) = geometry::choose(&scan.needs, &options)?;
+        let root_slots = scan.needs.root_slots;
+        let layout = Layout::new(&tree, geometry, scan.large, root_slots)?;
+        let name = ImageName { format: Format::Fat(options), root: *root };
+        Ok(Self { tree, name, options, layout, root_slots, length, kept: Mutex::default() })
+    }
+
+    /// What the image is.
+    pub fn name(&self) -> &ImageName {
+        &self.name
+    }
+
+    /// FAT12, 16 or 32: what was chosen, if the options leave it open.
+    pub fn fat_type(&self) -> FatType {
+        self.layout.geometry.fat_type
+    }
+
+    /// Bytes of a cluster.
+    pub fn cluster_bytes(&self) -> u32 {
+        self.layout.geometry.cluster
+    }
+
+    /// How many clusters there are.
+    pub fn clusters(&self) -> u64 {
+        self.layout.geometry.clusters
+    }
+
+    fn head(&self) -> Vec<u8> {
+        let Layout { geometry, end, used, .. } = self.layout;
+        // The last number that is used is one more than the count before its end.
+        Head { geometry, free: geometry.clusters - used, last: end + 1 }.encode(&self.name)
+    }
+
+    /// The parts of one table that intersect `range`.
+    fn table(
+        &self,
+        start: u64,
+        range: &Range<u64>,
+        each: &mut dyn FnMut(Extent) -> Result<()>,
+    ) -> Result<()> {
+        let geometry = &self.layout.geometry;
+        let end = start + geometry.table();
+        let whole = table::piece_bytes(geometry.fat_type);
+        let pieces = (self.layout.end + 2).div_ceil(PIECE_ENTRIES);
+        let first = range.start.saturating_sub(start) / whole;
+        for piece in first..pieces {
+            let offset = start + piece * whole;
+            if offset >= range.end {
+                return Ok(());
+            }
+            let length = whole.min(end - offset);
+            let mut bytes = table::piece(&self.layout, &self.tree, piece)?;
+            bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+            each(Extent { offset, length, source: Source::Inline(bytes) })?;
+        }
+        zeros(range, (start + pieces * whole).min(end), end, each)
+    }
+
+    /// The parts of a directory at `start` that intersect `range`; zeros up to `end`.
+    fn directory(
+        &self,
+        directory: &Directory<'_>,
+        start: u64,
+        end: u64,
+        range: &Range<u64>,
+        each: &mut dyn FnMut(Extent) -> Result<()>,
+    ) -> Result<()> {
+        let bytes = self.made(directory)?;
+        let length = bytes.len() as u64;
+        if length > end - start {
+            return Err(Error::corrupt(format!(
+                "manifest {}: directory \"{}\" is longer than its entries said before",
+                self.name.root,
+                path::display(directory.path)
+            )));
+        }
+        for (index, piece) in bytes.chunks(64 << 10).enumerate() {
+            let offset = start + index as u64 * PIECE_BYTES;
+            let length = piece.len() as u64;
+            if intersects(range, offset, offset + length) {
+                each(Extent { offset, length, source: Source::Inline(piece.to_vec()) })?;
+            }
+        }
+        zeros(range, start + length, end, each)
+    }
+
+    /// The bytes of a directory.
+    fn made(&self, directory: &Directory<'_>) -> Result<Arc<Vec<u8>>> {
+        let index = directory.own.map(|(index, ..)| index);
+        let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut kept = lock();
+            if let Some(at) = kept.iter().position(|(kept, _)| *kept == index) {
+                let found = kept.remove(at);
+                let bytes = Arc::clone(&found.1);
+                kept.push(found);
+                return Ok(bytes);
+            }
+        }
+        let bytes = directory.bytes(&self.layout, &self.tree, self.options.profile())?;
+        let bytes = Arc::new(bytes);
+        let mut kept = lock();
+        kept.push((index, Arc::clone(&bytes)));
+        let mut sum: usize = kept.iter().map(|(_, bytes)| bytes.capacity()).sum();
+        while sum > KEPT_BYTES_MAX && kept.len() > 1 {
+            sum -= kept.remove(0).1.capacity();
+        }
+        Ok(bytes)
+    }
+
+    /// The root directory, which has `slots` slots at `start` and what follows up to `end`.
+    fn root(
+        &self,
+        start: u64,
+        end: u64,
+        range: &Range<u64>,
+        each: &mut dyn FnMut(Extent) -> Result<()>,
+    ) -> Result<()> {
+        if !intersects(range, start, end) {
+            return Ok(());
+        }
+        if !intersects(range, start, start + self.root_slots * SLOT_BYTES) {
+            return zeros(range, start + self.root_slots * SLOT_BYTES, end, each);
+        }
+        self.directory(&Directory { path: b"", own: None }, start, end, range, each)
+    }
+
+    /// The clusters that intersect `range`.
+    fn clusters_in(
+        &self,
+        range: &Range<u64>,
+        each: &mut dyn FnMut(Extent) -> Result<()>,
+    ) -> Result<()> {
+        let geometry = self.layout.geometry;
+        let data = geometry.data_offset();
+        self.root(data, geometry.cluster_offset(self.layout.root), range, each)?;
+        let first = range.start.saturating_sub(data) / u64::from(geometry.cluster);
+        let mut walk = self.layout.walk(&self.tree, first)?;
+        while geometry.cluster_offset(walk.cluster) < range.end {
+            let before = geometry.cluster_offset(walk.cluster);
+            let Some(laid) = walk.next()? else {
+                if before == geometry.cluster_offset(self.layout.end) {
+                    return Ok(());
+                }
+                return Err(Error::corrupt(format!(
+                    "manifest {} ends at byte {before} of its image, and ended elsewhere before",
+                    self.name.root
+                )));
+            };
+            zeros(range, before, geometry.cluster_offset(laid.place.first), each)?;
+            self.laid(&laid, range, each)?;
+        }
+        Ok(())
+    }
+
+    /// The clusters of an entry.
+    fn laid(
+        &self,
+        laid: &Laid<'_>,
+        range: &Range<u64>,
+        each: &mut dyn FnMut(Extent) -> Result<()>,
+    ) -> Result<()> {
+        let geometry = &self.layout.geometry;
+        let entry: &Entry = laid.entry;
+        let start = geometry.cluster_offset(laid.place.first);
+        let end = geometry.cluster_offset(laid.place.end);
+        if !intersects(range, start, end) {
+            return Ok(());
+        }
+        let Kind::File { size, sha1, content, .. } = &entry.kind else {
+            let own = Some((laid.index, entry.mtime, laid.place.number()));
+            let directory = Directory { path: &entry.path, own };
+            return self.directory(&directory, start, end, range, each);
+        };
+        let wanted = range.start.saturating_sub(start)..range.end.saturating_sub(start);
+        let nodes = self.tree.source();
+        content::pieces(nodes, content, *size, Some(sha1), wanted, &mut |mut piece| {
+            piece.offset += start;
+            each(piece)
+        })
+        .map_err(|error| error.context(path::display(&entry.path)))?;
+        zeros(range, start + size, end, each)
+    }
+}
+
+impl<S: NodeSource> Plan for FatPlan<S> {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn extents(&self, range: Range<u64>, each: &mut dyn FnMut(Extent) -> Result<()>) -> Result<()> {
+        let range = range.start..range.end.min(self.length);
+        let geometry = &self.layout.geometry;
+        let reserved = geometry.reserved();
+        if intersects(&range, 0, reserved) {
+            let source = Source::Inline(self.head());
+            each(Extent { offset: 0, length: reserved, source })?;
+        }
+        for copy in 0..2 {
+            let start = geometry.table_offset(copy);
+            if intersects(&range, start, start + geometry.table()) {
+                self.table(start, &range, each)?;
+            }
+        }
+        if geometry.fat_type != FatType::Fat32 {
+            self.root(geometry.root_offset(), geometry.data_offset(), &range, each)?;
+        }
+        let end = geometry.cluster_offset(self.layout.end);
+        if intersects(&range, geometry.data_offset(), end) {
+            let within = range.start.max(geometry.data_offset())..range.end.min(end);
+            self.clusters_in(&within, each)?;
+        }
+        zeros(&range, end, self.length, each)
+    }
+
+    fn identity(&self) -> String {
+        self.name.to_string()
+    }
+}
+
+/// Whether the bytes from `start` to before `end` and the range have some in common.
+fn intersects(range: &Range<u64>, start: u64, end: u64) -> bool {
+    range.start.max(start) < range.end.min(end)
+}
+
+/// Zeros from `start` to before `end`, if the range has some of them.
+fn zeros(
+    range: &Range<u64>,
+    start: u64,
+    end: u64,
+    each: &mut dyn FnMut(Extent) -> Result<()>,
+) -> Result<()> {
+    if intersects(range, start, end) {
+        each(Extent { offset: start, length: end - start, source: Source::Zeros })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! What of a manifest FAT cannot hold: all of it is found before anything is refused.
+
+use freestone_core::{Error, Result, path};
+
+/// How many paths are listed.
+const LISTED_MAX: u64 = 100;
+
+/// Paths that cannot be held, and why.
+#[derive(Default)]
+pub(super) struct Refusals {
+    listed: String,
+    count: u64,
+}
+
+impl Refusals {
+    /// Adds a path, empty for the top; `why` goes on behind it, as in "is not UTF-8".
+    pub(super) fn add(&mut self, path: &[u8], why: &str) {
+        self.count += 1;
+        if self.count <= LISTED_MAX {
+            let shown = if path.is_empty() { "(the top)".into() } else { path::display(path) };
+            self.listed.push_str(&format!("\n  {shown} {why}"));
+        }
+    }
+
+    /// Whether anything else needs to be looked at so closely that it costs.
+    pub(super) fn is_full(&self) -> bool {
+        self.count >= LISTED_MAX
+    }
+
+    /// # Errors
+    /// [`Refused`](freestone_core::ErrorKind::Refused) if there are any.
+    pub(super) fn check(self) -> Result<()> {
+        let count = self.count;
+        if count == 0 {
+            return Ok(());
+        }
+        let mut listed = self.listed;
+        if count > LISTED_MAX {
+            listed.push_str(&format!("\n  and {} more", count - LISTED_MAX));
+        }
+        Err(Error::refused(format!("FAT cannot hold {count} of the paths:{listed}"))
+            .hint("rename them, leave them out, or make a tar image, which holds them"))
+    }
+}

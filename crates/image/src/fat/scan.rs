@@ -1,0 +1,189 @@
+//! The walk over a manifest before it is laid out: how many slots each directory takes, how many
+//! clusters there will be, and what FAT cannot hold.
+//!
+//! Every entry is met twice: in manifest order, and among the children of its directory, one
+//! directory at a time. Nothing is kept but the hashes of the names of one directory (65,536 at
+//! most) and the list of large directories.
+
+use super::Profile;
+use super::geometry::{CLUSTER_SHIFT_MIN, CLUSTER_SIZES, Needs, SLOT_BYTES};
+use super::layout::{LargeDirectories, place};
+use super::name::Name;
+use super::refusal::Refusals;
+use freestone_core::digest::plain;
+use freestone_core::{NodeSource, Result, path};
+use freestone_manifest::{Cursor, Entry, Tree};
+use std::collections::HashMap;
+
+/// Slots of a directory, at most: 2 MiB.
+const DIRECTORY_SLOTS_MAX: u64 = 65_536;
+/// The longest file.
+pub(super) const FILE_BYTES_MAX: u64 = u32::MAX as u64;
+/// Entries below a subdirectory that are passed one by one before the rest is jumped over.
+const PASSED_MAX: u32 = 32;
+
+/// An entry of a directory.
+pub(super) struct Child {
+    /// How many entries of the manifest come before it.
+    pub(super) index: u64,
+    /// Its name, without the directory's path.
+    pub(super) name: Vec<u8>,
+    /// Its size; `None` for a directory.
+    pub(super) size: Option<u64>,
+    pub(super) mtime: i64,
+}
+
+/// Walks over what is directly in a directory.
+pub(super) struct Children<'a, S> {
+    tree: &'a Tree<S>,
+    cursor: Cursor<'a, S>,
+    top: &'a [u8],
+    /// The index of the next entry.
+    index: u64,
+}
+
+impl<'a, S: NodeSource> Children<'a, S> {
+    /// What is in the directory `top`, whose first entry would have `index`.
+    pub(super) fn new(tree: &'a Tree<S>, top: &'a [u8], index: u64) -> Result<Self> {
+        Ok(Self { tree, cursor: tree.seek_index(index)?, top, index })
+    }
+
+    /// The next one.
+    pub(super) fn next(&mut self) -> Result<Option<Child>> {
+        let skipped = if self.top.is_empty() { 0 } else { self.top.len() + 1 };
+        let mut passed = 0;
+        loop {
+            let Some(entry) = self.cursor.next()? else { return Ok(None) };
+            if !path::is_below(&entry.path, self.top) {
+                return Ok(None);
+            }
+            let name = &entry.path[skipped..];
+            let Some(slash) = name.iter().position(|byte| *byte == b'/') else {
+                let child = Child {
+                    index: self.index,
+                    name: name.to_vec(),
+                    size: entry.size(),
+                    mtime: entry.mtime,
+                };
+                self.index += 1;
+                return Ok(Some(child));
+            };
+            self.index += 1;
+            passed += 1;
+            if passed == PASSED_MAX {
+                // What is below goes on with a `/`, which is ordered as 0.
+                let behind = [&entry.path[..skipped + slash], &[1]].concat();
+                self.index = self.tree.index_of(&behind)?;
+                self.cursor = self.tree.seek_index(self.index)?;
+            }
+        }
+    }
+}
+
+/// What the walk came to.
+pub(super) struct Scan {
+    pub(super) needs: Needs,
+    pub(super) large: LargeDirectories,
+}
+
+/// Walks over a manifest.
+///
+/// # Errors
+/// A node cannot be read; [`Refused`](freestone_core::ErrorKind::Refused), with every path, if FAT
+/// cannot hold what it finds.
+pub(super) fn scan<S: NodeSource>(tree: &Tree<S>, profile: Profile) -> Result<Scan> {
+    let mut refusals = Refusals::default();
+    let mut large = LargeDirectories::default();
+    let root_slots = slots(tree, b"", 0, profile, &mut refusals)?;
+    let mut needs = Needs { root_slots, ..Needs::default() };
+    for (size, clusters) in needs.clusters[1].iter_mut().enumerate() {
+        *clusters = directory_bytes(root_slots).div_ceil(bytes_of(size));
+    }
+    let mut cursor = tree.cursor();
+    let mut index = 0;
+    while let Some(entry) = cursor.next()? {
+        let bytes = match entry.size() {
+            Some(bytes) => {
+                if bytes > FILE_BYTES_MAX {
+                    refusals.add(&entry.path, "is 4 GiB long or longer");
+                }
+                bytes
+            }
+            None => {
+                let slots = 2 + slots(tree, &entry.path, index + 1, profile, &mut refusals)?;
+                large.push(index, slots);
+                directory_bytes(slots)
+            }
+        };
+        for (size, clusters) in (0..CLUSTER_SIZES).cycle().zip(needs.clusters.as_flattened_mut()) {
+            *clusters = place(*clusters, bytes, is_aligned(entry), bytes_of(size)).end;
+        }
+        index += 1;
+    }
+    refusals.check()?;
+    Ok(Scan { needs, large })
+}
+
+/// Whether the entry's content starts at a multiple of 4096.
+pub(super) fn is_aligned(entry: &Entry) -> bool {
+    freestone_core::tar1::is_aligned(entry.size())
+}
+
+/// The bytes of a directory of so many slots: one cluster at least.
+pub(super) fn directory_bytes(slots: u64) -> u64 {
+    slots.max(1) * SLOT_BYTES
+}
+
+/// The bytes of a cluster of size number `size`.
+fn bytes_of(size: usize) -> u64 {
+    1 << (CLUSTER_SHIFT_MIN as usize + size)
+}
+
+/// How many slots the names in the directory `top` take, whose first entry would have `index`.
+fn slots<S: NodeSource>(
+    tree: &Tree<S>,
+    top: &[u8],
+    index: u64,
+    profile: Profile,
+    refusals: &mut Refusals,
+) -> Result<u64> {
+    let limit = if top.is_empty() { DIRECTORY_SLOTS_MAX } else { DIRECTORY_SLOTS_MAX - 2 };
+    let full = |name: &[u8]| match top {
+        b"" => name.to_vec(),
+        top => [top, b"/", name].concat(),
+    };
+    let mut slots = 0;
+    // The hash of each name as readers compare it, and the index of its entry.
+    let mut names: HashMap<[u8; 16], u64> = HashMap::new();
+    let mut children = Children::new(tree, top, index)?;
+    while let Some(child) = children.next()? {
+        let name = match Name::of(&child.name, profile) {
+            Ok(name) => name,
+            Err(why) => {
+                refusals.add(&full(&child.name), why);
+                continue;
+            }
+        };
+        slots += u64::from(name.slots(profile));
+        if slots > limit {
+            // One more name makes no difference to what is said, and would to memory.
+            continue;
+        }
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&plain(name.folded.as_bytes()).0[..16]);
+        if let Some(first) = names.insert(hash, child.index) {
+            let why = if refusals.is_full() {
+                String::new()
+            } else {
+                let other = tree.seek_index(first)?.next()?.map(|entry| path::display(&entry.path));
+                format!("differs from {} by case alone", other.unwrap_or_default())
+            };
+            refusals.add(&full(&child.name), &why);
+        }
+    }
+    if slots > limit {
+        let why = format!("holds names for {slots} slots; a FAT directory has at most {limit}");
+        refusals.add(top, &why);
+    }
+    Ok(slots)
+}
