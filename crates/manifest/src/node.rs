@@ -170,6 +170,18 @@ fn decode_child(input: &mut Reader<'_>, previous: &[u8]) -> Result<Child> {
     Ok(Child { first, id, content_digest, entries, bytes, measure })
 }
 
+/// Where in a manifest the node of these bytes stands: its level, and the path of its first entry.
+/// `None` if they are no node. Reads only the node's first bytes.
+pub fn place(bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
+    let mut input = Reader::new(bytes);
+    let (_, level) = (input.u8().ok()?, input.u8().ok()?);
+    input.extensions().ok()?;
+    match input.varint().ok()? {
+        0 => Some((level, Vec::new())),
+        _ => Some((level, decode_path(&mut input, &[]).ok()?)),
+    }
+}
+
 impl Node {
     /// Decodes a node, and checks that its items are in order and well formed.
     ///

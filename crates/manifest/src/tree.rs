@@ -229,6 +229,31 @@ impl<S: NodeSource> Tree<S> {
         Ok(UnitPosition { cursor, start: at.get() })
     }
 
+    /// The node of this tree that stands where the node of these bytes stands in another: of the
+    /// same level, and holding what is nearest to its first path. `None` if this tree has no such
+    /// level, or they are no node.
+    ///
+    /// # Errors
+    /// A node cannot be read.
+    pub fn node_at_place_of(&self, bytes: &[u8]) -> Result<Option<Id>> {
+        let Some((level, first)) = crate::node::place(bytes) else { return Ok(None) };
+        if level > self.root.level {
+            return Ok(None);
+        }
+        let (mut node, mut id) = (self.root.clone(), self.summary.id);
+        while node.level > level {
+            let Items::Children(children) = &node.items else { return Ok(None) };
+            let at = children.partition_point(|c| path::compare(&c.first, &first).is_le());
+            let Some(child) = children.get(at.saturating_sub(1)) else { return Ok(None) };
+            id = child.id;
+            if node.level - 1 == level {
+                break;
+            }
+            node = self.below(node.level, child)?;
+        }
+        Ok(Some(id))
+    }
+
     /// Calls `each` for every node of the tree, the root first, with its level and whether to go
     /// on below it.
     ///

@@ -1,19 +1,31 @@
 //! Choosing how bytes are stored.
 
+use crate::bases::{BasePlace, Basis};
 use crate::format::record::Codec;
 use freestone_core::limits::ALIGNED_CONTENT_BYTES_MIN;
 use freestone_core::{Error, Result};
 use std::cell::RefCell;
+use zstd::zstd_safe::{CCtx, CParameter};
 
 /// What a push compresses with. Level 3 takes twice the time to save one part in a hundred.
 const PUSH_LEVEL: i32 = 1;
+/// What a push compresses with against a base. Little is tried: what has changed.
+const PUSH_BASE_LEVEL: i32 = 6;
 /// Bytes of each of two samples by which it is told whether trying a codec on all is worth the time,
 /// for what is at least eight times as long.
 const SAMPLE_BYTES: usize = 2 << 10;
 
+/// A frame over a base that is this many times shorter than what it holds is taken at once.
+const NEAR: usize = 8;
+/// A base has to save this part of what is stored without; else every reading pays for nothing.
+const OVER_GAIN: usize = 16;
+/// The shortest window that zstd has, and one that reaches over two of the longest chunks.
+const WINDOW_LOG_MIN: u32 = 10;
+const WINDOW_LOG_MAX: u32 = 23;
+
 thread_local! {
-    static ENCODER: RefCell<zstd::zstd_safe::CCtx<'static>> =
-        RefCell::new(zstd::zstd_safe::CCtx::create());
+    static ENCODER: RefCell<CCtx<'static>> =
+        RefCell::new(CCtx::create());
 }
 
 /// Bytes as they are to be stored.
@@ -32,17 +44,57 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
+fn failed(code: usize) -> Error {
+    let name = zstd::zstd_safe::get_error_name(code);
+    Error::new(freestone_core::ErrorKind::Failed, format!("zstd failed: {name}"))
+}
+
 fn compress(plain: &[u8]) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(plain.len()));
-    ENCODER.with_borrow_mut(|encoder| encoder.compress(&mut out, plain, PUSH_LEVEL)).map_err(
-        |code| {
-            Error::new(
-                freestone_core::ErrorKind::Failed,
-                format!("zstd failed: {}", zstd::zstd_safe::get_error_name(code)),
-            )
-        },
-    )?;
+    ENCODER
+        .with_borrow_mut(|encoder| encoder.compress(&mut out, plain, PUSH_LEVEL))
+        .map_err(failed)?;
     Ok(out)
+}
+
+/// One zstd frame of `plain`, with `base` as its raw dictionary if there is one.
+pub(crate) fn compress_over(plain: &[u8], base: Option<&[u8]>, level: i32) -> Result<Vec<u8>> {
+    // Not the thread's own: a context that lives longer must not hold on to the base.
+    let mut encoder = CCtx::create();
+    let mut set = |parameter| encoder.set_parameter(parameter).map_err(failed).map(drop);
+    set(CParameter::CompressionLevel(level))?;
+    if let Some(base) = base {
+        // So that all of the base is within reach.
+        let reach = (plain.len() + base.len()).next_power_of_two().ilog2();
+        set(CParameter::WindowLog(reach.clamp(WINDOW_LOG_MIN, WINDOW_LOG_MAX)))?;
+        encoder.ref_prefix(base).map_err(failed)?;
+    }
+    let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(plain.len()));
+    encoder.compress2(&mut out, plain).map_err(failed)?;
+    Ok(out)
+}
+
+/// What is stored of a record that may have `base`, where `alone` is how it is stored without:
+/// that, or a shorter frame over the base. One of at least 64 KiB has to save a sixteenth.
+pub(crate) fn encode_over<'a>(
+    plain: &'a [u8],
+    base: &[u8],
+    alone: impl FnOnce() -> Result<Encoded<'a>>,
+) -> Result<Encoded<'a>> {
+    let over = compress_over(plain, Some(base), PUSH_BASE_LEVEL)?;
+    // Most of it is in the base: it is not worth the time to see what it would be alone.
+    let is_near = over.len() < plain.len() / NEAR;
+    if !is_near {
+        let alone = alone()?;
+        let large = plain.len() as u64 >= ALIGNED_CONTENT_BYTES_MIN;
+        let is_raw = alone.codec == Codec::Raw;
+        let to_save =
+            if large && is_raw { plain.len() / 16 } else { alone.stored.len() / OVER_GAIN };
+        if alone.codec == Codec::Zeros || over.len() + to_save >= alone.stored.len() {
+            return Ok(alone);
+        }
+    }
+    Ok(Encoded { codec: Codec::ZstdBase, stored: over.into() })
 }
 
 /// The smallest way to store a record that is no part of a large content.
@@ -76,6 +128,11 @@ pub(crate) fn encode_large<'a>(chunks: &[&'a [u8]]) -> Result<Vec<Encoded<'a>>> 
         return Ok(encoded);
     }
     Ok(chunks.iter().map(|chunk| Encoded::raw(chunk)).collect())
+}
+
+/// The base of a record, if it is stored over one.
+pub(crate) fn base_of(codec: Codec, basis: Option<Basis>) -> Option<BasePlace> {
+    basis.filter(|_| codec == Codec::ZstdBase).map(|basis| basis.place)
 }
 
 /// Whether one of two samples is shorter than `wanted` when it is compressed.

@@ -4,15 +4,22 @@
 //! congruent to its place in the file modulo 4096, and the gap before it is left to small records
 //! that come later. Nodes are held back and written together, so that a reader fetches those of
 //! one push with one read.
+//!
+//! A record with a base in the same pack is written behind it, never into a gap before it.
+
+mod read;
 
 use crate::backend::{Backend, Spool};
-use crate::format::pack::{self, HEADER, Row};
+use crate::bases::BasePlace;
+use crate::format::pack::{self, Base, HEADER, Row};
 use crate::format::record::{Codec, RecordKind, checksum};
 use freestone_core::limits::{BLOCK_BYTES, PACK_BYTES_TARGET};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Records after which a pack is closed whatever its size: it bounds the table in memory.
 const RECORDS_TARGET: usize = 1 << 16;
@@ -36,16 +43,34 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) content_offset: Option<u64>,
     /// For the record that a content is found by: the content's SHA-1 and plain BLAKE3.
     pub(crate) sha1: Option<(Sha1, Id)>,
+    /// The base, if the codec has one.
+    pub(crate) base: Option<BasePlace>,
 }
 
-struct HeldNode {
+/// Where the stored bytes of a lane's record are.
+enum At {
+    /// Held back, to be written with others.
+    Held(Vec<u8>),
+    /// In the pack: offset, length, checksum.
+    Written(u64, u64, [u8; 4]),
+}
+
+/// A record of a lane.
+struct LaneRecord {
     kind: RecordKind,
     id: Id,
     codec: Codec,
-    stored: Vec<u8>,
     plain: u64,
-    sha1: Option<Sha1>,
+    at: At,
+    base: Option<BasePlace>,
+    /// How many bases it lies above.
+    depth: usize,
+    /// How many versions came before it in its chain.
+    version: u64,
 }
+
+/// Tells lanes apart, so that a base is not taken for one of another pack.
+static NEXT_LANE: AtomicU64 = AtomicU64::new(0);
 
 /// A pack that is whole but not yet published.
 pub(crate) struct Sealed {
@@ -61,6 +86,7 @@ pub(crate) struct Sealed {
 
 /// A pack in the making.
 pub(crate) struct Lane {
+    number: u64,
     spool: Spool,
     /// What is not written yet: the bytes from `written` on.
     buffer: Vec<u8>,
@@ -68,9 +94,13 @@ pub(crate) struct Lane {
     /// Up to where the kernel was asked to begin writing to the disk.
     started: u64,
     gaps: Vec<(u64, u64)>,
-    rows: Vec<Row>,
+    /// In the order in which they were given.
+    records: Vec<LaneRecord>,
+    /// The place in `records` of each.
+    known: HashMap<(RecordKind, Id), usize>,
     sha1s: Vec<(Id, Sha1)>,
-    held: Vec<HeldNode>,
+    /// Places in `records` of those that are held back.
+    held: Vec<usize>,
     held_bytes: usize,
     node_runs: Vec<(u64, u64)>,
     /// Set when a write failed: what is in the file then is not known, and it is never sealed.
@@ -80,18 +110,28 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) fn new(backend: &Arc<dyn Backend>) -> Result<Self> {
         Ok(Self {
+            number: NEXT_LANE.fetch_add(1, Ordering::Relaxed),
             spool: backend.spool()?,
             buffer: HEADER.to_vec(),
             written: 0,
             started: 0,
             gaps: Vec::new(),
-            rows: Vec::new(),
+            records: Vec::new(),
+            known: HashMap::new(),
             sha1s: Vec::new(),
             held: Vec::new(),
             held_bytes: 0,
             node_runs: Vec::new(),
             failed: Cell::new(false),
         })
+    }
+
+    /// Whether a record may have the base `base` here: one of another pack, or of this one.
+    pub(crate) fn takes(&self, base: Option<&BasePlace>) -> bool {
+        match base {
+            Some(BasePlace::Lane { lane, .. }) => *lane == self.number,
+            _ => true,
+        }
     }
 
     fn tail(&self) -> u64 {
@@ -101,11 +141,13 @@ impl Lane {
     /// Whether the pack has grown to where it is to be sealed.
     pub(crate) fn is_full(&self) -> bool {
         self.tail() + self.held_bytes as u64 >= PACK_BYTES_TARGET
-            || self.rows.len() + self.held.len() >= RECORDS_TARGET
+            || self.records.len() >= RECORDS_TARGET
     }
 
     pub(crate) fn add(&mut self, record: &NewRecord<'_>) -> Result<()> {
         let length = record.stored.len() as u64;
+        // What has a base in this pack lies behind it.
+        let free = !matches!(record.base, Some(BasePlace::Lane { .. })) && length > 0;
         let offset = match record.content_offset {
             Some(at) => {
                 let tail = self.tail();
@@ -116,58 +158,48 @@ impl Lane {
                 self.buffer.resize(self.buffer.len() + usize::try_from(gap).unwrap_or(0), 0);
                 self.append(record.stored)?
             }
-            None => match self.gaps.iter().rposition(|(_, gap)| 0 < length && length <= *gap) {
+            None => match self.gaps.iter().rposition(|(_, gap)| free && length <= *gap) {
                 Some(at) => self.fill_gap(at, record.stored)?,
                 None => self.append(record.stored)?,
             },
         };
-        self.rows.push(Row {
-            kind: record.kind,
-            codec: record.codec,
-            id: record.id,
-            checksum: checksum(record.stored),
-            offset,
-            stored: length,
-            plain: record.plain,
-            base: None,
-        });
-        if let Some((sha1, _)) = record.sha1 {
-            self.sha1s.push((record.id, sha1));
-        }
+        self.enter(record, At::Written(offset, length, checksum(record.stored)));
         Ok(())
     }
 
     /// Takes a node, to be written with others.
-    pub(crate) fn hold(
-        &mut self,
-        kind: RecordKind,
-        id: Id,
-        (codec, stored): (Codec, Vec<u8>),
-        plain: u64,
-        sha1: Option<Sha1>,
-    ) -> Result<()> {
-        self.held_bytes += stored.len();
-        self.held.push(HeldNode { kind, id, codec, stored, plain, sha1 });
+    pub(crate) fn hold(&mut self, record: &NewRecord<'_>) -> Result<()> {
+        self.held_bytes += record.stored.len();
+        self.held.push(self.records.len());
+        self.enter(record, At::Held(record.stored.to_vec()));
         if self.held_bytes >= NODE_BYTES_TARGET { self.write_held() } else { Ok(()) }
+    }
+
+    fn enter(&mut self, record: &NewRecord<'_>, at: At) {
+        let (depth, version) = self.chain(record.base.as_ref());
+        self.known.insert((record.kind, record.id), self.records.len());
+        self.records.push(LaneRecord {
+            kind: record.kind,
+            id: record.id,
+            codec: record.codec,
+            plain: record.plain,
+            at,
+            base: record.base.clone(),
+            depth,
+            version,
+        });
+        if let Some((sha1, _)) = record.sha1 {
+            self.sha1s.push((record.id, sha1));
+        }
     }
 
     fn write_held(&mut self) -> Result<()> {
         let start = self.tail();
-        for node in std::mem::take(&mut self.held) {
-            let offset = self.append(&node.stored)?;
-            self.rows.push(Row {
-                kind: node.kind,
-                codec: node.codec,
-                id: node.id,
-                checksum: checksum(&node.stored),
-                offset,
-                stored: node.stored.len() as u64,
-                plain: node.plain,
-                base: None,
-            });
-            if let Some(sha1) = node.sha1 {
-                self.sha1s.push((node.id, sha1));
-            }
+        for number in std::mem::take(&mut self.held) {
+            let at = &mut self.records[number].at;
+            let At::Held(stored) = std::mem::replace(at, At::Held(Vec::new())) else { continue };
+            let offset = self.append(&stored)?;
+            self.records[number].at = At::Written(offset, stored.len() as u64, checksum(&stored));
         }
         self.held_bytes = 0;
         if self.tail() > start {
@@ -248,24 +280,48 @@ impl Lane {
             return Err(Error::new(ErrorKind::Storage, "a pack could not be written before"));
         }
         self.write_held()?;
-        self.rows.sort_by_key(|row| (row.offset, row.stored));
-        let table = pack::encode_table(&self.rows);
+        let rows = self.rows();
+        let table = pack::encode_table(&rows);
         self.append(&table)?;
         self.append(&pack::encode_trailer(table.len() as u64))?;
         self.flush()?;
-        let contents: std::collections::HashMap<Id, Sha1> = self.sha1s.into_iter().collect();
+        let contents: HashMap<Id, Sha1> = self.sha1s.into_iter().collect();
         let of_content = |(at, row): (usize, &Row)| {
             let names = matches!(row.kind, RecordKind::Chunk | RecordKind::ContentRecord);
             contents.get(&row.id).filter(|_| names).map(|sha1| (at, *sha1))
         };
-        let sha1s = self.rows.iter().enumerate().filter_map(of_content).collect();
+        let sha1s = rows.iter().enumerate().filter_map(of_content).collect();
         Ok(Sealed {
             id: pack::pack_id(&table),
             length: self.written,
             spool: self.spool,
             sha1s,
-            rows: self.rows,
+            rows,
             node_runs: self.node_runs,
         })
+    }
+
+    /// The rows of the table, in order of their offsets.
+    fn rows(&self) -> Vec<Row> {
+        let mut rows: Vec<(usize, Row)> = Vec::with_capacity(self.records.len());
+        for (number, record) in self.records.iter().enumerate() {
+            let At::Written(offset, stored, checksum) = record.at else { continue };
+            let (kind, codec, id, plain) = (record.kind, record.codec, record.id, record.plain);
+            let row = Row { kind, codec, id, checksum, offset, stored, plain, base: None };
+            rows.push((number, row));
+        }
+        rows.sort_by_key(|(number, row)| (row.offset, row.stored, *number));
+        let mut places = vec![0; self.records.len()];
+        for (place, (number, _)) in rows.iter().enumerate() {
+            places[*number] = place;
+        }
+        let base = |number: usize| match self.records[number].base.clone()? {
+            BasePlace::Lane { number, .. } => Some(Base::Same(places[number])),
+            BasePlace::Pack { pack, offset, stored, plain, codec } => {
+                Some(Base::Other { pack, offset, stored, plain, codec })
+            }
+        };
+        let with_base = |(number, row): (usize, Row)| Row { base: base(number), ..row };
+        rows.into_iter().map(with_base).collect()
     }
 }

@@ -5,10 +5,12 @@
 //! revisions and refs name what they hold. [`Store::push`] writes; [`Records`] reads.
 
 pub mod backend;
+mod bases;
 mod codec;
 pub mod format;
 mod index;
 mod lane;
+mod listing;
 mod merge;
 mod packs;
 pub mod push;

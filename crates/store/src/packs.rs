@@ -59,7 +59,7 @@ pub fn read_table(object: &dyn Object, id: &Id) -> Result<Vec<Row>> {
 }
 
 /// Which record starts where, of one pack; sorted by offset.
-type Starts = Arc<Vec<(u64, Id)>>;
+pub(crate) type Starts = Arc<Vec<(u64, Id)>>;
 
 /// The packs of a store, opened when they are needed.
 pub struct Packs {
@@ -102,13 +102,15 @@ impl Packs {
     /// # Errors
     /// The pack or its table cannot be read.
     pub fn holds(&self, pack: &Id, offset: u64, id: &Id) -> Result<bool> {
-        let known = self.starts.lock().unwrap_or_else(PoisonError::into_inner).get(pack).cloned();
-        let starts = match known {
-            Some(starts) => starts,
-            None => self.read_starts(pack)?,
-        };
+        let starts = self.starts(pack)?;
         let first = starts.partition_point(|(start, _)| *start < offset);
         Ok(starts[first..].iter().take_while(|(start, _)| *start == offset).any(|(_, i)| i == id))
+    }
+
+    /// Which record starts where in the pack `pack`, by its table.
+    pub(crate) fn starts(&self, pack: &Id) -> Result<Starts> {
+        let known = self.starts.lock().unwrap_or_else(PoisonError::into_inner).get(pack).cloned();
+        known.map_or_else(|| self.read_starts(pack), Ok)
     }
 
     fn read_starts(&self, pack: &Id) -> Result<Starts> {

@@ -310,7 +310,9 @@ impl Attempt<'_> {
             hash_only: false,
             stop: AtomicBool::new(false),
         };
-        match run.run(working, pipeline::Nodes(session.as_ref())) {
+        match run
+            .run(working, pipeline::Nodes { session: session.as_ref(), parent: parent.as_ref() })
+        {
             Ok((walked, _)) => Ok(Made { walked, session, index: Some(records.index) }),
             Err(error) => Err(match session {
                 Some(session) => session.failure(error),
@@ -393,7 +395,10 @@ impl Attempt<'_> {
     /// Makes packs, segments and revision durable.
     fn commit(&self, outcome: &mut PushOutcome, session: Session) -> Result<()> {
         let bytes = outcome.revision.encode();
-        if let Err(error) = session.put_node(RecordKind::Revision, outcome.id, &bytes) {
+        let parent = outcome.revision.parents.first().copied();
+        let put =
+            session.put_node_over(RecordKind::Revision, outcome.id, &bytes, &mut || Ok(parent));
+        if let Err(error) = put {
             return Err(session.failure(error));
         }
         let label =

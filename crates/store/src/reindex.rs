@@ -4,11 +4,12 @@
 //! nodes, content records and revisions say, read through that index; and the segments, written
 //! with both. The second holds about a hundred bytes a content in memory.
 
-use crate::format::pack::{Base, Row};
+use crate::format::pack::Row;
 use crate::format::record::RecordKind;
 use crate::format::revision::{PackRange, Revision};
-use crate::format::segment::{self, Segment, SegmentPack, SegmentParts, SegmentRow};
+use crate::format::segment::{self, Segment, SegmentParts};
 use crate::index::{Index, LiveSegment};
+use crate::listing::{Named, add_pack};
 use crate::packs::{self, read_table};
 use crate::records::Records;
 use crate::session::write_segment;
@@ -111,7 +112,9 @@ impl Store {
     ) -> Result<()> {
         let mut parts = SegmentParts::default();
         for (id, length) in found {
-            add_pack(&mut parts, id, *length, &self.table(id)?, said);
+            let pack = Named { id: *id, length: *length };
+            let sha1 = |_: usize, id: &Id| said.and_then(|said| said.sha1s.get(id).copied());
+            add_pack(&mut parts, &pack, &self.table(id)?, &sha1);
             if parts.rows.len() >= SEGMENT_ROWS_TARGET {
                 each(std::mem::take(&mut parts))?;
             }
@@ -198,54 +201,4 @@ impl Store {
 /// Whether an object under `index/` is a segment; other names are left alone.
 fn is_segment(name: &str) -> bool {
     name.strip_prefix("index/").is_some_and(|name| segment::parse_file_name(name).is_some())
-}
-
-fn pack_number(parts: &mut SegmentParts, id: &Id, length: u64) -> u32 {
-    let at = parts.packs.iter().position(|pack| pack.id == *id).unwrap_or_else(|| {
-        parts.packs.push(SegmentPack { id: *id, length });
-        parts.packs.len() - 1
-    });
-    u32::try_from(at).unwrap_or(u32::MAX)
-}
-
-/// Lists the records of a pack.
-fn add_pack(parts: &mut SegmentParts, id: &Id, length: u64, rows: &[Row], said: Option<&Said>) {
-    let pack = pack_number(parts, id, length);
-    let first = parts.rows.len() as u64;
-    let mut others: Vec<SegmentRow> = Vec::new();
-    for (at, row) in rows.iter().enumerate() {
-        let base = row.base.as_ref().map(|base| match base {
-            Base::Same(at) => first + *at as u64,
-            Base::Other { pack, offset, stored, plain, codec } => {
-                // The base's own row, so that reading needs no other segment. Its id is not known
-                // here: the row is followed to, not found.
-                others.push(SegmentRow {
-                    prefix: [0; segment::PREFIX_BYTES],
-                    pack: pack_number(parts, pack, 0),
-                    offset: *offset,
-                    stored: *stored,
-                    plain: *plain,
-                    kind: row.kind,
-                    codec: *codec,
-                    base: None,
-                });
-                first + (rows.len() + others.len() - 1) as u64
-            }
-        });
-        let names = matches!(row.kind, RecordKind::Chunk | RecordKind::ContentRecord);
-        if let Some(sha1) = said.filter(|_| names).and_then(|said| said.sha1s.get(&row.id)) {
-            parts.sha1s.push((segment::prefix(&sha1.0), first + at as u64));
-        }
-        parts.rows.push(SegmentRow {
-            prefix: segment::prefix(&row.id.0),
-            pack,
-            offset: row.offset,
-            stored: row.stored,
-            plain: row.plain,
-            kind: row.kind,
-            codec: row.codec,
-            base,
-        });
-    }
-    parts.rows.append(&mut others);
 }

@@ -10,11 +10,13 @@
 //! complete revision; so a push looks for each content by itself.
 
 use crate::backend::Backend;
+use crate::bases::{self, Basis};
 use crate::codec::{self, Encoded};
-use crate::format::record::{Codec, RecordKind};
-use crate::format::segment::{self, Segment, SegmentPack, SegmentParts, SegmentRow};
+use crate::format::record::RecordKind;
+use crate::format::segment::{self, Segment, SegmentParts};
 use crate::index::LiveSegment;
 use crate::lane::{Lane, NewRecord, Sealed};
+use crate::listing::{self, Named};
 use crate::packs;
 use crate::records::Records;
 use freestone_core::digest::NewNameHasher;
@@ -31,6 +33,9 @@ const SEGMENT_ROWS_TARGET: usize = 1 << 16;
 
 /// Packs after which one is written: it bounds what a killed push stores in vain.
 const SEGMENT_PACKS_TARGET: usize = 16;
+
+/// Nodes that are remembered to be bases of their next versions: about 50 bytes each.
+const PREDECESSORS_MAX: usize = 1 << 16;
 
 /// The number of the lane that all threads share; a thread's own has its number plus one.
 pub(crate) const SHARED: u8 = 0;
@@ -51,6 +56,31 @@ struct Fresh {
     sha1s: HashMap<Sha1, Id>,
 }
 
+/// The node that was written last of those that begin at the same path, and the last revision: what
+/// comes next is most like it.
+#[derive(Default)]
+struct Predecessors(HashMap<u64, Id>);
+
+impl Predecessors {
+    /// Puts a record in the place of the one before it, and gives that.
+    fn replace(&mut self, kind: RecordKind, plain: &[u8], id: Id) -> Option<Id> {
+        if self.0.len() >= PREDECESSORS_MAX {
+            self.0.clear();
+        }
+        let mut key = vec![kind.number()];
+        match kind {
+            RecordKind::ManifestNode => {
+                let (level, first) = freestone_manifest::place(plain)?;
+                key.push(level);
+                key.extend_from_slice(&first);
+            }
+            RecordKind::Revision => {}
+            _ => return None,
+        }
+        self.0.insert(freestone_core::digest::plain(&key).head(), id)
+    }
+}
+
 /// What a push has written.
 #[derive(Default)]
 pub(crate) struct Written {
@@ -67,6 +97,7 @@ pub struct Session {
     name_hasher: NewNameHasher,
     fresh: Arc<Mutex<Fresh>>,
     shared: Mutex<Option<Lane>>,
+    predecessors: Mutex<Predecessors>,
     written: Arc<Written>,
     sealer: Option<(mpsc::SyncSender<Sealed>, JoinHandle<Result<SealerState>>)>,
 }
@@ -89,6 +120,7 @@ impl Session {
             name_hasher,
             fresh: Arc::default(),
             shared: Mutex::new(None),
+            predecessors: Mutex::default(),
             written: Arc::default(),
             sealer: None,
         }
@@ -165,6 +197,29 @@ impl Session {
         self.add_to(&mut lock(&self.shared), SHARED, records)
     }
 
+    /// Writes a record that has a base to the lane that all share; false if that was sealed since
+    /// the base was chosen, so that it lies in another pack now.
+    pub(crate) fn add_over(&self, record: &NewRecord<'_>) -> Result<bool> {
+        let mut shared = lock(&self.shared);
+        if !self.lane(&mut shared)?.takes(record.base.as_ref()) {
+            return Ok(false);
+        }
+        self.add_to(&mut shared, SHARED, std::slice::from_ref(record))?;
+        Ok(true)
+    }
+
+    /// What a new version of the content `id`, which is one chunk, may have as its base.
+    pub(crate) fn basis(&self, id: &Id) -> Result<Option<Basis>> {
+        let kind = RecordKind::Chunk;
+        if let Some(lane) = &*lock(&self.shared)
+            && let Some(basis) =
+                lane.basis(kind, id, bases::CONTENT_DEPTH_MAX, &self.records.packs)?
+        {
+            return Ok(Some(basis));
+        }
+        bases::listed(&self.records, kind, id)
+    }
+
     /// Writes records to a lane; those that it has already are passed over.
     pub(crate) fn add_to(
         &self,
@@ -192,22 +247,72 @@ impl Session {
         plain: &[u8],
         sha1: Option<(Sha1, Id)>,
     ) -> Result<()> {
-        let Encoded { codec, stored } = codec::encode(plain)?;
+        self.hold_over(lane, number, (kind, id, plain), sha1, None)
+    }
+
+    fn hold_over(
+        &self,
+        lane: &mut Option<Lane>,
+        number: u8,
+        (kind, id, plain): (RecordKind, Id, &[u8]),
+        sha1: Option<(Sha1, Id)>,
+        basis: Option<Basis>,
+    ) -> Result<()> {
+        let alone = || codec::encode(plain);
+        let Encoded { codec, stored } = match &basis {
+            Some(basis) => codec::encode_over(plain, &basis.bytes, alone)?,
+            None => alone()?,
+        };
         if self.enter(kind, id, sha1, number)? {
-            let stored = (codec, stored.into_owned());
-            let sha1 = sha1.map(|(sha1, _)| sha1);
-            self.lane(lane)?.hold(kind, id, stored, plain.len() as u64, sha1)?;
+            let base = codec::base_of(codec, basis);
+            let plain = plain.len() as u64;
+            let record = NewRecord {
+                kind,
+                id,
+                codec,
+                stored: &stored,
+                plain,
+                content_offset: None,
+                sha1,
+                base,
+            };
+            self.lane(lane)?.hold(&record)?;
             self.seal_if_full(lane)?;
         }
         Ok(())
     }
 
-    /// Writes a node to the lane that all share, unless the store has it.
+    /// Writes a node or a revision to the lane that all share, unless the store has it.
     pub(crate) fn put_node(&self, kind: RecordKind, id: Id, plain: &[u8]) -> Result<()> {
-        if self.is_known(kind, &id, SHARED)? {
+        self.put_node_over(kind, id, plain, &mut || Ok(None))
+    }
+
+    /// The same; what `before` gives was there before it, in an earlier push. What this one wrote
+    /// of the same node is nearer, and known here.
+    pub(crate) fn put_node_over(
+        &self,
+        kind: RecordKind,
+        id: Id,
+        plain: &[u8],
+        before: &mut dyn FnMut() -> Result<Option<Id>>,
+    ) -> Result<()> {
+        let known = self.is_known(kind, &id, SHARED)?;
+        let own = lock(&self.predecessors).replace(kind, plain, id);
+        if known {
             return Ok(());
         }
-        self.hold_in(&mut lock(&self.shared), SHARED, kind, id, plain, None)
+        let mut shared = lock(&self.shared);
+        let packs = &self.records.packs;
+        let mut basis = None;
+        if let (Some(own), Some(lane)) = (own, &*shared) {
+            basis = lane.basis(kind, &own, bases::NODE_DEPTH_MAX, packs)?;
+        }
+        if basis.is_none()
+            && let Some(before) = if own.is_some() { own } else { before()? }
+        {
+            basis = bases::listed(&self.records, kind, &before)?;
+        }
+        self.hold_over(&mut shared, SHARED, (kind, id, plain), None, basis)
     }
 
     /// Writes the record of a content whose chunks went to the lane that all share.
@@ -356,27 +461,12 @@ impl SealerState {
             offset: *offset,
             length: *length,
         }));
-        let first = self.parts.rows.len();
-        let pack = u32::try_from(self.parts.packs.len()).unwrap_or(u32::MAX);
-        self.parts.packs.push(SegmentPack { id: sealed.id, length: sealed.length });
-        for row in &sealed.rows {
-            debug_assert!(row.codec != Codec::ZstdBase);
-            self.parts.rows.push(SegmentRow {
-                prefix: segment::prefix(&row.id.0),
-                pack,
-                offset: row.offset,
-                stored: row.stored,
-                plain: row.plain,
-                kind: row.kind,
-                codec: row.codec,
-                base: None,
-            });
-            self.listed.push((row.kind, row.id, None));
-        }
-        for (at, sha1) in sealed.sha1s {
-            self.parts.sha1s.push((segment::prefix(&sha1.0), (first + at) as u64));
-            self.listed[first + at].2 = Some(sha1);
-        }
+        let sha1s: HashMap<usize, Sha1> = sealed.sha1s.into_iter().collect();
+        let named = |at: usize, _: &Id| sha1s.get(&at).copied();
+        let pack = Named { id: sealed.id, length: sealed.length };
+        listing::add_pack(&mut self.parts, &pack, &sealed.rows, &named);
+        let listed = sealed.rows.iter().enumerate();
+        self.listed.extend(listed.map(|(at, row)| (row.kind, row.id, sha1s.get(&at).copied())));
         Ok(())
     }
 

@@ -133,7 +133,11 @@ impl Storing<'_> {
                 given: HashSet::new(),
                 walked,
             };
-            self.note(edit(Some(before), &mut edits, Nodes(self.session)))
+            self.note(edit(
+                Some(before),
+                &mut edits,
+                Nodes { session: self.session, parent: Some(before) },
+            ))
         });
         match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(failure) => Err(failure),

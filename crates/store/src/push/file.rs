@@ -2,6 +2,7 @@
 
 use super::PushProgress;
 use super::derive::Content;
+use crate::bases::Basis;
 use crate::codec::{self, Encoded};
 use crate::format::record::{Codec, RecordKind};
 use crate::lane::{Lane, NewRecord};
@@ -154,22 +155,17 @@ impl FileReader<'_> {
         if session.is_known(RecordKind::Chunk, &content.id, SHARED)? {
             return Ok(Some((content, 0)));
         }
-        let encoded = if content.size < ALIGNED_CONTENT_BYTES_MIN {
-            codec::encode(bytes)?
-        } else {
-            codec::encode_large(&[bytes])?.swap_remove(0)
+        let before = known.filter(|known| known.size <= CONTENT_WHOLE_BYTES_MAX);
+        let mut basis = match before {
+            Some(before) => session.basis(&before.id)?,
+            None => None,
         };
-        let aligned = encoded.codec == Codec::Raw && content.size >= ALIGNED_CONTENT_BYTES_MIN;
-        session.add_shared(&[NewRecord {
-            kind: RecordKind::Chunk,
-            id: content.id,
-            codec: encoded.codec,
-            stored: &encoded.stored,
-            plain: content.size,
-            content_offset: aligned.then_some(0),
-            sha1: Some((content.sha1, content.id)),
-        }])?;
-        Ok(Some((content, 0)))
+        loop {
+            let based = basis.is_some();
+            if add_small(session, &content, bytes, basis.take())? || !based {
+                return Ok(Some((content, 0)));
+            }
+        }
     }
 
     fn read_large(
@@ -241,6 +237,38 @@ impl FileReader<'_> {
         finished?;
         Ok(Some((content, writer.missing)))
     }
+}
+
+/// Writes a content that is one chunk, over a base if that is worth it; false if the base is in
+/// reach no more.
+fn add_small(
+    session: &Session,
+    content: &Content,
+    bytes: &[u8],
+    basis: Option<Basis>,
+) -> Result<bool> {
+    let alone = || {
+        if content.size < ALIGNED_CONTENT_BYTES_MIN {
+            codec::encode(bytes)
+        } else {
+            Ok(codec::encode_large(&[bytes])?.swap_remove(0))
+        }
+    };
+    let encoded = match &basis {
+        Some(basis) => codec::encode_over(bytes, &basis.bytes, alone)?,
+        None => alone()?,
+    };
+    let aligned = encoded.codec == Codec::Raw && content.size >= ALIGNED_CONTENT_BYTES_MIN;
+    session.add_over(&NewRecord {
+        kind: RecordKind::Chunk,
+        id: content.id,
+        codec: encoded.codec,
+        stored: &encoded.stored,
+        plain: content.size,
+        content_offset: aligned.then_some(0),
+        sha1: Some((content.sha1, content.id)),
+        base: codec::base_of(encoded.codec, basis),
+    })
 }
 
 /// Nodes of a content tree that wait to be written.
@@ -406,6 +434,7 @@ fn new_records<'a>(
             plain: bytes.len() as u64,
             content_offset: (encoded.codec == Codec::Raw).then_some(*offset),
             sha1: None,
+            base: None,
         })
         .collect()
 }

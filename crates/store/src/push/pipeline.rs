@@ -74,14 +74,19 @@ struct Waiting {
 }
 
 /// Takes the manifest's nodes: writes them, or forgets them in a dry run.
-pub(crate) struct Nodes<'a>(pub(crate) Option<&'a Session>);
+pub(crate) struct Nodes<'a> {
+    pub(crate) session: Option<&'a Session>,
+    pub(crate) parent: Option<&'a Tree<Records>>,
+}
 
 impl NodeSink for Nodes<'_> {
     fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()> {
-        match self.0 {
-            Some(session) => session.put_node(RecordKind::from(kind), id, bytes),
-            None => Ok(()),
-        }
+        let Some(session) = self.session else { return Ok(()) };
+        let mut before = || match self.parent {
+            Some(parent) => parent.node_at_place_of(bytes),
+            None => Ok(None),
+        };
+        session.put_node_over(RecordKind::from(kind), id, bytes, &mut before)
     }
 }
 

@@ -1,0 +1,116 @@
+//! Reading what a lane holds, so that a later record can have it as its base.
+
+use super::{At, Lane, LaneRecord};
+use crate::bases::{BasePlace, Basis, skip};
+use crate::format::record::{Codec, RecordKind};
+use crate::packs::Packs;
+use crate::records::decompress;
+use freestone_core::{Error, Id, Result};
+use std::os::unix::fs::FileExt;
+
+impl Lane {
+    /// Depth and version of a record whose base is `base`.
+    pub(super) fn chain(&self, base: Option<&BasePlace>) -> (usize, u64) {
+        match base {
+            None => (0, 0),
+            Some(BasePlace::Pack { .. }) => (1, 1),
+            Some(BasePlace::Lane { number, version, .. }) => {
+                (self.records[*number].depth + 1, *version)
+            }
+        }
+    }
+
+    /// What the next version of the record `id` may have as its base, `depth_max` bases above
+    /// each other at most; `None` if the lane does not hold the record.
+    pub(crate) fn basis(
+        &self,
+        kind: RecordKind,
+        id: &Id,
+        depth_max: usize,
+        packs: &Packs,
+    ) -> Result<Option<Basis>> {
+        let Some(mut number) = self.known.get(&(kind, *id)).copied() else { return Ok(None) };
+        let version = self.records[number].version + 1;
+        let wanted = version - skip(version);
+        loop {
+            let record = &self.records[number];
+            if record.version <= wanted && record.depth < depth_max {
+                break;
+            }
+            match &record.base {
+                Some(BasePlace::Lane { number: below, .. }) => number = *below,
+                // The first of the chain lies in another pack.
+                Some(place @ BasePlace::Pack { .. }) => {
+                    let mut bytes = Vec::new();
+                    read_base(place, packs, &mut bytes)?;
+                    return Ok(Some(Basis { place: place.clone(), bytes }));
+                }
+                None => break,
+            }
+        }
+        let mut bytes = Vec::new();
+        self.read(number, packs, &mut bytes)?;
+        let place = BasePlace::Lane { lane: self.number, number, version };
+        Ok(Some(Basis { place, bytes }))
+    }
+
+    /// Decodes a record. It was written by this process, from bytes whose id was computed.
+    fn read(&self, number: usize, packs: &Packs, out: &mut Vec<u8>) -> Result<()> {
+        let record = &self.records[number];
+        let mut base = None;
+        match &record.base {
+            None => {}
+            Some(BasePlace::Lane { number, .. }) => {
+                self.read(*number, packs, base.insert(Vec::new()))?;
+            }
+            Some(place) => read_base(place, packs, base.insert(Vec::new()))?,
+        }
+        let stored = self.stored(record)?;
+        decode(record.codec, stored, base.as_deref(), record.plain, out)
+    }
+
+    fn stored(&self, record: &LaneRecord) -> Result<Vec<u8>> {
+        let (offset, length) = match &record.at {
+            At::Held(stored) => return Ok(stored.clone()),
+            At::Written(offset, length, _) => (*offset, *length),
+        };
+        let mut stored = vec![0; usize::try_from(length).unwrap_or(0)];
+        // Part of it may be in the file, and the rest not written yet.
+        let in_file = self.written.saturating_sub(offset).min(length);
+        let (front, back) = stored.split_at_mut(usize::try_from(in_file).unwrap_or(0));
+        self.spool
+            .file()
+            .read_exact_at(front, offset)
+            .map_err(|error| Error::io("cannot read a pack that is being written", error))?;
+        let start = usize::try_from((offset + in_file) - self.written.min(offset + in_file));
+        let start = start.unwrap_or(0);
+        back.copy_from_slice(&self.buffer[start..start + back.len()]);
+        Ok(stored)
+    }
+}
+
+/// Reads a base that lies in another pack.
+fn read_base(place: &BasePlace, packs: &Packs, out: &mut Vec<u8>) -> Result<()> {
+    let BasePlace::Pack { pack, offset, stored, plain, codec } = place else {
+        return Err(Error::corrupt("a base in no pack"));
+    };
+    let mut bytes = vec![0; usize::try_from(*stored).unwrap_or(0)];
+    packs.open(pack)?.read_at(*offset, &mut bytes)?;
+    decode(*codec, bytes, None, *plain, out)
+}
+
+fn decode(
+    codec: Codec,
+    stored: Vec<u8>,
+    base: Option<&[u8]>,
+    plain: u64,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let plain = usize::try_from(plain).unwrap_or(0);
+    match codec {
+        Codec::Raw => *out = stored,
+        Codec::Zeros => *out = vec![0; plain],
+        Codec::Zstd | Codec::ZstdBase => decompress(&stored, base, plain, out)?,
+    }
+    Ok(())
+}
