@@ -19,6 +19,9 @@ const SAMPLE_BYTES: usize = 2 << 10;
 const NEAR: usize = 8;
 /// A base has to save this part of what is stored without; else every reading pays for nothing.
 const OVER_GAIN: usize = 16;
+/// The same for a base in another pack. The next versions cannot lean on this one, but only on its
+/// base, ever further away: what is a half of a new base is worth one.
+const OTHER_PACK_GAIN: usize = 2;
 /// The shortest window that zstd has, and one that reaches over two of the longest chunks.
 const WINDOW_LOG_MIN: u32 = 10;
 const WINDOW_LOG_MAX: u32 = 23;
@@ -78,10 +81,10 @@ pub(crate) fn compress_over(plain: &[u8], base: Option<&[u8]>, level: i32) -> Re
 /// that, or a shorter frame over the base. One of at least 64 KiB has to save a sixteenth.
 pub(crate) fn encode_over<'a>(
     plain: &'a [u8],
-    base: &[u8],
+    basis: &Basis,
     alone: impl FnOnce() -> Result<Encoded<'a>>,
 ) -> Result<Encoded<'a>> {
-    let over = compress_over(plain, Some(base), PUSH_BASE_LEVEL)?;
+    let over = compress_over(plain, Some(&basis.bytes), PUSH_BASE_LEVEL)?;
     // Most of it is in the base: it is not worth the time to see what it would be alone.
     let is_near = over.len() < plain.len() / NEAR;
     if !is_near {

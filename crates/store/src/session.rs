@@ -260,7 +260,7 @@ impl Session {
     ) -> Result<()> {
         let alone = || codec::encode(plain);
         let Encoded { codec, stored } = match &basis {
-            Some(basis) => codec::encode_over(plain, &basis.bytes, alone)?,
+            Some(basis) => codec::encode_over(plain, basis, alone)?,
             None => alone()?,
         };
         if self.enter(kind, id, sha1, number)? {

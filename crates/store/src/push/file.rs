@@ -255,7 +255,7 @@ fn add_small(
         }
     };
     let encoded = match &basis {
-        Some(basis) => codec::encode_over(bytes, &basis.bytes, alone)?,
+        Some(basis) => codec::encode_over(bytes, basis, alone)?,
         None => alone()?,
     };
     let aligned = encoded.codec == Codec::Raw && content.size >= ALIGNED_CONTENT_BYTES_MIN;
