@@ -50,6 +50,39 @@ fn an_interrupted_push_leaves_the_store_as_it_was() {
 }
 
 #[test]
+fn what_a_later_version_wrote_is_refused_and_no_damage() {
+    use freestone_core::digest::{context, derived};
+    use freestone_store::format::ref_entry;
+
+    let home = Home::with_revisions();
+    let store = freestone_store::Store::open(&home.path("store")).unwrap();
+    let newest = store.refs().newest("main").unwrap().unwrap();
+    let entry =
+        freestone_store::RefEntry { n: newest.n + 1, previous: Some(newest.id()), ..newest };
+    let mut bytes = entry.encode();
+    let end = bytes.len() - 32;
+    bytes[7] = b'2';
+    let check = derived(context::REF_ENTRY, &bytes[..end]);
+    bytes[end..].copy_from_slice(&check.0);
+    home.write(&format!("store/refs/main/{}", ref_entry::key(entry.n)), &bytes);
+    for line in [&["resolve", "main"][..], &["push", "site"], &["verify"], &["verify", "--json"]] {
+        let ran = home.run(line);
+        assert_eq!(ran.code, Some(7), "{line:?}: {}", ran.err);
+        assert!(ran.err.ends_with("hint: use a newer freestone\n"), "{line:?}: {}", ran.err);
+    }
+    assert!(
+        home.run(["verify"]).text().contains("ref main: entry 3 of ref main: it is of a later")
+    );
+    // Damage beside it counts.
+    home.write("store/revisions/1", b"x");
+    home.write(&format!("store/refs/other/{}", ref_entry::key(1)), b"x");
+    let found = home.run(["verify", "--json"]);
+    assert_eq!(found.code, Some(3));
+    let answer: serde_json::Value = serde_json::from_str(&found.text()).unwrap();
+    assert_eq!((&answer["finding_count"], &answer["newer_count"]), (&1.into(), &1.into()));
+}
+
+#[test]
 fn a_push_chooses_ref_and_parent() {
     let home = Home::with_revisions();
     let first = home.ok(["resolve", "main~1"]);

@@ -25,8 +25,6 @@ pub enum Unit {
     Bytes,
     /// Files, entries or whatever else.
     Things,
-    /// Nothing: only the time is shown.
-    Time,
 }
 
 fn style(unit: Unit, is_total_known: bool) -> ProgressStyle {
@@ -37,7 +35,6 @@ fn style(unit: Unit, is_total_known: bool) -> ProgressStyle {
         (Unit::Bytes, false) => "{msg} {spinner} {bytes}, {bytes_per_sec}",
         (Unit::Things, true) => "{msg} [{bar:30}] {human_pos} of {human_len}, {eta} left",
         (Unit::Things, false) => "{msg} {spinner} {human_pos}",
-        (Unit::Time, _) => "{msg} {spinner} {elapsed}",
     };
     let style = ProgressStyle::with_template(template);
     style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
@@ -45,12 +42,6 @@ fn style(unit: Unit, is_total_known: bool) -> ProgressStyle {
 
 /// How often work is looked at that does not tell of itself.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// Does `work`, and shows how long it takes.
-pub fn during<T>(output: &Output, label: &'static str, work: impl FnOnce() -> T) -> T {
-    let progress = Progress::new(output, label, Unit::Time, None);
-    while_working(|| progress.add(0), work)
-}
 
 /// Does `work`, and calls `look` again and again meanwhile, on another thread.
 pub fn while_working<T>(mut look: impl FnMut() + Send, work: impl FnOnce() -> T) -> T {

@@ -31,6 +31,7 @@ struct Inner {
     kind: ErrorKind,
     what: String,
     hint: Option<String>,
+    is_newer: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -40,7 +41,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind`; `what` names the thing and what happened to it.
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, what: what.into(), hint: None, source: None }))
+        Self(Box::new(Inner { kind, what: what.into(), hint: None, is_newer: false, source: None }))
     }
 
     /// Stored bytes are not what they should be.
@@ -56,6 +57,14 @@ impl Error {
     /// A policy, or what a format cannot hold.
     pub fn refused(what: impl Into<String>) -> Self {
         Self::new(ErrorKind::Refused, what)
+    }
+
+    /// A stored structure is of a later version, or uses what only a later version knows: to be
+    /// said of bytes that are proven, since damage can look the same.
+    pub fn newer(what: impl Into<String>) -> Self {
+        let mut error = Self::refused(what).hint("use a newer freestone");
+        error.0.is_newer = true;
+        error
     }
 
     /// An input or output operation on `what` failed.
@@ -87,6 +96,11 @@ impl Error {
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// Whether a stored structure is of a later version; see [`Self::newer`].
+    pub fn is_newer(&self) -> bool {
+        self.0.is_newer
     }
 
     /// What the user can do next, where that is known.

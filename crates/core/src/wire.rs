@@ -132,6 +132,19 @@ impl<'a> Reader<'a> {
         self.array().map(|[byte]| byte)
     }
 
+    /// The version byte of `what`, which has to be `known`.
+    ///
+    /// # Errors
+    /// None is left; or the version is a later one, which is [newer](Error::newer), or 0, which
+    /// there never was.
+    pub fn version(&mut self, known: u8, what: &str) -> Result<()> {
+        match self.u8()? {
+            version if version == known => Ok(()),
+            0 => Err(Error::corrupt(format!("{what} of version 0"))),
+            version => Err(Error::newer(format!("{what} of version {version}"))),
+        }
+    }
+
     /// Four bytes, little-endian.
     ///
     /// # Errors
@@ -223,7 +236,8 @@ impl<'a> Reader<'a> {
     /// Version 1 knows no critical tag.
     ///
     /// # Errors
-    /// The input ends, the fields are too long or out of order, or one is critical.
+    /// The input ends, the fields are too long or out of order; or one is critical, which is
+    /// [newer](Error::newer).
     pub fn extensions(&mut self) -> Result<&'a [u8]> {
         let bytes = self.string(EXTENSION_BYTES_MAX)?;
         let mut fields = Self::new(bytes);
@@ -235,10 +249,9 @@ impl<'a> Reader<'a> {
                 return Err(Error::corrupt("extension fields are out of order"));
             }
             if tag % 2 == 1 {
-                return Err(Error::corrupt(format!(
+                return Err(Error::newer(format!(
                     "critical extension {tag} is not known to this version"
-                ))
-                .hint("use a newer freestone"));
+                )));
             }
             previous = Some(tag);
         }

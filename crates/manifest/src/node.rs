@@ -163,8 +163,7 @@ fn decode_child(input: &mut Reader<'_>, previous: &[u8]) -> Result<Child> {
         }
     }
     if !input.extensions()?.is_empty() {
-        return Err(Error::corrupt("a child reference with unknown extensions")
-            .hint("use a newer freestone"));
+        return Err(Error::newer("a child reference with unknown extensions"));
     }
     let measure = measure.ok_or_else(|| Error::corrupt("a child without its tar1 measure"))?;
     Ok(Child { first, id, content_digest, entries, bytes, measure })
@@ -192,19 +191,13 @@ impl Node {
             return Err(Error::corrupt("the node is too long"));
         }
         let mut input = Reader::new(bytes);
-        let version = input.u8()?;
-        if version != VERSION {
-            return Err(Error::corrupt(format!("a node of version {version}"))
-                .hint("use a newer freestone"));
-        }
+        input.version(VERSION, "a node")?;
         let level = input.u8()?;
         if level == 0 || level > ROPE_LEVELS_MAX {
             return Err(Error::corrupt(format!("a node of level {level}")));
         }
         if !input.extensions()?.is_empty() {
-            return Err(
-                Error::corrupt("a node with unknown extensions").hint("use a newer freestone")
-            );
+            return Err(Error::newer("a node with unknown extensions"));
         }
         let count = input.varint()?;
         let count = usize::try_from(count).ok().filter(|count| *count <= NODE_ITEMS_MAX);

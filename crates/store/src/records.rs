@@ -53,9 +53,10 @@ impl Records {
         }
         // Another record with the same first bytes of its id is no damage. Where the pack's own
         // table cannot tell, the first error tells more.
-        let same = self.packs.holds(&place.pack, place.row.offset, id);
-        if matches!(same, Ok(false)) {
-            return Ok(false);
+        match self.packs.holds(&place.pack, place.row.offset, id) {
+            Ok(false) => return Ok(false),
+            Err(error) if error.is_newer() => return Err(error),
+            _ => {}
         }
         let word = place.row.kind.word();
         let place = format!("{word} {id} in pack {} at {}", place.pack, place.row.offset);

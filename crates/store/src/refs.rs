@@ -46,7 +46,23 @@ impl Refs {
     /// # Errors
     /// As [`Self::list`].
     pub fn list_all(&self) -> Result<Vec<RefEntry>> {
-        // One listing tells the newest of each.
+        let mut entries = Vec::new();
+        for (name, n) in self.newest_numbers()? {
+            entries.extend(self.entry(&name, n)?);
+        }
+        Ok(entries)
+    }
+
+    /// The names of all refs, also of deleted ones, sorted.
+    ///
+    /// # Errors
+    /// Listing failed.
+    pub fn names(&self) -> Result<Vec<String>> {
+        Ok(self.newest_numbers()?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// The names of all refs, sorted, each with the number of its newest entry: by one listing.
+    fn newest_numbers(&self) -> Result<Vec<(String, u64)>> {
         let mut newest: BTreeMap<String, u64> = BTreeMap::new();
         for listed in self.backend.list("refs")? {
             let key = listed.name.strip_prefix("refs/").and_then(|name| name.split_once('/'));
@@ -62,11 +78,7 @@ impl Refs {
             .filter_map(|(folder, n)| Some((ref_entry::name_of_folder(&folder)?, n)))
             .collect();
         newest.sort_unstable();
-        let mut entries = Vec::with_capacity(newest.len());
-        for (name, n) in newest {
-            entries.extend(self.entry(&name, n)?);
-        }
-        Ok(entries)
+        Ok(newest)
     }
 
     /// The numbers of a ref's entries, newest first.

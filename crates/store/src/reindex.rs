@@ -15,7 +15,7 @@ use crate::records::Records;
 use crate::session::write_segment;
 use crate::store::Store;
 use crate::working::WorkingIndex;
-use freestone_core::{Error, Id, Result, Sha1};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use freestone_manifest::content::ContentRecord;
 use freestone_manifest::{Items, Kind, Node};
 use std::collections::HashMap;
@@ -124,9 +124,11 @@ impl Store {
 
     fn table(&self, id: &Id) -> Result<Vec<Row>> {
         let object = self.packs().open(id)?;
-        read_table(&*object, id).map_err(|error| {
-            error
-                .hint("move the damaged pack away or bring it back from a copy, then reindex again")
+        read_table(&*object, id).map_err(|error| match error.kind() {
+            ErrorKind::Corrupt => error.hint(
+                "move the damaged pack away or bring it back from a copy, then reindex again",
+            ),
+            _ => error,
         })
     }
 

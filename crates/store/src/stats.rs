@@ -70,6 +70,14 @@ impl Store {
     /// # Errors
     /// Listing failed, or a pack or revision is damaged.
     pub fn stats(&self) -> Result<Stats> {
+        self.stats_watched(&mut |_, _| Ok(()))
+    }
+
+    /// As [`Self::stats`]; `each` is told how many of how many packs and revisions were read.
+    ///
+    /// # Errors
+    /// As [`Self::stats`], or what `each` returns.
+    pub fn stats_watched(&self, each: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<Stats> {
         let backend = self.backend();
         let sum = |folder: &str, count: &dyn Fn(&str) -> bool| -> Result<(u64, u64)> {
             let listed = backend.list(folder)?;
@@ -83,8 +91,13 @@ impl Store {
             ref_entries: sum("refs", &|_| true)?,
             ..Stats::default()
         };
+        let revisions = self.revision_ids()?;
+        let total = stats.packs.0 + revisions.len() as u64;
+        let mut numbers = 0..;
+        let mut step = || each(numbers.next().unwrap_or(total), total);
         let mut came_with: BTreeMap<Id, u64> = BTreeMap::new();
         for listed in backend.list("packs")? {
+            step()?;
             let Some(id) = packs::id_of_object(&listed.name) else { continue };
             let rows = read_table(&*self.packs().open(&id)?, &id)?;
             let mut stored = 0;
@@ -102,7 +115,8 @@ impl Store {
             stats.tables += listed.length.saturating_sub(end);
             stats.gaps += end.saturating_sub(stored);
         }
-        for id in self.revision_ids()? {
+        for id in revisions {
+            step()?;
             let Some(revision) = self.revision(&id)? else { continue };
             stats.revisions += 1;
             stats.logical = stats.logical.saturating_add(revision.bytes);

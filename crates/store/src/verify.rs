@@ -5,18 +5,22 @@
 //! taken for damage: first the revisions, then the index, then the packs. A pack that no segment
 //! lists belongs to a push that is running or was killed: its bytes are checked, but nothing
 //! has to be there for it.
+//!
+//! What is of a later version is told too, but is no damage; and where there is any, what this
+//! program does not find may be in it, and is no damage either.
 
 mod contents;
+mod held;
 mod manifests;
 mod packs;
 
-use crate::format::record::RecordKind;
 use crate::format::ref_entry::RefAction;
 use crate::index::{Index, LiveSegment, Place};
 use crate::store::Store;
-use freestone_core::{Error, Id, Result, Sha1};
-use std::collections::{HashMap, HashSet};
+use freestone_core::{Error, ErrorKind, Id, Result};
+use held::{Held, Keys};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How thoroughly to look.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +36,28 @@ pub struct Finding {
     pub object: String,
     /// What is wrong with it.
     pub fault: String,
+    /// Whether it is no damage, but of a later version, so that this program cannot tell.
+    pub newer: bool,
+}
+
+/// How far a verification has come; read by another thread.
+#[derive(Default)]
+pub struct VerifyProgress {
+    /// Records of packs, and entries of manifests, that were looked at.
+    pub looked_at: AtomicU64,
+    /// Set to stop.
+    pub cancel: AtomicBool,
+}
+
+impl VerifyProgress {
+    /// One more record or entry was looked at.
+    fn step(&self) -> Result<()> {
+        self.looked_at.fetch_add(1, Ordering::Relaxed);
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Failed, "interrupted"));
+        }
+        Ok(())
+    }
 }
 
 /// What was looked at.
@@ -51,23 +77,10 @@ pub struct VerifyReport {
     pub entries: u64,
     /// Refs.
     pub refs: u64,
-    /// What was found.
+    /// What was found, what is of a later version left out.
     pub findings: u64,
-}
-
-/// A record that a pack holds.
-pub(crate) struct HeldRecord {
-    pub(crate) plain: u64,
-    /// Whether a segment says rightly where it is.
-    pub(crate) listed: bool,
-}
-
-/// What the packs hold, as far as it is needed to check what leans on it. About 60 bytes a record.
-#[derive(Default)]
-pub(crate) struct Held {
-    pub(crate) records: HashMap<(RecordKind, Id), HeldRecord>,
-    /// The SHA-1s of small contents, where data was read.
-    pub(crate) sha1s: HashMap<Id, Sha1>,
+    /// What is of a later version, or may be in what is.
+    pub newer: u64,
 }
 
 struct Verifier<'a> {
@@ -77,8 +90,10 @@ struct Verifier<'a> {
     /// The index, if it can be opened.
     index: Option<Arc<Index>>,
     held: Held,
-    /// Records that are held but cannot be read.
-    damaged: HashSet<(RecordKind, Id)>,
+    keys: Keys,
+    /// Revisions that a live pack holds.
+    revisions_held: Vec<Id>,
+    progress: &'a VerifyProgress,
     each: &'a mut dyn FnMut(Finding),
 }
 
@@ -86,10 +101,24 @@ impl Store {
     /// Looks for damage and gives `each` what is found.
     ///
     /// # Errors
-    /// Listing failed, so that nothing can be said. Damage is no error, but a finding.
+    /// Listing failed, so that nothing can be said; or there is no room for a temporary file.
+    /// Damage is no error, but a finding.
     pub fn verify(
         &self,
         options: VerifyOptions,
+        each: &mut dyn FnMut(Finding),
+    ) -> Result<VerifyReport> {
+        self.verify_watched(options, &VerifyProgress::default(), each)
+    }
+
+    /// As [`Self::verify`], telling `progress` how far it has come.
+    ///
+    /// # Errors
+    /// As [`Self::verify`]; or `progress` was told to stop.
+    pub fn verify_watched(
+        &self,
+        options: VerifyOptions,
+        progress: &VerifyProgress,
         each: &mut dyn FnMut(Finding),
     ) -> Result<VerifyReport> {
         self.refresh();
@@ -99,7 +128,9 @@ impl Store {
             report: VerifyReport::default(),
             index: None,
             held: Held::default(),
-            damaged: HashSet::new(),
+            keys: Keys::default(),
+            revisions_held: Vec::new(),
+            progress,
             each,
         };
         let revisions = self.revision_ids()?;
@@ -116,18 +147,43 @@ impl Store {
 impl Verifier<'_> {
     fn found(&mut self, object: impl Into<String>, fault: impl Into<String>) {
         self.report.findings += 1;
-        (self.each)(Finding { object: object.into(), fault: fault.into() });
+        (self.each)(Finding { object: object.into(), fault: fault.into(), newer: false });
+    }
+
+    /// What `error` says of `object`.
+    fn found_error(&mut self, object: impl Into<String>, error: &Error) {
+        let (object, fault) = (object.into(), describe(error));
+        if error.is_newer() {
+            self.report.newer += 1;
+            (self.each)(Finding { object, fault, newer: true });
+        } else {
+            self.found(object, fault);
+        }
+    }
+
+    /// That `what` is not there; or that this cannot be told, where something is of a later
+    /// version.
+    fn missing(&self, what: &str) -> Error {
+        match self.report.newer {
+            0 => Error::corrupt(what),
+            _ => Error::newer(format!("{what} that this program can read")),
+        }
+    }
+
+    /// Whether `error` ends the verification, in place of being a finding.
+    fn is_cancelled(&self) -> bool {
+        self.progress.cancel.load(Ordering::Relaxed)
     }
 
     fn segments(&mut self) {
         let index = match self.store.index() {
             Ok(index) => index,
-            Err(error) => return self.found("index", describe(&error)),
+            Err(error) => return self.found_error("index", &error),
         };
         for live in index.segments().iter() {
             self.report.segments += 1;
             if let Err(error) = self.segment(live) {
-                self.found(&live.name, describe(&error));
+                self.found_error(&live.name, &error);
             }
         }
         self.index = Some(index);
@@ -154,19 +210,12 @@ impl Verifier<'_> {
     }
 
     fn refs(&mut self) -> Result<()> {
-        let names: Vec<String> = match self.store.refs().list_all() {
-            Ok(entries) => entries.into_iter().map(|entry| entry.name).collect(),
-            Err(error) => {
-                self.found("refs", describe(&error));
-                return Ok(());
-            }
-        };
-        for name in names {
+        for name in self.store.refs().names()? {
             self.report.refs += 1;
             let log = match self.store.refs().log(&name) {
                 Ok(log) => log,
                 Err(error) => {
-                    self.found(format!("ref {name}"), describe(&error));
+                    self.found_error(format!("ref {name}"), &error);
                     continue;
                 }
             };
@@ -179,17 +228,25 @@ impl Verifier<'_> {
                 }
             }
             for entry in log {
-                if let RefAction::Set(id) = entry.action
-                    && !matches!(self.store.revision(&id), Ok(Some(_)))
-                {
-                    self.found(
-                        format!("ref {name}"),
-                        format!("entry {} names revision {id}, which is missing", entry.n),
-                    );
+                let RefAction::Set(id) = entry.action else { continue };
+                let of = format!("entry {} names revision {id}, which is", entry.n);
+                if let Some(error) = self.revision_fault(&id, &of) {
+                    self.found_error(format!("ref {name}"), &error);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Why the revision `id` cannot be read; `of` says who needs it.
+    fn revision_fault(&self, id: &Id, of: &str) -> Option<Error> {
+        match self.store.revision(id) {
+            Ok(Some(_)) => None,
+            Err(error) if error.is_newer() => {
+                Some(Error::newer(format!("{of} of a later version")))
+            }
+            _ => Some(self.missing(&format!("{of} in no pack"))),
+        }
     }
 }
 

@@ -156,6 +156,7 @@ impl Truth {
         }
         for error in &errors {
             let kind = error.kind();
+            assert!(!error.is_newer(), "damage that is called newer: {error}");
             // A ref's entry that is not there cannot be told from one that never was.
             let fits = match kind {
                 ErrorKind::Corrupt | ErrorKind::Refused => true,

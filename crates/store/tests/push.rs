@@ -3,15 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
 use freestone_core::digest::{NameHasher, plain};
-use freestone_core::{ChunkSource, ErrorKind, Sha1, Source};
+use freestone_core::{ChunkSource, Error, ErrorKind, Sha1, Source};
 use freestone_manifest::content::pieces;
 use freestone_manifest::{Entry, Kind};
 use freestone_store::push::{PushOptions, PushOutcome};
-use freestone_store::verify::VerifyOptions;
+use freestone_store::verify::{VerifyOptions, VerifyProgress};
 use freestone_store::{Expect, Store};
 use freestone_testkit::{MemorySource, noise, push_tree, text};
 use proptest::prelude::*;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 fn options() -> PushOptions {
     PushOptions { time: 1000, ..PushOptions::default() }
@@ -406,4 +407,25 @@ fn times_that_are_asked_for_are_set_on_equal_content() {
     assert_eq!(manifest.get(b"a").unwrap().unwrap().mtime, 77);
     assert!(push_tree(&store, &tree, &timed).unwrap().up_to_date);
     assert!(push_tree(&store, &tree, &options()).unwrap().up_to_date);
+}
+
+#[test]
+fn verifying_and_summing_up_tell_how_far_they_are_and_stop_when_told_to() {
+    let (_folder, store) = new_store();
+    push_tree(&store, &MemorySource::of([("a", "1"), ("b/c", "2")]), &options()).unwrap();
+    let progress = VerifyProgress::default();
+    let verify = |progress| store.verify_watched(VerifyOptions::default(), progress, &mut |_| ());
+    let report = verify(&progress).unwrap();
+    assert_eq!(progress.looked_at.load(Ordering::Relaxed), report.records + report.entries);
+    progress.cancel.store(true, Ordering::Relaxed);
+    assert_eq!(verify(&progress).unwrap_err().to_string(), "interrupted");
+    let mut told = Vec::new();
+    let mut each = |read, total| {
+        told.push((read, total));
+        Ok(())
+    };
+    assert_eq!(store.stats_watched(&mut each).unwrap(), store.stats().unwrap());
+    assert_eq!(told, [(0, 2), (1, 2)]);
+    let stop = |_, _| Err(Error::new(ErrorKind::Failed, "stop"));
+    assert_eq!(store.stats_watched(&mut { stop }).unwrap_err().to_string(), "stop");
 }

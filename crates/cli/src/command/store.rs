@@ -43,11 +43,13 @@ struct Reindexed {
 
 impl Store {
     pub fn run(&self, session: &Session) -> Result<Exit> {
-        // Killed anywhere, a store is whole.
-        session.interrupt.end_at_once();
         match self.command {
             StoreCommand::Stats => stats::run(session)?,
-            StoreCommand::Reindex => reindex(session)?,
+            StoreCommand::Reindex => {
+                // Killed anywhere, a store is whole.
+                session.interrupt.end_at_once();
+                reindex(session)?;
+            }
         }
         Ok(Exit::Done)
     }

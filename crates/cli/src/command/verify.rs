@@ -2,29 +2,32 @@
 
 use crate::exit::Exit;
 use crate::output::text;
-use crate::progress;
+use crate::progress::{Unit, while_working};
 use crate::session::Session;
 use crate::size::{count, show};
 use crate::time;
 use clap::Args;
-use freestone_core::Result;
-use freestone_store::verify::{Finding, VerifyOptions, VerifyReport};
+use freestone_core::{Error, Result};
+use freestone_store::verify::{Finding, VerifyOptions, VerifyProgress, VerifyReport};
 use serde::Serialize;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Look for damage in the store
 ///
 /// Checks that everything that is named is there and fits together: packs by their tables, index
 /// segments, revisions down to every entry, refs. Changes nothing. Exit code 3 if anything is
-/// damaged; each finding is a line.
+/// damaged; each finding is a line. What is of a later version is listed too, but is no damage:
+/// exit code 7 if there is nothing else.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   freestone verify
   freestone verify --data        what a scrub does, once a month
 
-With --json: {\"findings\": [{\"object\", \"fault\"}], \"finding_count\", \"packs\", \"records\",
-\"bytes_proven\", \"segments\", \"revisions\", \"entries\", \"refs\" (what was looked at), \"seconds\"}")]
+With --json: {\"findings\": [{\"object\", \"fault\", \"newer\" (of a later version, no damage)}],
+\"finding_count\" (damage), \"newer_count\", \"packs\", \"records\", \"bytes_proven\", \"segments\",
+\"revisions\", \"entries\", \"refs\" (what was looked at), \"seconds\"}")]
 pub struct Verify {
     /// Read every stored byte too, and prove it by its hash
     #[arg(long)]
@@ -36,6 +39,7 @@ pub struct Verify {
 struct Answer {
     findings: Vec<JsonFinding>,
     finding_count: u64,
+    newer_count: u64,
     packs: u64,
     records: u64,
     bytes_proven: u64,
@@ -50,33 +54,66 @@ struct Answer {
 struct JsonFinding {
     object: String,
     fault: String,
+    newer: bool,
 }
 
 impl Verify {
     pub fn run(&self, session: &Session) -> Result<Exit> {
         let begun = Instant::now();
         let store = session.store()?;
-        // It writes nothing, so it may end anywhere.
-        session.interrupt.end_at_once();
         let mut findings: Vec<Finding> = Vec::new();
-        let report = progress::during(&session.output, "verifying", || {
-            store.verify(VerifyOptions { data: self.data }, &mut |finding| findings.push(finding))
-        })?;
+        let report = watch(session, |progress| {
+            let options = VerifyOptions { data: self.data };
+            store.verify_watched(options, progress, &mut |finding| findings.push(finding))
+        });
+        let report = match report {
+            Ok(report) => report,
+            Err(error) => {
+                // What was found until then is worth knowing.
+                list(&findings, session)?;
+                return Err(error);
+            }
+        };
         if session.output.is_json() {
             session.output.json(&answer(findings, &report, begun))?;
         } else {
             say(&findings, &report, begun, session)?;
         }
-        Ok(if report.findings == 0 { Exit::Done } else { Exit::Corrupt })
+        match (report.findings, report.newer) {
+            (0, 0) => Ok(Exit::Done),
+            (0, newer) => {
+                let what = count(newer, "thing is", "things are");
+                Err(Error::newer(format!("{what} of a later version, and could not be verified")))
+            }
+            _ => Ok(Exit::Corrupt),
+        }
     }
+}
+
+/// Does `verify`, shows its progress meanwhile, and ends it when the program shall end.
+fn watch<T>(session: &Session, verify: impl FnOnce(&VerifyProgress) -> T) -> T {
+    let progress = VerifyProgress::default();
+    let bar = session.progress("verifying", Unit::Things, None);
+    let mut seen = 0;
+    let look = || {
+        if session.interrupt.is_set() {
+            progress.cancel.store(true, Ordering::Relaxed);
+        }
+        let looked_at = progress.looked_at.load(Ordering::Relaxed);
+        bar.add(looked_at.saturating_sub(seen));
+        seen = seen.max(looked_at);
+    };
+    while_working(look, || verify(&progress))
 }
 
 fn answer(findings: Vec<Finding>, report: &VerifyReport, begun: Instant) -> Answer {
     let findings = findings.into_iter();
-    let findings = findings.map(|Finding { object, fault }| JsonFinding { object, fault });
+    let findings =
+        findings.map(|Finding { object, fault, newer }| JsonFinding { object, fault, newer });
     Answer {
         findings: findings.collect(),
         finding_count: report.findings,
+        newer_count: report.newer,
         packs: report.packs,
         records: report.records,
         bytes_proven: report.bytes_proven,
@@ -88,6 +125,16 @@ fn answer(findings: Vec<Finding>, report: &VerifyReport, begun: Instant) -> Answ
     }
 }
 
+/// A line for each finding; with `--json` they stand in the answer, which there is only at the end.
+fn list(findings: &[Finding], session: &Session) -> Result<()> {
+    for finding in findings.iter().filter(|_| !session.output.is_json()) {
+        let (object, fault) = (text(&finding.object), text(&finding.fault));
+        let newer = if finding.newer { " (no damage: use a newer freestone)" } else { "" };
+        session.output.line(format_args!("{object}: {fault}{newer}"))?;
+    }
+    Ok(())
+}
+
 fn say(
     findings: &[Finding],
     report: &VerifyReport,
@@ -95,9 +142,7 @@ fn say(
     session: &Session,
 ) -> Result<()> {
     let output = &session.output;
-    for finding in findings {
-        output.line(format_args!("{}: {}", text(&finding.object), text(&finding.fault)))?;
-    }
+    list(findings, session)?;
     let result = match report.findings {
         0 => "no damage".to_owned(),
         damaged => count(damaged, "finding", "findings"),

@@ -119,17 +119,13 @@ impl ContentNode {
             return Err(Error::corrupt("the node is too long"));
         }
         let mut input = Reader::new(bytes);
-        let (version, level) = (input.u8()?, input.u8()?);
-        if version != VERSION {
-            return Err(Error::corrupt(format!("a content node of version {version}"))
-                .hint("use a newer freestone"));
-        }
+        input.version(VERSION, "a content node")?;
+        let level = input.u8()?;
         if level == 0 || level > ROPE_LEVELS_MAX {
             return Err(Error::corrupt(format!("a content node of level {level}")));
         }
         if !input.extensions()?.is_empty() {
-            return Err(Error::corrupt("a content node with unknown extensions")
-                .hint("use a newer freestone"));
+            return Err(Error::newer("a content node with unknown extensions"));
         }
         let count = input.varint()?;
         let count =

@@ -57,14 +57,13 @@ impl ContentRecord {
     /// The bytes are no content record of version 1.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut input = Reader::new(bytes);
-        let (version, chunker) = (input.u8()?, input.u8()?);
-        if version != VERSION || chunker == 0 {
-            return Err(Error::corrupt(format!("content record of version {version}"))
-                .hint("use a newer freestone"));
+        input.version(VERSION, "a content record")?;
+        let chunker = input.u8()?;
+        if chunker == 0 {
+            return Err(Error::corrupt("a content record of chunker 0"));
         }
         if !input.extensions()?.is_empty() {
-            return Err(Error::corrupt("content record with unknown extensions")
-                .hint("use a newer freestone"));
+            return Err(Error::newer("a content record with unknown extensions"));
         }
         let record = Self {
             chunker,
@@ -79,7 +78,7 @@ impl ContentRecord {
             || record.level == 0
             || record.level > ROPE_LEVELS_MAX
         {
-            return Err(Error::corrupt("content record of an impossible length or level"));
+            return Err(Error::corrupt("a content record of an impossible length or level"));
         }
         Ok(record)
     }

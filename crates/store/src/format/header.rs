@@ -11,7 +11,7 @@
 //! check: the plain BLAKE3 of the lines before
 //! ```
 
-use freestone_core::{Error, ErrorKind, Result, digest};
+use freestone_core::{Error, Result, digest};
 use std::fmt;
 
 /// The format version that this code reads and writes.
@@ -71,15 +71,13 @@ impl Header {
         if text.lines().next() != Some(FIRST_LINE) {
             return Err(Error::corrupt("the file `format` is not that of a freestone store"));
         }
-        let newer =
-            |what: String| Error::new(ErrorKind::Refused, what).hint("use a newer freestone");
         let field = |name: &str| {
             text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
         };
         // The version first: a later one may check itself in another way.
         let version: u64 = field("version").and_then(|v| v.parse().ok()).ok_or_else(damaged)?;
         if version != VERSION {
-            return Err(newer(format!(
+            return Err(Error::newer(format!(
                 "the store is of format version {version}, this program knows {VERSION}"
             )));
         }
@@ -90,7 +88,7 @@ impl Header {
         let incompatible = field("incompatible").ok_or_else(damaged)?;
         let key = field("id-key").ok_or_else(damaged)?;
         if !incompatible.is_empty() || key != "none" {
-            return Err(newer(format!(
+            return Err(Error::newer(format!(
                 "the store uses features that this program does not know: {incompatible} {key}"
             )));
         }
@@ -114,6 +112,7 @@ fn parse_id(text: &str) -> Option<StoreId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use freestone_core::ErrorKind;
 
     #[test]
     fn every_flip_of_a_bit_is_noticed_and_later_versions_are_named() {

@@ -155,11 +155,7 @@ pub fn table_place(length: u64, trailer: [u8; 16]) -> Result<(u64, u64)> {
 /// It is no table of version 1, or a record does not lie before the table.
 pub fn decode_table(table: &[u8], table_offset: u64) -> Result<Vec<Row>> {
     let mut input = Reader::new(table);
-    let version = input.u8()?;
-    if version != VERSION {
-        return Err(Error::corrupt(format!("a pack table of version {version}"))
-            .hint("use a newer freestone"));
-    }
+    input.version(VERSION, "a pack table")?;
     input.extensions()?;
     let count = input.varint()?;
     let packs = input.varint()?;

@@ -37,7 +37,7 @@ impl RecordKind {
     /// The kind that `number` stands for.
     ///
     /// # Errors
-    /// It is unknown and below 128: such kinds must be understood.
+    /// It is unknown and below 128: such kinds must be understood, which takes a later version.
     pub fn of(number: u8) -> Result<Self> {
         Ok(match number {
             1 => Self::Chunk,
@@ -46,10 +46,8 @@ impl RecordKind {
             4 => Self::ManifestNode,
             5 => Self::Revision,
             128.. => Self::Other(number),
-            _ => {
-                return Err(Error::corrupt(format!("a record of unknown kind {number}"))
-                    .hint("use a newer freestone"));
-            }
+            0 => return Err(Error::corrupt("a record of kind 0")),
+            _ => return Err(Error::newer(format!("a record of unknown kind {number}"))),
         })
     }
 
@@ -116,17 +114,14 @@ impl Codec {
     /// The codec that `number` stands for.
     ///
     /// # Errors
-    /// It is unknown.
+    /// It is unknown, as one of a later version is.
     pub fn of(number: u8) -> Result<Self> {
         Ok(match number {
             0 => Self::Raw,
             1 => Self::Zstd,
             2 => Self::Zeros,
             3 => Self::ZstdBase,
-            _ => {
-                return Err(Error::corrupt(format!("a record of unknown codec {number}"))
-                    .hint("use a newer freestone"));
-            }
+            _ => return Err(Error::newer(format!("a record of unknown codec {number}"))),
         })
     }
 }

@@ -85,7 +85,7 @@ impl RefEntry {
     /// Reads what [`Self::encode`] writes, and checks that it is entry `n` of `name`.
     ///
     /// # Errors
-    /// It is damaged, or another entry.
+    /// It is damaged, or another entry, or of a later version.
     pub fn decode(name: &str, n: u64, bytes: &[u8]) -> Result<Self> {
         let damaged = |what: &str| Error::corrupt(format!("entry {n} of ref {name} {what}"));
         let (body, check) = bytes.split_last_chunk::<32>().ok_or_else(|| damaged("is cut off"))?;
@@ -99,11 +99,18 @@ impl RefEntry {
     fn decode_body(name: &str, n: u64, body: &[u8]) -> Result<Self> {
         let none = Id([0; 32]);
         let mut input = Reader::new(body);
-        if input.raw(MAGIC.len())? != MAGIC {
-            return Err(Error::corrupt("not an entry of a ref").hint("use a newer freestone"));
+        let magic = input.raw(MAGIC.len())?;
+        if magic != MAGIC {
+            // The last byte is the version.
+            let is_later = magic.starts_with(&MAGIC[..MAGIC.len() - 1]);
+            return Err(if is_later {
+                Error::newer("it is of a later version")
+            } else {
+                Error::corrupt("it is no entry of a ref")
+            });
         }
         if !input.extensions()?.is_empty() {
-            return Err(Error::corrupt("unknown extensions").hint("use a newer freestone"));
+            return Err(Error::newer("it has unknown extensions"));
         }
         let kind = input.u8()?;
         let found = input.string(NAME_BYTES_MAX)?;
@@ -119,7 +126,9 @@ impl RefEntry {
         let action = match kind {
             1 => RefAction::Set(revision),
             2 if revision == none => RefAction::Delete,
-            _ => return Err(Error::corrupt(format!("unknown kind {kind}"))),
+            2 => return Err(Error::corrupt("it deletes the ref and names a revision")),
+            0 => return Err(Error::corrupt("it is of kind 0")),
+            _ => return Err(Error::newer(format!("it is of the unknown kind {kind}"))),
         };
         let previous = (previous != none).then_some(previous);
         Ok(Self { action, name: name.into(), log_id, n, previous, time })

@@ -93,15 +93,9 @@ impl Revision {
     /// The bytes are no revision of version 1.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut input = Reader::new(bytes);
-        let version = input.u8()?;
-        if version != VERSION {
-            return Err(Error::corrupt(format!("a revision of version {version}"))
-                .hint("use a newer freestone"));
-        }
+        input.version(VERSION, "a revision")?;
         if !input.extensions()?.is_empty() {
-            return Err(
-                Error::corrupt("a revision with unknown extensions").hint("use a newer freestone")
-            );
+            return Err(Error::newer("a revision with unknown extensions"));
         }
         let (root, content_digest) = (input.id()?, input.id()?);
         let (entries, bytes) = (input.varint()?, input.varint()?);
@@ -190,7 +184,9 @@ pub fn decode_file(id: &Id, file: &[u8]) -> Result<(Revision, Vec<PackRange>)> {
 }
 
 fn decode_locator(input: &mut Reader<'_>) -> Result<Vec<PackRange>> {
-    input.extensions()?;
+    // Nothing proves the locator, so here damage cannot be told from what is newer; the revision's
+    // record in its pack is read then.
+    input.extensions().map_err(|_| Error::corrupt("a locator with unknown extensions"))?;
     let count = input.varint()?;
     if count > RANGES_MAX || count > input.remaining() as u64 / 34 {
         return Err(Error::corrupt("a locator that claims more ranges than it holds"));

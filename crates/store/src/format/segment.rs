@@ -27,7 +27,7 @@ use freestone_core::limits::EXTENSION_BYTES_MAX;
 use freestone_core::wire::{Reader, Writer};
 use freestone_core::{Error, Id, Result, Sha1, digest};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 const MAGIC: [u8; 8] = *b"FSINDEX1";
 const VERSION: u32 = 1;
@@ -234,6 +234,8 @@ impl SegmentParts {
 pub struct Segment {
     bytes: Bytes,
     layout: Layout,
+    /// Whether its check is right, once somebody had to know.
+    intact: Arc<OnceLock<bool>>,
 }
 
 #[derive(Clone, Debug)]
@@ -266,6 +268,17 @@ fn damaged() -> Error {
         .hint("`freestone store reindex` makes the index anew")
 }
 
+/// Whether the bytes are those that were written: the check at the end is that of all before it.
+fn is_intact(bytes: &[u8]) -> bool {
+    let parts = bytes.split_last_chunk::<CHECK_BYTES>();
+    parts.is_some_and(|(body, check)| digest::plain(body).0 == *check)
+}
+
+/// What a segment says that is not known is newer only if the segment is intact.
+fn unless_newer(error: Error, is_intact: impl FnOnce() -> bool) -> Error {
+    if error.is_newer() && !is_intact() { damaged() } else { error }
+}
+
 /// Extension fields are passed over, but for critical ones.
 fn check_extensions(bytes: &[u8]) -> Result<()> {
     let mut fields = Reader::new(bytes);
@@ -273,8 +286,7 @@ fn check_extensions(bytes: &[u8]) -> Result<()> {
         let tag = fields.varint()?;
         fields.string(EXTENSION_BYTES_MAX)?;
         if tag % 2 == 1 {
-            return Err(Error::corrupt(format!("an index segment with critical extension {tag}"))
-                .hint("use a newer freestone"));
+            return Err(Error::newer(format!("an index segment with critical extension {tag}")));
         }
     }
     Ok(())
@@ -287,9 +299,11 @@ impl Layout {
             return Err(damaged());
         }
         let version = input.u32()?;
+        if version == 0 {
+            return Err(damaged());
+        }
         if version != VERSION {
-            return Err(Error::corrupt(format!("an index segment of version {version}"))
-                .hint("use a newer freestone"));
+            return Err(Error::newer(format!("an index segment of version {version}")));
         }
         let mut widths = [0; 10];
         widths.copy_from_slice(input.raw(10)?);
@@ -303,7 +317,7 @@ impl Layout {
         let [prefix, id_fan, pack, offset, stored, plain, base, sha1_prefix, sha1_fan, row] =
             widths;
         if [prefix, sha1_prefix].iter().any(|width| usize::from(*width) != PREFIX_BYTES) {
-            return Err(Error::corrupt("an index segment of another prefix width").hint(
+            return Err(Error::newer("an index segment of another prefix width").hint(
                 "use a newer freestone, or make the index anew with `freestone store reindex`",
             ));
         }
@@ -359,8 +373,13 @@ impl Segment {
     /// # Errors
     /// It is damaged, or of a later version.
     pub fn open(bytes: Bytes) -> Result<Self> {
-        let layout = Layout::of((*bytes).as_ref())?;
-        Ok(Self { bytes, layout })
+        let layout = Layout::of((*bytes).as_ref())
+            .map_err(|error| unless_newer(error, || is_intact((*bytes).as_ref())))?;
+        Ok(Self { bytes, layout, intact: Arc::default() })
+    }
+
+    fn is_intact(&self) -> bool {
+        *self.intact.get_or_init(|| is_intact(self.bytes()))
     }
 
     fn bytes(&self) -> &[u8] {
@@ -372,11 +391,7 @@ impl Segment {
     /// # Errors
     /// They are not.
     pub fn verify(&self) -> Result<[u8; 16]> {
-        let (body, check) = self.bytes().split_last_chunk::<CHECK_BYTES>().ok_or_else(damaged)?;
-        if digest::plain(body).0 != *check {
-            return Err(damaged());
-        }
-        Ok(self.id())
+        if is_intact(self.bytes()) { Ok(self.id()) } else { Err(damaged()) }
     }
 
     /// The segment's id, as it says itself.
@@ -441,14 +456,15 @@ impl Segment {
     /// The row of index `at`.
     ///
     /// # Errors
-    /// There is no such row, or it says what cannot be.
+    /// There is no such row, or it says what cannot be, or what only a later version knows.
     pub fn row(&self, at: u64) -> Result<SegmentRow> {
         let layout = &self.layout;
         if at >= layout.records {
             return Err(damaged());
         }
         let [_, _, pack, offset, stored, plain, base, ..] = layout.widths;
-        let codec = Codec::of(self.byte(&layout.codec, at))?;
+        let newer = |error| unless_newer(error, || self.is_intact());
+        let codec = Codec::of(self.byte(&layout.codec, at)).map_err(newer)?;
         let base = self.number(&layout.base, base, at).checked_sub(1);
         if base.is_some() != (codec == Codec::ZstdBase) {
             return Err(damaged());
@@ -460,7 +476,7 @@ impl Segment {
             offset: self.number(&layout.offset, offset, at),
             stored: self.number(&layout.stored, stored, at),
             plain: self.number(&layout.plain, plain, at),
-            kind: RecordKind::of(self.byte(&layout.kind, at))?,
+            kind: RecordKind::of(self.byte(&layout.kind, at)).map_err(newer)?,
             codec,
             base,
         };

@@ -2,6 +2,7 @@
 
 use super::Verifier;
 use super::manifests::Checked;
+use crate::format::record::RecordKind;
 use crate::records::Records;
 use freestone_core::digest::{PlainHasher, sha1_hasher};
 use freestone_core::plan::NodeKind;
@@ -26,7 +27,8 @@ impl Verifier<'_> {
                 "content {content} is not what its entry says of it"
             )));
         }
-        if !checked.contents.insert(*content) {
+        let key = self.keys.of(RecordKind::ContentRecord, content);
+        if !checked.contents.insert(key) {
             return Ok(());
         }
         self.content_tree(records, &record)?;

@@ -1,6 +1,7 @@
 //! That every record of every pack is what its table says, and is listed where it is.
 
-use super::{HeldRecord, Verifier, describe};
+use super::held::{HeldRecord, HeldWriter, Key};
+use super::{Verifier, describe};
 use crate::backend::Object;
 use crate::format::pack::{Base, Row};
 use crate::format::record::{Codec, RecordKind, checksum};
@@ -17,45 +18,52 @@ impl Verifier<'_> {
             // A segment that cannot be read is a finding already.
             live.extend(index.packs().unwrap_or_default().into_iter().map(|(id, _)| id));
         }
+        let mut held = HeldWriter::new(self.keys.clone())?;
         for listed in self.store.backend().list("packs")? {
             let Some(id) = packs::id_of_object(&listed.name) else { continue };
             self.report.packs += 1;
-            if let Err(error) = self.pack(&id, live.contains(&id)) {
-                self.found(listed.name, describe(&error));
+            if let Err(error) = self.pack(&id, live.contains(&id), &mut held) {
+                if self.is_cancelled() {
+                    return Err(error);
+                }
+                self.found_error(listed.name, &error);
             }
         }
+        self.held = held.finish()?;
         Ok(())
     }
 
-    fn pack(&mut self, id: &Id, is_live: bool) -> Result<()> {
+    fn pack(&mut self, id: &Id, is_live: bool, held: &mut HeldWriter) -> Result<()> {
         let object = self.store.packs().open(id)?;
         let rows = read_table(&*object, id)?;
         let (mut stored, mut plain) = (Vec::new(), Vec::new());
         let mut unlisted = 0u64;
         for (at, row) in rows.iter().enumerate() {
             self.report.records += 1;
+            self.progress.step()?;
             let listed = is_live && self.is_listed(id, row);
             unlisted += u64::from(is_live && !listed);
-            let held = self.held.records.entry((row.kind, row.id));
-            held.or_insert(HeldRecord { plain: row.plain, listed }).listed |= listed;
-            if !self.options.data {
-                continue;
+            if listed && row.kind == RecordKind::Revision {
+                self.revisions_held.push(row.id);
             }
-            // Of any length that fits the pack; the table's decoder has checked that it does.
-            stored.resize(usize::try_from(row.stored).unwrap_or(0), 0);
-            object.read_at(row.offset, &mut stored)?;
-            if checksum(&stored) != row.checksum {
-                self.broken(id, row, "its checksum is wrong");
-                continue;
-            }
-            let decoded = match row.codec {
-                Codec::Raw => Ok(()),
-                _ => self.decode(&*object, &rows, at, &mut plain, 0),
+            let proven = match self.options.data {
+                true => self.data(&*object, &rows, at, (&mut stored, &mut plain)),
+                false => Ok(None),
             };
-            match decoded {
-                Ok(()) if row.codec == Codec::Raw => self.prove(id, row, &stored),
-                Ok(()) => self.prove(id, row, &plain),
-                Err(error) => self.broken(id, row, &describe(&error)),
+            let (damaged, sha1) = (proven.is_err(), proven.as_ref().ok().copied().flatten());
+            held.add(row.kind, &row.id, HeldRecord { plain: row.plain, listed, damaged, sha1 })?;
+            if let Err(error) = proven {
+                // Whatever it is that cannot be read, it is this record's fault.
+                self.found(
+                    packs::object_name(id),
+                    format!(
+                        "{} {} at {} is damaged: {}",
+                        row.kind.word(),
+                        row.id,
+                        row.offset,
+                        describe(&error)
+                    ),
+                );
             }
         }
         if unlisted > 0 {
@@ -68,6 +76,37 @@ impl Verifier<'_> {
             );
         }
         Ok(())
+    }
+
+    /// Reads and proves record `at` of a pack; gives the SHA-1 of a chunk. The buffers are for its
+    /// stored and plain bytes.
+    fn data(
+        &mut self,
+        object: &dyn Object,
+        rows: &[Row],
+        at: usize,
+        (stored, plain): (&mut Vec<u8>, &mut Vec<u8>),
+    ) -> Result<Option<Key>> {
+        let row = &rows[at];
+        // Of any length that fits the pack; the table's decoder has checked that it does.
+        stored.resize(usize::try_from(row.stored).unwrap_or(0), 0);
+        object.read_at(row.offset, stored)?;
+        if checksum(stored) != row.checksum {
+            return Err(Error::corrupt("its checksum is wrong"));
+        }
+        if row.codec != Codec::Raw {
+            self.decode(object, rows, at, plain, 0)?;
+        }
+        let bytes = if row.codec == Codec::Raw { stored } else { plain };
+        self.report.bytes_proven += bytes.len() as u64;
+        if row.kind.id_of(bytes).is_some_and(|found| found != row.id) {
+            return Err(Error::corrupt("it is not what its id says"));
+        }
+        Ok((row.kind == RecordKind::Chunk).then(|| {
+            let mut hasher = sha1_hasher();
+            hasher.update(bytes);
+            self.keys.of_sha1(&hasher.finish())
+        }))
     }
 
     /// Whether a segment says that the record is where it is.
@@ -110,27 +149,6 @@ impl Verifier<'_> {
         }
         let place = (row.offset, row.stored, row.plain);
         read(object, row.codec, place, base.as_deref(), plain)
-    }
-
-    /// Takes note of a record that cannot be read.
-    fn broken(&mut self, pack: &Id, row: &Row, fault: &str) {
-        self.damaged.insert((row.kind, row.id));
-        let word = row.kind.word();
-        self.found(
-            packs::object_name(pack),
-            format!("{word} {} at {} is damaged: {fault}", row.id, row.offset),
-        );
-    }
-
-    fn prove(&mut self, pack: &Id, row: &Row, plain: &[u8]) {
-        self.report.bytes_proven += plain.len() as u64;
-        if row.kind.id_of(plain).is_some_and(|found| found != row.id) {
-            self.broken(pack, row, "it is not what its id says");
-        } else if row.kind == RecordKind::Chunk {
-            let mut hasher = sha1_hasher();
-            hasher.update(plain);
-            self.held.sha1s.insert(row.id, hasher.finish());
-        }
     }
 }
 

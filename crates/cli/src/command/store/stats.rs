@@ -1,7 +1,7 @@
 //! `freestone store stats`.
 
 use crate::output::{Output, short};
-use crate::progress;
+use crate::progress::Unit;
 use crate::session::Session;
 use crate::size::show;
 use crate::time;
@@ -59,7 +59,16 @@ struct Growth {
 
 pub(super) fn run(session: &Session) -> Result<()> {
     let store = session.store()?;
-    let stats = progress::during(&session.output, "reading the packs' tables", || store.stats())?;
+    let progress = session.progress("reading packs and revisions", Unit::Things, None);
+    let mut before = 0;
+    let stats = store.stats_watched(&mut |read, total| {
+        session.interrupt.check()?;
+        progress.set_total(total);
+        progress.add(read.saturating_sub(before));
+        before = read;
+        Ok(())
+    })?;
+    drop(progress);
     if session.output.is_json() {
         return session.output.json(&answer(&stats));
     }
