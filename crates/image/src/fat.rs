@@ -26,9 +26,13 @@ mod options;
 mod plan;
 mod refusal;
 mod scan;
+pub mod strict;
 mod table;
 mod time;
 
 pub(crate) use head::name_in;
 pub use options::{FatType, Options, Profile};
 pub use plan::FatPlan;
+
+/// What [`identify`](crate::identify) calls other programs' FAT file systems.
+pub(crate) const LOOKS_LIKE: &str = "a FAT file system";

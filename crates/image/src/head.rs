@@ -87,15 +87,15 @@ const MAGICS: &[(usize, &[u8], &str)] = &[
     (0, b"XFSB", "an XFS file system"),
     (3, b"NTFS    ", "an NTFS file system"),
     (3, b"EXFAT   ", "an exFAT file system"),
-    (54, b"FAT", "a FAT file system"),
-    (82, b"FAT32", "a FAT file system"),
+    (54, b"FAT", fat::LOOKS_LIKE),
+    (82, b"FAT32", fat::LOOKS_LIKE),
     (512, b"EFI PART", "a disk with a GPT partition table"),
     (512, b"LABELONE", "an LVM physical volume"),
     (1024, b"\xe2\xe1\xf5\xe0", "an erofs file system"),
     (1024, b"\x10\x20\xf5\xf2", "an F2FS file system"),
     (1080, b"\x53\xef", "an ext2, ext3 or ext4 file system"),
     (4086, b"SWAPSPACE2", "swap space"),
-    (257, b"ustar", "a tar archive"),
+    (257, b"ustar", tar::LOOKS_LIKE),
     // Last, since file systems carry it too.
     (510, b"\x55\xaa", "a disk with an MBR partition table"),
 ];

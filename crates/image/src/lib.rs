@@ -20,6 +20,7 @@
 //! [`Format`] gets a variant, whose arms the compiler then asks for, and
 //! [`identify`] learns where the image holds its name. Sinks need no change.
 
+pub mod check;
 pub mod fat;
 mod format;
 mod head;

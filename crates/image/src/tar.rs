@@ -23,3 +23,6 @@ pub mod strict;
 pub(crate) use header::head;
 pub use options::{Align, Options};
 pub use plan::TarPlan;
+
+/// What [`identify`](crate::identify) calls other programs' archives.
+pub(crate) const LOOKS_LIKE: &str = "a tar archive";

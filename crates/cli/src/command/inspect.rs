@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::size::{count, show};
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
-use freestone_image::tar::strict::{self, Container};
+use freestone_image::check::{self, Container, Report};
 use freestone_image::{HEAD_BYTES, Identity, ReadAt, identify};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
@@ -21,8 +21,9 @@ use std::path::{Path, PathBuf};
 /// Say what a file or device is, and whether it keeps the rules of those who read it
 ///
 /// A tar archive is checked against a strict model of what MirageOS, GNU tar, bsdtar, busybox and
-/// Python take; an image of freestone's also against the one way to write it. Exit code 3 if a
-/// rule is broken or the content differs, 1 if it is no image at all.
+/// Python take, a FAT file system against one of what its readers agree about; an image of
+/// freestone's also against the one way to write it. Exit code 3 if a rule is broken or the content
+/// differs, 1 if it is no image at all.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Inspect {
@@ -53,9 +54,6 @@ With --json: {{\"kind\" (image, unfinished, archive, blank or other), \"what\" (
         name::TEXT
     )
 }
-
-/// The header that says which image it is.
-const NAME_BYTES: u64 = 1024;
 
 /// The answer as JSON; its keys stand in the help.
 #[derive(Serialize)]
@@ -178,19 +176,16 @@ impl Inspect {
             None => None,
             Some(name) => Some(opened.compare(&identity, name, session)?),
         };
-        let mut report = strict::Report::default();
-        if is_tar(&identity) {
-            report = strict::check(&opened, opened.container, &mut |member| {
-                // The first that ends behind the difference has it, or its headers have; unless
-                // it is in the image's own head.
-                if let Some(Against { offset: Some(offset), path: path @ None, .. }) = &mut against
-                    && (NAME_BYTES..member.data + member.size).contains(offset)
-                {
-                    *path = Some(JsonPath::new(&member.path));
-                }
-                session.interrupt.check()
-            })?;
-        }
+        let report = check::check(&opened, opened.container, &identity, &mut |found| {
+            if let Some(Against { offset: Some(offset), path: path @ None, .. }) = &mut against
+                && found.bytes.contains(offset)
+            {
+                *path = Some(JsonPath::new(&found.path));
+            }
+            session.interrupt.check()
+        })?;
+        let is_known = report.is_some();
+        let report = report.unwrap_or_default();
         let is_good = report.violations.count() == 0 && against.as_ref().is_none_or(|a| a.equal);
         if session.output.is_json() {
             session.output.json(&answer(kind, &what, &opened, &report, against))?;
@@ -198,17 +193,11 @@ impl Inspect {
             say(&what, &opened, &report, against.as_ref(), session)?;
         }
         match kind {
-            "image" | "archive" if is_good => Ok(Exit::Done),
-            "image" | "archive" | "unfinished" => Ok(Exit::Corrupt),
-            _ => Ok(Exit::Failed),
+            "unfinished" => Ok(Exit::Corrupt),
+            _ if !is_known => Ok(Exit::Failed),
+            _ if is_good => Ok(Exit::Done),
+            _ => Ok(Exit::Corrupt),
         }
-    }
-}
-
-fn is_tar(identity: &Identity) -> bool {
-    match identity {
-        Identity::Image(name) => matches!(name.format, freestone_image::Format::Tar(_)),
-        other => describe(other).0 == "archive",
     }
 }
 
@@ -221,7 +210,8 @@ fn describe(identity: &Identity) -> (&'static str, String) {
         }
         Identity::Unfinished { text, .. } => ("unfinished", text.replace('\n', "; ")),
         Identity::Blank => ("blank", "blank: zeros".to_owned()),
-        Identity::Other("a tar archive") => ("archive", "a tar archive".to_owned()),
+        Identity::Other(what @ "a tar archive") => ("archive", (*what).to_owned()),
+        Identity::Other(what @ "a FAT file system") => ("filesystem", (*what).to_owned()),
         Identity::Other(what) => ("other", (*what).to_owned()),
     }
 }
@@ -230,15 +220,15 @@ fn answer(
     kind: &'static str,
     what: &str,
     opened: &Opened<'_>,
-    report: &strict::Report,
+    report: &Report,
     against: Option<Against>,
 ) -> Answer {
-    let violation = |violation: &strict::Violation| Violation {
-        rule: violation.rule.name(),
+    let violation = |violation: &check::Violation| Violation {
+        rule: violation.rule,
         offset: violation.offset,
         path: violation.path.as_deref().map(JsonPath::new),
         what: violation.what.clone(),
-        why: violation.rule.why(),
+        why: violation.why,
     };
     Answer {
         kind,
@@ -258,7 +248,7 @@ fn answer(
 fn say(
     what: &str,
     opened: &Opened<'_>,
-    report: &strict::Report,
+    report: &Report,
     against: Option<&Against>,
     session: &Session,
 ) -> Result<()> {
@@ -266,7 +256,7 @@ fn say(
     output.line(format_args!("{}: {what}", opened.path.display()))?;
     let length = opened.length;
     output.line(format_args!("length   {length} ({})", show(length)))?;
-    if report.files + report.directories > 0 || report.end.is_some() {
+    if report.files + report.directories > 0 || report.is_whole {
         let files = count(report.files, "file", "files");
         let directories = count(report.directories, "directory", "directories");
         let bytes = report.bytes;
@@ -290,16 +280,16 @@ fn say(
     }
     let Some(against) = against else { return Ok(()) };
     let revision = &against.revision;
+    // Another root, another image: where they begin to differ says nothing.
+    let root = &against.root;
+    if report.name.is_some_and(|name| name.root.to_string() != *root) {
+        return output
+            .line(format_args!("against  {revision}: another image; the root of this is {root}"));
+    }
     match (against.offset, &against.path) {
         (None, _) => output.line(format_args!("against  {revision}: equal")),
         (Some(offset), Some(path)) => output
             .line(format_args!("against  {revision}: differs from byte {offset} on, at {path}")),
-        (Some(offset), None) if offset < NAME_BYTES => {
-            let root = &against.root;
-            output.line(format_args!(
-                "against  {revision}: another image; the root of this is {root}"
-            ))
-        }
         (Some(offset), None) => {
             output.line(format_args!("against  {revision}: differs from byte {offset} on"))
         }

@@ -11,7 +11,8 @@
 //! 1024 the image's name, NUL
 //! ```
 //! See *Microsoft Extensible Firmware Initiative FAT32 File System Specification*, 1.03. The
-//! serial number is the beginning of the BLAKE3 of the name. What is not said to be anything is 0.
+//! serial number is the beginning of the BLAKE3 of the name and this sector, in which the serial number
+//! is 0. What is not said to be anything is 0.
 
 use super::FatType;
 use super::geometry::Geometry;
@@ -56,8 +57,7 @@ impl Head {
         let reserved = usize::try_from(self.geometry.reserved()).expect("at most 32 KiB");
         let mut bytes = vec![0; reserved];
         let text = name.to_string();
-        let serial = plain(text.as_bytes()).0;
-        self.boot(&mut bytes, &serial[..4]);
+        self.boot(&mut bytes, text.as_bytes());
         if self.geometry.fat_type == FatType::Fat32 {
             let sector = self.geometry.sector as usize;
             self.info(&mut bytes[usize::from(INFO_SECTOR) * sector..][..512]);
@@ -71,7 +71,7 @@ impl Head {
         bytes
     }
 
-    fn boot(&self, bytes: &mut [u8], serial: &[u8]) {
+    fn boot(&self, bytes: &mut [u8], name: &[u8]) {
         let geometry = &self.geometry;
         let is_fat32 = geometry.fat_type == FatType::Fat32;
         let sector = u64::from(geometry.sector);
@@ -101,11 +101,13 @@ impl Head {
         }
         bytes[extended] = 0x80;
         bytes[extended + 2] = 0x29;
-        put(bytes, extended + 3, serial);
         put(bytes, extended + 7, b"NO NAME    ");
         put(bytes, extended + 18, format!("FAT{}   ", geometry.fat_type).as_bytes());
         put(bytes, usize::from(code), &BOOT_CODE);
         put(bytes, 510, &[0x55, 0xaa]);
+        // So that no other boot sector is taken for this one.
+        let serial = plain(&[name, &bytes[..512]].concat()).0;
+        put(bytes, extended + 3, &serial[..4]);
     }
 
     fn info(&self, bytes: &mut [u8]) {

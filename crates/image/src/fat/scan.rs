@@ -97,7 +97,7 @@ pub(super) fn scan<S: NodeSource>(tree: &Tree<S>, profile: Profile) -> Result<Sc
     let root_slots = slots(tree, b"", 0, profile, &mut refusals)?;
     let mut needs = Needs { root_slots, ..Needs::default() };
     for (size, clusters) in needs.clusters[1].iter_mut().enumerate() {
-        *clusters = directory_bytes(root_slots).div_ceil(bytes_of(size));
+        *clusters = directory_bytes(root_slots).div_ceil(cluster_bytes(size));
     }
     let mut cursor = tree.cursor();
     let mut index = 0;
@@ -116,7 +116,7 @@ pub(super) fn scan<S: NodeSource>(tree: &Tree<S>, profile: Profile) -> Result<Sc
             }
         };
         for (size, clusters) in (0..CLUSTER_SIZES).cycle().zip(needs.clusters.as_flattened_mut()) {
-            *clusters = place(*clusters, bytes, is_aligned(entry), bytes_of(size)).end;
+            *clusters = place(*clusters, bytes, is_aligned(entry), cluster_bytes(size)).end;
         }
         index += 1;
     }
@@ -135,7 +135,7 @@ pub(super) fn directory_bytes(slots: u64) -> u64 {
 }
 
 /// The bytes of a cluster of size number `size`.
-fn bytes_of(size: usize) -> u64 {
+pub(super) fn cluster_bytes(size: usize) -> u64 {
     1 << (CLUSTER_SHIFT_MIN as usize + size)
 }
 

@@ -25,7 +25,6 @@ pub(super) fn encode(mtime: i64) -> (u16, u16) {
     (bits(date), bits(time))
 }
 
-#[cfg(test)]
 /// The seconds since 1970 that date and time say; `None` if there is no such date or time.
 pub(super) fn decode(date: u16, time: u16) -> Option<i64> {
     let (year, month, day) =

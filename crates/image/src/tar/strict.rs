@@ -16,11 +16,14 @@ mod rule;
 mod seen;
 mod spelling;
 
+pub use crate::check::Container;
 pub use rule::{Rule, Violation, Violations};
 
+use super::layout::FIRST_UNIT;
+use crate::check::{self, Found};
 use crate::{Format, HEAD_BYTES, Identity, ImageName, ReadAt, identify};
 use freestone_core::Result;
-use freestone_core::limits::BLOCK_BYTES;
+use freestone_core::limits::{BLOCK_BYTES, TAR_BLOCK_BYTES};
 use members::{Members, RawMember, Step};
 use own::Own;
 use seen::Seen;
@@ -40,15 +43,6 @@ pub struct Member {
     pub size: u64,
     /// Where its data start, in bytes from the image's start.
     pub data: u64,
-}
-
-/// What holds an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Container {
-    /// A file, which is as long as its image.
-    File,
-    /// A device, which may be longer.
-    Device,
 }
 
 /// What was found.
@@ -139,6 +133,38 @@ pub fn check<R: ReadAt + ?Sized>(
         report.violations.add(Rule::Length, image.length(), None, what);
     }
     Ok(report)
+}
+
+/// As [`check`], with what is found told as for any format.
+pub(crate) fn report<R: ReadAt + ?Sized>(
+    image: &R,
+    container: Container,
+    each: &mut dyn FnMut(Found) -> Result<()>,
+) -> Result<check::Report> {
+    // The first member that ends behind a byte has it, or its headers have; the head is nobody's.
+    let head = FIRST_UNIT * TAR_BLOCK_BYTES;
+    let found = check(image, container, &mut |member| {
+        each(Found { path: member.path.clone(), bytes: head..member.data + member.size })
+    })?;
+    let mut violations = check::Violations::default();
+    for violation in found.violations.kept() {
+        violations.add(check::Violation {
+            rule: violation.rule.name(),
+            why: violation.rule.why(),
+            offset: violation.offset,
+            path: violation.path.clone(),
+            what: violation.what.clone(),
+        });
+    }
+    violations.count_more(found.violations.count());
+    Ok(check::Report {
+        name: found.name,
+        files: found.files,
+        directories: found.directories,
+        bytes: found.bytes,
+        is_whole: found.end.is_some(),
+        violations,
+    })
 }
 
 /// What the image says it is.

@@ -1,0 +1,455 @@
+//! A strict model of the programs that read FAT: what Linux, fsck.fat, mtools, firmware and, in the
+//! strict profile, MirageOS's reader agree about.
+//!
+//! Each rule is a [`Rule`]. An image that says that freestone wrote it must keep the rules of
+//! freestone's layout as well ([`Rule::is_own`]), which leave one way to write each manifest. The
+//! readers' rules share nothing with the writer but the shape of slots and names; the layout's are
+//! checked by giving clusters and short names out once more.
+//!
+//! It holds a bit for each cluster, a window of the table, and the directories on the way.
+
+mod own;
+mod rule;
+mod slots;
+mod table;
+mod volume;
+
+pub use rule::Rule;
+
+use super::geometry::SLOT_BYTES;
+use super::head::decode;
+use super::{FatType, Profile};
+use crate::check::{Container, Found, Report};
+use crate::{HEAD_BYTES, ReadAt};
+use freestone_core::Result;
+use freestone_core::digest::plain;
+use freestone_core::limits::{BLOCK_BYTES, PATH_BYTES_MAX};
+use own::Own;
+use rule::broken;
+use slots::{Child, Notes, children};
+use table::{Chain, Table};
+use volume::Volume;
+
+/// Bytes of a directory, at most: 65,536 slots.
+const DIRECTORY_BYTES_MAX: u64 = 65_536 * SLOT_BYTES;
+
+/// A file or directory of a file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its path.
+    pub path: Vec<u8>,
+    /// The short name that stands for its last part.
+    pub short: [u8; 11],
+    /// Whether it is a directory.
+    pub is_directory: bool,
+    /// Last change, in seconds since 1970, taken as UTC.
+    pub mtime: i64,
+    /// Its length in bytes; 0 for a directory.
+    pub size: u64,
+    /// Where its bytes are: runs of offset and length, whole clusters.
+    pub runs: Vec<(u64, u64)>,
+}
+
+fn hash(bytes: &[u8]) -> [u8; 16] {
+    let mut short = [0; 16];
+    short.copy_from_slice(&plain(bytes).0[..16]);
+    short
+}
+
+/// Checks a FAT image against the rules, and gives `each` its files and directories, a directory
+/// before what is in it. Another program's is checked against the readers' rules alone.
+///
+/// # Errors
+/// The image cannot be read, or what `each` returns. Broken rules are no errors.
+pub fn check<R: ReadAt + ?Sized>(
+    image: &R,
+    container: Container,
+    each: &mut dyn FnMut(&Member) -> Result<()>,
+) -> Result<Report> {
+    let mut report = Report::default();
+    let mut head = vec![0; usize::try_from(image.length()).unwrap_or(HEAD_BYTES).min(HEAD_BYTES)];
+    image.read_at(0, &mut head)?;
+    let known = decode(&head);
+    report.name = known.map(|(name, _)| name);
+    if !image.length().is_multiple_of(BLOCK_BYTES) {
+        let what = format!("a length of {} bytes", image.length());
+        broken(&mut report.violations, Rule::Length, image.length(), None, what);
+    }
+    let Some(volume) = Volume::read(image, &mut report.violations)? else { return Ok(report) };
+    let own = known.and_then(|(name, geometry)| Own::new(&name, geometry));
+    let profile = own.as_ref().map_or(Profile::Any, Own::profile);
+    if profile == Profile::Mirage
+        && (volume.fat_type != FatType::Fat16 || volume.clusters + 1 > 0xffef)
+    {
+        let what = format!("FAT{} of {} clusters", volume.fat_type, volume.clusters);
+        broken(&mut report.violations, Rule::MirageType, 0, None, what);
+    }
+    let table = Table::new(image, volume);
+    let mut walk = Walk { image, volume, profile, own, table, report, each };
+    walk.table.check_start(&mut walk.report.violations)?;
+    walk.tables()?;
+    walk.all()?;
+    let free = walk.table.check_rest(&mut walk.report.violations)?;
+    walk.info(free)?;
+    walk.rest(container)?;
+    Ok(walk.report)
+}
+
+/// As [`check`], with what is found told as for any format.
+pub(crate) fn report<R: ReadAt + ?Sized>(
+    image: &R,
+    container: Container,
+    each: &mut dyn FnMut(Found) -> Result<()>,
+) -> Result<Report> {
+    check(image, container, &mut |member| {
+        for (offset, length) in &member.runs {
+            each(Found { path: member.path.clone(), bytes: *offset..offset + length })?;
+        }
+        Ok(())
+    })
+}
+
+/// A directory whose children are being looked at.
+struct Level {
+    path: Vec<u8>,
+    first: u64,
+    children: std::vec::IntoIter<Child>,
+    offsets: Offsets,
+}
+
+/// Where the bytes of a directory are in the image.
+struct Offsets(Vec<(u64, u64)>);
+
+impl Offsets {
+    fn of(&self, at: usize) -> u64 {
+        let mut left = at as u64;
+        for (offset, length) in &self.0 {
+            if left < *length {
+                return offset + left;
+            }
+            left -= length;
+        }
+        self.0.last().map_or(0, |(offset, length)| offset + length)
+    }
+}
+
+struct Walk<'a, R: ?Sized> {
+    image: &'a R,
+    volume: Volume,
+    profile: Profile,
+    own: Option<Own>,
+    table: Table<'a, R>,
+    report: Report,
+    each: &'a mut dyn FnMut(&Member) -> Result<()>,
+}
+
+impl<R: ReadAt + ?Sized> Walk<'_, R> {
+    /// Compares the tables.
+    fn tables(&mut self) -> Result<()> {
+        if self.volume.tables < 2 {
+            return Ok(());
+        }
+        let (mut one, mut two) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+        let mut at = 0;
+        while at < self.volume.table {
+            let length =
+                usize::try_from(self.volume.table - at).unwrap_or(one.len()).min(one.len());
+            let offset = self.volume.table_offset + at;
+            self.image.read_at(offset, &mut one[..length])?;
+            self.image.read_at(offset + self.volume.table, &mut two[..length])?;
+            if let Some(index) = (0..length).find(|index| one[*index] != two[*index]) {
+                let offset = offset + self.volume.table + index as u64;
+                broken(&mut self.report.violations, Rule::TablesEqual, offset, None, "they differ");
+                return Ok(());
+            }
+            at += length as u64;
+        }
+        Ok(())
+    }
+
+    fn runs(&self, chain: &Chain) -> Vec<(u64, u64)> {
+        let run = |(first, count): &(u64, u64)| {
+            (self.volume.cluster_offset(*first), count * self.volume.cluster)
+        };
+        chain.runs.iter().map(run).collect()
+    }
+
+    /// Reads a directory and takes it apart; `own` is its entry and the first cluster above.
+    fn directory(
+        &mut self,
+        path: Vec<u8>,
+        runs: Vec<(u64, u64)>,
+        own: Option<(&Child, u64)>,
+    ) -> Result<(Vec<u8>, Vec<Child>, Level)> {
+        let length: u64 = runs.iter().map(|(_, length)| length).sum();
+        let offsets = Offsets(runs);
+        let mut bytes = vec![0; usize::try_from(length.min(DIRECTORY_BYTES_MAX)).unwrap_or(0)];
+        let mut at = 0;
+        for (offset, length) in &offsets.0 {
+            let length = usize::try_from(*length).unwrap_or(usize::MAX).min(bytes.len() - at);
+            self.image.read_at(*offset, &mut bytes[at..at + length])?;
+            at += length;
+        }
+        let offset_of = |at| offsets.of(at);
+        let violations = &mut self.report.violations;
+        if length > DIRECTORY_BYTES_MAX.next_multiple_of(self.volume.cluster) {
+            let what = format!("a directory of {length} bytes");
+            broken(violations, Rule::Limit, offsets.of(0), Some(&path), what);
+        }
+        let mut notes = Notes { path: &path, offset_of: &offset_of, violations };
+        if let Some((child, above)) = own {
+            let cluster = |at: usize| {
+                let low = u64::from(bytes[at + 26]) | u64::from(bytes[at + 27]) << 8;
+                low | u64::from(bytes[at + 20]) << 16 | u64::from(bytes[at + 21]) << 24
+            };
+            let is_dot = |at: usize, name: &[u8]| {
+                bytes[at..].starts_with(name) && bytes[at + 11] & 0x10 != 0
+            };
+            if bytes.len() < 64
+                || !is_dot(0, b".          ")
+                || !is_dot(32, b"..         ")
+                || cluster(0) != child.cluster
+                || cluster(32) != above
+            {
+                notes.add(
+                    Rule::Dots,
+                    0,
+                    b"",
+                    "it does not begin with . and .. of the right places",
+                );
+            }
+        }
+        let children = children(&bytes, own.is_none(), self.profile, &mut notes);
+        let first = own.map_or(0, |(child, _)| child.cluster);
+        let level = Level { path, first, children: children.clone().into_iter(), offsets };
+        Ok((bytes, children, level))
+    }
+
+    /// Checks a directory's slots against the only ones that freestone writes.
+    fn own_slots(
+        &mut self,
+        bytes: &[u8],
+        children: &[Child],
+        level: &Level,
+        own: Option<(&Child, u64)>,
+    ) {
+        let offset_of = |at| level.offsets.of(at);
+        let violations = &mut self.report.violations;
+        let mut notes = Notes { path: &level.path, offset_of: &offset_of, violations };
+        if let Some(model) = &self.own {
+            model.directory(bytes, children, own, &mut notes);
+        }
+    }
+
+    /// Walks over everything.
+    fn all(&mut self) -> Result<()> {
+        let mut chain = Chain::default();
+        let runs = if self.volume.fat_type == FatType::Fat32 {
+            let first = self.volume.root_cluster;
+            match self.table.chain(first, 44, b"", &mut self.report.violations)? {
+                Some(found) => chain = found,
+                None => return Ok(()),
+            }
+            self.runs(&chain)
+        } else {
+            vec![(self.volume.root_offset, self.volume.root)]
+        };
+        let (bytes, children, level) = self.directory(Vec::new(), runs, None)?;
+        if let Some(own) = &mut self.own {
+            own.root(&children, &chain, &mut self.report.violations);
+        }
+        self.own_slots(&bytes, &children, &level, None);
+        let mut open = vec![level];
+        self.report.is_whole = true;
+        while let Some(level) = open.last_mut() {
+            let Some(child) = level.children.next() else {
+                open.pop();
+                continue;
+            };
+            let path = match &level.path[..] {
+                b"" => child.name.clone(),
+                path => [path, b"/", &child.name].concat(),
+            };
+            let (offset, above) = (level.offsets.of(child.at), level.first);
+            if path.len() > PATH_BYTES_MAX {
+                let what = "a path of more than 4,095 bytes";
+                broken(&mut self.report.violations, Rule::Limit, offset, Some(&path), what);
+                continue;
+            }
+            if let Some(below) = self.child(path, &child, offset, above)? {
+                open.push(below);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at a file or directory; gives a directory to go on in.
+    fn child(
+        &mut self,
+        path: Vec<u8>,
+        child: &Child,
+        offset: u64,
+        above: u64,
+    ) -> Result<Option<Level>> {
+        let violations = &mut self.report.violations;
+        let mut chain = Chain::default();
+        if child.cluster != 0 || child.is_directory {
+            match self.table.chain(child.cluster, offset, &path, violations)? {
+                Some(found) => chain = found,
+                None => self.report.is_whole = false,
+            }
+        }
+        let needed = child.size.div_ceil(self.volume.cluster);
+        if (!child.is_directory && chain.count != needed) || (child.is_directory && child.size != 0)
+        {
+            let what = format!("{} clusters for {} bytes", chain.count, child.size);
+            broken(violations, Rule::ChainLength, offset, Some(&path), what);
+        }
+        let runs = self.runs(&chain);
+        (self.each)(&Member {
+            path: path.clone(),
+            short: child.short,
+            is_directory: child.is_directory,
+            mtime: child.mtime,
+            size: child.size,
+            runs: runs.clone(),
+        })?;
+        if !child.is_directory {
+            self.report.files += 1;
+            self.report.bytes += child.size;
+            if let Some(own) = &mut self.own {
+                own.entry(&path, child, None, &chain, offset, &mut self.report.violations);
+                if let [(start, length)] = runs[..] {
+                    self.zeros(start + child.size.min(length), start + length, Some(&path))?;
+                }
+            }
+            return Ok(None);
+        }
+        self.report.directories += 1;
+        if chain.count == 0 {
+            return Ok(None);
+        }
+        let own = Some((child, above));
+        let (bytes, children, level) = self.directory(path, runs, own)?;
+        if let Some(model) = &mut self.own {
+            let violations = &mut self.report.violations;
+            model.entry(&level.path, child, Some(&children), &chain, offset, violations);
+        }
+        self.own_slots(&bytes, &children, &level, own);
+        Ok(Some(level))
+    }
+
+    /// Checks FAT32's FSInfo and the copy of the boot sector, where there are `free` free clusters.
+    fn info(&mut self, free: u64) -> Result<()> {
+        if self.volume.fat_type != FatType::Fat32 {
+            return Ok(());
+        }
+        let volume = self.volume;
+        let mut sectors = [vec![0; 512], vec![0; 512], vec![0; 512], vec![0; 512]];
+        let numbers =
+            [0, volume.copy_sector, volume.info_sector, volume.copy_sector + volume.info_sector];
+        for (sector, number) in sectors.iter_mut().zip(numbers) {
+            let offset = number * volume.sector;
+            if offset + volume.sector > volume.table_offset {
+                let what = format!("sector {number} is no reserved one");
+                broken(&mut self.report.violations, Rule::Info, 48, None, what);
+                return Ok(());
+            }
+            self.image.read_at(offset, sector)?;
+        }
+        let [boot, copy, info, info_copy] = &sectors;
+        let at = volume.info_sector * volume.sector;
+        let word = |at: usize| {
+            u64::from(u32::from_le_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]))
+        };
+        let violations = &mut self.report.violations;
+        if volume.copy_sector != 0 && boot != copy {
+            let at = volume.copy_sector * volume.sector;
+            broken(violations, Rule::Info, at, None, "the copy of the boot sector differs");
+        }
+        let is_signed = info.starts_with(b"RRaA")
+            && info[484..].starts_with(b"rrAa")
+            && info[510..] == [0x55, 0xaa];
+        if !is_signed || (word(488) != free && word(488) != 0xffff_ffff) {
+            let what = format!("{} free clusters instead of {free}, or no FSInfo", word(488));
+            broken(violations, Rule::Info, at + 488, None, what);
+        }
+        if let Some(own) = &self.own {
+            let (free, last) = own.info();
+            let is_plain = info[4..484].iter().chain(&info[496..510]).all(|byte| *byte == 0);
+            if (word(488), word(492)) != (free, last) || info != info_copy || !is_plain {
+                broken(violations, Rule::Head, at, None, "freestone writes another FSInfo");
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what nothing has in an image of freestone's.
+    fn rest(&mut self, container: Container) -> Result<()> {
+        let Some(own) = &self.own else { return Ok(()) };
+        let (volume, length) = (self.volume, self.image.length());
+        let is_device = container == Container::Device;
+        let wanted = own.end(&volume, length, is_device, &mut self.report.violations);
+        if let Some(odd) = self.table.odd {
+            let what = "other bits than freestone writes";
+            broken(&mut self.report.violations, Rule::Padding, odd, None, what);
+        }
+        // Behind the head's 4096 bytes, which were compared, there may be more reserved sectors.
+        if volume.fat_type == FatType::Fat32 && volume.sector == BLOCK_BYTES {
+            for sector in 1..volume.table_offset / volume.sector {
+                let start = sector * volume.sector;
+                let has = [1, 6, 7].contains(&sector);
+                self.zeros(start + if has { 512 } else { 0 }, start + volume.sector, None)?;
+            }
+        }
+        for copy in 0..volume.tables {
+            let start = volume.table_offset + copy * volume.table;
+            let bits = (volume.clusters + 2) * u64::from(volume.fat_type.bits());
+            let used = bits.div_ceil(8);
+            if !bits.is_multiple_of(8) {
+                let mut byte = [0];
+                self.image.read_at(start + used - 1, &mut byte)?;
+                if byte[0] >> 4 != 0 {
+                    let what = "half a byte behind the last entry";
+                    broken(
+                        &mut self.report.violations,
+                        Rule::Padding,
+                        start + used - 1,
+                        None,
+                        what,
+                    );
+                }
+            }
+            self.zeros(start + used, start + volume.table, None)?;
+        }
+        let mut number = 2;
+        while number < volume.clusters + 2 {
+            let first = number;
+            while number < volume.clusters + 2 && !self.table.is_taken(number) {
+                number += 1;
+            }
+            if number > first {
+                self.zeros(volume.cluster_offset(first), volume.cluster_offset(number), None)?;
+            }
+            number += 1;
+        }
+        self.zeros(volume.end(), wanted.min(length), None)
+    }
+
+    /// Checks that there are zeros from `start` to before `end`.
+    fn zeros(&mut self, start: u64, end: u64, path: Option<&[u8]>) -> Result<()> {
+        let mut piece = vec![0; 64 << 10];
+        let mut at = start;
+        while at < end {
+            let length = usize::try_from(end - at).unwrap_or(piece.len()).min(piece.len());
+            self.image.read_at(at, &mut piece[..length])?;
+            if let Some(index) = piece[..length].iter().position(|byte| *byte != 0) {
+                let offset = at + index as u64;
+                broken(&mut self.report.violations, Rule::Padding, offset, path, "no zeros");
+                return Ok(());
+            }
+            at += length as u64;
+        }
+        Ok(())
+    }
+}

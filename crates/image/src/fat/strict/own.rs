@@ -1,0 +1,174 @@
+//! What freestone's layout adds to the readers' rules: one way to write each manifest.
+//!
+//! Files and directories are met in manifest order. Their clusters are given out once more as the
+//! writer does, and each directory's slots are made once more from its names.
+
+use super::rule::{Rule, broken};
+use super::slots::{Child, Notes};
+use super::table::Chain;
+use super::volume::Volume;
+use crate::ImageName;
+use crate::check::Violations;
+use crate::fat::alias::Aliases;
+use crate::fat::directory::{ARCHIVE, DIRECTORY, ShortEntry, long};
+use crate::fat::geometry::{CLUSTER_SIZES, Geometry, Needs, choose};
+use crate::fat::layout::{Place, place};
+use crate::fat::name::Name;
+use crate::fat::scan::{cluster_bytes, directory_bytes};
+use crate::fat::{FatType, Options, Profile};
+use freestone_core::{path, tar1};
+
+/// An image of freestone's that is being checked.
+pub(super) struct Own {
+    options: Options,
+    geometry: Geometry,
+    needs: Needs,
+    /// The first cluster that was not given out yet, counted from 0.
+    cluster: u64,
+    /// How many were given out.
+    used: u64,
+    last: Option<Vec<u8>>,
+}
+
+impl Own {
+    pub(super) fn new(name: &ImageName, geometry: Geometry) -> Option<Self> {
+        let crate::Format::Fat(options) = name.format else { return None };
+        let (needs, last) = (Needs::default(), None);
+        Some(Self { options, geometry, needs, cluster: 0, used: 0, last })
+    }
+
+    pub(super) fn profile(&self) -> Profile {
+        self.options.profile()
+    }
+
+    /// Takes the root directory, whose clusters FAT32 gives out first.
+    pub(super) fn root(&mut self, children: &[Child], chain: &Chain, violations: &mut Violations) {
+        self.needs.root_slots = self.slots(children);
+        let bytes = directory_bytes(self.needs.root_slots);
+        for (size, clusters) in self.needs.clusters[1].iter_mut().enumerate() {
+            *clusters = bytes.div_ceil(cluster_bytes(size));
+        }
+        if self.geometry.fat_type == FatType::Fat32 {
+            self.cluster = bytes.div_ceil(self.geometry.cluster.into());
+            self.used = self.cluster;
+            if !chain.is(2, self.cluster) {
+                let what = format!("not clusters 2 to {}", self.cluster + 1);
+                broken(violations, Rule::Placement, 0, Some(b""), what);
+            }
+        }
+    }
+
+    fn slots(&self, children: &[Child]) -> u64 {
+        let names = children.iter().filter_map(|child| Name::of(&child.name, self.profile()).ok());
+        names.map(|name| u64::from(name.slots(self.profile()))).sum()
+    }
+
+    /// Takes the next file or directory; `children` are the directory's. Gives where its clusters
+    /// should be.
+    pub(super) fn entry(
+        &mut self,
+        full: &[u8],
+        child: &Child,
+        children: Option<&[Child]>,
+        chain: &Chain,
+        offset: u64,
+        violations: &mut Violations,
+    ) -> Place {
+        let (bytes, is_aligned) = match children {
+            Some(children) => (directory_bytes(2 + self.slots(children)), false),
+            None => (child.size, tar1::is_aligned(Some(child.size))),
+        };
+        let clusters = self.needs.clusters.as_flattened_mut().iter_mut();
+        for (size, clusters) in (0..CLUSTER_SIZES).cycle().zip(clusters) {
+            *clusters = place(*clusters, bytes, is_aligned, cluster_bytes(size)).end;
+        }
+        let place = place(self.cluster, bytes, is_aligned, self.geometry.cluster.into());
+        self.cluster = place.end;
+        self.used += place.end - place.first;
+        if child.cluster != place.number() || !chain.is(place.first + 2, place.end - place.first) {
+            let what = format!("not {} clusters from {}", place.end - place.first, place.first + 2);
+            broken(violations, Rule::Placement, offset, Some(full), what);
+        }
+        if self.last.as_ref().is_some_and(|last| path::compare(last, full).is_ge()) {
+            broken(violations, Rule::Slots, offset, Some(full), "it is out of order");
+        }
+        self.last = Some(full.to_vec());
+        place
+    }
+
+    /// Checks the bytes of a directory against those that its children ask for. `own` is the
+    /// directory's own entry and the first cluster of the one above.
+    pub(super) fn directory(
+        &self,
+        bytes: &[u8],
+        children: &[Child],
+        own: Option<(&Child, u64)>,
+        notes: &mut Notes<'_>,
+    ) {
+        let mut wanted = Vec::new();
+        if let Some((child, above)) = own {
+            for (name, cluster) in [(b".          ", child.cluster), (b"..         ", above)] {
+                let (attributes, mtime) = (DIRECTORY, child.mtime);
+                let entry = ShortEntry { name: *name, attributes, mtime, cluster, size: 0 };
+                wanted.extend(entry.encode());
+            }
+        }
+        let names: Vec<_> =
+            children.iter().filter_map(|c| Name::of(&c.name, self.profile()).ok()).collect();
+        let mut aliases = Aliases::new(names.iter());
+        for (child, name) in children.iter().zip(&names) {
+            let short = aliases.next(name);
+            if let Some(units) = &name.long {
+                wanted.extend(long(units, &short, self.profile()));
+            }
+            let entry = ShortEntry {
+                name: short,
+                attributes: if child.is_directory { DIRECTORY } else { ARCHIVE },
+                mtime: child.mtime,
+                cluster: child.cluster,
+                size: child.size,
+            };
+            wanted.extend(entry.encode());
+        }
+        wanted.resize(bytes.len().max(wanted.len()), 0);
+        if let Some(at) = wanted.iter().zip(bytes).position(|(a, b)| a != b) {
+            let behind = children.iter().find(|child| child.at + 32 > at);
+            let name = behind.map_or(&b""[..], |child| &child.name);
+            notes.add(Rule::Slots, at, name, "other bytes");
+        } else if wanted.len() != bytes.len() {
+            notes.add(Rule::Slots, bytes.len(), b"", "slots are missing");
+        }
+    }
+
+    /// How many clusters before the last are gaps, and what FSInfo should say.
+    pub(super) fn info(&self) -> (u64, u64) {
+        (self.geometry.clusters - self.used.min(self.geometry.clusters), self.cluster + 1)
+    }
+
+    /// Checks sizes at the end; gives the length that the image should have.
+    pub(super) fn end(
+        &self,
+        volume: &Volume,
+        length: u64,
+        is_device: bool,
+        violations: &mut Violations,
+    ) -> u64 {
+        match choose(&self.needs, &self.options) {
+            Err(error) => {
+                broken(violations, Rule::Head, 0, None, error.to_string());
+                volume.end()
+            }
+            Ok((geometry, wanted)) => {
+                if geometry != self.geometry {
+                    let what = format!("{:?} instead of {geometry:?}", self.geometry);
+                    broken(violations, Rule::Head, 11, None, what);
+                }
+                if length < wanted || (length > wanted && !is_device) {
+                    let what = format!("{length} bytes instead of {wanted}");
+                    broken(violations, Rule::Size, 0, None, what);
+                }
+                wanted
+            }
+        }
+    }
+}

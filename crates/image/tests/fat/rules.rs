@@ -1,0 +1,209 @@
+//! Every rule, broken.
+
+use crate::images::{checked, image, mirage, of_type};
+use crate::site::{Site, noise};
+use freestone_image::fat::strict::Rule;
+use freestone_image::fat::{FatType, Options};
+use std::collections::BTreeSet;
+
+/// What is broken, and which rules must say so.
+struct Case {
+    rule: Rule,
+    options: Options,
+    damage: fn(&mut Vec<u8>),
+}
+
+fn word(image: &[u8], at: usize) -> usize {
+    usize::from(u16::from_le_bytes([image[at], image[at + 1]]))
+}
+
+/// Where the FAT starts, the root directory, and the clusters: of FAT12 and FAT16.
+fn places(image: &[u8]) -> (usize, usize, usize) {
+    let table = word(image, 14) * 512;
+    let root = table + 2 * word(image, 22) * 512;
+    (table, root, root + word(image, 17) * 32)
+}
+
+/// Where the short entry is whose eleven bytes are `name`.
+fn slot(image: &[u8], name: &[u8]) -> usize {
+    image.chunks(32).position(|slot| slot.starts_with(name)).unwrap() * 32
+}
+
+/// Puts a value into both tables of a FAT16.
+fn link(image: &mut [u8], cluster: usize, to: u16) {
+    let (table, root, _) = places(image);
+    for start in [table, table + (root - table) / 2] {
+        image[start + 2 * cluster..][..2].copy_from_slice(&to.to_le_bytes());
+    }
+}
+
+fn first_cluster(image: &[u8], name: &[u8]) -> usize {
+    word(image, slot(image, name) + 26)
+}
+
+/// The name in the head gone: another program's file system.
+fn foreign(image: &mut [u8]) {
+    image[1024..1536].fill(0);
+}
+
+fn cases() -> Vec<Case> {
+    let fat16 = of_type(FatType::Fat16);
+    let fat32 = of_type(FatType::Fat32);
+    let case = |rule, options, damage| Case { rule, options, damage };
+    vec![
+        case(Rule::Boot, fat16, |image| image[510] = 0),
+        case(Rule::Boot, fat16, |image| image[13] = 3),
+        case(Rule::Boot, fat16, |image| image[16] = 0),
+        case(Rule::Boot, fat16, |image| image[21] = 7),
+        case(Rule::Inside, fat16, |image| image.truncate(image.len() / 2 / 4096 * 4096)),
+        case(Rule::TableLength, fat16, |image| {
+            // Fewer sectors a table are more clusters.
+            image[22] -= 2;
+        }),
+        case(Rule::TablesEqual, fat16, |image| {
+            let (table, ..) = places(image);
+            image[table + 100] ^= 1;
+        }),
+        case(Rule::TableStart, fat16, |image| link(image, 0, 0xfff0)),
+        case(Rule::Info, fat32, |image| image[512 + 488] ^= 1),
+        case(Rule::Info, fat32, |image| image[3072 + 5] ^= 1),
+        case(Rule::Chain, fat16, |image| {
+            let first = first_cluster(image, b"LARGE");
+            link(image, first + 1, 0);
+        }),
+        case(Rule::Chain, fat16, |image| {
+            let first = first_cluster(image, b"LARGE");
+            link(image, first + 5, u16::try_from(first).unwrap());
+        }),
+        case(Rule::ChainLength, fat16, |image| {
+            let first = first_cluster(image, b"LARGE");
+            link(image, first + 3, 0xffff);
+        }),
+        case(Rule::ChainLength, fat16, |image| {
+            let at = slot(image, b"LARGE");
+            image[at + 29] ^= 0x80;
+        }),
+        case(Rule::Lost, fat16, |image| link(image, 4000, 0xffff)),
+        case(Rule::ShortName, fat16, |image| {
+            let at = slot(image, b"LARGE");
+            image[at] = b'l';
+        }),
+        case(Rule::ShortName, fat16, |image| {
+            let at = slot(image, b"SECOND");
+            image[at..at + 8].copy_from_slice(b"LARGE   ");
+        }),
+        case(Rule::LongName, fat16, |image| {
+            let at = slot(image, b"INDEX~1 HTM");
+            image[at - 32 + 13] ^= 1;
+        }),
+        case(Rule::LongName, fat16, |image| {
+            let at = slot(image, b"INDEX~1 HTM");
+            image[at] = 0xe5;
+        }),
+        case(Rule::Name, fat16, |image| {
+            let at = slot(image, b"INDEX~1 HTM");
+            image[at - 32 + 1] = b'?';
+        }),
+        case(Rule::Dots, fat16, |image| {
+            let at = slot(image, b"..");
+            image[at + 26] ^= 1;
+        }),
+        case(Rule::Time, fat16, |image| {
+            let at = slot(image, b"LARGE");
+            image[at + 24] = 0;
+        }),
+        case(Rule::Length, fat16, |image| image.extend([0; 512])),
+        case(Rule::MirageName, mirage(), |image| {
+            let (_, root, _) = places(image);
+            image[root + 11] = 0x08;
+        }),
+        case(Rule::Head, fat32, |image| {
+            // FSInfo and its copy, as if a cluster had been written to last that was not.
+            image[512 + 492] ^= 1;
+            image[3584 + 492] ^= 1;
+        }),
+        case(Rule::Placement, fat16, |image| {
+            let at = slot(image, b"SECOND");
+            image[at + 26..at + 28].copy_from_slice(&4000u16.to_le_bytes());
+            link(image, 4000, 0xffff);
+        }),
+        case(Rule::Slots, fat16, |image| {
+            let at = slot(image, b"LARGE");
+            image[at + 14] ^= 1;
+        }),
+        case(Rule::Padding, fat16, |image| {
+            let last = image.len() - 1;
+            image[last] = 1;
+        }),
+        case(Rule::Size, fat16, |image| image.extend([0; 4096])),
+    ]
+}
+
+fn site() -> Site {
+    Site::default()
+        .file("LARGE", noise(1, 70_000))
+        .file("SECOND", noise(2, 100))
+        .file("index.html", "x")
+        .file("DIR/BELOW", "y")
+}
+
+#[test]
+fn every_rule_is_found_broken() {
+    let built = site().build();
+    let mut found = BTreeSet::new();
+    for (number, case) in cases().into_iter().enumerate() {
+        let mut damaged = image(&built, case.options);
+        assert_eq!(checked(&damaged).0.violations.count(), 0);
+        (case.damage)(&mut damaged);
+        let (report, _) = checked(&damaged);
+        let told: Vec<_> = report.violations.kept().iter().map(|v| v.rule).collect();
+        assert!(
+            told.contains(&case.rule.name()),
+            "case {number}: {} in {told:?}",
+            case.rule.name()
+        );
+        if !case.rule.is_own() && !matches!(case.rule, Rule::MirageName) {
+            // Another program's is held to it as well.
+            foreign(&mut damaged);
+            let (report, _) = checked(&damaged);
+            let told: Vec<_> = report.violations.kept().iter().map(|v| v.rule).collect();
+            assert!(told.contains(&case.rule.name()), "case {number}, foreign: {told:?}");
+        }
+        found.insert(case.rule);
+    }
+    // What a damaged byte cannot do: see below.
+    found.extend([Rule::Limit, Rule::MirageType]);
+    assert_eq!(found, Rule::ALL.into_iter().collect());
+}
+
+#[test]
+fn other_programs_file_systems_are_held_to_the_readers_rules_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.img");
+    for fat_type in ["12", "16", "32"] {
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(if fat_type == "32" { 64 << 20 } else { 12 << 20 }).unwrap();
+        let run = |command: &mut std::process::Command| {
+            let places = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+            let output = command.env("PATH", places).env("LC_ALL", "C.UTF-8").output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        let mkfs = ["-F", fat_type, "-n", "LABEL"];
+        run(std::process::Command::new("mkfs.fat").args(mkfs).arg(&path));
+        std::fs::write(folder.path().join("Ünï code.txt"), "x").unwrap();
+        std::fs::write(folder.path().join("lower.txt"), vec![7; 70_000]).unwrap();
+        run(std::process::Command::new("mmd").arg("-i").arg(&path).arg("::/directory"));
+        for name in ["Ünï code.txt", "lower.txt"] {
+            let mut copy = std::process::Command::new("mcopy");
+            run(copy.arg("-i").arg(&path).arg(folder.path().join(name)).arg("::/directory"));
+        }
+        let (report, members) = checked(&std::fs::read(&path).unwrap());
+        let kept: Vec<_> = report.violations.kept().iter().map(ToString::to_string).collect();
+        assert_eq!(kept, Vec::<String>::new(), "FAT{fat_type}");
+        assert!(report.is_whole && report.name.is_none());
+        let paths: BTreeSet<_> =
+            members.iter().map(|member| String::from_utf8(member.path.clone()).unwrap()).collect();
+        let expected = ["directory", "directory/Ünï code.txt", "directory/lower.txt"];
+        assert_eq!(paths, expected.into_iter().map(String::from).collect());
+    }
+}
