@@ -7,7 +7,7 @@ mod program;
 use program::{Home, snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 29] = [
     "",
     "init",
     "push",
@@ -26,6 +26,10 @@ const COMMANDS: [&str; 25] = [
     "ref set",
     "ref delete",
     "inspect",
+    "fetch",
+    "pin",
+    "pin list",
+    "pin remove",
     "status",
     "verify",
     "store",
@@ -138,10 +142,16 @@ fn every_json_key_is_documented_and_every_documented_one_is_there() {
         "verify",
         "store stats",
         "store reindex",
+        "init host --upstream store",
+        "-s host image main -n",
+        "-s host fetch main --pin www",
+        "-s host pin list",
+        "-s host status",
+        "-s host pin remove www",
     ] {
-        let mut words = line.split(' ');
+        let mut words = line.trim_start_matches("-s host ").split(' ');
         let mut command = words.next().unwrap().to_owned();
-        if matches!(&*command, "ref" | "store") {
+        if matches!(&*command, "ref" | "store" | "pin") {
             command = format!("{command} {}", words.next().unwrap());
         }
         let answer = home.ok(line.split(' ').chain(["--json"]));
@@ -159,6 +169,8 @@ fn every_json_key_is_documented_and_every_documented_one_is_there() {
             "store stats" => {
                 &["packs", "index", "refs", "chunk", "revision", "content record", "manifest node"]
             }
+            // A pin is described at `pin list`.
+            "status" => &["pin"],
             // The label.
             "show" => &["git.commit"],
             // What only broken images and stores have.

@@ -45,6 +45,10 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
+    /// Ask nobody: read only what is here already, where the store follows an upstream
+    #[arg(long, global = true)]
+    pub offline: bool,
+
     /// Give the answer as JSON
     #[arg(long, global = true)]
     pub json: bool,

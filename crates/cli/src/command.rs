@@ -4,12 +4,14 @@ mod cat;
 mod completions;
 mod diff;
 mod extract;
+mod fetch;
 mod image;
 mod init;
 mod inspect;
 mod log;
 mod ls;
 mod man;
+mod pin;
 mod push;
 mod refs;
 mod resolve;
@@ -61,6 +63,8 @@ commands! {
     Which(which),
     Ref(refs),
     Inspect(inspect),
+    Fetch(fetch),
+    Pin(pin),
     Status(status),
     Verify(verify),
     Store(store),

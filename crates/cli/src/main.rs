@@ -6,6 +6,7 @@
 //! | [`session`], [`config`] | what a command works with: outputs, configuration, the store |
 //! | [`output`], [`progress`], [`exit`] | what is said back |
 //! | [`name`], [`part`], [`content`] | what arguments name |
+//! | [`following`] | bringing what a store that follows an upstream has not |
 //! | [`loose`] | manifests that no store holds, for images of directories and parts |
 //! | [`order`] | work on many threads |
 
@@ -14,6 +15,7 @@ mod command;
 mod config;
 mod content;
 mod exit;
+mod following;
 mod interrupt;
 mod loose;
 mod name;

@@ -1,13 +1,25 @@
 //! A revision or a part of it, as `REV[:PATH]` names it.
 
+use crate::following;
 use crate::interrupt::Interrupt;
 use crate::name::Name;
+use crate::session::Session;
 use freestone_core::plan::{NodeKind, NodeSource};
 use freestone_core::{Error, Id, Result, path};
 use freestone_manifest::{Builder, Cursor, Entry, Tree};
 use freestone_store::spool::{NodeSpool, SpooledNodes};
+use freestone_store::upstream::{Fetched, Subject};
 use freestone_store::{Records, Revision, Store};
 use std::sync::Arc;
+
+/// What is brought of a part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Bring {
+    /// Its entries.
+    Entries,
+    /// Its entries and contents.
+    Contents,
+}
 
 /// What a `REV[:PATH]` names.
 pub struct Part {
@@ -18,6 +30,7 @@ pub struct Part {
     /// What stands at the path; `None` where the whole revision is meant.
     pub entry: Option<Entry>,
     tree: Tree<Records>,
+    store: Store,
 }
 
 impl Part {
@@ -26,7 +39,8 @@ impl Part {
     /// # Errors
     /// The revision or the path does not exist, or cannot be read.
     pub fn find(store: &Store, name: &Name) -> Result<Self> {
-        let resolved = store.resolve(&name.revision)?;
+        let resolved = store.resolve_to_read(&name.revision)?;
+        store.prime(&resolved.id)?;
         let tree = store.tree(&resolved.revision.root)?;
         let entry = match &name.path {
             None => None,
@@ -36,7 +50,29 @@ impl Part {
                     .hint(format!("`freestone ls -R {}` lists the paths", name.revision))
             })?),
         };
-        Ok(Self { id: resolved.id, revision: resolved.revision, entry, tree })
+        let store = store.clone();
+        Ok(Self { id: resolved.id, revision: resolved.revision, entry, tree, store })
+    }
+
+    /// Fetches what a store that follows an upstream has not of it.
+    ///
+    /// # Errors
+    /// The upstream is out of reach, or something is missing or damaged.
+    pub fn bring(&self, what: Bring, session: &Session) -> Result<()> {
+        let below = self.entry.as_ref().map(|entry| entry.path.clone());
+        let contents = what == Bring::Contents;
+        let subject = Subject { root: self.tree.id(), below, contents };
+        following::bring(&self.store, &subject, session).map(|_| ())
+    }
+
+    /// What bringing its contents would take; nothing where the store follows no upstream.
+    ///
+    /// # Errors
+    /// As [`Self::bring`].
+    pub fn preview(&self, session: &Session) -> Result<Option<Fetched>> {
+        let below = self.entry.as_ref().map(|entry| entry.path.clone());
+        let subject = Subject { root: self.tree.id(), below, contents: true };
+        following::preview(&self.store, &subject, session)
     }
 
     /// Where its nodes and chunks are.

@@ -10,8 +10,12 @@ use freestone_core::{Error, ErrorKind, Result};
 use freestone_sink::Control;
 use freestone_source::{directory, exclude};
 use freestone_store::Store;
+use freestone_store::backend::Backend;
+use freestone_store::backend::directory::Directory;
+use freestone_store::upstream::{Opening, directory_of};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Threads, unless the configuration says otherwise: more do not help the disk.
 const WORKERS_MAX: usize = 16;
@@ -25,6 +29,7 @@ pub struct Session {
     /// Whether the end was asked for.
     pub interrupt: Interrupt,
     store: Option<PathBuf>,
+    offline: bool,
 }
 
 impl Session {
@@ -38,6 +43,7 @@ impl Session {
             config: Config::load(global.config.as_deref())?,
             interrupt,
             store: global.store.clone(),
+            offline: global.offline,
         })
     }
 
@@ -68,7 +74,17 @@ impl Session {
     pub fn store(&self) -> Result<Store> {
         let place = self.store_place()?;
         self.output.detail(format_args!("store {}", place.display()));
-        Store::open(&place)
+        Store::open_with(&place, &self.opening())
+    }
+
+    /// How stores are opened.
+    pub fn opening(&self) -> Opening<'static> {
+        Opening { offline: self.offline, upstream: &open_upstream }
+    }
+
+    /// Whether nobody is to be asked.
+    pub fn is_offline(&self) -> bool {
+        self.offline
     }
 
     /// Whether the store was named by an option.
@@ -152,6 +168,18 @@ pub fn check_place(place: PathBuf) -> Result<PathBuf> {
             .hint("this build knows stores in directories; name one"));
     }
     Ok(place)
+}
+
+/// Opens what an upstream's URL names, or the target of a copy.
+///
+/// # Errors
+/// [`ErrorKind::Refused`] if this build does not know the kind.
+pub fn open_upstream(url: &str) -> Result<Arc<dyn Backend>> {
+    let place = match directory_of(url) {
+        Some(path) => path,
+        None => check_place(PathBuf::from(url))?,
+    };
+    Ok(Arc::new(Directory::new(place)))
 }
 
 /// The store of who names none.

@@ -107,6 +107,20 @@ pub trait Object: Send + Sync {
     /// # Errors
     /// It cannot be mapped or read.
     fn map(&self) -> Result<Bytes>;
+
+    /// Whether a range is read without asking anybody far away.
+    fn is_at_hand(&self, _offset: u64, _length: u64) -> bool {
+        true
+    }
+
+    /// Told by who read a range and proved it: it may be kept nearer.
+    fn confirm(&self, _offset: u64, _length: u64) {}
+
+    /// Told by who read a range that cannot be right. Gives whether reading it again may give
+    /// other bytes.
+    fn refute(&self, _offset: u64, _length: u64) -> bool {
+        false
+    }
 }
 
 /// A file of the backend's that is being written. Dropped, it is gone.

@@ -22,6 +22,7 @@ mod session;
 pub mod spool;
 mod stats;
 mod store;
+pub mod upstream;
 pub mod verify;
 mod working;
 

@@ -69,12 +69,23 @@ pub struct Packs {
     backend: Arc<dyn Backend>,
     open: Mutex<HashMap<Id, Arc<dyn Object>>>,
     starts: Mutex<HashMap<Id, Starts>>,
+    is_cache: bool,
 }
 
 impl Packs {
     /// The packs of `backend`.
     pub fn new(backend: Arc<dyn Backend>) -> Self {
-        Self { backend, open: Mutex::default(), starts: Mutex::default() }
+        Self { backend, open: Mutex::default(), starts: Mutex::default(), is_cache: false }
+    }
+
+    /// The packs of `backend`, which keeps what is proven nearer than it found it.
+    pub(crate) fn cached(backend: Arc<dyn Backend>) -> Self {
+        Self { is_cache: true, ..Self::new(backend) }
+    }
+
+    /// Whether the backend wants to know what was proven.
+    pub(crate) fn is_cache(&self) -> bool {
+        self.is_cache
     }
 
     /// Opens the pack `id`.

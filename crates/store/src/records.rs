@@ -1,6 +1,8 @@
 //! Reading records, proven: the source of every node and chunk that leaves a store.
 
+use crate::backend::Object;
 use crate::format::record::{Codec, RecordKind};
+use crate::format::segment::SegmentRow;
 use crate::index::{Index, Place};
 use crate::packs::Packs;
 use freestone_core::plan::{ChunkSource, NodeKind, NodeSource};
@@ -10,6 +12,9 @@ use std::sync::Arc;
 
 /// How many bases a record may lie above; each costs a read and a decoding.
 pub const BASE_DEPTH_MAX: usize = 32;
+
+/// How often a record is read that may come out otherwise the next time.
+const READS_MAX: usize = 3;
 
 thread_local! {
     static STORED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -31,26 +36,94 @@ impl Records {
     /// It is there, but cannot be read or is not what its id says.
     pub fn read(&self, kind: RecordKind, id: &Id, out: &mut Vec<u8>) -> Result<bool> {
         let mut failure = None;
-        let found = self.index.find(kind, id, &mut |place| {
+        let mut each = |place: Place| {
             match self.read_place(&place, id, out) {
                 Ok(proven) if proven => return Ok(true),
                 Ok(_) => {}
                 Err(error) => failure = Some(error),
             }
             Ok(false)
-        })?;
+        };
+        let found =
+            match self.packs.is_cache() {
+                false => self.index.find(kind, id, &mut each)?,
+                true => {
+                    let places = self.places(kind, id)?;
+                    places.into_iter().try_fold(false, |found, place| {
+                        if found { Ok(true) } else { each(place) }
+                    })?
+                }
+            };
         match failure {
             Some(error) if !found => Err(error),
             _ => Ok(found),
         }
     }
 
+    /// Where the record `id` may be; what is at hand comes first, then the newest.
+    pub(crate) fn places(&self, kind: RecordKind, id: &Id) -> Result<Vec<Place>> {
+        let mut places = Vec::new();
+        let outcome = self.index.find(kind, id, &mut |place| {
+            places.push(place);
+            Ok(false)
+        });
+        if places.is_empty() {
+            outcome?;
+        }
+        if places.len() > 1 {
+            places.sort_by_cached_key(|place| !self.is_at_hand(place));
+        }
+        Ok(places)
+    }
+
+    /// Whether the record at `place`, with what it is based on, is read without asking far away.
+    pub(crate) fn is_at_hand(&self, place: &Place) -> bool {
+        let mut chain = Vec::new();
+        self.chain(place, &mut chain).is_ok()
+            && chain.iter().all(|place| {
+                let object = self.packs.open(&place.pack);
+                object.is_ok_and(|object| object.is_at_hand(place.row.offset, place.row.stored))
+            })
+    }
+
+    /// The places of stored bytes that make a record: its own, and those of its bases.
+    pub(crate) fn chain(&self, place: &Place, chain: &mut Vec<Place>) -> Result<()> {
+        let mut at = Some(place.clone());
+        while let Some(place) = at {
+            if chain.len() > BASE_DEPTH_MAX {
+                return Err(too_deep());
+            }
+            at = place.base()?;
+            if place.row.stored > 0 {
+                chain.push(place);
+            }
+        }
+        Ok(())
+    }
+
     /// Reads what lies at `place`; false if it is another record than `id`.
     fn read_place(&self, place: &Place, id: &Id, out: &mut Vec<u8>) -> Result<bool> {
-        let decoded = self.decode(place, out, 0);
-        if decoded.is_ok() && place.row.kind.id_of(out) == Some(*id) {
-            return Ok(true);
-        }
+        let mut tries = 1;
+        let decoded = loop {
+            let decoded = self.decode(place, out, 0);
+            if decoded.is_ok() && place.row.kind.id_of(out) == Some(*id) {
+                self.each_of_chain(place, &mut |object, row| {
+                    object.confirm(row.offset, row.stored);
+                });
+                return Ok(true);
+            }
+            if decoded.as_ref().is_err_and(|error| error.kind() != ErrorKind::Corrupt) {
+                break decoded;
+            }
+            let mut again = false;
+            self.each_of_chain(place, &mut |object, row| {
+                again |= object.refute(row.offset, row.stored);
+            });
+            if !again || tries == READS_MAX {
+                break decoded;
+            }
+            tries += 1;
+        };
         // Another record with the same first bytes of its id is no damage. Where the pack's own
         // table cannot tell, the first error tells more.
         match self.packs.holds(&place.pack, place.row.offset, id) {
@@ -67,6 +140,21 @@ impl Records {
         }
     }
 
+    /// Gives `each` the pack and row of a record and of all its bases.
+    fn each_of_chain(&self, place: &Place, each: &mut dyn FnMut(&dyn Object, &SegmentRow)) {
+        if !self.packs.is_cache() {
+            return;
+        }
+        let mut chain = Vec::new();
+        // A chain that cannot be followed was not read along either.
+        let _ = self.chain(place, &mut chain);
+        for place in chain {
+            if let Ok(object) = self.packs.open(&place.pack) {
+                each(&*object, &place.row);
+            }
+        }
+    }
+
     /// Decodes what lies at `place`, unproven.
     pub(crate) fn decode(&self, place: &Place, out: &mut Vec<u8>, depth: usize) -> Result<()> {
         let row = &place.row;
@@ -79,9 +167,7 @@ impl Records {
         let base = match place.base()? {
             None => None,
             Some(_) if depth >= BASE_DEPTH_MAX => {
-                return Err(Error::corrupt(format!(
-                    "it lies above more than {BASE_DEPTH_MAX} bases"
-                )));
+                return Err(too_deep());
             }
             Some(base) => {
                 let mut bytes = Vec::new();
@@ -90,7 +176,9 @@ impl Records {
             }
         };
         let object = self.packs.open(&place.pack)?;
-        if row.offset.checked_add(row.stored).is_none_or(|end| end > object.length()) {
+        // What the segment says of the pack's length spares asking far away for it.
+        let length = if place.pack_length == 0 { object.length() } else { place.pack_length };
+        if row.offset.checked_add(row.stored).is_none_or(|end| end > length) {
             return Err(Error::corrupt("it lies outside its pack"));
         }
         let stored = usize::try_from(row.stored).unwrap_or(0);
@@ -182,7 +270,11 @@ impl ChunkSource for Records {
     }
 }
 
-fn missing(kind: RecordKind, id: &Id) -> Error {
+fn too_deep() -> Error {
+    Error::corrupt(format!("it lies above more than {BASE_DEPTH_MAX} bases"))
+}
+
+pub(crate) fn missing(kind: RecordKind, id: &Id) -> Error {
     Error::corrupt(format!("{} {id} is missing from the store", kind.word())).hint(
         "if packs were copied in by hand, `freestone store reindex` finds them; \
          `freestone verify` lists all that is missing",

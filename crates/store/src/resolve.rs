@@ -3,6 +3,7 @@
 use crate::format::ref_entry::check_name;
 use crate::format::revision::Revision;
 use crate::store::Store;
+use crate::upstream::Follower;
 use freestone_core::{Error, ErrorKind, Id, Result};
 use std::collections::HashSet;
 
@@ -30,6 +31,32 @@ impl Store {
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Usage`] if it is ambiguous or no REV
     /// at all.
     pub fn resolve(&self, rev: &str) -> Result<Resolved> {
+        let offline = self.following().filter(|follower| follower.is_offline());
+        self.resolve_online(rev).map_err(|error| match offline {
+            Some(follower) if error.kind() == ErrorKind::NotFound => error.hint(format!(
+                "--offline knows only what was fetched; `freestone fetch {rev}` without it asks {}",
+                follower.config().url
+            )),
+            _ => error,
+        })
+    }
+
+    /// As [`Self::resolve`]; where this store follows an upstream the index is fetched meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub fn resolve_to_read(&self, rev: &str) -> Result<Resolved> {
+        if self.following().is_none_or(Follower::is_offline) {
+            return self.resolve(rev);
+        }
+        std::thread::scope(|scope| {
+            // What fails about it is told by who needs it.
+            scope.spawn(|| drop(self.index()));
+            self.resolve(rev)
+        })
+    }
+
+    fn resolve_online(&self, rev: &str) -> Result<Resolved> {
         let (base, generations) = match rev.split_once('~') {
             None => (rev, 0),
             Some((base, "")) => (base, 1),

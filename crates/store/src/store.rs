@@ -9,13 +9,14 @@ use crate::index::Index;
 use crate::packs::Packs;
 use crate::records::Records;
 use crate::refs::Refs;
+use crate::upstream::{Follower, Opening, read_header};
 use freestone_core::limits::REVISION_BYTES_MAX;
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_manifest::Tree;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-const HEADER_BYTES_MAX: u64 = 64 << 10;
+pub(crate) const HEADER_BYTES_MAX: u64 = 64 << 10;
 const REVISION_FILE_BYTES_MAX: u64 = (REVISION_BYTES_MAX as u64) + (64 << 20);
 
 /// A store. Cheap to clone; used by many threads and processes at once.
@@ -29,6 +30,8 @@ struct Inner {
     root: Option<PathBuf>,
     packs: Arc<Packs>,
     index: Mutex<Option<Arc<Index>>>,
+    /// The backend once more, where the store follows an upstream.
+    following: Option<Follower>,
 }
 
 impl Store {
@@ -37,6 +40,12 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Refused`] if there is something else; or it cannot be written.
     pub fn init(root: &Path) -> Result<Self> {
+        let backend = Arc::new(Self::prepare(root)?);
+        Self::init_backend(backend, Some(root.into()))
+    }
+
+    /// Makes the directory of a new store, unless there is something in it.
+    pub(crate) fn prepare(root: &Path) -> Result<Directory> {
         let taken = |what: &str| {
             Error::refused(format!("{} {what}", root.display()))
                 .hint("give the path of an empty directory, or of one that does not exist")
@@ -47,9 +56,10 @@ impl Store {
         }
         match std::fs::read_dir(root) {
             Ok(entries) => {
-                // An init that was killed leaves `tmp`.
+                // What an init leaves that was killed.
                 let other = |entry: &std::io::Result<std::fs::DirEntry>| {
-                    entry.as_ref().map_or(true, |entry| entry.file_name() != "tmp")
+                    let name = entry.as_ref().map(std::fs::DirEntry::file_name);
+                    name.map_or(true, |name| name != "tmp" && name != "upstream")
                 };
                 if entries.filter(other).count() > 0 {
                     return Err(taken("is not empty"));
@@ -60,11 +70,11 @@ impl Store {
             }
             Err(_) => {}
         }
-        let backend = Arc::new(Directory::new(root));
+        let backend = Directory::new(root);
         backend.make_directory(root)?;
         // Also when it existed; but who may not read the directory above made nothing in it.
         let _ = backend.sync_parent(root);
-        Self::init_backend(backend, Some(root.into()))
+        Ok(backend)
     }
 
     /// Makes a new store over `backend`.
@@ -84,7 +94,7 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none; [`ErrorKind::Refused`] if it is of a later format.
     pub fn open(root: &Path) -> Result<Self> {
-        Self::open_backend(Arc::new(Directory::new(root)), Some(root.into()))
+        Self::open_with(root, &Opening::default())
     }
 
     /// Opens the store over `backend`; `root` is its directory, where it has one.
@@ -94,13 +104,29 @@ impl Store {
     pub fn open_backend(backend: Arc<dyn Backend>, root: Option<PathBuf>) -> Result<Self> {
         let place =
             root.as_deref().map_or_else(|| "there".into(), |root| root.display().to_string());
-        let text = backend.get("format", HEADER_BYTES_MAX)?.ok_or_else(|| {
-            Error::not_found(format!("there is no freestone store at {place}"))
-                .hint("make one with `freestone init`, or name one with --store or FREESTONE_STORE")
-        })?;
-        let header = Header::decode(&text).map_err(|error| error.context(place))?;
+        let header = read_header(&*backend, &place)?;
+        if header.follows {
+            return Err(Error::refused(format!("{place}: this store follows an upstream"))
+                .hint("only a host's own directory can be opened as such a store"));
+        }
         let packs = Arc::new(Packs::new(backend.clone()));
-        Ok(Self(Arc::new(Inner { backend, header, root, packs, index: Mutex::default() })))
+        let (index, following) = (Mutex::default(), None);
+        Ok(Self(Arc::new(Inner { backend, header, root, packs, index, following })))
+    }
+
+    /// The store that `follower` is the backend of.
+    pub(crate) fn of_follower(follower: Follower, id: StoreId) -> Self {
+        let root = Some(follower.root().to_path_buf());
+        let backend: Arc<dyn Backend> = Arc::new(follower.clone());
+        let packs = Arc::new(Packs::cached(backend.clone()));
+        let header = Header { follows: true, ..Header::new(id) };
+        let (index, following) = (Mutex::default(), Some(follower));
+        Self(Arc::new(Inner { backend, header, root, packs, index, following }))
+    }
+
+    /// Its backend, if the store follows an upstream.
+    pub fn following(&self) -> Option<&Follower> {
+        self.0.following.as_ref()
     }
 
     /// The store's random id.
@@ -123,6 +149,7 @@ impl Store {
     /// # Errors
     /// The store has features that only allow it to be read.
     pub fn check_writable(&self) -> Result<()> {
+        self.check_not_following()?;
         if self.0.header.writable {
             return Ok(());
         }

@@ -2,6 +2,8 @@
 //! by hand or frozen, and backends that record, fail and crash.
 
 mod crash;
+mod distance;
+mod faulty;
 mod forge;
 mod frozen;
 mod memory;
@@ -9,6 +11,8 @@ mod reading;
 mod recording;
 
 pub use crash::{CrashingDisk, Survival, fsync, synced};
+pub use distance::Distant;
+pub use faulty::{Faults, Faulty};
 pub use forge::{Forge, compress, pack_name, write_pack, write_segment};
 pub use frozen::Frozen;
 pub use memory::{MemorySource, noise, push_tree, text};

@@ -3,7 +3,7 @@
 use crate::content as content_of;
 use crate::exit::Exit;
 use crate::name::{self, Name};
-use crate::part::Part;
+use crate::part::{Bring, Part};
 use crate::session::Session;
 use clap::Args;
 use freestone_core::{ChunkSource, Error, ErrorKind, Extent, Id, Result, Sha1, Source, path};
@@ -56,6 +56,7 @@ impl Cat {
         let part = Part::find(&store, &name)?;
         match &part.entry {
             Some(Entry { kind: Kind::File { content, size, sha1, .. }, .. }) => {
+                part.bring(Bring::Contents, session)?;
                 write(part.records(), content, *size, sha1, session)
             }
             Some(Entry { path, kind: Kind::Directory, .. }) => {

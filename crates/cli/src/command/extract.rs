@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::name::{self, Name};
 use crate::order;
 use crate::output;
-use crate::part::Part;
+use crate::part::{Bring, Part};
 use crate::progress::{Progress, Unit};
 use crate::session::Session;
 use crate::size::{count, show};
@@ -79,6 +79,7 @@ impl Extract {
         let name = Name::parse(&self.name)?;
         let part = Part::find(&session.store()?, &name)?;
         part.directory()?;
+        part.bring(Bring::Contents, session)?;
         let target = Target::prepare(&self.directory)?;
         let sums = Sums::default();
         fill(&part, target.place(), &sums, session)?;

@@ -108,7 +108,8 @@ Examples:
 
 With --json: {\"image\" (its name), \"format\", \"root\", \"revision\" or null, \"length\", \"entries\",
 \"content_bytes\", \"output\" or null, \"written\" and \"zeros\" (bytes, if something was), \"blake3\"
-and \"sha256\" (with --digest), \"skipped\": [{\"path\", \"reason\"}], \"skipped_count\"}";
+and \"sha256\" (with --digest), \"fetch\": {\"bytes\", \"requests\"} (with -n, if the store follows an
+upstream), \"skipped\": [{\"path\", \"reason\"}], \"skipped_count\"}";
     format!("{examples}\n{JSON_SEE}\n\n{}\n\n{}", name::TEXT, size::TEXT)
 }
 
@@ -132,7 +133,7 @@ impl Image {
         let subject = if name::is_directory(&self.subject) {
             Subject::directory(Path::new(&self.subject), &self.directory, output, format, session)?
         } else {
-            Subject::revision(&self.subject, format, session)?
+            Subject::revision(&self.subject, format, self.dry_run, session)?
         };
         let mut made = Made { output: None, format };
         if self.dry_run {

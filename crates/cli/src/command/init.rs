@@ -3,6 +3,7 @@
 use crate::exit::Exit;
 use crate::output;
 use crate::session::{self, Session};
+use crate::size;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::Store;
@@ -15,12 +16,41 @@ use std::path::PathBuf;
 Examples:
   freestone init                  where the store is by default
   freestone init /srv/www.store
+  freestone init --upstream /mnt/www.store --cache-size 2G    a host's, which fetches what it needs
 
-With --json: {\"store\" (its directory), \"store_id\"}")]
+With --json: {\"store\" (its directory), \"store_id\", \"upstream\" or null}")]
 pub struct Init {
     /// Its directory, empty or new; else as with -s
     #[arg(value_name = "STORE")]
     place: Option<PathBuf>,
+
+    /// Follow this store: keep here what is read of it, and write nothing here
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+
+    /// What the upstream's packs may take here; none for no limit
+    #[arg(long, value_name = "SIZE|none", default_value = "10G", value_parser = cache_size, requires = "upstream")]
+    cache_size: Limit,
+
+    /// The name under which this host pins revisions at the upstream; else the machine's
+    #[arg(long, value_name = "NAME", requires = "upstream")]
+    host: Option<String>,
+}
+
+/// A size, or none.
+#[derive(Clone, Copy)]
+struct Limit(Option<u64>);
+
+fn cache_size(text: &str) -> Result<Limit, String> {
+    if text == "none" { Ok(Limit(None)) } else { size::argument(text).map(Some).map(Limit) }
+}
+
+/// The machine's name, as far as it can be part of a ref's.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let name: String = name.trim().trim_start_matches('.').chars().map(allowed).take(40).collect();
+    if name.is_empty() { "host".into() } else { name }
 }
 
 /// The answer as JSON; its keys stand in the help.
@@ -28,6 +58,7 @@ pub struct Init {
 struct Answer {
     store: String,
     store_id: String,
+    upstream: Option<String>,
 }
 
 impl Init {
@@ -42,12 +73,22 @@ impl Init {
             (Some(place), false) => session::check_place(place.clone())?,
             (None, _) => session.store_place()?,
         };
-        let store = Store::init(&place)?;
+        let store = match &self.upstream {
+            None => Store::init(&place)?,
+            Some(url) => {
+                let host = self.host.clone().unwrap_or_else(host_name);
+                let opening = session.opening();
+                Store::init_following(&place, url, self.cache_size.0, &host, &opening)?
+            }
+        };
+        let upstream = store.following().map(|follower| follower.config().url.clone());
         if session.output.is_json() {
             let (store_id, store) = (store.id().to_string(), output::place(&place));
-            session.output.json(&Answer { store, store_id })?;
+            session.output.json(&Answer { store, store_id, upstream })?;
         } else {
-            session.output.note(format_args!("made store {} in {}", store.id(), place.display()));
+            let follows = upstream.map(|url| format!(", which follows {url}")).unwrap_or_default();
+            let (id, place) = (store.id(), place.display());
+            session.output.note(format_args!("made store {id} in {place}{follows}"));
         }
         Ok(Exit::Done)
     }

@@ -3,7 +3,7 @@
 use crate::exit::Exit;
 use crate::name::{self, Name};
 use crate::output::{JSON_SEE, JsonPath};
-use crate::part::Part;
+use crate::part::{Bring, Part};
 use crate::progress::Unit;
 use crate::session::Session;
 use crate::size::{count, show};
@@ -137,6 +137,7 @@ impl<'a> Opened<'a> {
                 .hint("only a finished image of freestone's can be compared with a revision"));
         };
         let part = Part::find(&session.store()?, &Name::parse(name)?)?;
+        part.bring(Bring::Contents, session)?;
         let (root, nodes) = part.manifest(&session.interrupt)?;
         let plan = image.format.plan(nodes, &root)?;
         let progress = session.progress("comparing", Unit::Bytes, Some(plan.length()));

@@ -3,7 +3,7 @@
 use crate::exit::Exit;
 use crate::name::{self, Name};
 use crate::output::{JSON_SEE, JsonEntry};
-use crate::part::Part;
+use crate::part::{Bring, Part};
 use crate::session::Session;
 use crate::time;
 use clap::Args;
@@ -59,6 +59,9 @@ impl Ls {
     pub fn run(&self, session: &Session) -> Result<Exit> {
         let name = Name::parse(&self.name)?;
         let part = Part::find(&session.store()?, &name)?;
+        if self.recursive {
+            part.bring(Bring::Entries, session)?;
+        }
         if session.output.is_json() {
             let answer = Answer { revision: part.id.to_string() };
             session.output.json_list(&answer, "entries", |list| {

@@ -1,5 +1,7 @@
 //! `freestone status`.
 
+mod upstream;
+
 use crate::exit::Exit;
 use crate::output::{self, short};
 use crate::session::Session;
@@ -9,6 +11,7 @@ use clap::Args;
 use freestone_core::Result;
 use freestone_store::Store;
 use serde::Serialize;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Show which store is used, what it names and how large it is
@@ -19,7 +22,11 @@ use std::path::Path;
 #[command(after_long_help = "\
 With --json: {\"version\" (of this program), \"store\", \"store_id\", \"revisions\" (how many),
 \"bytes\": {\"packs\", \"index\", \"revisions\", \"refs\"}, \"beside_bytes\": {\"db\", \"cache\"},
-\"refs\": [{\"ref\", \"n\", \"revision\", \"time\"}]}")]
+\"refs\": [{\"ref\", \"n\", \"revision\", \"time\"}]}. If it follows an upstream also {\"upstream\": {\"url\",
+\"store_id\", \"host\", \"cache_size\" or null, \"offline\", \"reachable\" (null with --offline),
+\"reached\" and \"unreachable_since\" (times, or null), \"complete\": [{\"revision\", \"name\" (by which
+it was asked for)}], \"pins\" (as of `pin list`)}}, and revisions and refs are the upstream's, or
+with --offline, or if that is out of reach, those that are known here")]
 pub struct Status {}
 
 /// The answer as JSON; its keys stand in the help.
@@ -32,6 +39,8 @@ struct Answer {
     bytes: Bytes,
     beside_bytes: Beside,
     refs: Vec<super::refs::JsonRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<upstream::Answer>,
 }
 
 #[derive(Serialize)]
@@ -58,7 +67,8 @@ fn below(place: &Path) -> u64 {
     entries
         .map(|entry| match entry.metadata() {
             Ok(metadata) if metadata.is_dir() => below(&entry.path()),
-            Ok(metadata) if metadata.is_file() => metadata.len(),
+            // What a sparse file has on the disk.
+            Ok(metadata) if metadata.is_file() => metadata.len().min(metadata.blocks() * 512),
             _ => 0,
         })
         .sum()
@@ -66,8 +76,17 @@ fn below(place: &Path) -> u64 {
 
 impl Status {
     pub fn run(&self, session: &Session) -> Result<Exit> {
-        let store = session.store()?;
+        let (mut store, mut upstream) = (session.store()?, None);
+        if store.following().is_some() {
+            let answer;
+            (store, answer) = upstream::look(store)?;
+            upstream = Some(answer);
+        }
         let place = session.store_place()?;
+        let following = upstream.is_some();
+        // What a host's store has of its own is beside it.
+        let folder =
+            |store: &Store, name: &str| if following { Ok(0) } else { folder(store, name) };
         let bytes = Bytes {
             packs: folder(&store, "packs")?,
             index: folder(&store, "index")?,
@@ -87,6 +106,7 @@ impl Status {
                 bytes,
                 beside_bytes: beside,
                 refs: refs.iter().map(super::refs::JsonRef::new).collect(),
+                upstream,
             })?;
             return Ok(Exit::Done);
         }
@@ -94,15 +114,20 @@ impl Status {
         out.line(format_args!("freestone  {}", env!("CARGO_PKG_VERSION")))?;
         out.line(format_args!("store      {}", place.display()))?;
         out.line(format_args!("id         {}", store.id()))?;
+        if let Some(upstream) = &upstream {
+            upstream.say(out)?;
+        }
         out.line(format_args!("revisions  {revisions}"))?;
-        out.line(format_args!(
-            "size       {} (packs {}, index {}, revisions {}, refs {})",
-            show(total),
-            show(bytes.packs),
-            show(bytes.index),
-            show(bytes.revisions),
-            show(bytes.refs)
-        ))?;
+        if !following {
+            out.line(format_args!(
+                "size       {} (packs {}, index {}, revisions {}, refs {})",
+                show(total),
+                show(bytes.packs),
+                show(bytes.index),
+                show(bytes.revisions),
+                show(bytes.refs)
+            ))?;
+        }
         let (db, cache) = (show(beside.db), show(beside.cache));
         out.line(format_args!("beside it  db {db}, cache {cache}"))?;
         for entry in &refs {

@@ -3,6 +3,7 @@
 mod stats;
 
 use crate::exit::Exit;
+use crate::following;
 use crate::progress::Unit;
 use crate::session::Session;
 use crate::size::count;
@@ -57,6 +58,7 @@ impl Store {
 
 fn reindex(session: &Session) -> Result<()> {
     let store = session.store()?;
+    following::refuse(&store)?;
     let progress = session.progress("reindexing packs", Unit::Things, None);
     let mut before = 0;
     let done = store.reindex(&mut |read, total| {

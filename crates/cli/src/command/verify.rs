@@ -1,6 +1,7 @@
 //! `freestone verify`.
 
 use crate::exit::Exit;
+use crate::following;
 use crate::output::text;
 use crate::progress::{Unit, while_working};
 use crate::session::Session;
@@ -61,6 +62,7 @@ impl Verify {
     pub fn run(&self, session: &Session) -> Result<Exit> {
         let begun = Instant::now();
         let store = session.store()?;
+        following::refuse(&store)?;
         let mut findings: Vec<Finding> = Vec::new();
         let report = watch(session, |progress| {
             let options = VerifyOptions { data: self.data };

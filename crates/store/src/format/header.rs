@@ -17,10 +17,26 @@ use std::fmt;
 /// The format version that this code reads and writes.
 pub const VERSION: u64 = 1;
 const FIRST_LINE: &str = "freestone store";
+/// The feature of a store that follows an upstream: who does not know it would find it empty.
+const UPSTREAM: &str = "upstream";
 
 /// The random id of a store: every cache is keyed by it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StoreId(pub [u8; 16]);
+
+impl StoreId {
+    /// Reads 32 hex digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != 32 || !text.is_ascii() {
+            return None;
+        }
+        let mut id = [0; 16];
+        for (index, byte) in id.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
+        }
+        Some(Self(id))
+    }
+}
 
 impl fmt::Display for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,20 +57,23 @@ pub struct Header {
     pub id: StoreId,
     /// Whether this version may write to it.
     pub writable: bool,
+    /// Whether it follows an upstream, which its file `upstream` names.
+    pub follows: bool,
 }
 
 impl Header {
     /// The header of a new store.
     pub fn new(id: StoreId) -> Self {
-        Self { id, writable: true }
+        Self { id, writable: true, follows: false }
     }
 
     /// The text of the file.
     pub fn encode(&self) -> String {
         let body = format!(
             "{FIRST_LINE}\nversion: {VERSION}\nid: {}\ncompatible:\nread-only-compatible:\n\
-             incompatible:\nid-key: none\n",
-            self.id
+             incompatible:{}\nid-key: none\n",
+            self.id,
+            if self.follows { format!(" {UPSTREAM}") } else { String::new() }
         );
         let check = digest::plain(body.as_bytes());
         format!("{body}check: {check}\n")
@@ -87,26 +106,16 @@ impl Header {
         }
         let incompatible = field("incompatible").ok_or_else(damaged)?;
         let key = field("id-key").ok_or_else(damaged)?;
-        if !incompatible.is_empty() || key != "none" {
+        let follows = incompatible == UPSTREAM;
+        if !(incompatible.is_empty() || follows) || key != "none" {
             return Err(Error::newer(format!(
                 "the store uses features that this program does not know: {incompatible} {key}"
             )));
         }
         let writable = field("read-only-compatible").ok_or_else(damaged)?.is_empty();
-        let id = parse_id(field("id").ok_or_else(damaged)?).ok_or_else(damaged)?;
-        Ok(Self { id, writable })
+        let id = StoreId::parse(field("id").ok_or_else(damaged)?).ok_or_else(damaged)?;
+        Ok(Self { id, writable, follows })
     }
-}
-
-fn parse_id(text: &str) -> Option<StoreId> {
-    if text.len() != 32 || !text.is_ascii() {
-        return None;
-    }
-    let mut id = [0; 16];
-    for (index, byte) in id.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
-    }
-    Some(StoreId(id))
 }
 
 #[cfg(test)]
@@ -119,6 +128,8 @@ mod tests {
         let header = Header::new(StoreId([7; 16]));
         let text = header.encode();
         assert_eq!(Header::decode(text.as_bytes()).unwrap(), header);
+        let follower = Header { follows: true, ..header.clone() };
+        assert_eq!(Header::decode(follower.encode().as_bytes()).unwrap(), follower);
         for at in 0..text.len() {
             for bit in 0..8 {
                 let mut bytes = text.clone().into_bytes();

@@ -1,6 +1,7 @@
 //! What is said of an image that was made, or would be.
 
 use super::subject::Subject;
+use crate::following::{self, JsonFetch};
 use crate::output;
 use crate::session::Session;
 use crate::size::{count, show};
@@ -36,6 +37,8 @@ struct Answer {
     written: Option<Written>,
     #[serde(flatten)]
     digests: Option<Digests>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fetch: Option<JsonFetch>,
     skipped: Vec<JsonSkipped>,
     skipped_count: u64,
 }
@@ -72,6 +75,7 @@ impl Made<'_> {
             output: self.output.map(output::place),
             written: None,
             digests: None,
+            fetch: subject.preview.as_ref().map(JsonFetch::new),
             skipped: JsonSkipped::all(&subject.report),
             skipped_count: subject.report.refused_count,
         }
@@ -89,6 +93,9 @@ impl Made<'_> {
         output.line(format_args!("length   {length} ({})", show(length)))?;
         output.line(format_args!("entries  {}", subject.entries))?;
         output.line(format_args!("content  {} ({})", subject.bytes, show(subject.bytes)))?;
+        if let Some(preview) = &subject.preview {
+            output.line(format_args!("fetch    {}", following::sum(preview)))?;
+        }
         if let Some(path) = self.output {
             output.line(format_args!("output   {}", path.display()))?;
         }

@@ -3,7 +3,7 @@
 use super::Directory;
 use crate::loose::{self, Loose};
 use crate::name::Name;
-use crate::part::Part;
+use crate::part::{Bring, Part};
 use crate::progress::Unit;
 use crate::session::Session;
 use crate::time;
@@ -11,6 +11,7 @@ use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, Result};
 use freestone_image::Format;
 use freestone_manifest::Tree;
 use freestone_source::directory;
+use freestone_store::upstream::Fetched;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -25,11 +26,18 @@ pub(super) struct Subject {
     pub(super) bytes: u64,
     /// What was left out of a directory.
     pub(super) report: directory::Report,
+    /// What fetching the contents takes, in a dry run on a store that follows an upstream.
+    pub(super) preview: Option<Fetched>,
 }
 
 impl Subject {
     /// The revision, or the directory of one, that `argument` names.
-    pub(super) fn revision(argument: &OsStr, format: Format, session: &Session) -> Result<Self> {
+    pub(super) fn revision(
+        argument: &OsStr,
+        format: Format,
+        dry_run: bool,
+        session: &Session,
+    ) -> Result<Self> {
         let found = Part::find(&session.store()?, &Name::parse(argument)?);
         let part = found.map_err(|error| match error.kind() {
             ErrorKind::NotFound if Path::new(argument).is_dir() => {
@@ -38,6 +46,12 @@ impl Subject {
             }
             _ => error,
         })?;
+        let mut preview = None;
+        if dry_run {
+            preview = part.preview(session)?;
+        } else {
+            part.bring(Bring::Contents, session)?;
+        }
         let (root, nodes) = part.manifest(&session.interrupt)?;
         let tree = Tree::open(nodes.clone(), &root)?;
         let (entries, bytes) = (tree.summary().entries, tree.summary().bytes);
@@ -49,6 +63,7 @@ impl Subject {
             entries,
             bytes,
             report: directory::Report::default(),
+            preview,
         })
     }
 
@@ -86,6 +101,7 @@ impl Subject {
             entries: root.entries,
             bytes: root.bytes,
             report,
+            preview: None,
         })
     }
 }

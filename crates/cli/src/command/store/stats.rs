@@ -1,5 +1,6 @@
 //! `freestone store stats`.
 
+use crate::following;
 use crate::output::{Output, short};
 use crate::progress::Unit;
 use crate::session::Session;
@@ -59,6 +60,7 @@ struct Growth {
 
 pub(super) fn run(session: &Session) -> Result<()> {
     let store = session.store()?;
+    following::refuse(&store)?;
     let progress = session.progress("reading packs and revisions", Unit::Things, None);
     let mut before = 0;
     let stats = store.stats_watched(&mut |read, total| {

@@ -1,0 +1,132 @@
+//! `freestone fetch`.
+
+use crate::exit::Exit;
+use crate::following::{self, JsonFetch};
+use crate::name::{self, Name};
+use crate::output::{JSON_SEE, short};
+use crate::session::Session;
+use clap::Args;
+use freestone_core::{Error, ErrorKind, Result};
+use freestone_store::Store;
+use freestone_store::upstream::{Pinned, Subject};
+use serde::Serialize;
+use std::ffi::OsString;
+
+/// Fetch all that revisions need from the upstream, to be read without it from then on
+///
+/// Of a store that `init --upstream` made. Only what is not here is fetched, and every record is
+/// proven. What was used longest ago is given up when the cache gets larger than its size; what is
+/// pinned stays.
+#[derive(Args)]
+#[command(after_long_help = after_help())]
+pub struct Fetch {
+    /// The revisions
+    #[arg(value_name = "REV", required = true)]
+    names: Vec<OsString>,
+
+    /// Pin the revision under this name, which is moved if it pins another: it stays in the
+    /// cache, and the upstream is told, if it can be, so that it is kept there too
+    #[arg(long, value_name = "NAME", conflicts_with = "dry_run")]
+    pin: Option<String>,
+
+    /// Say what fetching the contents takes; the manifests are fetched for it
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+fn after_help() -> String {
+    format!(
+        "\
+Examples:
+  freestone fetch main
+  freestone fetch main -n              3.1 MiB in 4 requests
+  freestone fetch main --pin www       what the volume www shows; `freestone pin list` lists it
+
+With --json: {{\"revisions\": [{{\"revision\", \"fetch\": {{\"bytes\", \"requests\"}}}}], \"pin\" or null,
+\"pinned_upstream\" (with --pin: whether it was told)}}
+{JSON_SEE}
+
+{}",
+        name::TEXT
+    )
+}
+
+/// The answer as JSON; its keys stand in the help.
+#[derive(Serialize)]
+struct Answer {
+    revisions: Vec<Revision>,
+    pin: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pinned_upstream: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Revision {
+    revision: String,
+    fetch: JsonFetch,
+}
+
+/// What is said where a pin is here only.
+pub fn only_here(store: &Store, error: &Error) -> String {
+    let url = store.following().map(|follower| follower.config().url.clone()).unwrap_or_default();
+    format!(
+        "{url} could not be told ({error}): there, only gc's --keep-within protects what this host \
+         runs"
+    )
+}
+
+impl Fetch {
+    pub fn run(&self, session: &Session) -> Result<Exit> {
+        let store = session.store()?;
+        if store.following().is_none() {
+            return Err(Error::refused("this store follows no upstream: all of it is here")
+                .hint("`freestone init --upstream URL` makes a store that fetches"));
+        }
+        if session.is_offline() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "--offline asks nobody, so nothing is fetched",
+            ));
+        }
+        if self.pin.is_some() && self.names.len() > 1 {
+            return Err(Error::new(ErrorKind::Usage, "a pin names one revision"));
+        }
+        let mut answer = Answer { revisions: Vec::new(), pin: None, pinned_upstream: None };
+        for argument in &self.names {
+            let name = Name::parse_revision(argument)?;
+            let resolved = store.resolve_to_read(&name)?;
+            store.prime(&resolved.id)?;
+            let subject = Subject { root: resolved.revision.root, below: None, contents: true };
+            let fetched = match self.dry_run {
+                true => following::preview(&store, &subject, session)?.unwrap_or_default(),
+                false => following::bring(&store, &subject, session)?,
+            };
+            let sum = following::sum(&fetched);
+            let (id, shown) = (resolved.id, short(&resolved.id));
+            if self.dry_run {
+                if !session.output.is_json() {
+                    session.output.line(format_args!("{shown} {name}: {sum}"))?;
+                }
+            } else {
+                store.note_complete(&id, &name);
+                if !session.output.is_json() {
+                    session.output.note(format_args!("{shown} {name} is complete here"));
+                }
+                if let Some(pin) = &self.pin {
+                    let pinned = store.pin(pin, id, session.time()?)?;
+                    answer.pinned_upstream = Some(matches!(pinned, Pinned::AtUpstream));
+                    answer.pin = Some(pin.clone());
+                    if let Pinned::OnlyHere(error) = &pinned {
+                        session.output.note(only_here(&store, error));
+                    }
+                }
+            }
+            let (revision, fetch) = (id.to_string(), JsonFetch::new(&fetched));
+            answer.revisions.push(Revision { revision, fetch });
+        }
+        if session.output.is_json() {
+            session.output.json(&answer)?;
+        }
+        Ok(Exit::Done)
+    }
+}

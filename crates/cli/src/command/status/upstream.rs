@@ -1,0 +1,103 @@
+//! What `status` says of the upstream that a store follows.
+
+use crate::command::pin::JsonPin;
+use crate::output::{Output, short};
+use crate::size::show;
+use crate::time;
+use freestone_core::{ErrorKind, Result};
+use freestone_store::Store;
+use freestone_store::upstream::{Complete, Pin};
+use serde::Serialize;
+
+/// The answer as JSON; its keys stand in the help.
+#[derive(Serialize)]
+pub(super) struct Answer {
+    url: String,
+    store_id: String,
+    host: String,
+    cache_size: Option<u64>,
+    offline: bool,
+    reachable: Option<bool>,
+    reached: Option<u64>,
+    unreachable_since: Option<u64>,
+    complete: Vec<JsonComplete>,
+    pins: Vec<JsonPin>,
+    #[serde(skip)]
+    for_people: (Vec<Complete>, Vec<Pin>),
+}
+
+#[derive(Serialize)]
+struct JsonComplete {
+    revision: String,
+    name: String,
+}
+
+/// Looks whether the upstream can be reached; gives the store as it can be read, and what to say.
+///
+/// # Errors
+/// What is here cannot be read; or the upstream fails in another way than being out of reach.
+pub(super) fn look(store: Store) -> Result<(Store, Answer)> {
+    let Some(follower) = store.following() else {
+        return Err(freestone_core::Error::refused("this store follows no upstream"));
+    };
+    let offline = follower.is_offline();
+    let reachable = match offline {
+        true => None,
+        false => match store.refs().list() {
+            Ok(_) => Some(true),
+            Err(error) if error.kind() == ErrorKind::Storage => Some(false),
+            Err(error) => return Err(error),
+        },
+    };
+    let (config, seen) = (follower.config().clone(), follower.last_seen());
+    // Everything else is told by what is here, if nobody answers.
+    let store = if reachable == Some(false) { store.offline()? } else { store };
+    let (complete, pins) = (store.complete()?, store.pins()?);
+    let shown = pins.iter().map(|pin| JsonPin::new(&store, pin)).collect::<Result<Vec<_>>>()?;
+    let json = |complete: &Complete| JsonComplete {
+        revision: complete.id.to_string(),
+        name: complete.name.clone(),
+    };
+    let answer = Answer {
+        url: config.url,
+        store_id: config.store.to_string(),
+        host: config.host,
+        cache_size: config.cache_size,
+        offline,
+        reachable,
+        reached: seen.reached,
+        unreachable_since: seen.unreachable_since,
+        complete: complete.iter().map(json).collect(),
+        pins: shown,
+        for_people: (complete, pins),
+    };
+    Ok((store, answer))
+}
+
+impl Answer {
+    /// Says it to people.
+    ///
+    /// # Errors
+    /// The standard output cannot be written to.
+    pub(super) fn say(&self, out: &Output) -> Result<()> {
+        let since = |seconds: u64| time::show(i64::try_from(seconds).unwrap_or(i64::MAX));
+        let state = match (self.reachable, self.unreachable_since, self.reached) {
+            (Some(true), ..) => "reachable".to_owned(),
+            (Some(false), Some(seconds), _) => format!("unreachable since {}", since(seconds)),
+            (_, Some(seconds), _) => format!("not asked; unreachable since {}", since(seconds)),
+            (_, None, Some(seconds)) => format!("not asked; last reached {}", since(seconds)),
+            _ => "never reached".to_owned(),
+        };
+        out.line(format_args!("upstream   {}, {state}", self.url))?;
+        let size = self.cache_size.map_or_else(|| "without limit".into(), show);
+        out.line(format_args!("host       {}, cache size {size}", self.host))?;
+        let (complete, pins) = &self.for_people;
+        for complete in complete {
+            out.line(format_args!("complete   {} {}", short(&complete.id), complete.name))?;
+        }
+        for (pin, shown) in pins.iter().zip(&self.pins) {
+            out.line(format_args!("pin        {}", shown.line(pin)))?;
+        }
+        Ok(())
+    }
+}

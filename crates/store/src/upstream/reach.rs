@@ -1,0 +1,187 @@
+//! What is remembered of the upstream between commands: since when it is out of reach, and which
+//! revisions are complete here.
+//!
+//! Both lie in the cache: `state` has the lines `reached:` and `unreachable-since:`, seconds since
+//! 1970; `complete/<revision>` holds the name by which the revision was asked for. They are hints
+//! for people; nothing else relies on them.
+
+use freestone_core::Id;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const UNKNOWN: u8 = 0;
+const REACHED: u8 = 1;
+const FAILED: u8 = 2;
+
+/// A revision that was complete here when it was last fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complete {
+    /// The revision.
+    pub id: Id,
+    /// By what name it was asked for.
+    pub name: String,
+}
+
+pub(super) struct Reach {
+    cache: PathBuf,
+    /// What this process saw last.
+    seen: AtomicU8,
+}
+
+/// What is known of an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastSeen {
+    /// When it last answered: seconds since 1970.
+    pub reached: Option<u64>,
+    /// Since when it does not: seconds since 1970.
+    pub unreachable_since: Option<u64>,
+}
+
+impl Reach {
+    pub(super) fn new(cache: PathBuf) -> Self {
+        Self { cache, seen: AtomicU8::new(UNKNOWN) }
+    }
+
+    /// What is remembered.
+    pub(super) fn last_seen(&self) -> LastSeen {
+        let text = fs::read_to_string(self.cache.join("state")).unwrap_or_default();
+        let field = |key: &str| {
+            text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok())
+        };
+        LastSeen { reached: field("reached:"), unreachable_since: field("unreachable-since:") }
+    }
+
+    fn write(&self, seen: LastSeen) {
+        let line = |key: &str, value: Option<u64>| {
+            value.map(|value| format!("{key} {value}\n")).unwrap_or_default()
+        };
+        let text =
+            line("reached:", seen.reached) + &line("unreachable-since:", seen.unreachable_since);
+        // Beside it and renamed, so that nobody reads half of it.
+        let path = self.cache.join(format!("state.{:016x}", u64::from_le_bytes(crate::random())));
+        if fs::create_dir_all(&self.cache).is_ok() && fs::write(&path, text).is_ok() {
+            let _ = fs::rename(&path, self.cache.join("state"));
+        }
+    }
+
+    /// The upstream answered.
+    pub(super) fn reached(&self) {
+        if self.seen.swap(REACHED, Ordering::Relaxed) != REACHED {
+            self.write(LastSeen { reached: Some(now()), unreachable_since: None });
+        }
+    }
+
+    /// It did not; gives since when.
+    pub(super) fn failed(&self) -> u64 {
+        let before = self.last_seen();
+        let since = before.unreachable_since.unwrap_or_else(now);
+        if self.seen.swap(FAILED, Ordering::Relaxed) != FAILED || before.unreachable_since.is_none()
+        {
+            self.write(LastSeen { unreachable_since: Some(since), ..before });
+        }
+        since
+    }
+
+    /// Notes that a revision is complete here.
+    pub(super) fn add_complete(&self, id: &Id, name: &str) {
+        let folder = self.cache.join("complete");
+        if fs::create_dir_all(&folder).is_ok() {
+            let _ = fs::write(folder.join(id.to_string()), name);
+        }
+    }
+
+    /// Forgets that revisions are complete here, all but `kept`.
+    pub(super) fn forget_complete(&self, kept: &[Id]) {
+        for complete in self.complete() {
+            if !kept.contains(&complete.id) {
+                let _ = fs::remove_file(self.cache.join("complete").join(complete.id.to_string()));
+            }
+        }
+    }
+
+    /// Which revisions are complete here.
+    pub(super) fn complete(&self) -> Vec<Complete> {
+        let entries = fs::read_dir(self.cache.join("complete")).into_iter().flatten().flatten();
+        let mut found: Vec<Complete> = entries
+            .filter_map(|entry| {
+                let id = Id::parse(entry.file_name().to_str()?).ok()?;
+                let name = fs::read_to_string(entry.path()).unwrap_or_default();
+                Some(Complete { id, name })
+            })
+            .collect();
+        found.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        found
+    }
+
+    /// The same in words.
+    pub(super) fn local(&self) -> Vec<String> {
+        let word = |complete: Complete| {
+            let id = complete.id.to_string();
+            match complete.name.is_empty() || id.starts_with(&complete.name) {
+                true => id[..12].to_owned(),
+                false => format!("{} ({})", &id[..12], complete.name),
+            }
+        };
+        self.complete().into_iter().map(word).collect()
+    }
+}
+
+fn now() -> u64 {
+    crate::now_ns() / 1_000_000_000
+}
+
+/// A time as `2026-05-04T12:00:00Z`.
+pub(super) fn show_time(seconds: u64) -> String {
+    // Days to a date of the proleptic Gregorian calendar, after H. Hinnant's `civil_from_days`.
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute) = (second / 3_600, second / 60 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z", second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_dates() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_700_000_000, "2023-11-14T22:13:20Z"),
+            (4_102_444_799, "2099-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(show_time(seconds), text);
+        }
+    }
+
+    #[test]
+    fn since_when_is_remembered_until_the_upstream_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let reach = Reach::new(folder.path().into());
+        assert_eq!(reach.last_seen(), LastSeen::default());
+        reach.reached();
+        let since = reach.failed();
+        assert_eq!(reach.last_seen().unreachable_since, Some(since));
+        // Another process.
+        let reach = Reach::new(folder.path().into());
+        assert_eq!(reach.failed(), since);
+        reach.reached();
+        assert_eq!(reach.last_seen().unreachable_since, None);
+        assert!(reach.last_seen().reached.is_some());
+        reach.add_complete(&Id([1; 32]), "main");
+        reach.add_complete(&Id([2; 32]), "");
+        assert_eq!(reach.local(), ["020202020202", "010101010101 (main)"]);
+        reach.forget_complete(&[Id([2; 32])]);
+        assert_eq!(reach.complete().len(), 1);
+    }
+}

@@ -1,0 +1,182 @@
+//! What is kept whole: index segments, revisions, ref entries. All are immutable, so one that is
+//! here and is what its name says is never asked for again; one that the upstream does not list any
+//! more goes.
+
+use super::Inner;
+use crate::backend::{Backend, Created, Listed, Object};
+use crate::format::ref_entry::{self, RefEntry};
+use crate::format::revision;
+use crate::format::segment::{Segment, parse_file_name};
+use freestone_core::{Error, Id, Result};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The longest index segment that is fetched.
+const SEGMENT_BYTES_MAX: u64 = 4 << 30;
+/// Segments that are fetched at once.
+const FETCHERS: usize = 8;
+
+/// Checks that the bytes of an object are what its name says. Objects of other names pass.
+fn check(name: &str, bytes: &[u8]) -> Result<()> {
+    let damaged = || Error::corrupt("it is damaged, or was on its way");
+    match name.split_once('/') {
+        Some(("index", file_name)) => {
+            let Some((_, id)) = parse_file_name(file_name) else { return Ok(()) };
+            let segment = Segment::open(Arc::new(bytes.to_vec()))?;
+            if segment.verify()? == id { Ok(()) } else { Err(damaged()) }
+        }
+        Some(("revisions", id)) => {
+            let Ok(id) = Id::parse(id) else { return Ok(()) };
+            revision::decode_file(&id, bytes).map(|_| ())
+        }
+        Some(("refs", entry)) => {
+            let parts = entry.split_once('/');
+            let parts = parts.and_then(|(folder, key)| {
+                Some((ref_entry::name_of_folder(folder)?, ref_entry::number_of_key(key)?))
+            });
+            let Some((name, n)) = parts else { return Ok(()) };
+            RefEntry::decode(&name, n, bytes).map(|_| ())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether an object of this name never changes, so that it may be kept.
+fn is_immutable(name: &str) -> bool {
+    match name.split_once('/') {
+        Some(("index", file_name)) => parse_file_name(file_name).is_some(),
+        Some(("revisions", id)) => Id::parse(id).is_ok(),
+        Some(("refs", entry)) => {
+            entry.split_once('/').is_some_and(|(_, key)| ref_entry::number_of_key(key).is_some())
+        }
+        _ => false,
+    }
+}
+
+impl Inner {
+    /// A listing: the upstream's, or of what is here.
+    pub(super) fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        let kept = self.kept();
+        if self.client.offline {
+            let mut listed = kept.list(folder)?;
+            listed.retain(|listed| folder == "packs" || is_immutable(&listed.name));
+            return Ok(listed);
+        }
+        let listed = std::thread::scope(|scope| {
+            let checked = scope.spawn(|| self.client.check_store(self.config.store));
+            let listed = self.client.list(folder);
+            let checked = checked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            checked.and(listed)
+        })?;
+        if folder == "index" {
+            self.fetch_segments(&listed)?;
+        }
+        if ["index", "refs", "revisions"].contains(&folder.split('/').next().unwrap_or_default()) {
+            let names: HashSet<&str> = listed.iter().map(|listed| listed.name.as_str()).collect();
+            for old in kept.list(folder)? {
+                if is_immutable(&old.name) && !names.contains(old.name.as_str()) {
+                    // Should it stay, it is asked for by nobody while the upstream can be listed.
+                    let _ = kept.remove(&old.name);
+                }
+            }
+        }
+        Ok(listed)
+    }
+
+    /// Fetches the segments that are not here, several at once.
+    fn fetch_segments(&self, listed: &[Listed]) -> Result<()> {
+        let kept: HashSet<String> =
+            self.kept().list("index")?.into_iter().map(|listed| listed.name).collect();
+        let missing: Vec<&Listed> = listed
+            .iter()
+            .filter(|listed| is_immutable(&listed.name) && !kept.contains(&listed.name))
+            .collect();
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let fetch = || -> Result<()> {
+                while let Some(listed) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // One that is gone was merged; whoever opens it finds out, and lists again.
+                    self.get_whole(&listed.name, SEGMENT_BYTES_MAX)?;
+                }
+                Ok(())
+            };
+            let workers: Vec<_> =
+                (0..FETCHERS.min(missing.len())).map(|_| scope.spawn(fetch)).collect();
+            workers.into_iter().try_for_each(|worker| match worker.join() {
+                Ok(outcome) => outcome,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })
+    }
+
+    /// Reads an object that is kept whole; `None` if there is none.
+    pub(super) fn get_whole(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>> {
+        let immutable = is_immutable(name);
+        let kept = self.kept();
+        if immutable && let Ok(Some(bytes)) = kept.get(name, max) {
+            if check(name, &bytes).is_ok() {
+                return Ok(Some(bytes));
+            }
+            if self.client.offline {
+                return Err(self.client.absent(name));
+            }
+            // The disk lost it.
+            kept.remove(name)?;
+        }
+        let got = self.client.get(name, max, &|bytes| check(name, bytes))?;
+        if let (true, Some(bytes)) = (immutable, &got) {
+            match kept.create(name, bytes) {
+                Ok(Created::New | Created::Existed) => {}
+                Err(error) => self.could_not_keep(error),
+            }
+        }
+        Ok(got)
+    }
+
+    /// Opens an object that is kept whole, after it was fetched.
+    pub(super) fn open_whole(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
+        if is_immutable(name)
+            && let Some(object) = self.kept().open(name)?
+        {
+            // Mapped segments are not read whole each time; what the disk cut off is noticed.
+            let is_sound = match name.strip_prefix("index/").and_then(parse_file_name) {
+                Some((_, id)) => {
+                    object.map().and_then(Segment::open).is_ok_and(|segment| segment.id() == id)
+                }
+                None => true,
+            };
+            if is_sound || self.client.offline {
+                return Ok(Some(object));
+            }
+            self.kept().remove(name)?;
+        }
+        let Some(bytes) = self.get_whole(name, SEGMENT_BYTES_MAX)? else { return Ok(None) };
+        match self.kept().open(name)? {
+            Some(object) if is_immutable(name) => Ok(Some(object)),
+            // It could not be kept, but it can be used.
+            _ => Ok(Some(Box::new(Held(Arc::new(bytes))))),
+        }
+    }
+}
+
+/// An object in memory.
+struct Held(Arc<Vec<u8>>);
+
+impl Object for Held {
+    fn length(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let part = start.checked_add(out.len()).and_then(|end| self.0.get(start..end));
+        let part = part.ok_or_else(|| Error::corrupt("an object ends too early"))?;
+        out.copy_from_slice(part);
+        Ok(())
+    }
+
+    fn map(&self) -> Result<crate::format::segment::Bytes> {
+        Ok(self.0.clone())
+    }
+}

@@ -1,0 +1,422 @@
+//! A store that follows another: what it fetches, keeps, gives up, and survives.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
+
+use freestone_core::ErrorKind;
+use freestone_store::Store;
+use freestone_store::backend::Backend;
+use freestone_store::backend::directory::Directory;
+use freestone_store::push::PushOptions;
+use freestone_store::upstream::{Fetch, Fetched, Opening, Patience, Pinned, Subject};
+use freestone_testkit::{Distant, Faults, Faulty, MemorySource, Reading, noise, push_tree, text};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An upstream with some revisions, and room for hosts.
+struct World {
+    folder: tempfile::TempDir,
+    trees: Vec<(freestone_core::Id, MemorySource)>,
+}
+
+fn tree(n: u64) -> MemorySource {
+    let mut tree = MemorySource::default();
+    for file in 0..200 {
+        let seed = if file % 40 == n % 40 { 1000 + n } else { file };
+        tree.set(
+            format!("pages/{:02}/{file}", file % 10),
+            text(2000 + 37 * usize::try_from(file).unwrap(), seed),
+        );
+    }
+    tree.set("picture", noise(300_000, 5));
+    tree.set(
+        "video",
+        [noise(3_000_000, 9), vec![0; 1 << 20], noise(1_500_000, 40 + n / 2)].concat(),
+    );
+    tree.set("empty", "");
+    tree.explicit()
+}
+
+impl World {
+    fn new(revisions: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::init(&folder.path().join("upstream")).unwrap();
+        let mut trees = Vec::new();
+        for n in 0..revisions {
+            let tree = tree(n);
+            let time = 1_000_000 + i64::try_from(n).unwrap();
+            let options = PushOptions { time, threads: 2, ..PushOptions::default() };
+            let outcome = push_tree(&store, &tree, &options).unwrap();
+            trees.push((outcome.id, tree));
+        }
+        Self { folder, trees }
+    }
+
+    fn upstream(&self) -> PathBuf {
+        self.folder.path().join("upstream")
+    }
+
+    fn backend(&self) -> Arc<dyn Backend> {
+        Arc::new(Directory::new(self.upstream()))
+    }
+
+    fn host(&self) -> PathBuf {
+        self.folder.path().join("host")
+    }
+
+    fn init(&self, cache_size: Option<u64>) -> Store {
+        let url = self.upstream();
+        let url = url.to_str().unwrap();
+        Store::init_following(&self.host(), url, cache_size, "web-1", &Opening::default()).unwrap()
+    }
+
+    /// The host's store, which asks `backend`.
+    fn open(&self, backend: &Arc<impl Backend + 'static>) -> Store {
+        let upstream =
+            |_: &str| -> freestone_core::Result<Arc<dyn Backend>> { Ok(backend.clone()) };
+        Store::open_with(&self.host(), &Opening { offline: false, upstream: &upstream }).unwrap()
+    }
+
+    fn offline(&self) -> Store {
+        let opening = Opening { offline: true, ..Opening::default() };
+        Store::open_with(&self.host(), &opening).unwrap()
+    }
+}
+
+fn subject(store: &Store, rev: &str) -> Subject {
+    let resolved = store.resolve(rev).unwrap();
+    store.prime(&resolved.id).unwrap();
+    Subject { root: resolved.revision.root, below: None, contents: true }
+}
+
+fn fetch(store: &Store, rev: &str) -> Fetched {
+    store.fetch(&subject(store, rev), &Fetch::default()).unwrap()
+}
+
+/// The length of all files below a folder, holes apart.
+fn blocks(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata().unwrap() {
+            metadata if metadata.is_dir() => blocks(&entry.path()),
+            metadata => metadata.blocks() * 512,
+        })
+        .sum()
+}
+
+fn cache(world: &World, store: &Store) -> PathBuf {
+    world.host().join("cache").join(store.following().unwrap().config().store.to_string())
+}
+
+#[test]
+fn what_was_fetched_is_read_without_the_upstream() {
+    let world = World::new(4);
+    let store = world.init(None);
+    assert!(!store.is_complete(&world.trees[3].0).unwrap());
+    let fetched = fetch(&store, "main");
+    assert!(
+        fetched.requests > 0 && fetched.bytes as f64 <= 1.05 * fetched.stored as f64,
+        "{fetched:?}"
+    );
+    assert!(store.is_complete(&world.trees[3].0).unwrap());
+    assert_eq!(fetch(&store, "main"), Fetched::default(), "all is here");
+    drop(store);
+    std::fs::rename(world.upstream(), world.folder.path().join("gone")).unwrap();
+    let offline = world.offline();
+    let id = offline.resolve("main").unwrap().id;
+    assert_eq!(id, world.trees[3].0);
+    assert_eq!(Reading::new(&offline).revision(&id).unwrap(), world.trees[3].1);
+    // The revision before is not here whole: that is said, and how to get it.
+    let error = offline.resolve("main~1").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert!(error.hint_text().unwrap().contains("freestone fetch"), "{error:?}");
+}
+
+#[test]
+fn what_is_read_without_being_fetched_is_kept_too() {
+    let world = World::new(1);
+    let distant = Arc::new(Distant::new(world.backend(), Duration::ZERO));
+    drop(world.init(None));
+    let store = world.open(&distant);
+    let id = store.resolve("main").unwrap().id;
+    assert_eq!(Reading::new(&store).revision(&id).unwrap(), world.trees[0].1);
+    assert!(store.is_complete(&id).unwrap());
+    drop(store);
+    let before = distant.requests();
+    let store = world.open(&distant);
+    assert_eq!(Reading::new(&store).revision(&id).unwrap(), world.trees[0].1);
+    let listings = distant.requests() - before;
+    assert!(listings <= 3, "{listings} requests for the header and the index only");
+}
+
+/// Requests that follow each other can come out too many on a slow machine, never too few.
+fn least_depth(tries: usize, mut measure: impl FnMut() -> u64, enough: u64) -> u64 {
+    let mut least = u64::MAX;
+    for _ in 0..tries {
+        least = least.min(measure());
+        if least <= enough {
+            break;
+        }
+    }
+    least
+}
+
+#[test]
+fn few_requests_follow_each_other_and_little_is_fetched_in_vain() {
+    let world = World::new(12);
+    let pause = Duration::from_millis(25);
+    let cold = least_depth(
+        10,
+        || {
+            let _ = std::fs::remove_dir_all(world.host());
+            drop(world.init(None));
+            let distant = Arc::new(Distant::new(world.backend(), pause));
+            let store = world.open(&distant);
+            let resolved = store.resolve_to_read("main~6").unwrap();
+            store.prime(&resolved.id).unwrap();
+            let subject = Subject {
+                root: resolved.revision.root,
+                below: Some(b"picture".to_vec()),
+                contents: true,
+            };
+            store.fetch(&subject, &Fetch::default()).unwrap();
+            distant.depth() - 6 // the six generations back to it
+        },
+        6,
+    );
+    assert!(cold <= 6, "a cold image begins after {cold} requests in sequence");
+    let next = least_depth(
+        10,
+        || {
+            let _ = std::fs::remove_dir_all(world.host());
+            drop(world.init(None));
+            let store = world.open(&Arc::new(Directory::new(world.upstream())));
+            fetch(&store, "main~1");
+            drop(store);
+            let distant = Arc::new(Distant::new(world.backend(), pause));
+            let store = world.open(&distant);
+            let resolved = store.resolve_to_read("main").unwrap();
+            store.prime(&resolved.id).unwrap();
+            let subject = Subject { root: resolved.revision.root, below: None, contents: true };
+            let fetched = store.fetch(&subject, &Fetch::default()).unwrap();
+            assert!(fetched.bytes < 120_000, "{fetched:?}");
+            distant.depth()
+        },
+        8,
+    );
+    assert!(next <= 8, "the next image begins after {next} requests in sequence");
+}
+
+#[test]
+fn a_preview_says_what_fetching_takes() {
+    let world = World::new(3);
+    let distant = Arc::new(Distant::new(world.backend(), Duration::ZERO));
+    drop(world.init(None));
+    let store = world.open(&distant);
+    let subject = subject(&store, "main");
+    let preview = store.fetch(&subject, &Fetch { dry_run: true, ..Fetch::default() }).unwrap();
+    assert!(preview.bytes > 4_000_000, "{preview:?}");
+    assert!(distant.bytes() < 100_000, "a preview reads the manifest only: {}", distant.bytes());
+    let before = (distant.requests(), distant.bytes());
+    let fetched = store.fetch(&subject, &Fetch::default()).unwrap();
+    assert_eq!(fetched, preview);
+    assert_eq!(
+        (distant.requests() - before.0, distant.bytes() - before.1),
+        (preview.requests, preview.bytes)
+    );
+}
+
+#[test]
+fn no_fault_of_the_upstream_gives_a_wrong_byte() {
+    let world = World::new(2);
+    for seed in 0..12 {
+        let _ = std::fs::remove_dir_all(world.host());
+        drop(world.init(None));
+        let faults = match seed % 3 {
+            0 => Faults { errors: 100, ..Faults::default() },
+            1 => Faults { flips: 100, cuts: 20, ..Faults::default() },
+            _ => Faults { errors: 50, flips: 50, cuts: 50 },
+        };
+        let faulty = Arc::new(Faulty::new(world.backend(), faults, seed));
+        let mut complete = false;
+        for _ in 0..40 {
+            // Each time as a new process would.
+            let store = world.open(&faulty);
+            let patience = Duration::from_secs(if seed % 2 == 0 { 30 } else { 0 });
+            store.following().unwrap().be_patient(Patience { retry_for: patience });
+            let outcome = store.resolve("main").and_then(|resolved| {
+                let _ = store.prime(&resolved.id);
+                let subject = Subject { root: resolved.revision.root, below: None, contents: true };
+                store.fetch(&subject, &Fetch::default())
+            });
+            // Whatever came of it, what is read is right.
+            for (id, tree) in &world.trees {
+                if let Ok(read) = Reading::new(&store).revision(id) {
+                    assert!(read == *tree, "a wrong byte, seed {seed}");
+                }
+            }
+            if outcome.is_ok() && store.is_complete(&world.trees[1].0).unwrap() {
+                complete = true;
+                break;
+            }
+        }
+        assert!(complete, "seed {seed}");
+        let offline = world.offline();
+        let read = Reading::new(&offline).revision(&world.trees[1].0).unwrap();
+        assert!(read == world.trees[1].1, "seed {seed}");
+    }
+}
+
+#[test]
+fn damage_at_the_upstream_itself_is_named() {
+    let world = World::new(1);
+    let store = world.init(None);
+    let pack = std::fs::read_dir(world.upstream().join("packs")).unwrap().next().unwrap().unwrap();
+    let pack = std::fs::read_dir(pack.path()).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    bytes[200_000] ^= 1;
+    std::fs::write(&pack, bytes).unwrap();
+    let subject = subject(&store, "main");
+    let error = store.fetch(&subject, &Fetch::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let name = pack.file_stem().unwrap().to_str().unwrap();
+    assert!(error.to_string().contains(name), "{error}");
+    assert!(!store.is_complete(&world.trees[0].0).unwrap());
+}
+
+#[test]
+fn a_patient_reader_outlives_an_outage_and_others_are_told_since_when() {
+    let world = World::new(1);
+    drop(world.init(None));
+    let faulty = Arc::new(Faulty::new(world.backend(), Faults::default(), 1));
+    let store = world.open(&faulty);
+    let subject = subject(&store, "main");
+    faulty.set_down(true);
+    let error = store.fetch(&subject, &Fetch::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Storage);
+    assert!(error.to_string().contains("unreachable since 20"), "{error}");
+    assert!(store.following().unwrap().last_seen().unreachable_since.is_some());
+    store.following().unwrap().be_patient(Patience { retry_for: Duration::from_secs(60) });
+    std::thread::scope(|scope| {
+        let fetching = scope.spawn(|| store.fetch(&subject, &Fetch::default()));
+        let before = faulty.requests();
+        // It asks again and again.
+        while faulty.requests() < before + 5 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!fetching.is_finished());
+        faulty.set_down(false);
+        fetching.join().unwrap().unwrap();
+    });
+    assert_eq!(store.following().unwrap().last_seen().unreachable_since, None);
+    assert!(store.is_complete(&world.trees[0].0).unwrap());
+}
+
+#[test]
+fn a_cache_that_was_damaged_heals() {
+    let world = World::new(2);
+    let store = world.init(None);
+    fetch(&store, "main");
+    let cache = cache(&world, &store);
+    drop(store);
+    let mut files = vec![cache.clone()];
+    let mut damaged = 0;
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        match damaged % 3 {
+            0 => bytes.truncate(bytes.len() / 2),
+            1 => bytes.iter_mut().skip(7).step_by(1000).for_each(|byte| *byte ^= 1),
+            _ => bytes.fill(0),
+        }
+        damaged += 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert!(damaged > 5);
+    let offline = world.offline();
+    if let Ok(read) = Reading::new(&offline).revision(&world.trees[1].0) {
+        assert!(read == world.trees[1].1);
+    }
+    let store = Store::open(&world.host()).unwrap();
+    assert_eq!(Reading::new(&store).revision(&world.trees[1].0).unwrap(), world.trees[1].1);
+    fetch(&store, "main");
+    drop(store);
+    let offline = world.offline();
+    assert_eq!(Reading::new(&offline).revision(&world.trees[1].0).unwrap(), world.trees[1].1);
+}
+
+#[test]
+fn the_cache_keeps_its_size_and_what_is_pinned() {
+    const LIMIT: u64 = 7 << 20;
+    let world = World::new(9);
+    let store = world.init(Some(LIMIT));
+    let pinned = world.trees[0].0;
+    fetch(&store, &pinned.to_string());
+    assert!(matches!(store.pin("www", pinned, 7).unwrap(), Pinned::AtUpstream));
+    drop(store);
+    for (id, tree) in &world.trees {
+        let store = Store::open(&world.host()).unwrap();
+        fetch(&store, &id.to_string());
+        assert_eq!(Reading::new(&store).revision(id).unwrap(), *tree);
+        drop(store);
+        let store = world.offline();
+        let packs = blocks(&cache(&world, &store).join("packs"));
+        assert!(packs <= LIMIT, "{packs} bytes");
+        assert!(store.is_complete(&pinned).unwrap());
+        assert_eq!(Reading::new(&store).revision(&pinned).unwrap(), world.trees[0].1);
+    }
+    let store = Store::open(&world.host()).unwrap();
+    let is_complete = |id| store.is_complete(id).unwrap();
+    let complete: Vec<bool> = world.trees.iter().map(|(id, _)| is_complete(id)).collect();
+    assert!(complete[8], "what was used last is here: {complete:?}");
+    assert!(complete.contains(&false), "something was given up: {complete:?}");
+    let pins = store.pins().unwrap();
+    assert_eq!(pins.len(), 1);
+    assert!(store.is_pinned_at_upstream(&pins[0]).unwrap());
+    assert!(matches!(store.unpin("www", 8).unwrap(), Pinned::AtUpstream));
+    assert_eq!(store.pins().unwrap(), []);
+    assert!(!store.is_pinned_at_upstream(&pins[0]).unwrap());
+    assert_eq!(store.unpin("www", 9).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn an_upstream_that_is_not_mounted_is_out_of_reach_and_not_empty() {
+    let world = World::new(2);
+    let store = world.init(None);
+    fetch(&store, "main");
+    drop(store);
+    let gone = world.folder.path().join("gone");
+    std::fs::rename(world.upstream(), &gone).unwrap();
+    for put in 0..2 {
+        if put == 1 {
+            Store::init(&world.upstream()).unwrap();
+        }
+        let store = Store::open(&world.host()).unwrap();
+        let error = store.resolve("main").unwrap_err();
+        let expected = [ErrorKind::Storage, ErrorKind::Refused][put];
+        assert_eq!(error.kind(), expected, "{error}");
+        drop(store);
+        let offline = world.offline();
+        assert_eq!(offline.resolve("main").unwrap().id, world.trees[1].0);
+        assert!(offline.is_complete(&world.trees[1].0).unwrap());
+    }
+}
+
+#[test]
+fn nothing_is_written_to_a_follower() {
+    let world = World::new(1);
+    let store = world.init(None);
+    let error = push_tree(&store, &tree(5), &PushOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.hint_text().unwrap().contains(world.upstream().to_str().unwrap()), "{error:?}");
+    // Nor does a follower follow a follower.
+    let other = world.folder.path().join("other");
+    let url = world.host();
+    let made = Store::init_following(&other, url.to_str().unwrap(), None, "h", &Opening::default());
+    assert_eq!(made.map(|_| ()).unwrap_err().kind(), ErrorKind::Refused);
+    assert!(!other.exists());
+}
