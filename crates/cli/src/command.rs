@@ -15,6 +15,7 @@ mod pin;
 mod push;
 mod refs;
 mod resolve;
+mod serve;
 mod show;
 mod status;
 mod store;
@@ -65,6 +66,7 @@ commands! {
     Inspect(inspect),
     Fetch(fetch),
     Pin(pin),
+    Serve(serve),
     Status(status),
     Verify(verify),
     Store(store),

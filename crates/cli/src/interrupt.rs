@@ -6,7 +6,10 @@
 use crate::exit;
 use freestone_core::{Error, ErrorKind, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::low_level::{pipe, unregister};
+use signal_hook::{SigId, flag};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,20 +17,48 @@ const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
 /// Whether the program was asked to end.
 #[derive(Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt {
+    flag: Arc<AtomicBool>,
+    /// What SIGHUP does.
+    hangup: Arc<[SigId]>,
+}
 
 impl Interrupt {
     /// Watches the signals from now on. Where that is impossible they end the program at once,
     /// as they do by default.
     pub fn watch() -> Self {
         let flag = Arc::new(AtomicBool::new(false));
+        let mut hangup = Vec::new();
         for signal in SIGNALS {
             // Before the flag is set by the same signal, so that it acts on the second alone.
-            let _ =
-                flag::register_conditional_shutdown(signal, exit::INTERRUPTED.into(), flag.clone());
-            let _ = flag::register(signal, flag.clone());
+            let ids = [
+                flag::register_conditional_shutdown(signal, exit::INTERRUPTED.into(), flag.clone()),
+                flag::register(signal, flag.clone()),
+            ];
+            if signal == SIGHUP {
+                hangup.extend(ids.into_iter().flatten());
+            }
         }
-        Self(flag)
+        Self { flag, hangup: hangup.into() }
+    }
+
+    /// A socket that can be read once SIGINT or SIGTERM asked for the end, and one that can be
+    /// read at each SIGHUP, which asks a server to look again and no longer to end.
+    ///
+    /// # Errors
+    /// The signals cannot be watched.
+    pub fn for_server(&self) -> Result<(OwnedFd, OwnedFd)> {
+        let failed = |error| Error::io("cannot watch signals", error);
+        let (end, ends) = UnixStream::pair().map_err(failed)?;
+        for signal in [SIGINT, SIGTERM] {
+            pipe::register(signal, ends.try_clone().map_err(failed)?).map_err(failed)?;
+        }
+        let (again, agains) = UnixStream::pair().map_err(failed)?;
+        pipe::register(SIGHUP, agains).map_err(failed)?;
+        for id in self.hangup.iter() {
+            unregister(*id);
+        }
+        Ok((end.into(), again.into()))
     }
 
     /// From now on a signal ends the program at once: for work that leaves nothing half done.
@@ -40,12 +71,12 @@ impl Interrupt {
 
     /// The flag itself.
     pub fn flag(&self) -> &AtomicBool {
-        &self.0
+        &self.flag
     }
 
     /// Whether the end was asked for.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.flag.load(Ordering::Relaxed)
     }
 
     /// # Errors

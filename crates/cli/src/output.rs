@@ -154,6 +154,16 @@ impl Output {
         }
     }
 
+    /// Where a server says what happens, line by line, unless they asked for quiet.
+    pub fn log(&self) -> Box<dyn Fn(&str) + Send + Sync> {
+        let quiet = self.quiet;
+        Box::new(move |line| {
+            if !quiet {
+                let _ = writeln!(io::stderr(), "freestone: {}", text(line));
+            }
+        })
+    }
+
     fn stdout(&self) -> MutexGuard<'_, BufWriter<io::Stdout>> {
         self.stdout.lock().unwrap_or_else(PoisonError::into_inner)
     }

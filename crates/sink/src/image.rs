@@ -48,7 +48,7 @@ fn name<P: Plan + ?Sized>(plan: &P) -> String {
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] if the plan contradicts itself, and what the plan and `each` return.
-pub(crate) fn extents<P: Plan + ?Sized>(
+pub fn extents<P: Plan + ?Sized>(
     plan: &P,
     range: Range<u64>,
     each: &mut dyn FnMut(Extent) -> Result<()>,

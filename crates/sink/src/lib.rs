@@ -28,6 +28,6 @@ mod zeros;
 pub use compare::{Difference, compare, read_back};
 pub use control::{Control, Report};
 pub use digest::{Digests, digest};
-pub use image::Image;
+pub use image::{Image, extents};
 pub use reader::ImageReader;
 pub use target::{HEAD_BYTES, Overwrite, Target, check, write};

@@ -121,6 +121,12 @@ pub trait Object: Send + Sync {
     fn refute(&self, _offset: u64, _length: u64) -> bool {
         false
     }
+
+    /// The file that holds exactly these bytes, from its start on, where it is one of this
+    /// machine; so that they can be read without waiting, and shared.
+    fn file(&self) -> Option<&File> {
+        None
+    }
 }
 
 /// A file of the backend's that is being written. Dropped, it is gone.

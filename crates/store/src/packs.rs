@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, Object};
 use crate::format::pack::{self, Row};
+use crate::raw::Proofs;
 use freestone_core::limits::PACK_RECORDS_MAX;
 use freestone_core::{Error, Id, Result};
 use std::collections::HashMap;
@@ -70,12 +71,19 @@ pub struct Packs {
     open: Mutex<HashMap<Id, Arc<dyn Object>>>,
     starts: Mutex<HashMap<Id, Starts>>,
     is_cache: bool,
+    proofs: Proofs,
 }
 
 impl Packs {
     /// The packs of `backend`.
     pub fn new(backend: Arc<dyn Backend>) -> Self {
-        Self { backend, open: Mutex::default(), starts: Mutex::default(), is_cache: false }
+        Self {
+            backend,
+            open: Mutex::default(),
+            starts: Mutex::default(),
+            is_cache: false,
+            proofs: Proofs::default(),
+        }
     }
 
     /// The packs of `backend`, which keeps what is proven nearer than it found it.
@@ -109,6 +117,11 @@ impl Packs {
         }
         open.insert(*id, object.clone());
         Ok(object)
+    }
+
+    /// Which raw records were proven.
+    pub(crate) fn proofs(&self) -> &Proofs {
+        &self.proofs
     }
 
     /// Whether the record that starts at `offset` of pack `pack` is `id`, by the pack's table.

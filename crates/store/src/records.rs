@@ -16,6 +16,9 @@ pub const BASE_DEPTH_MAX: usize = 32;
 /// How often a record is read that may come out otherwise the next time.
 const READS_MAX: usize = 3;
 
+/// What a thread keeps of the buffer for stored bytes.
+const STORED_KEPT_BYTES_MAX: usize = 1 << 20;
+
 thread_local! {
     static STORED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static DECODER: RefCell<zstd::zstd_safe::DCtx<'static>> =
@@ -190,9 +193,14 @@ impl Records {
             if buffer.len() < stored {
                 buffer.resize(stored, 0);
             }
-            let buffer = &mut buffer[..stored];
-            object.read_at(row.offset, buffer)?;
-            decompress(buffer, base.as_deref(), plain, out)
+            let part = &mut buffer[..stored];
+            object.read_at(row.offset, part)?;
+            let outcome = decompress(part, base.as_deref(), plain, out);
+            // A server has many threads, each of which meets a large record one day.
+            if buffer.len() > STORED_KEPT_BYTES_MAX {
+                *buffer = Vec::new();
+            }
+            outcome
         })
     }
 

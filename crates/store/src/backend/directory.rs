@@ -341,6 +341,10 @@ impl Object for FileObject {
         let map = unsafe { memmap2::Mmap::map(&self.file) };
         Ok(Arc::new(map.map_err(|error| failed("map", &self.path, error))?))
     }
+
+    fn file(&self) -> Option<&File> {
+        Some(&self.file)
+    }
 }
 
 #[cfg(test)]

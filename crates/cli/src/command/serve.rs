@@ -1,0 +1,33 @@
+//! `freestone serve`.
+
+mod nbd;
+mod told;
+
+use crate::exit::Exit;
+use crate::session::Session;
+use clap::{Args, Subcommand};
+use freestone_core::Result;
+
+/// Serve images to whoever attaches them, without writing them anywhere
+///
+/// A name is bound to a revision when the server starts, and guests that lose their connection
+/// find the same bytes when they come back. SIGHUP binds the names anew, for new clients only.
+/// SIGTERM and SIGINT answer what was asked for and end with exit code 0.
+#[derive(Args)]
+pub struct Serve {
+    #[command(subcommand)]
+    protocol: Protocol,
+}
+
+#[derive(Subcommand)]
+enum Protocol {
+    Nbd(nbd::Nbd),
+}
+
+impl Serve {
+    pub fn run(&self, session: &Session) -> Result<Exit> {
+        match &self.protocol {
+            Protocol::Nbd(nbd) => nbd.run(session),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `freestone serve nbd`.
+
+use super::told::{self, Told};
+use crate::exit::Exit;
+use crate::name;
+use crate::output::JSON_SEE;
+use crate::session::Session;
+use crate::size;
+use clap::Args;
+use freestone_core::Result;
+use freestone_serve::nbd::{Options, Server};
+use rustix::fd::AsFd;
+use std::time::Duration;
+
+/// Where it listens unless told otherwise: the port that is registered for NBD, for this machine
+/// alone.
+const LISTEN_DEFAULT: &str = "127.0.0.1:10809";
+
+/// Serve images as network block devices, read-only
+///
+/// The exports are <id>.tar for each revision, by its whole id, and the names as they were given;
+/// a client that names none gets the only one. Several connections at once are offered for exports
+/// by id, which never change.
+///
+/// The places where it listens are printed when it is ready.
+#[derive(Args)]
+#[command(after_long_help = after_help())]
+pub struct Nbd {
+    #[command(flatten)]
+    told: Told,
+
+    /// Seconds that a client may take to choose an export
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds())]
+    negotiation_timeout: u64,
+}
+
+fn seconds() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=86_400)
+}
+
+fn after_help() -> String {
+    let examples = "\
+Examples:
+  freestone serve nbd main                           at 127.0.0.1:10809
+  freestone serve nbd main --listen unix:/run/www.sock
+  nbdinfo --list nbd+unix:///?socket=/run/www.sock
+  qemu-system-x86_64 … -drive file=nbd:unix:/run/www.sock,format=raw,if=virtio,readonly=on
+  nbd-client -unix /run/www.sock -N main -readonly /dev/nbd0
+
+With --json, when it is ready: {\"listening\": [], \"exports\": [], \"revisions\": {NAME: id}}";
+    format!("{examples}\n{JSON_SEE}\n\n{}\n\n{}", name::TEXT, size::TEXT)
+}
+
+impl Nbd {
+    pub fn run(&self, session: &Session) -> Result<Exit> {
+        let (end, again) = session.interrupt.for_server()?;
+        let listeners = self.told.listeners(LISTEN_DEFAULT)?;
+        let catalogue = self.told.catalogue(session)?;
+        let options = Options {
+            connections_max: self.told.connections_max(),
+            negotiation: Duration::from_secs(self.negotiation_timeout),
+            workers: self.told.workers(),
+        };
+        let server = Server::new(catalogue.clone(), options)?;
+        told::bind_at_hangup(&catalogue, again)?;
+        let places = listeners.iter().map(ToString::to_string).collect();
+        told::ready(&catalogue, places, session)?;
+        server.run(listeners, end.as_fd())?;
+        Ok(Exit::Done)
+    }
+}

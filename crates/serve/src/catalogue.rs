@@ -1,0 +1,222 @@
+//! Under which names images are served.
+//!
+//! | name | |
+//! |---|---|
+//! | `<id>.tar` | the image of a revision by its whole id; the same bytes for ever |
+//! | `REV`, `REV.tar` | what was given to the server, `main` say, as it was bound |
+//! | nothing | the one that was given, if it was one |
+//!
+//! A name is *bound* to a revision when the server starts, and again only when it is told to: a
+//! guest that loses its connection and comes back must find the same bytes. Even then a revision
+//! that was bound before stays served by its id.
+
+use crate::image::ServedImage;
+use crate::service::Service;
+use freestone_core::{Error, Id, Result};
+use freestone_image::Format;
+use freestone_store::{Resolved, Store};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Images that are kept open though nobody reads them: each holds nodes of its manifest.
+const OPEN_MAX: usize = 32;
+
+/// What is served under a name.
+#[derive(Clone)]
+pub struct Export {
+    /// The one name that always means this image.
+    pub name: String,
+    /// Its revision.
+    pub revision: Id,
+    /// The image.
+    pub image: Arc<ServedImage>,
+    /// Whether it was asked for by a name that never means anything else.
+    pub is_fixed: bool,
+}
+
+/// What may be served.
+pub struct Scope {
+    /// The revisions, as they were given: refs, ids, whatever else names one.
+    pub revisions: Vec<String>,
+    /// Whether every other revision of the store is served too, by its id.
+    pub all: bool,
+    /// Whether names are bound anew for every client.
+    pub follow: bool,
+    /// The formats; the first is that of names that say none.
+    pub formats: Vec<Format>,
+}
+
+/// The names, and the images that are open.
+pub struct Catalogue {
+    store: Store,
+    service: Arc<Service>,
+    scope: Scope,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    bound: BTreeMap<String, Id>,
+    /// Everything that was ever bound.
+    ids: BTreeSet<Id>,
+    open: HashMap<(Id, usize), Arc<ServedImage>>,
+}
+
+impl Catalogue {
+    /// Binds what `scope` names in `store`, and opens the image of each in the first format.
+    ///
+    /// # Errors
+    /// One of the names means nothing, or its image cannot be laid out.
+    pub fn open(store: Store, scope: Scope, service: Arc<Service>) -> Result<Self> {
+        let catalogue = Self { store, service, scope, state: Mutex::default() };
+        catalogue.bind()?;
+        let bound = catalogue.bound();
+        for (name, id) in bound {
+            catalogue.image(id, 0).map_err(|error| error.context(name))?;
+        }
+        Ok(catalogue)
+    }
+
+    /// Binds all names anew.
+    ///
+    /// # Errors
+    /// One of them means nothing any more; then all stay as they are.
+    pub fn bind(&self) -> Result<()> {
+        self.store.refresh();
+        let mut bound = BTreeMap::new();
+        for name in &self.scope.revisions {
+            bound.insert(name.clone(), self.store.resolve(name)?.id);
+        }
+        {
+            let mut state = self.state();
+            state.ids.extend(bound.values());
+            state.bound = bound;
+        }
+        self.tell();
+        Ok(())
+    }
+
+    fn tell(&self) {
+        let rows = self.bound().into_iter().map(|(name, id)| (name, id.to_string())).collect();
+        self.service.metrics.set_served(rows);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The names that were given, with what they are bound to.
+    pub fn bound(&self) -> Vec<(String, Id)> {
+        self.state().bound.iter().map(|(name, id)| (name.clone(), *id)).collect()
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What the images share.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Whether every revision of the store is served.
+    pub fn serves_all(&self) -> bool {
+        self.scope.all
+    }
+
+    /// The names to be listed: those that were given, and all by id that were ever bound.
+    pub fn names(&self) -> Vec<String> {
+        let state = self.state();
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        for id in &state.ids {
+            names.extend(self.scope.formats.iter().map(|format| file_name(id, format)));
+        }
+        for name in &self.scope.revisions {
+            names.insert(name.clone());
+            let others = self.scope.formats.iter().skip(1);
+            names.extend(others.map(|format| format!("{name}.{}", format.name())));
+        }
+        names.into_iter().collect()
+    }
+
+    /// The revision that `name`, of a revision and not of an image, means here; `None` if it is
+    /// not served.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn revision(&self, name: &str) -> Result<Option<(Id, bool)>> {
+        let given = self.scope.revisions.iter().any(|given| given == name);
+        if let Ok(id) = Id::parse(name) {
+            let is_bound = self.state().ids.contains(&id);
+            let is_there = is_bound || (self.scope.all && self.store.revision(&id)?.is_some());
+            if is_there {
+                return Ok(Some((id, true)));
+            }
+        }
+        if given && self.scope.follow {
+            let Resolved { id, .. } = self.store.resolve(name)?;
+            let is_new = {
+                let mut state = self.state();
+                state.ids.insert(id);
+                state.bound.insert(name.to_owned(), id) != Some(id)
+            };
+            if is_new {
+                self.tell();
+            }
+        }
+        Ok(self.state().bound.get(name).map(|id| (*id, false)))
+    }
+
+    /// What is served under `name`; `None` if nothing is.
+    ///
+    /// # Errors
+    /// The image cannot be laid out in the format that is asked for, or the store cannot be read.
+    pub fn find(&self, name: &str) -> Result<Option<Export>> {
+        let name = match (name, &self.scope.revisions[..]) {
+            ("", [only]) => only,
+            _ => name,
+        };
+        let mut found = self.revision(name)?.map(|found| (found, 0));
+        if found.is_none()
+            && let Some((stem, format)) = name.rsplit_once('.')
+            && let Some(at) = self.scope.formats.iter().position(|known| known.name() == format)
+        {
+            found = self.revision(stem)?.map(|found| (found, at));
+        }
+        let Some(((revision, is_fixed), at)) = found else { return Ok(None) };
+        let image = self.image(revision, at)?;
+        let name = file_name(&revision, &self.scope.formats[at]);
+        Ok(Some(Export { name, revision, image, is_fixed }))
+    }
+
+    fn image(&self, revision: Id, at: usize) -> Result<Arc<ServedImage>> {
+        if let Some(image) = self.state().open.get(&(revision, at)) {
+            return Ok(image.clone());
+        }
+        // The revision may be younger than the index that was listed last.
+        let image = self.lay_out(&revision, at).or_else(|error| {
+            self.store.refresh();
+            self.lay_out(&revision, at).map_err(|_| error)
+        })?;
+        let mut state = self.state();
+        if state.open.len() >= OPEN_MAX {
+            state.open.retain(|_, image| Arc::strong_count(image) > 1);
+        }
+        Ok(state.open.entry((revision, at)).or_insert_with(|| Arc::new(image)).clone())
+    }
+
+    fn lay_out(&self, id: &Id, at: usize) -> Result<ServedImage> {
+        let revision = self.store.revision(id)?.ok_or_else(|| {
+            Error::corrupt(format!("revision {id} is missing from the store"))
+                .hint("`freestone verify` lists all that is missing")
+        })?;
+        let records = self.store.records()?;
+        let plan = self.scope.formats[at].plan(records.clone(), &revision.root)?;
+        Ok(ServedImage::new(plan, records, self.service.clone()))
+    }
+}
+
+fn file_name(id: &Id, format: &Format) -> String {
+    format!("{id}.{}", format.name())
+}

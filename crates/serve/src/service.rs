@@ -1,0 +1,110 @@
+//! What all images of a server share: caches, figures, and the log.
+
+use crate::cache::Cache;
+use crate::layout::Layouts;
+use crate::metrics::Metrics;
+use freestone_core::{Error, Id};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// The smallest cache of decoded chunks: four of the longest.
+pub const CACHE_BYTES_MIN: u64 = 16 << 20;
+/// The cache of decoded chunks, unless told otherwise.
+pub const CACHE_BYTES_DEFAULT: u64 = 64 << 20;
+
+/// The layouts of images, together.
+const LAYOUT_BYTES_MAX: u64 = 16 << 20;
+/// Failures that are remembered, so that each is logged once.
+const FAILURES_MAX: usize = 1024;
+
+/// Takes a line of the log.
+pub type Log = Box<dyn Fn(&str) + Send + Sync>;
+
+/// What all images of a server share.
+pub struct Service {
+    pub(crate) layouts: Layouts,
+    pub(crate) chunks: Cache<Id, Vec<u8>>,
+    /// Whether what is read is hashed each time, even if it was before.
+    pub(crate) always_prove: bool,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    log: Log,
+    failures: Mutex<HashSet<String>>,
+    images: AtomicU64,
+    busy: Mutex<HashSet<Id>>,
+    not_busy: Condvar,
+}
+
+/// That nobody else makes the same chunk be at hand.
+pub(crate) struct Alone<'a>(&'a Service, Id);
+
+impl Service {
+    /// Caches of `cache_bytes` for decoded chunks, and a log. `always_prove`: hash everything
+    /// that is read, even if it was proven before.
+    pub fn new(cache_bytes: u64, always_prove: bool, log: Log) -> Self {
+        Self {
+            layouts: Layouts::new(LAYOUT_BYTES_MAX),
+            chunks: Cache::new(cache_bytes.max(CACHE_BYTES_MIN)),
+            always_prove,
+            metrics: Arc::default(),
+            log,
+            failures: Mutex::default(),
+            images: AtomicU64::new(0),
+            busy: Mutex::default(),
+            not_busy: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn next_image(&self) -> u64 {
+        self.images.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Bytes of decoded chunks that are kept.
+    pub fn cached_bytes(&self) -> u64 {
+        self.chunks.weight()
+    }
+
+    /// Waits until nobody else is at chunk `id`.
+    pub(crate) fn alone(&self, id: Id) -> Alone<'_> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        while !busy.insert(id) {
+            busy = self.not_busy.wait(busy).unwrap_or_else(PoisonError::into_inner);
+        }
+        Alone(self, id)
+    }
+
+    /// Writes a line to the log.
+    pub fn log(&self, line: &str) {
+        (self.log)(line);
+    }
+
+    /// Counts that the bytes of `name` from `offset` on could not be read, and logs it once.
+    pub fn failed(&self, name: &str, offset: u64, error: &Error) {
+        self.metrics.read_failures.add(1);
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        {
+            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            if failures.contains(&text) {
+                return;
+            }
+            if failures.len() >= FAILURES_MAX {
+                failures.clear();
+            }
+            failures.insert(text.clone());
+        }
+        self.log(&format!("{name}: at offset {offset}: {text}"));
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.0.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        self.0.not_busy.notify_all();
+    }
+}

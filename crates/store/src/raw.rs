@@ -1,0 +1,218 @@
+//! Raw runs: chunks that are stored as they are, in a file that can be read at any place.
+//!
+//! What was hashed against its id once can be handed on from the file without being hashed again
+//! (`docs/architecture.md`, *Proven runs*). What was proven is remembered for that very file: its
+//! device, inode, length and times. A file that was exchanged or written to is proven anew.
+
+use crate::backend::Object;
+use crate::format::record::{Codec, RecordKind};
+use crate::packs::Packs;
+use crate::records::Records;
+use freestone_core::{Id, Result};
+use rustix::io::{Errno, ReadWriteFlags};
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::IoSliceMut;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+/// A shorter chunk is read, hashed and kept decoded: that costs no more than remembering it.
+const RUN_BYTES_MIN: u64 = 4096;
+
+/// Runs that are remembered as proven, in all: about 16 bytes each. Of chunks of the usual
+/// megabyte that is half a terabyte; forgetting them costs time alone.
+const PROVEN_MAX: usize = 1 << 19;
+
+/// What tells a file from every other, and from itself after it was changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    mtime: (i64, i64),
+    ctime: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &File) -> Option<Self> {
+        let data = file.metadata().ok()?;
+        Some(Self {
+            device: data.dev(),
+            inode: data.ino(),
+            length: data.len(),
+            mtime: (data.mtime(), data.mtime_nsec()),
+            ctime: (data.ctime(), data.ctime_nsec()),
+        })
+    }
+}
+
+/// Which runs of which packs were proven.
+#[derive(Default)]
+pub(crate) struct Proofs(Mutex<HashMap<Id, PackProofs>>);
+
+struct PackProofs {
+    stamp: Stamp,
+    /// Where the proven records start.
+    offsets: HashSet<u64>,
+}
+
+impl Proofs {
+    fn has(&self, pack: &Id, stamp: Stamp, offset: u64) -> bool {
+        let proofs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        proofs
+            .get(pack)
+            .is_some_and(|known| known.stamp == stamp && known.offsets.contains(&offset))
+    }
+
+    fn remember(&self, pack: &Id, stamp: Stamp, offset: u64) {
+        let mut proofs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if proofs.values().map(|known| known.offsets.len()).sum::<usize>() >= PROVEN_MAX {
+            proofs.clear();
+        }
+        let known =
+            proofs.entry(*pack).or_insert_with(|| PackProofs { stamp, offsets: HashSet::new() });
+        if known.stamp != stamp {
+            *known = PackProofs { stamp, offsets: HashSet::new() };
+        }
+        known.offsets.insert(offset);
+    }
+}
+
+/// A chunk that lies in a pack as it is.
+pub struct RawRun {
+    id: Id,
+    pack: Id,
+    offset: u64,
+    length: u64,
+    packs: Arc<Packs>,
+    /// Of the object below.
+    is_proven: AtomicBool,
+    /// Not held open: a store may have more packs than a process may have files.
+    object: RwLock<Option<Weak<dyn Object>>>,
+}
+
+impl Records {
+    /// Where chunk `id` of `length` bytes lies as it is; `None` if it lies in no other way than
+    /// encoded, is too short to be worth it, or its pack is no file. It need not be proven yet.
+    ///
+    /// # Errors
+    /// The index or the pack cannot be read.
+    pub fn raw_run(&self, id: &Id, length: u64) -> Result<Option<RawRun>> {
+        if length < RUN_BYTES_MIN {
+            return Ok(None);
+        }
+        let mut found = None;
+        self.index.find(RecordKind::Chunk, id, &mut |place| {
+            let row = &place.row;
+            if row.codec != Codec::Raw || row.stored != length {
+                return Ok(false);
+            }
+            found = Some((place.pack, row.offset));
+            Ok(true)
+        })?;
+        let Some((pack, offset)) = found else { return Ok(None) };
+        let run = RawRun {
+            id: *id,
+            pack,
+            offset,
+            length,
+            packs: self.packs.clone(),
+            is_proven: AtomicBool::new(false),
+            object: RwLock::new(None),
+        };
+        let object = run.open()?;
+        let is_inside = offset.checked_add(length).is_some_and(|end| end <= object.length());
+        Ok((object.file().is_some() && is_inside).then_some(run))
+    }
+}
+
+impl RawRun {
+    /// The chunk's length in bytes.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The pack that it lies in, and where it starts there.
+    pub fn place(&self) -> (Id, u64) {
+        (self.pack, self.offset)
+    }
+
+    /// Whether it was hashed against its id, in the file that is there now.
+    pub fn is_proven(&self) -> bool {
+        self.object().is_some() && self.is_proven.load(Ordering::Acquire)
+    }
+
+    /// Reads it all into `scratch` and hashes it; false if that is another chunk, or damaged:
+    /// [`Records::read`] tells which, and knows of other copies.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn prove(&self, scratch: &mut Vec<u8>) -> Result<bool> {
+        let object = self.open()?;
+        let Some(before) = object.file().and_then(Stamp::of) else { return Ok(false) };
+        scratch.resize(usize::try_from(self.length).unwrap_or(0), 0);
+        object.read_at(self.offset, scratch)?;
+        if RecordKind::Chunk.id_of(scratch) != Some(self.id) {
+            return Ok(false);
+        }
+        if object.file().and_then(Stamp::of) == Some(before) {
+            self.packs.proofs().remember(&self.pack, before, self.offset);
+            self.is_proven.store(true, Ordering::Release);
+        }
+        Ok(true)
+    }
+
+    /// Fills `out` with the bytes from `within` the run on, whether or not they were proven.
+    ///
+    /// # Errors
+    /// They cannot be read; [`Corrupt`](freestone_core::ErrorKind::Corrupt) if the pack ends
+    /// before them.
+    pub fn read_at(&self, within: u64, out: &mut [u8]) -> Result<()> {
+        let object = match self.object() {
+            Some(object) => object,
+            None => self.open()?,
+        };
+        object.read_at(self.offset + within, out)
+    }
+
+    /// As [`Self::read_at`], but only of what was proven, and only if nobody has to wait for it:
+    /// false if it would mean to wait for a disk, or if it fails.
+    pub fn read_now(&self, within: u64, out: &mut [u8]) -> bool {
+        let Some(object) = self.object().filter(|_| self.is_proven.load(Ordering::Acquire)) else {
+            return false;
+        };
+        let Some(file) = object.file() else { return false };
+        let mut done = 0;
+        while done < out.len() {
+            let part = &mut [IoSliceMut::new(&mut out[done..])];
+            let offset = self.offset + within + done as u64;
+            match rustix::io::preadv2(file, part, offset, ReadWriteFlags::NOWAIT) {
+                Ok(0) => return false,
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                // File systems without it, above all FUSE, are read as files have always been.
+                Err(Errno::OPNOTSUPP) => {
+                    return object.read_at(offset, &mut out[done..]).is_ok();
+                }
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn object(&self) -> Option<Arc<dyn Object>> {
+        self.object.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.upgrade()
+    }
+
+    /// Opens the pack, and looks up what is known of this file.
+    fn open(&self) -> Result<Arc<dyn Object>> {
+        let object = self.packs.open(&self.pack)?;
+        let stamp = object.file().and_then(Stamp::of);
+        let mut known = self.object.write().unwrap_or_else(PoisonError::into_inner);
+        let has = |stamp| self.packs.proofs().has(&self.pack, stamp, self.offset);
+        self.is_proven.store(stamp.is_some_and(has), Ordering::Release);
+        *known = Some(Arc::downgrade(&object));
+        Ok(object)
+    }
+}
