@@ -7,11 +7,12 @@ mod program;
 use program::{Home, snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 30] = [
     "",
     "init",
     "push",
     "image",
+    "mount",
     "extract",
     "ls",
     "cat",

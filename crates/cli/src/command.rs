@@ -11,6 +11,7 @@ mod inspect;
 mod log;
 mod ls;
 mod man;
+mod mount;
 mod pin;
 mod push;
 mod refs;
@@ -54,6 +55,7 @@ commands! {
     Init(init),
     Push(push),
     Image(image),
+    Mount(mount),
     Extract(extract),
     Ls(ls),
     Cat(cat),

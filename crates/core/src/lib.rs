@@ -18,4 +18,4 @@ pub mod wire;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{Id, Sha1};
 pub use measure::Measure;
-pub use plan::{ChunkSource, Extent, NodeSource, Plan, Source};
+pub use plan::{ChunkSource, Extent, NodeSource, Plan, RawChunks, Source};

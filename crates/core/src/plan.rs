@@ -3,6 +3,7 @@
 
 use crate::{Id, Result};
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// Where the bytes of an extent come from.
@@ -72,6 +73,32 @@ pub trait ChunkSource: Send + Sync {
     fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()>;
 }
 
+/// Where bytes lie as they are, in a file that is open.
+#[derive(Clone)]
+pub struct RawPlace {
+    /// The file.
+    pub file: Arc<dyn AsFd + Send + Sync>,
+    /// Where in it they start.
+    pub offset: u64,
+    /// How many bytes were read and hashed to answer: 0 where the proof was remembered.
+    pub checked: u64,
+}
+
+/// Says where chunks lie as they are, proven, so that a sink can share them with the file that
+/// has them, or send them from there, instead of copying them. What knows nothing of files need
+/// not offer it.
+pub trait RawChunks: Send + Sync {
+    /// Where the bytes of chunk `id` lie, which are `length` long: *proven*, that is they were
+    /// hashed to `id`, and the file was not changed since. A proof that is remembered will do; if
+    /// there is none, the bytes are read and hashed now if `prove` says so.
+    ///
+    /// `None` if the chunk does not lie anywhere as it is, or is not proven.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not what its id says.
+    fn raw(&self, id: &Id, length: u64, prove: bool) -> Result<Option<RawPlace>>;
+}
+
 /// Which kind of node a [`NodeSource`] is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum NodeKind {
@@ -125,5 +152,17 @@ impl<T: ChunkSource + ?Sized> ChunkSource for &T {
 impl<T: ChunkSource + ?Sized> ChunkSource for Arc<T> {
     fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()> {
         (**self).chunk(id, length, out)
+    }
+}
+
+impl<T: RawChunks + ?Sized> RawChunks for &T {
+    fn raw(&self, id: &Id, length: u64, prove: bool) -> Result<Option<RawPlace>> {
+        (**self).raw(id, length, prove)
+    }
+}
+
+impl<T: RawChunks + ?Sized> RawChunks for Arc<T> {
+    fn raw(&self, id: &Id, length: u64, prove: bool) -> Result<Option<RawPlace>> {
+        (**self).raw(id, length, prove)
     }
 }

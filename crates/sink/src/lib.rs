@@ -29,5 +29,5 @@ pub use compare::{Difference, compare, read_back};
 pub use control::{Control, Report};
 pub use digest::{Digests, digest};
 pub use image::{Image, extents};
-pub use reader::ImageReader;
+pub use reader::{ImageReader, ReadPart, read_at};
 pub use target::{HEAD_BYTES, Overwrite, Target, check, write};

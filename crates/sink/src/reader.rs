@@ -3,12 +3,50 @@
 use crate::image::{extents, fetch, index};
 use freestone_core::{ChunkSource, Id, Plan, Result, Source};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Chunks that a reader keeps, 16 MiB at most: a few clients that read in small steps, each in
 /// another large file, fetch every chunk once.
 const CHUNKS_MAX: usize = 4;
+
+/// Fills the last with the part that the third says of the chunk that the first names, whose
+/// length is the second: see [`read_at`].
+pub type ReadPart<'a> = dyn FnMut(&Id, u64, Range<u64>, &mut [u8]) -> Result<()> + 'a;
+
+/// Fills `out` with the bytes from `offset` on of the image that `plan` lays out, and returns how
+/// many there are: fewer than asked for only at the image's end, none after it. The parts of
+/// chunks come from `part`, for who has a cache of his own.
+///
+/// # Errors
+/// What the plan and `part` return. `out` holds anything then.
+pub fn read_at<P: Plan + ?Sized>(
+    plan: &P,
+    offset: u64,
+    out: &mut [u8],
+    part: &mut ReadPart<'_>,
+) -> Result<usize> {
+    let left = plan.length().saturating_sub(offset);
+    let count = out.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+    if count == 0 {
+        return Ok(0);
+    }
+    let range = offset..offset + count as u64;
+    extents(plan, range.clone(), &mut |extent| {
+        let (start, end) = (extent.offset.max(range.start), extent.end().min(range.end));
+        let out = &mut out[index(start - offset)..index(end - offset)];
+        let wanted = start - extent.offset..end - extent.offset;
+        match &extent.source {
+            Source::Zeros => out.fill(0),
+            Source::Inline(bytes) => {
+                out.copy_from_slice(&bytes[index(wanted.start)..index(wanted.end)]);
+            }
+            Source::Chunk(id) => part(id, extent.length, wanted, out)?,
+        }
+        Ok(())
+    })?;
+    Ok(count)
+}
 
 /// An image as something to read from, by several threads if need be.
 ///
@@ -43,39 +81,21 @@ impl<P: Deref<Target: Plan>, C: ChunkSource> ImageReader<P, C> {
     /// # Errors
     /// What the plan and the chunk source return. `out` holds anything then.
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize> {
-        let left = self.length().saturating_sub(offset);
-        let count = out.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        if count == 0 {
-            return Ok(0);
-        }
-        let range = offset..offset + count as u64;
         let mut fetched = Vec::new();
-        extents(&*self.plan, range.clone(), &mut |extent| {
-            let (start, end) = (extent.offset.max(range.start), extent.end().min(range.end));
-            let out = &mut out[index(start - offset)..index(end - offset)];
-            let part = start - extent.offset..end - extent.offset;
-            match &extent.source {
-                Source::Zeros => out.fill(0),
-                Source::Inline(bytes) => {
-                    out.copy_from_slice(&bytes[index(part.start)..index(part.end)]);
-                }
-                Source::Chunk(id) => {
-                    let part = index(part.start)..index(part.end);
-                    if let Some(chunk) = self.recent(id, extent.length) {
-                        out.copy_from_slice(&chunk[part]);
-                        return Ok(());
-                    }
-                    fetch(&self.chunks, id, extent.length, &mut fetched)?;
-                    out.copy_from_slice(&fetched[part.clone()]);
-                    // Who reads a part is likely to want the rest soon, who read all is not.
-                    if part.len() < fetched.len() {
-                        self.keep(*id, std::mem::take(&mut fetched));
-                    }
-                }
+        read_at(&*self.plan, offset, out, &mut |id, length, part, out| {
+            let part = index(part.start)..index(part.end);
+            if let Some(chunk) = self.recent(id, length) {
+                out.copy_from_slice(&chunk[part]);
+                return Ok(());
+            }
+            fetch(&self.chunks, id, length, &mut fetched)?;
+            out.copy_from_slice(&fetched[part.clone()]);
+            // Who reads a part is likely to want the rest soon, who read all is not.
+            if part.len() < fetched.len() {
+                self.keep(*id, std::mem::take(&mut fetched));
             }
             Ok(())
-        })?;
-        Ok(count)
+        })
     }
 
     fn recent(&self, id: &Id, length: u64) -> Option<Arc<Vec<u8>>> {

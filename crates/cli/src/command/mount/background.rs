@@ -1,0 +1,73 @@
+//! Serving in the background: the program is started once more, and who started it waits until it
+//! says that it is mounted, so that an error is still told where it is seen.
+
+use crate::exit::Exit;
+use crate::session::Session;
+use freestone_core::{Error, ErrorKind, Result};
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Set for the process that serves.
+const CHILD: &str = "FREESTONE_MOUNT_CHILD";
+/// What it says when it is mounted.
+const READY: &[u8] = b"mounted\n";
+
+/// Being the process that serves.
+pub(super) struct Background;
+
+impl Background {
+    /// Whether this is that process.
+    pub(super) fn child() -> Option<Self> {
+        std::env::var_os(CHILD).map(|_| Self)
+    }
+
+    /// Starts that process, and waits until it is mounted.
+    pub(super) fn start(directory: &Path, session: &Session) -> Result<Exit> {
+        let wrong = |error| Error::io("cannot go to the background", error);
+        let program = std::env::current_exe().map_err(wrong)?;
+        let mut child = Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .env(CHILD, "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(wrong)?;
+        let mut said = Vec::new();
+        if let Some(mut stdout) = child.stdout.take() {
+            // It ends when the child has closed it: mounted, or dead.
+            stdout.read_to_end(&mut said).map_err(wrong)?;
+        }
+        if said == READY {
+            session.output.note(format_args!("mounted at {}", directory.display()));
+            return Ok(Exit::Done);
+        }
+        let status = child.wait().map_err(wrong)?;
+        match status.code() {
+            // It has said why.
+            Some(code) => std::process::exit(code),
+            None => {
+                let signal = status.signal().unwrap_or(0);
+                let what = format!("the process in the background was killed by signal {signal}");
+                Err(Error::new(ErrorKind::Failed, what))
+            }
+        }
+    }
+
+    /// Says that it is mounted, and lets go of the terminal and of the directory.
+    pub(super) fn ready(self) -> Result<()> {
+        let wrong = |error| Error::io("cannot go to the background", error);
+        // What fails here leaves it where it was, which does no harm.
+        let _ = rustix::process::setsid();
+        let _ = std::env::set_current_dir("/");
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(READY).and_then(|()| stdout.flush()).map_err(wrong)?;
+        let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
+        let null = null.map_err(wrong)?;
+        let wrong = |errno: rustix::io::Errno| wrong(errno.into());
+        rustix::stdio::dup2_stdin(&null).map_err(wrong)?;
+        rustix::stdio::dup2_stderr(&null).map_err(wrong)?;
+        rustix::stdio::dup2_stdout(&null).map_err(wrong)
+    }
+}

@@ -1,0 +1,126 @@
+//! What a mount shows of a store.
+
+use freestone_core::plan::RawChunks;
+use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, Result};
+use freestone_image::Format;
+use freestone_image::tar::Options;
+use freestone_mount::{Revisions, Tree};
+use freestone_store::{Records, RefAction, Store};
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Revisions that are remembered to be listed in the index at hand.
+const SEEN_MAX: usize = 4096;
+
+/// The revisions of a store, those too that are pushed later.
+pub(super) struct Catalogue {
+    store: Store,
+    current: Mutex<Current>,
+    formats: Vec<(&'static str, Format)>,
+    names: Vec<&'static str>,
+}
+
+struct Current {
+    records: Records,
+    /// Revisions that were complete when the index was listed, or earlier.
+    seen: HashSet<Id>,
+}
+
+impl Catalogue {
+    pub(super) fn open(place: &Path) -> Result<Self> {
+        let store = Store::open(place)?;
+        let formats = vec![("tar", Format::Tar(Options::default()))];
+        let names = formats.iter().map(|(name, _)| *name).collect();
+        let current = Current { records: store.records()?, seen: HashSet::new() };
+        Ok(Self { store, current: Mutex::new(current), formats, names })
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that have all of the revision `id`: of an index that was listed after the revision
+    /// was there.
+    fn records_of(&self, id: &Id) -> Result<Records> {
+        let mut current = self.current();
+        if !current.seen.contains(id) {
+            self.store.refresh();
+            current.records = self.store.records()?;
+            if current.seen.len() >= SEEN_MAX {
+                current.seen.clear();
+            }
+            current.seen.insert(*id);
+        }
+        Ok(current.records.clone())
+    }
+
+    fn root(&self, id: &Id) -> Result<Id> {
+        let missing = || Error::not_found(format!("revision {id}"));
+        Ok(self.store.revision(id)?.ok_or_else(missing)?.root)
+    }
+}
+
+impl Revisions for Catalogue {
+    fn formats(&self) -> &[&'static str] {
+        &self.names
+    }
+
+    fn listed(&self) -> usize {
+        self.names.len()
+    }
+
+    fn refs(&self) -> Result<Vec<(String, Id)>> {
+        let entries = self.store.refs().list_all()?;
+        let mut refs: Vec<(String, Id)> = entries
+            .into_iter()
+            .filter_map(|entry| match entry.action {
+                RefAction::Set(id) => Some((entry.name, id)),
+                RefAction::Delete => None,
+            })
+            .collect();
+        refs.sort_unstable();
+        Ok(refs)
+    }
+
+    fn resolve(&self, name: &str) -> Result<Option<Id>> {
+        match self.store.resolve(name) {
+            Ok(resolved) => Ok(Some(resolved.id)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Usage) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn time(&self, id: &Id) -> Result<Option<i64>> {
+        Ok(self.store.revision(id)?.map(|revision| revision.time))
+    }
+
+    fn plan(&self, id: &Id, format: &str) -> Result<Arc<dyn Plan>> {
+        let known = self.formats.iter().find(|(name, _)| *name == format);
+        let (_, format) = known.ok_or_else(|| Error::not_found(format!("format {format}")))?;
+        let root = self.root(id)?;
+        format.plan(self.records_of(id)?, &root).map(Arc::from)
+    }
+
+    fn tree(&self, id: &Id) -> Result<Tree> {
+        let root = self.root(id)?;
+        Tree::open(Arc::new(self.records_of(id)?), &root)
+    }
+
+    fn chunks(&self) -> &dyn ChunkSource {
+        self
+    }
+
+    fn raw(&self) -> Option<&dyn RawChunks> {
+        None
+    }
+}
+
+impl ChunkSource for Catalogue {
+    fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()> {
+        let records = self.current().records.clone();
+        records.chunk(id, length, out)
+    }
+}

@@ -1,0 +1,89 @@
+//! The bytes of what is opened: images, and files of trees.
+
+use crate::cache::Cache;
+use crate::revisions::{Revisions, Tree};
+use freestone_core::{Error, Extent, Id, Plan, Result, Sha1};
+use freestone_manifest::content;
+use freestone_sink as sink;
+use rustix::io::Errno;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// The content of a file of a tree, as a plan.
+pub(crate) struct FilePlan {
+    pub(crate) tree: Arc<Tree>,
+    pub(crate) content: Id,
+    pub(crate) size: u64,
+    pub(crate) sha1: Sha1,
+}
+
+impl Plan for FilePlan {
+    fn length(&self) -> u64 {
+        self.size
+    }
+
+    fn extents(&self, range: Range<u64>, each: &mut dyn FnMut(Extent) -> Result<()>) -> Result<()> {
+        let Self { tree, content, size, sha1 } = self;
+        content::pieces(tree.source(), content, *size, Some(sha1), range, each)
+    }
+
+    fn identity(&self) -> String {
+        format!("content {}", self.content)
+    }
+}
+
+/// Fills `out` from `offset` on; gives how many bytes there are.
+///
+/// # Errors
+/// What is there cannot be read, or is damaged.
+pub(crate) fn read(
+    plan: &dyn Plan,
+    revisions: &dyn Revisions,
+    cache: &Cache,
+    offset: u64,
+    out: &mut [u8],
+) -> Result<usize> {
+    sink::read_at(plan, offset, out, &mut |id, length, part, out| {
+        // What is proven already is read from where it lies, and no more of it than is wanted.
+        if let Some(raw) = revisions.raw()
+            && let Some(place) = raw.raw(id, length, false)?
+        {
+            return pread(place.file.as_fd(), place.offset + part.start, out)
+                .map_err(|errno| Error::io(format!("chunk {id} cannot be read"), errno.into()));
+        }
+        let chunks = revisions.chunks();
+        // Nobody comes back for the rest of what is read whole.
+        if part == (0..length) {
+            let mut bytes = Vec::new();
+            chunks.chunk(id, length, &mut bytes)?;
+            return copy(&bytes, part, out, id);
+        }
+        copy(&cache.chunk(chunks, id, length)?, part, out, id)
+    })
+}
+
+fn copy(bytes: &[u8], part: Range<u64>, out: &mut [u8], id: &Id) -> Result<()> {
+    let end = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+    match bytes.get(end(part.start)..end(part.end)) {
+        Some(bytes) if bytes.len() == out.len() => out.copy_from_slice(bytes),
+        _ => return Err(Error::corrupt(format!("chunk {id}: {} bytes came", bytes.len()))),
+    }
+    Ok(())
+}
+
+fn pread(file: BorrowedFd<'_>, mut offset: u64, mut out: &mut [u8]) -> Result<(), Errno> {
+    while !out.is_empty() {
+        match rustix::io::pread(file, &mut *out, offset) {
+            // Cut off since it was proven.
+            Ok(0) => return Err(Errno::IO),
+            Ok(count) => {
+                out = &mut out[count..];
+                offset += count as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}

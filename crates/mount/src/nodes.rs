@@ -1,0 +1,172 @@
+//! The nodes of the file system that the kernel knows.
+
+use freestone_core::Id;
+use freestone_manifest::Entry;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The number of the mounted directory.
+pub(crate) const TOP: u64 = 1;
+/// The number of `tree/` in it.
+pub(crate) const TREES: u64 = 2;
+
+/// What stands at a place.
+#[derive(Clone)]
+pub(crate) enum Node {
+    /// The mounted directory.
+    Top,
+    /// `tree/`.
+    Trees,
+    /// A link from a name of a revision to the image or tree of it.
+    Link {
+        /// The name.
+        name: String,
+        /// The format of the image, with a dot before it; empty for a tree.
+        ending: String,
+    },
+    /// The image of a revision.
+    Image {
+        /// The revision.
+        id: Id,
+        /// The format.
+        format: String,
+        /// Its length in bytes.
+        length: u64,
+        /// When the revision was made.
+        time: i64,
+    },
+    /// The top of the tree of a revision.
+    TreeTop {
+        /// The revision.
+        id: Id,
+        /// When the revision was made.
+        time: i64,
+    },
+    /// Something in a tree.
+    Entry {
+        /// The revision.
+        id: Id,
+        /// What it is.
+        entry: Arc<Entry>,
+    },
+}
+
+/// What tells a node from all others: two look-ups of one place give one number.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    Top,
+    Trees,
+    Link(String, String),
+    Image(Id, String),
+    Tree(Id, Vec<u8>),
+}
+
+impl Node {
+    pub(crate) fn key(&self) -> Key {
+        match self {
+            Self::Top => Key::Top,
+            Self::Trees => Key::Trees,
+            Self::Link { name, ending } => Key::Link(name.clone(), ending.clone()),
+            Self::Image { id, format, .. } => Key::Image(*id, format.clone()),
+            Self::TreeTop { id, .. } => Key::Tree(*id, Vec::new()),
+            Self::Entry { id, entry, .. } => Key::Tree(*id, entry.path.clone()),
+        }
+    }
+}
+
+struct Known {
+    node: Node,
+    /// Look-ups that the kernel was told of and has not forgotten.
+    lookups: u64,
+}
+
+/// The nodes by number. A number is never used again.
+pub(crate) struct Table(Mutex<State>);
+
+struct State {
+    known: HashMap<u64, Known>,
+    numbers: HashMap<Key, u64>,
+    next: u64,
+}
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        let mut state = State { known: HashMap::new(), numbers: HashMap::new(), next: TREES + 1 };
+        for (number, node) in [(TOP, Node::Top), (TREES, Node::Trees)] {
+            state.numbers.insert(node.key(), number);
+            // Never forgotten.
+            state.known.insert(number, Known { node, lookups: u64::MAX / 2 });
+        }
+        Self(Mutex::new(state))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self, number: u64) -> Option<Node> {
+        self.lock().known.get(&number).map(|known| known.node.clone())
+    }
+
+    /// Counts a look-up of `node`; gives its number.
+    pub(crate) fn look_up(&self, node: Node) -> u64 {
+        let mut state = self.lock();
+        let key = node.key();
+        let number = match state.numbers.get(&key) {
+            Some(number) => *number,
+            None => {
+                let number = state.next;
+                state.next += 1;
+                state.numbers.insert(key, number);
+                number
+            }
+        };
+        state.known.entry(number).or_insert(Known { node, lookups: 0 }).lookups += 1;
+        number
+    }
+
+    /// The kernel has forgotten `count` look-ups.
+    pub(crate) fn forget(&self, number: u64, count: u64) {
+        let mut state = self.lock();
+        let Some(known) = state.known.get_mut(&number) else { return };
+        known.lookups = known.lookups.saturating_sub(count);
+        if known.lookups == 0 {
+            let key = known.node.key();
+            state.known.remove(&number);
+            state.numbers.remove(&key);
+        }
+    }
+
+    /// How many nodes are known.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.lock().known.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(name: &str) -> Node {
+        Node::Link { name: name.into(), ending: ".tar".into() }
+    }
+
+    #[test]
+    fn a_node_is_known_while_the_kernel_knows_it() {
+        let table = Table::new();
+        let a = table.look_up(link("a"));
+        assert_eq!(table.look_up(link("a")), a);
+        let b = table.look_up(link("b"));
+        assert_ne!(a, b);
+        assert_eq!(table.count(), 4);
+        table.forget(a, 1);
+        assert!(table.get(a).is_some());
+        table.forget(a, 1);
+        assert!(table.get(a).is_none());
+        let again = table.look_up(link("a"));
+        assert!(again > b, "a number is not used again");
+        table.forget(TOP, 5);
+        assert!(table.get(TOP).is_some());
+    }
+}
