@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the measurement")]
 
 use freestone_store::Store;
+use freestone_store::compact::{CompactOptions, CompactProgress};
 use freestone_store::push::PushOptions;
 use freestone_testkit::{MemorySource, push_tree};
 use std::collections::HashMap;
@@ -80,6 +81,15 @@ fn main() {
     drop(blobs.child.stdin.take());
     blobs.child.wait().unwrap();
     println!("pushed in {spent:.2?}");
+    say(&store);
+    let start = Instant::now();
+    let options = CompactOptions { grace: Duration::ZERO, ..CompactOptions::default() };
+    let done = store.compact(&options, &CompactProgress::default()).unwrap();
+    println!("compacted in {:.2?}: {done:?}", start.elapsed());
+    say(&store);
+}
+
+fn say(store: &Store) {
     let stats = store.stats().unwrap();
     let (stored, logical) = (stats.stored(), stats.logical);
     let stats = freestone_store::Stats { growth: Vec::new(), ..stats };

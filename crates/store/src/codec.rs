@@ -22,6 +22,8 @@ const OVER_GAIN: usize = 16;
 /// The same for a base in another pack. The next versions cannot lean on this one, but only on its
 /// base, ever further away: what is a half of a new base is worth one.
 const OTHER_PACK_GAIN: usize = 2;
+/// What a base has to save where there is time to look for the smallest.
+const BEST_GAIN: usize = 64;
 /// The shortest window that zstd has, and one that reaches over two of the longest chunks.
 const WINDOW_LOG_MIN: u32 = 10;
 const WINDOW_LOG_MAX: u32 = 23;
@@ -77,6 +79,34 @@ pub(crate) fn compress_over(plain: &[u8], base: Option<&[u8]>, level: i32) -> Re
     Ok(out)
 }
 
+/// The smallest way to store a record, with time to look for it: alone, or over one of the bases,
+/// which is given by its place among them. One of at least 64 KiB has to save a sixteenth.
+pub(crate) fn encode_best<'a>(
+    plain: &'a [u8],
+    bases: &[Basis],
+    level: i32,
+) -> Result<(Encoded<'a>, Option<usize>)> {
+    if is_zero(plain) {
+        return Ok((Encoded { codec: Codec::Zeros, stored: (&[][..]).into() }, None));
+    }
+    let mut best = (Encoded::raw(plain), None);
+    let alone = compress_over(plain, None, level)?;
+    if alone.len() < plain.len() {
+        best.0 = Encoded { codec: Codec::Zstd, stored: alone.into() };
+    }
+    for (number, basis) in bases.iter().enumerate() {
+        let over = compress_over(plain, Some(&basis.bytes), level)?;
+        if over.len() + best.0.stored.len() / BEST_GAIN < best.0.stored.len() {
+            best = (Encoded { codec: Codec::ZstdBase, stored: over.into() }, Some(number));
+        }
+    }
+    let saved = plain.len() - best.0.stored.len();
+    if plain.len() as u64 >= ALIGNED_CONTENT_BYTES_MIN && saved < plain.len() / 16 {
+        best = (Encoded::raw(plain), None);
+    }
+    Ok(best)
+}
+
 /// What is stored of a record that may have `base`, where `alone` is how it is stored without:
 /// that, or a shorter frame over the base. One of at least 64 KiB has to save a sixteenth.
 pub(crate) fn encode_over<'a>(
@@ -91,8 +121,11 @@ pub(crate) fn encode_over<'a>(
         let alone = alone()?;
         let large = plain.len() as u64 >= ALIGNED_CONTENT_BYTES_MIN;
         let is_raw = alone.codec == Codec::Raw;
-        let to_save =
-            if large && is_raw { plain.len() / 16 } else { alone.stored.len() / OVER_GAIN };
+        let to_save = match &basis.place {
+            _ if large && is_raw => plain.len() / 16,
+            BasePlace::Lane { .. } => alone.stored.len() / OVER_GAIN,
+            BasePlace::Pack { .. } => alone.stored.len() / OTHER_PACK_GAIN,
+        };
         if alone.codec == Codec::Zeros || over.len() + to_save >= alone.stored.len() {
             return Ok(alone);
         }

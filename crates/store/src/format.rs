@@ -6,5 +6,6 @@ pub mod header;
 pub mod pack;
 pub mod record;
 pub mod ref_entry;
+pub mod retired;
 pub mod revision;
 pub mod segment;

@@ -147,7 +147,14 @@ impl Lane {
     pub(crate) fn add(&mut self, record: &NewRecord<'_>) -> Result<()> {
         let length = record.stored.len() as u64;
         // What has a base in this pack lies behind it.
-        let free = !matches!(record.base, Some(BasePlace::Lane { .. })) && length > 0;
+        let after = match &record.base {
+            Some(BasePlace::Lane { number, .. }) => match self.records[*number].at {
+                At::Written(offset, ..) => offset,
+                At::Held(_) => u64::MAX,
+            },
+            _ => 0,
+        };
+        let fits = |start: u64, gap: u64| start > after && 0 < length && length <= gap;
         let offset = match record.content_offset {
             Some(at) => {
                 let tail = self.tail();
@@ -158,7 +165,7 @@ impl Lane {
                 self.buffer.resize(self.buffer.len() + usize::try_from(gap).unwrap_or(0), 0);
                 self.append(record.stored)?
             }
-            None => match self.gaps.iter().rposition(|(_, gap)| free && length <= *gap) {
+            None => match self.gaps.iter().rposition(|(start, gap)| fits(*start, *gap)) {
                 Some(at) => self.fill_gap(at, record.stored)?,
                 None => self.append(record.stored)?,
             },

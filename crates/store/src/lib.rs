@@ -7,6 +7,7 @@
 pub mod backend;
 mod bases;
 mod codec;
+pub mod compact;
 pub mod format;
 mod index;
 mod lane;

@@ -5,7 +5,8 @@ use crate::backend::{Backend, Created};
 use crate::format::header::{Header, StoreId};
 use crate::format::record::RecordKind;
 use crate::format::revision::{self, PackRange, Revision};
-use crate::index::Index;
+use crate::format::segment;
+use crate::index::{Index, Place};
 use crate::packs::Packs;
 use crate::records::Records;
 use crate::refs::Refs;
@@ -13,6 +14,7 @@ use crate::upstream::{Follower, Opening, read_header};
 use freestone_core::limits::REVISION_BYTES_MAX;
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_manifest::Tree;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -233,14 +235,60 @@ impl Store {
         file.map(decode).transpose()
     }
 
-    /// The ids of all revisions, sorted.
+    /// The ids of all revisions, sorted: those that have files of their own, and those that the
+    /// index lists.
     ///
     /// # Errors
-    /// Listing failed.
+    /// Listing failed, or the index is damaged.
     pub fn revision_ids(&self) -> Result<Vec<Id>> {
+        let mut ids = self.revision_file_ids()?;
+        let known = ids.iter().map(|id| (segment::prefix(&id.0), *id)).collect();
+        ids.extend(self.listed_revisions(&known)?);
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// The ids of the revisions that have files of their own, sorted.
+    pub(crate) fn revision_file_ids(&self) -> Result<Vec<Id>> {
         let listed = self.0.backend.list("revisions")?;
         let id = |name: &str| Id::parse(name.strip_prefix("revisions/")?).ok();
         Ok(listed.iter().filter_map(|listed| id(&listed.name)).collect())
+    }
+
+    /// The ids of the revisions that the index lists. Those whose first bytes are in `known` are
+    /// taken from there; of the others the packs' tables are read, and what these cannot tell, since
+    /// a pack is damaged or missing, is left out.
+    pub(crate) fn listed_revisions(
+        &self,
+        known: &HashMap<[u8; segment::PREFIX_BYTES], Id>,
+    ) -> Result<Vec<Id>> {
+        let mut ids = Vec::new();
+        for live in self.index()?.segments().iter() {
+            for at in live.segment.rows_of(RecordKind::Revision) {
+                let place = Place::of(live, at)?;
+                if let Some(id) = known.get(&place.row.prefix) {
+                    ids.push(*id);
+                    continue;
+                }
+                match self.packs().starts(&place.pack) {
+                    Ok(starts) => {
+                        let first = starts.partition_point(|(at, _)| *at < place.row.offset);
+                        let here = starts[first..].iter();
+                        let here = here.take_while(|(at, _)| *at == place.row.offset);
+                        let is_it = |id: &&Id| segment::prefix(&id.0) == place.row.prefix;
+                        ids.extend(here.map(|(_, id)| id).find(is_it));
+                    }
+                    Err(error) if error.kind() == ErrorKind::Corrupt => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    pub(crate) fn remove_revision_file(&self, id: &Id) -> Result<()> {
+        self.0.backend.remove(&revision_object(id))
     }
 
     pub(crate) fn write_revision(&self, revision: &Revision, locator: &[PackRange]) -> Result<()> {

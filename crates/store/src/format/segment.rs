@@ -453,6 +453,13 @@ impl Segment {
         self.bytes()[column.start + to_index(at)]
     }
 
+    /// The indices of the rows of records of `kind`.
+    pub fn rows_of(&self, kind: RecordKind) -> impl Iterator<Item = u64> {
+        let kinds = &self.bytes()[self.layout.kind.clone()];
+        let is_it = move |(at, number): (u64, &u8)| (*number == kind.number()).then_some(at);
+        (0u64..).zip(kinds).filter_map(is_it)
+    }
+
     /// The row of index `at`.
     ///
     /// # Errors

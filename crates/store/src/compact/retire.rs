@@ -1,0 +1,75 @@
+//! Removing packs whose records lie in others now.
+//!
+//! Who has listed the index before may still read them, or push what leans on them. So they stay
+//! for a grace period; and what the index names by then is left where it is.
+
+use crate::backend::Backend;
+use crate::format::retired;
+use crate::index::Index;
+use crate::packs;
+use freestone_core::{Id, Result};
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// The longest list that is read.
+const LIST_BYTES_MAX: u64 = 1 << 30;
+
+/// Leaves `ids` to be removed.
+pub(super) fn retire(backend: &dyn Backend, ids: &[Id]) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    backend.create(&retired::object_name(crate::now_ns()), &retired::encode(ids))?;
+    Ok(())
+}
+
+/// Packs that were retired: how many, and their bytes.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Swept {
+    pub(super) removed: (u64, u64),
+    pub(super) waiting: (u64, u64),
+}
+
+/// Removes what was retired longer ago than `grace`, or says what would be.
+pub(super) fn sweep(backend: &dyn Backend, grace: Duration, dry_run: bool) -> Result<Swept> {
+    let mut swept = Swept::default();
+    let listed = backend.list("gc")?;
+    let lists: Vec<(&str, u64)> = listed
+        .iter()
+        .filter_map(|listed| Some((&*listed.name, retired::time_of_object(&listed.name)?)))
+        .collect();
+    if lists.is_empty() {
+        return Ok(swept);
+    }
+    let index = Index::open(backend)?;
+    let live: HashSet<Id> = index.packs()?.into_iter().map(|(id, _)| id).collect();
+    let grace = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX);
+    for (name, time) in lists {
+        let Some(bytes) = backend.get(name, LIST_BYTES_MAX)? else { continue };
+        let ids = retired::decode(&bytes).map_err(|error| {
+            error.context(name).hint("remove it: its packs stay then, and only take room")
+        })?;
+        let is_over = time.saturating_add(grace) <= crate::now_ns();
+        let mut is_done = is_over;
+        for id in ids {
+            let object = packs::object_name(&id);
+            let Some(length) = backend.open(&object)?.map(|object| object.length()) else {
+                continue;
+            };
+            if live.contains(&id) {
+                is_done = false;
+            } else if is_over {
+                swept.removed = (swept.removed.0 + 1, swept.removed.1 + length);
+                if !dry_run {
+                    backend.remove(&object)?;
+                }
+            } else {
+                swept.waiting = (swept.waiting.0 + 1, swept.waiting.1 + length);
+            }
+        }
+        if is_done && !dry_run {
+            backend.remove(name)?;
+        }
+    }
+    Ok(swept)
+}

@@ -1,0 +1,104 @@
+//! Which contents have much in common: by minima of hashes over their shingles, runs of 16 bytes.
+//!
+//! The hash of a shingle says which of 32 bins it falls into; of each bin the least counts. Two
+//! contents agree in about as many bins as the share of the shingles that they have in common
+//! (A. Broder, 1997; one permutation: P. Li, A. Owen, C.-H. Zhang, 2012).
+
+use std::collections::HashMap;
+
+const SHINGLE_BYTES: usize = 16;
+const BINS: usize = 32;
+/// Bins that have to agree.
+const AGREEING_MIN: usize = 2;
+/// Any odd number; the hash is a polynomial in it.
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The minima of a content; a bin that nothing fell into has none.
+pub(super) struct Sketch([Option<u32>; BINS]);
+
+impl Sketch {
+    /// Of `bytes`; one of fewer than 16 has no minima.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut minima = [None; BINS];
+        let leaving = (1..SHINGLE_BYTES).fold(1u64, |power, _| power.wrapping_mul(FACTOR));
+        let mut hash = 0u64;
+        for (at, byte) in bytes.iter().enumerate() {
+            if let Some(gone) = at.checked_sub(SHINGLE_BYTES) {
+                hash = hash.wrapping_sub((u64::from(bytes[gone]) + 1).wrapping_mul(leaving));
+            }
+            hash = hash.wrapping_mul(FACTOR).wrapping_add(u64::from(*byte) + 1);
+            if at + 1 >= SHINGLE_BYTES {
+                // The low bits of the polynomial depend on few bytes; those that are taken do not.
+                let mixed = (hash ^ (hash >> 32)).wrapping_mul(FACTOR);
+                let (bin, value) = ((mixed >> 59) as usize, (mixed >> 27) as u32);
+                if minima[bin].is_none_or(|least| value < least) {
+                    minima[bin] = Some(value);
+                }
+            }
+        }
+        Self(minima)
+    }
+
+    fn bins(&self) -> impl Iterator<Item = (u8, u32)> + '_ {
+        (0u8..).zip(&self.0).filter_map(|(bin, least)| Some((bin, (*least)?)))
+    }
+}
+
+/// Contents by their minima: about 600 bytes each.
+#[derive(Default)]
+pub(super) struct Similar {
+    /// The content that had this minimum last.
+    by_minimum: HashMap<(u8, u32), u32>,
+    count: u32,
+}
+
+impl Similar {
+    /// Adds a content; gives its number, from 0.
+    pub(super) fn add(&mut self, sketch: &Sketch) -> u32 {
+        let number = self.count;
+        self.by_minimum.extend(sketch.bins().map(|minimum| (minimum, number)));
+        self.count += 1;
+        number
+    }
+
+    /// The numbers of those that have most in common with a content, the best first; of equal ones
+    /// the last.
+    pub(super) fn best(&self, sketch: &Sketch, count: usize) -> Vec<u32> {
+        let mut votes: HashMap<u32, usize> = HashMap::new();
+        for minimum in sketch.bins() {
+            if let Some(number) = self.by_minimum.get(&minimum) {
+                *votes.entry(*number).or_default() += 1;
+            }
+        }
+        let mut found: Vec<(usize, u32)> = votes
+            .into_iter()
+            .filter(|(_, votes)| *votes >= AGREEING_MIN)
+            .map(|(number, votes)| (votes, number))
+            .collect();
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found.into_iter().take(count).map(|(_, number)| number).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_content_with_most_in_common_is_found() {
+        let page = |seed: u32| -> Vec<u8> {
+            (0..200u32)
+                .flat_map(|n| format!("{} ", (n * seed) ^ (seed << 7)).into_bytes())
+                .collect()
+        };
+        let mut similar = Similar::default();
+        for seed in 1..50 {
+            assert_eq!(similar.add(&Sketch::of(&page(seed))), seed - 1);
+        }
+        let mut changed = page(17);
+        changed.splice(300..310, *b"quite another");
+        assert_eq!(similar.best(&Sketch::of(&changed), 1), [16]);
+        assert!(similar.best(&Sketch::of(b"too short"), 1).is_empty());
+        assert!(similar.best(&Sketch::of(&page(1_000_003)), 1).is_empty());
+    }
+}
