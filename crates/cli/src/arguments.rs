@@ -36,7 +36,7 @@ pub struct Arguments {
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// The store, a directory; else $FREESTONE_STORE, the configuration, $STATE_DIRECTORY,
+    /// The store: a directory, s3://BUCKET/PREFIX, or https://HOST/PATH to read only; else $FREESTONE_STORE, the configuration, $STATE_DIRECTORY,
     /// /var/lib/freestone for root, the user's data directory
     #[arg(short, long, global = true, value_name = "STORE")]
     pub store: Option<PathBuf>,
@@ -49,6 +49,11 @@ pub struct Global {
     #[arg(long, global = true)]
     pub offline: bool,
 
+    /// Send at most so many bytes a second, and receive as many
+    #[cfg(feature = "remote")]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = rate)]
+    pub limit_rate: Option<u64>,
+
     /// Give the answer as JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -60,6 +65,15 @@ pub struct Global {
     /// Say more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// A rate for clap: a size, and not nothing.
+#[cfg(feature = "remote")]
+fn rate(text: &str) -> Result<u64, String> {
+    match size::argument(text)? {
+        0 => Err("nothing could be sent at all".into()),
+        rate => Ok(rate),
+    }
 }
 
 fn after_help() -> String {

@@ -9,7 +9,7 @@ use freestone_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::io;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 /// What the help says of the configuration.
@@ -20,10 +20,14 @@ Configuration: /etc/freestone/config.toml, then ~/.config/freestone/config.toml
   ref = \"main\"               the ref that is pushed to, as with --ref
   threads = 4                threads that hash, read and write
   memory = \"32M\"             what sorting a directory's names may hold before it uses TMPDIR
-  exclude = [\"*.bak\"]        patterns of what is never pushed, before those of --exclude";
+  exclude = [\"*.bak\"]        patterns of what is never pushed, before those of --exclude
+For stores that are no directories:
+  limit-rate = \"10M\"         bytes a second, as with --limit-rate
+  timeout = 30               seconds that a request may go without progress
+  retry-for = 60             seconds for which a request that fails is made again";
 
 /// The keys, for hints.
-const KEYS: &str = "store, ref, threads, memory, exclude";
+const KEYS: &str = "store, ref, threads, memory, exclude, limit-rate, timeout, retry-for";
 
 /// Where the system's configuration is.
 const SYSTEM: &str = "/etc/freestone/config.toml";
@@ -44,6 +48,14 @@ pub struct Config {
     pub memory: Option<u64>,
     /// Patterns of what is never pushed.
     pub exclude: Option<Vec<String>>,
+    /// Bytes a second that are sent at most, and received.
+    #[serde(rename = "limit-rate", default, deserialize_with = "size_or_number")]
+    pub limit_rate: Option<u64>,
+    /// Seconds that a request may go without progress.
+    pub timeout: Option<NonZeroU32>,
+    /// Seconds for which a request that fails is made again.
+    #[serde(rename = "retry-for")]
+    pub retry_for: Option<NonZeroU32>,
 }
 
 fn size_or_number<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u64>, D::Error> {
@@ -87,6 +99,9 @@ impl Config {
             threads: self.threads.or(other.threads),
             memory: self.memory.or(other.memory),
             exclude: self.exclude.or(other.exclude),
+            limit_rate: self.limit_rate.or(other.limit_rate),
+            timeout: self.timeout.or(other.timeout),
+            retry_for: self.retry_for.or(other.retry_for),
         }
     }
 

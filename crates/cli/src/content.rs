@@ -47,7 +47,7 @@ pub fn find(store: &Store, sha1: &Sha1) -> Result<Option<Content>> {
 
 /// The content at `place`, if its SHA-1 is all of `sha1`.
 fn at(place: &Place, sha1: &Sha1, packs: &Packs, records: &Records) -> Result<Option<Content>> {
-    let table = read_table(&*packs.open(&place.pack)?, &place.pack)?;
+    let table = read_table(&*packs.open_listed(place)?, &place.pack)?;
     let row = table
         .iter()
         .find(|row| row.offset == place.row.offset && row.id.0.starts_with(&place.row.prefix));

@@ -74,6 +74,12 @@ impl Interrupt {
         &self.flag
     }
 
+    /// The flag itself, to be kept.
+    #[cfg(feature = "remote")]
+    pub fn shared_flag(&self) -> Arc<AtomicBool> {
+        self.flag.clone()
+    }
+
     /// Whether the end was asked for.
     pub fn is_set(&self) -> bool {
         self.flag.load(Ordering::Relaxed)

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`arguments`], [`command`] | what can be said; one file a command |
 //! | [`session`], [`config`] | what a command works with: outputs, configuration, the store |
-//! | [`output`], [`progress`], [`exit`] | what is said back |
-//! | [`name`], [`part`], [`content`] | what arguments name |
+//! | [`output`], [`progress`], [`transfer`], [`exit`] | what is said back |
+//! | [`name`], [`part`], [`content`], [`place`] | what arguments name |
 //! | [`following`] | bringing what a store that follows an upstream has not |
 //! | [`loose`] | manifests that no store holds, for images of directories and parts |
 //! | [`order`] | work on many threads |
@@ -22,11 +22,13 @@ mod name;
 mod order;
 mod output;
 mod part;
+mod place;
 mod progress;
 mod session;
 mod size;
 mod skipped;
 mod time;
+mod transfer;
 
 use arguments::Arguments;
 use clap::Parser;

@@ -66,6 +66,12 @@ impl Output {
         self.json
     }
 
+    /// Whether people asked for answers and errors only.
+    #[cfg(feature = "remote")]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Whether people asked for more.
     pub fn is_verbose(&self) -> bool {
         self.verbosity > 0

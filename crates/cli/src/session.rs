@@ -4,6 +4,7 @@ use crate::arguments::Global;
 use crate::config::{self, Config};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
+use crate::place::Place;
 use crate::progress::{Progress, Unit};
 use crate::time;
 use freestone_core::{Error, ErrorKind, Result};
@@ -16,6 +17,11 @@ use freestone_store::upstream::{Opening, directory_of};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+#[cfg(feature = "remote")]
+use {std::io::Write, std::num::NonZeroU32, std::time::Duration};
+
+/// Opens what a URL names.
+type Open = Box<dyn Fn(&str) -> Result<Arc<dyn Backend>> + Send + Sync>;
 
 /// Threads, unless the configuration says otherwise: more do not help the disk.
 const WORKERS_MAX: usize = 16;
@@ -30,6 +36,9 @@ pub struct Session {
     pub interrupt: Interrupt,
     store: Option<PathBuf>,
     offline: bool,
+    open: Open,
+    #[cfg(feature = "remote")]
+    remote: freestone_remote::Options,
 }
 
 impl Session {
@@ -38,9 +47,19 @@ impl Session {
     /// # Errors
     /// The configuration cannot be read or makes no sense.
     pub fn new(global: &Global, interrupt: Interrupt) -> Result<Self> {
+        let output = Output::new(global.json, global.quiet, global.verbose);
+        let config = Config::load(global.config.as_deref())?;
+        #[cfg(feature = "remote")]
+        let remote = remote_options(global, &config, &output, &interrupt);
         Ok(Self {
-            output: Output::new(global.json, global.quiet, global.verbose),
-            config: Config::load(global.config.as_deref())?,
+            open: opener(
+                #[cfg(feature = "remote")]
+                remote.clone(),
+            ),
+            #[cfg(feature = "remote")]
+            remote,
+            output,
+            config,
             interrupt,
             store: global.store.clone(),
             offline: global.offline,
@@ -51,12 +70,12 @@ impl Session {
     ///
     /// # Errors
     /// Nothing says where; or it is of a kind that this build does not know.
-    pub fn store_place(&self) -> Result<PathBuf> {
+    pub fn store_place(&self) -> Result<Place> {
         let place = self.named_store().or_else(default_store).ok_or_else(|| {
             Error::new(ErrorKind::Usage, "nothing says where the store is, not even $HOME")
                 .hint("name it with -s, or in $FREESTONE_STORE")
         })?;
-        check_place(place)
+        Place::parse(place)
     }
 
     fn named_store(&self) -> Option<PathBuf> {
@@ -73,18 +92,43 @@ impl Session {
     /// There is none, or it cannot be opened.
     pub fn store(&self) -> Result<Store> {
         let place = self.store_place()?;
-        self.output.detail(format_args!("store {}", place.display()));
-        Store::open_with(&place, &self.opening())
+        self.output.detail(format_args!("store {place}"));
+        match &place {
+            Place::Directory(path) => Store::open_with(path, &self.opening()),
+            #[cfg(feature = "remote")]
+            Place::Remote(place) => {
+                if self.offline {
+                    return Err(Error::refused(format!("store {place} is not here"))
+                        .hint("leave out --offline, or name a host's store that follows it"));
+                }
+                Store::open_backend(self.remote(place)?, None)
+            }
+        }
     }
 
     /// How stores are opened.
-    pub fn opening(&self) -> Opening<'static> {
-        Opening { offline: self.offline, upstream: &open_upstream }
+    pub fn opening(&self) -> Opening<'_> {
+        Opening { offline: self.offline, upstream: &*self.open }
     }
 
     /// Whether nobody is to be asked.
     pub fn is_offline(&self) -> bool {
         self.offline
+    }
+
+    /// What keeps the objects of the store at `place`.
+    ///
+    /// # Errors
+    /// The environment makes no sense.
+    #[cfg(feature = "remote")]
+    pub fn remote(&self, place: &freestone_remote::Place) -> Result<Arc<dyn Backend>> {
+        freestone_remote::open(place, self.remote.clone())
+    }
+
+    /// What requests to stores elsewhere came to so far.
+    #[cfg(feature = "remote")]
+    pub fn traffic(&self) -> &freestone_remote::Traffic {
+        &self.remote.traffic
     }
 
     /// Whether the store was named by an option.
@@ -157,29 +201,54 @@ impl Session {
     }
 }
 
-/// Refuses stores that are no directories.
-///
-/// # Errors
-/// [`ErrorKind::Refused`] if `place` is a URL.
-pub fn check_place(place: PathBuf) -> Result<PathBuf> {
-    let text = place.to_string_lossy();
-    if config::is_url(&text) {
-        return Err(Error::refused(format!("store {text}: not supported by this build"))
-            .hint("this build knows stores in directories; name one"));
+/// How requests are made: what the options say, else the configuration.
+#[cfg(feature = "remote")]
+fn remote_options(
+    global: &Global,
+    config: &Config,
+    output: &Output,
+    interrupt: &Interrupt,
+) -> freestone_remote::Options {
+    let default = freestone_remote::Options::default();
+    let seconds = |given: Option<NonZeroU32>, default: Duration| {
+        given.map_or(default, |seconds| Duration::from_secs(u64::from(seconds.get())))
+    };
+    let is_quiet = output.is_quiet();
+    let notice = move |text: &str| {
+        if !is_quiet {
+            // Nobody can be told that nothing can be said.
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    };
+    let patience = seconds(config.retry_for, default.patience);
+    let pusher = std::env::var("FREESTONE_PUSHER").ok().filter(|name| !name.is_empty());
+    freestone_remote::Options {
+        rate_limit: global.limit_rate.or(config.limit_rate),
+        stall: seconds(config.timeout, default.stall),
+        first_patience: default.first_patience.min(patience),
+        patience,
+        pusher,
+        cancel: interrupt.shared_flag(),
+        notice: freestone_remote::options::Notice(Arc::new(notice)),
+        ..default
     }
-    Ok(place)
 }
 
 /// Opens what an upstream's URL names, or the target of a copy.
 ///
 /// # Errors
 /// [`ErrorKind::Refused`] if this build does not know the kind.
-pub fn open_upstream(url: &str) -> Result<Arc<dyn Backend>> {
-    let place = match directory_of(url) {
-        Some(path) => path,
-        None => check_place(PathBuf::from(url))?,
-    };
-    Ok(Arc::new(Directory::new(place)))
+fn opener(#[cfg(feature = "remote")] remote: freestone_remote::Options) -> Open {
+    Box::new(move |url| {
+        if let Some(path) = directory_of(url) {
+            return Ok(Arc::new(Directory::new(path)));
+        }
+        match Place::parse(PathBuf::from(url))? {
+            Place::Directory(path) => Ok(Arc::new(Directory::new(path))),
+            #[cfg(feature = "remote")]
+            Place::Remote(place) => freestone_remote::open(&place, remote.clone()),
+        }
+    })
 }
 
 /// The store of who names none.

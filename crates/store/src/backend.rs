@@ -31,6 +31,22 @@ pub struct Listed {
 
 /// Keeps the objects of a store. Used by many threads at once.
 pub trait Backend: Send + Sync {
+    /// Where the objects are, for messages: a path or a URL.
+    fn place(&self) -> String {
+        "there".into()
+    }
+
+    /// That what is made here stays as it was made, whoever else makes something: called once
+    /// before the first object is. Says early what would fail late, such as a key that may only
+    /// read.
+    ///
+    /// # Errors
+    /// [`freestone_core::ErrorKind::Refused`] if two writers could overwrite each other's objects
+    /// and another one writes here; or nothing can be made.
+    fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// All objects whose names begin with the folder `folder` (without a `/` at its end), at any
     /// depth, sorted by name. Files that are being written are not listed.
     ///
@@ -43,6 +59,24 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// It exists, but cannot be opened.
     fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>>;
+
+    /// Opens an object of which somebody has told the length, such as a listing or the index:
+    /// where asking is dear, it is not asked for before it is read. Reading it fails with
+    /// [`freestone_core::ErrorKind::NotFound`] if it is gone.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; or ([`freestone_core::ErrorKind::NotFound`]) there is none.
+    fn open_listed(&self, name: &str, length: u64) -> Result<Box<dyn Object>> {
+        let _ = length;
+        self.open(name)?.ok_or_else(|| Error::not_found(format!("{name} does not exist")))
+    }
+
+    /// Makes or replaces a small object that is no authority for anything, so that those find
+    /// others who cannot list. It need not last.
+    ///
+    /// # Errors
+    /// It could not be written.
+    fn hint(&self, name: &str, bytes: &[u8]) -> Result<()>;
 
     /// Makes a small object, unless there is one of that name.
     ///

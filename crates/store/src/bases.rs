@@ -71,10 +71,10 @@ fn of_place(records: &Records, place: &Place, id: &Id) -> Result<Option<Basis>> 
     if first.row.codec == Codec::Zeros || first.row.plain > CONTENT_WHOLE_BYTES_MAX {
         return Ok(None);
     }
-    let starts = records.packs.starts(&first.pack)?;
+    let starts = records.packs.starts(&first)?;
     let at = starts.partition_point(|(start, _)| *start < first.row.offset);
     let same_place = starts[at..].iter().take_while(|(start, _)| *start == first.row.offset);
-    if !records.packs.holds(&place.pack, place.row.offset, id)? {
+    if !records.packs.holds(place, id)? {
         return Ok(None);
     }
     let mut bytes = Vec::new();

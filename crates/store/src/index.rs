@@ -190,10 +190,15 @@ fn open_segments(backend: &dyn Backend) -> Result<(Vec<Arc<LiveSegment>>, Vec<St
         for listed in listing.clone() {
             let file_name = listed.name.trim_start_matches("index/");
             let Some((tier, id)) = parse_file_name(file_name) else { continue };
-            // A segment that is gone was merged into one that a new listing shows.
-            let Some(object) = backend.open(&listed.name)? else { continue 'listing };
-            let segment =
-                object.map().and_then(Segment::open).map_err(|e| e.context(&listed.name))?;
+            let bytes =
+                backend.open_listed(&listed.name, listed.length).and_then(|object| object.map());
+            let bytes = match bytes {
+                Ok(bytes) => bytes,
+                // A segment that is gone was merged into one that a new listing shows.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue 'listing,
+                Err(error) => return Err(error.context(&listed.name)),
+            };
+            let segment = Segment::open(bytes).map_err(|e| e.context(&listed.name))?;
             if segment.id() != id {
                 return Err(Error::corrupt(format!("{} is damaged", listed.name))
                     .hint("`freestone store reindex` makes the index anew"));

@@ -2,10 +2,13 @@
 
 use crate::backend::{Backend, Object};
 use crate::format::pack::{self, Row};
+use crate::format::segment::Bytes;
+use crate::index::Place;
 use crate::raw::Proofs;
 use freestone_core::limits::PACK_RECORDS_MAX;
-use freestone_core::{Error, Id, Result};
+use freestone_core::{Error, ErrorKind, Id, Result};
 use std::collections::HashMap;
+use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Packs that are kept open: each takes a file descriptor.
@@ -62,6 +65,58 @@ pub fn read_table(object: &dyn Object, id: &Id) -> Result<Vec<Row>> {
     read().map_err(|error| error.context(format!("pack {id}")))
 }
 
+fn missing(id: &Id) -> Error {
+    Error::corrupt(format!("pack {id} is missing")).hint(
+        "bring it back from a copy of the store; `freestone verify` lists what is lost without it",
+    )
+}
+
+/// A pack that was opened by what the index says of it: a pack that is listed and not there is
+/// damage, and found out when it is read.
+struct ListedPack {
+    inner: Box<dyn Object>,
+    pack: Id,
+}
+
+impl ListedPack {
+    fn named<T>(&self, outcome: Result<T>) -> Result<T> {
+        outcome.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => missing(&self.pack).because(error),
+            _ => error,
+        })
+    }
+}
+
+impl Object for ListedPack {
+    fn length(&self) -> u64 {
+        self.inner.length()
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.named(self.inner.read_at(offset, out))
+    }
+
+    fn map(&self) -> Result<Bytes> {
+        self.named(self.inner.map())
+    }
+
+    fn is_at_hand(&self, offset: u64, length: u64) -> bool {
+        self.inner.is_at_hand(offset, length)
+    }
+
+    fn confirm(&self, offset: u64, length: u64) {
+        self.inner.confirm(offset, length);
+    }
+
+    fn refute(&self, offset: u64, length: u64) -> bool {
+        self.inner.refute(offset, length)
+    }
+
+    fn file(&self) -> Option<&File> {
+        self.inner.file()
+    }
+}
+
 /// Which record starts where, of one pack; sorted by offset.
 pub(crate) type Starts = Arc<Vec<(u64, Id)>>;
 
@@ -101,16 +156,32 @@ impl Packs {
     /// # Errors
     /// It is not there or cannot be opened.
     pub fn open(&self, id: &Id) -> Result<Arc<dyn Object>> {
+        self.open_with(id, |name| self.backend.open(name))
+    }
+
+    /// Opens the pack that `place` lies in, whose length the index has told: where asking is dear,
+    /// whether it is there is only known when it is read.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_listed(&self, place: &Place) -> Result<Arc<dyn Object>> {
+        let pack = &place.pack;
+        self.open_with(pack, |name| match self.backend.open_listed(name, place.pack_length) {
+            Ok(inner) => Ok(Some(Box::new(ListedPack { inner, pack: *pack }))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        })
+    }
+
+    fn open_with(
+        &self,
+        id: &Id,
+        open: impl FnOnce(&str) -> Result<Option<Box<dyn Object>>>,
+    ) -> Result<Arc<dyn Object>> {
         if let Some(object) = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
             return Ok(object.clone());
         }
-        let object = self.backend.open(&object_name(id))?;
-        let object: Arc<dyn Object> = object
-            .ok_or_else(|| {
-                Error::corrupt(format!("pack {id} is missing"))
-                    .hint("bring it back from a copy of the store; `freestone verify` lists what is lost without it")
-            })?
-            .into();
+        let object: Arc<dyn Object> = open(&object_name(id))?.ok_or_else(|| missing(id))?.into();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= OPEN_MAX {
             open.clear();
@@ -124,24 +195,26 @@ impl Packs {
         &self.proofs
     }
 
-    /// Whether the record that starts at `offset` of pack `pack` is `id`, by the pack's table.
+    /// Whether the record at `place` is `id`, by its pack's table.
     ///
     /// # Errors
     /// The pack or its table cannot be read.
-    pub fn holds(&self, pack: &Id, offset: u64, id: &Id) -> Result<bool> {
-        let starts = self.starts(pack)?;
+    pub fn holds(&self, place: &Place, id: &Id) -> Result<bool> {
+        let (starts, offset) = (self.starts(place)?, place.row.offset);
         let first = starts.partition_point(|(start, _)| *start < offset);
         Ok(starts[first..].iter().take_while(|(start, _)| *start == offset).any(|(_, i)| i == id))
     }
 
-    /// Which record starts where in the pack `pack`, by its table.
-    pub(crate) fn starts(&self, pack: &Id) -> Result<Starts> {
-        let known = self.starts.lock().unwrap_or_else(PoisonError::into_inner).get(pack).cloned();
-        known.map_or_else(|| self.read_starts(pack), Ok)
+    /// Which record starts where in the pack that `place` lies in, by its table.
+    pub(crate) fn starts(&self, place: &Place) -> Result<Starts> {
+        let known = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get(&place.pack).cloned();
+        known.map_or_else(|| self.read_starts(place), Ok)
     }
 
-    fn read_starts(&self, pack: &Id) -> Result<Starts> {
-        let rows = read_table(&*self.open(pack)?, pack)?;
+    fn read_starts(&self, place: &Place) -> Result<Starts> {
+        let pack = &place.pack;
+        let rows = read_table(&*self.open_listed(place)?, pack)?;
         let starts: Starts = Arc::new(rows.iter().map(|row| (row.offset, row.id)).collect());
         let mut known = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
         if known.values().map(|starts| starts.len()).sum::<usize>() + starts.len() > IDS_MAX {

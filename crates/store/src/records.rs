@@ -84,7 +84,7 @@ impl Records {
         let mut chain = Vec::new();
         self.chain(place, &mut chain).is_ok()
             && chain.iter().all(|place| {
-                let object = self.packs.open(&place.pack);
+                let object = self.packs.open_listed(place);
                 object.is_ok_and(|object| object.is_at_hand(place.row.offset, place.row.stored))
             })
     }
@@ -129,7 +129,7 @@ impl Records {
         };
         // Another record with the same first bytes of its id is no damage. Where the pack's own
         // table cannot tell, the first error tells more.
-        match self.packs.holds(&place.pack, place.row.offset, id) {
+        match self.packs.holds(place, id) {
             Ok(false) => return Ok(false),
             Err(error) if error.is_newer() => return Err(error),
             _ => {}
@@ -152,7 +152,7 @@ impl Records {
         // A chain that cannot be followed was not read along either.
         let _ = self.chain(place, &mut chain);
         for place in chain {
-            if let Ok(object) = self.packs.open(&place.pack) {
+            if let Ok(object) = self.packs.open_listed(&place) {
                 each(&*object, &place.row);
             }
         }
@@ -178,7 +178,7 @@ impl Records {
                 Some(bytes)
             }
         };
-        let object = self.packs.open(&place.pack)?;
+        let object = self.packs.open_listed(place)?;
         // What the segment says of the pack's length spares asking far away for it.
         let length = if place.pack_length == 0 { object.length() } else { place.pack_length };
         if row.offset.checked_add(row.stored).is_none_or(|end| end > length) {
@@ -214,9 +214,9 @@ impl Records {
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
             outcome => outcome,
         };
-        unless_damaged(self.index.find(kind, id, &mut |place| {
-            unless_damaged(self.packs.holds(&place.pack, place.row.offset, id))
-        }))
+        unless_damaged(
+            self.index.find(kind, id, &mut |place| unless_damaged(self.packs.holds(&place, id))),
+        )
     }
 }
 

@@ -167,7 +167,7 @@ impl Session {
         }
         for place in self.records.index.find_sha1(sha1)? {
             if place.row.prefix == segment::prefix(&content.0)
-                && self.records.packs.holds(&place.pack, place.row.offset, content)?
+                && self.records.packs.holds(&place, content)?
             {
                 continue;
             }

@@ -84,10 +84,14 @@ impl Store {
     /// # Errors
     /// There is one already, or it cannot be written.
     pub fn init_backend(backend: Arc<dyn Backend>, root: Option<PathBuf>) -> Result<Self> {
+        backend.prepare()?;
         let header = Header::new(StoreId(crate::random()));
         match backend.create("format", header.encode().as_bytes())? {
             Created::New => Self::open_backend(backend, root),
-            Created::Existed => Err(Error::refused("another process made a store there")),
+            Created::Existed => {
+                Err(Error::refused(format!("{} is a freestone store already", backend.place()))
+                    .hint("use it as it is"))
+            }
         }
     }
 
@@ -104,8 +108,7 @@ impl Store {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_backend(backend: Arc<dyn Backend>, root: Option<PathBuf>) -> Result<Self> {
-        let place =
-            root.as_deref().map_or_else(|| "there".into(), |root| root.display().to_string());
+        let place = backend.place();
         let header = read_header(&*backend, &place)?;
         if header.follows {
             return Err(Error::refused(format!("{place}: this store follows an upstream"))
@@ -149,11 +152,12 @@ impl Store {
     /// That this program may write to the store.
     ///
     /// # Errors
-    /// The store has features that only allow it to be read.
+    /// The store has features that only allow it to be read; or what keeps it cannot be written
+    /// to, see [`Backend::prepare`].
     pub fn check_writable(&self) -> Result<()> {
         self.check_not_following()?;
         if self.0.header.writable {
-            return Ok(());
+            return self.0.backend.prepare();
         }
         Err(Error::new(
             ErrorKind::Refused,
@@ -271,7 +275,7 @@ impl Store {
                     ids.push(*id);
                     continue;
                 }
-                match self.packs().starts(&place.pack) {
+                match self.packs().starts(&place) {
                     Ok(starts) => {
                         let first = starts.partition_point(|(at, _)| *at < place.row.offset);
                         let here = starts[first..].iter();

@@ -199,6 +199,10 @@ impl Drop for Inner {
 }
 
 impl Backend for Follower {
+    fn place(&self) -> String {
+        self.0.root.display().to_string()
+    }
+
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         self.0.list(folder)
     }
@@ -224,6 +228,10 @@ impl Backend for Follower {
     }
 
     fn publish(&self, _: Spool, _: &str) -> Result<Created> {
+        self.refused()
+    }
+
+    fn hint(&self, _: &str, _: &[u8]) -> Result<()> {
         self.refused()
     }
 

@@ -101,6 +101,10 @@ impl Backend for Distant {
         Ok(object.map(|inner| Box::new(DistantObject { inner, name, state }) as Box<dyn Object>))
     }
 
+    fn hint(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.state.ask(name, 0, || self.inner.hint(name, bytes))
+    }
+
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
         self.state.ask(name, 0, || self.inner.create(name, bytes))
     }

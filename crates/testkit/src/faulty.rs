@@ -132,6 +132,11 @@ impl Backend for Faulty {
         Ok(object.map(|inner| Box::new(FaultyObject { inner, state }) as Box<dyn Object>))
     }
 
+    fn hint(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.state.ask()?;
+        self.inner.hint(name, bytes)
+    }
+
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
         self.state.ask()?;
         self.inner.create(name, bytes)

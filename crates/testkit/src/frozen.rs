@@ -76,6 +76,10 @@ impl Backend for Frozen {
         Ok(bytes.map(|bytes| Box::new(FrozenObject(bytes)) as Box<dyn Object>))
     }
 
+    fn hint(&self, _: &str, _: &[u8]) -> Result<()> {
+        read_only()
+    }
+
     fn create(&self, _: &str, _: &[u8]) -> Result<Created> {
         read_only()
     }

@@ -17,6 +17,8 @@ pub enum Recorded {
     Map(String),
     /// An object made.
     Create(String),
+    /// A hint written.
+    Hint(String),
     /// An object removed.
     Remove(String),
 }
@@ -68,6 +70,24 @@ impl Object for RecordingObject {
 }
 
 impl Backend for Recording {
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+
+    fn prepare(&self) -> Result<()> {
+        self.inner.prepare()
+    }
+
+    fn open_listed(&self, name: &str, length: u64) -> Result<Box<dyn Object>> {
+        let inner = self.inner.open_listed(name, length)?;
+        Ok(Box::new(RecordingObject { inner, name: name.into(), log: self.log.clone() }))
+    }
+
+    fn hint(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        note(&self.log, Recorded::Hint(name.into()));
+        self.inner.hint(name, bytes)
+    }
+
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         note(&self.log, Recorded::List(folder.into()));
         self.inner.list(folder)

@@ -8,6 +8,7 @@ use crate::exit::{Exit, is_closed_output};
 use crate::output::JSON_SEE;
 use crate::progress::Unit;
 use crate::session::Session;
+use crate::transfer;
 use crate::{name, size, time};
 use clap::{ArgGroup, Args};
 use format::FormatOptions;
@@ -109,8 +110,9 @@ Examples:
 With --json: {\"image\" (its name), \"format\", \"root\", \"revision\" or null, \"length\", \"entries\",
 \"content_bytes\", \"output\" or null, \"written\" and \"zeros\" (bytes, if something was), \"blake3\"
 and \"sha256\" (with --digest), \"fetch\": {\"bytes\", \"requests\"} (with -n, if the store follows an
-upstream), \"skipped\": [{\"path\", \"reason\"}], \"skipped_count\"}";
-    format!("{examples}\n{JSON_SEE}\n\n{}\n\n{}", name::TEXT, size::TEXT)
+upstream), \"skipped\": [{\"path\", \"reason\"}], \"skipped_count\",";
+    let transfer = transfer::JSON_TEXT;
+    format!("{examples}\n{transfer}}}\n{JSON_SEE}\n\n{}\n\n{}", name::TEXT, size::TEXT)
 }
 
 impl Image {

@@ -1,8 +1,8 @@
 //! `freestone init`.
 
 use crate::exit::Exit;
-use crate::output;
-use crate::session::{self, Session};
+use crate::place::Place;
+use crate::session::Session;
 use crate::size;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
@@ -16,11 +16,12 @@ use std::path::PathBuf;
 Examples:
   freestone init                  where the store is by default
   freestone init /srv/www.store
-  freestone init --upstream /mnt/www.store --cache-size 2G    a host's, which fetches what it needs
+  freestone init s3://bucket/www
+  freestone init --upstream s3://bucket/www --cache-size 2G    a host's, which fetches what it needs
 
-With --json: {\"store\" (its directory), \"store_id\", \"upstream\" or null}")]
+With --json: {\"store\" (its directory or URL), \"store_id\", \"upstream\" or null}")]
 pub struct Init {
-    /// Its directory, empty or new; else as with -s
+    /// Its directory, empty or new, or s3://BUCKET/PREFIX; else as with -s
     #[arg(value_name = "STORE")]
     place: Option<PathBuf>,
 
@@ -70,24 +71,34 @@ impl Init {
                     "the store is named twice, here and by -s",
                 ));
             }
-            (Some(place), false) => session::check_place(place.clone())?,
+            (Some(place), false) => Place::parse(place.clone())?,
             (None, _) => session.store_place()?,
         };
-        let store = match &self.upstream {
-            None => Store::init(&place)?,
-            Some(url) => {
+        let store = match (&place, &self.upstream) {
+            (Place::Directory(path), None) => Store::init(path)?,
+            (Place::Directory(path), Some(url)) => {
                 let host = self.host.clone().unwrap_or_else(host_name);
                 let opening = session.opening();
-                Store::init_following(&place, url, self.cache_size.0, &host, &opening)?
+                Store::init_following(path, url, self.cache_size.0, &host, &opening)?
+            }
+            #[cfg(feature = "remote")]
+            (Place::Remote(place), None) => Store::init_backend(session.remote(place)?, None)?,
+            #[cfg(feature = "remote")]
+            (Place::Remote(place), Some(_)) => {
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    format!("{place}: a store that follows an upstream is a directory"),
+                )
+                .hint("name the host's own directory with -s, and the upstream with --upstream"));
             }
         };
         let upstream = store.following().map(|follower| follower.config().url.clone());
         if session.output.is_json() {
-            let (store_id, store) = (store.id().to_string(), output::place(&place));
+            let (store_id, store) = (store.id().to_string(), place.json());
             session.output.json(&Answer { store, store_id, upstream })?;
         } else {
             let follows = upstream.map(|url| format!(", which follows {url}")).unwrap_or_default();
-            let (id, place) = (store.id(), place.display());
+            let id = store.id();
             session.output.note(format_args!("made store {id} in {place}{follows}"));
         }
         Ok(Exit::Done)

@@ -12,6 +12,7 @@ use catalogue::Catalogue;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_mount::{Mounted, Options};
+use freestone_store::Store;
 use owner::Owner;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
@@ -105,9 +106,14 @@ impl Mount {
             return Background::start(&self.directory, session);
         }
         // By their whole paths: in the background there is no other directory than /.
-        let store = std::path::absolute(session.store_place()?)
-            .map_err(|error| Error::io("the store's path", error))?;
-        let revisions = Catalogue::open(&store)?;
+        let revisions = Catalogue::open(match session.store_place()?.directory() {
+            Some(path) => {
+                let path = std::path::absolute(path)
+                    .map_err(|error| Error::io("the store's path", error))?;
+                Store::open_with(&path, &session.opening())?
+            }
+            None => session.store()?,
+        })?;
         // From here on, so that a signal finds nothing half mounted.
         let mut signals = Signals::watch()?;
         let mounted = freestone_mount::mount(

@@ -8,6 +8,7 @@ use crate::exit::Exit;
 use crate::name::{self, Name};
 use crate::session::Session;
 use crate::time;
+use crate::transfer;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::push::{PushOptions, PushProgress, Source};
@@ -99,9 +100,11 @@ $SOURCE_DATE_EPOCH is the revision's time if it is set; else it is now.
 With --json: {{\"revision\", \"up_to_date\", \"dry_run\", \"ref\" and \"n\" (the ref's new entry, or null),
 \"parents\", \"entries\", \"content_bytes\", \"new\", \"changed\", \"gone\" (entries), \"files_hashed\",
 \"bytes_hashed\", \"bytes_stored\" (in a dry run, those of contents that the store does not have),
-\"seconds\", \"skipped\": [{{\"path\", \"reason\"}}], \"skipped_count\"}}
+\"seconds\", \"skipped\": [{{\"path\", \"reason\"}}], \"skipped_count\",
+{}}}
 
 {}",
+        transfer::JSON_TEXT,
         name::TEXT
     )
 }

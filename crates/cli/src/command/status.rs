@@ -3,7 +3,7 @@
 mod upstream;
 
 use crate::exit::Exit;
-use crate::output::{self, short};
+use crate::output::short;
 use crate::session::Session;
 use crate::size::show;
 use crate::time;
@@ -93,14 +93,15 @@ impl Status {
             revisions: folder(&store, "revisions")?,
             refs: folder(&store, "refs")?,
         };
-        let beside = Beside { db: below(&place.join("db")), cache: below(&place.join("cache")) };
+        let beside = |folder| place.directory().map_or(0, |path| below(&path.join(folder)));
+        let beside = Beside { db: beside("db"), cache: beside("cache") };
         let refs = store.refs().list()?;
         let revisions = store.revision_ids()?.len() as u64;
         let out = &session.output;
         if out.is_json() {
             out.json(&Answer {
                 version: env!("CARGO_PKG_VERSION"),
-                store: output::place(&place),
+                store: place.json(),
                 store_id: store.id().to_string(),
                 revisions,
                 bytes,
@@ -112,7 +113,7 @@ impl Status {
         }
         let total = bytes.packs + bytes.index + bytes.revisions + bytes.refs;
         out.line(format_args!("freestone  {}", env!("CARGO_PKG_VERSION")))?;
-        out.line(format_args!("store      {}", place.display()))?;
+        out.line(format_args!("store      {place}"))?;
         out.line(format_args!("id         {}", store.id()))?;
         if let Some(upstream) = &upstream {
             upstream.say(out)?;

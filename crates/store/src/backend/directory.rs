@@ -178,6 +178,10 @@ impl Directory {
 }
 
 impl Backend for Directory {
+    fn place(&self) -> String {
+        self.root.display().to_string()
+    }
+
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         let path = self.root.join(folder);
         let mut out = Vec::new();
@@ -201,6 +205,17 @@ impl Backend for Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("open", &path, error)),
         }
+    }
+
+    fn hint(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let mut spool = self.spool()?;
+        let target = self.root.join(name);
+        // Neither is synced: what a power cut leaves of a hint is as good as none.
+        let mut file = &spool.file;
+        file.write_all(bytes).map_err(|error| failed("write", &spool.path, error))?;
+        fs::rename(&spool.path, &target).map_err(|error| failed("make", &target, error))?;
+        spool.keep = true;
+        Ok(())
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {

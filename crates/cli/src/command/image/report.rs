@@ -7,6 +7,7 @@ use crate::session::Session;
 use crate::size::{count, show};
 use crate::skipped::{self, JsonSkipped};
 use crate::time;
+use crate::transfer::Transfer;
 use freestone_core::Result;
 use freestone_image::Format;
 use freestone_sink::Report;
@@ -39,6 +40,7 @@ struct Answer {
     digests: Option<Digests>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fetch: Option<JsonFetch>,
+    transfer: Option<Transfer>,
     skipped: Vec<JsonSkipped>,
     skipped_count: u64,
 }
@@ -76,6 +78,7 @@ impl Made<'_> {
             written: None,
             digests: None,
             fetch: subject.preview.as_ref().map(JsonFetch::new),
+            transfer: None,
             skipped: JsonSkipped::all(&subject.report),
             skipped_count: subject.report.refused_count,
         }
@@ -119,7 +122,8 @@ impl Made<'_> {
         if output.is_json() {
             let written = Written { written: report.written, zeros: report.zeros };
             let written = self.output.map(|_| written);
-            return output.json(&Answer { written, digests, ..self.answer(subject) });
+            let transfer = Transfer::of(session);
+            return output.json(&Answer { written, digests, transfer, ..self.answer(subject) });
         }
         skipped::note(&subject.report, output);
         if let Some(digests) = digests {
@@ -143,6 +147,7 @@ impl Made<'_> {
                 show(subject.bytes),
                 time::show_duration(took),
             ));
+            Transfer::note(session);
         }
         Ok(())
     }

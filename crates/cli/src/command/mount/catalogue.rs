@@ -7,7 +7,6 @@ use freestone_image::tar::Options;
 use freestone_mount::{Revisions, Tree};
 use freestone_store::{Records, RefAction, Store};
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Revisions that are remembered to be listed in the index at hand.
@@ -28,8 +27,7 @@ struct Current {
 }
 
 impl Catalogue {
-    pub(super) fn open(place: &Path) -> Result<Self> {
-        let store = Store::open(place)?;
+    pub(super) fn open(store: Store) -> Result<Self> {
         let formats = vec![("tar", Format::Tar(Options::default()))];
         let names = formats.iter().map(|(name, _)| *name).collect();
         let current = Current { records: store.records()?, seen: HashSet::new() };

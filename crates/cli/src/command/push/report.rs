@@ -5,6 +5,7 @@ use crate::session::Session;
 use crate::size::{count, show};
 use crate::skipped::{self, JsonSkipped};
 use crate::time;
+use crate::transfer::Transfer;
 use freestone_core::Result;
 use freestone_source::directory::Report;
 use freestone_store::push::{PushOptions, PushOutcome, PushProgress};
@@ -30,6 +31,7 @@ struct Answer {
     bytes_hashed: u64,
     bytes_stored: u64,
     seconds: f64,
+    transfer: Option<Transfer>,
     skipped: Vec<JsonSkipped>,
     skipped_count: u64,
 }
@@ -63,7 +65,8 @@ pub(super) fn say(
 ) -> Result<()> {
     let output = &session.output;
     if output.is_json() {
-        return output.json(&answer(outcome, options, left, took));
+        let transfer = Transfer::of(session);
+        return output.json(&Answer { transfer, ..answer(outcome, options, left, took) });
     }
     skipped::note(left, output);
     if outcome.inexpressible {
@@ -90,6 +93,7 @@ pub(super) fn say(
         show(outcome.bytes_stored),
         time::show_duration(took),
     ));
+    Transfer::note(session);
     Ok(())
 }
 
@@ -111,6 +115,7 @@ fn answer(outcome: &PushOutcome, options: &PushOptions, left: &Report, took: Dur
         bytes_hashed: outcome.bytes_hashed,
         bytes_stored: outcome.bytes_stored,
         seconds: took.as_secs_f64(),
+        transfer: None,
         skipped: JsonSkipped::all(left),
         skipped_count: left.refused_count,
     }

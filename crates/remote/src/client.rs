@@ -1,0 +1,307 @@
+//! HTTP as object_store asks for it: counted, limited, and never waiting for ever.
+//!
+//! What a server answers that is no success becomes an error that can be told apart from others
+//! ([`Answer`]), and so does what happens on the way ([`Broken`]); object_store's own retries see
+//! neither, since `retry` decides about both.
+
+use crate::options::Options;
+use crate::rate::Rate;
+use crate::traffic::Traffic;
+use async_trait::async_trait;
+use bytes::Bytes;
+use freestone_core::{Error, ErrorKind, Result};
+use futures_util::{Stream, StreamExt, stream};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody,
+    HttpResponse, HttpResponseBody, HttpService,
+};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use sync_wrapper::SyncStream;
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Bytes that are sent before the limit and the clock are looked at again.
+const PIECE: usize = 64 << 10;
+/// The longest answer that is read of a request that failed.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// What a server answered that is no success.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// S3's own code, such as `NoSuchBucket`; may be empty.
+    pub(crate) code: String,
+    /// What it says to people; may be empty.
+    pub(crate) message: String,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the server answered {}", self.status)?;
+        if !self.code.is_empty() {
+            write!(f, " {}", self.code)?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Answer {}
+
+/// How a request failed on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// There was no connection.
+    Connect,
+    /// Nothing moved for too long.
+    Stall,
+    /// The connection broke, or what came over it was no HTTP.
+    Break,
+}
+
+/// What happened on the way.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    pub(crate) way: Way,
+    pub(crate) text: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+fn broken(error: &reqwest::Error) -> Broken {
+    let way = if error.is_connect() {
+        Way::Connect
+    } else if error.is_timeout() {
+        Way::Stall
+    } else {
+        Way::Break
+    };
+    // The last cause says most: "connection refused", "invalid peer certificate".
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    Broken { way, text: cause.to_string() }
+}
+
+fn failed(broken: Broken) -> HttpError {
+    // A kind that object_store does not try again.
+    HttpError::new(HttpErrorKind::Unknown, broken)
+}
+
+/// Makes the clients of a backend.
+#[derive(Clone, Debug)]
+pub(crate) struct Connector(Arc<Service>);
+
+#[derive(Debug)]
+struct Service {
+    client: reqwest::Client,
+    traffic: Arc<Traffic>,
+    stall: Duration,
+    up: Option<Arc<Rate>>,
+    down: Option<Arc<Rate>>,
+}
+
+impl Connector {
+    /// # Errors
+    /// This machine has nothing to make connections with, such as certificates.
+    pub(crate) fn new(options: &Options) -> Result<Self> {
+        // Only the first call has an effect, and all of this process want the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("freestone/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT)
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(options.requests_max)
+            .tcp_nodelay(true)
+            .http1_only()
+            .build()
+            .map_err(|error| {
+                let Broken { text, .. } = broken(&error);
+                Error::new(ErrorKind::Storage, format!("no HTTPS on this machine: {text}")).hint(
+                    "install its certificates (Debian: ca-certificates), or name a file of them in SSL_CERT_FILE",
+                )
+            })?;
+        let rate = || options.rate_limit.map(|rate| Arc::new(Rate::new(rate)));
+        Ok(Self(Arc::new(Service {
+            client,
+            traffic: options.traffic.clone(),
+            stall: options.stall,
+            up: rate(),
+            down: rate(),
+        })))
+    }
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(Calls(self.0.clone())))
+    }
+}
+
+#[derive(Debug)]
+struct Calls(Arc<Service>);
+
+/// When something moved last.
+#[derive(Clone)]
+struct Progress(Arc<(Instant, AtomicU64)>);
+
+impl Progress {
+    fn new() -> Self {
+        Self(Arc::new((Instant::now(), AtomicU64::new(0))))
+    }
+
+    fn note(&self) {
+        let elapsed = u64::try_from(self.0.0.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.1.store(elapsed, Ordering::Relaxed);
+    }
+
+    fn last(&self) -> Instant {
+        self.0.0 + Duration::from_millis(self.0.1.load(Ordering::Relaxed))
+    }
+
+    /// Ends when nothing has moved for `stall`.
+    async fn stalled(&self, stall: Duration) {
+        loop {
+            let end = self.last() + stall;
+            if end <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(end.into()).await;
+        }
+    }
+}
+
+impl Service {
+    fn stalled(&self) -> HttpError {
+        let text = format!("nothing moved for {} s", self.stall.as_secs_f32());
+        failed(Broken { way: Way::Stall, text })
+    }
+
+    /// A request's body in pieces, each sent when the limit allows it.
+    fn body(&self, body: HttpRequestBody, progress: &Progress) -> reqwest::Body {
+        let (traffic, rate, progress) = (self.traffic.clone(), self.up.clone(), progress.clone());
+        let pieces = body.into_data_stream().flat_map(|bytes| {
+            stream::iter(bytes.map_or_else(
+                |error| vec![Err(error)],
+                |bytes| pieces(&bytes).into_iter().map(Ok).collect(),
+            ))
+        });
+        let limited = pieces.then(move |piece| {
+            let (traffic, rate, progress) = (traffic.clone(), rate.clone(), progress.clone());
+            async move {
+                if let Ok(bytes) = &piece {
+                    if let Some(rate) = rate {
+                        rate.wait_for(bytes.len()).await;
+                    }
+                    traffic.sent(bytes.len());
+                    progress.note();
+                }
+                piece
+            }
+        });
+        reqwest::Body::wrap_stream(limited)
+    }
+
+    /// A response's body, each piece taken when the limit allows it.
+    fn received(
+        self: &Arc<Self>,
+        response: reqwest::Response,
+    ) -> impl Stream<Item = Result<Bytes, HttpError>> + Send + 'static {
+        let service = self.clone();
+        stream::unfold(Some(response), move |response| {
+            let service = service.clone();
+            async move {
+                let mut response = response?;
+                match tokio::time::timeout(service.stall, response.chunk()).await {
+                    Ok(Ok(Some(bytes))) => {
+                        service.traffic.received(bytes.len());
+                        if let Some(rate) = &service.down {
+                            rate.wait_for(bytes.len()).await;
+                        }
+                        Some((Ok(bytes), Some(response)))
+                    }
+                    Ok(Ok(None)) => None,
+                    Ok(Err(error)) => Some((Err(failed(broken(&error))), None)),
+                    Err(_) => Some((Err(service.stalled()), None)),
+                }
+            }
+        })
+    }
+
+    async fn refused(self: &Arc<Self>, response: reqwest::Response) -> HttpError {
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        let mut stream = Box::pin(self.received(response));
+        while let Some(Ok(bytes)) = stream.next().await {
+            body.extend_from_slice(&bytes);
+            if body.len() > ANSWER_BYTES_MAX {
+                break;
+            }
+        }
+        let text = String::from_utf8_lossy(&body);
+        let field = |name| element(&text, name).unwrap_or_default();
+        let answer = Answer { status, code: field("Code"), message: field("Message") };
+        HttpError::new(HttpErrorKind::Unknown, answer)
+    }
+}
+
+/// The text of the first element of this name; enough for the errors of S3.
+fn element(text: &str, name: &str) -> Option<String> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    let (found, _) = rest.split_once(&format!("</{name}>"))?;
+    let is_fine = |c: &char| !c.is_control();
+    Some(found.chars().filter(is_fine).take(500).collect())
+}
+
+fn pieces(bytes: &Bytes) -> Vec<Bytes> {
+    (0..bytes.len()).step_by(PIECE).map(|at| bytes.slice(at..bytes.len().min(at + PIECE))).collect()
+}
+
+#[async_trait]
+impl HttpService for Calls {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let service = &self.0;
+        let (parts, body) = request.into_parts();
+        let length = body.content_length();
+        let url = parts.uri.to_string();
+        let mut builder =
+            service.client.request(parts.method.clone(), &url).headers(parts.headers.clone());
+        let progress = Progress::new();
+        if length > 0 || !parts.method.is_safe() {
+            if !parts.headers.contains_key("content-length") {
+                builder = builder.header("content-length", length);
+            }
+            builder = builder.body(service.body(body, &progress));
+        }
+        service.traffic.request();
+        let response = tokio::select! {
+            response = builder.send() => response.map_err(|error| failed(broken(&error)))?,
+            () = progress.stalled(service.stall) => return Err(service.stalled()),
+        };
+        if !response.status().is_success() {
+            return Err(service.refused(response).await);
+        }
+        let mut out = HttpResponse::new(HttpResponseBody::from(Vec::new()));
+        *out.status_mut() = response.status();
+        *out.headers_mut() = response.headers().clone();
+        let frames = service.received(response).map(|piece| piece.map(Frame::data));
+        *out.body_mut() = HttpResponseBody::new(StreamBody::new(SyncStream::new(frames)));
+        Ok(out)
+    }
+}

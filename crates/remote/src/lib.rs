@@ -1,0 +1,50 @@
+//! Stores in object storage: [`S3`] and its like.
+//!
+//! The rest of freestone is synchronous; here its requests meet the network. One small runtime
+//! (see `runtime`) drives all connections; each call waits for its own request. All that can go
+//! wrong on the way is told apart in `fault`, and tried again in `retry` as long as that can help.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`place`] | what a URL names |
+//! | [`options`], [`traffic`] | how requests are made, and what they came to |
+//! | `client`, `rate` | HTTP: counted, limited, never waiting for ever |
+//! | `fault`, `retry` | what went wrong, and when to try again |
+//! | [`s3`], `upload`, `pusher` | S3: objects, large ones in parts, and who may push |
+//! | `object` | reading an object by ranges |
+
+mod client;
+mod fault;
+mod object;
+pub mod options;
+pub mod place;
+mod pusher;
+mod rate;
+mod retry;
+mod runtime;
+pub mod s3;
+pub mod traffic;
+mod upload;
+
+pub use options::Options;
+pub use place::Place;
+pub use s3::S3;
+pub use traffic::Traffic;
+
+use freestone_core::Result;
+use freestone_store::backend::Backend;
+use std::sync::Arc;
+
+/// The backend at `place`. Nothing is asked of it yet.
+///
+/// # Errors
+/// The environment makes no sense, or no connection can be made at all from this machine.
+pub fn open(place: &Place, options: Options) -> Result<Arc<dyn Backend>> {
+    Ok(match place {
+        Place::S3 { bucket, prefix } => Arc::new(S3::new(bucket, prefix, options)?),
+        Place::Web { url } => {
+            return Err(freestone_core::Error::refused(format!("store {url}: not readable yet"))
+                .hint("name an s3:// store, or a directory"));
+        }
+    })
+}

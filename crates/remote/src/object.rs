@@ -1,0 +1,211 @@
+//! Reading an object by ranges, as little and as seldom as it goes.
+//!
+//! Small objects come whole with the first request. Of large ones the end is kept once it is
+//! asked for, since a pack's table lies there; all else is read as it is asked for.
+
+use crate::retry::Requests;
+use bytes::{Bytes, BytesMut};
+use freestone_core::{Error, ErrorKind, Result};
+use freestone_store::backend::Object;
+use freestone_store::format::segment;
+use futures_util::StreamExt;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, GetResult, ObjectStore};
+use std::io::Write;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Objects of at most this length are read whole.
+pub(crate) const WHOLE_BYTES: u64 = 128 << 10;
+/// How much of a large object's end is read for a small read there.
+const TAIL_BYTES: u64 = 64 << 10;
+/// A read near the end up to this length reads the end.
+const SMALL_BYTES: usize = 4 << 10;
+/// Bytes of one request where an object is fetched whole.
+const PART_BYTES: u64 = 8 << 20;
+/// Requests at once for one such object.
+const PARTS_AT_ONCE: usize = 4;
+/// Objects longer than this are fetched into a mapped file, not into memory.
+const MEMORY_BYTES: u64 = 4 << 20;
+
+/// What reads objects of one store.
+pub(crate) struct Reader {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) requests: Requests,
+}
+
+impl Reader {
+    /// Takes the body of an answer; what is cut off or too long is an error.
+    async fn body(result: GetResult) -> object_store::Result<Bytes> {
+        let length = usize::try_from(result.range.end - result.range.start).unwrap_or(usize::MAX);
+        let mut stream = result.into_stream();
+        // A server's word about a length is no reason to allocate it.
+        let mut body = BytesMut::with_capacity(length.min(1 << 20));
+        while let Some(bytes) = stream.next().await {
+            body.extend_from_slice(&bytes?);
+            if body.len() > length {
+                break;
+            }
+        }
+        if body.len() == length {
+            return Ok(body.freeze());
+        }
+        let source = format!("{} bytes came in place of {length}", body.len()).into();
+        Err(object_store::Error::Generic { store: "freestone", source })
+    }
+
+    /// The first bytes of an object, at most `max`, and its length; `None` if there is none.
+    pub(crate) async fn start(
+        &self,
+        name: &str,
+        path: &Path,
+        max: u64,
+    ) -> Result<Option<(Bytes, u64)>> {
+        let request = || async {
+            let options =
+                GetOptions { range: Some(GetRange::Bounded(0..max)), ..GetOptions::default() };
+            let result = match self.store.get_opts(path, options).await {
+                // An empty object has no first byte.
+                Err(error) if crate::fault::Fault::of(&error) == crate::fault::Fault::BeyondEnd => {
+                    self.store.get_opts(path, GetOptions::default()).await?
+                }
+                result => result?,
+            };
+            let length = result.meta.size;
+            Ok((Self::body(result).await?, length))
+        };
+        self.requests.find(&format!("read {name}"), request).await
+    }
+
+    /// A range of an object.
+    pub(crate) async fn range(&self, name: &str, path: &Path, range: Range<u64>) -> Result<Bytes> {
+        let request = || async {
+            let options = GetOptions {
+                range: Some(GetRange::Bounded(range.clone())),
+                ..GetOptions::default()
+            };
+            Self::body(self.store.get_opts(path, options).await?).await
+        };
+        let found = self.requests.find(&format!("read {name}"), request).await?;
+        let bytes = found.ok_or_else(|| {
+            Error::not_found(format!("{name} is not in {}", self.requests.place()))
+        })?;
+        if bytes.len() as u64 == range.end - range.start {
+            return Ok(bytes);
+        }
+        Err(Error::corrupt(format!("{name} ends before byte {}", range.end)))
+    }
+}
+
+/// An object of a store.
+pub(crate) struct RemoteObject {
+    pub(crate) reader: Arc<Reader>,
+    pub(crate) name: String,
+    pub(crate) path: Path,
+    pub(crate) length: u64,
+    /// What is kept of it: where it starts, and its bytes.
+    pub(crate) kept: Mutex<Option<(u64, Bytes)>>,
+}
+
+impl RemoteObject {
+    /// Fills `out` from what is kept, if that has it all.
+    fn from_kept(&self, offset: u64, out: &mut [u8]) -> bool {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((start, bytes)) = &*kept else { return false };
+        let Some(at) = offset.checked_sub(*start).and_then(|at| usize::try_from(at).ok()) else {
+            return false;
+        };
+        let Some(found) = bytes.get(at..).and_then(|rest| rest.get(..out.len())) else {
+            return false;
+        };
+        out.copy_from_slice(found);
+        true
+    }
+
+    fn keep(&self, start: u64, bytes: Bytes) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((start, bytes));
+    }
+
+    fn fetch(&self, range: Range<u64>) -> Result<Bytes> {
+        let reader = &self.reader;
+        reader.requests.run(reader.range(&self.name, &self.path, range))
+    }
+
+    /// All its bytes, several parts at a time, each given to `take` with where it starts.
+    fn fetch_all(&self, mut take: impl FnMut(u64, &Bytes) -> Result<()>) -> Result<()> {
+        let parts = (0..self.length).step_by(usize::try_from(PART_BYTES).unwrap_or(usize::MAX));
+        let fetches = parts.map(|start| {
+            let end = self.length.min(start + PART_BYTES);
+            async move {
+                Ok::<_, Error>((
+                    start,
+                    self.reader.range(&self.name, &self.path, start..end).await?,
+                ))
+            }
+        });
+        let mut fetches = futures_util::stream::iter(fetches).buffer_unordered(PARTS_AT_ONCE);
+        self.reader.requests.run(async {
+            while let Some(fetched) = fetches.next().await {
+                let (start, bytes) = fetched?;
+                take(start, &bytes)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn map_file(&self) -> Result<segment::Bytes> {
+        let failed =
+            |error| Error::io(format!("cannot keep {} in a temporary file", self.name), error);
+        let file = tempfile::tempfile().map_err(failed)?;
+        self.fetch_all(|start, bytes| {
+            std::os::unix::fs::FileExt::write_all_at(&file, bytes, start).map_err(failed)
+        })?;
+        (&file).flush().map_err(failed)?;
+        // SAFETY: the file has no name, and this process writes to it no more.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
+        Ok(Arc::new(map))
+    }
+}
+
+impl Object for RemoteObject {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        let end = offset.checked_add(out.len() as u64).filter(|end| *end <= self.length);
+        let Some(end) = end else {
+            let end = offset.saturating_add(out.len() as u64);
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("{} ends before byte {end}", self.name),
+            ));
+        };
+        if out.is_empty() || self.from_kept(offset, out) {
+            return Ok(());
+        }
+        if self.length <= WHOLE_BYTES {
+            self.keep(0, self.fetch(0..self.length)?);
+        } else if out.len() <= SMALL_BYTES && offset >= self.length - TAIL_BYTES {
+            let start = self.length - TAIL_BYTES;
+            self.keep(start, self.fetch(start..self.length)?);
+        }
+        if !self.from_kept(offset, out) {
+            out.copy_from_slice(&self.fetch(offset..end)?);
+        }
+        Ok(())
+    }
+
+    fn map(&self) -> Result<segment::Bytes> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((0, bytes)) = kept
+            && bytes.len() as u64 == self.length
+        {
+            return Ok(Arc::new(bytes));
+        }
+        if self.length > MEMORY_BYTES {
+            return self.map_file();
+        }
+        Ok(Arc::new(self.fetch(0..self.length)?))
+    }
+}

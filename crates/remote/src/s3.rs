@@ -1,0 +1,209 @@
+//! A store in a bucket: S3 and what speaks it.
+//!
+//! Who reads or writes there, and where it is, the usual variables say (`AWS_ACCESS_KEY_ID`,
+//! `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …), else the
+//! machine itself, as containers and instances of Amazon's do.
+
+use crate::client::Connector;
+use crate::fault::Fault;
+use crate::object::{Reader, RemoteObject, WHOLE_BYTES};
+use crate::options::Options;
+use crate::pusher::Pusher;
+use crate::retry::{Failed, Requests};
+use crate::upload;
+use bytes::Bytes;
+use freestone_core::{Error, ErrorKind, Result};
+use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
+use futures_util::TryStreamExt;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A store in a bucket.
+pub struct S3 {
+    pub(crate) s3: Arc<AmazonS3>,
+    pub(crate) reader: Arc<Reader>,
+    prefix: String,
+    /// Who may write here; known once [`Backend::prepare`] has found out.
+    pusher: Mutex<Option<Pusher>>,
+}
+
+/// Retries are `retry`'s.
+fn no_retries() -> RetryConfig {
+    RetryConfig { max_retries: 0, retry_timeout: Duration::ZERO, ..RetryConfig::default() }
+}
+
+impl S3 {
+    /// The store below `prefix` of `bucket`. Nothing is asked of the server yet.
+    ///
+    /// # Errors
+    /// The environment makes no sense.
+    pub fn new(bucket: &str, prefix: &str, options: Options) -> Result<Self> {
+        let place = crate::Place::S3 { bucket: bucket.into(), prefix: prefix.into() }.to_string();
+        let builder = AmazonS3Builder::from_env()
+            .with_bucket_name(bucket)
+            .with_retry(no_retries())
+            .with_disable_bulk_delete(true)
+            .with_http_connector(Connector::new(&options)?);
+        let endpoint = builder
+            .get_config_value(&AmazonS3ConfigKey::Endpoint)
+            .or_else(|| std::env::var("AWS_ENDPOINT_URL_S3").ok())
+            .unwrap_or_else(|| "Amazon S3".into());
+        let s3 = builder.build().map_err(|error| {
+            Error::new(ErrorKind::Usage, format!("{place}: {error}"))
+                .hint("look at the variables AWS_…; docs/remote.md lists them")
+        })?;
+        let s3 = Arc::new(s3);
+        let requests = Requests::new(options, place, endpoint);
+        let reader = Arc::new(Reader { store: s3.clone(), requests });
+        Ok(Self { s3, reader, prefix: prefix.into(), pusher: Mutex::default() })
+    }
+
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.reader.requests
+    }
+
+    pub(crate) fn path(&self, name: &str) -> Result<Path> {
+        let key =
+            if self.prefix.is_empty() { name.into() } else { format!("{}/{name}", self.prefix) };
+        Path::parse(&key).map_err(|error| {
+            Error::new(ErrorKind::Usage, format!("{key:?} can be no key: {error}"))
+        })
+    }
+
+    fn object(&self, name: &str, length: u64, kept: Option<(u64, Bytes)>) -> Result<RemoteObject> {
+        Ok(RemoteObject {
+            reader: self.reader.clone(),
+            name: name.into(),
+            path: self.path(name)?,
+            length,
+            kept: Mutex::new(kept),
+        })
+    }
+
+    /// Puts an object, unless there is one.
+    pub(crate) async fn put_new(&self, name: &str, bytes: Bytes) -> Result<Created> {
+        let path = self.path(name)?;
+        let put = || {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            self.s3.put_opts(&path, PutPayload::from(bytes.clone()), options)
+        };
+        match self.requests().attempt(put).await {
+            Ok(_) => Ok(Created::New),
+            // It may have been made by a try of ours whose answer was lost.
+            Err(Failed { fault: Fault::Exists, is_open: true, .. }) => {
+                let there = self.reader.start(name, &path, bytes.len() as u64 + 1).await?;
+                let is_ours = there.is_some_and(|(there, _)| there == bytes);
+                Ok(if is_ours { Created::New } else { Created::Existed })
+            }
+            Err(Failed { fault: Fault::Exists, .. }) => Ok(Created::Existed),
+            Err(failed) => Err(self.requests().error(&format!("write {name}"), failed)),
+        }
+    }
+
+    /// Puts an object in the place of whatever is there.
+    pub(crate) async fn put_over(&self, name: &str, bytes: Bytes) -> Result<()> {
+        let path = self.path(name)?;
+        let put = || self.s3.put(&path, PutPayload::from(bytes.clone()));
+        self.requests().make(&format!("write {name}"), put).await.map(drop)
+    }
+
+    /// The length of an object; `None` if there is none.
+    pub(crate) async fn length(&self, name: &str) -> Result<Option<u64>> {
+        let path = self.path(name)?;
+        let found = self.requests().find(&format!("read {name}"), || self.s3.head(&path)).await?;
+        Ok(found.map(|meta| meta.size))
+    }
+
+    /// How objects are made here, once it is known.
+    fn ignores_conditions(&self) -> bool {
+        let pusher = self.pusher.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(*pusher, Some(Pusher::Only))
+    }
+}
+
+impl Backend for S3 {
+    fn place(&self) -> String {
+        self.requests().place().into()
+    }
+
+    fn prepare(&self) -> Result<()> {
+        let mut pusher = self.pusher.lock().unwrap_or_else(PoisonError::into_inner);
+        if pusher.is_none() {
+            *pusher = Some(self.requests().run(Pusher::find(self))?);
+        }
+        Ok(())
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        let path = self.path(folder)?;
+        let skipped = if self.prefix.is_empty() { 0 } else { self.prefix.len() + 1 };
+        let list = || async {
+            let mut listed: Vec<Listed> = self
+                .s3
+                .list(Some(&path))
+                .map_ok(|meta| Listed {
+                    name: meta.location.as_ref().get(skipped..).unwrap_or_default().into(),
+                    length: meta.size,
+                })
+                .try_collect()
+                .await?;
+            listed.sort_unstable();
+            Ok(listed)
+        };
+        self.requests().run(self.requests().make(&format!("list {folder}"), list))
+    }
+
+    fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
+        let path = self.path(name)?;
+        let found = self.requests().run(self.reader.start(name, &path, WHOLE_BYTES))?;
+        let Some((bytes, length)) = found else { return Ok(None) };
+        let kept = (bytes.len() as u64 == length).then_some((0, bytes));
+        Ok(Some(Box::new(self.object(name, length, kept)?)))
+    }
+
+    fn open_listed(&self, name: &str, length: u64) -> Result<Box<dyn Object>> {
+        Ok(Box::new(self.object(name, length, None)?))
+    }
+
+    fn hint(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.requests().run(self.put_over(name, Bytes::copy_from_slice(bytes)))
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
+        let bytes = Bytes::copy_from_slice(bytes);
+        self.requests().run(async {
+            if self.ignores_conditions() && self.length(name).await?.is_some() {
+                return Ok(Created::Existed);
+            }
+            self.put_new(name, bytes).await
+        })
+    }
+
+    fn spool(&self) -> Result<Spool> {
+        let failed = |error| {
+            Error::io("cannot make a temporary file for a pack", error)
+                .hint("packs are written to TMPDIR first, which needs room for a few of them")
+        };
+        // It has no name, so nothing is left of it however this process ends.
+        Ok(Spool::new(tempfile::tempfile().map_err(failed)?, PathBuf::new()))
+    }
+
+    fn publish(&self, spool: Spool, name: &str) -> Result<Created> {
+        self.requests().run(upload::publish(self, spool.file(), name))
+    }
+
+    fn settle(&self, _: &str) -> Result<()> {
+        // What a server lists is as durable as it gets.
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        let path = self.path(name)?;
+        let remove = || self.s3.delete(&path);
+        self.requests().run(self.requests().find(&format!("remove {name}"), remove)).map(drop)
+    }
+}

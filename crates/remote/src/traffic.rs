@@ -1,0 +1,55 @@
+//! What requests came to: how many, and their bytes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts requests. Bytes are those of bodies; headers, a few hundred bytes a request, are not
+/// counted.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    requests: AtomicU64,
+    retries: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+/// What was counted so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Requests, those that were made again included.
+    pub requests: u64,
+    /// Requests that were made again.
+    pub retries: u64,
+    /// Bytes of bodies sent.
+    pub sent: u64,
+    /// Bytes of bodies received.
+    pub received: u64,
+}
+
+impl Traffic {
+    /// What was counted so far.
+    pub fn figures(&self) -> Figures {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Figures {
+            requests: read(&self.requests),
+            retries: read(&self.retries),
+            sent: read(&self.sent),
+            received: read(&self.received),
+        }
+    }
+
+    pub(crate) fn request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,86 @@
+//! Large objects, sent in parts.
+//!
+//! A pack is named by the hash of its table, which says all that readers need of it: whoever makes
+//! an object of that name makes one that reads the same. So its name is looked for first, and
+//! completing an upload needs no condition.
+
+use crate::fault::Fault;
+use crate::retry::Failed;
+use crate::s3::S3;
+use bytes::Bytes;
+use freestone_core::{Error, Result};
+use freestone_store::backend::Created;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::PutPayload;
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+/// Objects up to this length are sent in one request, longer ones in parts of this length (S3
+/// wants at least 5 MiB of all but the last).
+const PART_BYTES: u64 = 8 << 20;
+/// Parts that an upload may have, by S3's rules.
+const PARTS_MAX: u64 = 10_000;
+/// Parts that are sent at once; each is held in memory.
+const PARTS_AT_ONCE: usize = 4;
+
+/// Makes the object `name` of the bytes of `file`, unless there is one.
+pub(crate) async fn publish(s3: &S3, file: &File, name: &str) -> Result<Created> {
+    let failed = |error| Error::io(format!("cannot read back {name} before it is sent"), error);
+    let length = file.metadata().map_err(failed)?.len();
+    if s3.length(name).await?.is_some() {
+        return Ok(Created::Existed);
+    }
+    if length <= PART_BYTES {
+        return s3.put_new(name, read(file, 0, length).map_err(failed)?).await;
+    }
+    let path = s3.path(name)?;
+    let what = format!("write {name}");
+    let upload = s3.requests().make(&what, || s3.s3.create_multipart(&path)).await?;
+    let sent = send(s3, file, &path, &upload, length, name).await;
+    if sent.is_err() {
+        // The server charges for parts until somebody clears them away; a bucket's rules can too.
+        let _ = s3.s3.abort_multipart(&path, &upload).await;
+    }
+    sent
+}
+
+async fn send(
+    s3: &S3,
+    file: &File,
+    path: &Path,
+    upload: &String,
+    length: u64,
+    name: &str,
+) -> Result<Created> {
+    let what = format!("write {name}");
+    let part_bytes = PART_BYTES.max(length.div_ceil(PARTS_MAX));
+    let starts = (0..length).step_by(usize::try_from(part_bytes).unwrap_or(usize::MAX));
+    let what = &what;
+    let sends = starts.enumerate().map(|(number, start)| async move {
+        let bytes = read(file, start, part_bytes.min(length - start)).map_err(|error| {
+            Error::io(format!("cannot read back {name} before it is sent"), error)
+        })?;
+        let put = || s3.s3.put_part(path, upload, number, PutPayload::from(bytes.clone()));
+        s3.requests().make(what, put).await
+    });
+    let parts: Vec<PartId> = stream::iter(sends).buffered(PARTS_AT_ONCE).try_collect().await?;
+    let complete = || s3.s3.complete_multipart(path, upload, parts.clone());
+    match s3.requests().attempt(complete).await {
+        Ok(_) => Ok(Created::New),
+        // An earlier try may have completed it, and its answer was lost.
+        Err(Failed { fault: Fault::NoUpload | Fault::Missing, .. })
+            if s3.length(name).await? == Some(length) =>
+        {
+            Ok(Created::New)
+        }
+        Err(failed) => Err(s3.requests().error(what, failed)),
+    }
+}
+
+fn read(file: &File, start: u64, length: u64) -> std::io::Result<Bytes> {
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, start)?;
+    Ok(bytes.into())
+}
