@@ -13,7 +13,6 @@
 mod arguments;
 mod command;
 mod config;
-mod content;
 mod exit;
 mod following;
 mod interrupt;

@@ -8,6 +8,7 @@ pub mod backend;
 mod bases;
 mod codec;
 pub mod compact;
+mod content;
 pub mod format;
 mod index;
 mod lane;
@@ -28,6 +29,7 @@ pub mod upstream;
 pub mod verify;
 mod working;
 
+pub use content::FoundContent;
 pub use format::header::StoreId;
 pub use format::ref_entry::{RefAction, RefEntry, check_name as check_ref_name};
 pub use format::revision::Revision;

@@ -31,6 +31,10 @@ pub use crate::format::revision::PackRange;
 /// Rows after which a segment is written while the push goes on: it bounds what is held of them.
 const SEGMENT_ROWS_TARGET: usize = 1 << 16;
 
+/// Contents whose SHA-1s are listed behind all else; what is more is stored again, and listed with
+/// that. It bounds what is held of them.
+const UNNAMED_MAX: usize = 1 << 16;
+
 /// Packs after which one is written: it bounds what a killed push stores in vain.
 const SEGMENT_PACKS_TARGET: usize = 16;
 
@@ -54,6 +58,8 @@ struct Fresh {
     records: HashMap<(RecordKind, Id), u8>,
     /// The plain BLAKE3s of contents, by SHA-1.
     sha1s: HashMap<Sha1, Id>,
+    /// Contents that are there as chunks of others, and whose SHA-1s no segment lists yet.
+    unnamed: Vec<(Id, Sha1)>,
 }
 
 /// The node that was written last of those that begin at the same path, and the last revision: what
@@ -159,16 +165,18 @@ impl Session {
     }
 
     /// Refuses a SHA-1 that already names another content than `content`, whose plain BLAKE3 is
-    /// `plain`.
-    pub(crate) fn check_sha1(&self, sha1: &Sha1, plain: &Id, content: &Id) -> Result<()> {
+    /// `plain`; says whether it names this one.
+    pub(crate) fn check_sha1(&self, sha1: &Sha1, plain: &Id, content: &Id) -> Result<bool> {
         let fresh = lock(&self.fresh).sha1s.get(sha1).copied();
         if let Some(known) = fresh {
-            return if known == *plain { Ok(()) } else { Err(collision(sha1, &known, plain)) };
+            return if known == *plain { Ok(true) } else { Err(collision(sha1, &known, plain)) };
         }
+        let mut is_named = false;
         for place in self.records.index.find_sha1(sha1)? {
             if place.row.prefix == segment::prefix(&content.0)
                 && self.records.packs.holds(&place, content)?
             {
+                is_named = true;
                 continue;
             }
             // The first bytes of the SHA-1 agree; most likely that is all.
@@ -189,7 +197,22 @@ impl Session {
                 return Err(collision(sha1, &known, plain));
             }
         }
-        Ok(())
+        Ok(is_named)
+    }
+
+    /// Has the SHA-1 of a small content listed that is there as a chunk of a large one; false if
+    /// that cannot be, so that it has to be stored by itself.
+    pub(crate) fn name(&self, id: Id, sha1: Sha1) -> Result<bool> {
+        let mut fresh = lock(&self.fresh);
+        if fresh.unnamed.len() >= UNNAMED_MAX {
+            return Ok(false);
+        }
+        let known = *fresh.sha1s.entry(sha1).or_insert(id);
+        if known != id {
+            return Err(collision(&sha1, &known, &id));
+        }
+        fresh.unnamed.push((id, sha1));
+        Ok(true)
     }
 
     /// Writes records to the lane that all share.
@@ -387,6 +410,7 @@ impl Session {
         outcome?;
         state.parts.labels = labels;
         state.flush()?;
+        state.list_unnamed()?;
         Ok(Finished { locator: state.locator })
     }
 
@@ -487,6 +511,40 @@ impl SealerState {
                 fresh.sha1s.remove(&sha1);
             }
         }
+        Ok(())
+    }
+}
+
+impl SealerState {
+    /// Lists the SHA-1s of contents that are there as chunks of others: each with the place of its
+    /// chunk, which another segment lists too.
+    fn list_unnamed(&self) -> Result<()> {
+        let unnamed = std::mem::take(&mut lock(&self.fresh).unnamed);
+        let mut parts = SegmentParts::default();
+        let mut packs: HashMap<Id, u32> = HashMap::new();
+        for (id, sha1) in unnamed {
+            // What has a base is listed with the row of that; no push writes such chunks.
+            let records = &self.records;
+            records.index.find(RecordKind::Chunk, &id, &mut |place| {
+                let (at, offset) = (place.pack, place.row.offset);
+                if place.row.base.is_some() || !records.packs.holds(&at, offset, &id)? {
+                    return Ok(false);
+                }
+                let pack = *packs.entry(at).or_insert_with(|| {
+                    parts.packs.push(SegmentPack { id: at, length: place.pack_length });
+                    u32::try_from(parts.packs.len() - 1).unwrap_or(u32::MAX)
+                });
+                parts.sha1s.push((segment::prefix(&sha1.0), parts.rows.len() as u64));
+                parts.rows.push(SegmentRow { pack, ..place.row });
+                Ok(true)
+            })?;
+        }
+        if parts.rows.is_empty() {
+            return Ok(());
+        }
+        let live = write_segment(&*self.backend, 0, parts)?;
+        self.written.bytes.fetch_add(live.segment.length(), Ordering::Relaxed);
+        self.records.index.add(live);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
+use freestone_core::chunker::{Chunker, Piece};
 use freestone_core::digest::{NameHasher, plain};
 use freestone_core::{ChunkSource, Error, ErrorKind, Sha1, Source};
 use freestone_manifest::content::pieces;
@@ -9,7 +10,7 @@ use freestone_manifest::{Entry, Kind};
 use freestone_store::push::{PushOptions, PushOutcome};
 use freestone_store::verify::{VerifyOptions, VerifyProgress};
 use freestone_store::{Expect, Store};
-use freestone_testkit::{MemorySource, noise, push_tree, text};
+use freestone_testkit::{MemorySource, findings, noise, push_tree, text};
 use proptest::prelude::*;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -428,4 +429,68 @@ fn verifying_and_summing_up_tell_how_far_they_are_and_stop_when_told_to() {
     assert_eq!(told, [(0, 2), (1, 2)]);
     let stop = |_, _| Err(Error::new(ErrorKind::Failed, "stop"));
     assert_eq!(store.stats_watched(&mut { stop }).unwrap_err().to_string(), "stop");
+}
+
+/// The bytes of a chunk of `large` that is short enough to be a small content.
+fn short_chunk(large: &[u8]) -> Vec<u8> {
+    let mut chunker = Chunker::default();
+    let mut short = None;
+    let mut each = |piece: Piece<'_>| -> freestone_core::Result<()> {
+        if let Piece::Chunk(bytes) = piece
+            && bytes.len() <= 1 << 20
+        {
+            short = Some(bytes.to_vec());
+        }
+        Ok(())
+    };
+    chunker.push(large, &mut each).unwrap();
+    chunker.finish(&mut each).unwrap();
+    short.unwrap()
+}
+
+#[test]
+fn a_small_content_that_is_a_chunk_of_a_large_one_is_found_by_its_sha1_and_not_stored_again() {
+    let large = noise(6 << 20, 3);
+    let small = short_chunk(&large);
+    let sha1 = freestone_core::digest::sha1(&small);
+    let of = |files: &[(&str, &Vec<u8>)]| {
+        MemorySource::of(files.iter().map(|(path, bytes)| (*path, (*bytes).clone())))
+    };
+    // In the same push, before or behind the large one, and in a later one.
+    let histories = [
+        vec![of(&[("a", &large), ("b", &small)])],
+        vec![of(&[("a", &small), ("b", &large)])],
+        vec![of(&[("a", &large)]), of(&[("a", &large), ("b", &small)])],
+    ];
+    for (at, history) in histories.iter().enumerate() {
+        let (_folder, store) = new_store();
+        for (time, tree) in history.iter().enumerate() {
+            assert_eq!(store.records().unwrap().find_sha1(&sha1).unwrap(), None);
+            let time = i64::try_from(time).unwrap();
+            let options = PushOptions { time, threads: 1, ..options() };
+            push_tree(&store, tree, &options).unwrap();
+        }
+        let store = Store::open(store.root().unwrap()).unwrap();
+        let found = store.records().unwrap().find_sha1(&sha1).unwrap().unwrap();
+        assert_eq!((found.id, found.size), (plain(&small), small.len() as u64), "{at}");
+        assert!(findings(&store).unwrap().is_empty(), "{at}");
+        let chunks = store.stats().unwrap().records["chunk"].plain;
+        let stored_twice = chunks - large.len() as u64;
+        // The large one may come to a lane of its own, before the small one is stored.
+        assert!(stored_twice == 0 || at == 1, "{at}: {stored_twice}");
+        // So it is when the index is made anew, and when segments are merged.
+        store.reindex(&mut |_, _| {}).unwrap();
+        assert_eq!(store.records().unwrap().find_sha1(&sha1).unwrap(), Some(found), "{at}");
+        // It collides with nothing that comes under its name.
+        struct Same;
+        impl NameHasher for Same {
+            fn update(&mut self, _: &[u8]) {}
+            fn finish(self: Box<Self>) -> Sha1 {
+                freestone_core::digest::sha1(&short_chunk(&noise(6 << 20, 3)))
+            }
+        }
+        let options = PushOptions { name_hasher: || Box::new(Same), ..options() };
+        let error = push_tree(&store, &MemorySource::of([("x", "other")]), &options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{at}: {error}");
+    }
 }

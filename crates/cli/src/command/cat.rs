@@ -1,6 +1,5 @@
 //! `freestone cat`.
 
-use crate::content as content_of;
 use crate::exit::Exit;
 use crate::name::{self, Name};
 use crate::part::{Bring, Part};
@@ -45,12 +44,12 @@ impl Cat {
             ));
         }
         if let Some(sha1) = name::sha1(&self.name)? {
-            let found = content_of::find(&store, &sha1)?;
-            let content = found.ok_or_else(|| {
+            let records = store.records()?;
+            let content = records.find_sha1(&sha1)?.ok_or_else(|| {
                 Error::not_found(format!("no content has the SHA-1 {sha1}"))
                     .hint("it is what `sha1sum` prints of the file")
             })?;
-            return write(&store.records()?, &content.id, content.size, &sha1, session);
+            return write(&records, &content.id, content.size, &sha1, session);
         }
         let name = Name::parse(&self.name)?;
         let part = Part::find(&store, &name)?;

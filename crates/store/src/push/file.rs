@@ -151,8 +151,11 @@ impl FileReader<'_> {
             let has = self.hash_only || self.records.has(RecordKind::Chunk, &content.id)?;
             return Ok(Some((content, if has { 0 } else { content.size })));
         };
-        session.check_sha1(&content.sha1, &content.id, &content.id)?;
-        if session.is_known(RecordKind::Chunk, &content.id, SHARED)? {
+        let is_named = session.check_sha1(&content.sha1, &content.id, &content.id)?;
+        // It may be there as a chunk of a large content only, where no SHA-1 leads to it.
+        if session.is_known(RecordKind::Chunk, &content.id, SHARED)?
+            && (is_named || session.name(content.id, content.sha1)?)
+        {
             return Ok(Some((content, 0)));
         }
         let before = known.filter(|known| known.size <= CONTENT_WHOLE_BYTES_MAX);

@@ -1,0 +1,79 @@
+//! Finding a content by its SHA-1.
+
+use crate::format::record::RecordKind;
+use crate::format::segment::prefix;
+use crate::index::Place;
+use crate::records::Records;
+use freestone_core::{Error, Id, Result, Sha1, digest};
+use freestone_manifest::content::ContentRecord;
+
+/// A content that the store has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundContent {
+    /// Its content id.
+    pub id: Id,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+impl Records {
+    /// The content whose SHA-1 is `sha1`; `None` if no segment lists one. Reads one record for each
+    /// SHA-1 that begins alike, which is one but by chance.
+    ///
+    /// # Errors
+    /// What is listed cannot be read or is damaged; [`Refused`](freestone_core::ErrorKind::Refused)
+    /// if there are two different contents, since a name that somebody made ambiguous proves nothing.
+    pub fn find_sha1(&self, sha1: &Sha1) -> Result<Option<FoundContent>> {
+        let mut found: Vec<FoundContent> = Vec::new();
+        let mut failure = None;
+        for place in self.index.find_sha1(sha1)? {
+            match self.content_at(&place, sha1) {
+                Ok(Some(content)) if !found.contains(&content) => found.push(content),
+                Ok(_) => {}
+                // Another place may have it whole.
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        match (&found[..], failure) {
+            ([], None) => Ok(None),
+            ([], Some(error)) => Err(error),
+            ([content], _) => Ok(Some(*content)),
+            _ => {
+                let ids: Vec<String> = found.iter().map(|content| content.id.to_string()).collect();
+                let what = format!("{} different contents have the SHA-1 {sha1}", found.len());
+                Err(Error::refused(what).hint(format!(
+                    "they were made to collide; name the one that you mean by a path, as in \
+                     main:some/file. Their ids are {}",
+                    ids.join(", ")
+                )))
+            }
+        }
+    }
+
+    /// The content at `place`, if its SHA-1 is all of `sha1`. Its id follows from its bytes, so the
+    /// pack's table need not be read.
+    fn content_at(&self, place: &Place, sha1: &Sha1) -> Result<Option<FoundContent>> {
+        let kind = place.row.kind;
+        if !matches!(kind, RecordKind::Chunk | RecordKind::ContentRecord) {
+            return Ok(None);
+        }
+        let at = || format!("{} in pack {} at {}", kind.word(), place.pack, place.row.offset);
+        let mut bytes = Vec::new();
+        self.decode(place, &mut bytes, 0).map_err(|error| error.context(at()))?;
+        let id = kind.id_of(&bytes).filter(|id| prefix(&id.0) == place.row.prefix);
+        let id = id.ok_or_else(|| {
+            Error::corrupt(format!("{} is damaged", at()))
+                .hint("`freestone verify --data` lists all that is damaged")
+        })?;
+        let (size, found) = match kind {
+            RecordKind::ContentRecord => {
+                let record = ContentRecord::decode(&bytes).map_err(|error| error.context(at()))?;
+                (record.length, record.sha1)
+            }
+            _ => (bytes.len() as u64, digest::sha1(&bytes)),
+        };
+        Ok((found == *sha1).then_some(FoundContent { id, size }))
+    }
+}
