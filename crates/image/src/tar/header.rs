@@ -69,6 +69,11 @@ pub(crate) fn head(image_name: &str) -> Vec<u8> {
     out
 }
 
+/// A header that readers pass over.
+pub(crate) fn filler() -> [u8; HEADER_BYTES] {
+    Header { prefix: b"", name: b"./", executable: true, size: 0, mtime: 0, kind: b'5' }.encode()
+}
+
 /// What stands in the name field of an entry whose path stands in pax: as much of it as fits, and
 /// a `/` at its end exactly if it is a directory's. Readers without pax see that.
 fn name_in_pax(name: &[u8], is_directory: bool) -> Vec<u8> {
@@ -85,9 +90,7 @@ fn name_in_pax(name: &[u8], is_directory: bool) -> Vec<u8> {
 pub(crate) fn entry(entry: &Entry, shape: &Shape, fillers: u64) -> Vec<u8> {
     let mut out = Vec::new();
     for _ in 0..fillers {
-        let filler =
-            Header { prefix: b"", name: b"./", executable: true, size: 0, mtime: 0, kind: b'5' };
-        out.extend_from_slice(&filler.encode());
+        out.extend_from_slice(&filler());
     }
     if !shape.pax.is_empty() {
         pax(&mut out, b'x', b"././@PaxHeader", &shape.pax);

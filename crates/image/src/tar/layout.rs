@@ -8,6 +8,12 @@ use freestone_manifest::Entry;
 /// The unit at which the first entry starts: behind the `g` header and its payload.
 pub(crate) const FIRST_UNIT: u64 = 2;
 
+/// Fillers of an image without entries: Python's tarfile takes an archive that has nothing but a
+/// `g` header for damaged. An image without fillers stays without.
+pub(crate) fn fillers_of_nothing(entries: u64, align: Align) -> u64 {
+    u64::from(entries == 0 && align == Align::Blocks)
+}
+
 /// The places of an entry's parts, in units of 512 bytes from the image's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {

@@ -6,7 +6,7 @@
 //! headers of an entry as one inline extent, its chunks and runs of zeros, its padding.
 
 use super::header;
-use super::layout::{FIRST_UNIT, place};
+use super::layout::{FIRST_UNIT, fillers_of_nothing, place};
 use super::marks::Marks;
 use crate::tar::{Align, Options};
 use crate::{Format, ImageName};
@@ -44,7 +44,10 @@ impl<S: NodeSource> TarPlan<S> {
             return Err(inexpressible(&tree)?);
         }
         let (marks, end) = match options.align() {
-            Align::Blocks => (None, measure.end(FIRST_UNIT)),
+            Align::Blocks => {
+                let fillers = fillers_of_nothing(tree.summary().entries, Align::Blocks);
+                (None, measure.end(FIRST_UNIT + fillers))
+            }
             Align::None => {
                 let (marks, end) = Marks::walk(&tree)?;
                 (Some(marks), Some(end))
@@ -147,7 +150,12 @@ impl<S: NodeSource> Plan for TarPlan<S> {
             each(Extent { offset: 0, length: first, source })?;
         }
         if intersects(&range, first, self.end) {
-            self.entries(&range, each)?;
+            if fillers_of_nothing(self.tree.summary().entries, self.align) > 0 {
+                let source = Source::Inline(header::filler().to_vec());
+                each(Extent { offset: first, length: self.end - first, source })?;
+            } else {
+                self.entries(&range, each)?;
+            }
         }
         if intersects(&range, self.end, self.length) {
             let length = self.length - self.end;

@@ -4,6 +4,7 @@ use super::Member;
 use super::header::Header;
 use super::members::RawMember;
 use super::rule::{Rule, Violations};
+use crate::tar::layout::{FIRST_UNIT, fillers_of_nothing};
 use crate::tar::{Align, Options};
 use freestone_core::limits::{BLOCK_BYTES, USTAR_SIZE_MAX};
 use freestone_core::measure::filler;
@@ -124,8 +125,11 @@ impl Own {
 
     /// Checks that nothing is left over where the archive ends.
     pub(super) fn end(&self, violations: &mut Violations) {
-        if let Some((offset, count)) = self.fillers {
-            let what = format!("{count} fillers stand before nothing");
+        let (offset, count) = self.fillers.unwrap_or((FIRST_UNIT * UNIT, 0));
+        let members = u64::from(self.previous.is_some());
+        let wanted = fillers_of_nothing(members, self.options.align());
+        if count != wanted {
+            let what = format!("{count} fillers, not {wanted}, stand before nothing");
             violations.add(Rule::Fillers, offset, None, what);
         }
     }
