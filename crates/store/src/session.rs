@@ -13,12 +13,12 @@ use crate::backend::Backend;
 use crate::bases::{self, Basis};
 use crate::codec::{self, Encoded};
 use crate::format::record::RecordKind;
-use crate::format::segment::{self, Segment, SegmentParts};
-use crate::index::LiveSegment;
+use crate::format::segment::{self, Segment, SegmentPack, SegmentParts, SegmentRow};
+use crate::index::{LiveSegment, Place};
 use crate::lane::{Lane, NewRecord, Sealed};
 use crate::listing::{self, Named};
 use crate::packs;
-use crate::records::Records;
+use crate::records::{BASE_DEPTH_MAX, Records};
 use freestone_core::digest::NewNameHasher;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use std::collections::HashMap;
@@ -523,19 +523,13 @@ impl SealerState {
         let mut parts = SegmentParts::default();
         let mut packs: HashMap<Id, u32> = HashMap::new();
         for (id, sha1) in unnamed {
-            // What has a base is listed with the row of that; no push writes such chunks.
             let records = &self.records;
             records.index.find(RecordKind::Chunk, &id, &mut |place| {
-                let (at, offset) = (place.pack, place.row.offset);
-                if place.row.base.is_some() || !records.packs.holds(&at, offset, &id)? {
+                if !records.packs.holds(&place.pack, place.row.offset, &id)? {
                     return Ok(false);
                 }
-                let pack = *packs.entry(at).or_insert_with(|| {
-                    parts.packs.push(SegmentPack { id: at, length: place.pack_length });
-                    u32::try_from(parts.packs.len() - 1).unwrap_or(u32::MAX)
-                });
-                parts.sha1s.push((segment::prefix(&sha1.0), parts.rows.len() as u64));
-                parts.rows.push(SegmentRow { pack, ..place.row });
+                let row = list_again(&mut parts, &mut packs, &place, 0)?;
+                parts.sha1s.push((segment::prefix(&sha1.0), row));
                 Ok(true)
             })?;
         }
@@ -547,6 +541,28 @@ impl SealerState {
         self.records.index.add(live);
         Ok(())
     }
+}
+
+/// Adds what a segment says of a record, with the rows of its bases; gives the row.
+fn list_again(
+    parts: &mut SegmentParts,
+    packs: &mut HashMap<Id, u32>,
+    place: &Place,
+    depth: usize,
+) -> Result<u64> {
+    let base = match place.base()? {
+        None => None,
+        Some(_) if depth >= BASE_DEPTH_MAX => {
+            return Err(Error::corrupt(format!("pack {}: too long a chain of bases", place.pack)));
+        }
+        Some(base) => Some(list_again(parts, packs, &base, depth + 1)?),
+    };
+    let pack = *packs.entry(place.pack).or_insert_with(|| {
+        parts.packs.push(SegmentPack { id: place.pack, length: place.pack_length });
+        u32::try_from(parts.packs.len() - 1).unwrap_or(u32::MAX)
+    });
+    parts.rows.push(SegmentRow { pack, base, ..place.row });
+    Ok(parts.rows.len() as u64 - 1)
 }
 
 /// Writes a segment and opens it.
