@@ -5,7 +5,7 @@
 //! | [`arguments`], [`command`] | what can be said; one file a command |
 //! | [`session`], [`config`] | what a command works with: outputs, configuration, the store |
 //! | [`output`], [`progress`], [`transfer`], [`exit`] | what is said back |
-//! | [`name`], [`part`], [`content`], [`place`] | what arguments name |
+//! | [`name`], [`part`], [`place`] | what arguments name |
 //! | [`following`] | bringing what a store that follows an upstream has not |
 //! | [`loose`] | manifests that no store holds, for images of directories and parts |
 //! | [`order`] | work on many threads |

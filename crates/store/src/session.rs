@@ -525,7 +525,7 @@ impl SealerState {
         for (id, sha1) in unnamed {
             let records = &self.records;
             records.index.find(RecordKind::Chunk, &id, &mut |place| {
-                if !records.packs.holds(&place.pack, place.row.offset, &id)? {
+                if !records.packs.holds(&place, &id)? {
                     return Ok(false);
                 }
                 let row = list_again(&mut parts, &mut packs, &place, 0)?;
