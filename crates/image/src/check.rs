@@ -2,7 +2,7 @@
 //!
 //! Each format has rules of its own and a model that checks them; what they find is told alike.
 
-use crate::{Identity, ImageName, ReadAt, fat, tar};
+use crate::{Format, Identity, ImageName, ReadAt};
 use freestone_core::{Result, path};
 use std::fmt;
 use std::ops::Range;
@@ -114,14 +114,13 @@ pub fn check<R: ReadAt + ?Sized>(
     identity: &Identity,
     each: &mut dyn FnMut(Found) -> Result<()>,
 ) -> Result<Option<Report>> {
-    let format = match identity {
-        Identity::Image(name) => name.format.name(),
-        Identity::Other(tar::LOOKS_LIKE) => "tar",
-        Identity::Other(fat::LOOKS_LIKE) => "fat",
-        _ => return Ok(None),
+    let name = match identity {
+        Identity::Image(name) => Some(name.format.name()),
+        Identity::Other(looks_like) => Format::looking_like(looks_like),
+        _ => None,
     };
-    match format {
-        "fat" => fat::strict::report(image, container, each).map(Some),
-        _ => tar::strict::report(image, container, each).map(Some),
+    match name {
+        Some(name) => Format::check(name, image, container, each),
+        None => Ok(None),
     }
 }

@@ -30,9 +30,34 @@ pub mod strict;
 mod table;
 mod time;
 
-pub(crate) use head::name_in;
 pub use options::{FatType, Options, Profile};
 pub use plan::FatPlan;
 
-/// What [`identify`](crate::identify) calls other programs' FAT file systems.
-pub(crate) const LOOKS_LIKE: &str = "a FAT file system";
+use crate::check::{Container, Found, Report};
+use crate::{FormatOptions, ImageName, ReadAt};
+use freestone_core::{Id, NodeSource, Plan, Result};
+
+impl FormatOptions for Options {
+    const NAME: &'static str = "fat";
+    const LOOKS_LIKE: &'static str = "a FAT file system";
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+
+    fn plan<S: NodeSource + 'static>(self, nodes: S, root: &Id) -> Result<Box<dyn Plan>> {
+        Ok(Box::new(FatPlan::open(nodes, root, self)?))
+    }
+
+    fn name_in(head: &[u8]) -> Option<ImageName> {
+        head::decode(head).map(|(name, _)| name)
+    }
+
+    fn check<R: ReadAt + ?Sized>(
+        image: &R,
+        container: Container,
+        each: &mut dyn FnMut(Found) -> Result<()>,
+    ) -> Result<Report> {
+        strict::report(image, container, each)
+    }
+}

@@ -1,59 +1,145 @@
 //! The formats, and the name that an image carries in its head.
 
-use crate::{fat, tar};
+use crate::check::{Container, Found, Report};
+use crate::{ReadAt, fat, tar};
 use freestone_core::{Id, NodeSource, Plan, Result};
 use std::fmt;
 
-/// An image format with its options.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Format {
-    /// A tar archive that the strict readers take.
-    Tar(tar::Options),
-    /// A FAT file system.
-    Fat(fat::Options),
-}
-
-impl Format {
-    /// The format's name on the command line.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Tar(_) => "tar",
-            Self::Fat(_) => "fat",
-        }
-    }
+/// What a format's folder gives: its options, and by them everything else. The text that
+/// [`fmt::Display`] writes is part of the image's name.
+pub trait FormatOptions: Copy + Eq + Default + fmt::Display {
+    /// The format's name on the command line and in images' names.
+    const NAME: &'static str;
+    /// What [`identify`](crate::identify) calls such images of other programs.
+    const LOOKS_LIKE: &'static str;
 
     /// Reads what [`fmt::Display`] writes, and nothing else.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (name, options) = text.split_once(' ')?;
-        match name {
-            "tar" => tar::Options::parse(options).map(Self::Tar),
-            "fat" => fat::Options::parse(options).map(Self::Fat),
-            _ => None,
-        }
-    }
+    fn parse(text: &str) -> Option<Self>;
 
     /// The layout of the image of the manifest `root`.
     ///
     /// # Errors
     /// The manifest cannot be read, or holds what the format cannot; every offending path is
     /// listed then.
-    pub fn plan<S: NodeSource + 'static>(&self, nodes: S, root: &Id) -> Result<Box<dyn Plan>> {
-        match self {
-            Self::Tar(options) => Ok(Box::new(tar::TarPlan::open(nodes, root, *options)?)),
-            Self::Fat(options) => Ok(Box::new(fat::FatPlan::open(nodes, root, *options)?)),
-        }
-    }
+    fn plan<S: NodeSource + 'static>(self, nodes: S, root: &Id) -> Result<Box<dyn Plan>>;
+
+    /// The name in the first [`HEAD_BYTES`](crate::HEAD_BYTES) of an image, if they are exactly
+    /// those of an image of this format that freestone wrote.
+    fn name_in(head: &[u8]) -> Option<ImageName>;
+
+    /// Checks an image against the rules of the format's readers, and gives `each` what is in it.
+    ///
+    /// # Errors
+    /// The image cannot be read, or what `each` returns. Broken rules are no errors.
+    fn check<R: ReadAt + ?Sized>(
+        image: &R,
+        container: Container,
+        each: &mut dyn FnMut(Found) -> Result<()>,
+    ) -> Result<Report>;
 }
 
-/// Name and options, in the one canonical way.
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tar(options) => write!(f, "{} {options}", self.name()),
-            Self::Fat(options) => write!(f, "{} {options}", self.name()),
+/// Makes [`Format`] of a list of folders.
+macro_rules! formats {
+    ($($(#[$doc:meta])* $variant:ident($options:ty),)*) => {
+        /// An image format with its options.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Format {
+            $($(#[$doc])* $variant($options),)*
         }
-    }
+
+        impl Format {
+            /// The formats' names on the command line.
+            pub const NAMES: &[&str] = &[$(<$options as FormatOptions>::NAME),*];
+
+            /// The format's name on the command line.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => <$options as FormatOptions>::NAME,)*
+                }
+            }
+
+            /// The format of this name, with the options that are the default.
+            pub fn named(name: &str) -> Option<Self> {
+                match name {
+                    $(<$options as FormatOptions>::NAME => Some(Self::$variant(Default::default())),)*
+                    _ => None,
+                }
+            }
+
+            /// Reads what [`fmt::Display`] writes, and nothing else.
+            pub fn parse(text: &str) -> Option<Self> {
+                let (name, options) = text.split_once(' ')?;
+                match name {
+                    $(<$options as FormatOptions>::NAME => {
+                        <$options as FormatOptions>::parse(options).map(Self::$variant)
+                    })*
+                    _ => None,
+                }
+            }
+
+            /// The layout of the image of the manifest `root`.
+            ///
+            /// # Errors
+            /// The manifest cannot be read, or holds what the format cannot; every offending path
+            /// is listed then.
+            pub fn plan<S: NodeSource + 'static>(
+                &self,
+                nodes: S,
+                root: &Id,
+            ) -> Result<Box<dyn Plan>> {
+                match self {
+                    $(Self::$variant(options) => FormatOptions::plan(*options, nodes, root),)*
+                }
+            }
+
+            /// The name in the head of an image of any format.
+            pub(crate) fn name_in(head: &[u8]) -> Option<ImageName> {
+                None$(.or_else(|| <$options as FormatOptions>::name_in(head)))*
+            }
+
+            /// The format's name whose images of other programs are called `looks_like`.
+            pub(crate) fn looking_like(looks_like: &str) -> Option<&'static str> {
+                match looks_like {
+                    $(<$options as FormatOptions>::LOOKS_LIKE => {
+                        Some(<$options as FormatOptions>::NAME)
+                    })*
+                    _ => None,
+                }
+            }
+
+            /// Checks an image of the format of this name; `None` if there is no such format.
+            pub(crate) fn check<R: ReadAt + ?Sized>(
+                name: &str,
+                image: &R,
+                container: Container,
+                each: &mut dyn FnMut(Found) -> Result<()>,
+            ) -> Result<Option<Report>> {
+                match name {
+                    $(<$options as FormatOptions>::NAME => {
+                        <$options as FormatOptions>::check(image, container, each).map(Some)
+                    })*
+                    _ => Ok(None),
+                }
+            }
+        }
+
+        /// Name and options, in the one canonical way.
+        impl fmt::Display for Format {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$variant(options) => write!(f, "{} {options}", self.name()),)*
+                }
+            }
+        }
+    };
+}
+
+formats! {
+    /// A tar archive that the strict readers take.
+    Tar(tar::Options),
+    /// A FAT file system.
+    Fat(fat::Options),
 }
 
 /// What an image is: all that its bytes are a function of. It stands in the image's own head.

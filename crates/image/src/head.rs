@@ -1,6 +1,6 @@
 //! What an image or a device is, told from its first bytes alone.
 
-use crate::format::ImageName;
+use crate::format::{Format, FormatOptions, ImageName};
 use crate::{fat, tar};
 use freestone_core::limits::BLOCK_BYTES;
 
@@ -34,7 +34,7 @@ const BECOMING: &str = "it is being written to: ";
 /// Says what `head`, the first [`HEAD_BYTES`] or all of a shorter file, belongs to.
 pub fn identify(head: &[u8]) -> Identity {
     let head = &head[..head.len().min(HEAD_BYTES)];
-    if let Some(name) = tar_name(head).or_else(|| fat::name_in(head)) {
+    if let Some(name) = Format::name_in(head) {
         return Identity::Image(name);
     }
     if let Some(text) = unfinished(head) {
@@ -48,15 +48,6 @@ pub fn identify(head: &[u8]) -> Identity {
         return Identity::Blank;
     }
     Identity::Other(looks_like(head))
-}
-
-/// The name in the `g` header that a tar image begins with, if it is exactly such a header.
-fn tar_name(head: &[u8]) -> Option<ImageName> {
-    let payload = head.get(512..1024)?;
-    let record = payload.split(|byte| *byte == b'\n').next()?;
-    let (_, text) = std::str::from_utf8(record).ok()?.split_once(" comment=")?;
-    let name = ImageName::parse(text)?;
-    (head[..1024] == tar::head(text)).then_some(name)
 }
 
 /// The text of an unfinished image's head: printable, and zeros behind it.
@@ -87,15 +78,15 @@ const MAGICS: &[(usize, &[u8], &str)] = &[
     (0, b"XFSB", "an XFS file system"),
     (3, b"NTFS    ", "an NTFS file system"),
     (3, b"EXFAT   ", "an exFAT file system"),
-    (54, b"FAT", fat::LOOKS_LIKE),
-    (82, b"FAT32", fat::LOOKS_LIKE),
+    (54, b"FAT", <fat::Options as FormatOptions>::LOOKS_LIKE),
+    (82, b"FAT32", <fat::Options as FormatOptions>::LOOKS_LIKE),
     (512, b"EFI PART", "a disk with a GPT partition table"),
     (512, b"LABELONE", "an LVM physical volume"),
     (1024, b"\xe2\xe1\xf5\xe0", "an erofs file system"),
     (1024, b"\x10\x20\xf5\xf2", "an F2FS file system"),
     (1080, b"\x53\xef", "an ext2, ext3 or ext4 file system"),
     (4086, b"SWAPSPACE2", "swap space"),
-    (257, b"ustar", tar::LOOKS_LIKE),
+    (257, b"ustar", <tar::Options as FormatOptions>::LOOKS_LIKE),
     // Last, since file systems carry it too.
     (510, b"\x55\xaa", "a disk with an MBR partition table"),
 ];
@@ -110,7 +101,6 @@ fn looks_like(head: &[u8]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Format;
     use freestone_core::{Extent, Id, Plan, Result};
     use proptest::prelude::*;
     use std::ops::Range;

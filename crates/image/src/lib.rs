@@ -7,18 +7,21 @@
 //!
 //! # Adding a format
 //!
-//! A format lives in one folder beside [`tar`], and consists of
+//! A format lives in one folder beside [`tar`] and [`fat`], and consists of
 //! 1. `options.rs`: what can be chosen; parsed strictly, printed in one canonical way, because
-//!    the text is part of the image's name;
+//!    the text is part of the image's name. It implements [`FormatOptions`], the one thing that
+//!    the rest of the crate asks of the folder;
 //! 2. `plan.rs`: a [`Plan`](freestone_core::Plan) over a manifest's
 //!    [`Tree`](freestone_manifest::Tree), which says the image's length when it is opened, refuses
 //!    what the format cannot hold with every path listed, and gives the extents of any range
-//!    without holding the others; the measure and the bytes come from the same code;
+//!    without holding the others; what is measured and what is written come from the same code;
 //! 3. `strict.rs`: a model of what its readers accept, used by `inspect` and as the oracle of the
 //!    tests, which shares no more with the writer than the measure and the head.
 //!
-//! [`Format`] gets a variant, whose arms the compiler then asks for, and
-//! [`identify`] learns where the image holds its name. Sinks need no change.
+//! Then it gets a line in the list of formats (`format.rs`), from which [`Format`], [`identify`] and
+//! [`check::check`] are made. Sinks and servers need no change, nor do commands: `--format` and
+//! `inspect` know all formats of the list. Options of its own are offered where the command line
+//! makes its options of flags.
 
 pub mod check;
 pub mod fat;
@@ -27,6 +30,6 @@ mod head;
 mod read;
 pub mod tar;
 
-pub use format::{Format, ImageName};
+pub use format::{Format, FormatOptions, ImageName};
 pub use head::{HEAD_BYTES, Identity, identify};
 pub use read::ReadAt;

@@ -20,9 +20,41 @@ mod options;
 mod plan;
 pub mod strict;
 
+#[cfg(test)]
 pub(crate) use header::head;
 pub use options::{Align, Options};
 pub use plan::TarPlan;
 
-/// What [`identify`](crate::identify) calls other programs' archives.
-pub(crate) const LOOKS_LIKE: &str = "a tar archive";
+use crate::check::{Container, Found, Report};
+use crate::{FormatOptions, ImageName, ReadAt};
+use freestone_core::{Id, NodeSource, Plan, Result};
+
+impl FormatOptions for Options {
+    const NAME: &'static str = "tar";
+    const LOOKS_LIKE: &'static str = "a tar archive";
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+
+    fn plan<S: NodeSource + 'static>(self, nodes: S, root: &Id) -> Result<Box<dyn Plan>> {
+        Ok(Box::new(TarPlan::open(nodes, root, self)?))
+    }
+
+    /// The name in the `g` header that a tar image begins with, if it is exactly such a header.
+    fn name_in(head: &[u8]) -> Option<ImageName> {
+        let payload = head.get(512..1024)?;
+        let record = payload.split(|byte| *byte == b'\n').next()?;
+        let (_, text) = std::str::from_utf8(record).ok()?.split_once(" comment=")?;
+        let name = ImageName::parse(text)?;
+        (head[..1024] == header::head(text)).then_some(name)
+    }
+
+    fn check<R: ReadAt + ?Sized>(
+        image: &R,
+        container: Container,
+        each: &mut dyn FnMut(Found) -> Result<()>,
+    ) -> Result<Report> {
+        strict::report(image, container, each)
+    }
+}

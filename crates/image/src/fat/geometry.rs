@@ -184,7 +184,10 @@ pub(super) fn choose(needs: &Needs, options: &Options) -> Result<(Geometry, u64)
                 .find(|choice| choice.needed() <= choice.counts().1 && fits_root(choice).is_ok());
             let widest = first.as_ref().and_then(|first| {
                 let (_, length) = first.length(first.needed())?;
-                let filling = |fat_type: &FatType| choice(*fat_type, start).fill(length).is_some();
+                let filling = |fat_type: &FatType| {
+                    let choice = choice(*fat_type, start);
+                    fits_root(&choice).is_ok() && choice.fill(length).is_some()
+                };
                 FatType::ALL.into_iter().rev().find(filling)
             });
             match (widest, first) {

@@ -177,8 +177,3 @@ pub(super) fn decode(head: &[u8]) -> Option<(ImageName, Geometry)> {
     let encoded = Head { geometry, free, last }.encode(&name);
     (encoded[..HEAD_BYTES] == *head).then_some((name, geometry))
 }
-
-/// The name in the head of a FAT image, if it is exactly such a head.
-pub(crate) fn name_in(head: &[u8]) -> Option<ImageName> {
-    decode(head).map(|(name, _)| name)
-}

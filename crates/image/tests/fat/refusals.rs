@@ -91,6 +91,16 @@ fn a_directory_of_too_many_names_is_refused() {
     // What the fixed root directory of FAT16 has no room for is FAT32.
     let top = flat("", 65_408);
     assert_eq!(plan(&top, Options::default()).unwrap().fat_type(), FatType::Fat12);
+    let mut larger = Site::default().full_file("large", false, 0, Data::Hole(1 << 24));
+    for number in 0..65_400 {
+        larger = larger.file(format!("{number:X}"), "");
+    }
+    let larger = larger.file("a longer name to fill more slots, more than there are; and more, and more, and more, and more, and more, and more", "").build();
+    for options in
+        [Options::default(), Options::default().with_length(None, Some(64 << 20)).unwrap()]
+    {
+        assert_eq!(plan(&larger, options).unwrap().fat_type(), FatType::Fat32);
+    }
     let top = flat("", 65_409);
     assert_eq!(plan(&top, Options::default()).unwrap().fat_type(), FatType::Fat32);
     assert!(refused(&top, of_type(FatType::Fat16)).contains("65409 slots"));

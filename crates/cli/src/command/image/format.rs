@@ -1,18 +1,20 @@
 //! The format of an image, as options say it.
 
 use crate::size;
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_image::Format;
-use freestone_image::fat::{self, FatType, Profile};
+use freestone_image::fat::{FatType, Profile};
 use freestone_image::tar::{self, Align};
 
 /// Which format, and what can be chosen about it.
 #[derive(Args)]
 pub(super) struct FormatOptions {
     /// The format
-    #[arg(long, value_enum, default_value_t = FormatName::Tar)]
-    format: FormatName,
+    #[arg(long, value_name = "FORMAT", default_value = "tar",
+          value_parser = PossibleValuesParser::new(Format::NAMES))]
+    format: String,
 
     /// Make the image's length a multiple of N, itself a multiple of 4096
     #[arg(long, value_name = "N", value_parser = size::argument, conflicts_with = "size")]
@@ -44,13 +46,6 @@ pub(super) struct FormatOptions {
     block_size: Option<u64>,
 }
 
-/// The formats.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FormatName {
-    Tar,
-    Fat,
-}
-
 fn align(text: &str) -> Result<Align, String> {
     Align::parse(text).map_err(|_| "give 4096 or none".to_owned())
 }
@@ -69,34 +64,41 @@ impl FormatOptions {
     /// # Errors
     /// [`ErrorKind::Usage`] if an option is another format's, or makes no sense.
     pub(super) fn format(&self) -> Result<Format> {
-        let (tar, fat) = (self.format == FormatName::Tar, self.format == FormatName::Fat);
-        for (option, is_given, is_its) in [
-            ("--align", self.align.is_some(), tar),
-            ("--profile", self.profile.is_some(), fat),
-            ("--fat-type", self.fat_type.is_some(), fat),
-            ("--free", self.free.is_some(), fat),
-            ("--block-size", self.block_size.is_some(), fat),
+        for (option, is_given, its) in [
+            ("--align", self.align.is_some(), "tar"),
+            ("--profile", self.profile.is_some(), "fat"),
+            ("--fat-type", self.fat_type.is_some(), "fat"),
+            ("--free", self.free.is_some(), "fat"),
+            ("--block-size", self.block_size.is_some(), "fat"),
         ] {
-            if is_given && !is_its {
-                let other = if tar { "fat" } else { "tar" };
-                let what = format!("{option} is an option of --format {other}");
+            if is_given && its != self.format {
+                let what = format!("{option} is an option of --format {its}");
                 return Err(Error::new(ErrorKind::Usage, what)
-                    .hint(format!("say --format {other}, or leave it out")));
+                    .hint(format!("say --format {its}, or leave {option} out")));
             }
         }
-        match self.format {
-            FormatName::Tar => {
+        let unknown = || Error::new(ErrorKind::Usage, format!("no format {}", self.format));
+        match Format::named(&self.format).ok_or_else(unknown)? {
+            Format::Tar(_) => {
                 let align = self.align.unwrap_or_default();
                 Ok(Format::Tar(tar::Options::new(align, self.pad_to, self.size)?))
             }
-            FormatName::Fat => {
-                let options = fat::Options::default()
+            Format::Fat(options) => {
+                let block_size = self.block_size.unwrap_or(options.block_bytes().into());
+                let options = options
                     .with_type(self.fat_type)?
                     .with_profile(self.profile.unwrap_or_default())?
+                    .with_block_bytes(block_size)?
                     .with_free(self.free.unwrap_or(0))?
                     .with_length(self.pad_to, self.size)?;
-                let block_size = self.block_size.unwrap_or(options.block_bytes().into());
-                Ok(Format::Fat(options.with_block_bytes(block_size)?))
+                Ok(Format::Fat(options))
+            }
+            // One without options of its own.
+            other if self.pad_to.or(self.size).is_none() => Ok(other),
+            other => {
+                let what =
+                    format!("--pad-to and --size are no options of --format {}", other.name());
+                Err(Error::new(ErrorKind::Usage, what))
             }
         }
     }
