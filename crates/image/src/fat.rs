@@ -12,7 +12,7 @@
 //! R is 4096, or 32,768 for FAT32 with sectors of 4096 bytes. D is a multiple of 4096, and contents
 //! of 64 KiB and more start at one, so that they can be shared with the store by reflink.
 //!
-//! The layout follows from a walk over the manifest, of which [marks](layout) are kept: at most
+//! The layout follows from a walk over the manifest, of which marks are kept: at most
 //! 1 MiB, and 16 bytes for each directory of more than 16 slots. The FAT and the directories are made
 //! when they are asked for, one directory (2 MiB at most) at a time.
 

@@ -11,7 +11,7 @@
 //! mtime.
 
 use super::alias::Aliases;
-use super::geometry::SLOT_BYTES;
+use super::geometry::SLOT;
 use super::layout::{Layout, Walk};
 use super::name::{Name, SLOT_UNITS, Short, long_slots};
 use super::scan::{Child, Children};
@@ -42,8 +42,8 @@ pub(super) struct ShortEntry {
 }
 
 impl ShortEntry {
-    pub(super) fn encode(&self) -> [u8; SLOT_BYTES as usize] {
-        let mut slot = [0; SLOT_BYTES as usize];
+    pub(super) fn encode(&self) -> [u8; SLOT] {
+        let mut slot = [0; SLOT];
         let mut put = |offset: usize, field: &[u8]| {
             slot[offset..offset + field.len()].copy_from_slice(field);
         };
@@ -66,9 +66,9 @@ impl ShortEntry {
 /// The slots of a long name.
 pub(super) fn long(units: &[u16], short: &Short, profile: Profile) -> Vec<u8> {
     let count = long_slots(units.len(), profile);
-    let mut bytes = Vec::with_capacity(count as usize * SLOT_BYTES as usize);
+    let mut bytes = Vec::with_capacity(count as usize * SLOT);
     for number in (0..count).rev() {
-        let mut slot = [0; SLOT_BYTES as usize];
+        let mut slot = [0; SLOT];
         let is_last = number + 1 == count;
         slot[0] = u8::try_from(number + 1).unwrap_or(0) | if is_last { 0x40 } else { 0 };
         slot[11] = LONG;

@@ -15,8 +15,9 @@ const CLUSTER_BYTES_MAX: u32 = 32_768;
 /// Slots of a root directory of its own: at least, and at most what its 16-bit number can say.
 const ROOT_SLOTS_MIN: u64 = 512;
 const ROOT_SLOTS_MAX: u64 = 65_408;
-/// The bytes of a directory slot.
-pub(super) const SLOT_BYTES: u64 = 32;
+/// The bytes of a directory slot, in memory and in an image.
+pub(super) const SLOT: usize = 32;
+pub(super) const SLOT_BYTES: u64 = SLOT as u64;
 /// The longest image: what a file offset of any system can say.
 const IMAGE_BYTES_MAX: u64 = i64::MAX as u64;
 

@@ -10,7 +10,8 @@ use freestone_manifest::Tree;
 use std::ops::Range;
 
 /// Entries of a piece, whose bytes are a multiple of 4096 in every type.
-pub(super) const PIECE_ENTRIES: u64 = 8192;
+const PIECE: usize = 8192;
+pub(super) const PIECE_ENTRIES: u64 = PIECE as u64;
 
 /// Marks the end of a chain; types take as many bits of it as they have.
 const END: u32 = 0x0fff_ffff;
@@ -27,7 +28,7 @@ pub(super) fn piece_bytes(fat_type: FatType) -> u64 {
 /// A node cannot be read.
 pub(super) fn piece<S: NodeSource>(layout: &Layout, tree: &Tree<S>, piece: u64) -> Result<Vec<u8>> {
     let first = piece * PIECE_ENTRIES;
-    let mut entries = [0; PIECE_ENTRIES as usize];
+    let mut entries = [0; PIECE];
     // Puts the chain of `clusters` where it is in this piece.
     let mut chain = |clusters: Range<u64>| {
         let (start, end) = (clusters.start + 2, clusters.end + 2);

@@ -20,7 +20,7 @@ pub(super) fn encode(mtime: i64) -> (u16, u16) {
     let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let date = (year - 1980) << 9 | month << 5 | day;
-    let time = (of_day / 3600) << 11 | (of_day / 60 % 60) << 5 | of_day % 60 / 2;
+    let time = (of_day / 3600) << 11 | (of_day / 60 % 60) << 5 | (of_day % 60 / 2);
     let bits = |value: i64| u16::try_from(value).expect("the fields have 16 bits together");
     (bits(date), bits(time))
 }
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn times_are_cut_to_two_seconds_and_to_what_fat_can_say() {
         let date = |year: u16, month: u16, day: u16| (year - 1980) << 9 | month << 5 | day;
-        let time = |hour: u16, minute: u16, second: u16| hour << 11 | minute << 5 | second / 2;
+        let time = |hour: u16, minute: u16, second: u16| hour << 11 | minute << 5 | (second / 2);
         for (mtime, expected) in [
             (0, (date(1980, 1, 1), 0)),
             (FIRST, (date(1980, 1, 1), 0)),

@@ -3,7 +3,7 @@
 use super::rule::{Rule, broken};
 use crate::check::Violations;
 use crate::fat::directory::{DIRECTORY, LONG, UNIT_OFFSETS, sum};
-use crate::fat::geometry::SLOT_BYTES;
+use crate::fat::geometry::SLOT;
 use crate::fat::name::{Name, SLOT_UNITS, Short, fold, is_short};
 use crate::fat::{Profile, time};
 use std::collections::HashSet;
@@ -116,7 +116,7 @@ pub(super) fn children(
         }
         children.push(child);
     }
-    orphan(long, bytes.len().saturating_sub(SLOT_BYTES as usize), notes);
+    orphan(long, bytes.len().saturating_sub(SLOT), notes);
     children
 }
 
