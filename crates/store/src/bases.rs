@@ -1,11 +1,12 @@
 //! Which record another one is stored against.
 //!
-//! Versions of one thing, a path's contents or a node's, make a chain. Each is stored against an
+//! Versions of one thing, a path's contents or a node's, make a chain. Each is stored over an
 //! earlier one, so that it costs what has changed; but reading it costs a decoding for each base
-//! below it, so chains skip: with versions counted from 0, version v is stored against v − 5ᵏ,
-//! the largest power of five that divides v. Then version v lies above as many bases as the sum of its
-//! digits to base five, at most 16 for 625 versions, and the mean distance of the versions
-//! between which a difference is stored is 0.8 for each digit.
+//! below it, so chains skip: with versions counted from 0, version v is stored over v − rᵏ, the
+//! largest power of r that divides v, r being one more than the bases that may lie below. So r − 1
+//! of r versions are stored over the one before, the first of each r over the first of the r
+//! before, and version v lies above as many bases as its digits to base r add up to. Where
+//! that is too many, the nearest base below is taken that is not.
 //!
 //! Across packs a base has none itself, so that what a pack leans on is known from its table
 //! alone: who goes on from a record that has a base leans on the first of its chain.
@@ -17,11 +18,9 @@ use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::{ErrorKind, Id, Result};
 
 /// Bases below a content at most: each costs a decoding of its size.
-pub(crate) const CONTENT_DEPTH_MAX: usize = 8;
+pub(crate) const CONTENT_DEPTH_MAX: usize = 16;
 /// Bases below a node or a revision at most: they are small.
-pub(crate) const NODE_DEPTH_MAX: usize = 16;
-/// What the distances of versions are powers of.
-const RADIX: u64 = 5;
+pub(crate) const NODE_DEPTH_MAX: usize = 24;
 
 /// Where a base is, for a record that is to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,11 +38,12 @@ pub(crate) struct Basis {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// How far back the base of version `version` (not 0) lies.
-pub(crate) fn skip(version: u64) -> u64 {
+/// How far back the base of version `version` (not 0) lies in a chain of at most so many bases.
+pub(crate) fn skip(version: u64, depth_max: usize) -> u64 {
+    let radix = depth_max as u64 + 1;
     let mut step = 1;
-    while version.is_multiple_of(step * RADIX) {
-        step *= RADIX;
+    while version.is_multiple_of(step * radix) {
+        step *= radix;
     }
     step
 }
@@ -94,15 +94,16 @@ mod tests {
 
     #[test]
     fn chains_are_shallow_and_near() {
-        let mut depth = vec![0];
-        let mut distance = 0;
-        for version in 1..625 {
-            let base = version - skip(version);
-            distance += skip(version);
-            let base = usize::try_from(base).unwrap();
-            depth.push(depth[base] + 1);
+        for (depth_max, count) in [(4, 25), (16, 289), (24, 625)] {
+            let mut depth = vec![0];
+            let mut near = 0;
+            for version in 1..count {
+                let step = skip(version, depth_max);
+                near += usize::from(step == 1);
+                depth.push(depth[usize::try_from(version - step).unwrap()] + 1);
+            }
+            assert_eq!(depth.iter().max(), Some(&(2 * depth_max)));
+            assert!(near * (depth_max + 1) >= depth_max * (depth.len() - 1));
         }
-        assert_eq!(depth.iter().max(), Some(&16));
-        assert_eq!(distance, 2000);
     }
 }

@@ -183,3 +183,57 @@ fn is_promising(plain: &[u8], wanted: usize) -> Result<bool> {
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::decompress;
+    use proptest::prelude::*;
+
+    /// A base and what may be stored over it: anything, or a few edits away.
+    fn pairs() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
+        // What zstd takes for a dictionary of its own kind, where it is not told.
+        let magic = Just(vec![0x37, 0xa4, 0x30, 0xec]);
+        let bytes = || prop::collection::vec(any::<u8>(), 0..3000);
+        let base =
+            (prop_oneof![Just(Vec::new()), magic], bytes()).prop_map(|(a, b)| [a, b].concat());
+        let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6);
+        (base, bytes(), edits, any::<bool>()).prop_map(|(base, other, edits, near)| {
+            let mut plain = if near { base.clone() } else { other };
+            for (at, byte) in edits {
+                let at = at.index(plain.len() + 1);
+                plain.splice(at..(at + usize::from(byte % 3)).min(plain.len()), [byte; 5]);
+            }
+            (base, plain)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_stored_over_whatever_comes_back(
+            (base, plain) in pairs(), level in 1..=19, in_lane in any::<bool>()
+        ) {
+            let place = match in_lane {
+                true => BasePlace::Lane { lane: 0, number: 0, version: 1 },
+                false => BasePlace::Pack { pack: freestone_core::Id([0; 32]), offset: 0, stored: 0, plain: 0, codec: Codec::Raw },
+            };
+            let basis = Basis { place, bytes: base.clone() };
+            let best = encode_best(&plain, std::slice::from_ref(&basis), level).unwrap().0;
+            let over = encode_over(&plain, &basis, || encode(&plain)).unwrap();
+            for encoded in [best, over] {
+                let mut back = Vec::new();
+                let stored = &encoded.stored;
+                match encoded.codec {
+                    Codec::Raw => back = stored.to_vec(),
+                    Codec::Zeros => back = vec![0; plain.len()],
+                    Codec::Zstd => decompress(stored, None, plain.len(), &mut back).unwrap(),
+                    Codec::ZstdBase => {
+                        decompress(stored, Some(&base), plain.len(), &mut back).unwrap();
+                    }
+                }
+                prop_assert_eq!(&back, &plain);
+                prop_assert!(encoded.stored.len() <= plain.len());
+            }
+        }
+    }
+}

@@ -60,6 +60,8 @@ pub struct Index {
     segments: RwLock<Arc<Vec<Arc<LiveSegment>>>>,
     /// Objects of segments that were merged and not removed.
     left_over: Vec<String>,
+    /// Whether it is listed anew when something is not found.
+    follows: bool,
 }
 
 impl Index {
@@ -74,7 +76,25 @@ impl Index {
 
     /// An index of these segments.
     pub(crate) fn of(segments: Vec<Arc<LiveSegment>>) -> Self {
-        Self { segments: RwLock::new(Arc::new(segments)), left_over: Vec::new() }
+        Self { segments: RwLock::new(Arc::new(segments)), left_over: Vec::new(), follows: false }
+    }
+
+    /// The index for one that only reads: what was moved by a compaction since it was listed is
+    /// looked for again. For a push only what it listed when it began counts.
+    pub(crate) fn following(self) -> Self {
+        Self { follows: true, ..self }
+    }
+
+    /// Lists the segments anew, if this index follows; whether there are others now.
+    pub(crate) fn follow(&self, backend: &dyn Backend) -> Result<bool> {
+        if !self.follows {
+            return Ok(false);
+        }
+        let (now, _) = open_segments(backend)?;
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        let same = now.iter().map(|live| &live.name).eq(segments.iter().map(|live| &live.name));
+        *segments = Arc::new(now);
+        Ok(!same)
     }
 
     /// The names of segments that a merge took the place of and did not come to remove. They must

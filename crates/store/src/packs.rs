@@ -151,6 +151,10 @@ impl Packs {
         self.is_cache
     }
 
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
     /// Opens the pack `id`.
     ///
     /// # Errors

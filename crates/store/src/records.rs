@@ -38,6 +38,18 @@ impl Records {
     /// # Errors
     /// It is there, but cannot be read or is not what its id says.
     pub fn read(&self, kind: RecordKind, id: &Id, out: &mut Vec<u8>) -> Result<bool> {
+        let outcome = self.read_listed(kind, id, out);
+        // A compaction may have moved the record since the index was listed.
+        match outcome {
+            Ok(true) => Ok(true),
+            _ if matches!(self.index.follow(self.packs.backend()), Ok(true)) => {
+                self.read_listed(kind, id, out)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn read_listed(&self, kind: RecordKind, id: &Id, out: &mut Vec<u8>) -> Result<bool> {
         let mut failure = None;
         let mut each = |place: Place| {
             match self.read_place(&place, id, out) {

@@ -12,16 +12,17 @@
 use crate::backend::Backend;
 use crate::bases::{self, Basis};
 use crate::codec::{self, Encoded};
+use crate::format::pack::Base;
 use crate::format::record::RecordKind;
 use crate::format::segment::{self, Segment, SegmentPack, SegmentParts, SegmentRow};
-use crate::index::{LiveSegment, Place};
+use crate::index::{Index, LiveSegment, Place};
 use crate::lane::{Lane, NewRecord, Sealed};
 use crate::listing::{self, Named};
 use crate::packs;
 use crate::records::{BASE_DEPTH_MAX, Records};
 use freestone_core::digest::NewNameHasher;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -143,6 +144,7 @@ impl Session {
             written: self.written.clone(),
             parts: SegmentParts::default(),
             listed: Vec::new(),
+            leaned_on: HashSet::new(),
             locator: Vec::new(),
         };
         let thread = std::thread::spawn(move || state.run(&receiver));
@@ -460,6 +462,8 @@ struct SealerState {
     parts: SegmentParts,
     /// What `parts` lists, by full id.
     listed: Vec<(RecordKind, Id, Option<Sha1>)>,
+    /// Packs of others that hold bases of what `parts` lists.
+    leaned_on: HashSet<Id>,
     locator: Vec<PackRange>,
 }
 
@@ -489,9 +493,30 @@ impl SealerState {
         let named = |at: usize, _: &Id| sha1s.get(&at).copied();
         let pack = Named { id: sealed.id, length: sealed.length };
         listing::add_pack(&mut self.parts, &pack, &sealed.rows, &named);
+        self.leaned_on.extend(sealed.rows.iter().filter_map(|row| match row.base {
+            Some(Base::Other { pack, .. }) => Some(pack),
+            _ => None,
+        }));
         let listed = sealed.rows.iter().enumerate();
         self.listed.extend(listed.map(|(at, row)| (row.kind, row.id, sha1s.get(&at).copied())));
         Ok(())
+    }
+
+    /// That packs with bases are still listed. One that a compaction took the place of since the
+    /// push began is removed when its grace period is over, and only what is listed by then is
+    /// known to lean on it.
+    fn check_leaned_on(&mut self) -> Result<()> {
+        let leaned_on = std::mem::take(&mut self.leaned_on);
+        if leaned_on.is_empty() {
+            return Ok(());
+        }
+        let listed: HashSet<Id> =
+            Index::open(&*self.backend)?.packs()?.into_iter().map(|(id, _)| id).collect();
+        if leaned_on.is_subset(&listed) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Conflict, "the store was compacted while this push went on")
+            .hint("run the command again, or with --retry"))
     }
 
     /// Writes a segment of what was published since the last, if there is anything.
@@ -501,6 +526,7 @@ impl SealerState {
             // What this push leans on is listed, but perhaps not durably.
             return self.backend.settle("index");
         }
+        self.check_leaned_on()?;
         let live = write_segment(&*self.backend, 0, parts)?;
         self.written.bytes.fetch_add(live.segment.length(), Ordering::Relaxed);
         self.records.index.add(live);

@@ -1,5 +1,6 @@
 //! What a store's bytes are spent on, and how it grew.
 
+use crate::format::pack::Base;
 use crate::format::record::RecordKind;
 use crate::packs::{self, read_table};
 use crate::store::Store;
@@ -15,6 +16,10 @@ pub struct RecordSum {
     pub plain: u64,
     /// Their stored bytes.
     pub stored: u64,
+    /// How many of them have a base.
+    pub based: u64,
+    /// The stored bytes of those.
+    pub based_stored: u64,
 }
 
 /// What a revision added.
@@ -53,6 +58,8 @@ pub struct Stats {
     pub tables: u64,
     /// Bytes of packs between records: headers, trailers, and gaps before aligned records.
     pub gaps: u64,
+    /// How many records lie above how many bases.
+    pub depths: BTreeMap<u64, u64>,
     /// What each revision added, oldest first.
     pub growth: Vec<Growth>,
 }
@@ -65,6 +72,18 @@ impl Stats {
 }
 
 impl Store {
+    /// The bytes of the store: the lengths of packs, segments, revisions and refs.
+    ///
+    /// # Errors
+    /// Listing failed.
+    pub fn stored_bytes(&self) -> Result<u64> {
+        let folders = ["packs", "index", "revisions", "refs"];
+        folders.iter().try_fold(0, |sum, folder| {
+            let listed = self.backend().list(folder)?;
+            Ok(sum + listed.iter().map(|listed| listed.length).sum::<u64>())
+        })
+    }
+
     /// Reads the tables of all packs and the files of all revisions.
     ///
     /// # Errors
@@ -101,11 +120,21 @@ impl Store {
             let Some(id) = packs::id_of_object(&listed.name) else { continue };
             let rows = read_table(&*self.packs().open(&id)?, &id)?;
             let mut stored = 0;
+            let mut depths: Vec<u64> = Vec::with_capacity(rows.len());
             for row in &rows {
+                let depth = match &row.base {
+                    None => 0,
+                    Some(Base::Same(at)) => depths.get(*at).map_or(1, |depth| depth + 1),
+                    Some(Base::Other { .. }) => 1,
+                };
+                depths.push(depth);
+                *stats.depths.entry(depth).or_default() += 1;
                 let sum = stats.records.entry(row.kind.word()).or_default();
                 sum.count += 1;
                 sum.plain += row.plain;
                 sum.stored += row.stored;
+                sum.based += u64::from(depth > 0);
+                sum.based_stored += if depth > 0 { row.stored } else { 0 };
                 stored += row.stored;
                 if row.kind == RecordKind::Revision {
                     came_with.insert(row.id, listed.length);

@@ -175,7 +175,7 @@ impl Store {
         if let Some(index) = &*index {
             return Ok(index.clone());
         }
-        Ok(index.insert(Arc::new(Index::open(&*self.0.backend)?)).clone())
+        Ok(index.insert(Arc::new(Index::open(&*self.0.backend)?.following())).clone())
     }
 
     /// Forgets the index, so that the next call lists it anew.

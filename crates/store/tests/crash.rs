@@ -9,6 +9,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use freestone_core::{ErrorKind, Id, Result};
+use freestone_store::compact::{CompactOptions, CompactProgress};
 use freestone_store::push::PushOptions;
 use freestone_store::{Expect, RefAction, Store};
 use freestone_testkit::{
@@ -16,6 +17,7 @@ use freestone_testkit::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 freestone_testkit::watch_syncs!();
 
@@ -111,6 +113,10 @@ fn scenario(threads: usize) -> Vec<Operation> {
             Ok(None)
         }),
     );
+    add("compact", true, Box::new(compact));
+    tree.set("index.html", text(3200, 10));
+    add("push over compacted packs", false, push(tree.clone(), options(2050, threads)));
+    add("compact again", true, Box::new(compact));
     tree.set("video", [noise(70_000, 9), vec![1; 9 << 20]].concat());
     add("push after all that", false, push(tree, options(2100, threads)));
     list
@@ -129,6 +135,13 @@ fn delete_ref(store: &Store) -> Result<Acknowledged> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(None),
     }
+}
+
+/// Nobody else is there, so old packs go at once.
+fn compact(store: &Store) -> Result<Acknowledged> {
+    let options = CompactOptions { grace: Duration::ZERO, level: 3, ..CompactOptions::default() };
+    store.compact(&options, &CompactProgress::default())?;
+    Ok(None)
 }
 
 fn open(disk: &CrashingDisk) -> Store {

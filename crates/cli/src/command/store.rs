@@ -1,5 +1,6 @@
 //! `freestone store`.
 
+mod compact;
 mod stats;
 
 use crate::exit::Exit;
@@ -24,6 +25,10 @@ enum StoreCommand {
     #[command(after_long_help = stats::HELP)]
     Stats,
 
+    /// Rewrite small packs as few, as small as they get
+    #[command(after_long_help = compact::HELP)]
+    Compact(compact::Compact),
+
     /// Make the index and all else that is derived anew, from the packs
     ///
     /// For a store whose index was lost or damaged, or into which packs were copied by hand.
@@ -44,7 +49,12 @@ struct Reindexed {
 
 impl Store {
     pub fn run(&self, session: &Session) -> Result<Exit> {
-        match self.command {
+        match &self.command {
+            StoreCommand::Compact(compact) => {
+                // Killed anywhere, a store is whole.
+                session.interrupt.end_at_once();
+                compact.run(session)?;
+            }
             StoreCommand::Stats => stats::run(session)?,
             StoreCommand::Reindex => {
                 // Killed anywhere, a store is whole.

@@ -31,7 +31,7 @@ impl Lane {
     ) -> Result<Option<Basis>> {
         let Some(mut number) = self.known.get(&(kind, *id)).copied() else { return Ok(None) };
         let version = self.records[number].version + 1;
-        let wanted = version - skip(version);
+        let wanted = version - skip(version, depth_max);
         loop {
             let record = &self.records[number];
             if record.version <= wanted && record.depth < depth_max {

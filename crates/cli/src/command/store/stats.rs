@@ -17,7 +17,8 @@ length of the pack that its record came in; without -v the last ten are shown.
 
 With --json: {\"logical_bytes\" (of all files of all revisions), \"stored_bytes\", \"revisions\",
 \"files\": {FOLDER: {\"count\", \"bytes\"}}, \"records\": {KIND: {\"count\", \"plain_bytes\",
-\"stored_bytes\"}}, \"table_bytes\", \"gap_bytes\", \"growth\": [{\"revision\", \"time\", \"entries\",
+\"stored_bytes\", \"based_count\", \"based_stored_bytes\" (of those that are stored over a base)}},
+\"depths\": {BASES: how many records lie above so many}, \"table_bytes\", \"gap_bytes\", \"growth\": [{\"revision\", \"time\", \"entries\",
 \"content_bytes\", \"stored_bytes\"}] (oldest first)}";
 
 /// Revisions whose growth is shown to people who did not ask for more.
@@ -31,6 +32,7 @@ struct Answer {
     revisions: u64,
     files: BTreeMap<&'static str, Files>,
     records: BTreeMap<&'static str, Records>,
+    depths: BTreeMap<u64, u64>,
     table_bytes: u64,
     gap_bytes: u64,
     growth: Vec<Growth>,
@@ -47,6 +49,8 @@ struct Records {
     count: u64,
     plain_bytes: u64,
     stored_bytes: u64,
+    based_count: u64,
+    based_stored_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -104,9 +108,14 @@ fn answer(stats: &Stats) -> Answer {
         records: records
             .map(|(kind, sum)| {
                 let (plain_bytes, stored_bytes) = (sum.plain, sum.stored);
-                (*kind, Records { count: sum.count, plain_bytes, stored_bytes })
+                let (based_count, based_stored_bytes) = (sum.based, sum.based_stored);
+                let count = sum.count;
+                let records =
+                    Records { count, plain_bytes, stored_bytes, based_count, based_stored_bytes };
+                (*kind, records)
             })
             .collect(),
+        depths: stats.depths.clone(),
         table_bytes: stats.tables,
         gap_bytes: stats.gaps,
         growth: growth.collect(),
@@ -129,15 +138,23 @@ fn say(stats: &Stats, output: &Output) -> Result<()> {
     }
     output.line("")?;
     output.line(format_args!(
-        "in packs               {:>10} {:>12} {:>12}",
-        "count", "stored", "plain"
+        "in packs               {:>10} {:>12} {:>12} {:>10} {:>12}",
+        "count", "stored", "plain", "on bases", "stored"
     ))?;
     for (kind, sum) in &stats.records {
         let (stored, plain) = (show(sum.stored), show(sum.plain));
-        output.line(format_args!("  {kind:20} {:>10} {stored:>12} {plain:>12}", sum.count))?;
+        output.line(format_args!(
+            "  {kind:20} {:>10} {stored:>12} {plain:>12} {:>10} {:>12}",
+            sum.count,
+            sum.based,
+            show(sum.based_stored)
+        ))?;
     }
     output.line(format_args!("  {:20} {:>10} {:>12}", "tables", "", show(stats.tables)))?;
     output.line(format_args!("  {:20} {:>10} {:>12}", "headers and gaps", "", show(stats.gaps)))?;
+    if let Some((deepest, _)) = stats.depths.last_key_value() {
+        output.line(format_args!("  at most {deepest} bases above each other"))?;
+    }
     output.line("")?;
     output.line(format_args!("{:34} {:>12} {:>12}", "growth", "stored", "content"))?;
     let shown = if output.is_verbose() { stats.growth.len() } else { GROWTH_SHOWN };
