@@ -31,6 +31,7 @@ const COMMANDS: [&str; 30] = [
     "pin",
     "pin list",
     "pin remove",
+    "copy",
     "status",
     "verify",
     "store",
@@ -149,6 +150,8 @@ fn every_json_key_is_documented_and_every_documented_one_is_there() {
         "-s host pin list",
         "-s host status",
         "-s host pin remove www",
+        "init stick",
+        "-s host copy main --to stick",
     ] {
         let mut words = line.trim_start_matches("-s host ").split(' ');
         let mut command = words.next().unwrap().to_owned();

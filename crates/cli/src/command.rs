@@ -2,6 +2,7 @@
 
 mod cat;
 mod completions;
+mod copy;
 mod diff;
 mod extract;
 mod fetch;
@@ -69,6 +70,7 @@ commands! {
     Fetch(fetch),
     Pin(pin),
     Serve(serve),
+    Copy(copy),
     Status(status),
     Verify(verify),
     Store(store),

@@ -106,6 +106,17 @@ impl Session {
         }
     }
 
+    /// Opens another store than the one that is worked on.
+    ///
+    /// # Errors
+    /// As [`Self::store`].
+    pub fn store_at(&self, place: &str) -> Result<Store> {
+        match directory_of(place) {
+            Some(path) => Store::open_with(&path, &self.opening()),
+            None => Store::open_backend(open_upstream(place)?, None),
+        }
+    }
+
     /// How stores are opened.
     pub fn opening(&self) -> Opening<'_> {
         Opening { offline: self.offline, upstream: &*self.open }

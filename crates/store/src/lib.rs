@@ -9,6 +9,7 @@ mod bases;
 mod codec;
 pub mod compact;
 mod content;
+pub mod copy;
 pub mod format;
 mod index;
 mod lane;

@@ -69,7 +69,10 @@ impl Store {
                 .parents
                 .first()
                 .ok_or_else(|| Error::not_found(format!("{rev}: revision {id} has no parent")))?;
-            revision = self.expect_revision(&id)?;
+            revision = self.revision(&id)?.ok_or_else(|| {
+                Error::not_found(format!("{rev}: revision {id} is not in this store"))
+                    .hint("a copy has no more than what was copied; `freestone log` shows it")
+            })?;
         }
         Ok(Resolved { id, revision, ref_name })
     }

@@ -95,7 +95,7 @@ impl Inner {
     fn added(&self, bytes: u64) {
         if self.unflushed.fetch_add(bytes, Ordering::Relaxed) + bytes > UNFLUSHED_BYTES_MAX {
             self.unflushed.store(0, Ordering::Relaxed);
-            if let Err(error) = self.flush() {
+            if let Err(error) = self.flush(false) {
                 self.could_not_keep(error);
             }
         }
@@ -164,7 +164,7 @@ impl Follower {
     /// # Errors
     /// It could not be written; or something fetched could not be kept before.
     pub fn flush(&self) -> Result<()> {
-        self.0.flush()?;
+        self.0.flush(false)?;
         lock(&self.0.failure).take().map_or(Ok(()), Err)
     }
 
@@ -190,7 +190,7 @@ pub(crate) fn refused(config: &Config) -> Error {
 impl Drop for Inner {
     fn drop(&mut self) {
         // What is not remembered is fetched again; there is nobody to tell.
-        let _ = self.flush();
+        let _ = self.flush(false);
         // Who is offline adds nothing; and eviction itself looks at the cache in that way.
         if !self.client.offline {
             let _ = self.evict(0, None);

@@ -199,4 +199,6 @@ fn magics_of_files_are_as_told() {
     };
     assert!(page().contains(&magic(&entry.encode())));
     assert_eq!(entry.encode()[9], 2, "kind of a deletion, behind empty extensions");
+    let runs = freestone_store::upstream::runs::RunsFile::default();
+    assert!(page().contains(&magic(&runs.encode(&Id([1; 32])))));
 }

@@ -351,7 +351,7 @@ fn a_cache_that_was_damaged_heals() {
 
 #[test]
 fn the_cache_keeps_its_size_and_what_is_pinned() {
-    const LIMIT: u64 = 7 << 20;
+    const LIMIT: u64 = 8 << 20;
     let world = World::new(9);
     let store = world.init(Some(LIMIT));
     let pinned = world.trees[0].0;
@@ -419,4 +419,84 @@ fn nothing_is_written_to_a_follower() {
     let made = Store::init_following(&other, url.to_str().unwrap(), None, "h", &Opening::default());
     assert_eq!(made.map(|_| ()).unwrap_err().kind(), ErrorKind::Refused);
     assert!(!other.exists());
+}
+
+/// What a host may live through, in any order: it never reads a wrong byte, and once nothing goes
+/// wrong any more everything is there.
+#[test]
+fn whatever_happens_no_byte_is_wrong_and_all_can_be_had_in_the_end() {
+    let world = World::new(5);
+    let long = std::env::var_os("FREESTONE_LONG").is_some();
+    for seed in 0..if long { 200 } else { 6u64 } {
+        let _ = std::fs::remove_dir_all(world.host());
+        drop(world.init(None));
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut draw = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) % below
+        };
+        let faults = Faults { errors: 20, flips: 20, cuts: 10 };
+        for step in 0..25 {
+            let faulty = Arc::new(Faulty::new(world.backend(), faults, seed * 1000 + step));
+            faulty.set_active(draw(2) == 0);
+            let store = if draw(5) == 0 { world.offline() } else { world.open(&faulty) };
+            let at = usize::try_from(draw(5)).unwrap();
+            let (id, tree) = &world.trees[at];
+            match draw(6) {
+                0 | 1 => {
+                    let below =
+                        (draw(2) == 0).then(|| format!("pages/{:02}", draw(10)).into_bytes());
+                    if let Ok(Some(revision)) = store.revision(id) {
+                        let _ = store.prime(id);
+                        let subject = Subject { root: revision.root, below, contents: draw(3) > 0 };
+                        let _ = store.fetch(&subject, &Fetch::default());
+                    }
+                }
+                2 | 3 => {
+                    if let Ok(read) = Reading::new(&store).revision(id) {
+                        assert!(read == *tree, "seed {seed}, step {step}");
+                    }
+                }
+                4 => {
+                    // Another size of the cache, heeded by whoever comes next.
+                    let path = world.host().join("upstream");
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    let size = ["none".to_owned(), (1 << 20).to_string(), (4 << 20).to_string()];
+                    let size = &size[usize::try_from(draw(3)).unwrap()];
+                    let lines = text.lines().map(|line| match line.starts_with("cache-size:") {
+                        true => format!("cache-size: {size}\n"),
+                        false => format!("{line}\n"),
+                    });
+                    std::fs::write(&path, lines.collect::<String>()).unwrap();
+                }
+                _ => {
+                    // What a power cut may leave of a file that was not synced.
+                    let packs = cache(&world, &store).join("packs");
+                    let folders = std::fs::read_dir(packs).into_iter().flatten().flatten();
+                    let files =
+                        folders.flat_map(|folder| std::fs::read_dir(folder.path()).unwrap());
+                    let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+                    files.sort();
+                    if !files.is_empty() {
+                        let path = &files[usize::try_from(draw(files.len() as u64)).unwrap()];
+                        let file = std::fs::File::options().write(true).open(path).unwrap();
+                        let length = file.metadata().unwrap().len();
+                        file.set_len(draw(length + 1)).unwrap();
+                        file.set_len(length).unwrap();
+                    }
+                }
+            }
+            if draw(3) == 0 {
+                // Killed: nothing is put in order.
+                std::mem::forget(store);
+            }
+        }
+        let store = Store::open(&world.host()).unwrap();
+        for (id, tree) in &world.trees {
+            fetch(&store, &id.to_string());
+            assert!(Reading::new(&store).revision(id).unwrap() == *tree, "seed {seed}");
+        }
+    }
 }

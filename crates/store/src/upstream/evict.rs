@@ -7,7 +7,7 @@
 
 use super::needs::Overlay;
 use super::runs::{RunsFile, STAMPED_BYTES};
-use super::sparse::{Changes, STAMP_STEP, SparsePack, paths, read_runs};
+use super::sparse::{Changes, SparsePack, paths, read_runs};
 use super::{Follower, Inner, lock};
 use crate::backend::directory::Directory;
 use crate::packs;
@@ -62,13 +62,15 @@ fn sync_file_system(cache: &Path) -> io::Result<()> {
 }
 
 impl Inner {
-    /// Puts what was kept since the last time into the files of runs.
-    pub(super) fn flush(&self) -> Result<()> {
+    /// Puts what was kept since the last time into the files of runs; where something was, or with
+    /// `every_use`, also what was used when.
+    pub(super) fn flush(&self, every_use: bool) -> Result<()> {
         self.unflushed.store(0, Ordering::Relaxed);
         let packs: Vec<Arc<SparsePack>> = lock(&self.packs).values().cloned().collect();
+        let every_use = every_use || packs.iter().any(|pack| pack.has_added());
         let changed: Vec<(Arc<SparsePack>, Changes)> = packs
             .into_iter()
-            .filter_map(|pack| pack.take_changes().map(|changes| (pack, changes)))
+            .filter_map(|pack| pack.take_changes(every_use).map(|changes| (pack, changes)))
             .collect();
         if changed.is_empty() {
             return Ok(());
@@ -132,7 +134,7 @@ impl Inner {
         if used.saturating_add(bytes) <= limit {
             return Ok(());
         }
-        self.flush()?;
+        self.flush(true)?;
         let (pinned, protected) = self.pinned();
         let _lock = lock_cache(&self.cache)?;
         // A little more than has to be, so that it is not begun again at once.
@@ -148,7 +150,7 @@ impl Inner {
                 }
                 let at = usize::try_from(start / STAMPED_BYTES).unwrap_or(usize::MAX);
                 let stamp = file.stamps.get(at).copied().unwrap_or(0);
-                let is_new = begun.is_some_and(|begun| stamp + STAMP_STEP >= begun);
+                let is_new = begun.is_some_and(|begun| stamp >= begun);
                 if !here.is_empty() && !is_new {
                     candidates.push((stamp, *id, block));
                 }

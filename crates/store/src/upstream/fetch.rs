@@ -10,10 +10,12 @@ mod walk;
 use super::needs::{Absent, Need, Overlay};
 use super::requests::{REQUEST_BYTES_MAX, Request, coalesce};
 use super::{Follower, Inner};
+use crate::format::record::RecordKind;
 use crate::format::revision::PackRange;
 use crate::records::Records;
 use crate::store::Store;
 use freestone_core::{Error, ErrorKind, Id, Result};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -72,13 +74,16 @@ impl Store {
         if follower.is_offline() {
             return Ok(());
         }
-        let locator = match self.revision_file(id) {
-            Ok(Some((_, locator))) => locator,
+        let (revision, locator) = match self.revision_file(id) {
+            Ok(Some(file)) => file,
             Err(error) if error.kind() == ErrorKind::Storage => return Err(error),
             // It is only a hint.
             _ => return Ok(()),
         };
-        follower.0.prime(&locator)
+        let need = Need { kind: RecordKind::ManifestNode, id: revision.root };
+        // The root may be based on a node that came with an older revision.
+        let root = follower.0.absent(&self.records()?, &need, None).unwrap_or_default();
+        follower.0.prime(&locator, root.map(|absent| absent.ranges).unwrap_or_default())
     }
 
     /// Makes all that `subject` needs to be here, proven; nothing to do where this store follows no
@@ -142,7 +147,7 @@ struct Fetching<'a> {
 }
 
 /// The ranges of what is absent, sorted.
-fn sorted_ranges(absent: &[Absent]) -> Vec<(Id, std::ops::Range<u64>)> {
+fn sorted_ranges(absent: &[Absent]) -> Vec<(Id, Range<u64>)> {
     let mut ranges: Vec<_> = absent.iter().flat_map(|absent| absent.ranges.clone()).collect();
     ranges.sort_unstable_by_key(|(pack, range)| (*pack, range.start, range.end));
     ranges.dedup();
@@ -307,10 +312,9 @@ impl Inner {
         })
     }
 
-    /// Fetches what a locator names into the stash, unless some of it is here: then what is
-    /// missing is found node by node.
-    fn prime(&self, locator: &[PackRange]) -> Result<()> {
-        let mut ranges = Vec::new();
+    /// Fetches what a locator names into the stash, with `ranges`, unless some of it is here: then
+    /// what is missing is found node by node.
+    fn prime(&self, locator: &[PackRange], mut ranges: Vec<(Id, Range<u64>)>) -> Result<()> {
         let mut bytes = 0;
         // The root was written last.
         for run in locator.iter().rev() {
@@ -330,6 +334,7 @@ impl Inner {
             }
         }
         ranges.sort_unstable_by_key(|(pack, range)| (*pack, range.start, range.end));
+        ranges.dedup();
         self.request(&coalesce(&ranges), &Fetch::default())
     }
 }

@@ -58,7 +58,13 @@ impl Inner {
             let in_overlay = overlay
                 .and_then(|overlay| overlay.get(pack))
                 .is_some_and(|runs| runs.contains(range));
-            !in_overlay && !self.pack(pack).contains(range)
+            let known = self.pack(pack);
+            let is_here = known.contains(range);
+            // Who only looks whether it is here uses nothing, and is offline.
+            if is_here && !self.client.offline {
+                known.touch(range);
+            }
+            !in_overlay && !is_here
         });
         Ok((!ranges.is_empty()).then_some(Absent { need: *need, ranges }))
     }

@@ -128,7 +128,7 @@ impl Store {
         let Some(follower) = self.following() else {
             return Err(Error::new(ErrorKind::Failed, "this store follows no upstream"));
         };
-        follower.0.flush()?;
+        follower.0.flush(false)?;
         let inner = &follower.0;
         let backend = inner.client.backend().clone();
         let follower = Follower::new(inner.config.clone(), inner.root.clone(), backend, true);

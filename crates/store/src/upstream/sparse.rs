@@ -16,8 +16,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Milliseconds between two uses of which only the first is remembered.
-pub(super) const STAMP_STEP: u64 = 600_000;
+/// Milliseconds between two uses of which only the first is worth a file's writing.
+const STAMP_STEP: u64 = 600_000;
 
 /// What this process knows of one pack.
 pub(super) struct SparsePack {
@@ -33,6 +33,8 @@ struct State {
     added: Runs,
     /// What was taken from them and still is in their file.
     removed: Runs,
+    /// Whether it was used, and whether that is long after the last use that the file tells of.
+    touched: bool,
     stamped: bool,
 }
 
@@ -79,14 +81,15 @@ impl SparsePack {
         state.removed.add(range.clone());
     }
 
-    fn touch(&self, range: &Range<u64>) {
+    /// Notes the use of a range.
+    pub(super) fn touch(&self, range: &Range<u64>) {
         let mut state = self.state();
         let first = usize::try_from(range.start / super::runs::STAMPED_BYTES).unwrap_or(0);
         let now = now();
-        if state.file.stamps.get(first).is_none_or(|stamp| stamp + STAMP_STEP < now) {
-            state.file.stamp(range, now);
-            state.stamped = true;
-        }
+        let before = state.file.stamps.get(first).copied().unwrap_or(0);
+        state.stamped |= before + STAMP_STEP < now;
+        state.touched = true;
+        state.file.stamp(range, now);
     }
 
     pub(super) fn set_length(&self, length: u64) {
@@ -99,13 +102,20 @@ impl SparsePack {
         state.stamped || !state.added.is_empty() || !state.removed.is_empty()
     }
 
-    /// What has changed since the last call, if something has.
-    pub(super) fn take_changes(&self) -> Option<Changes> {
+    /// Whether something was added that its file does not say.
+    pub(super) fn has_added(&self) -> bool {
+        !self.state().added.is_empty()
+    }
+
+    /// What has changed since the last call, if something has that is worth it; with `every_use`,
+    /// any use is.
+    pub(super) fn take_changes(&self, every_use: bool) -> Option<Changes> {
         let mut state = self.state();
-        if !state.stamped && state.added.is_empty() && state.removed.is_empty() {
+        let used = state.stamped || (every_use && state.touched);
+        if !used && state.added.is_empty() && state.removed.is_empty() {
             return None;
         }
-        state.stamped = false;
+        (state.stamped, state.touched) = (false, false);
         Some(Changes {
             added: std::mem::take(&mut state.added),
             removed: std::mem::take(&mut state.removed),
