@@ -7,7 +7,7 @@ mod program;
 use program::{Home, snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 31] = [
     "",
     "init",
     "push",

@@ -113,7 +113,7 @@ impl Session {
     pub fn store_at(&self, place: &str) -> Result<Store> {
         match directory_of(place) {
             Some(path) => Store::open_with(&path, &self.opening()),
-            None => Store::open_backend(open_upstream(place)?, None),
+            None => Store::open_backend((self.open)(place)?, None),
         }
     }
 

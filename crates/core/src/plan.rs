@@ -53,14 +53,21 @@ pub trait Plan: Send + Sync {
     /// The 4096 bytes that stand in the place of the image's first 4096 while it is being
     /// written in place: not a valid image of any format, and saying what it will become.
     fn unfinished_head(&self) -> Vec<u8> {
-        let mut head = format!(
-            "freestone: this image is unfinished; it is being written to: {}\nwrite it again\n",
-            self.identity()
-        )
-        .into_bytes();
-        head.resize(4096, 0);
-        head
+        unfinished_head(None, &self.identity())
     }
+}
+
+/// What stands in the place of the first 4096 bytes of an image while it is being written in
+/// place: not a valid image of any format, and saying what it was, where that is known, and what
+/// it will become.
+pub fn unfinished_head(from: Option<&str>, to: &str) -> Vec<u8> {
+    let was = from.map(|from| format!("it was: {from}\n")).unwrap_or_default();
+    let mut head = format!(
+        "freestone: this image is unfinished; it is being written to: {to}\n{was}write it again\n"
+    )
+    .into_bytes();
+    head.resize(4096, 0);
+    head
 }
 
 /// Gives the bytes of chunks, proven.

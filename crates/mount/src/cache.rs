@@ -13,7 +13,12 @@ type Slot = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
 pub(crate) struct Cache {
     bytes_max: u64,
     state: Mutex<State>,
+    /// Held by who proves a chunk: a few locks for all.
+    proving: [Mutex<()>; PROVING_LOCKS],
 }
+
+/// More than there are threads.
+const PROVING_LOCKS: usize = 64;
 
 #[derive(Default)]
 struct State {
@@ -32,7 +37,28 @@ impl Cache {
     /// An empty cache that keeps at most `bytes_max`. Chunks that are in use come on top: one for
     /// each thread.
     pub(crate) fn new(bytes_max: u64) -> Self {
-        Self { bytes_max, state: Mutex::default() }
+        Self {
+            bytes_max,
+            state: Mutex::default(),
+            proving: [const { Mutex::new(()) }; PROVING_LOCKS],
+        }
+    }
+
+    /// What `find` says of chunk `id`. It is asked whether it knows at once, and only then to find
+    /// out, by one thread at a time: others that want the same wait, and know then.
+    ///
+    /// # Errors
+    /// What `find` returns.
+    pub(crate) fn one_at_a_time<T>(
+        &self,
+        id: &Id,
+        find: impl Fn(bool) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        if let Some(found) = find(false)? {
+            return Ok(Some(found));
+        }
+        let _proving = lock(&self.proving[usize::from(id.0[0]) % PROVING_LOCKS]);
+        find(true)
     }
 
     /// The chunk `id` of `length` bytes, from `chunks` unless it is here.

@@ -45,9 +45,9 @@ pub(crate) fn read(
     out: &mut [u8],
 ) -> Result<usize> {
     sink::read_at(plan, offset, out, &mut |id, length, part, out| {
-        // What is proven already is read from where it lies, and no more of it than is wanted.
+        // What lies as it is, is proven once and then read from there, no more than is wanted.
         if let Some(raw) = revisions.raw()
-            && let Some(place) = raw.raw(id, length, false)?
+            && let Some(place) = cache.one_at_a_time(id, |prove| raw.raw(id, length, prove))?
         {
             return pread(place.file.as_fd(), place.offset + part.start, out)
                 .map_err(|errno| Error::io(format!("chunk {id} cannot be read"), errno.into()));

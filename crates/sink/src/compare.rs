@@ -86,6 +86,7 @@ impl Against<'_> {
         let length = match run {
             Run::Data(bytes) => bytes.len() as u64,
             Run::Zeros(length) => *length,
+            Run::Done => return Ok(None),
         };
         let end = (offset + length).min(self.first.load(Ordering::Relaxed));
         let mut at = offset;
@@ -98,7 +99,7 @@ impl Against<'_> {
             self.file.read_exact_at(read, at)?;
             let expected = match run {
                 Run::Data(bytes) => &bytes[index(at - offset)..][..part],
-                Run::Zeros(_) => &ZEROS[..part],
+                Run::Zeros(_) | Run::Done => &ZEROS[..part],
             };
             if read.as_slice() != expected {
                 let same = read.iter().zip(expected).take_while(|(a, b)| a == b).count();

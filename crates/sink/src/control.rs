@@ -62,6 +62,12 @@ pub struct Report {
     /// Bytes of it that are zeros and were not written: holes of a file, ranges that a device
     /// was told to zero.
     pub zeros: u64,
+    /// Bytes of it that share the blocks of the store's packs.
+    pub shared: u64,
+    /// Bytes of the target that were read, to compare them.
+    pub read: u64,
+    /// Bytes that were hashed now, so that they are what their chunks' ids say.
+    pub checked: u64,
     /// Chunks that were fetched, each as often as it occurs.
     pub chunks: u64,
     /// The bytes of these chunks.

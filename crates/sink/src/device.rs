@@ -84,9 +84,11 @@ pub fn write(
         length,
         written: length - zeros,
         zeros,
+        checked: produced.chunk_bytes,
         chunks: produced.chunks,
         chunk_bytes: produced.chunk_bytes,
         digests: produced.digests,
+        ..Report::default()
     })
 }
 
@@ -223,6 +225,7 @@ impl Consumer for InPlace<'_> {
             match run {
                 Run::Data(bytes) => self.data(offset, bytes),
                 Run::Zeros(length) => self.zeros(offset, length),
+                Run::Done => Ok(()),
             }
             .map_err(|error| wrong(self.path, error))?;
         }

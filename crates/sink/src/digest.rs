@@ -30,6 +30,7 @@ pub fn digest(image: &Image<'_>, control: &Control<'_>) -> Result<(Digests, Repo
     let digests = digesting.finish();
     let report = Report {
         length: digests.length,
+        checked: produced.chunk_bytes,
         chunks: produced.chunks,
         chunk_bytes: produced.chunk_bytes,
         digests: Some(digests),

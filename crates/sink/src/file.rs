@@ -6,6 +6,9 @@
 //! is why the locks that QEMU holds on an image are not asked here. Killed or failing, the target
 //! is untouched.
 //!
+//! Where the image's chunks lie as they are in files of the same file system, and it can let files
+//! share blocks, the target shares them: see [`crate::sharing`].
+//!
 //! Blocks of zeros are holes: the file takes no more room than its data. A target that existed
 //! keeps its mode, and its owner where that is allowed; its access lists and extended attributes
 //! go with it, and other hard links to it keep the old content.
@@ -14,6 +17,7 @@ mod temporary;
 
 use crate::control::{Control, Report};
 use crate::image::{Image, index};
+use crate::sharing::{Cloning, Shares};
 use crate::target::{HEAD_BYTES, Overwrite};
 use crate::windows::{Consumer, Piece, Run, produce};
 use crate::writeback;
@@ -49,9 +53,15 @@ pub fn write(
     let temporary = Temporary::beside(path, mode)
         .map_err(|error| storage(path, "a file beside it cannot be made", error))?;
     temporary.file.set_len(length).map_err(|error| storage(path, "cannot be written", error))?;
-    let consumer = Sparse { file: &temporary.file, path, written: AtomicU64::new(0) };
+    let consumer = Sparse {
+        file: &temporary.file,
+        path,
+        written: AtomicU64::new(0),
+        cloning: image.raw.map(|_| Cloning::new(&temporary.file)),
+    };
     let produced = produce(image, control, &consumer)?;
-    let written = consumer.written.into_inner();
+    let (shared, copied) = consumer.cloning.as_ref().map_or((0, 0), Cloning::sums);
+    let written = consumer.written.into_inner() + copied;
     if let Some(old) = old {
         inherit(&temporary.file, &old).map_err(|error| storage(path, "its mode", error))?;
     }
@@ -60,10 +70,13 @@ pub fn write(
     Ok(Report {
         length,
         written,
-        zeros: length - written,
+        zeros: length - written - shared,
+        shared,
+        checked: produced.chunk_bytes + produced.proved,
         chunks: produced.chunks,
         chunk_bytes: produced.chunk_bytes,
         digests: produced.digests,
+        ..Report::default()
     })
 }
 
@@ -103,7 +116,7 @@ fn inherit(file: &File, old: &Metadata) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(old.mode() & 0o7777))
 }
 
-fn storage(path: &Path, what: &str, error: io::Error) -> Error {
+pub(crate) fn storage(path: &Path, what: &str, error: io::Error) -> Error {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     let name = path.display();
     match error.kind() {
@@ -122,9 +135,14 @@ struct Sparse<'a> {
     file: &'a File,
     path: &'a Path,
     written: AtomicU64,
+    cloning: Option<Cloning<'a>>,
 }
 
 impl Consumer for Sparse<'_> {
+    fn shares(&self) -> Option<&dyn Shares> {
+        self.cloning.as_ref().map(|cloning| cloning as &dyn Shares)
+    }
+
     fn take(&self, piece: &Piece) -> Result<ControlFlow<()>> {
         let mut written = 0;
         for (start, run) in piece.runs() {

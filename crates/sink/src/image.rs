@@ -2,7 +2,7 @@
 //! checked here before anything relies on it.
 
 use freestone_core::limits::CHUNK_BYTES_MAX;
-use freestone_core::{ChunkSource, Error, ErrorKind, Extent, Id, Plan, Result, Source};
+use freestone_core::{ChunkSource, Error, ErrorKind, Extent, Id, Plan, RawChunks, Result, Source};
 use std::ops::Range;
 
 /// What a sink takes: the layout of an image and the source of its content.
@@ -12,12 +12,20 @@ pub struct Image<'a> {
     pub plan: &'a dyn Plan,
     /// Where chunks are had.
     pub chunks: &'a dyn ChunkSource,
+    /// Where they lie as they are, for sinks that can share them.
+    pub raw: Option<&'a dyn RawChunks>,
 }
 
 impl<'a> Image<'a> {
     /// The image that `plan` lays out, of content from `chunks`.
     pub fn new(plan: &'a dyn Plan, chunks: &'a dyn ChunkSource) -> Self {
-        Self { plan, chunks }
+        Self { plan, chunks, raw: None }
+    }
+
+    /// The same image, whose chunks may be shared with the files that have them.
+    #[must_use]
+    pub fn sharing(self, raw: &'a dyn RawChunks) -> Self {
+        Self { raw: Some(raw), ..self }
     }
 
     /// The length in bytes.

@@ -7,10 +7,11 @@
 //! - **A part at a time, in any order**: [`ImageReader`], for what serves an image without writing
 //!   it.
 //! - **The whole, once**: [`write()`] to a file ([`mod@file`]) or a block device ([`device`]),
-//!   [`stream::write`] to a pipe, [`digest()`] to nowhere, [`compare()`] against what was written.
+//!   [`update()`](update::update) of what an older image is in, [`stream::write`] to a pipe, [`digest()`] to nowhere, [`compare()`] against what was written.
 //!   All of these are consumers of one engine, which produces the image in parallel, a window at
 //!   a time, in memory that [`Control`] bounds.
 
+mod base;
 mod compare;
 mod control;
 pub mod device;
@@ -18,9 +19,11 @@ mod digest;
 pub mod file;
 mod image;
 mod reader;
+mod sharing;
 pub mod stream;
 mod target;
 mod turns;
+pub mod update;
 mod windows;
 mod writeback;
 mod zeros;

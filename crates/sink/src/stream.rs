@@ -35,10 +35,11 @@ pub fn write(
     Ok(Report {
         length,
         written: length,
-        zeros: 0,
+        checked: produced.chunk_bytes,
         chunks: produced.chunks,
         chunk_bytes: produced.chunk_bytes,
         digests: produced.digests,
+        ..Report::default()
     })
 }
 

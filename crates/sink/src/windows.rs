@@ -13,12 +13,14 @@
 //! worker that made it, and a worker makes its next only then. So memory is at most
 //! workers × (window + two chunks), whatever the image.
 
+use crate::base::Base;
 use crate::control::Control;
 use crate::digest::{Digesting, Digests};
 use crate::image::{Image, extents, fetch, index};
+use crate::sharing::{Shares, Sharing};
 use crate::zeros::ZEROS;
 use freestone_core::limits::CHUNK_BYTES_MAX;
-use freestone_core::{Error, Extent, Result, Source};
+use freestone_core::{Error, ErrorKind, Extent, Plan, Result, Source};
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -26,6 +28,10 @@ use std::thread;
 
 /// Large enough that finding a window's first extent and starting a write do not count.
 pub(crate) const WINDOW_BYTES: u64 = 4 << 20;
+
+/// Windows that a worker takes together where chunks are shared. What is shared is cut at their
+/// ends, and each cut costs a block of its own.
+const SHARED_WINDOWS: u64 = 16;
 
 /// A shorter run of zeros stands in the buffer like other bytes: telling it apart would split
 /// writes.
@@ -37,12 +43,19 @@ pub(crate) struct Piece {
     pub offset: u64,
     /// Its length in bytes.
     pub length: u64,
-    /// Lengths, and whether it is zeros, which are not in `data`.
-    runs: Vec<(u64, bool)>,
+    /// Lengths, and what it is; only data are in `data`.
+    runs: Vec<(u64, Kind)>,
     data: Vec<u8>,
     chunk: Vec<u8>,
     chunks: u64,
     chunk_bytes: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Data,
+    Zeros,
+    Done,
 }
 
 /// A part of a [`Piece`].
@@ -51,6 +64,9 @@ pub(crate) enum Run<'a> {
     Data(&'a [u8]),
     /// So many zeros.
     Zeros(u64),
+    /// Bytes that the consumer has already: it said so by [`Consumer::base`], or took
+    /// them by [`Consumer::share`].
+    Done,
 }
 
 impl Piece {
@@ -70,22 +86,25 @@ impl Piece {
     /// The parts in order, each with its offset in the image.
     pub fn runs(&self) -> impl Iterator<Item = (u64, Run<'_>)> {
         let (mut offset, mut data) = (self.offset, self.data.as_slice());
-        self.runs.iter().map(move |&(length, zeros)| {
+        self.runs.iter().map(move |&(length, kind)| {
             let start = offset;
             offset += length;
-            if zeros {
-                return (start, Run::Zeros(length));
+            match kind {
+                Kind::Zeros => (start, Run::Zeros(length)),
+                Kind::Done => (start, Run::Done),
+                Kind::Data => {
+                    let (run, rest) = data.split_at(index(length));
+                    data = rest;
+                    (start, Run::Data(run))
+                }
             }
-            let (run, rest) = data.split_at(index(length));
-            data = rest;
-            (start, Run::Data(run))
         })
     }
 
     /// Gives `each` all bytes in order, zeros too.
     ///
     /// # Errors
-    /// What `each` returns.
+    /// What `each` returns; or there are bytes that are the consumer's already.
     pub fn bytes(&self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         for (_, run) in self.runs() {
             match run {
@@ -97,6 +116,9 @@ impl Piece {
                         length -= part;
                     }
                 }
+                Run::Done => {
+                    return Err(Error::new(ErrorKind::Failed, "bytes that nobody fetched"));
+                }
             }
         }
         Ok(())
@@ -104,41 +126,64 @@ impl Piece {
 
     fn fill(
         &mut self,
-        image: &Image<'_>,
+        work: &Work<'_>,
         window: Range<u64>,
-        proceed: &dyn Fn() -> Result<()>,
+        sharing: &mut Sharing<'_>,
     ) -> Result<()> {
         self.offset = window.start;
         self.length = 0;
         self.runs.clear();
         self.data.clear();
-        extents(image.plan, window.clone(), &mut |extent| {
-            proceed()?;
-            self.push(image, &window, &extent)
+        let base = match work.consumer.base() {
+            Some(base) => Some(Base::of(base, &window)?),
+            None => None,
+        };
+        extents(work.image.plan, window.clone(), &mut |extent| {
+            work.control.check()?;
+            self.push(work.image, &window, &extent, base.as_ref(), sharing)
         })
     }
 
-    fn push(&mut self, image: &Image<'_>, window: &Range<u64>, extent: &Extent) -> Result<()> {
+    fn push(
+        &mut self,
+        image: &Image<'_>,
+        window: &Range<u64>,
+        extent: &Extent,
+        base: Option<&Base>,
+        sharing: &mut Sharing<'_>,
+    ) -> Result<()> {
         let (start, end) = (extent.offset.max(window.start), extent.end().min(window.end));
+        // It belongs to the window before, and so does what it covers of this one.
+        if matches!(extent.source, Source::Chunk(_)) && extent.offset < window.start {
+            self.offset = extent.end();
+            return Ok(());
+        }
+        if base.is_some_and(|base| base.has(extent, start..end)) {
+            let is_chunk = matches!(extent.source, Source::Chunk(_));
+            self.grow(if is_chunk { extent.length } else { end - start }, Kind::Done);
+            return Ok(());
+        }
         match &extent.source {
             Source::Zeros if end - start >= ZEROS_APART_BYTES_MIN => {
-                self.grow(end - start, true);
+                self.grow(end - start, Kind::Zeros);
             }
             Source::Zeros => {
                 self.data.resize(self.data.len() + index(end - start), 0);
-                self.grow(end - start, false);
+                self.grow(end - start, Kind::Data);
             }
             Source::Inline(bytes) => {
                 let part = index(start - extent.offset)..index(end - extent.offset);
                 self.data.extend_from_slice(&bytes[part]);
-                self.grow(end - start, false);
+                self.grow(end - start, Kind::Data);
             }
-            // It belongs to the window before, and so does what it covers of this one.
-            Source::Chunk(_) if extent.offset < window.start => self.offset = extent.end(),
             Source::Chunk(id) => {
+                if sharing.take(extent.offset, id, extent.length)? {
+                    self.grow(extent.length, Kind::Done);
+                    return Ok(());
+                }
                 fetch(image.chunks, id, extent.length, &mut self.chunk)?;
                 self.data.extend_from_slice(&self.chunk);
-                self.grow(extent.length, false);
+                self.grow(extent.length, Kind::Data);
                 self.chunks += 1;
                 self.chunk_bytes += extent.length;
             }
@@ -146,11 +191,11 @@ impl Piece {
         Ok(())
     }
 
-    fn grow(&mut self, length: u64, zeros: bool) {
+    fn grow(&mut self, length: u64, kind: Kind) {
         self.length += length;
         match self.runs.last_mut() {
-            Some((last, kind)) if *kind == zeros => *last += length,
-            _ => self.runs.push((length, zeros)),
+            Some((last, of)) if *of == kind => *last += length,
+            _ => self.runs.push((length, kind)),
         }
     }
 }
@@ -162,6 +207,17 @@ pub(crate) trait Consumer: Sync {
 
     /// No further piece will come, because something failed: nobody shall wait for one.
     fn stop(&self) {}
+
+    /// The layout of what the consumer holds already: what the image has at the same place is not
+    /// fetched, but for its first 4096 bytes.
+    fn base(&self) -> Option<&dyn Plan> {
+        None
+    }
+
+    /// Where the consumer would rather have chunks from than from memory.
+    fn shares(&self) -> Option<&dyn Shares> {
+        None
+    }
 }
 
 /// What producing an image came to.
@@ -171,6 +227,8 @@ pub(crate) struct Produced {
     pub chunks: u64,
     /// Bytes of them.
     pub chunk_bytes: u64,
+    /// Bytes that were hashed where they lie, and not fetched.
+    pub proved: u64,
     /// The digests, if they were asked for.
     pub digests: Option<Digests>,
 }
@@ -206,9 +264,9 @@ fn run(image: &Image<'_>, control: &Control<'_>, consumer: &dyn Consumer) -> Res
         failure: Mutex::new(None),
         produced: Mutex::new((0, Produced::default())),
     };
-    let windows = usize::try_from(length.div_ceil(WINDOW_BYTES)).unwrap_or(usize::MAX);
+    let stretches = usize::try_from(length.div_ceil(work.stretch())).unwrap_or(usize::MAX);
     thread::scope(|scope| {
-        for _ in 1..control.workers.get().min(windows) {
+        for _ in 1..control.workers.get().min(stretches) {
             scope.spawn(|| work.work());
         }
         work.work();
@@ -252,31 +310,48 @@ impl Work<'_> {
         }
     }
 
+    /// How much one worker does at a time. What is shared is cut there, so it is more then.
+    fn stretch(&self) -> u64 {
+        match self.consumer.shares() {
+            Some(_) => WINDOW_BYTES * SHARED_WINDOWS,
+            None => WINDOW_BYTES,
+        }
+    }
+
     fn windows(&self) -> Result<()> {
-        let proceed = || self.control.check();
         let mut piece = Piece::new();
+        let mut sharing = Sharing::new(self.image.raw, self.consumer.shares());
         let mut done = 0;
-        while !self.enough.load(Ordering::Relaxed) && !self.failed.load(Ordering::Relaxed) {
-            let start = self.next.fetch_add(WINDOW_BYTES, Ordering::Relaxed);
+        'all: loop {
+            let stretch = self.stretch();
+            let start = self.next.fetch_add(stretch, Ordering::Relaxed);
+            let end = self.length.min(start.saturating_add(stretch));
+            for start in (start..end).step_by(index(WINDOW_BYTES)) {
+                if self.enough.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed) {
+                    break 'all;
+                }
+                self.control.check()?;
+                let window = start..self.length.min(start + WINDOW_BYTES);
+                piece.fill(self, window, &mut sharing)?;
+                if piece.length == 0 {
+                    continue;
+                }
+                if self.consumer.take(&piece)?.is_break() {
+                    self.enough.store(true, Ordering::Relaxed);
+                }
+                done += piece.length;
+                (self.control.progress)(piece.length);
+            }
+            sharing.flush()?;
             if start >= self.length {
                 break;
             }
-            proceed()?;
-            let window = start..self.length.min(start + WINDOW_BYTES);
-            piece.fill(self.image, window, &proceed)?;
-            if piece.length == 0 {
-                continue;
-            }
-            if self.consumer.take(&piece)?.is_break() {
-                self.enough.store(true, Ordering::Relaxed);
-            }
-            done += piece.length;
-            (self.control.progress)(piece.length);
         }
         let mut sum = self.produced.lock().unwrap_or_else(PoisonError::into_inner);
         sum.0 += done;
         sum.1.chunks += piece.chunks;
         sum.1.chunk_bytes += piece.chunk_bytes;
+        sum.1.proved += sharing.proved;
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ mod lane;
 mod listing;
 mod merge;
 mod packs;
+mod proven;
 pub mod push;
 mod raw;
 mod records;

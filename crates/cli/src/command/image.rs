@@ -3,6 +3,7 @@
 mod format;
 mod report;
 mod subject;
+mod target;
 
 use crate::exit::{Exit, is_closed_output};
 use crate::output::JSON_SEE;
@@ -14,12 +15,13 @@ use clap::{ArgGroup, Args};
 use format::FormatOptions;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_image::{Identity, identify};
-use freestone_sink as sink;
+use freestone_sink::update::Updated;
+use freestone_sink::{self as sink, Report};
 use report::Made;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use subject::Subject;
+use subject::{Subject, Wishes};
 
 /// Write the block image of a revision, of a part of one, or of a directory
 ///
@@ -28,7 +30,8 @@ use subject::Subject;
 /// the same bytes on every machine.
 ///
 /// A file is written beside its target and renamed, so that whoever has the old image open keeps
-/// it. A device is written in place, and says that it is unfinished meanwhile.
+/// it. A device is written in place, and says that it is unfinished meanwhile; so is a file with
+/// --update. On file systems that can (xfs, btrfs), a file shares large content with the store.
 #[derive(Args)]
 #[command(
     group = ArgGroup::new("what to do").required(true).multiple(true).args(["output", "digest", "dry_run"]),
@@ -49,6 +52,15 @@ pub struct Image {
     /// Print the image's BLAKE3, SHA-256 and length; without -o nothing is written
     #[arg(long)]
     digest: bool,
+
+    /// Write only what differs from what is there, in place; until it is done, the file or device
+    /// says that it is unfinished
+    #[arg(long, requires = "output")]
+    update: bool,
+
+    /// Hash all content, also what was proven before and is shared with the store
+    #[arg(long)]
+    prove: bool,
 
     /// Read back what was written, from the medium, and compare it with the image
     #[arg(long, requires = "output")]
@@ -102,15 +114,18 @@ fn after_help() -> String {
 Examples:
   freestone image main -o www.img              of the ref main
   freestone image main~1:docs -o /dev/vg/docs  of a part of the revision before, to a device
+  freestone image main --update -o /dev/vg/www only what changed, on the device that has an older one
   freestone image ./site -o www.img            of a directory, without any store
   freestone image main --digest                what sha256sum would print of it
   freestone image main --format fat --free 1M -o www.img    a FAT file system, 1 MiB of it free
   freestone image main -o - | ssh host 'cat > www.img'
 
 With --json: {\"image\" (its name), \"format\", \"root\", \"revision\" or null, \"length\", \"entries\",
-\"content_bytes\", \"output\" or null, \"written\" and \"zeros\" (bytes, if something was), \"blake3\"
-and \"sha256\" (with --digest), \"fetch\": {\"bytes\", \"requests\"} (with -n, if the store follows an
-upstream), \"skipped\": [{\"path\", \"reason\"}], \"skipped_count\",";
+\"content_bytes\", \"output\" or null; if something was written, \"written\", \"zeros\", \"shared\" (with
+the store), \"read\" (to compare) and \"checked\" (hashed now), all bytes, \"updated\" (whether in place)
+and \"from\" (the image that was there, if known) or null; \"blake3\" and \"sha256\" (with --digest),
+\"fetch\": {\"bytes\", \"requests\"} (with -n, if the store follows an upstream),
+\"skipped\": [{\"path\", \"reason\"}], \"skipped_count\",";
     let transfer = transfer::JSON_TEXT;
     format!("{examples}\n{transfer}}}\n{JSON_SEE}\n\n{}\n\n{}", name::TEXT, size::TEXT)
 }
@@ -135,7 +150,8 @@ impl Image {
         let subject = if name::is_directory(&self.subject) {
             Subject::directory(Path::new(&self.subject), &self.directory, output, format, session)?
         } else {
-            Subject::revision(&self.subject, format, self.dry_run, session)?
+            let wishes = Wishes { dry_run: self.dry_run, proves: self.prove };
+            Subject::revision(&self.subject, format, wishes, session)?
         };
         let mut made = Made { output: None, format };
         if self.dry_run {
@@ -151,6 +167,9 @@ impl Image {
             Err(error) if is_closed_output(&error) => return Ok(Exit::Failed),
             report => report?,
         };
+        if let Some(store) = &subject.store {
+            store.save_proofs();
+        }
         made.output = output;
         made.done(&subject, &report, is_stdout, begun.elapsed(), session)?;
         Ok(Exit::Done)
@@ -174,6 +193,9 @@ impl Image {
             if self.read_back {
                 return usage("the standard output cannot be read back");
             }
+            if self.update {
+                return usage("the standard output cannot be updated");
+            }
             if session.output.is_terminal() {
                 return Err(Error::refused(
                     "the standard output is a terminal, no place for an image",
@@ -192,7 +214,7 @@ impl Image {
         output: Option<&Path>,
         overwrite: &sink::Overwrite,
         session: &Session,
-    ) -> Result<sink::Report> {
+    ) -> Result<Updated> {
         let image = sink::Image::new(&*subject.plan, &*subject.chunks);
         let length = subject.plan.length();
         let bar = session.progress("writing", Unit::Bytes, Some(length));
@@ -205,11 +227,20 @@ impl Image {
                     &mut sink::stream::stdout()?,
                     "the standard output",
                     &control,
-                );
+                )
+                .map(written);
             }
-            return sink::digest(&image, &control).map(|(_, report)| report);
+            return sink::digest(&image, &control).map(|(_, report)| written(report));
         };
-        let report = sink::write(&image, path, overwrite, &control)?;
+        let report = if self.update {
+            let base_of = |head: &_| target::base(head, subject.store.as_ref());
+            sink::update::update(&image, path, overwrite, &base_of, &control)?
+        } else {
+            // All content is hashed on its way to the digests.
+            let raw = subject.raw.as_deref().filter(|_| !self.digest);
+            let image = raw.map_or(image, |raw| image.sharing(raw));
+            written(sink::write(&image, path, overwrite, &control)?)
+        };
         drop(bar);
         if self.read_back {
             let bar = session.progress("reading back", Unit::Bytes, Some(length));
@@ -224,4 +255,9 @@ impl Image {
         }
         Ok(report)
     }
+}
+
+/// What was written anew.
+fn written(report: Report) -> Updated {
+    Updated { report, ..Updated::default() }
 }

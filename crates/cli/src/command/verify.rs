@@ -30,7 +30,8 @@ With --json: {\"findings\": [{\"object\", \"fault\", \"newer\" (of a later versi
 \"finding_count\" (damage), \"newer_count\", \"packs\", \"records\", \"bytes_proven\", \"segments\",
 \"revisions\", \"entries\", \"refs\" (what was looked at), \"seconds\"}")]
 pub struct Verify {
-    /// Read every stored byte too, and prove it by its hash
+    /// Read every stored byte too, and prove it by its hash; what is proven so is shared with images
+    /// without being hashed again
     #[arg(long)]
     data: bool,
 }
@@ -76,6 +77,9 @@ impl Verify {
                 return Err(error);
             }
         };
+        if self.data {
+            store.replace_proofs();
+        }
         if session.output.is_json() {
             session.output.json(&answer(findings, &report, begun))?;
         } else {

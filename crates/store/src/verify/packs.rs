@@ -6,6 +6,7 @@ use crate::backend::Object;
 use crate::format::pack::{Base, Row};
 use crate::format::record::{Codec, RecordKind, checksum};
 use crate::packs::{self, read_table};
+use crate::raw::Stamp;
 use crate::records::{BASE_DEPTH_MAX, decompress};
 use freestone_core::digest::sha1_hasher;
 use freestone_core::{Error, Id, Result};
@@ -36,8 +37,10 @@ impl Verifier<'_> {
     fn pack(&mut self, id: &Id, is_live: bool, held: &mut HeldWriter) -> Result<()> {
         let object = self.store.packs().open(id)?;
         let rows = read_table(&*object, id)?;
+        let stamp = object.file().and_then(Stamp::of);
         let (mut stored, mut plain) = (Vec::new(), Vec::new());
         let mut unlisted = 0u64;
+        let mut proven = Vec::new();
         for (at, row) in rows.iter().enumerate() {
             self.report.records += 1;
             self.progress.step()?;
@@ -46,13 +49,17 @@ impl Verifier<'_> {
             if listed && row.kind == RecordKind::Revision {
                 self.revisions_held.push(row.id);
             }
-            let proven = match self.options.data {
+            let outcome = match self.options.data {
                 true => self.data(&*object, &rows, at, (&mut stored, &mut plain)),
                 false => Ok(None),
             };
-            let (damaged, sha1) = (proven.is_err(), proven.as_ref().ok().copied().flatten());
+            let (damaged, sha1) = (outcome.is_err(), outcome.as_ref().ok().copied().flatten());
             held.add(row.kind, &row.id, HeldRecord { plain: row.plain, listed, damaged, sha1 })?;
-            if let Err(error) = proven {
+            let is_raw = row.codec == Codec::Raw && row.kind == RecordKind::Chunk;
+            if let Some(stamp) = stamp.filter(|_| self.options.data && !damaged && is_raw) {
+                proven.push((row.offset, stamp));
+            }
+            if let Err(error) = outcome {
                 // Whatever it is that cannot be read, it is this record's fault.
                 self.found(
                     packs::object_name(id),
@@ -64,6 +71,12 @@ impl Verifier<'_> {
                         describe(&error)
                     ),
                 );
+            }
+        }
+        // What changed while it was read was read in vain.
+        for (offset, stamp) in proven {
+            if object.file().and_then(Stamp::of) == Some(stamp) {
+                self.store.packs().proofs().remember(id, stamp, offset);
             }
         }
         if unlisted > 0 {

@@ -10,7 +10,7 @@ use crate::time;
 use crate::transfer::Transfer;
 use freestone_core::Result;
 use freestone_image::Format;
-use freestone_sink::Report;
+use freestone_sink::update::Updated;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -49,6 +49,11 @@ struct Answer {
 struct Written {
     written: u64,
     zeros: u64,
+    shared: u64,
+    read: u64,
+    checked: u64,
+    updated: bool,
+    from: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -109,18 +114,27 @@ impl Made<'_> {
     pub(super) fn done(
         &self,
         subject: &Subject,
-        report: &Report,
+        updated: &Updated,
         is_stdout: bool,
         took: Duration,
         session: &Session,
     ) -> Result<()> {
         let output = &session.output;
+        let report = &updated.report;
         let digests = report.digests.as_ref().map(|digests| Digests {
             blake3: digests.blake3.to_string(),
             sha256: hex(&digests.sha256),
         });
         if output.is_json() {
-            let written = Written { written: report.written, zeros: report.zeros };
+            let written = Written {
+                written: report.written,
+                zeros: report.zeros,
+                shared: report.shared,
+                read: report.read,
+                checked: report.checked,
+                updated: updated.in_place,
+                from: updated.from.clone(),
+            };
             let written = self.output.map(|_| written);
             let transfer = Transfer::of(session);
             return output.json(&Answer { written, digests, transfer, ..self.answer(subject) });
@@ -139,10 +153,20 @@ impl Made<'_> {
         }
         if self.output.is_some() || is_stdout {
             let place = self.output.map_or_else(|| "-".into(), |path| path.display().to_string());
+            let mut done = format!("{} written", show(report.written));
+            if report.shared > 0 {
+                let _ = write!(done, ", {} shared", show(report.shared));
+            }
+            if report.read > 0 {
+                let _ = write!(done, ", {} read to compare", show(report.read));
+            }
+            let _ = write!(done, ", {} checked", show(report.checked));
+            if updated.up_to_date {
+                done = "up to date".to_owned();
+            }
             output.note(format_args!(
-                "{place}: {}, of which {} written, {} with {} of content, {}",
+                "{place}: {}, of which {done}; {} with {} of content, {}",
                 show(report.length),
-                show(report.written),
                 count(subject.entries, "entry", "entries"),
                 show(subject.bytes),
                 time::show_duration(took),

@@ -7,18 +7,31 @@ use crate::part::{Bring, Part};
 use crate::progress::Unit;
 use crate::session::Session;
 use crate::time;
-use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, Result};
+use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, RawChunks, Result};
 use freestone_image::Format;
 use freestone_manifest::Tree;
 use freestone_source::directory;
+use freestone_store::Store;
 use freestone_store::upstream::Fetched;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+
+/// How much is to be done for a revision.
+pub(super) struct Wishes {
+    /// Nothing is to be written: what would be fetched is only told.
+    pub(super) dry_run: bool,
+    /// What was proven before does not count.
+    pub(super) proves: bool,
+}
 
 /// A manifest that is laid out, and its contents.
 pub(super) struct Subject {
     pub(super) plan: Box<dyn Plan>,
     pub(super) chunks: Box<dyn ChunkSource>,
+    /// Where chunks lie as they are, if they do.
+    pub(super) raw: Option<Box<dyn RawChunks>>,
+    /// The store that it is from.
+    pub(super) store: Option<Store>,
     /// The revision it is of.
     pub(super) revision: Option<Id>,
     pub(super) root: Id,
@@ -32,13 +45,19 @@ pub(super) struct Subject {
 
 impl Subject {
     /// The revision, or the directory of one, that `argument` names.
+    /// What was proven before counts unless the wishes say otherwise.
     pub(super) fn revision(
         argument: &OsStr,
         format: Format,
-        dry_run: bool,
+        wishes: Wishes,
         session: &Session,
     ) -> Result<Self> {
-        let found = Part::find(&session.store()?, &Name::parse(argument)?);
+        let Wishes { dry_run, proves } = wishes;
+        let store = session.store()?;
+        if !proves {
+            store.load_proofs();
+        }
+        let found = Part::find(&store, &Name::parse(argument)?);
         let part = found.map_err(|error| match error.kind() {
             ErrorKind::NotFound if Path::new(argument).is_dir() => {
                 let name = argument.display();
@@ -58,6 +77,8 @@ impl Subject {
         Ok(Self {
             plan: format.plan(nodes, &root)?,
             chunks: Box::new(part.records().clone()),
+            raw: Some(Box::new(part.records().clone())),
+            store: Some(store),
             revision: Some(part.id),
             root,
             entries,
@@ -96,6 +117,8 @@ impl Subject {
         Ok(Self {
             plan: format.plan(nodes, &root.id)?,
             chunks: Box::new(contents),
+            raw: None,
+            store: None,
             revision: None,
             root: root.id,
             entries: root.entries,

@@ -1,6 +1,6 @@
 //! What a mount shows of a store.
 
-use freestone_core::plan::RawChunks;
+use freestone_core::plan::{RawChunks, RawPlace};
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, Result};
 use freestone_image::Format;
 use freestone_image::tar::Options;
@@ -28,6 +28,7 @@ struct Current {
 
 impl Catalogue {
     pub(super) fn open(store: Store) -> Result<Self> {
+        store.load_proofs();
         let formats = vec![("tar", Format::Tar(Options::default()))];
         let names = formats.iter().map(|(name, _)| *name).collect();
         let current = Current { records: store.records()?, seen: HashSet::new() };
@@ -56,6 +57,12 @@ impl Catalogue {
     fn root(&self, id: &Id) -> Result<Id> {
         let missing = || Error::not_found(format!("revision {id}"));
         Ok(self.store.revision(id)?.ok_or_else(missing)?.root)
+    }
+}
+
+impl Drop for Catalogue {
+    fn drop(&mut self) {
+        self.store.save_proofs();
     }
 }
 
@@ -112,7 +119,14 @@ impl Revisions for Catalogue {
     }
 
     fn raw(&self) -> Option<&dyn RawChunks> {
-        None
+        Some(self)
+    }
+}
+
+impl RawChunks for Catalogue {
+    fn raw(&self, id: &Id, length: u64, prove: bool) -> Result<Option<RawPlace>> {
+        let records = self.current().records.clone();
+        records.raw(id, length, prove)
     }
 }
 

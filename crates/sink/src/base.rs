@@ -1,0 +1,51 @@
+//! What a target holds already, known by its layout and not by reading it.
+
+use crate::image::extents;
+use crate::target::HEAD_BYTES;
+use freestone_core::{Extent, Plan, Result, Source};
+use std::ops::Range;
+
+/// The extents of one window of the image that the target holds.
+pub(crate) struct Base(Vec<Extent>);
+
+impl Base {
+    /// The part of `plan` that intersects `window`.
+    ///
+    /// # Errors
+    /// What the plan returns, or that it contradicts itself.
+    pub(crate) fn of(plan: &dyn Plan, window: &Range<u64>) -> Result<Self> {
+        let mut held = Vec::new();
+        let window = window.start..window.end.min(plan.length());
+        if !window.is_empty() {
+            extents(plan, window, &mut |extent| {
+                held.push(extent);
+                Ok(())
+            })?;
+        }
+        Ok(Self(held))
+    }
+
+    /// Whether the target has the `part` of `extent` where the image has it. Never of the first
+    /// bytes, which are marked while it is written.
+    pub(crate) fn has(&self, extent: &Extent, part: Range<u64>) -> bool {
+        if part.start < HEAD_BYTES as u64 {
+            return false;
+        }
+        if extent.source != Source::Zeros {
+            let at = self.0.binary_search_by_key(&extent.offset, |held| held.offset);
+            return at.is_ok_and(|at| self.0[at] == *extent);
+        }
+        let first = self.0.partition_point(|held| held.end() <= part.start);
+        let mut covered = part.start;
+        for held in &self.0[first..] {
+            if held.source != Source::Zeros || held.offset > covered {
+                break;
+            }
+            covered = held.end();
+            if covered >= part.end {
+                return true;
+            }
+        }
+        false
+    }
+}

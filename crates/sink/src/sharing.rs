@@ -1,0 +1,208 @@
+//! Sharing: a file takes blocks over from the packs that have them, instead of writing them.
+//!
+//! ```text
+//! pack   …[ chunk ][  chunk   ][ chunk ]…      raw, proven, adjacent
+//!            |=======================|         whole blocks: cloned (FICLONERANGE)
+//! image  …[h][ chunk ][  chunk   ][ chunk ][h]…
+//!          ~~                       ~~         what is left of a block at each end: copied
+//! ```
+//! A run is what lies adjacent in one pack and in the image. It can be cloned if both places are
+//! congruent modulo the block; packs and tar images are laid out so for contents of 64 KiB and
+//! more. Where the file system cannot clone, what is known to be proven is copied within the
+//! kernel (`copy_file_range`), and everything else goes through memory.
+
+use crate::image::index;
+use crate::zeros::ZEROS;
+use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, BLOCK_BYTES};
+use freestone_core::plan::RawPlace;
+use freestone_core::{Error, Id, RawChunks, Result};
+use rustix::fs::copy_file_range;
+use rustix::io::Errno;
+use rustix::ioctl::{Setter, ioctl, opcode};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A consumer that takes runs from the files that have them.
+pub(crate) trait Shares: Sync {
+    /// Whether a chunk that is not known to be proven should be proven where it lies.
+    fn proves(&self) -> bool;
+
+    /// Takes `length` bytes at `from` of `file` to `to` of the image.
+    fn share(&self, file: BorrowedFd<'_>, from: u64, to: u64, length: u64) -> Result<()>;
+}
+
+/// Gathers the chunks that one worker meets into runs.
+pub(crate) struct Sharing<'a> {
+    with: Option<(&'a dyn RawChunks, &'a dyn Shares)>,
+    open: Option<Run>,
+    /// Bytes that were hashed to prove them.
+    pub(crate) proved: u64,
+}
+
+struct Run {
+    file: Arc<dyn AsFd + Send + Sync>,
+    from: u64,
+    to: u64,
+    length: u64,
+}
+
+impl Run {
+    fn is_continued_by(&self, place: &RawPlace, to: u64) -> bool {
+        self.from + self.length == place.offset
+            && self.to + self.length == to
+            && self.file.as_fd().as_raw_fd() == place.file.as_fd().as_raw_fd()
+    }
+}
+
+impl<'a> Sharing<'a> {
+    pub(crate) fn new(raw: Option<&'a dyn RawChunks>, shares: Option<&'a dyn Shares>) -> Self {
+        Self { with: raw.zip(shares), open: None, proved: 0 }
+    }
+
+    /// Whether the chunk `id`, which belongs to `to` of the image, is shared.
+    ///
+    /// # Errors
+    /// It cannot be read, is damaged, or cannot be written.
+    pub(crate) fn take(&mut self, to: u64, id: &Id, length: u64) -> Result<bool> {
+        let Some((raw, shares)) = self.with else { return Ok(false) };
+        // A short chunk may still be the end of a long content.
+        let continues = self.open.as_ref().is_some_and(|run| run.to + run.length == to);
+        if length < ALIGNED_CONTENT_BYTES_MIN && !continues {
+            return Ok(false);
+        }
+        let Some(place) = raw.raw(id, length, shares.proves())? else { return Ok(false) };
+        self.proved += place.checked;
+        if place.offset % BLOCK_BYTES != to % BLOCK_BYTES {
+            return Ok(false);
+        }
+        match &mut self.open {
+            Some(run) if run.is_continued_by(&place, to) => run.length += length,
+            _ => {
+                self.flush()?;
+                self.open = Some(Run { file: place.file, from: place.offset, to, length });
+            }
+        }
+        Ok(true)
+    }
+
+    /// Shares what was gathered.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        match (self.open.take(), self.with) {
+            (Some(run), Some((_, shares))) => {
+                shares.share(run.file.as_fd(), run.from, run.to, run.length)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Sharing with a regular file.
+pub(crate) struct Cloning<'a> {
+    file: &'a File,
+    /// Whether the file system can, as far as is known.
+    clones: AtomicBool,
+    shared: AtomicU64,
+    copied: AtomicU64,
+}
+
+/// The argument of `FICLONERANGE`, as `linux/fs.h` has it.
+#[repr(C)]
+struct FileCloneRange {
+    src_fd: i64,
+    src_offset: u64,
+    src_length: u64,
+    dest_offset: u64,
+}
+
+const FICLONERANGE: u32 = opcode::write::<FileCloneRange>(0x94, 13);
+
+impl<'a> Cloning<'a> {
+    pub(crate) fn new(file: &'a File) -> Self {
+        Self {
+            file,
+            clones: AtomicBool::new(true),
+            shared: AtomicU64::new(0),
+            copied: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes that are shared, and bytes that were copied after all.
+    pub(crate) fn sums(&self) -> (u64, u64) {
+        (self.shared.load(Ordering::Relaxed), self.copied.load(Ordering::Relaxed))
+    }
+
+    /// Whether the blocks are shared now; false if that cannot be here.
+    fn clone_blocks(&self, source: BorrowedFd<'_>, from: u64, to: u64, length: u64) -> bool {
+        let range = FileCloneRange {
+            src_fd: i64::from(source.as_raw_fd()),
+            src_offset: from,
+            src_length: length,
+            dest_offset: to,
+        };
+        // SAFETY: FICLONERANGE reads one `file_clone_range` and changes no memory of ours; both
+        // descriptors are open, since they are borrowed.
+        let cloned = unsafe { ioctl(self.file, Setter::<FICLONERANGE, _>::new(range)) };
+        cloned.is_ok()
+    }
+
+    fn copy(&self, source: BorrowedFd<'_>, mut from: u64, mut to: u64, length: u64) -> Result<()> {
+        let wrong = |errno: Errno| Error::io("content cannot be copied from a pack", errno.into());
+        let mut left = length;
+        while left > 0 {
+            let (mut of, mut at) = (from, to);
+            let copied =
+                match copy_file_range(source, Some(&mut of), self.file, Some(&mut at), index(left))
+                {
+                    // Cut off since it was proven.
+                    Ok(0) => return Err(wrong(Errno::IO)),
+                    Ok(copied) => copied,
+                    Err(Errno::INTR) => continue,
+                    Err(
+                        Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM,
+                    ) => {
+                        let mut bytes = vec![0; index(left.min(ZEROS.len() as u64))];
+                        let count = rustix::io::pread(source, &mut bytes, from).map_err(wrong)?;
+                        if count == 0 {
+                            return Err(wrong(Errno::IO));
+                        }
+                        self.file
+                            .write_all_at(&bytes[..count], to)
+                            .map_err(|error| Error::io("the image cannot be written", error))?;
+                        count
+                    }
+                    Err(errno) => return Err(wrong(errno)),
+                };
+            let copied = copied as u64;
+            (from, to, left) = (from + copied, to + copied, left - copied);
+        }
+        self.copied.fetch_add(length, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Shares for Cloning<'_> {
+    fn proves(&self) -> bool {
+        self.clones.load(Ordering::Relaxed)
+    }
+
+    fn share(&self, file: BorrowedFd<'_>, from: u64, to: u64, length: u64) -> Result<()> {
+        let end = to + length;
+        let (first, last) = (to.next_multiple_of(BLOCK_BYTES), end - end % BLOCK_BYTES);
+        if first >= last || !self.clones.load(Ordering::Relaxed) {
+            return self.copy(file, from, to, length);
+        }
+        if !self.clone_blocks(file, from + (first - to), first, last - first) {
+            self.clones.store(false, Ordering::Relaxed);
+            return self.copy(file, from, to, length);
+        }
+        self.shared.fetch_add(last - first, Ordering::Relaxed);
+        self.copy(file, from, to, first - to)?;
+        self.copy(file, from + (last - to), last, end - last)
+    }
+}

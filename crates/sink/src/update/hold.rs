@@ -1,0 +1,78 @@
+//! Holding a target, so that nobody else uses it meanwhile.
+
+use freestone_core::{Error, Result};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Where the system says what its loop devices are attached to.
+const BLOCK_DEVICES: &str = "/sys/block";
+
+fn in_use(path: &Path, by: &str) -> Error {
+    Error::refused(format!("{}: in use{by}", path.display())).hint(
+        "stop the guest or whatever else has it open; or write it without --update, which \
+               leaves the old image to who has it open",
+    )
+}
+
+/// Opens the file `path` for writing and locks it, in the ways in which guests do. The locks go
+/// with the file that is returned.
+///
+/// # Errors
+/// It is in use, or cannot be opened.
+pub(super) fn file(path: &Path) -> Result<File> {
+    let name = path.display();
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(|error| Error::io(format!("{name}: cannot be opened for writing"), error))?;
+    let whole = libc::flock {
+        l_type: i16::try_from(libc::F_WRLCK).unwrap_or_default(),
+        l_whence: i16::try_from(libc::SEEK_SET).unwrap_or_default(),
+        l_start: 0,
+        // To its end, wherever that is.
+        l_len: 0,
+        l_pid: 0,
+    };
+    // QEMU holds such locks on single bytes, for reading and writing alike.
+    match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole)) {
+        Err(Errno::EAGAIN | Errno::EACCES) => return Err(in_use(path, "")),
+        // A file system without locks: then nobody else holds one either.
+        Err(Errno::EINVAL | Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS) | Ok(_) => {}
+        Err(errno) => {
+            return Err(Error::io(format!("{name}: cannot be locked"), errno.into()));
+        }
+    }
+    flock(&file, path)?;
+    if let Some(device) = loop_device(&file) {
+        return Err(in_use(path, &format!(" as {}", device.display())));
+    }
+    Ok(file)
+}
+
+/// Takes a `flock`.
+///
+/// # Errors
+/// Somebody else has one.
+pub(super) fn flock(file: &File, path: &Path) -> Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(in_use(path, "")),
+        // As above.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
+/// The loop device that is attached to `file`, if there is one and it can be known.
+fn loop_device(file: &File) -> Option<PathBuf> {
+    let of = file.metadata().ok()?;
+    fs::read_dir(BLOCK_DEVICES).ok()?.flatten().find_map(|entry| {
+        let attached = fs::read_to_string(entry.path().join("loop/backing_file")).ok()?;
+        let found = fs::metadata(attached.trim_end_matches('\n')).ok()?;
+        let is_it = (found.dev(), found.ino()) == (of.dev(), of.ino());
+        is_it.then(|| Path::new("/dev").join(entry.file_name()))
+    })
+}

@@ -1,0 +1,146 @@
+//! What an update does to its target, as a seam: so that tests can stop at every step.
+
+use crate::file::storage;
+use crate::writeback;
+use crate::zeros::ZEROS;
+use freestone_core::limits::BLOCK_BYTES;
+use freestone_core::{Error, Result};
+use rustix::fs::{FallocateFlags, SeekFrom as SeekTo, fallocate};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+/// Something that is written in place, by several threads.
+pub(super) trait Medium: Sync {
+    /// Fills `out` from `offset` on.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()>;
+    /// Writes; durable only when it was synced.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
+    /// Writes zeros, or makes a hole.
+    fn zero(&self, offset: u64, length: u64) -> Result<()>;
+    /// Makes durable all that was written.
+    fn sync(&self) -> Result<()>;
+    /// Whether its length can be changed, and is that of the image.
+    fn is_resizable(&self) -> bool;
+    /// Changes its length.
+    fn set_length(&self, length: u64) -> Result<()>;
+    /// Where data may be from `offset` on: what lies before is a hole.
+    fn next_data(&self, offset: u64) -> u64 {
+        offset
+    }
+    /// Lets the system begin to write out a range.
+    fn start_writing(&self, _offset: u64, _length: u64) {}
+
+    /// Whether an image of `length` can be all of what is `held` long.
+    fn can_hold(&self, length: u64, held: u64) -> bool {
+        if self.is_resizable() { length == held } else { length <= held }
+    }
+
+    /// Whether no change of length is needed.
+    fn has_length(&self, length: u64, held: u64) -> bool {
+        self.can_hold(length, held)
+    }
+}
+
+/// A file or a device.
+pub(super) struct Place {
+    file: File,
+    path: PathBuf,
+    is_device: bool,
+}
+
+impl Place {
+    /// A regular file, and its length.
+    pub(super) fn file(file: File, path: PathBuf) -> Result<(Self, u64)> {
+        Self::new(file, path, false)
+    }
+
+    /// A block device, and its length.
+    pub(super) fn device(file: File, path: PathBuf) -> Result<(Self, u64)> {
+        Self::new(file, path, true)
+    }
+
+    fn new(mut file: File, path: PathBuf, is_device: bool) -> Result<(Self, u64)> {
+        let length = file.seek(SeekFrom::End(0));
+        let length = length.map_err(|error| storage(&path, "cannot be looked at", error))?;
+        Ok((Self { file, path, is_device }, length))
+    }
+
+    /// That it cannot be written, and why.
+    pub(super) fn refused(&self, what: &str) -> Error {
+        Error::refused(format!("{}: {what}", self.path.display()))
+    }
+
+    fn wrong(&self, what: &str, error: std::io::Error) -> Error {
+        let name = self.path.display();
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Error::io(format!("{name}: there is no room for what differs"), error)
+                    .hint("make room on its file system and run the same command again; it is unfinished until then")
+            }
+            _ => Error::io(format!("{name}: {what}"), error),
+        }
+    }
+}
+
+impl Medium for Place {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        let read = self.file.read_exact_at(out, offset);
+        read.map_err(|error| self.wrong("cannot be read", error))
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let written = self.file.write_all_at(bytes, offset);
+        written.map_err(|error| self.wrong("cannot be written", error))
+    }
+
+    fn zero(&self, offset: u64, length: u64) -> Result<()> {
+        if offset.is_multiple_of(BLOCK_BYTES) && length.is_multiple_of(BLOCK_BYTES) {
+            let how = if self.is_device {
+                FallocateFlags::ZERO_RANGE
+            } else {
+                FallocateFlags::PUNCH_HOLE
+            };
+            let how = how | FallocateFlags::KEEP_SIZE;
+            // Who cannot do it is written zeros to.
+            if fallocate(&self.file, how, offset, length).is_ok() {
+                return Ok(());
+            }
+        }
+        let mut at = offset;
+        while at < offset + length {
+            let part = (offset + length - at).min(ZEROS.len() as u64);
+            self.write_at(at, &ZEROS[..crate::image::index(part)])?;
+            at += part;
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|error| self.wrong("cannot be synced", error))
+    }
+
+    fn is_resizable(&self) -> bool {
+        !self.is_device
+    }
+
+    fn set_length(&self, length: u64) -> Result<()> {
+        let set = self.file.set_len(length);
+        set.map_err(|error| self.wrong("its length cannot be changed", error))
+    }
+
+    fn next_data(&self, offset: u64) -> u64 {
+        // It moves the position that the file has for itself, which nobody uses.
+        match rustix::fs::seek(&self.file, SeekTo::Data(offset)) {
+            Ok(data) => data,
+            Err(Errno::NXIO) => u64::MAX,
+            Err(_) => offset,
+        }
+    }
+
+    fn start_writing(&self, offset: u64, length: u64) {
+        writeback::start(&self.file, offset, length);
+    }
+}

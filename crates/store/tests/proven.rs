@@ -1,0 +1,119 @@
+//! What was proven is remembered for that very file, and for no other.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
+
+use freestone_core::{Id, RawChunks, digest};
+use freestone_store::Store;
+use freestone_store::push::PushOptions;
+use freestone_store::verify::VerifyOptions;
+use freestone_testkit::{MemorySource, noise, push_tree};
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const LENGTH: u64 = 300_000;
+
+/// A store with one chunk that is stored raw.
+fn store(folder: &Path) -> (PathBuf, Id) {
+    let root = folder.join("store");
+    let store = Store::init(&root).unwrap();
+    let bytes = noise(usize::try_from(LENGTH).unwrap(), 7);
+    let id = digest::plain(&bytes);
+    let mut tree = MemorySource::default();
+    tree.files.insert(b"file".to_vec(), (false, bytes.into()));
+    push_tree(&store, &tree, &PushOptions { time: 1000, ..PushOptions::default() }).unwrap();
+    // A file that changed just now may change again within the tick of its time.
+    std::thread::sleep(Duration::from_millis(200));
+    (root, id)
+}
+
+/// The bytes that had to be hashed to know where the chunk lies, if that can be known.
+fn checked(store: &Store, id: &Id, prove: bool) -> Option<u64> {
+    let place = store.records().unwrap().raw(id, LENGTH, prove).unwrap()?;
+    let mut bytes = vec![0; usize::try_from(LENGTH).unwrap()];
+    read(&place, &mut bytes);
+    assert_eq!(digest::plain(&bytes), *id);
+    Some(place.checked)
+}
+
+fn read(place: &freestone_core::plan::RawPlace, out: &mut [u8]) {
+    let file = fs::File::from(place.file.as_fd().try_clone_to_owned().unwrap());
+    file.read_exact_at(out, place.offset).unwrap();
+}
+
+fn pack(store: &Store) -> PathBuf {
+    let packs = store.index().unwrap().packs().unwrap();
+    let id = packs[0].0.to_string();
+    store.root().unwrap().join("packs").join(&id[..2]).join(format!("{id}.pack"))
+}
+
+#[test]
+fn a_proof_is_remembered_until_the_file_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, id) = store(folder.path());
+    let first = Store::open(&root).unwrap();
+    assert_eq!(checked(&first, &id, false), None);
+    assert_eq!(checked(&first, &id, true), Some(LENGTH));
+    assert_eq!(checked(&first, &id, false), Some(0));
+    first.save_proofs();
+
+    let next = Store::open(&root).unwrap();
+    assert_eq!(checked(&next, &id, false), None, "only who loads the list knows it");
+    next.load_proofs();
+    assert_eq!(checked(&next, &id, false), Some(0));
+
+    // Another's list, and none.
+    let list = root.join("cache/proven");
+    let mut bytes = fs::read(&list).unwrap();
+    bytes[10] ^= 1;
+    fs::write(&list, &bytes).unwrap();
+    let other = Store::open(&root).unwrap();
+    other.load_proofs();
+    assert_eq!(checked(&other, &id, false), None);
+    next.replace_proofs();
+
+    // The same bytes written again: the file is another as far as anybody can know.
+    let path = pack(&next);
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes).unwrap();
+    let touched = Store::open(&root).unwrap();
+    touched.load_proofs();
+    assert_eq!(checked(&touched, &id, false), None);
+    assert_eq!(checked(&touched, &id, true), Some(LENGTH));
+
+    // Other bytes: never.
+    let mut bytes = bytes;
+    bytes[100_000] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let damaged = Store::open(&root).unwrap();
+    damaged.load_proofs();
+    assert_eq!(checked(&damaged, &id, false), None);
+    assert_eq!(checked(&damaged, &id, true), None);
+}
+
+#[test]
+fn a_scrub_proves_all_and_forgets_what_it_found_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, id) = store(folder.path());
+    let scrub = |expected| {
+        let store = Store::open(&root).unwrap();
+        let mut findings = 0;
+        store.verify(VerifyOptions { data: true }, &mut |_| findings += 1).unwrap();
+        store.replace_proofs();
+        assert_eq!(findings > 0, expected);
+        let next = Store::open(&root).unwrap();
+        next.load_proofs();
+        checked_or_none(&next, &id)
+    };
+    assert_eq!(scrub(false), Some(0));
+    let path = pack(&Store::open(&root).unwrap());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[100_000] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(scrub(true), None);
+}
+
+fn checked_or_none(store: &Store, id: &Id) -> Option<u64> {
+    store.records().unwrap().raw(id, LENGTH, false).unwrap().map(|place| place.checked)
+}
