@@ -1,7 +1,18 @@
 //! What a source gives to a push: items in manifest order, and the bytes of files on demand.
 
-use crate::Result;
+use crate::{Error, Id, Result, Sha1};
 use std::io::Read;
+
+/// A content by its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Length in bytes.
+    pub size: u64,
+    /// What it is looked up by.
+    pub sha1: Sha1,
+    /// What it is proven by.
+    pub id: Id,
+}
 
 /// Which file this is and when it last changed, as the file system tells it. Two equal stamps of
 /// one path, the second taken well after the last change, mean unchanged bytes.
@@ -79,4 +90,62 @@ pub trait FileOpener: Send + Sync {
     /// # Errors
     /// It is gone, unreadable, or no longer a regular file inside the source.
     fn open(&self, path: &[u8]) -> Result<Box<dyn OpenFile>>;
+}
+
+/// What a source that knows more than its files says of one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemChange {
+    /// Relative to the source's top; fit for a manifest ([`crate::path::fault`]).
+    pub path: Vec<u8>,
+    /// What stands there now.
+    pub kind: ChangeKind,
+}
+
+/// What stands at the path of an [`ItemChange`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// Nothing. What was below it is told path by path.
+    Gone,
+    /// A directory.
+    Directory,
+    /// A file.
+    File {
+        /// Whether its owner may execute it.
+        executable: bool,
+        /// The link's text where it was a symbolic link.
+        link: Option<Vec<u8>>,
+        /// Its bytes.
+        bytes: FileBytes,
+    },
+}
+
+/// Where the bytes of a file are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileBytes {
+    /// A [`FileOpener`] opens them by this name, which never names other bytes.
+    Named(Vec<u8>),
+    /// They have been stored already.
+    Stored(Content),
+}
+
+/// A source that tells paths in manifest order, each once, every directory before what is in it:
+/// either all that there is, or what has changed since another revision.
+pub trait ChangeSource: Send {
+    /// The next path; `None` behind the last.
+    ///
+    /// # Errors
+    /// Reading failed.
+    fn next(&mut self) -> Result<Option<ItemChange>>;
+
+    /// Hears that the bytes at `path`, told before, cannot be pushed, and why.
+    ///
+    /// # Errors
+    /// That ends the push.
+    fn refuse(&mut self, path: &[u8], why: Error) -> Result<()>;
+
+    /// Ends the source, all of whose bytes have been read; gives labels for the revision.
+    ///
+    /// # Errors
+    /// Things were found that cannot be pushed, every path listed.
+    fn finish(&mut self) -> Result<Vec<(String, String)>>;
 }

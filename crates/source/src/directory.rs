@@ -19,15 +19,14 @@ mod link;
 mod listing;
 mod names;
 mod opener;
-mod report;
 mod spill;
 mod stamp;
 mod tree;
 mod version_control;
 mod walk;
 
+pub use crate::report::{REFUSALS_LISTED_MAX, Reason, Refusal, Report};
 pub use opener::Opener;
-pub use report::{REFUSALS_LISTED_MAX, Reason, Refusal, Report};
 pub use version_control::{VERSION_CONTROL_DIRECTORIES, VERSION_CONTROL_NAMES};
 pub use walk::Walk;
 

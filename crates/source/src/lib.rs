@@ -7,3 +7,5 @@
 
 pub mod directory;
 pub mod exclude;
+pub mod follow;
+pub mod report;

@@ -7,6 +7,7 @@ mod by_digest;
 mod derive;
 mod file;
 mod pipeline;
+pub mod series;
 
 use crate::format::record::RecordKind;
 use crate::format::ref_entry::{RefAction, RefEntry, check_name};
@@ -169,9 +170,13 @@ impl Store {
                 outcome => return outcome,
             }
         }
-        Err(Error::new(ErrorKind::Conflict, "other pushers were always first")
-            .hint("run the command again when fewer push to the same ref"))
+        Err(always_late())
     }
+}
+
+fn always_late() -> Error {
+    Error::new(ErrorKind::Conflict, "other pushers were always first")
+        .hint("run the command again when fewer push to the same ref")
 }
 
 impl Store {
@@ -225,28 +230,28 @@ struct Start {
     parent: Option<(Id, Revision)>,
 }
 
-impl Attempt<'_> {
-    fn start(&self) -> Result<Start> {
-        let newest = match &self.options.ref_name {
-            Some(name) => self.store.refs().newest(name)?,
-            None => None,
-        };
-        let parent = newest.as_ref().and_then(RefEntry::revision).or(self.options.parent);
-        let parent = match parent {
-            None => None,
-            Some(id) => Some((
-                id,
-                self.store.revision(&id)?.ok_or_else(|| {
-                    Error::corrupt(format!("the parent, revision {id}, is missing from the store"))
-                        .hint("`freestone verify` lists all that is missing")
-                })?,
-            )),
-        };
-        Ok(Start { newest, parent })
-    }
+fn start(store: &Store, options: &PushOptions) -> Result<Start> {
+    let newest = match &options.ref_name {
+        Some(name) => store.refs().newest(name)?,
+        None => None,
+    };
+    let parent = newest.as_ref().and_then(RefEntry::revision).or(options.parent);
+    let parent = match parent {
+        None => None,
+        Some(id) => Some((
+            id,
+            store.revision(&id)?.ok_or_else(|| {
+                Error::corrupt(format!("the parent, revision {id}, is missing from the store"))
+                    .hint("`freestone verify` lists all that is missing")
+            })?,
+        )),
+    };
+    Ok(Start { newest, parent })
+}
 
+impl Attempt<'_> {
     fn run(&self) -> Result<PushOutcome> {
-        let start = self.start()?;
+        let start = start(self.store, self.options)?;
         let mut working = match (self.store.root(), self.options.dry_run) {
             (Some(root), false) => WorkingIndex::open(root, &self.store.id()),
             _ => WorkingIndex::none(),
@@ -256,7 +261,7 @@ impl Attempt<'_> {
             Some((_, parent)) if is_far => self.by_digest(&start, parent, &mut working)?,
             _ => self.walk(&start, &mut working)?,
         };
-        let mut outcome = self.outcome(&start, &walked, working.is_open())?;
+        let mut outcome = outcome(self.options, start.parent.as_ref(), &walked, working.is_open());
         if outcome.up_to_date {
             self.heal(session)?;
             working.close();
@@ -321,64 +326,6 @@ impl Attempt<'_> {
         }
     }
 
-    fn outcome(
-        &self,
-        start: &Start,
-        walked: &pipeline::Walked,
-        stat_cache: bool,
-    ) -> Result<PushOutcome> {
-        let Child { id: root, content_digest, entries, bytes, measure, .. } = walked.root;
-        let same = start.parent.as_ref().filter(|(_, parent)| {
-            let has = |(key, value): (&String, &String)| parent.labels.get(key) == Some(value);
-            // Times that were asked for count; else they follow the content.
-            let same_times = self.options.mtime.is_none() || parent.root == root;
-            parent.content_digest == content_digest
-                && same_times
-                && self.options.labels.iter().all(has)
-                && self.options.message.as_ref().is_none_or(|message| *message == parent.message)
-        });
-        let (id, revision) = match (same, &start.parent) {
-            (Some(parent), _) => parent.clone(),
-            (None, parent) => {
-                // Equal content keeps the parent's root: nothing but labels and message is new.
-                let root = match parent {
-                    Some((_, parent))
-                        if parent.content_digest == content_digest
-                            && self.options.mtime.is_none() =>
-                    {
-                        parent.root
-                    }
-                    _ => root,
-                };
-                let revision = Revision {
-                    root,
-                    content_digest,
-                    entries,
-                    bytes,
-                    time: self.options.time,
-                    parents: parent.iter().map(|(id, _)| *id).collect(),
-                    message: self.options.message.clone().unwrap_or_default(),
-                    labels: self.options.labels.clone(),
-                };
-                (revision.id(), revision)
-            }
-        };
-        Ok(PushOutcome {
-            id,
-            revision,
-            up_to_date: same.is_some(),
-            ref_entry: None,
-            changed: walked.changed,
-            new: walked.new,
-            gone: walked.gone,
-            files_hashed: walked.files_hashed,
-            bytes_hashed: walked.bytes_hashed,
-            bytes_stored: walked.bytes_missing,
-            stat_cache,
-            inexpressible: measure == Measure::Inexpressible,
-        })
-    }
-
     /// Nothing is new, but contents that the parent names and that were lost may have been stored
     /// again.
     fn heal(&self, session: Option<Session>) -> Result<()> {
@@ -401,10 +348,8 @@ impl Attempt<'_> {
         if let Err(error) = put {
             return Err(session.failure(error));
         }
-        let label =
-            |(key, value): (&String, &String)| (format!("{key}={value}").into_bytes(), outcome.id);
         let written = session.counter();
-        let finished = session.finish(outcome.revision.labels.iter().map(label).collect())?;
+        let finished = session.finish(labels_listed(&outcome.revision, outcome.id).collect())?;
         self.store.write_revision(&outcome.revision, &finished.locator)?;
         outcome.bytes_stored = written.bytes.load(Ordering::Relaxed);
         Ok(())
@@ -430,5 +375,88 @@ impl Attempt<'_> {
         self.store.refs().settle(self.options.ref_name.as_deref())?;
         let named = start.newest.as_ref().and_then(RefEntry::revision) == Some(outcome.id);
         if named { Ok(outcome) } else { self.set_ref(start, outcome) }
+    }
+}
+
+/// What a push of what `walked` made comes to, on top of `parent`.
+fn outcome(
+    options: &PushOptions,
+    parent: Option<&(Id, Revision)>,
+    walked: &pipeline::Walked,
+    stat_cache: bool,
+) -> PushOutcome {
+    let Child { id: root, content_digest, entries, bytes, measure, .. } = walked.root;
+    let same = parent.filter(|(_, parent)| {
+        let has = |(key, value): (&String, &String)| parent.labels.get(key) == Some(value);
+        // Times that were asked for count; else they follow the content.
+        let same_times = options.mtime.is_none() || parent.root == root;
+        parent.content_digest == content_digest
+            && same_times
+            && options.labels.iter().all(has)
+            && options.message.as_ref().is_none_or(|message| *message == parent.message)
+    });
+    let (id, revision) = match (same, parent) {
+        (Some(parent), _) => parent.clone(),
+        (None, parent) => {
+            // Equal content keeps the parent's root: nothing but labels and message is new.
+            let root = match parent {
+                Some((_, parent))
+                    if parent.content_digest == content_digest && options.mtime.is_none() =>
+                {
+                    parent.root
+                }
+                _ => root,
+            };
+            let revision = Revision {
+                root,
+                content_digest,
+                entries,
+                bytes,
+                time: options.time,
+                parents: parent.iter().map(|(id, _)| *id).collect(),
+                message: options.message.clone().unwrap_or_default(),
+                labels: options.labels.clone(),
+            };
+            (revision.id(), revision)
+        }
+    };
+    PushOutcome {
+        id,
+        revision,
+        up_to_date: same.is_some(),
+        ref_entry: None,
+        changed: walked.changed,
+        new: walked.new,
+        gone: walked.gone,
+        files_hashed: walked.files_hashed,
+        bytes_hashed: walked.bytes_hashed,
+        bytes_stored: walked.bytes_missing,
+        stat_cache,
+        inexpressible: measure == Measure::Inexpressible,
+    }
+}
+
+/// The labels of a revision as a segment lists them.
+fn labels_listed(revision: &Revision, id: Id) -> impl Iterator<Item = (Vec<u8>, Id)> + '_ {
+    revision.labels_listed().map(move |text| (text, id))
+}
+
+impl PushOutcome {
+    /// That there was nothing to be made beside the revision `id`.
+    fn up_to_date(id: Id, revision: Revision) -> Self {
+        Self {
+            id,
+            revision,
+            up_to_date: true,
+            ref_entry: None,
+            changed: 0,
+            new: 0,
+            gone: 0,
+            files_hashed: 0,
+            bytes_hashed: 0,
+            bytes_stored: 0,
+            stat_cache: false,
+            inexpressible: false,
+        }
     }
 }

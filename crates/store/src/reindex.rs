@@ -168,8 +168,7 @@ impl Store {
                 RecordKind::Revision => {
                     read()?;
                     let revision = Revision::decode(&bytes)?;
-                    let labels = revision.labels.iter();
-                    let texts = labels.map(|(key, value)| format!("{key}={value}").into_bytes());
+                    let texts = revision.labels_listed();
                     said.labels.extend(texts.map(|text| (text, row.id)));
                     written += u64::from(self.restore_revision(&row.id, &revision, pack, &rows)?);
                 }

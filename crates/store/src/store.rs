@@ -295,6 +295,19 @@ impl Store {
         self.0.backend.remove(&revision_object(id))
     }
 
+    /// Writes revisions of one batch, those before the ones that came from them.
+    pub(crate) fn write_revisions(
+        &self,
+        revisions: &[(Id, Revision)],
+        locator: &[PackRange],
+    ) -> Result<()> {
+        let file = |(id, revision): &(Id, Revision)| {
+            (revision_object(id), revision::encode_file(&revision.encode(), locator))
+        };
+        let objects: Vec<_> = revisions.iter().map(file).collect();
+        self.0.backend.create_all(&objects)
+    }
+
     pub(crate) fn write_revision(&self, revision: &Revision, locator: &[PackRange]) -> Result<()> {
         let file = revision::encode_file(&revision.encode(), locator);
         self.0.backend.create(&revision_object(&revision.id()), &file)?;

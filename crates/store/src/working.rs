@@ -6,6 +6,8 @@
 //!
 //! ```text
 //! key    "meta/store"            value  the store's id
+//! key    "n" | name of bytes, such as a git blob's id
+//! value  version u8 = 1 | size u64 | SHA-1 | content id
 //! key    "s" | source 16 | path, with 0 for /
 //! value  version u8 = 1 | device | inode | size | mtime ns | ctime ns (8 bytes each) | SHA-1 | content id
 //! ```
@@ -34,6 +36,7 @@ mod without {
     use super::KnownFile;
     use crate::format::header::StoreId;
     use freestone_core::Result;
+    use freestone_core::item::Content;
     use std::path::Path;
 
     /// No working index: every push hashes every file.
@@ -65,6 +68,14 @@ mod without {
         }
 
         pub(crate) fn remember(&mut self, _: Option<&[u8]>, _: &[u8], _: &KnownFile) -> Result<()> {
+            Ok(())
+        }
+
+        pub(crate) fn named(&self, _: &[u8]) -> Option<Content> {
+            None
+        }
+
+        pub(crate) fn remember_named(&mut self, _: &[u8], _: &Content) -> Result<()> {
             Ok(())
         }
 

@@ -1,5 +1,7 @@
 //! `freestone push`.
 
+#[cfg(feature = "git")]
+mod git;
 mod report;
 mod source;
 
@@ -15,7 +17,7 @@ use freestone_store::push::{PushOptions, PushProgress, Source};
 use source::Directory;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Push a directory as a revision, and make a ref name it
@@ -29,7 +31,35 @@ use std::time::Instant;
 pub struct Push {
     /// The directory
     #[arg(value_name = "DIR")]
-    directory: PathBuf,
+    #[cfg_attr(feature = "git", arg(required_unless_present = "git", conflicts_with = "git"))]
+    #[cfg_attr(not(feature = "git"), arg(required = true))]
+    directory: Option<PathBuf>,
+
+    /// Push a commit of this git repository, or of the one of this working directory
+    #[cfg(feature = "git")]
+    #[arg(long, value_name = "REPO", conflicts_with_all = ["exclude", "exclude_from"])]
+    git: Option<PathBuf>,
+
+    /// Which commit: a branch, a tag, an id, …; else HEAD
+    #[cfg(feature = "git")]
+    #[arg(long, value_name = "COMMIT", requires = "git")]
+    commit: Option<String>,
+
+    /// Only this directory of the commit
+    #[cfg(feature = "git")]
+    #[arg(long, value_name = "DIR", requires = "git")]
+    subdir: Option<PathBuf>,
+
+    /// Make a revision of every commit that led to it, first parents only, and that the ref does
+    /// not have yet
+    #[cfg(feature = "git")]
+    #[arg(long, requires = "git", conflicts_with = "message")]
+    history: bool,
+
+    /// Begin behind this commit
+    #[cfg(feature = "git")]
+    #[arg(long, value_name = "COMMIT", requires = "history")]
+    since: Option<String>,
 
     /// The ref that is to name the revision; else $FREESTONE_REF, the configuration, main
     #[arg(long = "ref", value_name = "NAME")]
@@ -80,6 +110,9 @@ pub struct Push {
     dry_run: bool,
 }
 
+/// Labels that say what is so of a revision made of a commit, and that later pushes lean on.
+const RESERVED_LABELS: [&str; 3] = ["git.subdir", "git.links", "git.skipped"];
+
 fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -114,13 +147,47 @@ impl Push {
         let begun = Instant::now();
         let store = session.store()?;
         let options = self.options(&store, session)?;
-        let directory = Directory::new(&self.directory, self.walking(&store, session)?)?;
+        #[cfg(feature = "git")]
+        if let Some(place) = &self.git {
+            return self.push_commits(place, &store, &options, session, begun);
+        }
+        let place = self.directory.as_deref().unwrap_or(Path::new(""));
+        let directory = Directory::new(place, self.walking(&store, session)?)?;
         let source =
             Source { walk: &|| directory.walk(), opener: &directory, key: Some(directory.key()) };
         let progress = PushProgress::default();
         let outcome =
             report::watch(&progress, session, || store.push(&source, &options, &progress))?;
-        report::say(&outcome, &options, &directory.report(), begun.elapsed(), session)?;
+        let made = u64::from(!outcome.up_to_date);
+        report::say(&outcome, made, &options, &directory.report(), begun.elapsed(), session)?;
+        Ok(Exit::Done)
+    }
+
+    #[cfg(feature = "git")]
+    fn push_commits(
+        &self,
+        place: &Path,
+        store: &freestone_store::Store,
+        options: &PushOptions,
+        session: &Session,
+        begun: Instant,
+    ) -> Result<Exit> {
+        let repository = freestone_git::Repository::open(place)?;
+        let wanted = git::Wanted {
+            commit: self.commit.as_deref().unwrap_or("HEAD"),
+            subdir: self.subdir.as_deref(),
+            history: self.history,
+            since: self.since.as_deref(),
+            skip_special: self.skip_special,
+        };
+        let mut commits = git::Commits::new(&repository, &wanted, options, session)?;
+        let progress = PushProgress::default();
+        let counts = (commits.done.clone(), commits.total.clone());
+        let pushed = git::watch(counts, &progress, session, || {
+            store.push_series(&mut commits, options, &progress)
+        })?;
+        let report = commits.report();
+        report::say(&pushed.last, pushed.made, options, &report, begun.elapsed(), session)?;
         Ok(Exit::Done)
     }
 
@@ -131,6 +198,11 @@ impl Push {
         };
         let mut labels = BTreeMap::new();
         for (key, value) in &self.labels {
+            if RESERVED_LABELS.contains(&&**key) {
+                let what =
+                    format!("label {key:?} says what `push --git` found, and cannot be given");
+                return Err(Error::new(ErrorKind::Usage, what));
+            }
             if labels.insert(key.clone(), value.clone()).is_some_and(|before| before != *value) {
                 let what = format!("label {key:?} is given twice, and not alike");
                 return Err(Error::new(ErrorKind::Usage, what));

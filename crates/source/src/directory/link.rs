@@ -7,9 +7,9 @@
 //! with the directory's own path, as it was given or in its canonical form. A link that leaves the
 //! directory and comes back by `..` leads out: it would elsewhere.
 
-use super::report::Reason;
 use super::stamp;
 use super::tree::{LOOK, Tree};
+use crate::report::Reason;
 use freestone_core::limits::PATH_BYTES_MAX;
 use freestone_core::{Error, Result, path};
 use rustix::fs::{FileType, Stat, fstat, readlinkat};

@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How often a file is made in `tmp/` that another process takes for left over and removes.
+/// Files that are open at once, and those that are rather synced one by one.
+const OPEN_MAX: usize = 256;
+const SYNCED_ALONE: usize = 8;
 const SPOOL_TRIES: usize = 100;
 
 /// Something that a directory backend is about to do to the disk.
@@ -138,6 +141,30 @@ impl Directory {
         }
     }
 
+    /// Gives a file its name, unless there is one of that name.
+    fn rename(&self, from: &Path, to: &Path) -> Result<Created> {
+        let rename = || {
+            self.watcher.before(&Step::Rename(from, to))?;
+            rename_no_replace(from, to)
+        };
+        match rename() {
+            Ok(()) => Ok(Created::New),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Existed),
+            Err(error) => Err(failed("make", to, error)),
+        }
+    }
+
+    /// Makes the bytes of many spools durable.
+    fn sync_all(&self, spools: &[(PathBuf, Spool)]) -> Result<()> {
+        let sync = || {
+            for (_, spool) in spools {
+                self.watcher.before(&Step::SyncFile(&spool.path))?;
+            }
+            spools.first().map_or(Ok(()), |(_, spool)| Ok(rustix::fs::syncfs(&spool.file)?))
+        };
+        sync().map_err(|error| failed("sync", &self.root.join("tmp"), error))
+    }
+
     /// Removes what dead processes left in `tmp/`.
     pub fn clear_left_over(&self) {
         let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
@@ -225,6 +252,38 @@ impl Backend for Directory {
         self.publish(spool, name)
     }
 
+    /// One sync of the whole file system takes the place of one for each object, which are seconds
+    /// for a few hundred of them.
+    fn create_all(&self, objects: &[(String, Vec<u8>)]) -> Result<()> {
+        for some in objects.chunks(OPEN_MAX) {
+            if some.len() < SYNCED_ALONE {
+                for (name, bytes) in some {
+                    self.create(name, bytes)?;
+                }
+                continue;
+            }
+            let mut spools = Vec::with_capacity(some.len());
+            for (name, bytes) in some {
+                let spool = self.spool()?;
+                let mut file = &spool.file;
+                file.write_all(bytes).map_err(|error| failed("write", &spool.path, error))?;
+                spools.push((self.root.join(name), spool));
+            }
+            self.sync_all(&spools)?;
+            let mut folders = Vec::new();
+            for (target, mut spool) in spools {
+                let folder = target.parent().unwrap_or(&self.root).to_path_buf();
+                if !folders.contains(&folder) {
+                    self.make_directory(&folder)?;
+                    folders.push(folder);
+                }
+                spool.keep = self.rename(&spool.path, &target)? == Created::New;
+            }
+            folders.iter().try_for_each(|folder| self.sync_directory(folder))?;
+        }
+        Ok(())
+    }
+
     fn spool(&self) -> Result<Spool> {
         let folder = self.root.join("tmp");
         // What is in it need not last, so neither need its name.
@@ -252,15 +311,7 @@ impl Backend for Directory {
         };
         sync().map_err(|error| failed("sync", &spool.path, error))?;
         self.make_directory(&folder)?;
-        let rename = || {
-            self.watcher.before(&Step::Rename(&spool.path, &target))?;
-            rename_no_replace(&spool.path, &target)
-        };
-        let created = match rename() {
-            Ok(()) => Created::New,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Created::Existed,
-            Err(error) => return Err(failed("make", &target, error)),
-        };
+        let created = self.rename(&spool.path, &target)?;
         spool.keep = created == Created::New;
         // Also when it existed: whoever made it may not have come as far as this.
         self.sync_directory(&folder)?;

@@ -69,6 +69,16 @@ impl Revision {
         digest::derived(context::REVISION, &self.encode())
     }
 
+    /// The labels that an index segment lists, each `KEY=VALUE`: all but those of `git.` that
+    /// nothing is looked up by, which every commit of a history would bring.
+    pub fn labels_listed(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        let is_listed = |key: &str| key == "git.commit" || !key.starts_with("git.");
+        self.labels
+            .iter()
+            .filter(move |(key, _)| is_listed(key))
+            .map(|(key, value)| format!("{key}={value}").into_bytes())
+    }
+
     /// Why the revision cannot be written: too long a message, too many labels, …
     pub fn fault(&self) -> Option<String> {
         if self.message.len() > MESSAGE_BYTES_MAX {

@@ -44,7 +44,9 @@ impl Attempt<'_> {
     ) -> Result<Made> {
         let (mut walked, nodes) = self.hash(working)?;
         if walked.root.content_digest == parent.content_digest {
-            let is_done = self.options.dry_run || self.outcome(start, &walked, false)?.up_to_date;
+            let parent = start.parent.as_ref();
+            let is_done = self.options.dry_run
+                || super::outcome(self.options, parent, &walked, false).up_to_date;
             if is_done {
                 return Ok(Made { walked, session: None, index: None });
             }

@@ -1,17 +1,9 @@
 //! Which time an entry gets: one that changes only when the entry does.
 
+pub(crate) use freestone_core::item::Content;
 use freestone_core::item::{Item, ItemKind};
 use freestone_core::limits::MTIME_MAX;
-use freestone_core::{Id, Sha1};
 use freestone_manifest::{Entry, Kind};
-
-/// A content by its names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Content {
-    pub(crate) size: u64,
-    pub(crate) sha1: Sha1,
-    pub(crate) id: Id,
-}
 
 /// The entry of `item`, whose content is `content` if it is a file, where the first parent has
 /// `parent` at the same path. An unchanged path's entry is the parent's, unknown extensions too;

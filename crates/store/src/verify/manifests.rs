@@ -81,10 +81,9 @@ impl Verifier<'_> {
         // It may be in what is of a later version.
         let mut is_listed = held.map_or(self.report.newer > 0, |held| held.listed);
         if let Some(index) = &self.index {
-            is_listed &= revision.labels.iter().all(|(key, value)| {
-                let text = format!("{key}={value}").into_bytes();
-                index.labels_from(&text).contains(&(text, *id))
-            });
+            is_listed &= revision
+                .labels_listed()
+                .all(|text| index.labels_from(&text).contains(&(text, *id)));
         }
         if !is_listed {
             self.found(

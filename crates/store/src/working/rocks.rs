@@ -2,7 +2,7 @@
 
 use super::KnownFile;
 use crate::format::header::StoreId;
-use freestone_core::item::Stamp;
+use freestone_core::item::{Content, Stamp};
 use freestone_core::wire::{Reader, Writer};
 use freestone_core::{Error, Result, digest};
 use rocksdb::{BlockBasedOptions, Cache, DB, Options, WriteBatch, WriteOptions};
@@ -73,6 +73,20 @@ fn decode(value: &[u8]) -> Result<KnownFile> {
     let known = KnownFile { stamp, sha1: input.sha1()?, content: input.id()? };
     input.finish()?;
     Ok(known)
+}
+
+fn named_key(name: &[u8]) -> Vec<u8> {
+    [b"n", name].concat()
+}
+
+fn decode_named(value: &[u8]) -> Result<Content> {
+    let mut input = Reader::new(value);
+    if input.u8()? != VALUE_VERSION {
+        return Err(Error::corrupt("an entry of another version"));
+    }
+    let content = Content { size: input.u64()?, sha1: input.sha1()?, id: input.id()? };
+    input.finish()?;
+    Ok(content)
 }
 
 fn options() -> Options {
@@ -202,6 +216,26 @@ impl WorkingIndex {
             self.write_if_full()?;
         }
         Ok(())
+    }
+
+    /// The content that `name` names, as far as is known.
+    pub(crate) fn named(&self, name: &[u8]) -> Option<Content> {
+        let value = self.db.as_ref()?.get(named_key(name)).ok()??;
+        decode_named(&value).ok()
+    }
+
+    /// Remembers the content that `name` names.
+    pub(crate) fn remember_named(&mut self, name: &[u8], content: &Content) -> Result<()> {
+        if !self.is_open() {
+            return Ok(());
+        }
+        let mut out = Writer::default();
+        out.u8(VALUE_VERSION);
+        out.u64(content.size);
+        out.sha1(&content.sha1);
+        out.id(&content.id);
+        self.batch.put(named_key(name), out.into_bytes());
+        self.write_if_full()
     }
 
     /// Removes the entries behind the cursor: the walk has ended before them.

@@ -18,6 +18,7 @@ use std::time::Duration;
 struct Answer {
     revision: String,
     up_to_date: bool,
+    made: u64,
     dry_run: bool,
     r#ref: Option<String>,
     n: Option<u64>,
@@ -42,15 +43,30 @@ pub(super) fn watch<T>(
     session: &Session,
     push: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    let bar = session.progress("pushing", Unit::Things, None);
+    let entries = || (progress.entries.load(Ordering::Relaxed), None);
+    watch_with(progress, session, "pushing", push, entries)
+}
+
+/// The same, where `done` tells how much is done, and of how much if that is known.
+pub(super) fn watch_with<T>(
+    progress: &PushProgress,
+    session: &Session,
+    label: &'static str,
+    push: impl FnOnce() -> Result<T>,
+    mut done: impl FnMut() -> (u64, Option<u64>) + Send,
+) -> Result<T> {
+    let bar = session.progress(label, Unit::Things, None);
     let mut seen = 0;
     let look = || {
         if session.interrupt.is_set() {
             progress.cancel.store(true, Ordering::Relaxed);
         }
-        let entries = progress.entries.load(Ordering::Relaxed);
-        bar.add(entries.saturating_sub(seen));
-        seen = seen.max(entries);
+        let (done, total) = done();
+        if let Some(total) = total {
+            bar.set_total(total);
+        }
+        bar.add(done.saturating_sub(seen));
+        seen = seen.max(done);
     };
     while_working(look, push)
 }
@@ -58,6 +74,7 @@ pub(super) fn watch<T>(
 /// Says what was pushed.
 pub(super) fn say(
     outcome: &PushOutcome,
+    made: u64,
     options: &PushOptions,
     left: &Report,
     took: Duration,
@@ -66,7 +83,8 @@ pub(super) fn say(
     let output = &session.output;
     if output.is_json() {
         let transfer = Transfer::of(session);
-        return output.json(&Answer { transfer, ..answer(outcome, options, left, took) });
+        let answer = answer(outcome, made, options, left, took);
+        return output.json(&Answer { transfer, ..answer });
     }
     skipped::note(left, output);
     if outcome.inexpressible {
@@ -83,7 +101,11 @@ pub(super) fn say(
         format!("up to date, {entries}")
     } else {
         let PushOutcome { new, changed, gone, .. } = outcome;
-        format!("{new} new, {changed} changed, {gone} gone of {entries}")
+        let what = format!("{new} new, {changed} changed, {gone} gone of {entries}");
+        match made {
+            0 | 1 => what,
+            _ => format!("{} revisions, {what}", made),
+        }
     };
     let would = if options.dry_run { "would store" } else { "stored" };
     output.note(format_args!(
@@ -97,11 +119,18 @@ pub(super) fn say(
     Ok(())
 }
 
-fn answer(outcome: &PushOutcome, options: &PushOptions, left: &Report, took: Duration) -> Answer {
+fn answer(
+    outcome: &PushOutcome,
+    made: u64,
+    options: &PushOptions,
+    left: &Report,
+    took: Duration,
+) -> Answer {
     let entry = outcome.ref_entry.as_ref();
     Answer {
         revision: outcome.id.to_string(),
         up_to_date: outcome.up_to_date,
+        made,
         dry_run: options.dry_run,
         r#ref: entry.map(|entry| entry.name.clone()),
         n: entry.map(|entry| entry.n),

@@ -1,4 +1,4 @@
-//! What a walk left out or could not take.
+//! What a source left out or could not take.
 
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use freestone_core::{Error, path};
@@ -22,7 +22,7 @@ pub enum Reason {
     LinkOutside,
     /// A link that leads to a device, pipe or socket.
     LinkToSpecial,
-    /// A link that leads to what must not be pushed ([`super::Options::leave_out`]).
+    /// A link that leads to what must not be pushed ([`crate::directory::Options::leave_out`]).
     LinkToLeftOut,
     /// A link of more text than an entry holds.
     LinkLong,
@@ -36,6 +36,10 @@ pub enum Reason {
     Unknown,
     /// A path of more bytes than an entry holds.
     PathLong,
+    /// A git submodule: a commit of another repository.
+    Submodule,
+    /// A pointer to a file that Git LFS keeps elsewhere.
+    LfsPointer,
 }
 
 impl fmt::Display for Reason {
@@ -52,6 +56,8 @@ impl fmt::Display for Reason {
             Self::Pipe => "a pipe",
             Self::Socket => "a socket",
             Self::Unknown => "of an unknown kind",
+            Self::Submodule => "a submodule: its files are in another repository",
+            Self::LfsPointer => "a pointer of Git LFS: the file itself is not in the repository",
             Self::PathLong => return write!(f, "a path of more than {PATH_BYTES_MAX} bytes"),
         })
     }
@@ -66,7 +72,7 @@ pub struct Refusal {
     pub reason: Reason,
 }
 
-/// What a walk has left out or could not take, so far.
+/// What a source has left out or could not take, so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The first of what cannot be pushed, at most [`REFUSALS_LISTED_MAX`], in manifest order.
@@ -77,13 +83,13 @@ pub struct Report {
     pub excluded_count: u64,
     /// How many files and directories of version control were left out.
     pub version_control_count: u64,
-    /// How many of [`super::Options::leave_out`] were met.
+    /// How many of [`crate::directory::Options::leave_out`] were met.
     pub left_out_count: u64,
 }
 
 impl Report {
     /// Adds a path that cannot be pushed.
-    pub(super) fn refuse(&mut self, path: &[u8], reason: Reason) {
+    pub fn refuse(&mut self, path: &[u8], reason: Reason) {
         self.refused_count += 1;
         if self.refused.len() < REFUSALS_LISTED_MAX {
             self.refused.push(Refusal { path: path.to_vec(), reason });
@@ -91,7 +97,14 @@ impl Report {
     }
 
     /// The error that lists all that was refused; `None` if nothing was.
-    pub(super) fn error(&self) -> Option<Error> {
+    pub fn error(&self) -> Option<Error> {
+        self.error_with(
+            "remove them, leave out some with --exclude, or all of them with --skip-special",
+        )
+    }
+
+    /// The same, with another hint.
+    pub fn error_with(&self, hint: &str) -> Option<Error> {
         if self.refused_count == 0 {
             return None;
         }
@@ -106,11 +119,7 @@ impl Report {
         if self.refused_count > listed {
             what.push_str(&format!("\n  … and {} more", self.refused_count - listed));
         }
-        Some(
-            Error::refused(what).hint(
-                "remove them, leave out some with --exclude, or all of them with --skip-special",
-            ),
-        )
+        Some(Error::refused(what).hint(hint))
     }
 }
 

@@ -1,0 +1,66 @@
+//! The bytes of files, by the ids of their blobs.
+
+use crate::repository::Repository;
+use freestone_core::item::{FileOpener, OpenFile, Stamp};
+use freestone_core::{Error, Result};
+use freestone_source::report::Reason;
+use gix_hash::ObjectId;
+use gix_object::Kind;
+use std::io::{Cursor, Read};
+
+/// What a pointer of Git LFS begins with, and how long one may be.
+const LFS_START: &[u8] = b"version https://git-lfs.github.com/spec/";
+const LFS_BYTES_MAX: usize = 1024;
+
+/// Opens blobs by the hexadecimal digits of their ids.
+#[derive(Clone, Copy)]
+pub struct Blobs<'a>(&'a Repository);
+
+impl<'a> Blobs<'a> {
+    /// The blobs of `repository`.
+    pub fn new(repository: &'a Repository) -> Self {
+        Self(repository)
+    }
+}
+
+/// The name of a blob, as [`Blobs`] opens it.
+pub(crate) fn name(id: ObjectId) -> Vec<u8> {
+    id.to_hex().to_string().into_bytes()
+}
+
+/// Whether the bytes are a pointer of Git LFS, and not a file.
+fn is_lfs_pointer(bytes: &[u8]) -> bool {
+    bytes.len() <= LFS_BYTES_MAX && bytes.starts_with(LFS_START)
+}
+
+impl FileOpener for Blobs<'_> {
+    fn open(&self, name: &[u8]) -> Result<Box<dyn OpenFile>> {
+        let id = ObjectId::from_hex(name).map_err(|_| Error::corrupt("no name of a blob"))?;
+        let bytes = self.0.need(id, Kind::Blob)?;
+        if is_lfs_pointer(&bytes) {
+            return Err(Error::refused(Reason::LfsPointer.to_string()));
+        }
+        Ok(Box::new(OpenBlob(Cursor::new(bytes))))
+    }
+}
+
+/// A blob, read.
+struct OpenBlob(Cursor<Vec<u8>>);
+
+impl Read for OpenBlob {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(out)
+    }
+}
+
+impl OpenFile for OpenBlob {
+    fn stamp(&self) -> Result<Stamp> {
+        let size = self.0.get_ref().len() as u64;
+        Ok(Stamp { device: 0, inode: 0, size, mtime_ns: 0, ctime_ns: 0 })
+    }
+
+    fn seek(&mut self, offset: u64) -> Result<()> {
+        self.0.set_position(offset);
+        Ok(())
+    }
+}

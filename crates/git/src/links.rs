@@ -1,0 +1,148 @@
+//! Symbolic links of a tree, and what they lead to.
+
+use crate::repository::Repository;
+use crate::tree::{Mode, TreeEntry, entries};
+use freestone_core::limits::LINK_BYTES_MAX;
+use freestone_core::{Result, path};
+use freestone_source::follow::{Found, follow};
+use freestone_source::report::Reason;
+use gix_hash::ObjectId;
+use gix_object::Kind;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Trees that are kept decoded while links are followed.
+const TREES_MAX: usize = 1024;
+
+/// What a link leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Leads {
+    /// A file.
+    To { executable: bool, blob: ObjectId, text: Vec<u8> },
+    /// Nothing that can be pushed.
+    Nowhere(Reason),
+}
+
+/// The links of a tree.
+pub(crate) struct Links<'a> {
+    repository: &'a Repository,
+    root: ObjectId,
+    trees: Mutex<HashMap<ObjectId, Arc<Vec<TreeEntry>>>>,
+}
+
+impl<'a> Links<'a> {
+    pub(crate) fn new(repository: &'a Repository, root: ObjectId) -> Self {
+        Self { repository, root, trees: Mutex::default() }
+    }
+
+    fn tree(&self, id: ObjectId) -> Result<Arc<Vec<TreeEntry>>> {
+        let trees = || self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tree) = trees().get(&id) {
+            return Ok(tree.clone());
+        }
+        let tree = Arc::new(entries(self.repository, id)?);
+        let mut trees = trees();
+        if trees.len() >= TREES_MAX {
+            trees.clear();
+        }
+        trees.insert(id, tree.clone());
+        Ok(tree)
+    }
+
+    /// What stands at `path`, no link being followed.
+    pub(crate) fn at(&self, path: &[u8]) -> Result<Option<TreeEntry>> {
+        let mut tree = self.root;
+        let mut parts = path.split(|byte| *byte == b'/').peekable();
+        while let Some(part) = parts.next() {
+            let entries = self.tree(tree)?;
+            let Ok(at) = entries.binary_search_by(|entry| entry.name[..].cmp(part)) else {
+                return Ok(None);
+            };
+            let entry = &entries[at];
+            if parts.peek().is_none() {
+                return Ok(Some(entry.clone()));
+            }
+            if entry.mode != Mode::Tree {
+                return Ok(None);
+            }
+            tree = entry.id;
+        }
+        Ok(None)
+    }
+
+    /// A link's text, as much of it as tells that it is too long.
+    fn text(&self, blob: ObjectId) -> Result<Vec<u8>> {
+        let mut text = self.repository.need(blob, Kind::Blob)?;
+        text.truncate(LINK_BYTES_MAX + 1);
+        Ok(text)
+    }
+
+    /// Where the link at `path` leads.
+    pub(crate) fn leads(&self, path: &[u8]) -> Result<Leads> {
+        Ok(self.leads_if_link(path)?.unwrap_or(Leads::Nowhere(Reason::LinkDangling)))
+    }
+
+    /// The same; `None` if no link stands there.
+    pub(crate) fn leads_if_link(&self, path: &[u8]) -> Result<Option<Leads>> {
+        let Some(TreeEntry { mode: Mode::Link, id, .. }) = self.at(path)? else { return Ok(None) };
+        let text = self.text(id)?;
+        let last: Rc<RefCell<Option<TreeEntry>>> = Rc::default();
+        let mut look = |path: &[u8]| {
+            let found = self.at(path)?;
+            let kind = match &found {
+                None => Found::Nothing,
+                Some(entry) => match entry.mode {
+                    Mode::Tree => Found::Directory,
+                    Mode::File { .. } => Found::File,
+                    Mode::Link => Found::Link(self.text(entry.id)?),
+                    // It stands for a directory of files that are not there.
+                    Mode::Submodule => Found::Special,
+                },
+            };
+            *last.borrow_mut() = found;
+            Ok(kind)
+        };
+        let target = follow(path, &text, &mut look)?;
+        Ok(Some(match (target, last.take()) {
+            (Ok(_), Some(TreeEntry { mode: Mode::File { executable }, id, .. })) => {
+                Leads::To { executable, blob: id, text }
+            }
+            (Ok(_), _) => Leads::Nowhere(Reason::LinkDangling),
+            (Err(reason), _) => Leads::Nowhere(reason),
+        }))
+    }
+
+    /// The paths of all links.
+    pub(crate) fn list(&self) -> Result<Vec<Vec<u8>>> {
+        let mut links = Vec::new();
+        let mut open = vec![(Vec::new(), self.root)];
+        while let Some((top, tree)) = open.pop() {
+            for entry in entries(self.repository, tree)? {
+                let mut path: Vec<u8> = top.clone();
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(&entry.name);
+                match entry.mode {
+                    Mode::Tree if path.len() <= freestone_core::limits::PATH_BYTES_MAX => {
+                        open.push((path, entry.id));
+                    }
+                    Mode::Link if path::fault(&path).is_none() => links.push(path),
+                    _ => {}
+                }
+            }
+        }
+        Ok(links)
+    }
+
+    /// The tree at `path`, the empty path being the root; `None` if no directory stands there.
+    pub(crate) fn subtree(&self, path: &[u8]) -> Result<Option<ObjectId>> {
+        if path.is_empty() {
+            return Ok(Some(self.root));
+        }
+        let found = self.at(path)?;
+        Ok(found.filter(|entry| entry.mode == Mode::Tree).map(|entry| entry.id))
+    }
+}

@@ -1,0 +1,270 @@
+//! A commit's tree as a source: all of it, or what differs from another tree.
+//!
+//! Both trees are read side by side, names in manifest order, and of equal subtrees neither is
+//! read: what it costs follows what changed. Symbolic links are what they lead to, which may change
+//! while they do not; so where the other tree has links, the tree is listed for its own.
+
+mod entry;
+
+pub(crate) use entry::{Mode, TreeEntry, entries};
+
+use crate::blob;
+use crate::links::{Leads, Links};
+use crate::repository::Repository;
+use freestone_core::item::{ChangeKind, ChangeSource, FileBytes, ItemChange};
+use freestone_core::limits::PATH_BYTES_MAX;
+use freestone_core::{Error, Result, path};
+use freestone_source::report::{Reason, Report};
+use gix_hash::ObjectId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The label that says how many links the tree has.
+pub const LABEL_LINKS: &str = "git.links";
+/// The label that says how many of its entries were skipped.
+pub const LABEL_SKIPPED: &str = "git.skipped";
+
+/// What is asked of a tree.
+pub struct Options {
+    /// Whether to skip and report what cannot be pushed, instead of failing.
+    pub skip_special: bool,
+    /// The tree that the parent revision holds, all of it, and whether it has links; `None` tells
+    /// all that there is.
+    pub since: Option<(ObjectId, bool)>,
+}
+
+/// A tree, told path by path.
+pub struct TreeChanges<'a> {
+    repository: &'a Repository,
+    skip_special: bool,
+    /// The directories that are read, the innermost last.
+    frames: Vec<Frame>,
+    links: Links<'a>,
+    /// Links that changed without being different: what they lead to did.
+    moved: BTreeMap<Vec<u8>, Leads>,
+    /// How many links there are where they were listed; else they are counted.
+    links_count: u64,
+    links_listed: bool,
+    report: Report,
+    reported: Arc<Mutex<Report>>,
+}
+
+/// A directory in both trees, what is still to come last.
+struct Frame {
+    path_length: usize,
+    path: Vec<u8>,
+    old: Vec<TreeEntry>,
+    new: Vec<TreeEntry>,
+}
+
+impl<'a> TreeChanges<'a> {
+    /// The tree `tree`; what is skipped stands in `reported` when the source has ended.
+    ///
+    /// # Errors
+    /// A tree cannot be read.
+    pub fn new(
+        repository: &'a Repository,
+        tree: ObjectId,
+        options: &Options,
+        reported: Arc<Mutex<Report>>,
+    ) -> Result<Self> {
+        let links = Links::new(repository, tree);
+        let mut changes = Self {
+            repository,
+            skip_special: options.skip_special,
+            frames: Vec::new(),
+            links,
+            moved: BTreeMap::new(),
+            links_count: 0,
+            links_listed: false,
+            report: Report::default(),
+            reported,
+        };
+        if let Some((old, true)) = options.since {
+            let listed = changes.links.list()?;
+            changes.links_count = listed.len() as u64;
+            changes.links_listed = true;
+            let before = Links::new(repository, old);
+            for link in listed {
+                let leads = changes.links.leads(&link)?;
+                if Some(&leads) != before.leads_if_link(&link)?.as_ref() {
+                    changes.moved.insert(path_key(&link), leads);
+                }
+            }
+        }
+        let old = options.since.map(|(old, _)| old);
+        changes.enter(Vec::new(), old, Some(tree))?;
+        Ok(changes)
+    }
+
+    fn enter(&mut self, path: Vec<u8>, old: Option<ObjectId>, new: Option<ObjectId>) -> Result<()> {
+        if old == new {
+            return Ok(());
+        }
+        let read = |id: Option<ObjectId>| match id {
+            None => Ok(Vec::new()),
+            Some(id) => entries(self.repository, id).map(|mut entries| {
+                entries.reverse();
+                entries
+            }),
+        };
+        let (old, new) = (read(old)?, read(new)?);
+        self.frames.push(Frame { path_length: path.len(), path, old, new });
+        Ok(())
+    }
+
+    /// The next path that differs, with what stands there in both trees.
+    fn step(&mut self) -> Result<Option<(Vec<u8>, Option<TreeEntry>, Option<TreeEntry>)>> {
+        loop {
+            let Some(frame) = self.frames.last_mut() else { return Ok(None) };
+            let order = match (frame.old.last(), frame.new.last()) {
+                (None, None) => {
+                    self.frames.pop();
+                    continue;
+                }
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some(old), Some(new)) => old.name.cmp(&new.name),
+            };
+            let old = if order.is_le() { frame.old.pop() } else { None };
+            let new = if order.is_ge() { frame.new.pop() } else { None };
+            if let (Some(old), Some(new)) = (&old, &new)
+                && old.id == new.id
+                && old.mode == new.mode
+            {
+                continue;
+            }
+            let name = new.as_ref().or(old.as_ref()).map_or(&[][..], |entry| &entry.name);
+            let mut path = frame.path[..frame.path_length].to_vec();
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name);
+            if path.len() > PATH_BYTES_MAX {
+                if new.is_some() {
+                    path.truncate(PATH_BYTES_MAX);
+                    self.report.refuse(&path, Reason::PathLong);
+                }
+                continue;
+            }
+            return Ok(Some((path, old, new)));
+        }
+    }
+
+    fn change(
+        &mut self,
+        path: Vec<u8>,
+        old: Option<TreeEntry>,
+        new: Option<TreeEntry>,
+    ) -> Result<Option<ItemChange>> {
+        let tree_of = |entry: &Option<TreeEntry>| {
+            entry.as_ref().filter(|entry| entry.mode == Mode::Tree).map(|entry| entry.id)
+        };
+        let (old_tree, new_tree) = (tree_of(&old), tree_of(&new));
+        self.enter(path.clone(), old_tree, new_tree)?;
+        let kind = match new {
+            // A directory that stays one.
+            Some(_) if new_tree.is_some() && old_tree.is_some() => return Ok(None),
+            None => ChangeKind::Gone,
+            Some(entry) => match entry.mode {
+                Mode::Tree => ChangeKind::Directory,
+                Mode::File { executable } => {
+                    let bytes = FileBytes::Named(blob::name(entry.id));
+                    ChangeKind::File { executable, link: None, bytes }
+                }
+                Mode::Link => {
+                    self.links_count += u64::from(!self.links_listed);
+                    let leads = self.links.leads(&path)?;
+                    return Ok(self.link(path, leads));
+                }
+                Mode::Submodule => {
+                    self.report.refuse(&path, Reason::Submodule);
+                    ChangeKind::Gone
+                }
+            },
+        };
+        Ok(Some(ItemChange { path, kind }))
+    }
+
+    fn link(&mut self, path: Vec<u8>, leads: Leads) -> Option<ItemChange> {
+        let kind = match leads {
+            Leads::To { executable, blob, text } => ChangeKind::File {
+                executable,
+                link: Some(text),
+                bytes: FileBytes::Named(blob::name(blob)),
+            },
+            Leads::Nowhere(reason) => {
+                self.report.refuse(&path, reason);
+                ChangeKind::Gone
+            }
+        };
+        Some(ItemChange { path, kind })
+    }
+}
+
+/// A path as a key that sorts in manifest order.
+fn path_key(path: &[u8]) -> Vec<u8> {
+    path.iter().map(|byte| if *byte == b'/' { 0 } else { *byte }).collect()
+}
+
+fn key_path(key: Vec<u8>) -> Vec<u8> {
+    key.into_iter().map(|byte| if byte == 0 { b'/' } else { byte }).collect()
+}
+
+impl ChangeSource for TreeChanges<'_> {
+    fn next(&mut self) -> Result<Option<ItemChange>> {
+        loop {
+            let Some((path, old, new)) = self.step()? else {
+                let Some((key, leads)) = self.moved.pop_first() else { return Ok(None) };
+                return Ok(self.link(key_path(key), leads));
+            };
+            let key = path_key(&path);
+            if let Some(first) = self.moved.first_key_value().map(|(first, _)| first.clone())
+                && first <= key
+            {
+                let leads = self.moved.remove(&first);
+                if first < key {
+                    // The other comes again, when it is its turn.
+                    self.put_back(old, new);
+                    if let Some(leads) = leads {
+                        return Ok(self.link(key_path(first), leads));
+                    }
+                    continue;
+                }
+            }
+            if let Some(change) = self.change(path, old, new)? {
+                return Ok(Some(change));
+            }
+        }
+    }
+
+    fn refuse(&mut self, path: &[u8], why: Error) -> Result<()> {
+        let reason = Reason::LfsPointer;
+        if why.to_string() != reason.to_string() {
+            return Err(why.context(path::display(path)));
+        }
+        self.report.refuse(path, reason);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Vec<(String, String)>> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.report);
+        let hint = "take them out of the commit, or skip them with --skip-special";
+        if let Some(error) = self.report.error_with(hint).filter(|_| !self.skip_special) {
+            return Err(error);
+        }
+        let labels = [(LABEL_LINKS, self.links_count), (LABEL_SKIPPED, self.report.refused_count)];
+        let said = labels.iter().filter(|(_, count)| *count > 0);
+        Ok(said.map(|(key, count)| ((*key).to_owned(), count.to_string())).collect())
+    }
+}
+
+impl TreeChanges<'_> {
+    /// Gives back what [`Self::step`] gave.
+    fn put_back(&mut self, old: Option<TreeEntry>, new: Option<TreeEntry>) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.old.extend(old);
+            frame.new.extend(new);
+        }
+    }
+}
