@@ -171,7 +171,13 @@ pub(crate) fn base_of(codec: Codec, basis: Option<Basis>) -> Option<BasePlace> {
     basis.filter(|_| codec == Codec::ZstdBase).map(|basis| basis.place)
 }
 
-/// Whether one of two samples is shorter than `wanted` when it is compressed.
+/// Whether a sample of the bytes saves an eighth when it is compressed.
+pub(crate) fn is_text_like(plain: &[u8]) -> Result<bool> {
+    is_promising(plain, SAMPLE_BYTES / 8 * 7)
+}
+
+/// Whether the bytes are worth compressing: for few, always; else whether one of two samples is
+/// shorter than `wanted` when it is compressed.
 fn is_promising(plain: &[u8], wanted: usize) -> Result<bool> {
     if plain.len() < 8 * SAMPLE_BYTES {
         return Ok(true);

@@ -239,6 +239,10 @@ impl Run<'_> {
     fn fold_revisions(&self) -> Result<u64> {
         let listed: HashSet<Id> =
             self.store.listed_revisions(&HashMap::new())?.into_iter().collect();
+        if !self.options.dry_run {
+            // As for packs: what is listed may not be durable yet.
+            self.store.backend().settle("index")?;
+        }
         let mut count = 0;
         for id in self.store.revision_file_ids()?.iter().filter(|id| listed.contains(id)) {
             count += 1;

@@ -43,6 +43,10 @@ pub(super) fn sweep(backend: &dyn Backend, grace: Duration, dry_run: bool) -> Re
     }
     let index = Index::open(backend)?;
     let live: HashSet<Id> = index.packs()?.into_iter().map(|(id, _)| id).collect();
+    if !dry_run {
+        // What is listed in the place of old packs may come from one that died before it was durable.
+        backend.settle("index")?;
+    }
     let grace = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX);
     for (name, time) in lists {
         let Some(bytes) = backend.get(name, LIST_BYTES_MAX)? else { continue };

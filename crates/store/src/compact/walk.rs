@@ -64,7 +64,7 @@ pub(super) fn walk(store: &Store, ids: &[Id], writer: &mut Writer<'_>) -> Result
                 let after = change.after.as_ref().and_then(content);
                 let after = after.filter(|(_, size)| *size <= CONTENT_WHOLE_BYTES_MAX);
                 match change.before.as_ref().and_then(content) {
-                    Some(before) => file(writer, before, after.map(|(id, _)| id)),
+                    Some(before) => file(writer, change.path(), before, after.map(|(id, _)| id)),
                     None => Ok(()),
                 }
             })?,
@@ -72,7 +72,7 @@ pub(super) fn walk(store: &Store, ids: &[Id], writer: &mut Writer<'_>) -> Result
                 let mut cursor: Cursor<'_, Records> = tree.cursor();
                 while let Some(entry) = cursor.next()? {
                     if let Kind::File { size, content, .. } = &entry.kind {
-                        file(writer, (*content, *size), None)?;
+                        file(writer, &entry.path, (*content, *size), None)?;
                     }
                 }
             }
@@ -91,9 +91,14 @@ pub(super) fn walk(store: &Store, ids: &[Id], writer: &mut Writer<'_>) -> Result
 }
 
 /// Writes a file's content.
-fn file(writer: &mut Writer<'_>, (id, size): (Id, u64), newer: Option<Id>) -> Result<()> {
+fn file(
+    writer: &mut Writer<'_>,
+    path: &[u8],
+    (id, size): (Id, u64),
+    newer: Option<Id>,
+) -> Result<()> {
     if size <= CONTENT_WHOLE_BYTES_MAX {
-        return writer.content(&id, newer.as_ref());
+        return writer.content(&id, newer.as_ref(), path);
     }
     if !writer.open.contains_key(&(RecordKind::ContentRecord, id)) {
         return Ok(());

@@ -17,6 +17,15 @@ use std::sync::Arc;
 /// Contents that are tried as a base because they have much in common.
 const SIMILAR_TRIED: usize = 2;
 
+/// Contents that are tried because they have like names.
+const NAMED_TRIED: usize = 3;
+
+/// What contents with like names have in common: the end of their paths behind the last dot.
+fn like_names(path: &[u8]) -> Vec<u8> {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    name.iter().rposition(|byte| *byte == b'.').map_or_else(Vec::new, |at| name[at..].to_vec())
+}
+
 /// A pack that was written.
 pub(super) struct NewPack {
     pub(super) id: Id,
@@ -48,6 +57,8 @@ pub(super) struct Writer<'a> {
     similar: Similar,
     /// The contents of `similar`, by their numbers.
     sketched: Vec<Id>,
+    /// The last contents with like names.
+    named: HashMap<Vec<u8>, Vec<Id>>,
     /// Node and revision written last of those that stand at the same place.
     last_at: HashMap<(u8, Vec<u8>), Id>,
 }
@@ -77,6 +88,7 @@ impl<'a> Writer<'a> {
             lane: None,
             similar: Similar::default(),
             sketched: Vec::new(),
+            named: HashMap::new(),
             last_at: HashMap::new(),
         }
     }
@@ -90,9 +102,9 @@ impl<'a> Writer<'a> {
             .hint("`freestone verify` lists all that is missing"))
     }
 
-    /// Writes a content that is one chunk, over `newer`, what came after it at its path, or over
-    /// what is similar.
-    pub(super) fn content(&mut self, id: &Id, newer: Option<&Id>) -> Result<()> {
+    /// Writes a content that is one chunk, over `newer`, what came after it at its path, over what
+    /// is similar, or what has a like name.
+    pub(super) fn content(&mut self, id: &Id, newer: Option<&Id>, path: &[u8]) -> Result<()> {
         if self.open.remove(&(RecordKind::Chunk, *id)).is_none() {
             return Ok(());
         }
@@ -105,12 +117,24 @@ impl<'a> Writer<'a> {
                 bases.push(*id);
             }
         }
+        let named = self.named.entry(like_names(path)).or_default();
         let mut found = Vec::new();
         if let Some(lane) = &self.lane {
+            let packs = &self.records.packs;
             for base in &bases {
-                let packs = &self.records.packs;
                 found.extend(lane.basis(RecordKind::Chunk, base, CONTENT_DEPTH_MAX, packs)?);
             }
+            // It begins a chain of its own, which others with like names are not to lengthen. Bytes
+            // that are dense already are like others only where they are equal.
+            if found.is_empty() && codec::is_text_like(&plain)? {
+                for base in named.iter() {
+                    found.extend(lane.first(RecordKind::Chunk, base, packs)?);
+                }
+            }
+        }
+        named.push(*id);
+        if named.len() > NAMED_TRIED {
+            named.remove(0);
         }
         let (encoded, base) = codec::encode_best(&plain, &found, self.level)?;
         let aligned =
@@ -145,7 +169,8 @@ impl<'a> Writer<'a> {
         let last = place.and_then(|place| self.last_at.insert(place, *id));
         let mut found = Vec::new();
         if let (Some(last), Some(lane)) = (last, &self.lane) {
-            found.extend(lane.basis(kind, &last, NODE_DEPTH_MAX, &self.records.packs)?);
+            let depth_max = if kind == RecordKind::Revision { 1 } else { NODE_DEPTH_MAX };
+            found.extend(lane.basis(kind, &last, depth_max, &self.records.packs)?);
         }
         let (encoded, base) = codec::encode_best(&plain, &found, self.level)?;
         let record = NewRecord {
@@ -197,7 +222,7 @@ impl<'a> Writer<'a> {
         for row in tables.iter().flat_map(|(_, rows)| rows) {
             match row.kind {
                 RecordKind::Chunk if row.plain <= CONTENT_WHOLE_BYTES_MAX / 16 => {
-                    self.content(&row.id, None)?;
+                    self.content(&row.id, None, &[])?;
                 }
                 // It may be a part of a content that nothing names yet: it stays where it was.
                 RecordKind::Chunk => self.chunk(&row.id, row.offset % BLOCK_BYTES)?,

@@ -54,6 +54,18 @@ impl Lane {
         Ok(Some(Basis { place, bytes }))
     }
 
+    /// The first of the chain that the record `id` stands in, as the base of another chain.
+    pub(crate) fn first(&self, kind: RecordKind, id: &Id, packs: &Packs) -> Result<Option<Basis>> {
+        let Some(mut number) = self.known.get(&(kind, *id)).copied() else { return Ok(None) };
+        while let Some(BasePlace::Lane { number: below, .. }) = self.records[number].base {
+            number = below;
+        }
+        let mut bytes = Vec::new();
+        self.read(number, packs, &mut bytes)?;
+        let place = BasePlace::Lane { lane: self.number, number, version: 1 };
+        Ok(Some(Basis { place, bytes }))
+    }
+
     /// Decodes a record. It was written by this process, from bytes whose id was computed.
     fn read(&self, number: usize, packs: &Packs, out: &mut Vec<u8>) -> Result<()> {
         let record = &self.records[number];
