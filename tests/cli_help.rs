@@ -7,7 +7,7 @@ mod program;
 use program::{Home, snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
-const COMMANDS: [&str; 31] = [
+const COMMANDS: [&str; 35] = [
     "",
     "init",
     "push",
@@ -32,11 +32,15 @@ const COMMANDS: [&str; 31] = [
     "pin list",
     "pin remove",
     "copy",
+    "serve",
+    "serve nbd",
+    "serve http",
     "status",
     "verify",
     "store",
     "store stats",
     "store reindex",
+    "store compact",
     "completions",
     "man",
 ];

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 #![allow(dead_code)] // each test uses its part
 
+pub mod client;
+
 use crate::program::Home;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

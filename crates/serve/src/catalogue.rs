@@ -125,6 +125,17 @@ impl Catalogue {
         self.scope.all
     }
 
+    /// The ids of all revisions that are served, sorted.
+    ///
+    /// # Errors
+    /// The store cannot be listed.
+    pub fn revision_ids(&self) -> Result<Vec<Id>> {
+        if self.scope.all {
+            return self.store.revision_ids();
+        }
+        Ok(self.state().ids.iter().copied().collect())
+    }
+
     /// The names to be listed: those that were given, and all by id that were ever bound.
     pub fn names(&self) -> Vec<String> {
         let state = self.state();

@@ -2,21 +2,25 @@
 //! written anywhere.
 //!
 //! A [`ServedImage`] is read at any place; a [`Catalogue`] says under which names images are
-//! served; [`nbd`] serves them. All connections of a server share the caches of one
-//! [`Service`], and a fixed number of threads that do what takes time ([`Workers`]).
+//! served; a [`Server`] serves them by [`nbd`] or [`http`]. All connections share the caches of
+//! one [`Service`], and a fixed number of threads that do what takes time ([`Workers`]).
 
 mod cache;
 mod catalogue;
+pub mod http;
 mod image;
 mod layout;
 pub mod listen;
 mod metrics;
 pub mod nbd;
+mod server;
 mod service;
+mod socket;
 mod workers;
 
 pub use catalogue::{Catalogue, Export, Scope};
 pub use image::{Attempt, ServedImage};
 pub use metrics::{Counter, Histogram, Metrics, ProtocolMetrics};
+pub use server::{Protocol, Server};
 pub use service::{CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, Log, Service};
 pub use workers::Workers;

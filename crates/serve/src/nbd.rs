@@ -18,8 +18,45 @@
 mod connection;
 mod handshake;
 mod output;
-mod server;
-mod socket;
 mod wire;
 
-pub use server::{Options, Server};
+use crate::catalogue::Catalogue;
+use crate::metrics::ProtocolMetrics;
+use crate::server::Protocol;
+use crate::service::Service;
+use crate::socket::Until;
+use crate::workers::Workers;
+use connection::Connection;
+use rustix::fd::OwnedFd;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+/// The protocol, over what a catalogue names.
+pub struct Nbd {
+    /// What is served.
+    pub catalogue: Arc<Catalogue>,
+    /// Who does what takes time.
+    pub workers: Arc<Workers>,
+    /// How long a negotiation may take.
+    pub negotiation: Duration,
+}
+
+impl Protocol for Nbd {
+    fn serve(&self, socket: Arc<OwnedFd>, is_ending: &AtomicBool) -> io::Result<()> {
+        let deadline = Instant::now() + self.negotiation;
+        let mut until = Until { socket: &socket, deadline };
+        let negotiated = handshake::negotiate(&mut until, &self.catalogue)?;
+        let Some(negotiated) = negotiated else { return Ok(()) };
+        Connection::new(socket, negotiated, &self.workers, is_ending)?.run()
+    }
+
+    fn metrics(&self) -> &ProtocolMetrics {
+        &self.service().metrics.nbd
+    }
+
+    fn service(&self) -> &Service {
+        self.catalogue.service()
+    }
+}

@@ -1,5 +1,6 @@
 //! `freestone serve`.
 
+mod http;
 mod nbd;
 mod told;
 
@@ -22,12 +23,14 @@ pub struct Serve {
 #[derive(Subcommand)]
 enum Protocol {
     Nbd(nbd::Nbd),
+    Http(http::Http),
 }
 
 impl Serve {
     pub fn run(&self, session: &Session) -> Result<Exit> {
         match &self.protocol {
             Protocol::Nbd(nbd) => nbd.run(session),
+            Protocol::Http(http) => http.run(session),
         }
     }
 }

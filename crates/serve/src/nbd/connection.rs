@@ -2,12 +2,12 @@
 
 use super::handshake::Negotiated;
 use super::output::{DATA_BYTES, Output, PIECE_BYTES};
-use super::socket::receive;
 use super::wire::{
     ALLOCATION_ID, CHUNK_BYTES, HOLE_AND_ZERO, READ_BYTES_MAX, REQUEST_BYTES, Request,
     SIMPLE_BYTES, chunk, command, errno, simple, structured,
 };
 use crate::catalogue::Export;
+use crate::socket::receive;
 use crate::workers::Workers;
 use freestone_core::{Error, ErrorKind, Result};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};

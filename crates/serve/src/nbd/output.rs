@@ -1,7 +1,7 @@
 //! Replies on their way out, gathered so that many small ones take one call of the system.
 
-use super::socket::send_all;
 use super::wire::{CHUNK_BYTES, SIMPLE_BYTES, chunk, simple, structured};
+use crate::socket::send_all;
 use rustix::fd::OwnedFd;
 use std::io;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use crate::session::Session;
 use crate::size;
 use clap::Args;
 use freestone_core::Result;
-use freestone_serve::nbd::{Options, Server};
+use freestone_serve::{Server, nbd};
 use rustix::fd::AsFd;
 use std::time::Duration;
 
@@ -47,7 +47,8 @@ Examples:
   qemu-system-x86_64 … -drive file=nbd:unix:/run/www.sock,format=raw,if=virtio,readonly=on
   nbd-client -unix /run/www.sock -N main -readonly /dev/nbd0
 
-With --json, when it is ready: {\"listening\": [], \"exports\": [], \"revisions\": {NAME: id}}";
+With --json, when it is ready: {\"listening\": [], \"metrics\" or null, \"exports\": [], \"revisions\":
+{NAME: id}}";
     format!("{examples}\n{JSON_SEE}\n\n{}\n\n{}", name::TEXT, size::TEXT)
 }
 
@@ -56,15 +57,15 @@ impl Nbd {
         let (end, again) = session.interrupt.for_server()?;
         let listeners = self.told.listeners(LISTEN_DEFAULT)?;
         let catalogue = self.told.catalogue(session)?;
-        let options = Options {
-            connections_max: self.told.connections_max(),
+        let protocol = nbd::Nbd {
+            catalogue: catalogue.clone(),
+            workers: self.told.workers()?,
             negotiation: Duration::from_secs(self.negotiation_timeout),
-            workers: self.told.workers(),
         };
-        let server = Server::new(catalogue.clone(), options)?;
+        let server = Server::new(protocol, self.told.connections_max());
+        let metrics = self.told.metrics(&catalogue)?;
         told::bind_at_hangup(&catalogue, again)?;
-        let places = listeners.iter().map(ToString::to_string).collect();
-        told::ready(&catalogue, places, session)?;
+        told::ready(&catalogue, &listeners, metrics, session)?;
         server.run(listeners, end.as_fd())?;
         Ok(Exit::Done)
     }

@@ -6,22 +6,26 @@ use crate::session::Session;
 use crate::size;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Id, Result};
-use freestone_image::{Format, tar};
+use freestone_image::Format;
 use freestone_serve::listen::{Address, Listener};
-use freestone_serve::{CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, Catalogue, Scope, Service};
+use freestone_serve::{
+    CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, Catalogue, Scope, Server, Service, Workers, http,
+};
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::sync::Arc;
 use std::thread;
 
 /// Threads that read, decode and prove, at least: some of them wait for a disk.
 const WORKERS_MIN: usize = 4;
+/// Who asks for figures is one, now and then.
+const METRICS_CONNECTIONS_MAX: usize = 8;
 
 /// What every server is told.
 #[derive(Args)]
@@ -55,6 +59,10 @@ pub struct Told {
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
 
+    /// Give figures to Prometheus at http://HOST:PORT/metrics
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    metrics: Option<Address>,
+
     /// Hash everything that is read, each time, even what was proven since the start
     #[arg(long)]
     prove: bool,
@@ -79,6 +87,7 @@ fn cache(text: &str) -> Result<u64, String> {
 #[derive(Serialize)]
 struct Answer {
     listening: Vec<String>,
+    metrics: Option<String>,
     exports: Vec<String>,
     revisions: BTreeMap<String, String>,
 }
@@ -89,14 +98,34 @@ impl Told {
         self.max_connections.get()
     }
 
-    /// How many threads do what takes time.
-    pub fn workers(&self) -> NonZeroUsize {
-        self.workers.unwrap_or_else(|| {
-            let found = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-            NonZeroUsize::new(2 * found)
-                .map_or(NonZeroUsize::MIN, |n| n)
-                .max(NonZeroUsize::new(WORKERS_MIN).unwrap_or(NonZeroUsize::MIN))
-        })
+    /// The threads that do what takes time.
+    ///
+    /// # Errors
+    /// The system gives no threads.
+    pub fn workers(&self) -> Result<Arc<Workers>> {
+        let found = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let usual = NonZeroUsize::new((2 * found).max(WORKERS_MIN)).unwrap_or(NonZeroUsize::MIN);
+        Workers::start(self.workers.unwrap_or(usual)).map(Arc::new)
+    }
+
+    /// Where the figures are given, if they are asked for.
+    ///
+    /// # Errors
+    /// That place cannot be listened at.
+    pub fn metrics(&self, catalogue: &Catalogue) -> Result<Option<String>> {
+        let Some(address) = &self.metrics else { return Ok(None) };
+        let listener = Listener::bind(address)?;
+        let place = listener.to_string();
+        let figures = http::Figures(catalogue.service().clone());
+        let server = Server::new(figures, METRICS_CONNECTIONS_MAX);
+        // Nothing is ever written to it: this ends with the process.
+        let (stop, keep) = UnixStream::pair()
+            .map_err(|error| Error::io("cannot make a pair of sockets", error))?;
+        in_background("metrics", move || {
+            let _keep = keep;
+            let _ = server.run(vec![listener], stop.as_fd());
+        })?;
+        Ok(Some(place))
     }
 
     /// The sockets of systemd, or those that were told, or `default`.
@@ -125,7 +154,7 @@ impl Told {
             revisions: revisions?,
             all: self.all,
             follow: self.follow,
-            formats: vec![Format::Tar(tar::Options::default())],
+            formats: Format::NAMES.iter().filter_map(|name| Format::named(name)).collect(),
         };
         let log = session.output.log();
         let service = Service::new(self.cache, self.prove, log);
@@ -137,19 +166,29 @@ impl Told {
 ///
 /// # Errors
 /// The standard output cannot be written.
-pub fn ready(catalogue: &Catalogue, listening: Vec<String>, session: &Session) -> Result<()> {
+pub fn ready(
+    catalogue: &Catalogue,
+    listeners: &[Listener],
+    metrics: Option<String>,
+    session: &Session,
+) -> Result<()> {
     let output = &session.output;
     let bound = catalogue.bound();
+    let listening: Vec<String> = listeners.iter().map(ToString::to_string).collect();
     if output.is_json() {
         let shown = |(name, id): (String, Id)| (name, id.to_string());
         output.json(&Answer {
             listening,
+            metrics,
             exports: catalogue.names(),
             revisions: bound.into_iter().map(shown).collect(),
         })?;
     } else {
         for (name, id) in bound {
             output.note(format_args!("serving {name}, revision {}", short(&id)));
+        }
+        if let Some(place) = metrics {
+            output.note(format_args!("figures at http://{place}/metrics"));
         }
         for place in listening {
             output.line(place)?;
@@ -198,7 +237,11 @@ pub fn bind_at_hangup(catalogue: &Arc<Catalogue>, again: OwnedFd) -> Result<()> 
             }
         }
     };
-    let thread = thread::Builder::new().name("hangup".into()).spawn(watch);
+    in_background("hangup", watch)
+}
+
+fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = thread::Builder::new().name(name.into()).spawn(work);
     thread
         .map(|_| ())
         .map_err(|error| Error::new(ErrorKind::Failed, "cannot start a thread").because(error))

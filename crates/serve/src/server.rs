@@ -1,20 +1,15 @@
-//! Listening, and a thread for each connection.
+//! Listening, and a thread for each connection, whatever it speaks.
 
-use super::connection::Connection;
-use super::handshake::negotiate;
-use super::socket::Until;
-use crate::catalogue::Catalogue;
 use crate::listen::{self, Listener};
 use crate::metrics::ProtocolMetrics;
-use crate::workers::Workers;
+use crate::service::Service;
 use freestone_core::Result;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::net::Shutdown;
 use std::collections::HashMap;
 use std::io;
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,46 +17,48 @@ use std::time::{Duration, Instant};
 const ENDING: Duration = Duration::from_secs(5);
 /// How long it waits to accept again when it has no more files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The stack of a connection's thread, which calls nothing deep.
-const STACK_BYTES: usize = 256 << 10;
+/// The stack of a connection's thread: of NBD's calls none goes deep, HTTP's open images.
+const STACK_BYTES: usize = 1 << 20;
 
-/// How a server serves.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Connections at once; further ones are closed as they come.
-    pub connections_max: usize,
-    /// How long a negotiation may take.
-    pub negotiation: Duration,
-    /// Threads for reading, decoding and proving.
-    pub workers: NonZeroUsize,
+/// What is spoken on a connection.
+pub trait Protocol: Send + Sync + 'static {
+    /// Serves a connection to its end. When `is_ending` is set and the connection can receive no
+    /// more, what was asked for is answered, and nothing else.
+    ///
+    /// # Errors
+    /// The client is gone; [`InvalidData`](io::ErrorKind::InvalidData) or
+    /// [`TimedOut`](io::ErrorKind::TimedOut) if it broke the protocol or its time limits.
+    fn serve(&self, socket: Arc<OwnedFd>, is_ending: &AtomicBool) -> io::Result<()>;
+
+    /// Where connections are counted.
+    fn metrics(&self) -> &ProtocolMetrics;
+
+    /// Where failures are logged.
+    fn service(&self) -> &Service;
 }
 
-/// An NBD server.
-pub struct Server(Arc<Inner>);
+/// A server of one protocol.
+pub struct Server<P>(Arc<Inner<P>>);
 
-struct Inner {
-    catalogue: Arc<Catalogue>,
-    options: Options,
-    workers: Workers,
+struct Inner<P> {
+    protocol: P,
+    connections_max: usize,
     is_ending: AtomicBool,
     open: Mutex<HashMap<u64, Arc<OwnedFd>>>,
     one_less: Condvar,
 }
 
-impl Server {
-    /// A server of what `catalogue` names.
-    ///
-    /// # Errors
-    /// The system gives no threads.
-    pub fn new(catalogue: Arc<Catalogue>, options: Options) -> Result<Self> {
-        Ok(Self(Arc::new(Inner {
-            catalogue,
-            options,
-            workers: Workers::start(options.workers)?,
+impl<P: Protocol> Server<P> {
+    /// A server of at most `connections_max` connections at once; further ones are closed as they
+    /// come.
+    pub fn new(protocol: P, connections_max: usize) -> Self {
+        Self(Arc::new(Inner {
+            protocol,
+            connections_max,
             is_ending: AtomicBool::new(false),
             open: Mutex::default(),
             one_less: Condvar::new(),
-        })))
+        }))
     }
 
     /// Serves whoever connects to `listeners`, until `stop` can be read. Then those sockets are
@@ -95,63 +92,53 @@ impl Server {
 }
 
 /// Counts a connection as open while it lives, and takes it off the list.
-struct Entered<'a>(&'a Inner, u64);
+struct Entered<'a, P: Protocol>(&'a Inner<P>, u64);
 
-impl Drop for Entered<'_> {
+impl<P: Protocol> Drop for Entered<'_, P> {
     fn drop(&mut self) {
         let mut open = self.0.open();
         open.remove(&self.1);
-        self.0.metrics().open.fetch_sub(1, Ordering::Relaxed);
+        self.0.protocol.metrics().open.fetch_sub(1, Ordering::Relaxed);
         self.0.one_less.notify_all();
     }
 }
 
-impl Inner {
-    fn metrics(&self) -> &ProtocolMetrics {
-        &self.catalogue.service().metrics.nbd
-    }
-
+impl<P: Protocol> Inner<P> {
     fn log(&self, line: &str) {
-        self.catalogue.service().log(line);
+        self.protocol.service().log(line);
     }
 
-    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<OwnedFd>>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<OwnedFd>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn start(inner: &Arc<Self>, number: u64, socket: OwnedFd) {
+        let metrics = inner.protocol.metrics();
         let socket = Arc::new(socket);
         {
             let mut open = inner.open();
-            if open.len() >= inner.options.connections_max {
-                inner.metrics().refused.add(1);
+            if open.len() >= inner.connections_max {
+                metrics.refused.add(1);
                 return;
             }
             open.insert(number, socket.clone());
         }
-        inner.metrics().connections.add(1);
-        inner.metrics().open.fetch_add(1, Ordering::Relaxed);
+        metrics.connections.add(1);
+        metrics.open.fetch_add(1, Ordering::Relaxed);
         let shared = inner.clone();
         let serve = move || {
-            let _entered = Entered(&shared, number);
-            if let Err(error) = shared.serve(socket)
+            let _entered = Entered(&*shared, number);
+            if let Err(error) = shared.protocol.serve(socket, &shared.is_ending)
                 && is_misconduct(&error)
             {
-                shared.metrics().refused.add(1);
+                shared.protocol.metrics().refused.add(1);
             }
         };
         let thread = thread::Builder::new().name("connection".into()).stack_size(STACK_BYTES);
         if let Err(error) = thread.spawn(serve) {
-            drop(Entered(inner, number));
+            drop(Entered(&**inner, number));
             inner.log(&format!("a connection cannot be served: {error}"));
         }
-    }
-
-    fn serve(&self, socket: Arc<OwnedFd>) -> io::Result<()> {
-        let deadline = Instant::now() + self.options.negotiation;
-        let mut until = Until { socket: &socket, deadline };
-        let Some(negotiated) = negotiate(&mut until, &self.catalogue)? else { return Ok(()) };
-        Connection::new(socket, negotiated, &self.workers, &self.is_ending)?.run()
     }
 
     fn end(&self) {

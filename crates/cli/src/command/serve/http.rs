@@ -1,0 +1,61 @@
+//! `freestone serve http`.
+
+use super::told::{self, Told};
+use crate::exit::Exit;
+use crate::name;
+use crate::output::JSON_SEE;
+use crate::session::Session;
+use crate::size;
+use clap::Args;
+use freestone_core::Result;
+use freestone_serve::{Server, http};
+use rustix::fd::AsFd;
+
+/// Where it listens unless told otherwise.
+const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
+
+/// Serve images and files over HTTP
+///
+///   /images/NAME.tar           an image, of a revision's id or a name that was given
+///   /revisions                 what is served, as JSON
+///   /revisions/REV             a revision, as JSON
+///   /revisions/REV/tree/PATH   a file; of a directory, what is in it, as JSON
+///   /contents/sha1/HEX         any file's content, by its SHA-1 (with --all)
+///   /refs                      what names mean, as JSON
+///
+/// Ranges, If-Range and strong ETags let block drivers read images: QEMU's and nbdkit's curl.
+/// In REV a / is written %2F.
+#[derive(Args)]
+#[command(verbatim_doc_comment, after_long_help = after_help())]
+pub struct Http {
+    #[command(flatten)]
+    told: Told,
+}
+
+fn after_help() -> String {
+    let examples = "\
+Examples:
+  freestone serve http main                          at 127.0.0.1:8080
+  curl -r 0-1023 http://127.0.0.1:8080/images/main.tar
+  curl http://127.0.0.1:8080/revisions/main/tree/index.html
+  qemu-img convert -O raw http://127.0.0.1:8080/images/main.tar www.img
+
+With --json, when it is ready: {\"listening\": [], \"metrics\" or null, \"exports\": [], \"revisions\":
+{NAME: id}}";
+    format!("{examples}\n{JSON_SEE}\n\n{}\n\n{}", name::TEXT, size::TEXT)
+}
+
+impl Http {
+    pub fn run(&self, session: &Session) -> Result<Exit> {
+        let (end, again) = session.interrupt.for_server()?;
+        let listeners = self.told.listeners(LISTEN_DEFAULT)?;
+        let catalogue = self.told.catalogue(session)?;
+        let site = http::Site::new(catalogue.clone(), self.told.workers()?);
+        let server = Server::new(site, self.told.connections_max());
+        let metrics = self.told.metrics(&catalogue)?;
+        told::bind_at_hangup(&catalogue, again)?;
+        told::ready(&catalogue, &listeners, metrics, session)?;
+        server.run(listeners, end.as_fd())?;
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,179 @@
+//! A connection of HTTP: one request after the other, each answered before the next is read.
+
+use super::Answers;
+use super::reply::{Body, Reply};
+use super::request::{HEAD_BYTES_MAX, Parsed, Request, parse};
+use crate::image::ServedImage;
+use crate::metrics::ProtocolMetrics;
+use crate::socket::Until;
+use crate::workers::Workers;
+use rustix::fd::OwnedFd;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+/// The bytes that are read and sent at once.
+const PIECE_BYTES: usize = 128 << 10;
+/// How long a connection may be idle, and the head of a request take.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a client may take for a piece; slower ones are cut off.
+const PIECE_TIME: Duration = Duration::from_secs(60);
+
+/// Serves the connection to its end.
+pub fn serve<A: Answers>(
+    socket: &OwnedFd,
+    answers: &A,
+    metrics: &ProtocolMetrics,
+    workers: Option<&Workers>,
+    is_ending: &AtomicBool,
+) -> io::Result<()> {
+    let mut received = Vec::new();
+    loop {
+        let Some(request) = receive(socket, &mut received, is_ending)? else { return Ok(()) };
+        let begun = Instant::now();
+        let (reply, keeps) = match request {
+            Ok(request) if request.has_body => {
+                (Reply::error(413, "no request has a body here"), false)
+            }
+            Ok(request) => match &*request.method {
+                "GET" | "HEAD" => {
+                    let (is_head, keeps) = (request.method == "HEAD", request.keeps);
+                    let keeps = keeps && !is_ending.load(Ordering::Relaxed);
+                    let reply = answers.answer(&request);
+                    send(socket, &reply, is_head, keeps, metrics, workers)?;
+                    count(metrics, &reply, begun);
+                    if keeps {
+                        continue;
+                    }
+                    return Ok(());
+                }
+                _ => (Reply::error(405, "only GET and HEAD").header("Allow", "GET, HEAD"), false),
+            },
+            Err(status) => (Reply::error(status, "that is no request"), false),
+        };
+        send(socket, &reply, false, keeps, metrics, workers)?;
+        count(metrics, &reply, begun);
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+}
+
+fn count(metrics: &ProtocolMetrics, reply: &Reply, begun: Instant) {
+    metrics.requests.add(1);
+    if reply.status >= 400 {
+        metrics.failures.add(1);
+    }
+    metrics.latency.add(begun.elapsed());
+}
+
+/// The next request; `None` if the client leaves. A status where it sends something else.
+fn receive(
+    socket: &OwnedFd,
+    received: &mut Vec<u8>,
+    is_ending: &AtomicBool,
+) -> io::Result<Option<Result<Request, u16>>> {
+    let mut until = Until { socket, deadline: Instant::now() + HEAD_TIME };
+    loop {
+        match parse(received) {
+            Parsed::Request(request, length) => {
+                received.drain(..length);
+                return Ok(Some(Ok(request)));
+            }
+            Parsed::Wrong => return Ok(Some(Err(400))),
+            Parsed::Partial if received.len() >= HEAD_BYTES_MAX => return Ok(Some(Err(431))),
+            Parsed::Partial => {}
+        }
+        if is_ending.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let mut part = [0; 4096];
+        match until.read(&mut part) {
+            Ok(0) => return Ok(None),
+            Ok(count) => received.extend(&part[..count]),
+            // Idle until now is in good order; half a request is not.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && received.is_empty() => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn send_all(socket: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
+    Until { socket, deadline: Instant::now() + PIECE_TIME }.write_all(bytes)
+}
+
+fn send(
+    socket: &OwnedFd,
+    reply: &Reply,
+    is_head: bool,
+    keeps: bool,
+    metrics: &ProtocolMetrics,
+    workers: Option<&Workers>,
+) -> io::Result<()> {
+    let head = reply.head(keeps);
+    let (image, part, name) = match &reply.body {
+        Body::Bytes(bytes) => {
+            let body = if is_head || reply.status == 304 { &[][..] } else { bytes };
+            return send_all(socket, &[&head, body].concat());
+        }
+        Body::Image(image, part, name) => (image, part.clone(), name),
+    };
+    if is_head || part.is_empty() {
+        return send_all(socket, &head);
+    }
+    // With the head goes as much as there is room for; so what cannot be read at all is still an
+    // error that the client is told.
+    let mut buffer = vec![0; PIECE_BYTES];
+    let mut used = head.len();
+    buffer[..used].copy_from_slice(&head);
+    let mut at = part.start;
+    while at < part.end {
+        let room = (part.end - at).min((buffer.len() - used) as u64);
+        let length = usize::try_from(room).unwrap_or(PIECE_BYTES);
+        let piece = &mut buffer[used..used + length];
+        if let Err(error) = fill(image, at, piece, workers) {
+            image.service().failed(name, at, &error);
+            metrics.failures.add(1);
+            if at > part.start {
+                return Err(io::Error::other("the rest cannot be read"));
+            }
+            let reply = Reply::error(500, &error.to_string());
+            let Body::Bytes(text) = &reply.body else { return Ok(()) };
+            return send_all(socket, &[&reply.head(keeps), &text[..]].concat());
+        }
+        send_all(socket, &buffer[..used + length])?;
+        metrics.sent_bytes.add(length as u64);
+        at += length as u64;
+        used = 0;
+    }
+    Ok(())
+}
+
+/// Fills `piece`: at once with what is at hand, and with what a worker reads.
+fn fill(
+    image: &Arc<ServedImage>,
+    offset: u64,
+    piece: &mut [u8],
+    workers: Option<&Workers>,
+) -> freestone_core::Result<()> {
+    let done = image.try_read(offset, piece).bytes;
+    if done == piece.len() {
+        return Ok(());
+    }
+    let Some(workers) = workers else { return image.read(offset, piece) };
+    let (give, take) = sync_channel(1);
+    let (image, length) = (image.clone(), piece.len());
+    workers.give(move || {
+        let mut bytes = vec![0; length];
+        let outcome = image.read(offset, &mut bytes);
+        let _ = give.send(outcome.map(|()| bytes));
+    });
+    let fallen = |_| {
+        let what = "a worker failed; this is an error of freestone's";
+        freestone_core::Error::new(freestone_core::ErrorKind::Failed, what)
+    };
+    piece.copy_from_slice(&take.recv().map_err(fallen)??);
+    Ok(())
+}

@@ -1,0 +1,273 @@
+//! What is found at which address.
+
+use super::Answers;
+use super::content::ContentPlan;
+use super::reply::{Reply, Resource};
+use super::request::{Request, decode};
+use crate::catalogue::Catalogue;
+use crate::image::ServedImage;
+use crate::workers::Workers;
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, path};
+use freestone_manifest::{Entry, Kind};
+use freestone_store::Revision;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Contents that are kept open, so that a client that reads one in many ranges finds its layout
+/// again.
+const OPEN_MAX: usize = 256;
+/// Entries in one answer about a directory, and revisions in one answer about all.
+const LISTED_MAX: usize = 1000;
+
+/// What a catalogue names, with its files.
+pub struct Site {
+    catalogue: Arc<Catalogue>,
+    workers: Arc<Workers>,
+    open: Mutex<HashMap<Id, Arc<ServedImage>>>,
+}
+
+/// An answer, or `None` where there is nothing.
+type Found = Result<Option<Reply>>;
+
+impl Site {
+    /// The site of what `catalogue` names.
+    pub fn new(catalogue: Arc<Catalogue>, workers: Arc<Workers>) -> Self {
+        Self { catalogue, workers, open: Mutex::default() }
+    }
+
+    pub(super) fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    pub(super) fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
+    fn find(&self, request: &Request) -> Found {
+        let parts: Option<Vec<Vec<u8>>> = request.path[..]
+            .strip_prefix(b"/")
+            .map(|path| path.split(|byte| *byte == b'/').map(decode).collect())
+            .unwrap_or_default();
+        let Some(parts) = parts else { return Ok(None) };
+        let texts: Vec<&str> =
+            parts.iter().map(|part| std::str::from_utf8(part).unwrap_or("\0")).collect();
+        match &texts[..] {
+            ["images", name @ ..] if !name.is_empty() => self.image(&name.join("/"), request),
+            ["refs"] => Ok(Some(self.refs()?)),
+            ["revisions"] => Ok(Some(self.revisions(request)?)),
+            ["revisions", name] => self.revision(name),
+            ["revisions", name, "tree", ..] => self.tree(name, &parts[3..], request),
+            ["contents", "sha1", hex] if self.catalogue.serves_all() => self.sha1(hex, request),
+            [""] => Ok(Some(Reply::json(&json!({ "images": self.catalogue.names() })))),
+            _ => Ok(None),
+        }
+    }
+
+    fn image(&self, name: &str, request: &Request) -> Found {
+        let Some(export) = self.catalogue.find(name)? else { return Ok(None) };
+        let is_tar = export.name.ends_with(".tar");
+        let kind = if is_tar { "application/x-tar" } else { "application/octet-stream" };
+        let resource = Resource {
+            tag: export.name.clone(),
+            name: export.name,
+            image: export.image,
+            kind,
+            is_fixed: export.is_fixed,
+            mtime: None,
+        };
+        Ok(Some(Reply::resource(resource, request)))
+    }
+
+    fn refs(&self) -> Result<Reply> {
+        let mut refs: Vec<Value> = Vec::new();
+        if self.catalogue.serves_all() {
+            for entry in self.catalogue.store().refs().list()? {
+                let revision = entry.revision().map(|id| id.to_string());
+                let (name, n, time) = (&entry.name, entry.n, entry.time);
+                refs.push(json!({ "ref": name, "n": n, "revision": revision, "time": time }));
+            }
+        }
+        let bound: HashMap<String, String> =
+            self.catalogue.bound().into_iter().map(|(name, id)| (name, id.to_string())).collect();
+        Ok(Reply::json(&json!({ "served": bound, "refs": refs }))
+            .header("Cache-Control", "no-cache"))
+    }
+
+    fn revisions(&self, request: &Request) -> Result<Reply> {
+        let ids = self.catalogue.revision_ids()?;
+        let after = after(request);
+        let mut left = ids.iter().filter(|id| id.to_string().as_bytes() > &after[..]);
+        let mut listed = Vec::new();
+        for id in left.by_ref().take(LISTED_MAX) {
+            if let Some(revision) = self.catalogue.store().revision(id)? {
+                listed.push(revision_json(id, &revision));
+            }
+        }
+        let next = left.next().and(listed.last().map(|last| last["revision"].clone()));
+        let reply = Reply::json(&json!({ "revisions": listed, "after": next }));
+        Ok(reply.header("Cache-Control", "no-cache"))
+    }
+
+    fn revision(&self, name: &str) -> Found {
+        let Some((id, _)) = self.catalogue.revision(name)? else { return Ok(None) };
+        let revision = self.catalogue.store().revision(&id)?;
+        Ok(revision.map(|revision| {
+            Reply::json(&revision_json(&id, &revision)).header("Cache-Control", "no-cache")
+        }))
+    }
+
+    fn tree(&self, name: &str, parts: &[Vec<u8>], request: &Request) -> Found {
+        let Some((id, is_fixed)) = self.catalogue.revision(name)? else { return Ok(None) };
+        let store = self.catalogue.store();
+        let Some(revision) = store.revision(&id)? else { return Ok(None) };
+        let tree = store.tree(&revision.root)?;
+        let mut wanted = parts.join(&b'/');
+        if wanted.ends_with(b"/") {
+            wanted.pop();
+        }
+        if !wanted.is_empty() {
+            if path::fault(&wanted).is_some() {
+                return Ok(None);
+            }
+            let Some(entry) = tree.get(&wanted)? else { return Ok(None) };
+            if let Kind::File { size, content, .. } = &entry.kind {
+                let resource = Resource {
+                    image: self.content(content, *size)?,
+                    name: format!("{id}:{}", path::display(&wanted)),
+                    tag: content.to_string(),
+                    kind: "application/octet-stream",
+                    is_fixed,
+                    mtime: Some(entry.mtime),
+                };
+                return Ok(Some(Reply::resource(resource, request)));
+            }
+        }
+        let after = after(request);
+        let start = if after.is_empty() || path::fault(&after).is_some() {
+            wanted.clone()
+        } else {
+            // Behind everything below the last that was listed.
+            [&wanted[..], if wanted.is_empty() { b"" } else { b"/" }, &after, &[1]].concat()
+        };
+        let mut cursor = tree.seek(&start)?;
+        let skipped = if wanted.is_empty() { 0 } else { wanted.len() + 1 };
+        let mut entries = Vec::new();
+        let mut next = Value::Null;
+        while let Some(entry) = cursor.next()? {
+            if entry.path == wanted {
+                continue;
+            }
+            if !path::is_below(&entry.path, &wanted) {
+                break;
+            }
+            if entries.len() == LISTED_MAX {
+                next = entries.last().map_or(Value::Null, |last: &Value| last["path"].clone());
+                break;
+            }
+            let is_directory = entry.is_directory();
+            let behind = [&entry.path[..], &[1]].concat();
+            entries.push(entry_json(&entry.path[skipped..], entry));
+            if is_directory {
+                cursor = tree.seek(&behind)?;
+            }
+        }
+        Ok(Some(Reply::json(&json!({ "entries": entries, "after": next }))))
+    }
+
+    fn sha1(&self, hex: &str, request: &Request) -> Found {
+        let Ok(sha1) = Sha1::parse(hex) else { return Ok(None) };
+        let records = self.catalogue.store().records()?;
+        let Some(found) = records.find_sha1(&sha1)? else { return Ok(None) };
+        let resource = Resource {
+            image: self.content(&found.id, found.size)?,
+            name: format!("sha1:{sha1}"),
+            tag: found.id.to_string(),
+            kind: "application/octet-stream",
+            is_fixed: true,
+            mtime: None,
+        };
+        Ok(Some(Reply::resource(resource, request)))
+    }
+
+    fn content(&self, id: &Id, size: u64) -> Result<Arc<ServedImage>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(image) = open.get(id) {
+            return Ok(image.clone());
+        }
+        let records = self.catalogue.store().records()?;
+        let plan = ContentPlan { records: records.clone(), id: *id, size };
+        let service = self.catalogue.service().clone();
+        let image = Arc::new(ServedImage::new(Box::new(plan), records, service));
+        if open.len() >= OPEN_MAX {
+            open.clear();
+        }
+        open.insert(*id, image.clone());
+        Ok(image)
+    }
+}
+
+impl Answers for Site {
+    fn answer(&self, request: &Request) -> Reply {
+        match self.find(request) {
+            Ok(Some(reply)) => reply,
+            Ok(None) => Reply::error(404, "nothing is served there"),
+            Err(error) => self.failed(request, &error),
+        }
+    }
+}
+
+impl Site {
+    fn failed(&self, request: &Request, error: &Error) -> Reply {
+        let status = match error.kind() {
+            ErrorKind::NotFound => 404,
+            ErrorKind::Usage => 400,
+            _ => {
+                let name = String::from_utf8_lossy(&request.path);
+                self.catalogue.service().failed(&name, 0, error);
+                500
+            }
+        };
+        Reply::error(status, &error.to_string())
+    }
+}
+
+/// The value of `?after=`.
+fn after(request: &Request) -> Vec<u8> {
+    let fields = request.query.split(|byte| *byte == b'&');
+    let value = fields.filter_map(|field| field.strip_prefix(b"after=")).next();
+    value.and_then(decode).unwrap_or_default()
+}
+
+fn revision_json(id: &Id, revision: &Revision) -> Value {
+    json!({
+        "revision": id.to_string(),
+        "root": revision.root.to_string(),
+        "content_digest": revision.content_digest.to_string(),
+        "time": revision.time,
+        "entries": revision.entries,
+        "content_bytes": revision.bytes,
+        "parents": revision.parents.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "message": revision.message,
+        "labels": revision.labels,
+    })
+}
+
+fn entry_json(name: &[u8], entry: &Entry) -> Value {
+    let (key, text) = match std::str::from_utf8(name) {
+        Ok(text) => ("path", text.to_owned()),
+        Err(_) => ("path_escaped", path::display(name)),
+    };
+    match &entry.kind {
+        Kind::Directory => json!({ key: text, "kind": "directory", "mtime": entry.mtime }),
+        Kind::File { executable, size, sha1, content } => json!({
+            key: text,
+            "kind": "file",
+            "mtime": entry.mtime,
+            "size": size,
+            "executable": executable,
+            "sha1": sha1.to_string(),
+            "content": content.to_string(),
+        }),
+    }
+}
