@@ -6,7 +6,7 @@ use crate::place::Options;
 use crate::revisions::Revisions;
 use freestone_core::{Error, ErrorKind, Result};
 use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
-use rustix::fs::{major, minor};
+use rustix::fs::{AtFlags, CWD, StatxFlags, major, minor, statx};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use std::fs;
@@ -144,7 +144,9 @@ impl Mounted {
 
 /// Clears what a killed process left mounted at `directory`: nobody can use it any more.
 fn clear(directory: &Path) -> Result<()> {
-    match rustix::fs::stat(directory) {
+    // Asked anew: the kernel may remember for a second what a server said that is dead now.
+    let flags = AtFlags::STATX_FORCE_SYNC;
+    match statx(CWD, directory, flags, StatxFlags::BASIC_STATS) {
         Err(Errno::NOTCONN) => {}
         _ => return Ok(()),
     }
