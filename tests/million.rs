@@ -5,6 +5,7 @@
 
 use freestone_core::item::{FileOpener, Item, ItemKind, ItemSource, OpenFile, Stamp};
 use freestone_core::{Plan, Result};
+use freestone_image::fat;
 use freestone_image::tar::{Options, TarPlan};
 use freestone_sink::ImageReader;
 use freestone_store::Store;
@@ -19,6 +20,8 @@ use std::time::{Duration, Instant};
 const GROWTH_MAX: u64 = 24 << 10;
 const OPEN_AND_READ_MAX: Duration = Duration::from_millis(50);
 const ANONYMOUS_KIB_MAX: u64 = 64 << 10;
+/// Set for the process that measures a FAT image: the store, the root and the files in a directory.
+const FAT_CHILD: &str = "FREESTONE_TEST_MILLION_FAT_CHILD";
 /// Set for the process that measures its own memory: the store, the root and the levels.
 const CHILD: &str = "FREESTONE_TEST_MILLION_CHILD";
 
@@ -179,6 +182,62 @@ fn check(in_directory: u64) {
     let (micros, kib) = (field("took_us="), field("anonymous_kib="));
     println!("opened and read the end in {micros} us with {kib} KiB of anonymous memory");
     assert!(Duration::from_micros(micros) < OPEN_AND_READ_MAX, "took {micros} us");
+    assert!(kib < ANONYMOUS_KIB_MAX, "took {kib} KiB");
+    check_fat(&root, &outcome.revision.root, in_directory);
+}
+
+/// A FAT image is laid out by walks: its cost, and what it keeps, is measured beside.
+fn check_fat(root: &Path, id: &freestone_core::Id, in_directory: u64) {
+    if in_directory == 0 {
+        // A million names are more than a FAT directory holds, and that is found in bounded memory.
+        let records = Store::open(root).unwrap().records().unwrap();
+        let refused = fat::FatPlan::open(records, id, fat::Options::default()).err().unwrap();
+        assert!(refused.to_string().contains("a FAT directory has at most 65536"), "{refused}");
+    }
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "measures_fat", "--nocapture"])
+        .env(FAT_CHILD, format!("{}\n{id}\n{in_directory}", root.display()))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&child.stdout).into_owned();
+    assert!(child.status.success(), "{told}{}", String::from_utf8_lossy(&child.stderr));
+    print!(
+        "{}",
+        told.lines().filter(|line| line.starts_with("FAT")).collect::<Vec<_>>().join("\n")
+    );
+}
+
+/// The other half of [`check_fat`]: runs only as its child.
+#[test]
+fn measures_fat() {
+    let Ok(task) = std::env::var(FAT_CHILD) else { return };
+    let mut task = task.lines();
+    let (root, id) = (Path::new(task.next().unwrap()), task.next().unwrap());
+    let is_flat = task.next() == Some("0");
+    let id = freestone_core::Id::parse(id).unwrap();
+    let began = Instant::now();
+    let records = Store::open(root).unwrap().records().unwrap();
+    let opened = fat::FatPlan::open(records.clone(), &id, fat::Options::default());
+    let took = began.elapsed();
+    if !is_flat {
+        let plan = opened.unwrap();
+        let length = plan.length();
+        let reader = ImageReader::new(Arc::new(plan), records);
+        let began = Instant::now();
+        let mut page = [0; 4096];
+        for number in 0..1000 {
+            let offset = number * 7919 * 4096 * 131 % (length - 4096) / 4096 * 4096;
+            reader.read_at(offset, &mut page).unwrap();
+        }
+        println!("FAT: opened in {took:?}, 1000 random pages read in {:?}", began.elapsed());
+        // The last file, and zeros behind it.
+        reader.read_at(length - 8192, &mut page).unwrap();
+        assert_eq!(page, [b'x'; 4096]);
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    println!("FAT: {kib} KiB of anonymous memory");
     assert!(kib < ANONYMOUS_KIB_MAX, "took {kib} KiB");
 }
 
