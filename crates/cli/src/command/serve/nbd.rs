@@ -18,8 +18,9 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:10809";
 
 /// Serve images as network block devices, read-only
 ///
-/// The exports are <id>.tar for each revision, by its whole id, and the names as they were given;
-/// a client that names none gets the only one. Several connections at once are offered for exports
+/// The exports are <id>.tar and <id>.fat for each revision, by its whole id, and the names as they
+/// were given, which are tar images, or FAT ones with .fat behind them; a client that names none
+/// gets the only one. Several connections at once are offered for exports
 /// by id, which never change.
 ///
 /// The places where it listens are printed when it is ready.
