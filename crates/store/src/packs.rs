@@ -126,6 +126,7 @@ pub struct Packs {
     open: Mutex<HashMap<Id, Arc<dyn Object>>>,
     starts: Mutex<HashMap<Id, Starts>>,
     is_cache: bool,
+    is_offline: bool,
     proofs: Proofs,
 }
 
@@ -137,13 +138,19 @@ impl Packs {
             open: Mutex::default(),
             starts: Mutex::default(),
             is_cache: false,
+            is_offline: false,
             proofs: Proofs::default(),
         }
     }
 
     /// The packs of `backend`, which keeps what is proven nearer than it found it.
-    pub(crate) fn cached(backend: Arc<dyn Backend>) -> Self {
-        Self { is_cache: true, ..Self::new(backend) }
+    pub(crate) fn cached(backend: Arc<dyn Backend>, is_offline: bool) -> Self {
+        Self { is_cache: true, is_offline, ..Self::new(backend) }
+    }
+
+    /// Whether what is not listed may be listed where nobody asks.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.is_offline
     }
 
     /// Whether the backend wants to know what was proven.

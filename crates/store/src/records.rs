@@ -155,6 +155,15 @@ impl Records {
         }
     }
 
+    /// Why a record that is needed is not found.
+    fn missing(&self, kind: RecordKind, id: &Id) -> Error {
+        if self.packs.is_offline() {
+            return Error::not_found(format!("{} {id} is not here", kind.word()))
+                .hint("`freestone fetch REV` without --offline brings a revision");
+        }
+        missing(kind, id)
+    }
+
     /// Gives `each` the pack and row of a record and of all its bases.
     fn each_of_chain(&self, place: &Place, each: &mut dyn FnMut(&dyn Object, &SegmentRow)) {
         if !self.packs.is_cache() {
@@ -270,14 +279,14 @@ impl NodeSource for Records {
         if self.read(kind, id, &mut bytes)? {
             return Ok(bytes.into());
         }
-        Err(missing(kind, id))
+        Err(self.missing(kind, id))
     }
 }
 
 impl ChunkSource for Records {
     fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()> {
         if !self.read(RecordKind::Chunk, id, out)? {
-            return Err(missing(RecordKind::Chunk, id));
+            return Err(self.missing(RecordKind::Chunk, id));
         }
         if out.len() as u64 == length {
             Ok(())

@@ -123,7 +123,7 @@ impl Store {
     pub(crate) fn of_follower(follower: Follower, id: StoreId) -> Self {
         let root = Some(follower.root().to_path_buf());
         let backend: Arc<dyn Backend> = Arc::new(follower.clone());
-        let packs = Arc::new(Packs::cached(backend.clone()));
+        let packs = Arc::new(Packs::cached(backend.clone(), follower.is_offline()));
         let header = Header { follows: true, ..Header::new(id) };
         let (index, following) = (Mutex::default(), Some(follower));
         Self(Arc::new(Inner { backend, header, root, packs, index, following }))

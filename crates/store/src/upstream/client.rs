@@ -6,7 +6,7 @@ use crate::backend::{Backend, Listed, Object};
 use crate::format::header::{Header, StoreId};
 use freestone_core::{Error, ErrorKind, Result};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,8 @@ pub(super) struct Client {
     open: Mutex<HashMap<String, Arc<dyn Object>>>,
     /// Whether the store there was seen to be the right one.
     known: Mutex<bool>,
+    /// The same, for who must not wait.
+    is_known: AtomicBool,
     pub(super) reach: Reach,
 }
 
@@ -61,6 +63,7 @@ impl Client {
             bytes: AtomicU64::new(0),
             open: Mutex::default(),
             known: Mutex::default(),
+            is_known: AtomicBool::new(false),
             reach,
         }
     }
@@ -107,6 +110,8 @@ impl Client {
             .hint("mend `url` in the store's file `upstream`, or make a new store for this one"));
         }
         *known = true;
+        self.is_known.store(true, Ordering::Relaxed);
+        self.reach.reached();
         Ok(())
     }
 
@@ -203,7 +208,11 @@ impl Client {
                 }
                 Err(error) => return Err(error.context(&self.url)),
                 outcome => {
-                    self.reach.reached();
+                    // An answer says nothing before it is known who answers: what is not mounted
+                    // has empty listings.
+                    if self.is_known.load(Ordering::Relaxed) {
+                        self.reach.reached();
+                    }
                     return outcome;
                 }
             }
