@@ -50,7 +50,10 @@ pub fn identify(head: &[u8]) -> Identity {
     Identity::Other(looks_like(head))
 }
 
-/// The text of an unfinished image's head: printable, and zeros behind it.
+/// The smallest unit that devices write whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
+/// The text of an unfinished image's head: printable, and zeros behind it in its sector.
 fn unfinished(head: &[u8]) -> Option<String> {
     if !head.starts_with(UNFINISHED) {
         return None;
@@ -58,7 +61,9 @@ fn unfinished(head: &[u8]) -> Option<String> {
     let end = head.iter().position(|byte| *byte == 0).unwrap_or(head.len());
     let text = std::str::from_utf8(&head[..end]).ok()?;
     let is_plain = text.chars().all(|c| c == '\n' || !c.is_control());
-    (is_plain && head[end..].iter().all(|byte| *byte == 0)).then(|| text.trim_end().to_owned())
+    // The first sector is written before the rest of the head, and behind it may stand anything.
+    let sector = &head[end..head.len().min(SECTOR_BYTES).max(end)];
+    (is_plain && sector.iter().all(|byte| *byte == 0)).then(|| text.trim_end().to_owned())
 }
 
 /// Where a magic number stands, and what has it there. The first that is found wins.
@@ -137,6 +142,12 @@ mod tests {
         };
         assert_eq!(becoming, Some(name()));
         assert!(text.contains("unfinished"));
+        // Killed behind the first sector's write, the rest of the head is still the old one.
+        let mut half = Named.unfinished_head();
+        half[SECTOR_BYTES..].fill(0x5a);
+        assert!(matches!(identify(&half), Identity::Unfinished { becoming: Some(_), .. }));
+        half[SECTOR_BYTES - 1] = 0x5a;
+        assert!(matches!(identify(&half), Identity::Other(_)));
         assert_eq!(identify(&[0; HEAD_BYTES]), Identity::Blank);
         assert_eq!(identify(b""), Identity::Blank);
     }
