@@ -10,7 +10,7 @@
 //! same packs. What no revision leads to is kept: a push may be about to name it.
 
 mod replace;
-mod retire;
+pub(crate) mod retire;
 mod similar;
 mod walk;
 mod writer;

@@ -18,7 +18,7 @@ use crate::working::WorkingIndex;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use freestone_manifest::content::ContentRecord;
 use freestone_manifest::{Items, Kind, Node};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Rows of one segment.
@@ -70,6 +70,7 @@ impl Store {
             .iter()
             .filter_map(|listed| Some((packs::id_of_object(&listed.name)?, listed.length)))
             .collect();
+        let found = self.without_retired(found)?;
         let mut done = Reindexed { packs: found.len() as u64, ..Reindexed::default() };
 
         let mut segments = Vec::new();
@@ -102,6 +103,29 @@ impl Store {
         self.drop_caches();
         self.refresh();
         Ok(done)
+    }
+
+    /// Leaves out the packs that were retired, where others hold all that they hold.
+    fn without_retired(&self, found: Vec<(Id, u64)>) -> Result<Vec<(Id, u64)>> {
+        let retired = crate::compact::retire::retired(&**self.backend())?;
+        if retired.is_empty() {
+            return Ok(found);
+        }
+        let (old, mut kept): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|(id, _)| retired.contains(id));
+        let mut held: HashSet<(RecordKind, Id)> = HashSet::new();
+        for (id, _) in &kept {
+            held.extend(self.table(id)?.iter().map(|row| (row.kind, row.id)));
+        }
+        for pack in old {
+            let rows = self.table(&pack.0)?;
+            let before = held.len();
+            held.extend(rows.iter().map(|row| (row.kind, row.id)));
+            if held.len() > before {
+                kept.push(pack);
+            }
+        }
+        Ok(kept)
     }
 
     fn each_batch(

@@ -23,6 +23,19 @@ pub(super) fn retire(backend: &dyn Backend, ids: &[Id]) -> Result<()> {
     Ok(())
 }
 
+/// The packs that are on lists. A list that is damaged has none.
+pub(crate) fn retired(backend: &dyn Backend) -> Result<HashSet<Id>> {
+    let mut ids = HashSet::new();
+    for listed in backend.list("gc")? {
+        if retired::time_of_object(&listed.name).is_some()
+            && let Some(bytes) = backend.get(&listed.name, LIST_BYTES_MAX)?
+        {
+            ids.extend(retired::decode(&bytes).unwrap_or_default());
+        }
+    }
+    Ok(ids)
+}
+
 /// Packs that were retired: how many, and their bytes.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Swept {
