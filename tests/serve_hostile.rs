@@ -135,7 +135,7 @@ fn clients_that_mean_ill_take_no_memory_and_keep_nobody_waiting() {
         stream
     });
     flood(&server, 50, |at| {
-        let mut client = Client::new(server.connect(), "main", at % 2 == 0);
+        let mut client = Client::new(server.connect(), "main", at.is_multiple_of(2));
         let _ = client.stream.write_all(&noise(at as u64, 100_000));
         client.stream
     });
@@ -149,7 +149,7 @@ fn clients_that_mean_ill_take_no_memory_and_keep_nobody_waiting() {
     });
     // As many and as long reads as fit, and never a look at an answer.
     flood(&server, 50, |at| {
-        let mut client = Client::new(server.connect(), "main", at % 2 == 0);
+        let mut client = Client::new(server.connect(), "main", at.is_multiple_of(2));
         client.stream.set_nonblocking(true).unwrap();
         let length = u32::try_from(client.length.min(32 << 20)).unwrap();
         let mut request = [&0x2560_9513u32.to_be_bytes()[..], &[0; 20]].concat();
@@ -174,7 +174,7 @@ fn a_thousand_connections_come_and_go_without_a_trace() {
     let (home, image) = varied();
     let server = Server::nbd(&home, "nbd", &["main"]);
     let visit = |at: usize| {
-        let mut client = Client::new(server.connect(), "main", at % 2 == 0);
+        let mut client = Client::new(server.connect(), "main", at.is_multiple_of(2));
         let offset = at * 9000;
         let got = client.read(offset as u64, 9000).unwrap();
         assert!(got == image[offset..offset + 9000]);

@@ -7,6 +7,9 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
+/// A reply that comes in parts: offsets and bytes, or the error.
+type Parts = Result<Vec<(u64, Vec<u8>)>, u64>;
+
 pub struct Client {
     pub stream: UnixStream,
     pub length: u64,
@@ -28,7 +31,7 @@ pub fn option(stream: &mut UnixStream, option: u32, data: &[u8]) {
 /// Takes a reply to an option: its kind and data.
 pub fn option_reply(stream: &mut UnixStream) -> (u32, Vec<u8>) {
     let head = take(stream, 20);
-    assert_eq!(number(&head[..8]), 0x3e8_8904_5565_a9);
+    assert_eq!(number(&head[..8]), 0x0003_e889_0455_65a9);
     let kind = u32::try_from(number(&head[12..16])).unwrap();
     (kind, take(stream, usize::try_from(number(&head[16..])).unwrap()))
 }
@@ -70,7 +73,7 @@ impl Client {
     /// Takes replies until `count` reads are answered whole: each cookie with what it got, or the
     /// error.
     pub fn replies(&mut self, count: usize) -> HashMap<u64, Result<Vec<u8>, u64>> {
-        let mut parts: HashMap<u64, Result<Vec<(u64, Vec<u8>)>, u64>> = HashMap::new();
+        let mut parts: HashMap<u64, Parts> = HashMap::new();
         let mut done = 0;
         while done < count {
             if !self.is_structured {
