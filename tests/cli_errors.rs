@@ -53,7 +53,8 @@ image other -o x.img
 image site -o x.img
 image ./nothing -o x.img
 image ./plain -o x.img
--s s3://bucket/prefix status
+-s ftp://host/store status
+-s s3:///prefix status
 -s nothing status
 --config bad.toml status
 --config missing.toml status
@@ -114,7 +115,7 @@ fn errors_say_what_and_what_to_do() {
     }
     for (variable, value, arguments) in [
         ("SOURCE_DATE_EPOCH", "yesterday", ["push", "site"]),
-        ("FREESTONE_STORE", "https://example.org/store", ["status", "-v"]),
+        ("FREESTONE_STORE", "http://example.org/store", ["status", "-v"]),
     ] {
         let output = home.command(arguments).env(variable, value).output().unwrap();
         let line = format!("{}  # with {variable}={value}", arguments.join(" "));

@@ -6,11 +6,11 @@ use serde::Serialize;
 
 /// What the help says of it, where a command answers with it.
 pub const JSON_TEXT: &str = "\
-\"transfer\": {\"requests\", \"retries\" (of them, made again), \"sent_bytes\", \"received_bytes\"}, or null for a
-store in a directory";
+\"transfer\": {\"requests\", \"retries\" (those of them that were made again), \"sent_bytes\",
+\"received_bytes\"}, nothing for stores in directories";
 
 /// What was sent and received so far, as JSON.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Default, Serialize)]
 pub struct Transfer {
     /// Requests, those that were made again included.
     pub requests: u64,
@@ -23,28 +23,31 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// What the session has sent and received; `None` if no store but directories was used.
-    pub fn of(session: &Session) -> Option<Self> {
+    /// What the session has sent and received; nothing for stores in directories.
+    pub fn of(session: &Session) -> Self {
         #[cfg(feature = "remote")]
         {
             let figures = session.traffic().figures();
-            (figures.requests > 0).then_some(Self {
+            Self {
                 requests: figures.requests,
                 retries: figures.retries,
                 sent_bytes: figures.sent,
                 received_bytes: figures.received,
-            })
+            }
         }
         #[cfg(not(feature = "remote"))]
         {
             let _ = session;
-            None
+            Self::default()
         }
     }
 
     /// Says it to people, if there was anything.
     pub fn note(session: &Session) {
-        let Some(transfer) = Self::of(session) else { return };
+        let transfer = Self::of(session);
+        if transfer.requests == 0 {
+            return;
+        }
         let again = match transfer.retries {
             0 => String::new(),
             retries => format!(" ({retries} made again)"),

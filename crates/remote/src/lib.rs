@@ -1,4 +1,4 @@
-//! Stores in object storage: [`S3`] and its like.
+//! Stores in object storage: [`S3`] and its like, and [`Web`], plain HTTPS for reading.
 //!
 //! The rest of freestone is synchronous; here its requests meet the network. One small runtime
 //! (see `runtime`) drives all connections; each call waits for its own request. All that can go
@@ -11,6 +11,7 @@
 //! | `client`, `rate` | HTTP: counted, limited, never waiting for ever |
 //! | `fault`, `retry` | what went wrong, and when to try again |
 //! | [`s3`], `upload`, `pusher` | S3: objects, large ones in parts, and who may push |
+//! | [`web`] | plain HTTPS, from the hints |
 //! | `object` | reading an object by ranges |
 
 mod client;
@@ -25,11 +26,13 @@ mod runtime;
 pub mod s3;
 pub mod traffic;
 mod upload;
+pub mod web;
 
 pub use options::Options;
 pub use place::Place;
 pub use s3::S3;
 pub use traffic::Traffic;
+pub use web::Web;
 
 use freestone_core::Result;
 use freestone_store::backend::Backend;
@@ -42,9 +45,6 @@ use std::sync::Arc;
 pub fn open(place: &Place, options: Options) -> Result<Arc<dyn Backend>> {
     Ok(match place {
         Place::S3 { bucket, prefix } => Arc::new(S3::new(bucket, prefix, options)?),
-        Place::Web { url } => {
-            return Err(freestone_core::Error::refused(format!("store {url}: not readable yet"))
-                .hint("name an s3:// store, or a directory"));
-        }
+        Place::Web { url } => Arc::new(Web::new(url, options)?),
     })
 }

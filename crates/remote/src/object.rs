@@ -77,24 +77,38 @@ impl Reader {
         self.requests.find(&format!("read {name}"), request).await
     }
 
-    /// A range of an object.
+    /// A range of an object. What came before a connection broke is not asked for again.
     pub(crate) async fn range(&self, name: &str, path: &Path, range: Range<u64>) -> Result<Bytes> {
+        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        // The index's word about a length is no reason to allocate it.
+        let got = Mutex::new(BytesMut::with_capacity(length.min(1 << 20)));
         let request = || async {
-            let options = GetOptions {
-                range: Some(GetRange::Bounded(range.clone())),
-                ..GetOptions::default()
-            };
-            Self::body(self.store.get_opts(path, options).await?).await
+            let start = range.start + lock(&got).len() as u64;
+            let range = Some(GetRange::Bounded(start..range.end));
+            let options = GetOptions { range, ..GetOptions::default() };
+            let mut stream = self.store.get_opts(path, options).await?.into_stream();
+            while let Some(bytes) = stream.next().await {
+                let bytes = bytes?;
+                let mut got = lock(&got);
+                let wanted = (length - got.len()).min(bytes.len());
+                got.extend_from_slice(&bytes[..wanted]);
+            }
+            Ok(())
         };
         let found = self.requests.find(&format!("read {name}"), request).await?;
-        let bytes = found.ok_or_else(|| {
+        found.ok_or_else(|| {
             Error::not_found(format!("{name} is not in {}", self.requests.place()))
         })?;
-        if bytes.len() as u64 == range.end - range.start {
-            return Ok(bytes);
+        let got = got.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if got.len() == length {
+            return Ok(got.freeze());
         }
         Err(Error::corrupt(format!("{name} ends before byte {}", range.end)))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An object of a store.
@@ -109,8 +123,8 @@ pub(crate) struct RemoteObject {
 
 impl RemoteObject {
     /// Fills `out` from what is kept, if that has it all.
-    fn from_kept(&self, offset: u64, out: &mut [u8]) -> bool {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+    fn fill_from_kept(&self, offset: u64, out: &mut [u8]) -> bool {
+        let kept = lock(&self.kept);
         let Some((start, bytes)) = &*kept else { return false };
         let Some(at) = offset.checked_sub(*start).and_then(|at| usize::try_from(at).ok()) else {
             return false;
@@ -123,7 +137,7 @@ impl RemoteObject {
     }
 
     fn keep(&self, start: u64, bytes: Bytes) {
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((start, bytes));
+        *lock(&self.kept) = Some((start, bytes));
     }
 
     fn fetch(&self, range: Range<u64>) -> Result<Bytes> {
@@ -181,7 +195,7 @@ impl Object for RemoteObject {
                 format!("{} ends before byte {end}", self.name),
             ));
         };
-        if out.is_empty() || self.from_kept(offset, out) {
+        if out.is_empty() || self.fill_from_kept(offset, out) {
             return Ok(());
         }
         if self.length <= WHOLE_BYTES {
@@ -190,14 +204,22 @@ impl Object for RemoteObject {
             let start = self.length - TAIL_BYTES;
             self.keep(start, self.fetch(start..self.length)?);
         }
-        if !self.from_kept(offset, out) {
+        if !self.fill_from_kept(offset, out) {
             out.copy_from_slice(&self.fetch(offset..end)?);
         }
         Ok(())
     }
 
+    fn refute(&self, _: u64, _: u64) -> bool {
+        *lock(&self.kept) = None;
+        true
+    }
+
     fn map(&self) -> Result<segment::Bytes> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if self.length == 0 {
+            return Ok(Arc::new(Vec::new()));
+        }
+        let kept = lock(&self.kept).clone();
         if let Some((0, bytes)) = kept
             && bytes.len() as u64 == self.length
         {

@@ -22,6 +22,8 @@ pub struct Options {
     pub requests_max: usize,
     /// The name of who pushes, for a server on which only one may.
     pub pusher: Option<String>,
+    /// What variables of the environment say, where not this process's own count.
+    pub environment: Option<Vec<(String, String)>>,
     /// What requests came to.
     pub traffic: Arc<Traffic>,
     /// Set to give up.
@@ -49,6 +51,7 @@ impl Default for Options {
             first_patience: Duration::from_secs(5),
             requests_max: 16,
             pusher: None,
+            environment: None,
             traffic: Arc::default(),
             cancel: Arc::default(),
             notice: Notice(Arc::new(|_| {})),

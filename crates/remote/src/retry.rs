@@ -29,6 +29,8 @@ pub(crate) struct Requests {
     open: Semaphore,
     /// Whether the server has ever done what it was asked.
     has_succeeded: AtomicBool,
+    /// Whether "not allowed" is how the server says "not there": S3 does to who may not list.
+    hides_missing: bool,
 }
 
 /// How a request failed for good.
@@ -42,7 +44,19 @@ pub(crate) struct Failed {
 impl Requests {
     pub(crate) fn new(options: Options, place: String, endpoint: String) -> Self {
         let open = Semaphore::new(options.requests_max.max(1));
-        Self { options, place, endpoint, open, has_succeeded: AtomicBool::new(false) }
+        Self {
+            options,
+            place,
+            endpoint,
+            open,
+            has_succeeded: AtomicBool::new(false),
+            hides_missing: false,
+        }
+    }
+
+    /// For who may read objects, but not list them.
+    pub(crate) fn hiding_missing(self) -> Self {
+        Self { hides_missing: true, ..self }
     }
 
     pub(crate) fn place(&self) -> &str {
@@ -159,6 +173,11 @@ impl Requests {
         match self.attempt(request).await {
             Ok((value, _)) => Ok(Some(value)),
             Err(Failed { fault: Fault::Missing, .. }) => Ok(None),
+            Err(Failed { fault: Fault::Denied, .. })
+                if self.hides_missing && self.has_succeeded.load(Ordering::Relaxed) =>
+            {
+                Ok(None)
+            }
             Err(failed) => Err(self.error(what, failed)),
         }
     }

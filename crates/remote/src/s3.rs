@@ -32,7 +32,7 @@ pub struct S3 {
 }
 
 /// Retries are `retry`'s.
-fn no_retries() -> RetryConfig {
+pub(crate) fn no_retries() -> RetryConfig {
     RetryConfig { max_retries: 0, retry_timeout: Duration::ZERO, ..RetryConfig::default() }
 }
 
@@ -43,7 +43,17 @@ impl S3 {
     /// The environment makes no sense.
     pub fn new(bucket: &str, prefix: &str, options: Options) -> Result<Self> {
         let place = crate::Place::S3 { bucket: bucket.into(), prefix: prefix.into() }.to_string();
-        let builder = AmazonS3Builder::from_env()
+        let builder = match &options.environment {
+            None => AmazonS3Builder::from_env(),
+            Some(variables) => {
+                variables.iter().fold(AmazonS3Builder::new(), |builder, (key, value)| {
+                    // Others are for others.
+                    let key: Result<AmazonS3ConfigKey, _> = key.to_ascii_lowercase().parse();
+                    key.map_or(builder.clone(), |key| builder.with_config(key, value))
+                })
+            }
+        };
+        let builder = builder
             .with_bucket_name(bucket)
             .with_retry(no_retries())
             .with_disable_bulk_delete(true)

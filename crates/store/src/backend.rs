@@ -134,7 +134,40 @@ pub trait Backend: Send + Sync {
     }
 }
 
-/// An object that is open for reading. It stays readable when its name is removed.
+/// Times that an object is read of which each reading gives other damage.
+const READINGS_MAX: usize = 4;
+
+/// Reads and decodes a whole object of at most `max` bytes; `None` if there is none. What `decode`
+/// finds damaged is read again, and is damaged if it is the same then: else it was damaged on the
+/// way.
+///
+/// # Errors
+/// As [`Backend::get`]; or what `decode` says.
+pub fn get_decoded<T>(
+    backend: &dyn Backend,
+    name: &str,
+    max: u64,
+    decode: impl Fn(&[u8]) -> Result<T>,
+) -> Result<Option<T>> {
+    let mut before: Option<Vec<u8>> = None;
+    for reading in 1.. {
+        let Some(bytes) = backend.get(name, max)? else { return Ok(None) };
+        match decode(&bytes) {
+            Err(error)
+                if error.kind() == freestone_core::ErrorKind::Corrupt
+                    && reading < READINGS_MAX
+                    && before.as_ref() != Some(&bytes) =>
+            {
+                before = Some(bytes);
+            }
+            outcome => return outcome.map(Some),
+        }
+    }
+    Ok(None)
+}
+
+/// An object that is open for reading. Where objects are files it stays readable when its name is
+/// removed.
 pub trait Object: Send + Sync {
     /// Its length in bytes.
     fn length(&self) -> u64;

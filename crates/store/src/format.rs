@@ -3,6 +3,7 @@
 //! `docs/format.md` says all of it in words and tables, and a test compares the two.
 
 pub mod header;
+pub mod hint;
 pub mod pack;
 pub mod record;
 pub mod ref_entry;

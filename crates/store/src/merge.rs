@@ -37,9 +37,10 @@ pub(crate) fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
         let parts = merge(&of_tier)?;
         let merged = write_segment(backend, tier + 1, parts)?;
         index.replace(&of_tier, merged);
-        for segment in &of_tier {
-            backend.remove(&segment.name)?;
-        }
+        let names: Vec<String> = of_tier.iter().map(|segment| segment.name.clone()).collect();
+        crate::hints::write_index(backend, &names);
+        names.iter().try_for_each(|name| backend.remove(name))?;
+        crate::hints::write_index(backend, &[]);
     }
     Ok(())
 }

@@ -37,32 +37,39 @@ pub fn id_of_object(name: &str) -> Option<Id> {
 /// The pack is not there, cut off, damaged, not the one that it is named for, or of a later
 /// version.
 pub fn read_table(object: &dyn Object, id: &Id) -> Result<Vec<Row>> {
-    let read = || {
-        let length = object.length();
-        if length < pack::HEADER.len() as u64 + pack::TRAILER_BYTES {
-            return Err(Error::corrupt("the pack is cut off"));
-        }
-        let mut header = [0; 16];
-        object.read_at(0, &mut header)?;
-        let mut trailer = [0; 16];
-        object.read_at(length - pack::TRAILER_BYTES, &mut trailer)?;
-        let (offset, bytes) = pack::table_place(length, trailer)?;
-        if bytes > TABLE_BYTES_MAX {
-            return Err(Error::corrupt("the pack's table is too long"));
-        }
-        let mut table = vec![0; usize::try_from(bytes).unwrap_or(0)];
-        object.read_at(offset, &mut table)?;
-        if pack::pack_id(&table) != *id {
-            return Err(Error::corrupt("the pack's table is damaged"));
-        }
-        let rows = pack::decode_table(&table, offset)?;
-        // Nothing proves the header: a pack is of a later version if its table is.
-        if header != pack::HEADER {
-            return Err(Error::corrupt("the pack's header is damaged"));
-        }
-        Ok(rows)
+    let read = || read_table_once(object, id);
+    // What came from afar may have been damaged on the way.
+    let again = |error: Error| match error.kind() {
+        ErrorKind::Corrupt if object.refute(0, object.length()) => read(),
+        _ => Err(error),
     };
-    read().map_err(|error| error.context(format!("pack {id}")))
+    read().or_else(again).or_else(again).map_err(|error| error.context(format!("pack {id}")))
+}
+
+fn read_table_once(object: &dyn Object, id: &Id) -> Result<Vec<Row>> {
+    let length = object.length();
+    if length < pack::HEADER.len() as u64 + pack::TRAILER_BYTES {
+        return Err(Error::corrupt("the pack is cut off"));
+    }
+    let mut header = [0; 16];
+    object.read_at(0, &mut header)?;
+    let mut trailer = [0; 16];
+    object.read_at(length - pack::TRAILER_BYTES, &mut trailer)?;
+    let (offset, bytes) = pack::table_place(length, trailer)?;
+    if bytes > TABLE_BYTES_MAX {
+        return Err(Error::corrupt("the pack's table is too long"));
+    }
+    let mut table = vec![0; usize::try_from(bytes).unwrap_or(0)];
+    object.read_at(offset, &mut table)?;
+    if pack::pack_id(&table) != *id {
+        return Err(Error::corrupt("the pack's table is damaged"));
+    }
+    let rows = pack::decode_table(&table, offset)?;
+    // Nothing proves the header: a pack is of a later version if its table is.
+    if header != pack::HEADER {
+        return Err(Error::corrupt("the pack's header is damaged"));
+    }
+    Ok(rows)
 }
 
 fn missing(id: &Id) -> Error {

@@ -351,6 +351,7 @@ impl Attempt<'_> {
         let written = session.counter();
         let finished = session.finish(labels_listed(&outcome.revision, outcome.id).collect())?;
         self.store.write_revision(&outcome.revision, &finished.locator)?;
+        crate::hints::write_index(&**self.store.backend(), &[]);
         outcome.bytes_stored = written.bytes.load(Ordering::Relaxed);
         Ok(())
     }

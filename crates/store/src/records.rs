@@ -122,9 +122,11 @@ impl Records {
         let decoded = loop {
             let decoded = self.decode(place, out, 0);
             if decoded.is_ok() && place.row.kind.id_of(out) == Some(*id) {
-                self.each_of_chain(place, &mut |object, row| {
-                    object.confirm(row.offset, row.stored);
-                });
+                if self.packs.is_cache() {
+                    self.each_of_chain(place, &mut |object, row| {
+                        object.confirm(row.offset, row.stored);
+                    });
+                }
                 return Ok(true);
             }
             if decoded.as_ref().is_err_and(|error| error.kind() != ErrorKind::Corrupt) {
@@ -166,9 +168,6 @@ impl Records {
 
     /// Gives `each` the pack and row of a record and of all its bases.
     fn each_of_chain(&self, place: &Place, each: &mut dyn FnMut(&dyn Object, &SegmentRow)) {
-        if !self.packs.is_cache() {
-            return;
-        }
         let mut chain = Vec::new();
         // A chain that cannot be followed was not read along either.
         let _ = self.chain(place, &mut chain);

@@ -1,6 +1,6 @@
 //! Refs: mutable names, each an append-only log of create-only entries.
 
-use crate::backend::{Backend, Created};
+use crate::backend::{Backend, Created, get_decoded};
 use crate::format::ref_entry::{self, RefAction, RefEntry, check_name};
 use freestone_core::{Error, ErrorKind, Id, Result};
 use std::collections::BTreeMap;
@@ -100,8 +100,9 @@ impl Refs {
     pub fn entry(&self, name: &str, n: u64) -> Result<Option<RefEntry>> {
         check_name(name)?;
         let object = format!("{}/{}", ref_entry::folder(name), ref_entry::key(n));
-        let bytes = self.backend.get(&object, ENTRY_BYTES_MAX)?;
-        bytes.map(|bytes| RefEntry::decode(name, n, &bytes)).transpose()
+        get_decoded(&*self.backend, &object, ENTRY_BYTES_MAX, |bytes| {
+            RefEntry::decode(name, n, bytes)
+        })
     }
 
     /// The newest entry of ref `name`, be it a deletion.
@@ -221,6 +222,7 @@ impl Refs {
                 _ => true,
             };
         if stands {
+            crate::hints::write_ref(&*self.backend, name, entry.n);
             return Ok(entry);
         }
         Err(Error::new(ErrorKind::Conflict, format!("ref {name} was changed by another writer"))

@@ -97,9 +97,12 @@ impl Store {
             Ok(())
         })?;
         done.segments = names.len() as u64;
+        crate::hints::write_index(&**backend, &old);
         for name in old.iter().filter(|name| !names.contains(name)) {
             backend.remove(name)?;
         }
+        crate::hints::write_index(&**backend, &[]);
+        crate::hints::write_refs(&**backend, &self.refs().list_all().unwrap_or_default());
         self.drop_caches();
         self.refresh();
         Ok(done)

@@ -1,7 +1,7 @@
 //! A store, opened.
 
 use crate::backend::directory::Directory;
-use crate::backend::{Backend, Created};
+use crate::backend::{Backend, Created, get_decoded};
 use crate::format::header::{Header, StoreId};
 use crate::format::record::RecordKind;
 use crate::format::revision::{self, PackRange, Revision};
@@ -231,12 +231,10 @@ impl Store {
     /// # Errors
     /// The file cannot be read or is damaged.
     pub fn revision_file(&self, id: &Id) -> Result<Option<(Revision, Vec<PackRange>)>> {
-        let file = self.0.backend.get(&revision_object(id), REVISION_FILE_BYTES_MAX)?;
-        let decode = |file: Vec<u8>| {
-            revision::decode_file(id, &file)
-                .map_err(|error| error.context(format!("revision {id}")))
+        let decode = |file: &[u8]| {
+            revision::decode_file(id, file).map_err(|error| error.context(format!("revision {id}")))
         };
-        file.map(decode).transpose()
+        get_decoded(&*self.0.backend, &revision_object(id), REVISION_FILE_BYTES_MAX, decode)
     }
 
     /// The ids of all revisions, sorted: those that have files of their own, and those that the

@@ -1,12 +1,15 @@
 //! What freestone's tests share: sources in memory, reading back what was pushed, stores made
-//! by hand or frozen, and backends that record, fail and crash.
+//! by hand or frozen, backends that record, fail and crash, what every backend must do, and a
+//! network in bad weather.
 
+pub mod conformance;
 mod crash;
 mod distance;
 mod faulty;
 mod forge;
 mod frozen;
 mod memory;
+mod proxy;
 mod reading;
 mod recording;
 
@@ -16,5 +19,6 @@ pub use faulty::{Faults, Faulty};
 pub use forge::{Forge, compress, pack_name, write_pack, write_segment};
 pub use frozen::Frozen;
 pub use memory::{MemorySource, noise, push_tree, text};
+pub use proxy::{Happened, Proxy, Weather};
 pub use reading::{ReadBack, Reading, findings};
 pub use recording::{Recorded, Recording};

@@ -67,6 +67,10 @@ impl Object for RecordingObject {
         note(&self.log, Recorded::Map(self.name.clone()));
         self.inner.map()
     }
+
+    fn refute(&self, offset: u64, length: u64) -> bool {
+        self.inner.refute(offset, length)
+    }
 }
 
 impl Backend for Recording {

@@ -40,7 +40,7 @@ struct Answer {
     digests: Option<Digests>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fetch: Option<JsonFetch>,
-    transfer: Option<Transfer>,
+    transfer: Transfer,
     skipped: Vec<JsonSkipped>,
     skipped_count: u64,
 }
@@ -83,7 +83,7 @@ impl Made<'_> {
             written: None,
             digests: None,
             fetch: subject.preview.as_ref().map(JsonFetch::new),
-            transfer: None,
+            transfer: Transfer::default(),
             skipped: JsonSkipped::all(&subject.report),
             skipped_count: subject.report.refused_count,
         }

@@ -32,7 +32,7 @@ struct Answer {
     bytes_hashed: u64,
     bytes_stored: u64,
     seconds: f64,
-    transfer: Option<Transfer>,
+    transfer: Transfer,
     skipped: Vec<JsonSkipped>,
     skipped_count: u64,
 }
@@ -144,7 +144,7 @@ fn answer(
         bytes_hashed: outcome.bytes_hashed,
         bytes_stored: outcome.bytes_stored,
         seconds: took.as_secs_f64(),
-        transfer: None,
+        transfer: Transfer::default(),
         skipped: JsonSkipped::all(left),
         skipped_count: left.refused_count,
     }

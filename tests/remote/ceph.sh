@@ -12,6 +12,7 @@
 #   user NAME      a user with key NAME-key and secret NAME-secret
 #   read-only      a key of the user `test` that may only read: reader-key, reader-secret
 #   quota OBJECTS  lets the bucket `test` hold so many objects
+#   public         lets everybody get objects of the bucket `test`, but not list them
 #   full           lets the OSD take nothing more, as a full disk does; then writes hang
 set -uo pipefail
 export PATH=$PATH:/usr/sbin:/usr/local/sbin
@@ -148,7 +149,8 @@ start_gateway() {
 
 kill_gateway() {
     kill -KILL "${pids[rgw]}"
-    wait "${pids[rgw]}" 2>/dev/null
+    # Its status says that it was killed.
+    wait "${pids[rgw]}" 2>/dev/null || true
 }
 
 user() {
@@ -158,8 +160,21 @@ user() {
 
 # s3 METHOD PATH: curl 7.88 leaves the header out that the gateway wants.
 s3() {
-    curl -s -f --aws-sigv4 aws:amz:us-east-1:s3 --user test-key:test-secret -X "$1" \
-        -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "http://127.0.0.1:$port/$2"
+    local method=$1 path=$2
+    shift 2
+    curl -s -S -f --aws-sigv4 aws:amz:us-east-1:s3 --user test-key:test-secret -X "$method" \
+        -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "http://127.0.0.1:$port/$path" "$@"
+}
+
+osd_is_full() { ceph "${conf[@]}" --connect-timeout 5 osd dump | grep -q '^osd.0 .*full'; }
+
+# Any use at all is beyond this ratio.
+fill() {
+    local ratio
+    for ratio in nearfull backfillfull full; do
+        ceph "${conf[@]}" osd "set-$ratio-ratio" 0.0000001 >>"$dir/log/full.out" 2>&1 || return 1
+    done
+    wait_for 120 "full OSD" osd osd_is_full
 }
 
 monmaptool --create --clobber --fsid "$fsid" --addv a "[v2:127.0.0.1:$monitor_port]" "$dir/run/monmap" \
@@ -193,8 +208,12 @@ while read -r command argument; do
             radosgw-admin "${conf[@]}" quota enable --quota-scope=bucket --uid=test --bucket=test \
                 >>"$dir/log/user.out" 2>&1
         ;;
-    full) ceph "${conf[@]}" osd set-full-ratio 0.0 >"$dir/log/full.out" 2>&1 ;;
+    full) fill ;;
+    public)
+        s3 PUT 'test?policy=' -d '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*",
+            "Action":["s3:GetObject"],"Resource":["arn:aws:s3:::test/*"]}]}' >"$dir/log/user.out" 2>&1
+        ;;
     *) fail "unknown command $command" ;;
-    esac || { cat "$dir"/log/user.out >&2; fail "$command failed"; }
+    esac || { tail -n 5 "$dir"/log/{user,full}.out >&2; fail "$command failed"; }
     echo ok
 done

@@ -1,0 +1,254 @@
+//! A store on a web server, to be read: files by name, and no listings.
+//!
+//! What is there the hints say (`docs/format.md`), and they are only where one begins: a ref's newest
+//! entry is looked for from the number on that its hint says, so an old hint costs requests and
+//! shows no old entry. Segments are those of `index/latest`, packs those that the segments name,
+//! revisions those that entries of refs name.
+
+use crate::client::Connector;
+use crate::object::{Reader, RemoteObject, WHOLE_BYTES};
+use crate::options::Options;
+use crate::retry::Requests;
+use crate::s3::no_retries;
+use bytes::Bytes;
+use freestone_core::{Error, ErrorKind, Result};
+use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
+use freestone_store::format::hint;
+use freestone_store::format::ref_entry::{RefEntry, key, name_of_folder};
+use freestone_store::format::segment::{Segment, parse_file_name};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::http::HttpBuilder;
+use object_store::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The longest entry of a ref that is read.
+const ENTRY_BYTES_MAX: u64 = 64 << 10;
+/// Entries that are read at once.
+const ENTRIES_AT_ONCE: usize = 8;
+
+/// A store on a web server.
+pub struct Web {
+    reader: Arc<Reader>,
+    /// Entries of refs that were read on the way to the newest.
+    entries: Mutex<BTreeMap<String, Bytes>>,
+}
+
+impl Web {
+    /// The store below `url`. Nothing is asked of the server yet.
+    ///
+    /// # Errors
+    /// It is no URL.
+    pub fn new(url: &str, options: Options) -> Result<Self> {
+        let store = HttpBuilder::new()
+            .with_url(url)
+            .with_retry(no_retries())
+            .with_http_connector(Connector::new(&options)?)
+            .build()
+            .map_err(|error| Error::new(ErrorKind::Usage, format!("store {url}: {error}")))?;
+        let endpoint = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+        let requests = Requests::new(options, url.into(), endpoint).hiding_missing();
+        let reader = Arc::new(Reader { store: Arc::new(store), requests });
+        Ok(Self { reader, entries: Mutex::default() })
+    }
+
+    fn path(name: &str) -> Result<Path> {
+        Path::parse(name).map_err(|error| {
+            Error::new(ErrorKind::Usage, format!("{name:?} can be no name: {error}"))
+        })
+    }
+
+    fn object(&self, name: &str, length: u64, kept: Option<Bytes>) -> Result<RemoteObject> {
+        Ok(RemoteObject {
+            reader: self.reader.clone(),
+            name: name.into(),
+            path: Self::path(name)?,
+            length,
+            kept: Mutex::new(kept.map(|bytes| (0, bytes))),
+        })
+    }
+
+    /// The lines of a folder's hint; none if it is missing or cut off.
+    async fn hint(&self, folder: &str) -> Result<Vec<String>> {
+        let name = format!("{folder}/{}", hint::NAME);
+        let path = Self::path(&name)?;
+        let found = self.reader.start(&name, &path, hint::BYTES_MAX).await?;
+        let lines = found.as_ref().and_then(|(bytes, _)| hint::decode(bytes));
+        Ok(lines.unwrap_or_default().into_iter().map(str::to_owned).collect())
+    }
+
+    /// Whether entry `n` of a ref is there; it is kept if it is.
+    async fn has_entry(&self, folder: &str, n: u64) -> Result<bool> {
+        let name = format!("refs/{folder}/{}", key(n));
+        let Some((bytes, _)) =
+            self.reader.start(&name, &Self::path(&name)?, ENTRY_BYTES_MAX).await?
+        else {
+            return Ok(false);
+        };
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).insert(name, bytes);
+        Ok(true)
+    }
+
+    /// The number of a ref's newest entry, 0 if it has none: sought in growing steps from the
+    /// hint on, then by halves.
+    async fn newest(&self, folder: &str) -> Result<u64> {
+        let lines = self.hint(&format!("refs/{folder}")).await?;
+        let mut there: u64 = lines.first().and_then(|line| line.parse().ok()).unwrap_or(0);
+        let mut step = 1;
+        let mut beyond = loop {
+            let Some(next) = there.checked_add(step) else { break u64::MAX };
+            if !self.has_entry(folder, next).await? {
+                break next;
+            }
+            there = next;
+            step *= 2;
+        };
+        while beyond - there > 1 {
+            let middle = there + (beyond - there) / 2;
+            match self.has_entry(folder, middle).await? {
+                true => there = middle,
+                false => beyond = middle,
+            }
+        }
+        Ok(there)
+    }
+
+    async fn list_ref(&self, folder: &str) -> Result<Vec<Listed>> {
+        let newest = self.newest(folder).await?;
+        let entry = |n| Listed { name: format!("refs/{folder}/{}", key(n)), length: 0 };
+        Ok((1..=newest).map(entry).collect())
+    }
+
+    async fn list_refs(&self) -> Result<Vec<Listed>> {
+        let mut listed = Vec::new();
+        for folder in self.hint("refs").await? {
+            if name_of_folder(&folder).is_some() {
+                listed.extend(self.list_ref(&folder).await?);
+            }
+        }
+        Ok(listed)
+    }
+
+    async fn list_index(&self) -> Result<Vec<Listed>> {
+        let lines = self.hint("index").await?;
+        let segment = |line: &String| {
+            let (name, length) = line.split_once(' ')?;
+            parse_file_name(name)?;
+            Some(Listed { name: format!("index/{name}"), length: length.parse().ok()? })
+        };
+        Ok(lines.iter().filter_map(segment).collect())
+    }
+
+    /// The packs that the segments name.
+    fn list_packs(&self) -> Result<Vec<Listed>> {
+        let mut packs = BTreeSet::new();
+        for listed in self.reader.requests.run(self.list_index())? {
+            let segment = Segment::open(self.open_listed(&listed.name, listed.length)?.map()?)?;
+            for at in 0..segment.pack_count() {
+                let pack = segment.pack(at)?;
+                let name = freestone_store::pack_object_name(&pack.id);
+                packs.insert(Listed { name, length: pack.length });
+            }
+        }
+        Ok(packs.into_iter().collect())
+    }
+
+    /// The revisions that entries of refs name.
+    async fn list_revisions(&self) -> Result<Vec<Listed>> {
+        let entries = self.list_refs().await?.into_iter().map(|entry| async move {
+            let path = Self::path(&entry.name)?;
+            let found = self.reader.start(&entry.name, &path, ENTRY_BYTES_MAX).await?;
+            Ok::<_, Error>(found.and_then(|(bytes, _)| {
+                let (folder, key) = entry.name.strip_prefix("refs/")?.split_once('/')?;
+                let n = freestone_store::format::ref_entry::number_of_key(key)?;
+                RefEntry::decode(&name_of_folder(folder)?, n, &bytes).ok()?.revision()
+            }))
+        });
+        let ids: BTreeSet<_> = stream::iter(entries)
+            .buffer_unordered(ENTRIES_AT_ONCE)
+            .try_filter_map(|id| async move { Ok(id) })
+            .try_collect()
+            .await?;
+        let revision = |id| Listed { name: format!("revisions/{id}"), length: 0 };
+        Ok(ids.into_iter().map(revision).collect())
+    }
+
+    fn read_only<T>(&self) -> Result<T> {
+        Err(Error::refused(format!("{} can only be read", self.reader.requests.place()))
+            .hint("push to where its files come from: a directory, or s3://BUCKET/PREFIX"))
+    }
+}
+
+impl Backend for Web {
+    fn place(&self) -> String {
+        self.reader.requests.place().into()
+    }
+
+    fn prepare(&self) -> Result<()> {
+        self.read_only()
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        let mut listed = match folder.split_once('/') {
+            None if folder == "packs" => self.list_packs()?,
+            None => self.reader.requests.run(async {
+                match folder {
+                    "index" => self.list_index().await,
+                    "refs" => self.list_refs().await,
+                    "revisions" => self.list_revisions().await,
+                    _ => Ok(Vec::new()),
+                }
+            })?,
+            Some(("refs", folder)) => self.reader.requests.run(self.list_ref(folder))?,
+            Some((top, _)) => {
+                let mut listed = self.list(top)?;
+                listed.retain(|listed| {
+                    listed.name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+                });
+                listed
+            }
+        };
+        listed.sort_unstable();
+        Ok(listed)
+    }
+
+    fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
+        let kept = self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        if let Some(bytes) = kept {
+            return Ok(Some(Box::new(self.object(name, bytes.len() as u64, Some(bytes))?)));
+        }
+        let path = Self::path(name)?;
+        let found = self.reader.requests.run(self.reader.start(name, &path, WHOLE_BYTES))?;
+        let Some((bytes, length)) = found else { return Ok(None) };
+        let kept = (bytes.len() as u64 == length).then_some(bytes);
+        Ok(Some(Box::new(self.object(name, length, kept)?)))
+    }
+
+    fn open_listed(&self, name: &str, length: u64) -> Result<Box<dyn Object>> {
+        Ok(Box::new(self.object(name, length, None)?))
+    }
+
+    fn hint(&self, _: &str, _: &[u8]) -> Result<()> {
+        self.read_only()
+    }
+
+    fn create(&self, _: &str, _: &[u8]) -> Result<Created> {
+        self.read_only()
+    }
+
+    fn spool(&self) -> Result<Spool> {
+        self.read_only()
+    }
+
+    fn publish(&self, _: Spool, _: &str) -> Result<Created> {
+        self.read_only()
+    }
+
+    fn settle(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn remove(&self, _: &str) -> Result<()> {
+        self.read_only()
+    }
+}

@@ -1,0 +1,45 @@
+//! Hints: what is there, for those who cannot list. Never authority; see `docs/format.md`.
+//!
+//! Lines of text, the last of which says `end` and how many were before it: what was cut off when
+//! it was written is no hint. `index/latest` has a line `<segment's file name> <length>` for each
+//! live segment, `refs/latest` one for each ref, its folder, and `refs/<name>/latest` the number of the
+//! newest entry.
+
+/// The name of the hint in a folder.
+pub const NAME: &str = "latest";
+/// The longest hint that is read.
+pub const BYTES_MAX: u64 = 16 << 20;
+
+/// The bytes of a hint with these lines.
+pub fn encode(lines: &[String]) -> Vec<u8> {
+    let mut text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+    text.push_str(&format!("end {}\n", lines.len()));
+    text.into_bytes()
+}
+
+/// The lines of a hint; `None` if it is cut off or none at all.
+pub fn decode(bytes: &[u8]) -> Option<Vec<&str>> {
+    let text = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
+    let mut lines: Vec<&str> = text.split('\n').collect();
+    let end = lines.pop()?.strip_prefix("end ")?;
+    (end.parse() == Ok(lines.len())).then_some(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_is_whole_or_none() {
+        for lines in [vec![], vec!["a 1"], vec!["a 1", "b 22"]] {
+            let owned: Vec<String> = lines.iter().map(ToString::to_string).collect();
+            let bytes = encode(&owned);
+            assert_eq!(decode(&bytes), Some(lines));
+            for end in 0..bytes.len() {
+                assert_eq!(decode(&bytes[..end]), None, "{end}");
+            }
+        }
+        assert_eq!(decode(b"end 1\n"), None);
+        assert_eq!(decode(b"\xff\nend 1\n"), None);
+    }
+}

@@ -1,0 +1,81 @@
+//! Writing hints, so that a store on a web server can be read without listing it.
+//!
+//! All of it is best effort: a hint that is missing or old costs its readers requests, or shows
+//! them an older state; what fails here fails nothing else.
+
+use crate::backend::Backend;
+use crate::format::hint::{NAME, encode};
+use crate::format::ref_entry::{self, RefEntry};
+use crate::format::segment::parse_file_name;
+use freestone_core::Result;
+
+/// How often a hint is written anew because what it tells of has changed meanwhile.
+const TRIES: usize = 3;
+
+/// Writes what segments there are but those of `going`. To be called when new ones are there, before
+/// what leans on them is named; and when old ones are merged, before they go and after.
+///
+/// A pusher that listed before this one and writes after it would leave this one's segment out; but
+/// it too looks again afterwards.
+pub(crate) fn write_index(backend: &dyn Backend, going: &[String]) {
+    let lines = || -> Result<Vec<String>> {
+        let listed = backend.list("index")?;
+        let line = |name: &str, length: u64| {
+            let name = name.strip_prefix("index/")?;
+            parse_file_name(name).map(|_| format!("{name} {length}"))
+        };
+        let staying = listed.iter().filter(|listed| !going.contains(&listed.name));
+        Ok(staying.filter_map(|listed| line(&listed.name, listed.length)).collect())
+    };
+    write(backend, "index", lines);
+}
+
+/// Writes that entry `n` is the newest of ref `name`, and what refs there are.
+pub(crate) fn write_ref(backend: &dyn Backend, name: &str, n: u64) {
+    write_newest(backend, name, n);
+    // One that was there before was told of by whoever made it.
+    if n == 1 {
+        write_names(backend);
+    }
+}
+
+/// Writes the hints of all refs, whose newest entries these are.
+pub(crate) fn write_refs(backend: &dyn Backend, newest: &[RefEntry]) {
+    for entry in newest {
+        write_newest(backend, &entry.name, entry.n);
+    }
+    write_names(backend);
+}
+
+fn write_newest(backend: &dyn Backend, name: &str, n: u64) {
+    let folder = ref_entry::folder(name);
+    let _ = backend.hint(&format!("{folder}/{NAME}"), &encode(&[n.to_string()]));
+}
+
+fn write_names(backend: &dyn Backend) {
+    let lines = || -> Result<Vec<String>> {
+        let listed = backend.list("refs")?;
+        let folder = |name: &str| {
+            let (folder, key) = name.strip_prefix("refs/")?.split_once('/')?;
+            ref_entry::number_of_key(key).map(|_| folder.to_owned())
+        };
+        let mut folders: Vec<String> =
+            listed.iter().filter_map(|listed| folder(&listed.name)).collect();
+        folders.dedup();
+        Ok(folders)
+    };
+    write(backend, "refs", lines);
+}
+
+fn write(backend: &dyn Backend, folder: &str, lines: impl Fn() -> Result<Vec<String>>) {
+    let Ok(mut before) = lines() else { return };
+    for _ in 0..TRIES {
+        if backend.hint(&format!("{folder}/{NAME}"), &encode(&before)).is_err() {
+            return;
+        }
+        match lines() {
+            Ok(now) if now != before => before = now,
+            _ => return,
+        }
+    }
+}
