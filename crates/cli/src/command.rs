@@ -6,6 +6,8 @@ mod copy;
 mod diff;
 mod extract;
 mod fetch;
+#[cfg(feature = "git")]
+mod git;
 mod image;
 mod init;
 mod inspect;
@@ -31,11 +33,11 @@ use freestone_core::Result;
 
 /// Declares the commands, in the order of the help.
 macro_rules! commands {
-    ($($name:ident($module:ident)),+ $(,)?) => {
+    ($($(#[$attribute:meta])* $name:ident($module:ident)),+ $(,)?) => {
         /// The commands.
         #[derive(Subcommand)]
         pub enum Command {
-            $($name($module::$name),)+
+            $($(#[$attribute])* $name($module::$name),)+
         }
 
         impl Command {
@@ -45,7 +47,7 @@ macro_rules! commands {
             /// It could not be done.
             pub fn run(&self, session: &Session) -> Result<Exit> {
                 match self {
-                    $(Self::$name(command) => command.run(session),)+
+                    $($(#[$attribute])* Self::$name(command) => command.run(session),)+
                 }
             }
         }
@@ -66,6 +68,8 @@ commands! {
     Diff(diff),
     Which(which),
     Ref(refs),
+    #[cfg(feature = "git")]
+    Git(git),
     Inspect(inspect),
     Fetch(fetch),
     Pin(pin),

@@ -14,6 +14,7 @@ mod arguments;
 mod command;
 mod config;
 mod exit;
+mod figures;
 mod following;
 mod interrupt;
 mod loose;

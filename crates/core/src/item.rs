@@ -149,3 +149,25 @@ pub trait ChangeSource: Send {
     /// Things were found that cannot be pushed, every path listed.
     fn finish(&mut self) -> Result<Vec<(String, String)>>;
 }
+
+/// A source that can be read once, in an order of its own, such as an archive in a pipe.
+pub trait StreamSource: Send {
+    /// The next file, its path and its bytes, to be read to their end before the next call;
+    /// `None` behind the last.
+    ///
+    /// # Errors
+    /// Reading failed, or what is read is no such source.
+    fn next_file(&mut self) -> Result<Option<(Vec<u8>, Box<dyn OpenFile>)>>;
+
+    /// Hears what the file that was given last holds.
+    ///
+    /// # Errors
+    /// It cannot be kept.
+    fn stored(&mut self, content: Content) -> Result<()>;
+
+    /// All that there is, when the last file has been given; again, if it has to be told again.
+    ///
+    /// # Errors
+    /// It cannot be sorted.
+    fn sorted(&mut self) -> Result<Box<dyn ChangeSource>>;
+}

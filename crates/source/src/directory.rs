@@ -22,7 +22,7 @@ mod opener;
 mod spill;
 mod stamp;
 mod tree;
-mod version_control;
+pub(crate) mod version_control;
 mod walk;
 
 pub use crate::report::{REFUSALS_LISTED_MAX, Reason, Refusal, Report};

@@ -36,6 +36,18 @@ pub enum Reason {
     Unknown,
     /// A path of more bytes than an entry holds.
     PathLong,
+    /// A hard link that leads to no file of the source, or to one that is there more than once.
+    HardLink,
+    /// A file of which an archive holds parts only.
+    Sparse,
+    /// A part of a file that began in another archive.
+    Continued,
+    /// A path that leads out of the source.
+    PathOutside,
+    /// A path below one that is a file.
+    PathBelowFile,
+    /// A path that holds a NUL byte.
+    PathNul,
     /// A git submodule: a commit of another repository.
     Submodule,
     /// A pointer to a file that Git LFS keeps elsewhere.
@@ -56,6 +68,12 @@ impl fmt::Display for Reason {
             Self::Pipe => "a pipe",
             Self::Socket => "a socket",
             Self::Unknown => "of an unknown kind",
+            Self::HardLink => "a hard link to no file, or to one that is there more than once",
+            Self::Sparse => "a sparse file",
+            Self::Continued => "a file that began in another archive",
+            Self::PathOutside => "a path that leads out of the archive",
+            Self::PathBelowFile => "a path below a file",
+            Self::PathNul => "a path with a NUL byte",
             Self::Submodule => "a submodule: its files are in another repository",
             Self::LfsPointer => "a pointer of Git LFS: the file itself is not in the repository",
             Self::PathLong => return write!(f, "a path of more than {PATH_BYTES_MAX} bytes"),

@@ -1,6 +1,7 @@
 //! `freestone diff`.
 
 use crate::exit::Exit;
+use crate::figures::Figures;
 use crate::name::{self, Name};
 use crate::output::{JSON_SEE, JsonEntry, JsonPath};
 use crate::part::Part;
@@ -38,11 +39,12 @@ Examples:
   freestone diff main~1 main
   freestone diff --exit-code main live && echo nothing to deploy
 
-With --json: {{\"before\", \"after\" (revisions), \"changes\": [{{\"path\", \"before\", \"after\" (null, or
+With --json: {{\"before\", \"after\" (revisions), {}, \"changes\": [{{\"path\", \"before\", \"after\" (null, or
 the entry as `freestone ls --json` gives it)}}]}}
 {JSON_SEE}
 
 {}",
+        Figures::KEYS,
         name::TEXT
     )
 }
@@ -52,6 +54,8 @@ the entry as `freestone ls --json` gives it)}}]}}
 struct Answer {
     before: String,
     after: String,
+    #[serde(flatten)]
+    figures: Figures,
 }
 
 #[derive(Serialize)]
@@ -81,7 +85,11 @@ impl Diff {
             })
         };
         if session.output.is_json() {
-            let answer = Answer { before: before.id.to_string(), after: after.id.to_string() };
+            let answer = Answer {
+                before: before.id.to_string(),
+                after: after.id.to_string(),
+                figures: Figures::of(&mut changes)?,
+            };
             session.output.json_list(&answer, "changes", |list| {
                 changes(&mut |change| {
                     let entry = |entry: &Option<Entry>| {
@@ -95,13 +103,21 @@ impl Diff {
                 })
             })?;
         } else {
-            changes(&mut |change| session.output.line(line(change)))?;
+            let mut figures = Figures::default();
+            changes(&mut |change| {
+                figures.add(change);
+                session.output.line(line(change))
+            })?;
+            if differs {
+                session.output.note(figures.line());
+            }
         }
         Ok(if differs && self.exit_code { Exit::Different } else { Exit::Done })
     }
 }
 
-fn line(change: &Change) -> String {
+/// A line for people.
+pub fn line(change: &Change) -> String {
     let size = |entry: &Option<Entry>| match entry.as_ref().map(Entry::size) {
         None => String::new(),
         Some(None) => "-".to_owned(),

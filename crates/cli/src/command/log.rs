@@ -1,13 +1,18 @@
 //! `freestone log`.
 
+use crate::command::diff;
 use crate::exit::Exit;
+use crate::figures::Figures;
 use crate::name::{self, Name};
 use crate::output::{JSON_SEE, JsonRevision, short, text};
 use crate::session::Session;
 use crate::size::show;
 use crate::time;
 use clap::Args;
-use freestone_core::{Error, Result};
+use freestone_core::{Error, Id, Result};
+use freestone_manifest::{Change, Times};
+use freestone_store::{Revision, Store};
+use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 
 /// List a revision and those it came from, the newest first
@@ -24,6 +29,10 @@ pub struct Log {
     /// List no more than N
     #[arg(short = 'n', long, value_name = "N")]
     max_count: Option<u64>,
+
+    /// List what each changed, as `freestone diff` does, with its figures
+    #[arg(long)]
+    stat: bool,
 }
 
 fn after_help() -> String {
@@ -32,16 +41,28 @@ fn after_help() -> String {
 Examples:
   freestone log
   freestone log main -n 10
+  freestone log --stat -n 1
   freestone log main --json | jq -r .revision
 
 A line has the id's first digits, the time, the bytes of content, and the message's first line.
 With --json, one object a line: {{{}}}
+and with --stat \"stat\": {{{}}}
 {JSON_SEE}
 
 {}",
         JsonRevision::KEYS,
+        Figures::KEYS,
         name::TEXT
     )
+}
+
+/// A line of the answer as JSON; its keys stand in the help.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    revision: JsonRevision,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stat: Option<Figures>,
 }
 
 impl Log {
@@ -54,23 +75,74 @@ impl Log {
         let mut count = 0;
         while self.max_count.is_none_or(|max| count < max) {
             session.interrupt.check()?;
+            let before = match revision.parents.first() {
+                Some(parent) => Some(parent_of(&store, &id, parent)?),
+                None => None,
+            };
             if session.output.is_json() {
-                session.output.json(&JsonRevision::new(&id, &revision))?;
+                let stat = match self.stat {
+                    true => {
+                        Some(stat(&store, before.as_ref(), &revision, session, &mut |_| Ok(()))?)
+                    }
+                    false => None,
+                };
+                let revision = JsonRevision::new(&id, &revision);
+                session.output.json(&Answer { revision, stat })?;
             } else {
                 let message = text(revision.message.lines().next().unwrap_or_default());
                 let (time, size) = (time::show(revision.time), show(revision.bytes));
                 let line = format!("{} {time} {size:>9}  {message}", short(&id));
                 session.output.line(line.trim_end())?;
+                if self.stat {
+                    let each = &mut |change: &Change| {
+                        session.output.line(format_args!("  {}", diff::line(change)))
+                    };
+                    let figures = stat(&store, before.as_ref(), &revision, session, each)?;
+                    session.output.line(format_args!("  {}", figures.line()))?;
+                }
             }
             count += 1;
-            let Some(parent) = revision.parents.first() else { break };
-            let before = store.revision(parent)?;
-            revision = before.ok_or_else(|| {
-                Error::corrupt(format!("revision {parent}, the parent of {id}, is missing"))
-                    .hint("`freestone verify` lists all that is missing")
-            })?;
+            let Some(before) = before else { break };
+            revision = before;
             id = revision.id();
         }
         Ok(Exit::Done)
     }
+}
+
+fn parent_of(store: &Store, id: &Id, parent: &Id) -> Result<Revision> {
+    store.revision(parent)?.ok_or_else(|| {
+        Error::corrupt(format!("revision {parent}, the parent of {id}, is missing"))
+            .hint("`freestone verify` lists all that is missing")
+    })
+}
+
+/// What `revision` changed; a first one brought all that it holds.
+fn stat(
+    store: &Store,
+    before: Option<&Revision>,
+    revision: &Revision,
+    session: &Session,
+    each: &mut dyn FnMut(&Change) -> Result<()>,
+) -> Result<Figures> {
+    let mut figures = Figures::default();
+    let mut seen = |change: &Change| {
+        session.interrupt.check()?;
+        figures.add(change);
+        each(change)
+    };
+    let after = store.tree(&revision.root)?;
+    match before {
+        Some(before) => {
+            let before = store.tree(&before.root)?;
+            freestone_manifest::diff(&before, &after, Times::Ignore, &mut |change| seen(&change))?;
+        }
+        None => {
+            let mut cursor = after.cursor();
+            while let Some(entry) = cursor.next()? {
+                seen(&Change { before: None, after: Some(entry.clone()) })?;
+            }
+        }
+    }
+    Ok(figures)
 }

@@ -1,5 +1,6 @@
 //! `freestone push`.
 
+mod archive;
 #[cfg(feature = "git")]
 mod git;
 mod report;
@@ -20,17 +21,21 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Push a directory as a revision, and make a ref name it
+/// Push a directory, an archive or a commit as a revision, and make a ref name it
 ///
 /// Prints the revision's id. Only what is new is stored; if nothing is, the ref's revision is
 /// printed again. A path keeps its time while its content stays the same; what changed gets the
 /// revision's. Links to files inside the directory become those files; other links, devices,
 /// sockets and pipes are refused. Folders of version control are left out.
+///
+/// A tar archive (plain, gzip or zstd) is read once, in bounded memory, by the same rules. Of a
+/// commit only what differs from the ref's revision is read, if that was made of a commit; it gets
+/// the commit's message, time and author, and is found again as commit:HEX.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Push {
-    /// The directory
-    #[arg(value_name = "DIR")]
+    /// The directory; or a tar archive, `-` being the standard input
+    #[arg(value_name = "DIR|FILE.tar|-")]
     #[cfg_attr(feature = "git", arg(required_unless_present = "git", conflicts_with = "git"))]
     #[cfg_attr(not(feature = "git"), arg(required = true))]
     directory: Option<PathBuf>,
@@ -127,10 +132,13 @@ Examples:
   freestone push ./site
   freestone push ./site --ref live -m 'new front page' -l git.commit=$(git rev-parse HEAD)
   freestone push ./site --exclude '*.bak' --exclude /drafts -n
+  docker export web | freestone push -
+  freestone push --git . --commit v1.2 --subdir public
+  freestone push --git /srv/site.git --history
 
 $SOURCE_DATE_EPOCH is the revision's time if it is set; else it is now.
 
-With --json: {{\"revision\", \"up_to_date\", \"dry_run\", \"ref\" and \"n\" (the ref's new entry, or null),
+With --json: {{\"revision\", \"up_to_date\", \"made\" (how many revisions), \"dry_run\", \"ref\" and \"n\" (the ref's new entry, or null),
 \"parents\", \"entries\", \"content_bytes\", \"new\", \"changed\", \"gone\" (entries), \"files_hashed\",
 \"bytes_hashed\", \"bytes_stored\" (in a dry run, those of contents that the store does not have),
 \"seconds\", \"skipped\": [{{\"path\", \"reason\"}}], \"skipped_count\",
@@ -152,6 +160,9 @@ impl Push {
             return self.push_commits(place, &store, &options, session, begun);
         }
         let place = self.directory.as_deref().unwrap_or(Path::new(""));
+        if archive::is_one(place) {
+            return self.push_archive(place, &store, &options, session, begun);
+        }
         let directory = Directory::new(place, self.walking(&store, session)?)?;
         let source =
             Source { walk: &|| directory.walk(), opener: &directory, key: Some(directory.key()) };
@@ -160,6 +171,22 @@ impl Push {
             report::watch(&progress, session, || store.push(&source, &options, &progress))?;
         let made = u64::from(!outcome.up_to_date);
         report::say(&outcome, made, &options, &directory.report(), begun.elapsed(), session)?;
+        Ok(Exit::Done)
+    }
+
+    fn push_archive(
+        &self,
+        place: &Path,
+        store: &freestone_store::Store,
+        options: &PushOptions,
+        session: &Session,
+        begun: Instant,
+    ) -> Result<Exit> {
+        let mut tar = archive::Tar::open(place, self.walking(store, session)?, options)?;
+        let progress = PushProgress::default();
+        let pushed =
+            report::watch(&progress, session, || store.push_series(&mut tar, options, &progress))?;
+        report::say(&pushed.last, pushed.made, options, &tar.report(), begun.elapsed(), session)?;
         Ok(Exit::Done)
     }
 

@@ -1,7 +1,7 @@
 //! `freestone which`.
 
 use crate::exit::Exit;
-use crate::name;
+use crate::name::{self, Name};
 use crate::output::{JSON_SEE, JsonPath, short};
 use crate::progress::Unit;
 use crate::session::Session;
@@ -28,6 +28,12 @@ pub struct Which {
     /// The SHA-1 of the content, or a file of this machine that has it
     #[arg(value_name = "sha1:HEX|PATH")]
     content: OsString,
+
+    /// List since which revision REV, else the ref that is pushed to, has had it without a break,
+    /// at each of its paths there
+    #[arg(long, value_name = "REV", num_args = 0..=1, require_equals = true,
+        default_missing_value = "")]
+    since: Option<OsString>,
 }
 
 fn after_help() -> String {
@@ -36,6 +42,7 @@ fn after_help() -> String {
 Examples:
   freestone which ./suspicious.js
   freestone which sha1:2fd4e1c67a2d28fced849ee1bb76e7391b93eb12
+  freestone which --since=live ./index.html
 
 With --json: {{\"sha1\", \"found\": [{{\"revision\", \"time\", \"path\"}}]}}
 {JSON_SEE}"
@@ -66,6 +73,10 @@ impl Which {
             None => hash(&self.content, session)?,
         };
         let store = session.store()?;
+        if let Some(name) = &self.since {
+            let found = since(&store, name, sha1, session)?;
+            return say(&sha1, &found, session);
+        }
         let revisions = revisions(&store)?;
         let mut search = Search { store: &store, sha1, known: HashMap::new(), session };
         let progress = session.progress("searching", Unit::Things, Some(revisions.len() as u64));
@@ -81,28 +92,76 @@ impl Which {
         if found.is_empty() {
             return Err(Error::not_found(format!("no revision holds the content of SHA-1 {sha1}")));
         }
-        let found = found.iter().rev();
-        if session.output.is_json() {
-            let answer = Answer { sha1: sha1.to_string() };
-            session.output.json_list(&answer, "found", |list| {
-                for (id, time, paths) in found {
-                    for path in paths.iter() {
-                        let path = JsonPath::new(path);
-                        list.item(&Found { revision: id.to_string(), time: *time, path })?;
-                    }
+        let lines: Vec<Line> = found
+            .iter()
+            .rev()
+            .flat_map(|(id, time, paths)| paths.iter().map(|path| (**id, *time, path.clone())))
+            .collect();
+        say(&sha1, &lines, session)
+    }
+}
+
+/// A revision, its time, and a path at which it holds the content.
+type Line = (Id, i64, Vec<u8>);
+
+fn say(sha1: &Sha1, found: &[Line], session: &Session) -> Result<Exit> {
+    if session.output.is_json() {
+        let answer = Answer { sha1: sha1.to_string() };
+        session.output.json_list(&answer, "found", |list| {
+            found.iter().try_for_each(|(id, time, path)| {
+                let path = JsonPath::new(path);
+                list.item(&Found { revision: id.to_string(), time: *time, path })
+            })
+        })?;
+        return Ok(Exit::Done);
+    }
+    for (id, time, path) in found {
+        let (id, time) = (short(id), time::show(*time));
+        session.output.line(format_args!("{id} {time} {}", path::display(path)))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// For each path at which the revision `name` holds the content, the first of the revisions that
+/// have held it there without a break since.
+fn since(store: &Store, name: &OsStr, sha1: Sha1, session: &Session) -> Result<Vec<Line>> {
+    let default = session.ref_name(None);
+    let name = if name.is_empty() { OsStr::new(&default) } else { name };
+    let resolved = store.resolve(&Name::parse_revision(name)?)?;
+    let mut search = Search { store, sha1, known: HashMap::new(), session };
+    let paths = search.paths(&resolved.revision)?;
+    if paths.is_empty() {
+        let name = name.display();
+        return Err(Error::not_found(format!("{name} does not hold the content of SHA-1 {sha1}"))
+            .hint("without --since all revisions are searched"));
+    }
+    let (mut id, mut revision) = (resolved.id, resolved.revision);
+    let mut open: Vec<Vec<u8>> = paths.iter().cloned().collect();
+    let mut found = Vec::new();
+    while !open.is_empty() {
+        session.interrupt.check()?;
+        let before = match revision.parents.first() {
+            Some(parent) => store.revision(parent)?.map(|revision| (*parent, revision)),
+            None => None,
+        };
+        let mut still = Vec::new();
+        if let Some((_, before)) = &before {
+            let tree = store.tree(&before.root)?;
+            for path in &open {
+                if tree.get(path)?.is_some_and(|entry| search.holds(&entry)) {
+                    still.push(path.clone());
                 }
-                Ok(())
-            })?;
-            return Ok(Exit::Done);
-        }
-        for (id, time, paths) in found {
-            for path in paths.iter() {
-                let (id, time) = (short(id), time::show(*time));
-                session.output.line(format_args!("{id} {time} {}", path::display(path)))?;
             }
         }
-        Ok(Exit::Done)
+        let ended = open.iter().filter(|path| !still.contains(path));
+        found.extend(ended.map(|path| (id, revision.time, path.clone())));
+        open = still;
+        match before {
+            Some(before) => (id, revision) = before,
+            None => break,
+        }
     }
+    Ok(found)
 }
 
 /// The SHA-1 of a file of this machine.

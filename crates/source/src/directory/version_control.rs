@@ -11,7 +11,7 @@ pub const VERSION_CONTROL_DIRECTORIES: [&str; 7] =
     [".bzr", ".hg", ".jj", ".pijul", ".svn", "CVS", "_darcs"];
 
 /// Whether `name` is version control's.
-pub(super) fn owns(name: &[u8], is_directory: bool) -> bool {
+pub(crate) fn owns(name: &[u8], is_directory: bool) -> bool {
     // All of them begin with one of three bytes, and hardly any other name does.
     matches!(name.first(), Some(b'.' | b'_' | b'C'))
         && (VERSION_CONTROL_NAMES.iter().any(|known| known.as_bytes() == name)

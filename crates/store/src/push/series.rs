@@ -20,7 +20,7 @@ use crate::format::ref_entry::{RefAction, RefEntry, check_name};
 use crate::format::revision::Revision;
 use crate::store::Store;
 use batch::Batch;
-use freestone_core::item::{ChangeSource, FileOpener};
+use freestone_core::item::{ChangeSource, FileOpener, StreamSource};
 use freestone_core::{Error, ErrorKind, Id, Result};
 use std::collections::BTreeMap;
 
@@ -32,8 +32,8 @@ pub struct Step<'a> {
     pub opener: &'a dyn FileOpener,
     /// When it was made: seconds since 1970.
     pub time: i64,
-    /// What its maker said of it.
-    pub message: String,
+    /// What its maker said of it; without it, what the parent says counts as the same.
+    pub message: Option<String>,
     /// Labels, to which those that the source gives at its end are added.
     pub labels: BTreeMap<String, String>,
 }
@@ -44,6 +44,8 @@ pub enum Items<'a> {
     All(Box<dyn ChangeSource + 'a>),
     /// What has changed since the parent.
     Changes(Box<dyn ChangeSource + 'a>),
+    /// All that there is, in no order: the bytes first, then the paths.
+    Stream(&'a mut dyn StreamSource),
 }
 
 /// Revisions to be made, each on top of the one before.

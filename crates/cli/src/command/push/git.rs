@@ -243,7 +243,7 @@ impl Series for Commits<'_> {
             items: if since.is_some() { Items::Changes(changes) } else { Items::All(changes) },
             opener: &self.blobs,
             time: commit.time,
-            message: cut(message, MESSAGE_BYTES_MAX).to_owned(),
+            message: Some(cut(message, MESSAGE_BYTES_MAX).to_owned()),
             labels: self.labels(&commit),
         }))
     }

@@ -1,6 +1,6 @@
 //! Steps whose records go into the same packs, and the threads that read their files.
 
-use super::items::{Beside, Counts, Incoming};
+use super::items::{Beside, Counts, Incoming, content_of};
 use super::nodes::{BatchNodes, Held, StepNodes};
 use super::{Items, Step};
 use crate::format::record::RecordKind;
@@ -54,6 +54,19 @@ impl FileOpener for Noted<'_> {
         let refused = matches!(&opened, Err(error) if error.kind() == ErrorKind::Refused);
         self.refused.store(refused, Ordering::Relaxed);
         opened
+    }
+}
+
+/// A file that is open already, and can be read once.
+struct OneFile(Mutex<Option<Box<dyn OpenFile>>>);
+
+impl FileOpener for OneFile {
+    fn open(&self, path: &[u8]) -> Result<Box<dyn OpenFile>> {
+        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        file.ok_or_else(|| {
+            let path = freestone_core::path::display(path);
+            Error::new(ErrorKind::Failed, format!("{path} has another length than was said"))
+        })
     }
 }
 
@@ -141,6 +154,20 @@ impl Readers {
         Ok(outcome.into_iter().map(|content| content.unwrap_or_else(failed)).collect())
     }
 
+    /// The content of a file that is told by its path, which may name other bytes later.
+    fn read_once(
+        &mut self,
+        wanted: &[Wanted; 1],
+        opener: &dyn FileOpener,
+        progress: &PushProgress,
+    ) -> Result<Content> {
+        let names = std::mem::take(&mut self.names);
+        let working = self.working.take();
+        let read = self.read(wanted, opener, progress);
+        (self.names, self.working) = (names, working);
+        read?.pop().unwrap_or_else(|| Err(Error::new(ErrorKind::Failed, "nothing was read")))
+    }
+
     /// What is known of the bytes that `name` names, if the store has them.
     fn known(&mut self, name: &[u8]) -> Result<Option<Content>> {
         if let Some(content) = self.names.get(name) {
@@ -223,13 +250,27 @@ impl<'a> Batch<'a> {
             None => None,
         };
         let mut options = self.options.clone();
-        (options.time, options.message) = (step.time, Some(step.message));
+        (options.time, options.message) = (step.time, step.message);
         options.labels = step.labels;
         let (source, beside) = match step.items {
             Items::Changes(source) => (source, None),
             Items::All(source) => {
                 self.open_working();
                 (source, tree.as_ref().map(Beside::new).transpose()?)
+            }
+            Items::Stream(stream) => {
+                while let Some((path, file)) = stream.next_file()? {
+                    let before = match &tree {
+                        Some(tree) => tree.get(&path)?.as_ref().and_then(content_of),
+                        None => None,
+                    };
+                    let file = OneFile(Mutex::new(Some(file)));
+                    let wanted = [(path, before)];
+                    let read = self.readers.read_once(&wanted, &file, self.progress)?;
+                    stream.stored(read)?;
+                    self.progress.entries.fetch_add(1, Ordering::Relaxed);
+                }
+                (stream.sorted()?, tree.as_ref().map(Beside::new).transpose()?)
             }
         };
         let session = self.readers.session.clone();

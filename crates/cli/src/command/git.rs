@@ -1,0 +1,30 @@
+//! `freestone git`.
+
+mod write;
+
+use crate::exit::Exit;
+use crate::session::Session;
+use clap::{Args, Subcommand};
+use freestone_core::Result;
+
+/// Write revisions into git repositories
+///
+/// The other way is `freestone push --git`.
+#[derive(Args)]
+pub struct Git {
+    #[command(subcommand)]
+    command: GitCommand,
+}
+
+#[derive(Subcommand)]
+enum GitCommand {
+    Write(write::Write),
+}
+
+impl Git {
+    pub fn run(&self, session: &Session) -> Result<Exit> {
+        match &self.command {
+            GitCommand::Write(write) => write.run(session),
+        }
+    }
+}

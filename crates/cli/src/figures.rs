@@ -1,0 +1,69 @@
+//! What differs between two manifests, in figures.
+
+use crate::size::{count, show};
+use freestone_core::Result;
+use freestone_manifest::{Change, Entry};
+use serde::Serialize;
+
+/// The figures; directories are not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Figures {
+    /// Files that were not there before.
+    pub new: u64,
+    /// Files whose content, mode or link is another.
+    pub changed: u64,
+    /// Files that are no longer there.
+    pub gone: u64,
+    /// Bytes of the new files, and of the changed ones as they are now.
+    pub bytes_after: u64,
+    /// Bytes of the changed files as they were, and of those that are gone.
+    pub bytes_before: u64,
+}
+
+impl Figures {
+    /// The keys, for the help.
+    pub const KEYS: &str =
+        "\"new\", \"changed\", \"gone\" (files), \"bytes_after\", \"bytes_before\" (of them)";
+
+    /// Counts a change.
+    pub fn add(&mut self, change: &Change) {
+        let size = |entry: &Option<Entry>| entry.as_ref().and_then(Entry::size);
+        let (before, after) = (size(&change.before), size(&change.after));
+        match (before, after) {
+            (None, Some(_)) => self.new += 1,
+            (Some(_), Some(_)) => self.changed += 1,
+            (Some(_), None) => self.gone += 1,
+            (None, None) => {}
+        }
+        self.bytes_before = self.bytes_before.saturating_add(before.unwrap_or(0));
+        self.bytes_after = self.bytes_after.saturating_add(after.unwrap_or(0));
+    }
+
+    /// Those of all changes that `changes` gives.
+    ///
+    /// # Errors
+    /// What `changes` returns.
+    pub fn of(
+        changes: impl FnOnce(&mut dyn FnMut(&Change) -> Result<()>) -> Result<()>,
+    ) -> Result<Self> {
+        let mut figures = Self::default();
+        changes(&mut |change| {
+            figures.add(change);
+            Ok(())
+        })?;
+        Ok(figures)
+    }
+
+    /// A line for people.
+    pub fn line(&self) -> String {
+        let files = count(self.new + self.changed + self.gone, "file", "files");
+        format!(
+            "{files}: {} new, {} changed, {} gone; {} became {}",
+            self.new,
+            self.changed,
+            self.gone,
+            show(self.bytes_before),
+            show(self.bytes_after)
+        )
+    }
+}

@@ -1,0 +1,257 @@
+//! A bare repository that revisions are written to.
+//!
+//! Objects are written one by one, as git itself writes new ones; `git gc` packs them. They are
+//! functions of the revisions alone, so what was written before is found again and left as it is.
+
+mod object;
+mod tree;
+
+pub use object::BlobWriter;
+pub use tree::{Node, TreeWriter, name_fault};
+
+use crate::repository::{Repository, cause};
+use freestone_core::{Error, ErrorKind, Result};
+use gix_hash::ObjectId;
+use gix_object::Kind;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
+
+/// A bare repository, open for writing.
+pub struct Target {
+    repository: Repository,
+    root: PathBuf,
+}
+
+/// What a commit is to say.
+pub struct NewCommit<'a> {
+    /// Its tree.
+    pub tree: ObjectId,
+    /// Its parents.
+    pub parents: &'a [ObjectId],
+    /// `NAME <MAIL> SECONDS ZONE`, if that is known.
+    pub author: Option<&'a str>,
+    /// The same; else the author.
+    pub committer: Option<&'a str>,
+    /// When it was made, for who is not known.
+    pub time: i64,
+    /// What it says of itself.
+    pub message: &'a str,
+}
+
+fn wrong(what: &str, path: &Path, error: io::Error) -> Error {
+    Error::io(format!("cannot {what} {}", path.display()), error)
+}
+
+impl Target {
+    /// Opens the bare repository at `root`, or makes one where nothing is; `head` is the branch that
+    /// a new one checks out when it is cloned.
+    ///
+    /// # Errors
+    /// There is something else, or it cannot be written.
+    pub fn open(root: &Path, head: &str) -> Result<Self> {
+        let is_new = match fs::read_dir(root) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(wrong("read", root, error)),
+        };
+        if is_new {
+            for folder in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
+                let folder = root.join(folder);
+                fs::create_dir_all(&folder).map_err(|error| wrong("make", &folder, error))?;
+            }
+            let write = |name: &str, text: &str| {
+                let path = root.join(name);
+                fs::write(&path, text).map_err(|error| wrong("write", &path, error))
+            };
+            write("config", CONFIG)?;
+            write("HEAD", &format!("ref: refs/heads/{head}\n"))?;
+        }
+        let config = fs::read_to_string(root.join("config")).unwrap_or_default();
+        let is_bare = config.lines().any(|line| {
+            line.split_once('=').is_some_and(|(key, value)| {
+                key.trim().eq_ignore_ascii_case("bare") && value.trim() == "true"
+            })
+        });
+        if !is_bare || !root.join("objects").is_dir() {
+            return Err(Error::refused(format!("{} is no bare git repository", root.display()))
+                .hint("name one, or a directory that does not exist yet"));
+        }
+        Ok(Self { repository: Repository::open(root)?, root: root.into() })
+    }
+
+    /// The repository.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// Where it is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether the object is there.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn has(&self, id: ObjectId) -> Result<bool> {
+        Ok(self.repository.any_object(id)?.is_some())
+    }
+
+    /// Writes a small object, unless it is there.
+    pub(crate) fn object(&self, kind: Kind, bytes: &[u8]) -> Result<ObjectId> {
+        let mut writer = BlobWriter::of_kind(self, kind, bytes.len() as u64)?;
+        writer.write(bytes)?;
+        writer.finish()
+    }
+
+    /// Writes the text of a link as a blob.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn blob(&self, bytes: &[u8]) -> Result<ObjectId> {
+        self.object(Kind::Blob, bytes)
+    }
+
+    /// Writes a commit.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn commit(&self, commit: &NewCommit<'_>) -> Result<ObjectId> {
+        let unknown = format!("freestone <freestone@localhost> {} +0000", commit.time.max(0));
+        let author = commit.author.filter(|line| is_signature(line)).unwrap_or(&unknown);
+        let committer = commit.committer.filter(|line| is_signature(line)).unwrap_or(author);
+        let mut text = format!("tree {}\n", commit.tree);
+        for parent in commit.parents {
+            let _ = writeln!(text, "parent {parent}");
+        }
+        let _ = write!(text, "author {author}\ncommitter {committer}\n\n");
+        // Git takes no NUL in a message.
+        text.push_str(&commit.message.replace('\0', "\u{fffd}"));
+        self.object(Kind::Commit, text.as_bytes())
+    }
+
+    /// Makes the branch `name` point at `commit`, if it points at nothing now or `may_go` says that
+    /// what it points at can be left. Gives whether it has changed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if somebody else has changed it or is changing it.
+    pub fn set_branch(
+        &self,
+        name: &str,
+        commit: ObjectId,
+        may_go: &dyn Fn(ObjectId) -> bool,
+    ) -> Result<bool> {
+        let path = self.root.join("refs/heads").join(name);
+        let lock = PathBuf::from(format!("{}.lock", path.display()));
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|error| {
+                wrong("make", folder, error)
+                    .hint("git cannot have a branch inside another's name, such as a and a/b")
+            })?;
+        }
+        let mut file = match fs::File::create_new(&lock) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!("branch {name} is being changed: {} is there", lock.display()),
+                )
+                .hint("if no git command runs there, remove that file"));
+            }
+            file => file.map_err(|error| wrong("make", &lock, error))?,
+        };
+        let update = |file: &mut fs::File| {
+            let now = self.branch(name)?;
+            match now {
+                Some(now) if now == commit => return Ok(false),
+                Some(now) if !may_go(now) => {
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        format!("branch {name} points at {now}, which no revision was written as"),
+                    )
+                    .hint("write to another repository, or give up that commit with --force"));
+                }
+                _ => {}
+            }
+            writeln!(file, "{commit}")
+                .and_then(|()| file.sync_all())
+                .map_err(|error| wrong("write", &lock, error))?;
+            fs::rename(&lock, &path).map_err(|error| {
+                wrong("make", &path, error)
+                    .hint("git cannot have a branch inside another's name, such as a and a/b")
+            })?;
+            Ok(true)
+        };
+        let outcome = update(&mut file);
+        if !matches!(outcome, Ok(true)) {
+            let _ = fs::remove_file(&lock);
+        }
+        outcome
+    }
+
+    /// What the branch `name` points at.
+    fn branch(&self, name: &str) -> Result<Option<ObjectId>> {
+        let full = format!("refs/heads/{name}");
+        let found = self.repository.refs.try_find(&*full).map_err(|error| {
+            Error::new(ErrorKind::Failed, format!("branch {name} cannot be read"))
+                .because(cause(error))
+        })?;
+        Ok(found.and_then(|found| found.target.try_id().map(ToOwned::to_owned)))
+    }
+}
+
+/// Whether git takes `line` as who did something: `NAME <MAIL> SECONDS ZONE`.
+fn is_signature(line: &str) -> bool {
+    let parse = || {
+        let (name, rest) = line.split_once(" <")?;
+        let (mail, when) = rest.split_once("> ")?;
+        let (seconds, zone) = when.split_once(' ')?;
+        let bad = |text: &str| text.contains(['<', '>', '\n', '\0']);
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let zone_is_good = zone.len() == 5 && zone.starts_with(['+', '-']) && digits(&zone[1..]);
+        let time_is_good =
+            digits(seconds) && seconds.len() < 19 && (seconds == "0" || !seconds.starts_with('0'));
+        (!bad(name) && !bad(mail) && zone_is_good && time_is_good).then_some(())
+    };
+    parse().is_some()
+}
+
+/// Why `name` cannot be a branch of git's, though it can be a ref's.
+pub fn branch_fault(name: &str) -> Option<&'static str> {
+    let ends_badly = |part: &str| part.ends_with(".lock") || part.ends_with('.');
+    match () {
+        () if name.contains("..") => Some("has two dots in a row"),
+        () if name.split('/').any(ends_badly) => Some("has a part that ends in . or .lock"),
+        () if name.starts_with('-') => Some("begins with -"),
+        () => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_did_something_is_written_as_git_takes_it() {
+        for good in ["A U <a@b> 7 +0100", "é <> 0 -0230", " <x> 12 +0000"] {
+            assert!(is_signature(good), "{good}");
+        }
+        for bad in [
+            "",
+            "A U",
+            "A <a@b> 7",
+            "A <a@b> 7 0100",
+            "A <a@b> -7 +0100",
+            "A <<> 7 +0100",
+            "A <a@b> 07 +0100",
+            "A <a> 7 +01000",
+            "A\n <a> 7 +0100",
+            "A <a> 99999999999999999999 +0000",
+        ] {
+            assert!(!is_signature(bad), "{bad}");
+        }
+    }
+}

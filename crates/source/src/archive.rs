@@ -1,0 +1,174 @@
+//! A tar stream as a source: read once, in bounded memory, whatever its order.
+//!
+//! Bytes of files are given as they come; paths are sorted, in a temporary file where they are too
+//! many for memory, and told at the end. Of a path that is there more than once the last counts, as
+//! when the archive is unpacked. Directories that are not there but in paths are made.
+//!
+//! | found | pushed as |
+//! |---|---|
+//! | directory, regular file | itself; of its mode, only whether its owner may execute it |
+//! | hard link to a file | that file |
+//! | symbolic link to a file inside | that file, with the link's text |
+//! | any other link, device, pipe, sparse file | refused, or skipped with [`Options::skip_special`] |
+//! | a path that is absolute or has `..` | the same |
+//! | version control's names, and what a pattern names | nothing |
+//!
+//! Formats are what GNU tar, bsdtar, Python and git write: v7, ustar, pax and GNU's long names;
+//! compressed by gzip or zstd, which the first bytes tell.
+
+mod header;
+mod input;
+mod listing;
+mod paths;
+
+use crate::directory::version_control;
+use crate::exclude::Excludes;
+use crate::report::{Reason, Report};
+use freestone_core::item::{ChangeSource, Content, OpenFile, StreamSource};
+use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
+use freestone_core::{Error, Result};
+use header::{Member, Members, What};
+use input::{Input, MemberFile};
+use listing::{Kind, Listing, Sorted};
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+/// What of an archive is pushed, and what sorting it may take.
+pub struct Options {
+    /// Patterns of what to leave out ([`crate::exclude`]), later ones winning.
+    pub excludes: Vec<String>,
+    /// Whether to skip and report what cannot be pushed, instead of failing.
+    pub skip_special: bool,
+    /// How much memory the paths may take, in bytes; what is more goes to a temporary file.
+    pub memory_bytes: usize,
+    /// Where that temporary file goes. It never has a name.
+    pub spill_dir: PathBuf,
+}
+
+/// An archive that is read.
+pub struct Archive {
+    members: Members,
+    excludes: Excludes,
+    skip_special: bool,
+    listing: Listing,
+    sorted: Option<Arc<Sorted>>,
+    /// The file that was given last: its path, and whether it is executable.
+    given: Option<(Vec<u8>, bool)>,
+    report: Report,
+    reported: Arc<Mutex<Report>>,
+}
+
+impl Archive {
+    /// The archive that `input` gives, called `name`; what is skipped stands in `reported` when
+    /// all has been told.
+    ///
+    /// # Errors
+    /// A pattern cannot be understood, or the first bytes are those of no archive.
+    pub fn open(
+        name: &str,
+        input: Box<dyn Read + Send>,
+        options: &Options,
+        reported: Arc<Mutex<Report>>,
+    ) -> Result<Self> {
+        Ok(Self {
+            excludes: Excludes::new(&options.excludes)?,
+            members: Members::new(Input::open(name, input)?),
+            skip_special: options.skip_special,
+            listing: Listing::new(options.memory_bytes, options.spill_dir.clone()),
+            sorted: None,
+            given: None,
+            report: Report::default(),
+            reported,
+        })
+    }
+
+    /// Whether `path`, or a directory on its way, is left out.
+    fn leaves_out(&mut self, path: &[u8], is_directory: bool) -> bool {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for end in ends.chain([path.len()]) {
+            let (part, below) = (&path[..end], end < path.len());
+            let name = part.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            if version_control::owns(name, below || is_directory) {
+                self.report.version_control_count += 1;
+                return true;
+            }
+            if self.excludes.leaves_out(part, below || is_directory) {
+                self.report.excluded_count += 1;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes a member; gives the path and executable bit of a file whose bytes are to be read.
+    fn take(&mut self, member: &Member) -> Result<Option<(Vec<u8>, bool)>> {
+        let path = match header::clean(&member.path) {
+            Ok(path) if path.is_empty() => return Ok(None),
+            Ok(path) => path,
+            Err(reason) => {
+                let mut shown = member.path.clone();
+                shown.truncate(PATH_BYTES_MAX);
+                self.report.refuse(&shown, reason);
+                return Ok(None);
+            }
+        };
+        if self.leaves_out(&path, matches!(member.what, What::Directory)) {
+            return Ok(None);
+        }
+        let kind = match &member.what {
+            What::File { executable } => return Ok(Some((path, *executable))),
+            What::Directory => Kind::Directory,
+            What::Link(text) if text.len() > LINK_BYTES_MAX => {
+                self.report.refuse(&path, Reason::LinkLong);
+                return Ok(None);
+            }
+            What::Link(text) => Kind::Link(text.clone()),
+            What::HardLink(target) => match header::clean(target) {
+                Ok(target) => Kind::HardLink(target),
+                Err(_) => {
+                    self.report.refuse(&path, Reason::HardLink);
+                    return Ok(None);
+                }
+            },
+            What::Refused(reason) => {
+                self.report.refuse(&path, *reason);
+                return Ok(None);
+            }
+        };
+        self.listing.add(path, kind)?;
+        Ok(None)
+    }
+}
+
+impl StreamSource for Archive {
+    fn next_file(&mut self) -> Result<Option<(Vec<u8>, Box<dyn OpenFile>)>> {
+        while let Some(member) = self.members.next()? {
+            if let Some((path, executable)) = self.take(&member)? {
+                self.given = Some((path.clone(), executable));
+                let file = MemberFile::new(self.members.input(), member.size);
+                return Ok(Some((path, Box::new(file))));
+            }
+        }
+        Ok(None)
+    }
+
+    fn stored(&mut self, content: Content) -> Result<()> {
+        match self.given.take() {
+            Some((path, executable)) => self.listing.add(path, Kind::File { executable, content }),
+            None => Err(Error::new(freestone_core::ErrorKind::Failed, "no file was given")),
+        }
+    }
+
+    fn sorted(&mut self) -> Result<Box<dyn ChangeSource>> {
+        let sorted = match &self.sorted {
+            Some(sorted) => sorted.clone(),
+            None => {
+                let sorted = Arc::new(std::mem::take(&mut self.listing).sort()?);
+                self.sorted.insert(sorted).clone()
+            }
+        };
+        let report = (self.report.clone(), self.reported.clone());
+        Ok(Box::new(paths::Paths::new(sorted, self.skip_special, report)))
+    }
+}

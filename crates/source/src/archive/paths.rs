@@ -1,0 +1,168 @@
+//! The sorted paths of an archive as a source, links resolved.
+
+use super::listing::{Cursor, Kind, Record, Sorted};
+use crate::follow::{Found, follow};
+use crate::report::{Reason, Report};
+use freestone_core::item::{ChangeKind, ChangeSource, Content, FileBytes, ItemChange};
+use freestone_core::{Error, Result, path};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How many hard links one may lead through.
+const HARD_LINKS_MAX: usize = 40;
+
+/// Tells all paths of an archive.
+pub(super) struct Paths {
+    sorted: Arc<Sorted>,
+    cursor: Cursor,
+    skip_special: bool,
+    /// Changes that are ready, the next last: a path, and directories before it that are made.
+    ready: Vec<ItemChange>,
+    /// The directory that was told last, or that of what was told last.
+    directory: Vec<u8>,
+    /// The last path that is no directory.
+    file: Option<Vec<u8>>,
+    report: Report,
+    reported: Arc<Mutex<Report>>,
+}
+
+impl Paths {
+    pub(super) fn new(
+        sorted: Arc<Sorted>,
+        skip_special: bool,
+        (report, reported): (Report, Arc<Mutex<Report>>),
+    ) -> Self {
+        let cursor = sorted.start();
+        Self {
+            sorted,
+            cursor,
+            skip_special,
+            ready: Vec::new(),
+            directory: Vec::new(),
+            file: None,
+            report,
+            reported,
+        }
+    }
+
+    /// The file that a hard link leads to.
+    fn hard_link(&self, target: &[u8]) -> Result<Option<(bool, Content)>> {
+        let mut target = target.to_vec();
+        for _ in 0..HARD_LINKS_MAX {
+            match self.sorted.get(&target)? {
+                // Which of them was meant depends on when the link was made.
+                Some(Record { again: true, .. }) | None => return Ok(None),
+                Some(Record { kind: Kind::File { executable, content }, .. }) => {
+                    return Ok(Some((executable, content)));
+                }
+                Some(Record { kind: Kind::HardLink(next), .. }) => target = next,
+                Some(_) => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    fn look(&self, path: &[u8]) -> Result<Found> {
+        Ok(match self.sorted.get(path)?.map(|record| record.kind) {
+            Some(Kind::Directory) => Found::Directory,
+            Some(Kind::File { .. }) => Found::File,
+            Some(Kind::Link(text)) => Found::Link(text),
+            Some(Kind::HardLink(target)) => match self.hard_link(&target)? {
+                Some(_) => Found::File,
+                None => Found::Nothing,
+            },
+            None if self.sorted.has_below(path)? => Found::Directory,
+            None => Found::Nothing,
+        })
+    }
+
+    /// The file at `path`, which [`Self::look`] said is one.
+    fn file_at(&self, path: &[u8]) -> Result<Option<(bool, Content)>> {
+        match self.sorted.get(path)?.map(|record| record.kind) {
+            Some(Kind::File { executable, content }) => Ok(Some((executable, content))),
+            Some(Kind::HardLink(target)) => self.hard_link(&target),
+            _ => Ok(None),
+        }
+    }
+
+    fn kind(&self, path: &[u8], kind: Kind) -> Result<Result<ChangeKind, Reason>> {
+        let file = |(executable, content), link| ChangeKind::File {
+            executable,
+            link,
+            bytes: FileBytes::Stored(content),
+        };
+        Ok(match kind {
+            Kind::Directory => Ok(ChangeKind::Directory),
+            Kind::File { executable, content } => Ok(file((executable, content), None)),
+            Kind::HardLink(target) => match self.hard_link(&target)? {
+                Some(found) => Ok(file(found, None)),
+                None => Err(Reason::HardLink),
+            },
+            Kind::Link(text) => match follow(path, &text, &mut |path| self.look(path))? {
+                Err(reason) => Err(reason),
+                Ok(target) => match self.file_at(&target)? {
+                    Some(found) => Ok(file(found, Some(text))),
+                    None => Err(Reason::LinkDangling),
+                },
+            },
+        })
+    }
+
+    /// Makes ready what a record tells, with the directories that it stands in.
+    fn take(&mut self, record: Record) -> Result<()> {
+        let path = record.path();
+        if self.file.as_ref().is_some_and(|file| path::is_below(&path, file)) {
+            self.report.refuse(&path, Reason::PathBelowFile);
+            return Ok(());
+        }
+        let kind = match self.kind(&path, record.kind)? {
+            Ok(kind) => kind,
+            Err(reason) => {
+                self.report.refuse(&path, reason);
+                return Ok(());
+            }
+        };
+        let mut made = Vec::new();
+        let mut above = path::parent(&path);
+        while let Some(directory) = above {
+            if self.directory == directory || path::is_below(&self.directory, directory) {
+                break;
+            }
+            made.push(ItemChange { path: directory.to_vec(), kind: ChangeKind::Directory });
+            above = path::parent(directory);
+        }
+        self.directory = match kind {
+            ChangeKind::Directory => path.clone(),
+            _ => path::parent(&path).unwrap_or_default().to_vec(),
+        };
+        if !matches!(kind, ChangeKind::Directory) {
+            self.file = Some(path.clone());
+        }
+        self.ready.push(ItemChange { path, kind });
+        self.ready.append(&mut made);
+        Ok(())
+    }
+}
+
+impl ChangeSource for Paths {
+    fn next(&mut self) -> Result<Option<ItemChange>> {
+        loop {
+            if let Some(change) = self.ready.pop() {
+                return Ok(Some(change));
+            }
+            let Some(record) = self.sorted.next(&mut self.cursor)? else { return Ok(None) };
+            self.take(record)?;
+        }
+    }
+
+    fn refuse(&mut self, path: &[u8], why: Error) -> Result<()> {
+        Err(why.context(path::display(path)))
+    }
+
+    fn finish(&mut self) -> Result<Vec<(String, String)>> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.report);
+        match self.report.error().filter(|_| !self.skip_special) {
+            Some(error) => Err(error),
+            None => Ok(Vec::new()),
+        }
+    }
+}
