@@ -225,8 +225,9 @@ impl Packs {
 
     /// Which record starts where in the pack that `place` lies in, by its table.
     pub(crate) fn starts(&self, place: &Place) -> Result<Starts> {
-        let known = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = known.get(&place.pack).cloned();
+        // In one statement: the lock is taken again by who reads the table.
+        let known =
+            self.starts.lock().unwrap_or_else(PoisonError::into_inner).get(&place.pack).cloned();
         known.map_or_else(|| self.read_starts(place), Ok)
     }
 
