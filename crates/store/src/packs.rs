@@ -184,6 +184,10 @@ impl Packs {
     /// As [`Self::open`].
     pub fn open_listed(&self, place: &Place) -> Result<Arc<dyn Object>> {
         let pack = &place.pack;
+        // A cache tells by itself what is lost and what is only not here.
+        if self.is_cache {
+            return self.open(pack);
+        }
         self.open_with(pack, |name| match self.backend.open_listed(name, place.pack_length) {
             Ok(inner) => Ok(Some(Box::new(ListedPack { inner, pack: *pack }))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
