@@ -116,7 +116,7 @@ fn scenario(threads: usize) -> Vec<Operation> {
     add("compact", true, Box::new(compact));
     tree.set("index.html", text(3200, 10));
     add("push over compacted packs", false, push(tree.clone(), options(2050, threads)));
-    add("compact again", true, Box::new(compact));
+    add("compact again", false, Box::new(compact));
     tree.set("video", [noise(70_000, 9), vec![1; 9 << 20]].concat());
     add("push after all that", false, push(tree, options(2100, threads)));
     list

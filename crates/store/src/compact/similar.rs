@@ -30,7 +30,8 @@ impl Sketch {
             if at + 1 >= SHINGLE_BYTES {
                 // The low bits of the polynomial depend on few bytes; those that are taken do not.
                 let mixed = (hash ^ (hash >> 32)).wrapping_mul(FACTOR);
-                let (bin, value) = ((mixed >> 59) as usize, (mixed >> 27) as u32);
+                let bin = usize::try_from(mixed >> 59).unwrap_or(0);
+                let value = u32::try_from(mixed >> 27 & u64::from(u32::MAX)).unwrap_or(0);
                 if minima[bin].is_none_or(|least| value < least) {
                     minima[bin] = Some(value);
                 }
