@@ -84,13 +84,13 @@ fn many_small_packs_become_one_and_nothing_is_another() {
     assert!(after < before / 10 * 9, "{after} of {before}");
     check(&store, &trees);
     let stats = store.stats().unwrap();
-    assert_eq!((stats.packs.0, stats.segments.0, stats.revision_files.0), (1, 1, 0));
+    assert_eq!((stats.packs.0, stats.revision_files.0), (1, 0));
+    assert_eq!(store.index().unwrap().segments().len(), 1);
     assert!(stats.depths.keys().any(|depth| *depth > 2));
     assert_eq!(stats.revisions, 40);
     // It is as small as it gets.
     let again = compact(&store, 0).unwrap();
     assert_eq!((again.old_packs.0, again.new_packs.0, again.removed.0), (0, 0, 0));
-    // The newest is read without any base.
     assert!(store.backend().list("gc").unwrap().is_empty());
     // And pushes go on, over what was compacted.
     let mut tree = trees.values().next_back().unwrap().clone();
@@ -175,7 +175,7 @@ fn a_push_that_leans_on_packs_that_went_meanwhile_says_so_and_leaves_no_damage()
     let other = Store::open(&folder.path().join("store")).unwrap();
     let tree = tree.explicit();
     let walk = || -> Result<Box<dyn ItemSource>> {
-        // SAFETY of the test: the items live as long as the push.
+        // The items outlive this call, and tests end soon.
         Ok(Box::new(Compacting(tree.items().into_iter(), Box::leak(Box::new(other.clone())))))
     };
     let source = Source { walk: &walk, opener: &tree, key: None };
