@@ -184,8 +184,9 @@ impl Packs {
     /// As [`Self::open`].
     pub fn open_listed(&self, place: &Place) -> Result<Arc<dyn Object>> {
         let pack = &place.pack;
-        // A cache tells by itself what is lost and what is only not here.
-        if self.is_cache {
+        // A cache tells by itself what is lost and what is only not here. Of a pack that is named
+        // only because something leans on it, the index has not told the length.
+        if self.is_cache || place.pack_length == 0 {
             return self.open(pack);
         }
         self.open_with(pack, |name| match self.backend.open_listed(name, place.pack_length) {

@@ -260,7 +260,7 @@ impl Store {
 
     /// The ids of the revisions that the index lists. Those whose first bytes are in `known` are
     /// taken from there; of the others the packs' tables are read, and what these cannot tell, since
-    /// a pack is damaged or missing, is left out.
+    /// a pack or a segment is damaged or missing, is left out.
     pub(crate) fn listed_revisions(
         &self,
         known: &HashMap<[u8; segment::PREFIX_BYTES], Id>,
@@ -268,7 +268,11 @@ impl Store {
         let mut ids = Vec::new();
         for live in self.index()?.segments().iter() {
             for at in live.segment.rows_of(RecordKind::Revision) {
-                let place = Place::of(live, at)?;
+                let place = match Place::of(live, at) {
+                    Ok(place) => place,
+                    Err(error) if error.kind() == ErrorKind::Corrupt => continue,
+                    Err(error) => return Err(error.context(&live.name)),
+                };
                 if let Some(id) = known.get(&place.row.prefix) {
                     ids.push(*id);
                     continue;
