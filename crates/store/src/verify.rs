@@ -133,7 +133,7 @@ impl Store {
             progress,
             each,
         };
-        let revisions = self.revision_ids()?;
+        let revisions = self.revision_file_ids()?;
         verifier.segments();
         verifier.packs()?;
         if verifier.index.is_some() {

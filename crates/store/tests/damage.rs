@@ -234,8 +234,16 @@ fn word_for(name: &str) -> String {
     }
 }
 
-/// The bytes of a file that nobody misses: gaps between records, and the locator of a revision.
+/// Whether an object is only for those who cannot list.
+fn is_hint(name: &str) -> bool {
+    name.ends_with("/latest")
+}
+
+/// The bytes of a file that nobody misses: gaps between records, the locator of a revision, hints.
 fn idle(name: &str, bytes: &[u8]) -> Vec<Range<usize>> {
+    if is_hint(name) {
+        return std::iter::once(0..bytes.len()).collect();
+    }
     let at = |n: u64| usize::try_from(n).unwrap();
     let mut idle = Vec::new();
     if name.starts_with("revisions/") {
@@ -399,6 +407,9 @@ impl Damage {
 
     /// Whether nobody can notice it.
     fn is_silent(&self, frozen: &Frozen, name: &str) -> bool {
+        if is_hint(name) {
+            return !matches!(self, Self::Replace(other) if !is_hint(other));
+        }
         let idle = idle(name, &frozen.objects[name]);
         match self {
             Self::Zero(range) => {
@@ -409,7 +420,9 @@ impl Damage {
             Self::Delete => {
                 name.starts_with("revisions/") || {
                     let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
-                    let of_ref = |other: &&String| other.starts_with(&format!("{folder}/"));
+                    let of_ref = |other: &&String| {
+                        other.starts_with(&format!("{folder}/")) && !is_hint(other)
+                    };
                     let mut of_ref = frozen.objects.keys().filter(of_ref);
                     name.starts_with("refs/")
                         && (of_ref.next().is_some_and(|first| first == name)
