@@ -64,7 +64,7 @@ fn what_a_later_version_wrote_is_refused_and_no_damage() {
     bytes[7] = b'2';
     let check = derived(context::REF_ENTRY, &bytes[..end]);
     bytes[end..].copy_from_slice(&check.0);
-    home.write(&format!("store/refs/main/{}", ref_entry::key(entry.n)), &bytes);
+    home.write(format!("store/refs/main/{}", ref_entry::key(entry.n)), &bytes);
     for line in [&["resolve", "main"][..], &["push", "site"], &["verify"], &["verify", "--json"]] {
         let ran = home.run(line);
         assert_eq!(ran.code, Some(7), "{line:?}: {}", ran.err);
@@ -75,7 +75,7 @@ fn what_a_later_version_wrote_is_refused_and_no_damage() {
     );
     // Damage beside it counts.
     home.write("store/revisions/1", b"x");
-    home.write(&format!("store/refs/other/{}", ref_entry::key(1)), b"x");
+    home.write(format!("store/refs/other/{}", ref_entry::key(1)), b"x");
     let found = home.run(["verify", "--json"]);
     assert_eq!(found.code, Some(3));
     let answer: serde_json::Value = serde_json::from_str(&found.text()).unwrap();

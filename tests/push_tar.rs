@@ -12,6 +12,9 @@ use support::{freestone, git_tree_in, output};
 
 struct Place(tempfile::TempDir);
 
+/// A name, a type flag, the name of what is linked to, and the bytes.
+type Member<'a> = (&'a [u8], u8, &'a [u8], &'a [u8]);
+
 impl Place {
     fn new() -> Self {
         let place = Self(support::scratch());
@@ -45,7 +48,7 @@ impl Place {
     }
 
     /// An archive of members that are written as they are told.
-    fn forged(&self, members: &[(&[u8], u8, &[u8], &[u8])]) -> PathBuf {
+    fn forged(&self, members: &[Member<'_>]) -> PathBuf {
         let mut bytes = Vec::new();
         for (path, kind, link, data) in members {
             let mut header = tar::Header::new_ustar();

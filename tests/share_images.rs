@@ -76,7 +76,10 @@ fn proven_content_is_shared_on_xfs_and_btrfs() {
     for make in [&["mkfs.xfs", "-q"][..], &["mkfs.btrfs", "-q"]] {
         let home = Home::new();
         for n in 0..FILES {
-            home.write(format!("site/{n}.bin"), &noise(n, LARGE_BYTES + 1000 * n as usize));
+            home.write(
+                format!("site/{n}.bin"),
+                &noise(n, LARGE_BYTES + 1000 * usize::try_from(n).unwrap()),
+            );
         }
         home.write("site/zeros.bin", &[noise(8, 100_001), vec![0; 1 << 20]].concat());
         home.write("site/small.html", b"small");

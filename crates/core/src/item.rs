@@ -150,6 +150,9 @@ pub trait ChangeSource: Send {
     fn finish(&mut self) -> Result<Vec<(String, String)>>;
 }
 
+/// A file with its path.
+pub type NamedFile = (Vec<u8>, Box<dyn OpenFile>);
+
 /// A source that can be read once, in an order of its own, such as an archive in a pipe.
 pub trait StreamSource: Send {
     /// The next file, its path and its bytes, to be read to their end before the next call;
@@ -157,7 +160,7 @@ pub trait StreamSource: Send {
     ///
     /// # Errors
     /// Reading failed, or what is read is no such source.
-    fn next_file(&mut self) -> Result<Option<(Vec<u8>, Box<dyn OpenFile>)>>;
+    fn next_file(&mut self) -> Result<Option<NamedFile>>;
 
     /// Hears what the file that was given last holds.
     ///

@@ -49,6 +49,9 @@ pub struct TreeChanges<'a> {
     reported: Arc<Mutex<Report>>,
 }
 
+/// A path, and what stands there in the old and in the new tree.
+type Difference = (Vec<u8>, Option<TreeEntry>, Option<TreeEntry>);
+
 /// A directory in both trees, what is still to come last.
 struct Frame {
     path_length: usize,
@@ -114,7 +117,7 @@ impl<'a> TreeChanges<'a> {
     }
 
     /// The next path that differs, with what stands there in both trees.
-    fn step(&mut self) -> Result<Option<(Vec<u8>, Option<TreeEntry>, Option<TreeEntry>)>> {
+    fn step(&mut self) -> Result<Option<Difference>> {
         loop {
             let Some(frame) = self.frames.last_mut() else { return Ok(None) };
             let order = match (frame.old.last(), frame.new.last()) {

@@ -24,7 +24,7 @@ mod paths;
 use crate::directory::version_control;
 use crate::exclude::Excludes;
 use crate::report::{Reason, Report};
-use freestone_core::item::{ChangeSource, Content, OpenFile, StreamSource};
+use freestone_core::item::{ChangeSource, Content, NamedFile, StreamSource};
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use freestone_core::{Error, Result};
 use header::{Member, Members, What};
@@ -142,7 +142,7 @@ impl Archive {
 }
 
 impl StreamSource for Archive {
-    fn next_file(&mut self) -> Result<Option<(Vec<u8>, Box<dyn OpenFile>)>> {
+    fn next_file(&mut self) -> Result<Option<NamedFile>> {
         while let Some(member) = self.members.next()? {
             if let Some((path, executable)) = self.take(&member)? {
                 self.given = Some((path.clone(), executable));

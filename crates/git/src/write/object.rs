@@ -26,7 +26,7 @@ pub struct BlobWriter<'a> {
 enum Place {
     /// With the header.
     Memory(Vec<u8>),
-    File(ZlibEncoder<BufWriter<NamedTempFile>>),
+    File(Box<ZlibEncoder<BufWriter<NamedTempFile>>>),
 }
 
 impl<'a> BlobWriter<'a> {
@@ -47,7 +47,7 @@ impl<'a> BlobWriter<'a> {
         } else {
             let mut file = file(target)?;
             file.write_all(&header).map_err(|error| unwritten(target, error))?;
-            Place::File(file)
+            Place::File(Box::new(file))
         };
         Ok(Self { target, hasher, left: length, place })
     }
@@ -85,7 +85,7 @@ impl<'a> BlobWriter<'a> {
                 let mut written = file(self.target)?;
                 written.write_all(&held).map(|()| written)
             }
-            Place::File(written) => Ok(written),
+            Place::File(written) => Ok(*written),
         };
         let finished = written.and_then(|written| {
             let file =

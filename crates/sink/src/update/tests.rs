@@ -24,7 +24,8 @@ impl Toy {
             if *seed == 0 {
                 toy.push(*length as u64, Source::Zeros);
             } else {
-                let bytes: Vec<u8> = (0..*length).map(|at| (at % 251) as u8 ^ seed).collect();
+                let bytes: Vec<u8> =
+                    (0..251).cycle().take(*length).map(|byte: u8| byte ^ seed).collect();
                 let id = digest::plain(&bytes);
                 toy.push(*length as u64, Source::Chunk(id));
                 toy.chunks.insert(id, bytes);

@@ -142,7 +142,8 @@ impl Inner {
         let mut candidates: Vec<(u64, Id, Range<u64>)> = Vec::new();
         for (id, _) in &sizes {
             let file = read_runs(&self.cache, id);
-            for start in (0..file.runs.end()).step_by(STAMPED_BYTES as usize) {
+            for number in 0..file.runs.end().div_ceil(STAMPED_BYTES) {
+                let start = number * STAMPED_BYTES;
                 let block = start..start + STAMPED_BYTES;
                 let mut here = file.runs.within(&block);
                 if let Some(protected) = protected.get(id) {

@@ -120,6 +120,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "one range is what comes out")]
     fn neighbours_become_one_request_and_small_gaps_go_first() {
         let pack = Id([1; 32]);
         let of = |ranges: &[Range<u64>]| {

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 const WRITTEN: &str = "freestone-revisions";
 /// Contents whose blobs are remembered.
 const BLOBS_MAX: usize = 1 << 20;
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Write revisions as commits of a bare repository
 ///

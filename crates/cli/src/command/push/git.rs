@@ -67,7 +67,8 @@ fn subdir(place: Option<&Path>) -> Result<Vec<u8>> {
 
 /// At most `max` bytes of `text`, ending between two characters.
 fn cut(text: &str, max: usize) -> &str {
-    &text[..text.floor_char_boundary(max)]
+    let end = (0..=max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 impl<'a> Commits<'a> {

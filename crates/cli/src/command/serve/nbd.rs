@@ -18,7 +18,7 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:10809";
 
 /// Serve images as network block devices, read-only
 ///
-/// The exports are <id>.tar and <id>.fat for each revision, by its whole id, and the names as they
+/// The exports are ID.tar and ID.fat for each revision, by its whole id, and the names as they
 /// were given, which are tar images, or FAT ones with .fat behind them; a client that names none
 /// gets the only one. Several connections at once are offered for exports
 /// by id, which never change.
