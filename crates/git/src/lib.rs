@@ -6,7 +6,7 @@
 //! | [`Commit`] | what a commit says |
 //! | [`Chain`] | commits, each with its first parent |
 //! | [`tree`] | a commit's tree as changes: all of it, or what differs from another tree |
-//! | [`write`] | a bare repository to be written: objects, trees by what changed, branches |
+//! | [`mod@write`] | a bare repository to be written: objects, trees by what changed, branches |
 //!
 //! Trees are read from bytes that anybody may have made: names that cannot stand in a manifest,
 //! that are there twice, or that are no names at all, are errors and never paths.
