@@ -7,7 +7,7 @@
 //! is untouched.
 //!
 //! Where the image's chunks lie as they are in files of the same file system, and it can let files
-//! share blocks, the target shares them: see [`crate::sharing`].
+//! share blocks, the target shares them: see `crate::sharing`.
 //!
 //! Blocks of zeros are holes: the file takes no more room than its data. A target that existed
 //! keeps its mode, and its owner where that is allowed; its access lists and extended attributes

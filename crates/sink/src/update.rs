@@ -5,7 +5,7 @@
 //! 2  from 4096 on: what differs                                                             sync
 //! 3  the file's new length, the rest of the first 4096 bytes, then sector 0: the new image's  sync each
 //! ```
-//! As on a [device](crate::device), sector 0 is at any moment that of the old image, whole then,
+//! As on a [device], sector 0 is at any moment that of the old image, whole then,
 //! or says *unfinished*, or is that of the new image, whole then. Killed, it is finished by doing
 //! it again.
 //!
