@@ -105,6 +105,17 @@ impl Reader {
         }
         Err(Error::corrupt(format!("{name} ends before byte {}", range.end)))
     }
+
+    /// Fills `out` from `offset` on of an object, with a request for that alone.
+    pub(crate) fn fill(&self, name: &str, path: &Path, offset: u64, out: &mut [u8]) -> Result<()> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let end = offset.checked_add(out.len() as u64);
+        let end = end.ok_or_else(|| Error::corrupt(format!("{name} ends before byte {offset}")))?;
+        out.copy_from_slice(&self.requests.run(self.range(name, path, offset..end))?);
+        Ok(())
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -134,6 +145,17 @@ impl RemoteObject {
         };
         out.copy_from_slice(found);
         true
+    }
+
+    /// Fills what is kept of the beginning of `out`; gives how much that is.
+    fn begin_from_kept(&self, offset: u64, out: &mut [u8]) -> usize {
+        match &*lock(&self.kept) {
+            Some((start, bytes)) if *start == offset && bytes.len() < out.len() => {
+                out[..bytes.len()].copy_from_slice(bytes);
+                bytes.len()
+            }
+            _ => 0,
+        }
     }
 
     fn keep(&self, start: u64, bytes: Bytes) {
@@ -204,9 +226,12 @@ impl Object for RemoteObject {
             let start = self.length - TAIL_BYTES;
             self.keep(start, self.fetch(start..self.length)?);
         }
-        if !self.fill_from_kept(offset, out) {
-            out.copy_from_slice(&self.fetch(offset..end)?);
+        if self.fill_from_kept(offset, out) {
+            return Ok(());
         }
+        // What came with the request that opened it is not asked for again.
+        let begun = self.begin_from_kept(offset, out);
+        out[begun..].copy_from_slice(&self.fetch(offset + begun as u64..end)?);
         Ok(())
     }
 

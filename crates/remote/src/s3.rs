@@ -140,6 +140,10 @@ impl Backend for S3 {
         self.requests().place().into()
     }
 
+    fn is_far(&self) -> bool {
+        true
+    }
+
     fn prepare(&self) -> Result<()> {
         let mut pusher = self.pusher.lock().unwrap_or_else(PoisonError::into_inner);
         if pusher.is_none() {
@@ -171,12 +175,15 @@ impl Backend for S3 {
         let path = self.path(name)?;
         let found = self.requests().run(self.reader.start(name, &path, WHOLE_BYTES))?;
         let Some((bytes, length)) = found else { return Ok(None) };
-        let kept = (bytes.len() as u64 == length).then_some((0, bytes));
-        Ok(Some(Box::new(self.object(name, length, kept)?)))
+        Ok(Some(Box::new(self.object(name, length, Some((0, bytes)))?)))
     }
 
     fn open_listed(&self, name: &str, length: u64) -> Result<Box<dyn Object>> {
         Ok(Box::new(self.object(name, length, None)?))
+    }
+
+    fn read_range(&self, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.reader.fill(name, &self.path(name)?, offset, out)
     }
 
     fn hint(&self, name: &str, bytes: &[u8]) -> Result<()> {

@@ -184,6 +184,10 @@ impl Backend for Web {
         self.reader.requests.place().into()
     }
 
+    fn is_far(&self) -> bool {
+        true
+    }
+
     fn prepare(&self) -> Result<()> {
         self.read_only()
     }
@@ -220,12 +224,15 @@ impl Backend for Web {
         let path = Self::path(name)?;
         let found = self.reader.requests.run(self.reader.start(name, &path, WHOLE_BYTES))?;
         let Some((bytes, length)) = found else { return Ok(None) };
-        let kept = (bytes.len() as u64 == length).then_some(bytes);
-        Ok(Some(Box::new(self.object(name, length, kept)?)))
+        Ok(Some(Box::new(self.object(name, length, Some(bytes))?)))
     }
 
     fn open_listed(&self, name: &str, length: u64) -> Result<Box<dyn Object>> {
         Ok(Box::new(self.object(name, length, None)?))
+    }
+
+    fn read_range(&self, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.reader.fill(name, &Self::path(name)?, offset, out)
     }
 
     fn hint(&self, _: &str, _: &[u8]) -> Result<()> {

@@ -36,6 +36,11 @@ pub trait Backend: Send + Sync {
         "there".into()
     }
 
+    /// Whether each request takes long enough that several should be under way at once.
+    fn is_far(&self) -> bool {
+        false
+    }
+
     /// That what is made here stays as it was made, whoever else makes something: called once
     /// before the first object is. Says early what would fail late, such as a key that may only
     /// read.
@@ -69,6 +74,18 @@ pub trait Backend: Send + Sync {
     fn open_listed(&self, name: &str, length: u64) -> Result<Box<dyn Object>> {
         let _ = length;
         self.open(name)?.ok_or_else(|| Error::not_found(format!("{name} does not exist")))
+    }
+
+    /// Fills `out` from `offset` on of an object of which somebody has told that it is there: who
+    /// plans what is read, and wants nothing else of it.
+    ///
+    /// # Errors
+    /// ([`freestone_core::ErrorKind::NotFound`]) there is no such object; reading failed, or it
+    /// ends before `out` is full.
+    fn read_range(&self, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+        let object = self.open(name)?;
+        let absent = || Error::not_found(format!("{name} does not exist"));
+        object.ok_or_else(absent)?.read_at(offset, out)
     }
 
     /// Makes or replaces a small object that is no authority for anything, so that those find

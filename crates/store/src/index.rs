@@ -5,10 +5,13 @@ use crate::format::record::RecordKind;
 use crate::format::segment::{Segment, SegmentRow, parse_file_name, prefix};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// How often a listing is made anew because a segment of it was merged away meanwhile.
 const LISTING_TRIES: usize = 20;
+/// Segments that are opened at once where each takes a request to somewhere far.
+const OPENERS: usize = 8;
 
 /// A segment of the live index.
 #[derive(Clone)]
@@ -204,32 +207,15 @@ impl Index {
 
 /// The live segments, and the names of those that were merged.
 fn open_segments(backend: &dyn Backend) -> Result<(Vec<Arc<LiveSegment>>, Vec<String>)> {
-    'listing: for _ in 0..LISTING_TRIES {
-        let mut segments = Vec::new();
+    for _ in 0..LISTING_TRIES {
         let listing = backend.list("index")?;
-        for listed in listing.clone() {
-            let file_name = listed.name.trim_start_matches("index/");
-            let Some((tier, id)) = parse_file_name(file_name) else { continue };
-            let bytes =
-                backend.open_listed(&listed.name, listed.length).and_then(|object| object.map());
-            let bytes = match bytes {
-                Ok(bytes) => bytes,
-                // A segment that is gone was merged into one that a new listing shows.
-                Err(error) if error.kind() == ErrorKind::NotFound => continue 'listing,
-                Err(error) => return Err(error.context(&listed.name)),
-            };
-            let segment = Segment::open(bytes).map_err(|e| e.context(&listed.name))?;
-            if segment.id() != id {
-                return Err(Error::corrupt(format!("{} is damaged", listed.name))
-                    .hint("`freestone store reindex` makes the index anew"));
-            }
-            segments.push(LiveSegment { name: listed.name, tier, segment });
-        }
+        // A segment that is gone was merged into one that a new listing shows.
+        let Some(segments) = open_listed(backend, &listing)? else { continue };
         // A listing that a merge ran through may show neither the old segments nor the new one;
         // then the new one is there by now.
         let is_new = |now: &Listed| !listing.iter().any(|before| before.name == now.name);
         if backend.list("index")?.iter().any(is_new) {
-            continue 'listing;
+            continue;
         }
         let superseded: HashSet<Vec<u8>> = segments
             .iter()
@@ -244,4 +230,59 @@ fn open_segments(backend: &dyn Backend) -> Result<(Vec<Arc<LiveSegment>>, Vec<St
     }
     Err(Error::new(ErrorKind::Storage, "the index changes faster than it can be listed")
         .hint("run the command again when fewer push to the store"))
+}
+
+/// The segments of a listing; `None` if one is gone.
+fn open_listed(backend: &dyn Backend, listing: &[Listed]) -> Result<Option<Vec<LiveSegment>>> {
+    let named: Vec<(&Listed, u8, [u8; 16])> = listing
+        .iter()
+        .filter_map(|listed| {
+            let (tier, id) = parse_file_name(listed.name.trim_start_matches("index/"))?;
+            Some((listed, tier, id))
+        })
+        .collect();
+    let openers = if backend.is_far() { OPENERS.min(named.len()) } else { 1 };
+    let next = AtomicUsize::new(0);
+    let open = || -> Result<Option<Vec<LiveSegment>>> {
+        let mut opened = Vec::new();
+        while let Some((listed, tier, id)) = named.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match open_segment(backend, listed, *tier, *id) {
+                Ok(segment) => opened.push(segment),
+                Err(error) => {
+                    // The others need not go on.
+                    next.store(named.len(), Ordering::Relaxed);
+                    return if error.kind() == ErrorKind::NotFound { Ok(None) } else { Err(error) };
+                }
+            }
+        }
+        Ok(Some(opened))
+    };
+    if openers < 2 {
+        return open();
+    }
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..openers).map(|_| scope.spawn(open)).collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let parts: Option<Vec<_>> = outcomes.into_iter().collect::<Result<_>>()?;
+    Ok(parts.map(|parts| parts.into_iter().flatten().collect()))
+}
+
+fn open_segment(
+    backend: &dyn Backend,
+    listed: &Listed,
+    tier: u8,
+    id: [u8; 16],
+) -> Result<LiveSegment> {
+    let object = backend.open_listed(&listed.name, listed.length);
+    let bytes = object.and_then(|object| object.map());
+    let segment = bytes.and_then(Segment::open).map_err(|error| error.context(&listed.name))?;
+    if segment.id() != id {
+        return Err(Error::corrupt(format!("{} is damaged", listed.name))
+            .hint("`freestone store reindex` makes the index anew"));
+    }
+    Ok(LiveSegment { name: listed.name.clone(), tier, segment })
 }

@@ -2,10 +2,9 @@
 //! when it fails, so that anybody can be told since when the upstream is out of reach.
 
 use super::reach::Reach;
-use crate::backend::{Backend, Listed, Object};
+use crate::backend::{Backend, Listed};
 use crate::format::header::{Header, StoreId};
 use freestone_core::{Error, ErrorKind, Result};
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,8 +15,6 @@ const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often something that came damaged is fetched in all before it is called damaged.
 pub(super) const TRANSFERS_MAX: usize = 3;
-/// Objects that are kept open.
-const OPEN_MAX: usize = 64;
 
 /// How long a reader waits for an upstream that fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +33,11 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
+fn missing(name: &str) -> Error {
+    Error::corrupt(format!("{name} is missing"))
+        .hint("`freestone verify`, with --store the upstream, lists all that is")
+}
+
 /// Asks one upstream. Used by many threads at once.
 pub(super) struct Client {
     backend: Arc<dyn Backend>,
@@ -44,7 +46,6 @@ pub(super) struct Client {
     patience: Mutex<Patience>,
     requests: AtomicU64,
     bytes: AtomicU64,
-    open: Mutex<HashMap<String, Arc<dyn Object>>>,
     /// Whether the store there was seen to be the right one.
     known: Mutex<bool>,
     /// The same, for who must not wait.
@@ -61,7 +62,6 @@ impl Client {
             patience: Mutex::default(),
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            open: Mutex::default(),
             known: Mutex::default(),
             is_known: AtomicBool::new(false),
             reach,
@@ -150,40 +150,20 @@ impl Client {
     /// Reads a range of an object.
     pub(super) fn read(&self, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         self.ask(name, || {
-            let object = self.object(name)?;
             self.count(out.len() as u64);
-            let outcome = object.read_at(offset, out);
-            if outcome.is_err() {
-                // What was opened may be what fails.
-                self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+            match self.backend.read_range(name, offset, out) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Err(missing(name)),
+                outcome => outcome,
             }
-            outcome
         })
     }
 
     /// The length of an object.
     pub(super) fn length(&self, name: &str) -> Result<u64> {
-        self.ask(name, || Ok(self.object(name)?.length()))
-    }
-
-    fn object(&self, name: &str) -> Result<Arc<dyn Object>> {
-        let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(object) = open().get(name) {
-            return Ok(object.clone());
-        }
-        let object: Arc<dyn Object> = match self.backend.open(name)? {
-            Some(object) => object.into(),
-            None => {
-                return Err(Error::corrupt(format!("{name} is missing"))
-                    .hint("`freestone verify`, with --store the upstream, lists all that is"));
-            }
-        };
-        let mut open = open();
-        if open.len() >= OPEN_MAX {
-            open.clear();
-        }
-        open.insert(name.into(), object.clone());
-        Ok(object)
+        self.ask(name, || match self.backend.open(name)? {
+            Some(object) => Ok(object.length()),
+            None => Err(missing(name)),
+        })
     }
 
     /// Makes a request until it succeeds, fails for good, or patience ends.

@@ -1,0 +1,225 @@
+//! A real site in a bucket: pushed revision by revision by machines that hold nothing, and imaged
+//! by hosts that follow the bucket, with what each receives.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
+
+#[path = "remote/ceph.rs"]
+mod ceph;
+#[path = "program/mod.rs"]
+mod program;
+mod support;
+
+use ceph::Ceph;
+use freestone_store::upstream::runs::RunsFile;
+use freestone_testkit::{noise, text};
+use program::{Home, Ran};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::{git, scratch};
+
+const URL: &str = "s3://test/site";
+/// Revisions of the usual run.
+const REVISIONS: usize = 12;
+
+/// A site's revisions, oldest first, each brought about in turn.
+enum Site {
+    /// Commits, with their times.
+    Corpus(PathBuf, Vec<(String, String)>),
+    Generated(PathBuf),
+}
+
+impl Site {
+    fn new(folder: &Path) -> Self {
+        let bundle = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../../shared/corpus/mirage-www-content.bundle");
+        let site = folder.join("site");
+        if !bundle.exists() {
+            eprintln!("{} is not there: a generated site takes its place", bundle.display());
+            fs::create_dir(&site).unwrap();
+            return Self::Generated(site);
+        }
+        git(folder, &["clone", "-q", bundle.to_str().unwrap(), "site"]);
+        let commits = git(&site, &["log", "--first-parent", "--reverse", "--format=%H %ct"]);
+        let commits: Vec<(String, String)> = commits
+            .lines()
+            .map(|line| line.split_once(' ').unwrap())
+            .map(|(commit, time)| (commit.to_owned(), time.to_owned()))
+            .collect();
+        let step = match std::env::var_os("FREESTONE_LONG") {
+            Some(_) => 1,
+            None => commits.len().div_ceil(REVISIONS),
+        };
+        // The newest is the last; what is between them is changed at once.
+        let mut commits: Vec<_> = commits.into_iter().rev().step_by(step).collect();
+        commits.reverse();
+        Self::Corpus(site, commits)
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Self::Corpus(_, commits) => commits.len(),
+            Self::Generated(_) => REVISIONS,
+        }
+    }
+
+    /// Brings revision `n` about, from 1 on; gives where it is, and its time.
+    fn at(&self, n: usize) -> (&Path, String) {
+        match self {
+            Self::Corpus(site, commits) => {
+                let (commit, time) = &commits[n - 1];
+                git(site, &["checkout", "-q", "-f", commit]);
+                (site, time.clone())
+            }
+            Self::Generated(site) => {
+                let changed = if n == 1 { 0..400 } else { 30 * n..30 * n + 20 };
+                for file in changed {
+                    let path = site.join(format!("{}/{file}", file % 20));
+                    fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    let seed = (file * 1000 + n) as u64;
+                    let bytes = match file % 10 {
+                        0 => noise(40_000, seed),
+                        _ => text(9_000, seed),
+                    };
+                    fs::write(path, bytes).unwrap();
+                }
+                (site, (1_700_000_000 + n).to_string())
+            }
+        }
+    }
+}
+
+/// What a command sent and received.
+#[derive(Clone, Copy)]
+struct Transfer {
+    requests: u64,
+    sent: u64,
+    received: u64,
+}
+
+impl Transfer {
+    fn of(answer: &Value) -> Self {
+        let field = |key: &str| answer["transfer"][key].as_u64().unwrap();
+        Self {
+            requests: field("requests"),
+            sent: field("sent_bytes"),
+            received: field("received_bytes"),
+        }
+    }
+}
+
+/// Runs what must succeed with `--json`, with the server's variables.
+fn ask(home: &Home, ceph: &Ceph, arguments: &[&str]) -> Value {
+    let mut command = home.command(arguments);
+    let ran = Ran::of(command.arg("--json").envs(ceph.variables()).output().unwrap());
+    assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.err);
+    serde_json::from_slice(&ran.out).unwrap()
+}
+
+fn digests(answer: &Value) -> (String, String) {
+    let of = |key: &str| answer[key].as_str().unwrap().to_owned();
+    (of("blake3"), of("sha256"))
+}
+
+/// A host with an empty store.
+fn host(ceph: &Ceph) -> Home {
+    let home = Home::new();
+    ask(&home, ceph, &["init", "--upstream", URL, "--cache-size", "4G"]);
+    home
+}
+
+/// What a host keeps: bytes of packs, by their runs, and of index segments.
+#[derive(Clone, Copy, Default)]
+struct Kept {
+    packs: u64,
+    index: u64,
+}
+
+impl Kept {
+    fn at(home: &Home) -> Self {
+        let mut kept = Self::default();
+        let mut open = vec![home.path("store/cache")];
+        while let Some(path) = open.pop() {
+            let Ok(entries) = fs::read_dir(path) else { continue };
+            for entry in entries {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_str().unwrap();
+                if path.is_dir() {
+                    open.push(path);
+                } else if let Some(id) = name.strip_suffix(".runs") {
+                    let id = freestone_core::Id::parse(id).unwrap();
+                    let file = RunsFile::decode(&id, &fs::read(&path).unwrap()).unwrap();
+                    kept.packs += file.runs.bytes();
+                } else if path.parent().unwrap().ends_with("index") {
+                    kept.index += fs::metadata(&path).unwrap().len();
+                }
+            }
+        }
+        kept
+    }
+}
+
+#[test]
+fn hosts_receive_what_they_need_of_a_site_in_a_bucket() {
+    let ceph = Ceph::start();
+    let folder = scratch();
+    let site = Site::new(folder.path());
+    let last = site.count();
+    let local = Home::new();
+    local.ok(["init"]);
+    ask(&local, &ceph, &["-s", URL, "init"]);
+
+    let mut pushed = Vec::new();
+    for n in 1..=last {
+        let (path, time) = site.at(n);
+        let push = |home: &Home, store: &str| {
+            let mut command = home.command(["-s", store, "push", "--json"]);
+            command.arg(path).env("SOURCE_DATE_EPOCH", &time).envs(ceph.variables());
+            let ran = Ran::of(command.output().unwrap());
+            assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.err);
+            serde_json::from_slice::<Value>(&ran.out).unwrap()
+        };
+        let here = push(&local, "store");
+        let there = push(&Home::new(), URL);
+        assert_eq!(here["revision"], there["revision"], "main@{n}");
+        pushed.push(Transfer::of(&there));
+    }
+    let images: Vec<_> = (1..=last)
+        .map(|n| digests(&local.json(["image", &format!("main@{n}"), "--digest"])))
+        .collect();
+    let stats = ask(&local, &ceph, &["-s", URL, "store", "stats"]);
+    eprintln!("{stats}");
+
+    let image = |home: &Home, n: usize| {
+        let answer = ask(home, &ceph, &["image", &format!("main@{n}"), "--digest"]);
+        assert_eq!(digests(&answer), images[n - 1], "main@{n}");
+        Transfer::of(&answer)
+    };
+    // One after the other.
+    let follower = host(&ceph);
+    let mut before = Kept::default();
+    for n in 1..=last {
+        let transfer = image(&follower, n);
+        let now = Kept::at(&follower);
+        let push = pushed[n - 1];
+        eprintln!(
+            "main@{n}: push {} requests, {} sent, {} received; image {} requests, {} received; packs {} index {}",
+            push.requests,
+            push.sent,
+            push.received,
+            transfer.requests,
+            transfer.received,
+            now.packs - before.packs,
+            now.index as i64 - before.index as i64
+        );
+        before = now;
+    }
+    // A cold one, the newest.
+    let cold = host(&ceph);
+    let transfer = image(&cold, last);
+    let kept = Kept::at(&cold);
+    eprintln!(
+        "cold: {} requests, {} received for {} of packs and {} of the index",
+        transfer.requests, transfer.received, kept.packs, kept.index
+    );
+}
