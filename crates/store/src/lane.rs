@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Records after which a pack is closed whatever its size: it bounds the table in memory.
-const RECORDS_TARGET: usize = 1 << 16;
+const RECORDS_TARGET: usize = 1 << 15;
 /// Bytes of nodes that are held back at most.
 const NODE_BYTES_TARGET: usize = 4 << 20;
 /// Bytes written to the file at once.
