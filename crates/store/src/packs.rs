@@ -196,6 +196,22 @@ impl Packs {
         })
     }
 
+    /// Fills `out` from `offset` of the pack `id` on, of which the length may not be known.
+    ///
+    /// # Errors
+    /// It is not there or cannot be read.
+    pub(crate) fn read_at(&self, id: &Id, offset: u64, out: &mut [u8]) -> Result<()> {
+        let is_open = self.open.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id);
+        if is_open || !self.backend.is_far() {
+            return self.open(id)?.read_at(offset, out);
+        }
+        // Opening it would bring its length, and bytes that nobody asks for.
+        self.backend.read_range(&object_name(id), offset, out).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => missing(id).because(error),
+            _ => error,
+        })
+    }
+
     fn open_with(
         &self,
         id: &Id,

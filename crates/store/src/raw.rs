@@ -166,10 +166,15 @@ impl Records {
             if row.codec != Codec::Raw || row.stored != length {
                 return Ok(false);
             }
-            found = Some((place.pack, row.offset));
+            found = Some(place);
             Ok(true)
         })?;
-        let Some((pack, offset)) = found else { return Ok(None) };
+        let Some(place) = found else { return Ok(None) };
+        // Far away, its length would have to be asked for.
+        if self.packs.open_listed(&place)?.file().is_none() {
+            return Ok(None);
+        }
+        let (pack, offset) = (place.pack, place.row.offset);
         let run = RawRun {
             id: *id,
             pack,

@@ -199,8 +199,9 @@ impl Records {
             }
         };
         let object = self.packs.open_listed(place)?;
-        // What the segment says of the pack's length spares asking far away for it.
-        let length = if place.pack_length == 0 { object.length() } else { place.pack_length };
+        // What the segment says of the pack's length spares asking far away for it; where it says
+        // nothing, reading fails beyond the end.
+        let length = if place.pack_length == 0 { u64::MAX } else { place.pack_length };
         if row.offset.checked_add(row.stored).is_none_or(|end| end > length) {
             return Err(Error::corrupt("it lies outside its pack"));
         }

@@ -107,7 +107,7 @@ fn read_base(place: &BasePlace, packs: &Packs, out: &mut Vec<u8>) -> Result<()> 
         return Err(Error::corrupt("a base in no pack"));
     };
     let mut bytes = vec![0; usize::try_from(*stored).unwrap_or(0)];
-    packs.open(pack)?.read_at(*offset, &mut bytes)?;
+    packs.read_at(pack, *offset, &mut bytes)?;
     decode(*codec, bytes, None, *plain, out)
 }
 
