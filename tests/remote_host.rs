@@ -14,6 +14,7 @@ use freestone_store::upstream::runs::RunsFile;
 use freestone_testkit::{noise, text};
 use program::{Home, Ran};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use support::{git, scratch};
@@ -21,6 +22,10 @@ use support::{git, scratch};
 const URL: &str = "s3://test/site";
 /// Revisions of the usual run.
 const REVISIONS: usize = 12;
+/// What a listing says of an object takes at most.
+const LISTED_BYTES: u64 = 450;
+/// The store's header, a ref's entry, a revision, what surrounds listings, and small gaps.
+const FIXED_BYTES: u64 = 12 << 10;
 
 /// A site's revisions, oldest first, each brought about in turn.
 enum Site {
@@ -97,6 +102,13 @@ struct Transfer {
     received: u64,
 }
 
+impl std::fmt::Display for Transfer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { requests, sent, received } = self;
+        write!(f, "{requests} requests, {sent} bytes sent, {received} received")
+    }
+}
+
 impl Transfer {
     fn of(answer: &Value) -> Self {
         let field = |key: &str| answer["transfer"][key].as_u64().unwrap();
@@ -128,14 +140,20 @@ fn host(ceph: &Ceph) -> Home {
     home
 }
 
-/// What a host keeps: bytes of packs, by their runs, and of index segments.
-#[derive(Clone, Copy, Default)]
+/// What a host keeps: bytes of packs, by their runs, and of each index segment.
+#[derive(Default)]
 struct Kept {
     packs: u64,
-    index: u64,
+    index: BTreeMap<String, u64>,
 }
 
 impl Kept {
+    /// Bytes of segments that came since.
+    fn new_index(&self, before: &Self) -> u64 {
+        let new = self.index.iter().filter(|(name, _)| !before.index.contains_key(*name));
+        new.map(|(_, bytes)| bytes).sum()
+    }
+
     fn at(home: &Home) -> Self {
         let mut kept = Self::default();
         let mut open = vec![home.path("store/cache")];
@@ -151,7 +169,7 @@ impl Kept {
                     let file = RunsFile::decode(&id, &fs::read(&path).unwrap()).unwrap();
                     kept.packs += file.runs.bytes();
                 } else if path.parent().unwrap().ends_with("index") {
-                    kept.index += fs::metadata(&path).unwrap().len();
+                    kept.index.insert(name.to_owned(), fs::metadata(&path).unwrap().len());
                 }
             }
         }
@@ -188,38 +206,69 @@ fn hosts_receive_what_they_need_of_a_site_in_a_bucket() {
         .map(|n| digests(&local.json(["image", &format!("main@{n}"), "--digest"])))
         .collect();
     let stats = ask(&local, &ceph, &["-s", URL, "store", "stats"]);
-    eprintln!("{stats}");
+    let grown: Vec<u64> = stats["growth"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|revision| revision["stored_bytes"].as_u64().unwrap())
+        .collect();
+    assert_eq!(grown.len(), last);
 
     let image = |home: &Home, n: usize| {
         let answer = ask(home, &ceph, &["image", &format!("main@{n}"), "--digest"]);
         assert_eq!(digests(&answer), images[n - 1], "main@{n}");
         Transfer::of(&answer)
     };
-    // One after the other.
+    // Revision after revision: each brings what changed in it, and the listings.
     let follower = host(&ceph);
-    let mut before = Kept::default();
+    let mut before = Kept::at(&follower);
     for n in 1..=last {
         let transfer = image(&follower, n);
-        let now = Kept::at(&follower);
-        let push = pushed[n - 1];
+        let kept = Kept::at(&follower);
+        let (grown, index) = (grown[n - 1], kept.new_index(&before));
         eprintln!(
-            "main@{n}: push {} requests, {} sent, {} received; image {} requests, {} received; packs {} index {}",
-            push.requests,
-            push.sent,
-            push.received,
-            transfer.requests,
-            transfer.received,
-            now.packs - before.packs,
-            now.index as i64 - before.index as i64
+            "main@{n}: grew by {grown}; push: {}; image: {}, {index} of them index",
+            pushed[n - 1],
+            transfer
         );
-        before = now;
+        let listings = LISTED_BYTES * (last + kept.index.len()) as u64;
+        let bound = grown + grown / 20 + index + listings + FIXED_BYTES;
+        let received = transfer.received;
+        assert!(received <= bound, "main@{n}: {received} bytes received, at most {bound} expected");
+        // What it says is what there is.
+        assert!(received >= kept.packs - before.packs + index, "main@{n}: {received} bytes");
+        before = kept;
     }
-    // A cold one, the newest.
+    let again = image(&follower, last);
+    eprintln!("main@{last} again: {again}");
+    assert!(again.received <= FIXED_BYTES + LISTED_BYTES * last as u64, "{again}");
+
+    // A cold one, the newest: no more than a twentieth in vain.
     let cold = host(&ceph);
     let transfer = image(&cold, last);
     let kept = Kept::at(&cold);
-    eprintln!(
-        "cold: {} requests, {} received for {} of packs and {} of the index",
-        transfer.requests, transfer.received, kept.packs, kept.index
+    let index: u64 = kept.index.values().sum();
+    eprintln!("cold, main@{last}: {transfer}; keeps {} of packs, {index} of index", kept.packs);
+    let needed = kept.packs + index;
+    assert!(
+        transfer.received as f64 <= 1.05 * needed as f64,
+        "{transfer} for {needed} bytes that are needed"
     );
+
+    // Without the server, what was fetched is here.
+    ceph.tell("kill");
+    let newest = format!("main@{last}");
+    for home in [&follower, &cold] {
+        let answer = ask(home, &ceph, &["--offline", "image", &newest, "--digest"]);
+        assert_eq!(digests(&answer), images[last - 1]);
+        assert_eq!(Transfer::of(&answer).requests, 0);
+    }
+    assert_eq!(
+        digests(&ask(&follower, &ceph, &["--offline", "image", "main@1", "--digest"])),
+        images[0]
+    );
+    let mut command = follower.command(["image", &newest, "--digest"]);
+    let ran = Ran::of(command.envs(ceph.variables()).output().unwrap());
+    assert_eq!(ran.code, Some(4), "{}", ran.err);
+    assert!(ran.err.contains("unreachable since"), "{}", ran.err);
 }
