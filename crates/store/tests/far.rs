@@ -119,6 +119,7 @@ fn a_push_asks_only_for_what_differs() {
     let (outcome, log) = measure(&[7, 12_345], 1002);
     assert_eq!((outcome.changed, outcome.new, outcome.gone), (2, 0, 0));
     assert_eq!(outcome.files_hashed, 20_002, "what differs is read a second time");
+    println!("{} requests, {} of them reads of packs", log.len(), nodes(&log));
     assert!(nodes(&log) <= 20, "{} of packs: {log:?}", nodes(&log));
     assert!(outcome.bytes_stored < 40_000, "{}", outcome.bytes_stored);
     assert_sound(&root);
