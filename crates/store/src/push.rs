@@ -150,16 +150,7 @@ impl Store {
         options: &PushOptions,
         progress: &PushProgress,
     ) -> Result<PushOutcome> {
-        if let Some(name) = &options.ref_name {
-            check_name(name)?;
-        }
-        if !options.dry_run {
-            self.check_writable()?;
-            if let Some(root) = self.root() {
-                crate::backend::directory::Directory::new(root).clear_left_over();
-            }
-        }
-        self.check_options(options)?;
+        self.prepare_push(options)?;
         let mut moved = 0;
         for _ in 0..RETRIES_MAX {
             let attempt =
@@ -180,6 +171,21 @@ fn always_late() -> Error {
 }
 
 impl Store {
+    /// What comes before a push of any kind: refuses what could not be pushed, and clears what
+    /// killed pushes left.
+    fn prepare_push(&self, options: &PushOptions) -> Result<()> {
+        if let Some(name) = &options.ref_name {
+            check_name(name)?;
+        }
+        if !options.dry_run {
+            self.check_writable()?;
+            if let Some(root) = self.root() {
+                crate::backend::directory::Directory::new(root).clear_left_over();
+            }
+        }
+        self.check_options(options)
+    }
+
     /// Refuses what could not become a revision, before anything is read.
     fn check_options(&self, options: &PushOptions) -> Result<()> {
         let none = Id([0; 32]);

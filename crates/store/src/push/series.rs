@@ -16,7 +16,7 @@ mod items;
 mod nodes;
 
 use super::{PushOptions, PushOutcome, PushProgress, RETRIES_MAX};
-use crate::format::ref_entry::{RefAction, RefEntry, check_name};
+use crate::format::ref_entry::{RefAction, RefEntry};
 use crate::format::revision::Revision;
 use crate::store::Store;
 use batch::Batch;
@@ -100,16 +100,7 @@ impl Store {
         options: &PushOptions,
         progress: &PushProgress,
     ) -> Result<SeriesOutcome> {
-        if let Some(name) = &options.ref_name {
-            check_name(name)?;
-        }
-        if !options.dry_run {
-            self.check_writable()?;
-            if let Some(root) = self.root() {
-                crate::backend::directory::Directory::new(root).clear_left_over();
-            }
-        }
-        self.check_options(options)?;
+        self.prepare_push(options)?;
         for _ in 0..RETRIES_MAX {
             let mut run = Run { store: self, options, progress, newest: None, made: 0, sum: None };
             match run.run(series) {
