@@ -16,9 +16,13 @@ use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
 use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig};
+use object_store::{
+    ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
+};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +33,8 @@ pub struct S3 {
     prefix: String,
     /// Who may write here; known once [`Backend::prepare`] has found out.
     pusher: Mutex<Option<Pusher>>,
+    /// Whether a listing has come that did not begin with what sorts first.
+    lists_in_no_order: AtomicBool,
 }
 
 /// Retries are `retry`'s.
@@ -69,7 +75,13 @@ impl S3 {
         let s3 = Arc::new(s3);
         let requests = Requests::new(options, place, endpoint);
         let reader = Arc::new(Reader { store: s3.clone(), requests });
-        Ok(Self { s3, reader, prefix: prefix.into(), pusher: Mutex::default() })
+        Ok(Self {
+            s3,
+            reader,
+            prefix: prefix.into(),
+            pusher: Mutex::default(),
+            lists_in_no_order: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn requests(&self) -> &Requests {
@@ -128,6 +140,28 @@ impl S3 {
         Ok(found.map(|meta| meta.size))
     }
 
+    /// An object as the server lists it.
+    fn listed(&self, meta: ObjectMeta) -> Listed {
+        let skipped = if self.prefix.is_empty() { 0 } else { self.prefix.len() + 1 };
+        Listed {
+            name: meta.location.as_ref().get(skipped..).unwrap_or_default().into(),
+            length: meta.size,
+        }
+    }
+
+    /// One page of a listing, and whether there is more.
+    async fn page(&self, folder: &str, count: usize) -> Result<(Vec<Listed>, bool)> {
+        let prefix = format!("{}/", self.path(folder)?);
+        let request = || async {
+            let options =
+                PaginatedListOptions { max_keys: Some(count), ..PaginatedListOptions::default() };
+            let page = self.s3.list_paginated(Some(&prefix), options).await?;
+            let objects = page.result.objects.into_iter();
+            Ok((objects.map(|meta| self.listed(meta)).collect(), page.page_token.is_some()))
+        };
+        self.requests().make(&format!("list {folder}"), request).await
+    }
+
     /// How objects are made here, once it is known.
     fn ignores_conditions(&self) -> bool {
         let pusher = self.pusher.lock().unwrap_or_else(PoisonError::into_inner);
@@ -154,21 +188,25 @@ impl Backend for S3 {
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         let path = self.path(folder)?;
-        let skipped = if self.prefix.is_empty() { 0 } else { self.prefix.len() + 1 };
         let list = || async {
-            let mut listed: Vec<Listed> = self
-                .s3
-                .list(Some(&path))
-                .map_ok(|meta| Listed {
-                    name: meta.location.as_ref().get(skipped..).unwrap_or_default().into(),
-                    length: meta.size,
-                })
-                .try_collect()
-                .await?;
+            let list = self.s3.list(Some(&path)).map_ok(|meta| self.listed(meta));
+            let mut listed: Vec<Listed> = list.try_collect().await?;
             listed.sort_unstable();
             Ok(listed)
         };
         self.requests().run(self.requests().make(&format!("list {folder}"), list))
+    }
+
+    fn list_first(&self, folder: &str, count: usize) -> Result<Vec<Listed>> {
+        if !self.lists_in_no_order.load(Ordering::Relaxed) {
+            let (listed, is_cut) = self.requests().run(self.page(folder, count))?;
+            if !begins_in_order(folder, &listed) {
+                self.lists_in_no_order.store(true, Ordering::Relaxed);
+            } else if !is_cut || listed.len() >= count {
+                return Ok(listed);
+            }
+        }
+        self.list(folder)
     }
 
     fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
@@ -222,5 +260,35 @@ impl Backend for S3 {
         let path = self.path(name)?;
         let remove = || self.s3.delete(&path);
         self.requests().run(self.requests().find(&format!("remove {name}"), remove)).map(drop)
+    }
+}
+
+/// Whether a page holds objects of `folder` in order, as S3's specification has it. Amazon's own
+/// directory buckets list in none, and what is compatible with S3 may do what it likes.
+fn begins_in_order(folder: &str, page: &[Listed]) -> bool {
+    let is_inside = |listed: &Listed| {
+        listed.name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+    };
+    page.iter().all(is_inside) && page.windows(2).all(|pair| pair[0].name < pair[1].name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_believed_only_in_order() {
+        let believed = |names: &[&str]| {
+            let listed = |name: &&str| Listed { name: (*name).into(), length: 1 };
+            begins_in_order("refs/a", &names.iter().map(listed).collect::<Vec<_>>())
+        };
+        assert!(believed(&[]));
+        assert!(believed(&["refs/a/1"]));
+        assert!(believed(&["refs/a/1", "refs/a/2", "refs/a/latest"]));
+        assert!(!believed(&["refs/a/2", "refs/a/1"]));
+        assert!(!believed(&["refs/a/1", "refs/a/3", "refs/a/2"]));
+        assert!(!believed(&["refs/a/1", "refs/a/1"]));
+        assert!(!believed(&["refs/a/1", "refs/ab/1"]));
+        assert!(!believed(&["index/1"]));
     }
 }

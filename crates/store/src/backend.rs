@@ -59,6 +59,17 @@ pub trait Backend: Send + Sync {
     /// The listing failed. A folder that does not exist is empty.
     fn list(&self, folder: &str) -> Result<Vec<Listed>>;
 
+    /// The objects of [`Self::list`] that come first, sorted by name: at least `count` of them, or
+    /// all if there are fewer. What comes after the last of them is not told.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    fn list_first(&self, folder: &str, count: usize) -> Result<Vec<Listed>> {
+        let mut listed = self.list(folder)?;
+        listed.truncate(count);
+        Ok(listed)
+    }
+
     /// Opens an object for reading; `None` if there is none.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Refs: mutable names, each an append-only log of create-only entries.
 
-use crate::backend::{Backend, Created, get_decoded};
+use crate::backend::{Backend, Created, Listed, get_decoded};
 use crate::format::ref_entry::{self, RefAction, RefEntry, check_name};
 use freestone_core::{Error, ErrorKind, Id, Result};
 use std::collections::BTreeMap;
@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 /// The longest file of an entry that is read.
 const ENTRY_BYTES_MAX: u64 = 64 << 10;
+/// Entries that are listed to find the newest, which is the first of them: more than one shows
+/// whether they come in order; that eight of more do by chance is less than one case in 100,000.
+const FIRST_COUNT: usize = 8;
 
 /// What a ref must be for a change of it to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,12 +88,26 @@ impl Refs {
     fn numbers(&self, name: &str) -> Result<Vec<u64>> {
         check_name(name)?;
         let folder = ref_entry::folder(name);
-        let listed = self.backend.list(&folder)?;
-        let key =
-            |name: &str| ref_entry::number_of_key(name.strip_prefix(&folder)?.strip_prefix('/')?);
-        let mut numbers: Vec<u64> = listed.iter().filter_map(|listed| key(&listed.name)).collect();
+        let mut numbers = numbers_in(&folder, &self.backend.list(&folder)?);
         numbers.sort_unstable_by(|a, b| b.cmp(a));
         Ok(numbers)
+    }
+
+    /// The number of a ref's newest entry, of which it is known that it is at least `known`: by the
+    /// beginning of a listing, where its smallest key is. A server may list in no order, and the
+    /// smallest key is the newest all the same: so what comes is believed only if it is a run
+    /// of entries, each followed by the one before it; else the whole is listed.
+    fn newest_number(&self, name: &str, known: u64) -> Result<Option<u64>> {
+        check_name(name)?;
+        let folder = ref_entry::folder(name);
+        let listed = self.backend.list_first(&folder, FIRST_COUNT)?;
+        let numbers = numbers_in(&folder, &listed);
+        let is_run = numbers.windows(2).all(|pair| pair[0].checked_sub(1) == Some(pair[1]));
+        match numbers.iter().max() {
+            newest if listed.len() < FIRST_COUNT => Ok(newest.copied()),
+            Some(newest) if is_run && *newest >= known => Ok(Some(*newest)),
+            _ => Ok(self.numbers(name)?.first().copied()),
+        }
     }
 
     /// Entry `n` of ref `name`; `None` if there is none.
@@ -110,8 +127,8 @@ impl Refs {
     /// # Errors
     /// It cannot be read or is damaged.
     pub fn newest(&self, name: &str) -> Result<Option<RefEntry>> {
-        match self.numbers(name)?.first() {
-            Some(n) => self.entry(name, *n),
+        match self.newest_number(name, 0)? {
+            Some(n) => self.entry(name, n),
             None => Ok(None),
         }
     }
@@ -215,8 +232,8 @@ impl Refs {
             }
         };
         let stands = is_ours
-            && match self.numbers(name)?.first() {
-                Some(n) if *n > entry.n => self
+            && match self.newest_number(name, entry.n)? {
+                Some(n) if n > entry.n => self
                     .entry(name, entry.n + 1)?
                     .is_some_and(|next| next.previous == Some(entry.id())),
                 _ => true,
@@ -228,6 +245,12 @@ impl Refs {
         Err(Error::new(ErrorKind::Conflict, format!("ref {name} was changed by another writer"))
             .hint("run the command again, or with --retry, to go on from what the ref names now"))
     }
+}
+
+/// The numbers of the entries that are listed, in their order.
+fn numbers_in(folder: &str, listed: &[Listed]) -> Vec<u64> {
+    let key = |name: &str| ref_entry::number_of_key(name.strip_prefix(folder)?.strip_prefix('/')?);
+    listed.iter().filter_map(|listed| key(&listed.name)).collect()
 }
 
 /// That a ref is what is expected.

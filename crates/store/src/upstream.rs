@@ -207,6 +207,10 @@ impl Backend for Follower {
         self.0.list(folder)
     }
 
+    fn list_first(&self, folder: &str, count: usize) -> Result<Vec<Listed>> {
+        self.0.list_first(folder, count)
+    }
+
     fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
         if let Some(id) = packs::id_of_object(name) {
             let pack = self.0.pack(&id);

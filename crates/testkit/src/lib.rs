@@ -4,6 +4,7 @@
 
 pub mod conformance;
 mod crash;
+mod disorder;
 mod distance;
 mod faulty;
 mod forge;
@@ -14,6 +15,7 @@ mod reading;
 mod recording;
 
 pub use crash::{CrashingDisk, Survival, fsync, synced};
+pub use disorder::{Beginning, Disordered};
 pub use distance::Distant;
 pub use faulty::{Faults, Faulty};
 pub use forge::{Forge, compress, pack_name, write_pack, write_segment};

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub enum Recorded {
     /// A listing of a folder.
     List(String),
+    /// The beginning of a listing of a folder.
+    ListFirst(String),
     /// An object opened.
     Open(String),
     /// Bytes read of an object: offset and length.
@@ -95,6 +97,11 @@ impl Backend for Recording {
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         note(&self.log, Recorded::List(folder.into()));
         self.inner.list(folder)
+    }
+
+    fn list_first(&self, folder: &str, count: usize) -> Result<Vec<Listed>> {
+        note(&self.log, Recorded::ListFirst(folder.into()));
+        self.inner.list_first(folder, count)
     }
 
     fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {

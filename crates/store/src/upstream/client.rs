@@ -123,6 +123,14 @@ impl Client {
         })
     }
 
+    /// Lists the beginning of a folder.
+    pub(super) fn list_first(&self, folder: &str, count: usize) -> Result<Vec<Listed>> {
+        self.ask(folder, || {
+            self.count(0);
+            self.backend.list_first(folder, count)
+        })
+    }
+
     /// Reads a whole object, which is right if `check` says so.
     pub(super) fn get(
         &self,

@@ -63,25 +63,54 @@ impl Inner {
             listed.retain(|listed| folder == "packs" || is_immutable(&listed.name));
             return Ok(listed);
         }
-        let listed = std::thread::scope(|scope| {
-            let checked = scope.spawn(|| self.client.check_store(self.config.store));
-            let listed = self.client.list(folder);
-            let checked = checked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            checked.and(listed)
-        })?;
+        let listed = self.checked(|| self.client.list(folder))?;
         if folder == "index" {
             self.fetch_segments(&listed)?;
         }
-        if ["index", "refs", "revisions"].contains(&folder.split('/').next().unwrap_or_default()) {
-            let names: HashSet<&str> = listed.iter().map(|listed| listed.name.as_str()).collect();
-            for old in kept.list(folder)? {
-                if is_immutable(&old.name) && !names.contains(old.name.as_str()) {
-                    // Should it stay, it is asked for by nobody while the upstream can be listed.
-                    let _ = kept.remove(&old.name);
-                }
+        self.forget_unlisted(folder, &listed, None)?;
+        Ok(listed)
+    }
+
+    /// The beginning of a listing: the upstream's, or of what is here.
+    pub(super) fn list_first(&self, folder: &str, count: usize) -> Result<Vec<Listed>> {
+        if self.client.offline {
+            return self.list(folder);
+        }
+        let listed = self.checked(|| self.client.list_first(folder, count))?;
+        // Of fewer than were asked for there are no more.
+        let last = listed.last().filter(|_| listed.len() >= count);
+        self.forget_unlisted(folder, &listed, last.map(|last| last.name.as_str()))?;
+        Ok(listed)
+    }
+
+    /// Asks for a listing, and at the same time whether the upstream is the right store.
+    fn checked(&self, list: impl FnOnce() -> Result<Vec<Listed>>) -> Result<Vec<Listed>> {
+        std::thread::scope(|scope| {
+            let checked = scope.spawn(|| self.client.check_store(self.config.store));
+            let listed = list();
+            let checked = checked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            checked.and(listed)
+        })
+    }
+
+    /// Forgets what is kept of a folder and not listed any more. `last`: what comes after it was not
+    /// listed.
+    fn forget_unlisted(&self, folder: &str, listed: &[Listed], last: Option<&str>) -> Result<()> {
+        let top = folder.split('/').next().unwrap_or_default();
+        if !["index", "refs", "revisions"].contains(&top) {
+            return Ok(());
+        }
+        let kept = self.kept();
+        let names: HashSet<&str> = listed.iter().map(|listed| listed.name.as_str()).collect();
+        for old in kept.list(folder)? {
+            let name = old.name.as_str();
+            let would_be_listed = last.is_none_or(|last| name <= last);
+            if is_immutable(name) && would_be_listed && !names.contains(name) {
+                // Should it stay, it is asked for by nobody while the upstream can be listed.
+                let _ = kept.remove(name);
             }
         }
-        Ok(listed)
+        Ok(())
     }
 
     /// Fetches the segments that are not here, several at once.
