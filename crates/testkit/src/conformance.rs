@@ -1,7 +1,14 @@
 //! What every backend must do, as one suite that each of them runs.
+//!
+//! | suite | for backends that |
+//! |---|---|
+//! | [`writable`] | many may write to at once |
+//! | [`writable_alone`] | one may write to: where a server ignores conditions |
+//! | [`readable`] | can be read |
+//! | [`findable`] | can be read by who knows the names, and list a store's folders alone |
 
 use freestone_core::{Error, ErrorKind, Result};
-use freestone_store::backend::{Backend, Created, Object};
+use freestone_store::backend::{Backend, Created, Listed, Object};
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 
@@ -15,8 +22,8 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) {
     assert!(found == expected, "{what}: found {found:?}, expected {expected:?}");
 }
 
-/// Runs the suite for backends that can be written, on an empty one. `large` is the length of the
-/// largest object, `many` the number of objects of the longest listing.
+/// Runs the suite for backends that many may write to at once, on an empty one. `large` is the
+/// length of the largest object, `many` the number of objects of the longest listing.
 ///
 /// # Panics
 /// If the backend does something else than it must.
@@ -24,6 +31,18 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) {
 /// # Errors
 /// It fails.
 pub fn writable(backend: &dyn Backend, large: usize, many: usize) -> Result<()> {
+    writable_alone(backend, large, many)?;
+    races(backend)
+}
+
+/// Runs the suite for backends that one may write to, as [`writable`].
+///
+/// # Panics
+/// If the backend does something else than it must.
+///
+/// # Errors
+/// It fails.
+pub fn writable_alone(backend: &dyn Backend, large: usize, many: usize) -> Result<()> {
     backend.prepare()?;
     let mut objects = BTreeMap::new();
     for (name, length) in [
@@ -43,9 +62,9 @@ pub fn writable(backend: &dyn Backend, large: usize, many: usize) -> Result<()> 
         objects.insert(name.to_owned(), bytes);
     }
     readable(backend, &objects)?;
+    rows(backend)?;
     spools(backend, large)?;
     hints(backend)?;
-    races(backend)?;
     removal(backend)?;
     std::thread::scope(|scope| {
         let makers: Vec<_> = (0..MAKERS)
@@ -63,6 +82,7 @@ pub fn writable(backend: &dyn Backend, large: usize, many: usize) -> Result<()> 
     let listed = backend.list("many")?;
     same("a long listing", listed.len(), many);
     assert!(listed.is_sorted(), "a long listing is not sorted");
+    begins(backend, "many", &listed)?;
     backend.settle("packs")?;
     backend.settle("nothing")
 }
@@ -75,6 +95,37 @@ pub fn writable(backend: &dyn Backend, large: usize, many: usize) -> Result<()> 
 /// # Errors
 /// It fails.
 pub fn readable(backend: &dyn Backend, objects: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    findable(backend, objects)?;
+    for (name, bytes) in objects {
+        let folder = name.rsplit_once('/').map(|(folder, _)| folder);
+        if let Some(folder) = folder {
+            let listed = backend.list(folder)?;
+            let found = listed.iter().find(|listed| listed.name == *name);
+            same(name, found.map(|listed| listed.length), Some(bytes.len() as u64));
+        }
+    }
+    for folder in ["packs", "packs/ab", "refs", "refs/main"] {
+        let inside = format!("{folder}/");
+        let expected: Vec<&String> =
+            objects.keys().filter(|name| name.starts_with(&inside)).collect();
+        let listed = backend.list(folder)?;
+        let found: Vec<&String> = listed.iter().map(|listed| &listed.name).collect();
+        same(folder, found, expected);
+        begins(backend, folder, &listed)?;
+    }
+    same("a folder that is not there", backend.list("nothing")?.len(), 0);
+    same("its beginning", backend.list_first("nothing", 3)?.len(), 0);
+    Ok(())
+}
+
+/// Runs the suite for reading by name on a backend that holds `objects`, among others.
+///
+/// # Panics
+/// If the backend does something else than it must.
+///
+/// # Errors
+/// It fails.
+pub fn findable(backend: &dyn Backend, objects: &BTreeMap<String, Vec<u8>>) -> Result<()> {
     for (name, bytes) in objects {
         let length = bytes.len() as u64;
         same(name, backend.get(name, length)?.as_ref(), Some(bytes));
@@ -86,23 +137,19 @@ pub fn readable(backend: &dyn Backend, objects: &BTreeMap<String, Vec<u8>>) -> R
         let object = object.ok_or_else(|| Error::not_found(format!("{name} cannot be opened")))?;
         reads(name, &*object, bytes)?;
         reads(name, &*backend.open_listed(name, length)?, bytes)?;
-        let folder = name.rsplit_once('/').map(|(folder, _)| folder);
-        if let Some(folder) = folder {
-            let listed = backend.list(folder)?;
-            let found = listed.iter().find(|listed| listed.name == *name);
-            same(name, found.map(|listed| listed.length), Some(length));
-        }
+        reads_ranges(name, bytes, &|offset, out| backend.read_range(name, offset, out))?;
     }
-    for folder in ["packs", "packs/ab", "refs", "refs/main"] {
-        let inside = format!("{folder}/");
-        let expected: Vec<&String> =
-            objects.keys().filter(|name| name.starts_with(&inside)).collect();
-        let listed = backend.list(folder)?;
-        let found: Vec<&String> = listed.iter().map(|listed| &listed.name).collect();
-        same(folder, found, expected);
-    }
-    same("a folder that is not there", backend.list("nothing")?.len(), 0);
     absent(backend, "packs/ab/none.pack")
+}
+
+/// What comes first of a folder, all of which is listed.
+fn begins(backend: &dyn Backend, folder: &str, listed: &[Listed]) -> Result<()> {
+    for count in [1, 2, listed.len(), listed.len() + 1] {
+        let first = backend.list_first(folder, count)?;
+        assert!(first.len() >= count.min(listed.len()), "{folder}: fewer than {count} come first");
+        assert!(listed.starts_with(&first), "{folder}: something else comes first");
+    }
+    Ok(())
 }
 
 fn absent(backend: &dyn Backend, name: &str) -> Result<()> {
@@ -114,25 +161,52 @@ fn absent(backend: &dyn Backend, name: &str) -> Result<()> {
     same(name, read.err().map(|error| error.kind()), Some(ErrorKind::NotFound));
     let map = backend.open_listed(name, 10).and_then(|object| object.map());
     same(name, map.err().map(|error| error.kind()), Some(ErrorKind::NotFound));
+    let range = backend.read_range(name, 0, &mut byte);
+    same(name, range.err().map(|error| error.kind()), Some(ErrorKind::NotFound));
     Ok(())
 }
 
 fn reads(name: &str, object: &dyn Object, bytes: &[u8]) -> Result<()> {
+    same(name, object.length(), bytes.len() as u64);
+    reads_ranges(name, bytes, &|offset, out| object.read_at(offset, out))?;
+    assert!((*object.map()?).as_ref() == bytes, "{name}: other bytes in the map");
+    Ok(())
+}
+
+fn reads_ranges(
+    name: &str,
+    bytes: &[u8],
+    read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
+) -> Result<()> {
     let length = bytes.len();
-    same(name, object.length(), length as u64);
     let step = (length / 5).max(1);
     for start in (0..length).step_by(step).chain([length.saturating_sub(1), length]) {
         for wanted in [0, 1, 16, step, length - start] {
             let mut out = vec![0; wanted.min(length - start)];
-            object.read_at(start as u64, &mut out)?;
+            read(start as u64, &mut out)?;
             assert!(out == bytes[start..start + out.len()], "{name}: other bytes at {start}");
         }
         let mut beyond = vec![0; length - start + 1];
-        let error = object.read_at(start as u64, &mut beyond).err();
+        let error = read(start as u64, &mut beyond).err();
         same(name, error.map(|error| error.kind()), Some(ErrorKind::Corrupt));
     }
-    assert!((*object.map()?).as_ref() == bytes, "{name}: other bytes in the map");
     Ok(())
+}
+
+/// Small objects that are made in turn, some of which are there already.
+fn rows(backend: &dyn Backend) -> Result<()> {
+    backend.create("rows/3", b"before")?;
+    let row = |n: usize| (format!("rows/{n}"), noise(100 + n, n as u64));
+    let rows: Vec<_> = (0..20).map(row).collect();
+    for _ in 0..2 {
+        backend.create_all(&rows)?;
+        for (name, bytes) in &rows {
+            let expected = if name == "rows/3" { b"before".to_vec() } else { bytes.clone() };
+            same(name, backend.get(name, 1000)?, Some(expected));
+        }
+    }
+    same("the rows", backend.list("rows")?.len(), rows.len());
+    backend.create_all(&[])
 }
 
 fn spools(backend: &dyn Backend, large: usize) -> Result<()> {
