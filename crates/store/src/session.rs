@@ -36,6 +36,8 @@ const SEGMENT_ROWS_TARGET: usize = 1 << 16;
 /// that. It bounds what is held of them.
 const UNNAMED_MAX: usize = 1 << 16;
 
+/// A segment of at most this length is not opened anew when it was written, but held in memory.
+const HELD_BYTES_MAX: usize = 128 << 10;
 /// Packs after which one is written: it bounds what a killed push stores in vain.
 const SEGMENT_PACKS_TARGET: usize = 16;
 
@@ -592,6 +594,9 @@ fn list_again(
 }
 
 /// Writes a segment and opens it.
+///
+/// As soon as it is there another pusher may merge it with others and remove it. What it says is
+/// right all the same, so then it is read from memory, as are those that take little of it.
 pub(crate) fn write_segment(
     backend: &dyn Backend,
     tier: u8,
@@ -600,8 +605,17 @@ pub(crate) fn write_segment(
     let (bytes, id) = parts.encode();
     let name = format!("index/{}", segment::file_name(tier, crate::now_ns(), &id));
     backend.create(&name, &bytes)?;
-    drop(bytes);
-    let object = backend.open(&name)?;
-    let object = object.ok_or_else(|| Error::corrupt(format!("{name} vanished")))?;
-    Ok(LiveSegment { segment: Segment::open(object.map()?)?, name, tier })
+    let map = || match backend.open(&name)? {
+        Some(object) => object.map().map(Some),
+        None => Ok(None),
+    };
+    let mapped = match bytes.len() {
+        0..=HELD_BYTES_MAX => None,
+        _ => match map() {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            outcome => outcome?,
+        },
+    };
+    let segment = Segment::open(mapped.unwrap_or_else(|| Arc::new(bytes)))?;
+    Ok(LiveSegment { segment, name, tier })
 }

@@ -7,7 +7,8 @@ use freestone_store::backend::Backend;
 use freestone_store::backend::directory::Directory;
 use freestone_store::push::PushOptions;
 use freestone_store::{RefEntry, Store};
-use freestone_testkit::{MemorySource, Reading, findings, noise, push_tree, text};
+use freestone_testkit::{Faults, Faulty, MemorySource, Reading, findings, noise, push_tree, text};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -140,4 +141,27 @@ fn clearing_what_the_dead_left_never_takes_what_the_living_write() {
         done.store(true, Ordering::Relaxed);
         outcome.unwrap();
     });
+}
+
+/// As soon as a segment is there, another pusher may merge it with others and remove it.
+#[test]
+fn a_segment_that_is_merged_away_at_once_does_not_end_its_push() {
+    for files in [10, 6000] {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Store::init(folder.path()).unwrap());
+        let backend =
+            Arc::new(Faulty::new(Arc::new(Directory::new(folder.path())), Faults::default(), 1));
+        backend.set_vanishing("index/");
+        let store = Store::open_backend(backend.clone(), None).unwrap();
+        let mut tree = MemorySource::default();
+        for file in 0..files {
+            tree.set(format!("{}/{file}", file % 50), format!("content {file}"));
+        }
+        let outcome = push_tree(&store, &tree, &options("main", 5)).unwrap();
+        // What the other one wrote, rebuilt.
+        let store = Store::open(folder.path()).unwrap();
+        store.reindex(&mut |_, _| {}).unwrap();
+        let back = Reading::new(&store).revision(&outcome.id).unwrap();
+        assert!(back == tree.explicit(), "another tree of {files} files");
+    }
 }

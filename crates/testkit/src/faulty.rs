@@ -3,8 +3,8 @@
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
 use freestone_store::format::segment::Bytes;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many of a thousand requests go wrong, and how.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,6 +24,8 @@ struct State {
     /// Whether things go wrong at all.
     active: AtomicBool,
     down: AtomicBool,
+    /// What the names of objects begin with that somebody removes as soon as they are made.
+    vanishing: Mutex<Option<String>>,
 }
 
 /// Passes everything on to another backend, and damages the answers.
@@ -74,6 +76,7 @@ impl Faulty {
             requests: AtomicU64::new(0),
             active: AtomicBool::new(true),
             down: AtomicBool::new(false),
+            vanishing: Mutex::default(),
         };
         Self { inner, state: Arc::new(state) }
     }
@@ -86,6 +89,15 @@ impl Faulty {
     /// Whether every request fails from now on.
     pub fn set_down(&self, down: bool) {
         self.state.down.store(down, Ordering::Relaxed);
+    }
+
+    /// From now on objects whose names begin with `start` are removed as soon as they are made.
+    pub fn set_vanishing(&self, start: &str) {
+        *self.vanishing() = Some(start.into());
+    }
+
+    fn vanishing(&self) -> MutexGuard<'_, Option<String>> {
+        self.state.vanishing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many requests there were.
@@ -139,7 +151,11 @@ impl Backend for Faulty {
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
         self.state.ask()?;
-        self.inner.create(name, bytes)
+        let created = self.inner.create(name, bytes)?;
+        if self.vanishing().as_ref().is_some_and(|start| name.starts_with(start)) {
+            self.inner.remove(name)?;
+        }
+        Ok(created)
     }
 
     fn spool(&self) -> Result<Spool> {
