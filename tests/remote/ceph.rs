@@ -1,43 +1,23 @@
 //! Ceph's gateway, started by `ceph.sh` once for all tests of a program, and ended with it.
 #![allow(dead_code, reason = "each test uses its part")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+#[path = "script.rs"]
+mod script;
+
+use script::Script;
+use std::sync::OnceLock;
 
 /// A gateway with the bucket `test`.
 pub struct Ceph {
     pub port: u16,
-    commands: Mutex<(Child, ChildStdin, BufReader<ChildStdout>)>,
+    script: Script,
 }
 
 impl Ceph {
     /// One of its own, for a test that does it harm. It ends when the test does.
     pub fn start() -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/remote/ceph.sh");
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder =
-            std::env::temp_dir().join(format!("freestone-ceph-{}-{number}", std::process::id()));
-        let mut child = Command::new("bash")
-            .arg(script)
-            .arg(&folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let input = child.stdin.take().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        let port = line.trim().strip_prefix("ready ").and_then(|port| port.parse().ok());
-        let port = port.unwrap_or_else(|| {
-            panic!(
-                "Ceph does not start, see above; `scripts/setup --test` installs what is missing"
-            )
-        });
-        Self { port, commands: Mutex::new((child, input, output)) }
+        let (script, port) = Script::start("ceph.sh");
+        Self { port: port.parse().unwrap(), script }
     }
 
     /// The one that all tests of this program share.
@@ -48,27 +28,12 @@ impl Ceph {
 
     /// Has the script do something.
     pub fn tell(&self, command: &str) {
-        let mut commands: MutexGuard<'_, _> = self.commands.lock().unwrap();
-        let (_, input, output) = &mut *commands;
-        writeln!(input, "{command}").unwrap();
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        assert_eq!(line, "ok\n", "ceph.sh: {command}");
+        self.script.tell(command);
     }
 
     /// The variables that a client needs.
     pub fn variables(&self) -> Vec<(String, String)> {
         variables(self.port, "test")
-    }
-}
-
-impl Drop for Ceph {
-    fn drop(&mut self) {
-        let commands = self.commands.get_mut();
-        let (child, _, _) = commands.unwrap_or_else(std::sync::PoisonError::into_inner);
-        // SIGTERM, so that the script ends what it started.
-        let _ = Command::new("kill").arg(child.id().to_string()).status();
-        let _ = child.wait();
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::options::Options;
 use crate::rate::Rate;
 use crate::traffic::Traffic;
+use crate::trust::{self, TlsFault};
 use async_trait::async_trait;
 use bytes::Bytes;
 use freestone_core::{Error, ErrorKind, Result};
@@ -62,6 +63,8 @@ impl std::error::Error for Answer {}
 pub(crate) enum Way {
     /// There was no connection.
     Connect,
+    /// There was one, but no TLS, or no trust.
+    Tls(TlsFault),
     /// Nothing moved for too long.
     Stall,
     /// The connection broke, or what came over it was no HTTP.
@@ -84,7 +87,9 @@ impl fmt::Display for Broken {
 impl std::error::Error for Broken {}
 
 fn broken(error: &reqwest::Error) -> Broken {
-    let way = if error.is_connect() {
+    let way = if let Some(fault) = trust::fault_of(error) {
+        Way::Tls(fault)
+    } else if error.is_connect() {
         Way::Connect
     } else if error.is_timeout() {
         Way::Stall
@@ -133,9 +138,8 @@ impl Connector {
             .build()
             .map_err(|error| {
                 let Broken { text, .. } = broken(&error);
-                Error::new(ErrorKind::Storage, format!("no HTTPS on this machine: {text}")).hint(
-                    "install its certificates (Debian: ca-certificates), or name a file of them in SSL_CERT_FILE",
-                )
+                Error::new(ErrorKind::Storage, format!("no HTTPS on this machine: {text}"))
+                    .hint(trust::hint_without_authorities())
             })?;
         let rate = || options.rate_limit.map(|rate| Arc::new(Rate::new(rate)));
         Ok(Self(Arc::new(Service {

@@ -1,6 +1,7 @@
 //! What went wrong with a request, told apart: for trying again, and for saying what to do.
 
 use crate::client::{Answer, Broken, Way};
+use crate::trust::TlsFault;
 use freestone_core::{Error, ErrorKind};
 use std::error::Error as StdError;
 
@@ -43,8 +44,8 @@ pub(crate) enum Fault {
     NoUpload,
     /// There was no connection.
     Unreachable,
-    /// There was one, but without trust: certificates.
-    Untrusted,
+    /// There was one, but no TLS, or no trust.
+    Tls(TlsFault),
     /// Nothing moved for too long.
     Stalled,
     /// The connection broke, or what came back made no sense.
@@ -77,7 +78,7 @@ impl Fault {
             return match broken.way {
                 // Credentials that are asked of the machine itself come from a fixed address.
                 Way::Connect | Way::Stall if is_of_credentials(error) => Self::NoCredentials,
-                Way::Connect if is_about_trust(&broken.text) => Self::Untrusted,
+                Way::Tls(fault) => Self::Tls(fault),
                 Way::Connect => Self::Unreachable,
                 Way::Stall => Self::Stalled,
                 Way::Break => Self::Broken,
@@ -157,12 +158,6 @@ fn is_of_credentials(error: &object_store::Error) -> bool {
     text.contains("//169.254.") || text.contains("/latest/api/token")
 }
 
-fn is_about_trust(text: &str) -> bool {
-    ["certificate", "Certificate", "TLS", "tls", "corrupt message", "UnknownIssuer"]
-        .iter()
-        .any(|word| text.contains(word))
-}
-
 /// What is said of a request that failed for good: what was done, at which place, and what next.
 pub(crate) fn describe(
     what: &str,
@@ -224,9 +219,21 @@ fn say(fault: Fault, place: &str, endpoint: &str) -> (ErrorKind, String, String)
             format!("{endpoint} cannot be reached"),
             "look at the network, and at AWS_ENDPOINT_URL or the URL of the store",
         ),
-        Fault::Untrusted => storage(
-            format!("{endpoint} cannot be trusted: its certificate is not one that this machine knows"),
-            "name its authority's certificate in SSL_CERT_FILE, or look at the URL",
+        Fault::Tls(TlsFault::Authority) => storage(
+            format!("{endpoint} cannot be trusted: its certificate is of no authority that this machine knows"),
+            "name a file with the authority's certificate in SSL_CERT_FILE, or add that to the system's (Debian: to /usr/local/share/ca-certificates, then update-ca-certificates)",
+        ),
+        Fault::Tls(TlsFault::Name) => storage(
+            format!("{endpoint} cannot be trusted: its certificate is for another name"),
+            "name the server as its certificate does, in AWS_ENDPOINT_URL or the URL of the store",
+        ),
+        Fault::Tls(TlsFault::Time) => storage(
+            format!("{endpoint} cannot be trusted: its certificate is out of date, or this machine's clock is"),
+            "look at this machine's clock; if that is right, the server needs a new certificate",
+        ),
+        Fault::Tls(TlsFault::Language) => storage(
+            format!("{endpoint} does not speak TLS, or only old versions of it"),
+            "a server of plain http is named by http://, in AWS_ENDPOINT_URL; https:// needs TLS 1.2 or 1.3",
         ),
         Fault::Stalled => storage(
             format!("{endpoint} does not answer"),

@@ -9,6 +9,7 @@
 //! | [`place`] | what a URL names |
 //! | [`options`], [`traffic`] | how requests are made, and what they came to |
 //! | `client`, `rate` | HTTP: counted, limited, never waiting for ever |
+//! | `trust` | TLS, and why a certificate is not believed |
 //! | `fault`, `retry` | what went wrong, and when to try again |
 //! | [`s3`], `upload`, `pusher` | S3: objects, large ones in parts, and who may push |
 //! | [`web`] | plain HTTPS, from the hints |
@@ -25,6 +26,7 @@ mod retry;
 mod runtime;
 pub mod s3;
 pub mod traffic;
+mod trust;
 mod upload;
 pub mod web;
 

@@ -124,8 +124,9 @@ impl Requests {
                 self.has_succeeded.store(true, Ordering::Relaxed);
             }
             let again = match fault {
-                // What was signed right before is wrong only if it was changed on the way.
-                Fault::Signature => known && tries < SIGNATURE_TRIES,
+                // What was signed right before is wrong only if it was changed on the way; so is
+                // the certificate of who was trusted before.
+                Fault::Signature | Fault::Tls(_) => known && tries < SIGNATURE_TRIES,
                 // The server may just not like it.
                 Fault::Garbled => tries < SIGNATURE_TRIES,
                 fault => fault.is_transient(),
