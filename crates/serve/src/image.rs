@@ -7,7 +7,7 @@
 //! read       both, in one, for who can wait
 //! ```
 
-use crate::layout::{Bytes, Chunk, Piece};
+use crate::layout::{Bytes, Chunk, Window};
 use crate::service::Service;
 use freestone_core::{Plan, Result};
 use freestone_store::Records;
@@ -33,15 +33,6 @@ pub struct ServedImage {
     number: u64,
 }
 
-/// What a read of what is at hand came to.
-#[derive(Clone, Copy, Debug)]
-pub struct Attempt {
-    /// Bytes that are there, from the start on.
-    pub bytes: usize,
-    /// Whether all of them lie in runs of zeros.
-    pub is_hole: bool,
-}
-
 /// The bytes of a chunk, proven.
 enum Held {
     /// In the pack.
@@ -51,7 +42,7 @@ enum Held {
 }
 
 /// A place in a buffer.
-fn index(amount: u64) -> usize {
+pub(crate) fn index(amount: u64) -> usize {
     usize::try_from(amount).unwrap_or(usize::MAX)
 }
 
@@ -77,51 +68,9 @@ impl ServedImage {
         &self.service
     }
 
-    /// Fills as much of `out`, from its start, as is at hand of the bytes from `offset` on, and
-    /// returns how much that is. The range must lie in the image.
-    pub fn try_read(&self, offset: u64, out: &mut [u8]) -> Attempt {
-        let end = offset + out.len() as u64;
-        let mut at = offset;
-        let mut hits = 0;
-        let mut is_hole = true;
-        'windows: while at < end {
-            let Some(window) = self.service.layouts.known(self.number, at) else { break };
-            let before = at;
-            for piece in window.from(at) {
-                if at >= end {
-                    break;
-                }
-                let part = at - piece.offset..piece.end().min(end) - piece.offset;
-                let place = index(at - offset)..index(piece.end().min(end) - offset);
-                if !self.copy_now(piece, part, &mut out[place], &mut hits) {
-                    break 'windows;
-                }
-                is_hole &= matches!(piece.bytes, Bytes::Zeros);
-                at = piece.end().min(end);
-            }
-            if at == before {
-                break;
-            }
-        }
-        self.service.metrics.cache_hits.add(hits);
-        Attempt { bytes: index(at - offset), is_hole }
-    }
-
-    fn copy_now(&self, piece: &Piece, part: Range<u64>, out: &mut [u8], hits: &mut u64) -> bool {
-        match &piece.bytes {
-            Bytes::Zeros => out.fill(0),
-            Bytes::Inline(bytes) => out.copy_from_slice(&bytes[index(part.start)..index(part.end)]),
-            Bytes::Chunk(chunk) => {
-                let run = chunk.known_run().filter(|_| !self.service.always_prove);
-                if run.is_some_and(|run| run.read_now(part.start, out)) {
-                    return true;
-                }
-                let Some(bytes) = self.service.chunks.get(&chunk.id) else { return false };
-                *hits += 1;
-                out.copy_from_slice(&bytes[index(part.start)..index(part.end)]);
-            }
-        }
-        true
+    /// The layout at `offset`, if it is known.
+    pub(crate) fn known_window(&self, offset: u64) -> Option<Arc<Window>> {
+        self.service.layouts.known(self.number, offset)
     }
 
     /// Makes the bytes of `range`, which lies in the image, be at hand: [`Self::try_read`] then

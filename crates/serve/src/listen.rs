@@ -14,6 +14,10 @@ use std::path::{Path, PathBuf};
 /// The first descriptor that systemd hands over (`sd_listen_fds`(3)).
 const SYSTEMD_FIRST: i32 = 3;
 
+/// What the system may hold for a client that is slower than the server; it takes twice that, and
+/// gives no more than its administrator allows (`net.core.wmem_max`).
+const UNIX_SEND_BYTES: usize = 256 << 10;
+
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -161,7 +165,10 @@ impl Listener {
     pub fn accept(&self) -> Result<Option<OwnedFd>, Errno> {
         match accept_with(&self.socket, SocketFlags::CLOEXEC) {
             Ok(socket) => {
-                if !self.is_unix() {
+                if self.is_unix() {
+                    // Else server and client take turns every few replies.
+                    let _ = sockopt::set_socket_send_buffer_size(&socket, UNIX_SEND_BYTES);
+                } else {
                     // Best as they are, but as good without.
                     let _ = sockopt::set_tcp_nodelay(&socket, true);
                     let _ = sockopt::set_socket_keepalive(&socket, true);

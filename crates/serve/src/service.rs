@@ -13,6 +13,9 @@ pub const CACHE_BYTES_MIN: u64 = 16 << 20;
 /// The cache of decoded chunks, unless told otherwise.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 << 20;
 
+/// Decoded chunks that are sent from where they lie, together: they stay in memory until their
+/// clients have taken them, even if the cache has given them up. What is more is copied first.
+const PINNED_BYTES_MAX: u64 = 16 << 20;
 /// The layouts of images, together.
 const LAYOUT_BYTES_MAX: u64 = 16 << 20;
 /// Failures that are remembered, so that each is logged once.
@@ -34,6 +37,13 @@ pub struct Service {
     images: AtomicU64,
     busy: Mutex<HashSet<Id>>,
     not_busy: Condvar,
+    pinned: AtomicU64,
+}
+
+/// A decoded chunk that is sent from where it lies.
+pub(crate) struct Pinned {
+    bytes: Arc<Vec<u8>>,
+    service: Arc<Service>,
 }
 
 /// That nobody else makes the same chunk be at hand.
@@ -53,7 +63,19 @@ impl Service {
             images: AtomicU64::new(0),
             busy: Mutex::default(),
             not_busy: Condvar::new(),
+            pinned: AtomicU64::new(0),
         }
+    }
+
+    /// Lets a decoded chunk stay in memory for as long as it takes to send it; `None` if there is
+    /// too much of that already.
+    pub(crate) fn pin(self: &Arc<Self>, bytes: &Arc<Vec<u8>>) -> Option<Pinned> {
+        let weight = bytes.capacity() as u64;
+        if self.pinned.fetch_add(weight, Ordering::Relaxed) + weight > PINNED_BYTES_MAX {
+            self.pinned.fetch_sub(weight, Ordering::Relaxed);
+            return None;
+        }
+        Some(Pinned { bytes: bytes.clone(), service: self.clone() })
     }
 
     pub(crate) fn next_image(&self) -> u64 {
@@ -102,9 +124,38 @@ impl Service {
     }
 }
 
+impl Pinned {
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.service.pinned.fetch_sub(self.bytes.capacity() as u64, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Alone<'_> {
     fn drop(&mut self) {
         self.0.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
         self.0.not_busy.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_pinned_is_bounded_and_given_back() {
+        let service = Arc::new(Service::new(0, false, Box::new(|_| {})));
+        let chunk = Arc::new(vec![0; 4 << 20]);
+        let mut pinned: Vec<Pinned> = std::iter::from_fn(|| service.pin(&chunk)).take(9).collect();
+        assert_eq!(pinned.len(), 4);
+        pinned.pop();
+        assert!(service.pin(&Arc::new(vec![0; 1 << 20])).is_some());
+        drop(pinned);
+        assert_eq!(service.pinned.load(Ordering::Relaxed), 0);
     }
 }

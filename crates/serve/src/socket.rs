@@ -3,8 +3,8 @@
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
-use std::io;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
+use std::io::{self, IoSlice};
 use std::time::Instant;
 
 /// Receives once; 0 is the end.
@@ -23,6 +23,20 @@ pub fn send_all(socket: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match send(socket, bytes, SendFlags::NOSIGNAL) {
             Ok(count) => bytes = &bytes[count..],
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Sends all of `parts`, one after the other, however long the other side takes.
+pub fn send_parts(socket: &OwnedFd, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    IoSlice::advance_slices(&mut parts, 0);
+    while !parts.is_empty() {
+        let mut control = SendAncillaryBuffer::default();
+        match sendmsg(socket, parts, &mut control, SendFlags::NOSIGNAL) {
+            Ok(count) => IoSlice::advance_slices(&mut parts, count),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

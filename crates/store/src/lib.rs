@@ -38,7 +38,7 @@ pub use format::ref_entry::{RefAction, RefEntry, check_name as check_ref_name};
 pub use format::revision::Revision;
 pub use index::{Index, LiveSegment, Place};
 pub use packs::{Packs, object_name as pack_object_name, read_table};
-pub use raw::RawRun;
+pub use raw::{RawRun, RunPart};
 pub use records::Records;
 pub use refs::{Expect, Refs};
 pub use reindex::Reindexed;

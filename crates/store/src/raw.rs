@@ -146,8 +146,48 @@ pub struct RawRun {
     packs: Arc<Packs>,
     /// Of the object below.
     is_proven: AtomicBool,
+    /// Its file can only be read by waiting for it, as some file systems' can.
+    waits: AtomicBool,
     /// Not held open: a store may have more packs than a process may have files.
     object: RwLock<Option<Weak<dyn Object>>>,
+}
+
+/// A part of a raw run, in a file that is kept open: to be handed from there to wherever it goes.
+pub struct RunPart {
+    object: Arc<dyn Object>,
+    offset: u64,
+    length: usize,
+}
+
+impl RunPart {
+    /// The `length` bytes from `offset` on of an object, proven or not.
+    pub fn new(object: Arc<dyn Object>, offset: u64, length: usize) -> Self {
+        Self { object, offset, length }
+    }
+
+    /// The file that it lies in.
+    pub fn file(&self) -> Option<&File> {
+        self.object.file()
+    }
+
+    /// Where it starts in that file.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Its length in bytes.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Fills `out` with the bytes from `within` the part on.
+    ///
+    /// # Errors
+    /// They cannot be read; [`Corrupt`](freestone_core::ErrorKind::Corrupt) if the file ends
+    /// before them.
+    pub fn read_at(&self, within: usize, out: &mut [u8]) -> Result<()> {
+        self.object.read_at(self.offset + within as u64, out)
+    }
 }
 
 impl Records {
@@ -182,6 +222,7 @@ impl Records {
             length,
             packs: self.packs.clone(),
             is_proven: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
             object: RwLock::new(None),
         };
         let object = run.open()?;
@@ -242,22 +283,43 @@ impl RawRun {
     /// As [`Self::read_at`], but only of what was proven, and only if nobody has to wait for it:
     /// false if it would mean to wait for a disk, or if it fails.
     pub fn read_now(&self, within: u64, out: &mut [u8]) -> bool {
-        let Some(object) = self.object().filter(|_| self.is_proven.load(Ordering::Acquire)) else {
-            return false;
-        };
-        let Some(file) = object.file() else { return false };
+        let Some(object) = self.proven_object() else { return false };
+        let offset = self.offset + within;
+        object.file().is_some_and(|file| self.try_read(&*object, file, offset, out))
+    }
+
+    /// The `length` bytes, at least one, from `within` the run on, if they were proven and are as
+    /// good as certain to be read without waiting: both ends are, and lie within the file.
+    pub fn part_now(&self, within: u64, length: usize) -> Option<RunPart> {
+        let object = self.proven_object()?;
+        let offset = self.offset + within;
+        let file = object.file()?;
+        let ends = [offset + length.saturating_sub(1) as u64, offset];
+        let is_there = |end| self.try_read(&*object, file, end, &mut [0]);
+        if !ends.into_iter().all(is_there) {
+            return None;
+        }
+        Some(RunPart { object, offset, length })
+    }
+
+    fn proven_object(&self) -> Option<Arc<dyn Object>> {
+        self.object().filter(|_| self.is_proven.load(Ordering::Acquire))
+    }
+
+    fn try_read(&self, object: &dyn Object, file: &File, offset: u64, out: &mut [u8]) -> bool {
         let mut done = 0;
         while done < out.len() {
+            let offset = offset + done as u64;
+            if self.waits.load(Ordering::Relaxed) {
+                return object.read_at(offset, &mut out[done..]).is_ok();
+            }
             let part = &mut [IoSliceMut::new(&mut out[done..])];
-            let offset = self.offset + within + done as u64;
             match rustix::io::preadv2(file, part, offset, ReadWriteFlags::NOWAIT) {
                 Ok(0) => return false,
                 Ok(count) => done += count,
                 Err(Errno::INTR) => {}
                 // File systems without it, above all FUSE, are read as files have always been.
-                Err(Errno::OPNOTSUPP) => {
-                    return object.read_at(offset, &mut out[done..]).is_ok();
-                }
+                Err(Errno::OPNOTSUPP) => self.waits.store(true, Ordering::Relaxed),
                 Err(_) => return false,
             }
         }

@@ -1,11 +1,13 @@
 //! A connection after its negotiation: requests in, replies out.
 
 use super::handshake::Negotiated;
-use super::output::{DATA_BYTES, Output, PIECE_BYTES};
+use super::output::{Mark, Output, PIECE_BYTES};
+
 use super::wire::{
-    ALLOCATION_ID, CHUNK_BYTES, HOLE_AND_ZERO, READ_BYTES_MAX, REQUEST_BYTES, Request,
-    SIMPLE_BYTES, chunk, command, errno, simple, structured,
+    ALLOCATION_ID, CHUNK_BYTES, HOLE_AND_ZERO, READ_BYTES_MAX, REQUEST_BYTES, Request, chunk,
+    command, errno, failure, simple, structured,
 };
+use crate::attempt::Taker;
 use crate::catalogue::Export;
 use crate::socket::receive;
 use crate::workers::Workers;
@@ -132,7 +134,7 @@ impl<'a> Connection<'a> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let Negotiated { export, is_structured, has_allocation } = negotiated;
         Ok(Self {
-            out: Output::new(socket.clone()),
+            out: Output::new(socket.clone(), export.image.service().clone()),
             socket,
             export,
             is_structured,
@@ -163,6 +165,11 @@ impl<'a> Connection<'a> {
                 self.answer(request)?;
             }
             self.out.flush()?;
+            for (offset, error) in self.out.faults.drain(..) {
+                let service = self.export.image.service();
+                service.failed(&self.export.name, offset, &error);
+                service.metrics.nbd.failures.add(1);
+            }
             if self.is_over && self.pending == 0 {
                 return Ok(());
             }
@@ -324,9 +331,9 @@ impl<'a> Connection<'a> {
             (Task::Piece(reading), Outcome::Prepared(Ok(()))) => self.read(reading),
             (Task::Piece(mut reading), Outcome::Delivered(Ok(bytes))) => {
                 self.is_delivering = false;
-                let head = self.head_bytes();
-                self.out.room(head, bytes.len())?.copy_from_slice(&bytes);
-                self.data(&mut reading, bytes.len());
+                let mark = self.out.begin(self.is_structured, bytes.len())?;
+                self.out.taker(false).room(bytes.len()).copy_from_slice(&bytes);
+                self.data(mark, &mut reading, bytes.len());
                 self.read(reading)
             }
             (Task::Piece(reading), Outcome::Delivered(Err(error))) => {
@@ -356,10 +363,6 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn head_bytes(&self) -> usize {
-        if self.is_structured { DATA_BYTES } else { SIMPLE_BYTES }
-    }
-
     /// Answers as much of a read as is at hand, and lets the workers see to the rest.
     fn read(&mut self, mut reading: Reading) -> io::Result<()> {
         if reading.length == 0 {
@@ -368,37 +371,42 @@ impl<'a> Connection<'a> {
         while reading.done < reading.length {
             let piece = reading.piece();
             let length = usize::try_from(piece.end - piece.start).unwrap_or(PIECE_BYTES);
-            let head = self.head_bytes();
-            let room = self.out.room(head, length)?;
-            let attempt = self.export.image.try_read(piece.start, room);
+            let mark = self.out.begin(self.is_structured, length)?;
+            // A simple reply cannot say that what it holds failed after all.
+            let mut taker = self.out.taker(self.is_structured);
+            let attempt = self.export.image.try_take(piece.start, length, &mut taker);
+            drop(taker);
             if attempt.bytes < length {
+                self.out.forget(mark);
                 self.fetch(reading, piece.start + attempt.bytes as u64..piece.end);
                 return Ok(());
             }
             if attempt.is_hole && self.is_structured {
+                self.out.forget(mark);
                 reading.done += length as u64;
                 let is_last = reading.done == reading.length;
                 let length = u32::try_from(length).unwrap_or(u32::MAX);
                 self.out.hole(reading.cookie, is_last, piece.start, length)?;
             } else {
-                self.data(&mut reading, length);
+                self.data(mark, &mut reading, length);
             }
+            self.out.flush_much()?;
         }
         self.export.image.service().metrics.nbd.sent_bytes.add(reading.length);
         self.answered(reading.begun);
         Ok(())
     }
 
-    /// Sends the piece that is in the room.
-    fn data(&mut self, reading: &mut Reading, length: usize) {
+    /// The next `length` bytes of a read came after `mark`.
+    fn data(&mut self, mark: Mark, reading: &mut Reading, length: usize) {
         let offset = reading.offset + reading.done;
         reading.done += length as u64;
         reading.preparations = 0;
         let is_last = reading.done == reading.length;
         if self.is_structured {
-            self.out.structured_data(reading.cookie, is_last, offset, length);
+            self.out.end_structured(mark, reading.cookie, is_last, offset);
         } else {
-            self.out.simple_data(reading.cookie, length);
+            self.out.end_simple(mark, reading.cookie);
         }
     }
 
@@ -424,7 +432,7 @@ impl<'a> Connection<'a> {
         while reading.done < reading.length {
             let piece = reading.piece();
             let length = usize::try_from(piece.end - piece.start).unwrap_or(PIECE_BYTES);
-            let room = self.out.room(0, length)?;
+            let room = self.out.bare_room(length)?;
             if self.export.image.try_read(piece.start, room).bytes < length {
                 let image = self.export.image.clone();
                 let (give, take) = sync_channel(1);
@@ -437,7 +445,7 @@ impl<'a> Connection<'a> {
                     self.export.image.service().failed(&self.export.name, offset, &error);
                     broken("what was readable is not any more")
                 })?;
-                self.out.room(0, length)?.copy_from_slice(&bytes);
+                self.out.bare_room(length)?.copy_from_slice(&bytes);
             }
             self.out.used_room(length);
             reading.done += length as u64;
@@ -471,11 +479,7 @@ impl<'a> Connection<'a> {
 
     fn fail(&mut self, cookie: u64, error: u32, begun: Instant) -> io::Result<()> {
         if self.is_structured {
-            let mut out = structured(cookie, chunk::DONE, chunk::ERROR, 6).to_vec();
-            out.extend(error.to_be_bytes());
-            // No text: what is wrong stands in the server's log.
-            out.extend(0u16.to_be_bytes());
-            self.out.bytes(&out)?;
+            self.out.bytes(&failure(cookie, true, error))?;
         } else {
             self.out.bytes(&simple(cookie, error))?;
         }

@@ -1,33 +1,126 @@
 //! Replies on their way out, gathered so that many small ones take one call of the system.
+//!
+//! ```text
+//! buffer   head data head head data …      copied: heads, and data that is short
+//! parts         ▲         ▲                at these places: proven runs, which the system
+//!            a file     a chunk            hands from their file to the socket, and decoded
+//!                                          chunks, which are sent from where they lie
+//! ```
 
-use super::wire::{CHUNK_BYTES, SIMPLE_BYTES, chunk, simple, structured};
-use crate::socket::send_all;
+use super::wire::{CHUNK_BYTES, SIMPLE_BYTES, chunk, errno, failure, simple, structured};
+use crate::attempt::Taker;
+use crate::service::{Pinned, Service};
+use crate::socket::{send_all, send_parts};
+use freestone_core::Error;
+use freestone_store::RunPart;
 use rustix::fd::OwnedFd;
-use std::io;
+use rustix::io::Errno;
+use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The bytes of an image that one reply, or one chunk of a structured reply, holds in memory.
 pub const PIECE_BYTES: usize = 128 << 10;
-const _: () = assert!(SIMPLE_BYTES <= DATA_BYTES);
-const BUFFER_BYTES: usize = PIECE_BYTES + (32 << 10);
 /// What stands before the data of a structured reply's chunk: its head, and an offset.
-pub const DATA_BYTES: usize = CHUNK_BYTES + 8;
+const DATA_BYTES: usize = CHUNK_BYTES + 8;
+const BUFFER_BYTES: usize = PIECE_BYTES + (32 << 10);
+const _: () = assert!(SIMPLE_BYTES <= DATA_BYTES);
+/// So much is not kept for more replies to come along, so that the client has something to do.
+const SEND_BYTES: usize = 64 << 10;
+/// A shorter part of a file is copied: a call of the system takes longer than that.
+const FILE_BYTES_MIN: usize = 16 << 10;
+/// A shorter part of a decoded chunk is copied: that takes no longer than keeping account of it.
+const HELD_BYTES_MIN: usize = 8 << 10;
+/// What is read at once of a file that the system does not hand on.
+const COPY_BYTES: usize = 64 << 10;
+
+/// What goes out between bytes of the buffer.
+enum Part {
+    File(RunPart),
+    Held(Pinned, Range<usize>),
+    /// Here ends a chunk that has files in it, about the bytes from `offset` on: if one of them
+    /// could not be read, that is said now.
+    End {
+        cookie: u64,
+        offset: u64,
+    },
+}
+
+/// A place in what goes out.
+#[derive(Clone, Copy)]
+pub struct Mark {
+    used: usize,
+    parts: usize,
+    queued: usize,
+}
 
 pub struct Output {
     socket: Arc<OwnedFd>,
+    service: Arc<Service>,
     buffer: Box<[u8]>,
     used: usize,
+    /// Each with the place in the buffer that it comes before; in order.
+    parts: Vec<(usize, Part)>,
+    /// The bytes in the buffer and in the parts.
+    queued: usize,
+    /// What could not be read when it was its turn, with its offset in the image.
+    pub faults: Vec<(u64, Error)>,
 }
 
 impl Output {
-    pub fn new(socket: Arc<OwnedFd>) -> Self {
-        // Its pages cost nothing before they are written to.
-        Self { socket, buffer: vec![0; BUFFER_BYTES].into(), used: 0 }
+    pub fn new(socket: Arc<OwnedFd>, service: Arc<Service>) -> Self {
+        Self {
+            socket,
+            service,
+            // Its pages cost nothing before they are written to.
+            buffer: vec![0; BUFFER_BYTES].into(),
+            used: 0,
+            parts: Vec::new(),
+            queued: 0,
+            faults: Vec::new(),
+        }
     }
 
+    /// Sends all that was gathered.
     pub fn flush(&mut self) -> io::Result<()> {
         let used = std::mem::take(&mut self.used);
-        send_all(&self.socket, &self.buffer[..used])
+        self.queued = 0;
+        let mut fault = None;
+        let mut sent = 0;
+        // What lies in memory goes out together.
+        let mut gathered = Vec::new();
+        let parts = std::mem::take(&mut self.parts);
+        for (at, part) in &parts {
+            gathered.push(IoSlice::new(&self.buffer[sent..*at]));
+            sent = *at;
+            if let Part::Held(chunk, range) = part {
+                gathered.push(IoSlice::new(&chunk.bytes()[range.clone()]));
+                continue;
+            }
+            send_parts(&self.socket, &mut gathered)?;
+            gathered.clear();
+            match part {
+                Part::File(part) => {
+                    if let Err(error) = send_file(&self.socket, part)? {
+                        fault.get_or_insert(error);
+                    }
+                }
+                Part::End { cookie, offset } => {
+                    if let Some(error) = fault.take() {
+                        send_all(&self.socket, &failure(*cookie, false, errno::IO))?;
+                        self.faults.push((*offset, error));
+                    }
+                }
+                Part::Held(..) => {}
+            }
+        }
+        gathered.push(IoSlice::new(&self.buffer[sent..used]));
+        send_parts(&self.socket, &mut gathered)
+    }
+
+    /// Sends what was gathered if it is much.
+    pub fn flush_much(&mut self) -> io::Result<()> {
+        if self.queued < SEND_BYTES { Ok(()) } else { self.flush() }
     }
 
     fn make_room(&mut self, length: usize) -> io::Result<()> {
@@ -35,36 +128,78 @@ impl Output {
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        self.buffer[self.used..self.used + bytes.len()].copy_from_slice(bytes);
-        self.used += bytes.len();
+        self.room(bytes.len()).copy_from_slice(bytes);
     }
 
-    /// Where the data of a piece goes, behind a head of `head` bytes: to be filled before one of
-    /// the `…_data` is called.
-    pub fn room(&mut self, head: usize, length: usize) -> io::Result<&mut [u8]> {
-        self.make_room(head + length)?;
-        let start = self.used + head;
-        Ok(&mut self.buffer[start..start + length])
-    }
-
-    /// The data in the room, behind [`SIMPLE_BYTES`], is all that a simple reply holds.
-    pub fn simple_data(&mut self, cookie: u64, length: usize) {
-        self.push(&simple(cookie, 0));
+    fn room(&mut self, length: usize) -> &mut [u8] {
+        let start = self.used;
         self.used += length;
+        self.queued += length;
+        &mut self.buffer[start..self.used]
     }
 
-    /// The data in the room, without any head, goes on with a simple reply.
+    fn mark(&self) -> Mark {
+        Mark { used: self.used, parts: self.parts.len(), queued: self.queued }
+    }
+
+    /// Leaves room for a head, of a structured reply's chunk or of a simple reply; `length` bytes
+    /// of data are to follow, at most a piece, and then [`Self::end_structured`],
+    /// [`Self::end_simple`] or [`Self::forget`] with what this gives.
+    pub fn begin(&mut self, is_structured: bool, length: usize) -> io::Result<Mark> {
+        let head = if is_structured { DATA_BYTES } else { SIMPLE_BYTES };
+        self.make_room(head + length + CHUNK_BYTES)?;
+        let mark = self.mark();
+        self.room(head);
+        Ok(mark)
+    }
+
+    /// Who takes the data; `with_files`: also from files, whose reading may fail when it is too
+    /// late for anything but an error behind the data.
+    pub fn taker(&mut self, with_files: bool) -> impl Taker {
+        DataTaker { out: self, with_files }
+    }
+
+    /// All that came after a mark is not sent.
+    pub fn forget(&mut self, mark: Mark) {
+        self.used = mark.used;
+        self.queued = mark.queued;
+        self.parts.truncate(mark.parts);
+    }
+
+    /// What came after the mark is the head and the data of a simple reply.
+    pub fn end_simple(&mut self, mark: Mark, cookie: u64) {
+        self.buffer[mark.used..mark.used + SIMPLE_BYTES].copy_from_slice(&simple(cookie, 0));
+    }
+
+    /// What came after the mark is a chunk of a structured reply: the image from `offset` on.
+    pub fn end_structured(&mut self, mark: Mark, cookie: u64, is_last: bool, offset: u64) {
+        let has_files =
+            self.parts[mark.parts..].iter().any(|(_, part)| matches!(part, Part::File(_)));
+        let length = self.queued - mark.queued - CHUNK_BYTES;
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        // Where an error may follow, the chunk must not be the last.
+        let flags = u16::from(is_last && !has_files);
+        let head = structured(cookie, flags, chunk::OFFSET_DATA, length);
+        let (first, rest) = self.buffer[mark.used..].split_at_mut(CHUNK_BYTES);
+        first.copy_from_slice(&head);
+        rest[..8].copy_from_slice(&offset.to_be_bytes());
+        if has_files {
+            self.parts.push((self.used, Part::End { cookie, offset }));
+            if is_last {
+                self.push(&structured(cookie, chunk::DONE, chunk::NONE, 0));
+            }
+        }
+    }
+
+    /// Data without any head, `length` bytes, that go on with a simple reply: what is there goes
+    /// out by [`Self::used_room`].
+    pub fn bare_room(&mut self, length: usize) -> io::Result<&mut [u8]> {
+        self.make_room(length)?;
+        Ok(&mut self.buffer[self.used..self.used + length])
+    }
+
     pub fn used_room(&mut self, length: usize) {
-        self.used += length;
-    }
-
-    /// The data in the room, behind [`DATA_BYTES`], is a chunk of a structured reply.
-    pub fn structured_data(&mut self, cookie: u64, is_last: bool, offset: u64, length: usize) {
-        let payload = u32::try_from(length + 8).unwrap_or(u32::MAX);
-        let head = structured(cookie, u16::from(is_last), chunk::OFFSET_DATA, payload);
-        self.push(&head);
-        self.push(&offset.to_be_bytes());
-        self.used += length;
+        self.room(length);
     }
 
     /// A chunk that says that `length` bytes are zeros.
@@ -83,5 +218,192 @@ impl Output {
             self.push(part);
         }
         Ok(())
+    }
+}
+
+struct DataTaker<'a> {
+    out: &'a mut Output,
+    with_files: bool,
+}
+
+impl Taker for DataTaker<'_> {
+    fn room(&mut self, length: usize) -> &mut [u8] {
+        self.out.room(length)
+    }
+
+    fn takes_files(&self, length: usize) -> bool {
+        self.with_files && length >= FILE_BYTES_MIN
+    }
+
+    fn file(&mut self, part: RunPart) {
+        self.out.queued += part.length();
+        self.out.parts.push((self.out.used, Part::File(part)));
+    }
+
+    fn takes_held(&self, length: usize) -> bool {
+        length >= HELD_BYTES_MIN
+    }
+
+    fn held(&mut self, bytes: &Arc<Vec<u8>>, range: Range<usize>) {
+        let Some(pinned) = self.out.service.pin(bytes) else {
+            return self.room(range.len()).copy_from_slice(&bytes[range]);
+        };
+        self.out.queued += range.len();
+        self.out.parts.push((self.out.used, Part::Held(pinned, range)));
+    }
+}
+
+/// Sends a part of a file without it passing through this process, or, where the system cannot,
+/// by reading it. What cannot be read is sent as zeros; the error is to be told then.
+///
+/// A broken connection raises `SIGPIPE` here, which Rust's programs ignore from their start on.
+fn send_file(socket: &OwnedFd, part: &RunPart) -> io::Result<Result<(), Error>> {
+    let (mut offset, mut done) = (part.offset(), 0);
+    if let Some(file) = part.file() {
+        while done < part.length() {
+            match rustix::fs::sendfile(socket, file, Some(&mut offset), part.length() - done) {
+                // The file was cut.
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                // The file's, the system's or the socket's: which of them shows below.
+                Err(_) => break,
+            }
+        }
+    }
+    let mut outcome = Ok(());
+    let mut copy = Vec::new();
+    while done < part.length() {
+        copy.resize((part.length() - done).min(COPY_BYTES), 0);
+        if outcome.is_ok() {
+            outcome = part.read_at(done, &mut copy);
+        }
+        if outcome.is_err() {
+            copy.fill(0);
+        }
+        send_all(socket, &copy)?;
+        done += copy.len();
+    }
+    Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nbd::wire::Fields;
+    use freestone_core::Result;
+    use freestone_store::backend::Object;
+    use freestone_store::format::segment::Bytes;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    struct Cut(File);
+
+    impl Object for Cut {
+        fn length(&self) -> u64 {
+            self.0.metadata().unwrap().len()
+        }
+
+        fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+            let read = self.0.read_exact_at(out, offset);
+            read.map_err(|error| Error::io("cut", error))
+        }
+
+        fn map(&self) -> Result<Bytes> {
+            Ok(Arc::new(Vec::new()))
+        }
+
+        fn file(&self) -> Option<&File> {
+            Some(&self.0)
+        }
+    }
+
+    fn output() -> (Output, OwnedFd) {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)
+                .unwrap();
+        let service = Arc::new(Service::new(0, false, Box::new(|_| {})));
+        (Output::new(Arc::new(ours), service), theirs)
+    }
+
+    /// All that comes until the other side is closed.
+    fn receive_all(socket: &OwnedFd) -> Vec<u8> {
+        let (mut all, mut part) = (Vec::new(), [0; 4096]);
+        loop {
+            match crate::socket::receive(socket, &mut part).unwrap() {
+                0 => return all,
+                count => all.extend(&part[..count]),
+            }
+        }
+    }
+
+    /// A file of 50,000 bytes, of which 60,000 and then 20,000 are sent.
+    #[test]
+    fn a_file_that_is_cut_while_it_is_sent_is_an_error_behind_what_was_promised() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[7; 50_000], 0).unwrap();
+        let object = Arc::new(Cut(file));
+        let (mut out, theirs) = output();
+        for (cookie, length) in [(1, 60_000), (2, 20_000)] {
+            let mark = out.begin(true, length).unwrap();
+            let mut taker = out.taker(true);
+            assert!(taker.takes_files(length));
+            taker.file(RunPart::new(object.clone(), 0, length));
+            drop(taker);
+            out.end_structured(mark, cookie, true, 4096);
+        }
+        out.flush().unwrap();
+        assert_eq!(out.faults.len(), 1);
+        assert_eq!(out.faults[0].0, 4096);
+        drop(out);
+        let got = receive_all(&theirs);
+        let mut fields = Fields(&got);
+        let mut seen = Vec::new();
+        while let Some(magic) = fields.u32() {
+            assert_eq!(magic, super::super::wire::STRUCTURED_REPLY);
+            let head = (fields.u16().unwrap(), fields.u16().unwrap(), fields.u64().unwrap());
+            let length = fields.0[..4].to_vec();
+            let payload = fields.string().unwrap();
+            assert_eq!(u32::from_be_bytes(length.try_into().unwrap()) as usize, payload.len());
+            if head.1 == chunk::OFFSET_DATA {
+                let whole = if head.2 == 1 { 60_000 } else { 20_000 };
+                assert_eq!(payload.len(), 8 + whole);
+                assert!(payload[8..].iter().take(50_000).all(|byte| *byte == 7));
+                assert!(payload[8..].iter().skip(50_000).all(|byte| *byte == 0));
+            }
+            seen.push(head);
+        }
+        let done = chunk::DONE;
+        let expected = [
+            (0, chunk::OFFSET_DATA, 1),
+            (0, chunk::ERROR, 1),
+            (done, chunk::NONE, 1),
+            (0, chunk::OFFSET_DATA, 2),
+            (done, chunk::NONE, 2),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_sent_and_what_is_held_is_sent_in_its_place() {
+        let (mut out, theirs) = output();
+        let bytes: Arc<Vec<u8>> = Arc::new((0..100_000u32).map(|at| (at % 251) as u8).collect());
+        let forgotten = out.begin(false, 20_000).unwrap();
+        out.taker(false).held(&bytes, 0..20_000);
+        out.forget(forgotten);
+        let mark = out.begin(false, 30_003).unwrap();
+        let mut taker = out.taker(false);
+        assert!(!taker.takes_files(1 << 20));
+        taker.room(3).copy_from_slice(b"abc");
+        taker.held(&bytes, 10_000..40_000);
+        drop(taker);
+        out.end_simple(mark, 5);
+        out.bytes(b"end").unwrap();
+        out.flush().unwrap();
+        drop(out);
+        assert_eq!(Arc::strong_count(&bytes), 1);
+        let expected = [&simple(5, 0)[..], b"abc", &bytes[10_000..40_000], b"end"].concat();
+        assert!(receive_all(&theirs) == expected);
     }
 }

@@ -152,6 +152,15 @@ pub fn structured(cookie: u64, flags: u16, kind: u16, length: u32) -> [u8; CHUNK
     out
 }
 
+/// A chunk that says that something cannot be had. It has no text: what is wrong stands in the
+/// server's log.
+pub fn failure(cookie: u64, is_last: bool, error: u32) -> [u8; CHUNK_BYTES + 6] {
+    let mut out = [0; CHUNK_BYTES + 6];
+    out[..CHUNK_BYTES].copy_from_slice(&structured(cookie, is_last.into(), chunk::ERROR, 6));
+    out[CHUNK_BYTES..CHUNK_BYTES + 4].copy_from_slice(&error.to_be_bytes());
+    out
+}
+
 /// Takes numbers and texts off the front of bytes; `None` where they end too early.
 pub struct Fields<'a>(pub &'a [u8]);
 
