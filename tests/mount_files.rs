@@ -105,6 +105,24 @@ fn images_and_trees_are_what_the_commands_write() {
 }
 
 #[test]
+fn fat_images_are_read_through_the_mount() {
+    if !may_mount() {
+        return;
+    }
+    let home = home();
+    let mount = Mount::start(&home, &[]);
+    for ending in ["fat", "mirage.fat"] {
+        let image = mount.path(format!("main.{ending}"));
+        let copy = home.path(format!("copied-from-{ending}"));
+        fs::create_dir(&copy).unwrap();
+        run("/sbin/fsck.fat", &["-n"], &image);
+        let image = image.to_str().unwrap();
+        run("mcopy", &["-s", "-Q", "-n", "-i", image, "::/"], &copy);
+        run("diff", &["-r", home.path("site").to_str().unwrap()], &copy);
+    }
+}
+
+#[test]
 fn what_is_written_is_refused_or_forgotten() {
     if !may_mount() {
         return;

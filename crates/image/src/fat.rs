@@ -41,6 +41,10 @@ impl FormatOptions for Options {
     const NAME: &'static str = "fat";
     const LOOKS_LIKE: &'static str = "a FAT file system";
 
+    fn attached() -> Vec<(&'static str, Self)> {
+        vec![(Self::NAME, Self::default()), ("mirage.fat", Self::for_mirage())]
+    }
+
     fn parse(text: &str) -> Option<Self> {
         Self::parse(text)
     }

@@ -13,6 +13,11 @@ pub trait FormatOptions: Copy + Eq + Default + fmt::Display {
     /// What [`identify`](crate::identify) calls such images of other programs.
     const LOOKS_LIKE: &'static str;
 
+    /// The options that images are attached with, each with what the image's name ends in.
+    fn attached() -> Vec<(&'static str, Self)> {
+        vec![(Self::NAME, Self::default())]
+    }
+
     /// Reads what [`fmt::Display`] writes, and nothing else.
     fn parse(text: &str) -> Option<Self>;
 
@@ -65,6 +70,17 @@ macro_rules! formats {
                     $(<$options as FormatOptions>::NAME => Some(Self::$variant(Default::default())),)*
                     _ => None,
                 }
+            }
+
+            /// As what images are attached without being written, each with what the image's name
+            /// ends in, without the dot; the first is that of names that say none.
+            pub fn attached() -> Vec<(&'static str, Self)> {
+                let mut all = Vec::new();
+                $(
+                    let its = <$options as FormatOptions>::attached();
+                    all.extend(its.into_iter().map(|(name, options)| (name, Self::$variant(options))));
+                )*
+                all
             }
 
             /// Reads what [`fmt::Display`] writes, and nothing else.

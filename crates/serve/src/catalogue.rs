@@ -3,6 +3,7 @@
 //! | name | |
 //! |---|---|
 //! | `<id>.tar` | the image of a revision by its whole id; the same bytes for ever |
+//! | `<id>.fat`, `<id>.mirage.fat` | other formats of it, as [`Format::attached`] lists them |
 //! | `REV`, `REV.tar` | what was given to the server, `main` say, as it was bound |
 //! | nothing | the one that was given, if it was one |
 //!
@@ -42,8 +43,8 @@ pub struct Scope {
     pub all: bool,
     /// Whether names are bound anew for every client.
     pub follow: bool,
-    /// The formats; the first is that of names that say none.
-    pub formats: Vec<Format>,
+    /// The formats, each with what images' names end in; the first is that of names that say none.
+    pub formats: Vec<(&'static str, Format)>,
 }
 
 /// The names, and the images that are open.
@@ -141,12 +142,12 @@ impl Catalogue {
         let state = self.state();
         let mut names: BTreeSet<String> = BTreeSet::new();
         for id in &state.ids {
-            names.extend(self.scope.formats.iter().map(|format| file_name(id, format)));
+            names.extend(self.scope.formats.iter().map(|(ending, _)| file_name(id, ending)));
         }
         for name in &self.scope.revisions {
             names.insert(name.clone());
             let others = self.scope.formats.iter().skip(1);
-            names.extend(others.map(|format| format!("{name}.{}", format.name())));
+            names.extend(others.map(|(ending, _)| format!("{name}.{ending}")));
         }
         names.into_iter().collect()
     }
@@ -190,15 +191,23 @@ impl Catalogue {
         };
         let mut found = self.revision(name)?.map(|found| (found, 0));
         if found.is_none()
-            && let Some((stem, format)) = name.rsplit_once('.')
-            && let Some(at) = self.scope.formats.iter().position(|known| known.name() == format)
+            && let Some((stem, at)) = self.ending(name)
         {
             found = self.revision(stem)?.map(|found| (found, at));
         }
         let Some(((revision, is_fixed), at)) = found else { return Ok(None) };
         let image = self.image(revision, at)?;
-        let name = file_name(&revision, &self.scope.formats[at]);
+        let name = file_name(&revision, self.scope.formats[at].0);
         Ok(Some(Export { name, revision, image, is_fixed }))
+    }
+
+    /// What stands before an image's ending, and which of the formats that is: the longest ending,
+    /// should one end in another.
+    fn ending<'a>(&self, name: &'a str) -> Option<(&'a str, usize)> {
+        let stem = |ending: &str| name.strip_suffix(ending)?.strip_suffix('.');
+        let formats = self.scope.formats.iter().enumerate();
+        let found = formats.filter_map(|(at, (ending, _))| Some((stem(ending)?, at)));
+        found.min_by_key(|(stem, _)| stem.len())
     }
 
     fn image(&self, revision: Id, at: usize) -> Result<Arc<ServedImage>> {
@@ -223,11 +232,11 @@ impl Catalogue {
                 .hint("`freestone verify` lists all that is missing")
         })?;
         let records = self.store.records()?;
-        let plan = self.scope.formats[at].plan(records.clone(), &revision.root)?;
+        let plan = self.scope.formats[at].1.plan(records.clone(), &revision.root)?;
         Ok(ServedImage::new(plan, records, self.service.clone()))
     }
 }
 
-fn file_name(id: &Id, format: &Format) -> String {
-    format!("{id}.{}", format.name())
+fn file_name(id: &Id, ending: &str) -> String {
+    format!("{id}.{ending}")
 }

@@ -103,6 +103,11 @@ fn usage(what: String) -> Error {
 }
 
 impl Options {
+    /// Those of an image for MirageOS's reader.
+    pub fn for_mirage() -> Self {
+        Self { profile: Profile::Mirage, fat_type: Some(FatType::Fat16), ..Self::default() }
+    }
+
     /// For whom the image is.
     ///
     /// # Errors

@@ -28,8 +28,7 @@ struct Current {
 impl Catalogue {
     pub(super) fn open(store: Store) -> Result<Self> {
         store.load_proofs();
-        let known = |name: &&'static str| Format::named(name).map(|format| (*name, format));
-        let formats: Vec<_> = Format::NAMES.iter().filter_map(known).collect();
+        let formats = Format::attached();
         let names = formats.iter().map(|(name, _)| *name).collect();
         let current = Current { records: store.records()?, seen: HashSet::new() };
         Ok(Self { store, current: Mutex::new(current), formats, names })

@@ -18,10 +18,10 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:10809";
 
 /// Serve images as network block devices, read-only
 ///
-/// The exports are ID.tar and ID.fat for each revision, by its whole id, and the names as they
-/// were given, which are tar images, or FAT ones with .fat behind them; a client that names none
-/// gets the only one. Several connections at once are offered for exports
-/// by id, which never change.
+/// The exports are ID.tar, ID.fat and, for MirageOS's reader, ID.mirage.fat of each revision, by its
+/// whole id, and the names as they were given, which are tar images, or FAT ones with .fat or
+/// .mirage.fat behind them; a client that names none gets the only one. Several connections at once
+/// are offered for exports by id, which never change.
 ///
 /// The places where it listens are printed when it is ready.
 #[derive(Args)]

@@ -154,7 +154,7 @@ impl Told {
             revisions: revisions?,
             all: self.all,
             follow: self.follow,
-            formats: Format::NAMES.iter().filter_map(|name| Format::named(name)).collect(),
+            formats: Format::attached(),
         };
         let log = session.output.log();
         let service = Service::new(self.cache, self.prove, log);
