@@ -5,10 +5,12 @@
 
 mod mounting;
 mod program;
+mod server;
 
 use freestone_core::digest;
 use mounting::{Mount, may_mount};
 use program::Home;
+use server::Server;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
@@ -103,38 +105,46 @@ fn a_guest_finds_every_file_on_every_kind_of_drive() {
     let expected = files(&home);
     home.ok(["init"]);
     let revision = home.ok(["push", "site"]);
-    home.ok(["image", "main", "-o", "www.img"]);
-    let image = home.read("www.img");
     let mount = Mount::start(&home, &[]);
-    let attached = mount.path(format!("{}.tar", revision.trim()));
-    let drives = [
-        Drive {
-            name: "a written file",
-            kind: "tar",
-            options: format!("readonly=on,file={}", home.path("www.img").display()),
-            image: image.clone(),
-        },
-        Drive {
-            name: "a file of the mount, opened for writing too",
-            kind: "tar",
-            options: format!("file={}", attached.display()),
-            image,
-        },
-    ];
+    let server = Server::nbd(&home, "nbd", &["main"]);
+    let mut drives = Vec::new();
+    for kind in ["tar", "fat"] {
+        let written = home.path(format!("www.{kind}"));
+        home.ok(["image", "main", "--format", kind, "-o", written.to_str().unwrap()]);
+        let export = format!("{}.{kind}", revision.trim());
+        let mut drive = |name, options| {
+            drives.push(Drive { name, kind, options, image: fs::read(&written).unwrap() });
+        };
+        drive("a written file", format!("readonly=on,file={}", written.display()));
+        drive(
+            "a file of the mount, opened for writing too",
+            format!("file={}", mount.path(&export).display()),
+        );
+        drive(
+            "an export of the server",
+            format!(
+                "readonly=on,file.driver=nbd,file.server.type=unix,file.server.path={},\
+                 file.export={export}",
+                server.socket().display()
+            ),
+        );
+    }
     let said = boot(&drives);
     let mut parts = said.split("== ").skip(1);
     for (drive, letter) in drives.iter().zip('a'..) {
-        let part = parts.next().unwrap_or_else(|| panic!("{}: {said}", drive.name));
+        let name = format!("{} as {}", drive.name, drive.kind);
+        let part = parts.next().unwrap_or_else(|| panic!("{name}: {said}"));
         let mut lines = part.lines();
         let first = lines.next().unwrap();
         let whole = format!("{letter} {}  -", digest::sha1(&drive.image));
-        assert_eq!(first, whole, "{}: the whole device", drive.name);
+        assert_eq!(first, whole, "{name}: the whole device");
         let found: BTreeMap<String, String> = lines
             .filter_map(|line| line.split_once("  "))
             .map(|(digest, path)| (path.to_owned(), digest.to_owned()))
             .collect();
-        assert_eq!(found, expected, "{}", drive.name);
+        assert_eq!(found, expected, "{name}: {said}");
     }
     assert!(parts.next().is_some_and(|end| end.starts_with("end")), "{said}");
-    assert!(fs::metadata(&attached).is_ok(), "the mount is still there");
+    assert!(fs::metadata(mount.path("main.tar")).is_ok(), "the mount is still there");
+    assert_eq!(server.log().lines().count(), 1, "nothing failed: {}", server.log());
 }
