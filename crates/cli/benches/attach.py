@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Attaching images in other ways than by NBD: through FUSE, beside a directory passed through FUSE by bindfs;
+brought up to date in place; and sharing blocks with the store, on xfs and btrfs. To be run as root.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+
+import serve
+import tree
+
+MIB = 1 << 20
+PAGE = 10_000
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bytes", type=int, default=1 << 30, help="large content to read and to share (1 GiB)")
+    parser.add_argument("--files", type=int, default=35_000, help="files of the site that changes")
+    parser.add_argument("--site-bytes", type=int, default=630_000_000, help="its bytes")
+    parser.add_argument("--runs", type=int, default=5, help="samples of each figure")
+    parser.add_argument("--only", choices=["fuse", "update", "share"], action="append", help="not everything")
+    parser.add_argument("--folder", help="where files go; else memory, if there is a /dev/shm")
+    parser.add_argument("--json", help="write every sample there")
+    return parser.parse_args()
+
+
+run = serve.run
+
+
+@contextlib.contextmanager
+def mounted(command, place):
+    """What a command that stays in the foreground mounts at a place."""
+    os.makedirs(place, exist_ok=True)
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not os.path.ismount(place):
+        assert child.poll() is None, command
+        time.sleep(0.005)
+    try:
+        yield place
+    finally:
+        run("umount", place)
+        child.wait()
+
+
+def read_all(path):
+    """MB/s of reading a file from its start to its end."""
+    begun = time.monotonic()
+    run("dd", f"if={path}", "of=/dev/null", "bs=1M")
+    return os.path.getsize(path) / 1e6 / (time.monotonic() - begun)
+
+
+def fuse(options, folder, samples):
+    """Mounted anew for each reading, since the kernel keeps what it read through FUSE."""
+    print(f"\nsequential reading through FUSE, {options.bytes / 1e6:.0f} MB, in MB/s")
+    print(f"{'':32}{'freestone':>10}{'bindfs':>10}   ratio")
+    for kind in ("raw", "compressed"):
+        site, store, plain = f"{folder}/{kind}", f"{folder}/{kind}.store", f"{folder}/plain"
+        serve.write_content(site, kind, options.bytes)
+        run("freestone", "init", store)
+        revision = run("freestone", "-s", store, "push", site).strip()
+        shutil.rmtree(site)
+        os.makedirs(plain)
+        run("freestone", "-s", store, "image", revision, "-o", f"{plain}/www.img")
+        ours = ["freestone", "-s", store, "mount", f"{folder}/ours"]
+        theirs = ["bindfs", "-f", "-r", plain, f"{folder}/theirs"]
+        shutil.rmtree(f"{store}/cache", ignore_errors=True)
+        with mounted(ours, f"{folder}/ours") as place:
+            first = read_all(f"{place}/{revision}.tar")
+        speeds = {"freestone": [], "bindfs": []}
+        for _ in range(options.runs):
+            with mounted(ours, f"{folder}/ours") as place:
+                speeds["freestone"].append(read_all(f"{place}/{revision}.tar"))
+            with mounted(theirs, f"{folder}/theirs") as place:
+                speeds["bindfs"].append(read_all(f"{place}/www.img"))
+        samples[f"fuse {kind}"] = {"first": first, **speeds}
+        ours, theirs = (statistics.median(speeds[name]) for name in ("freestone", "bindfs"))
+        print(f"{kind + ', first':32}{first:10.0f}{theirs:10.0f}   {first / theirs:.2f}")
+        print(f"{kind + ', later':32}{ours:10.0f}{theirs:10.0f}   {ours / theirs:.2f}")
+        shutil.rmtree(plain)
+        shutil.rmtree(store)
+
+
+def update(options, folder, samples):
+    """One page of 10 KB is changed: its size stays, and then it does not."""
+    site, store, image = f"{folder}/site", f"{folder}/store", f"{folder}/www.img"
+    tree.grow_site(site, options.files, options.site_bytes, seed=1)
+    changed = []
+    for at in range(options.runs):
+        # At many places of the image, not at its end: what comes after it is what may move.
+        os.makedirs(f"{site}/page-{at}", exist_ok=True)
+        changed.append(f"{site}/page-{at}/index.html")
+        with open(changed[-1], "wb") as out:
+            out.write(b"a" * PAGE)
+    first = f"{site}/!first/index.html"
+    os.makedirs(os.path.dirname(first))
+    with open(first, "wb") as out:
+        out.write(b"a" * PAGE)
+
+    def push():
+        run("freestone", "-s", store, "push", site)
+
+    def bring():
+        begun = time.monotonic()
+        answer = json.loads(run("freestone", "--json", "-s", store, "image", "main", "--update", "-o", image))
+        return {"seconds": time.monotonic() - begun, **answer}
+
+    run("freestone", "init", store)
+    push()
+    run("freestone", "-s", store, "image", "main", "-o", image)
+    rows = {"the sizes stay": [], "512 bytes longer": [], "4096 bytes longer": []}
+    for path in changed:
+        with open(path, "wb") as out:
+            out.write(os.urandom(PAGE))
+        push()
+        rows["the sizes stay"].append(bring())
+    # The first page of all, so that all that follows shifts: by less than 4096 bytes only until the next file
+    # of 64 KiB or more, which starts at a multiple of that.
+    for more in (512, 4096):
+        for length in (PAGE + more, PAGE):
+            with open(first, "wb") as out:
+                out.write(b"b" * length)
+            push()
+            rows[f"{more} bytes longer"].append(bring())
+    samples["update"] = rows
+    print(f"\nimage --update, one page of 10 KB of an image of {os.path.getsize(image) / 1e6:.0f} MB")
+    print(f"{'':24}{'written':>14}{'read':>14}{'ms':>8}")
+    for what, answers in rows.items():
+        written, read, seconds = (
+            statistics.median(answer[key] for answer in answers) for key in ("written", "read", "seconds")
+        )
+        print(f"{what:24}{written:14.0f}{read:14.0f}{seconds * 1000:8.0f}")
+    shutil.rmtree(site)
+    shutil.rmtree(store)
+    os.remove(image)
+
+
+def share(options, folder, samples):
+    """The image of large files, all of which were proven when an earlier one was written."""
+    print(f"\nimage of {options.bytes / 1e6:.0f} MB in large files, its blocks shared with the store")
+    print(f"{'':10}{'first, ms':>12}{'later, ms':>12}{'new space':>12}{'written':>12}")
+    for system in ("xfs", "btrfs"):
+        disk, place = f"{folder}/{system}.disk", f"{folder}/{system}"
+        with open(disk, "wb") as out:
+            out.truncate(4 * options.bytes + (1 << 30))
+        run(f"mkfs.{system}", "-q", disk)
+        os.makedirs(place)
+        run("mount", "-o", "loop", disk, place)
+        try:
+            site, store = f"{place}/site", f"{place}/store"
+            serve.write_content(site, "raw", options.bytes)
+            run("freestone", "init", store)
+            run("freestone", "-s", store, "push", site)
+            time.sleep(0.1)
+            rows = []
+            for at in range(options.runs + 1):
+                run("sync", "-f", place)
+                before = os.statvfs(place)
+                begun = time.monotonic()
+                answer = json.loads(
+                    run("freestone", "--json", "-s", store, "image", "main", "-o", f"{place}/{at}.img")
+                )
+                seconds = time.monotonic() - begun
+                run("sync", "-f", place)
+                after = os.statvfs(place)
+                used = (before.f_bfree - after.f_bfree) * after.f_frsize
+                rows.append({"seconds": seconds, "used": used, **answer})
+        finally:
+            run("umount", place)
+        os.remove(disk)
+        samples[f"share {system}"] = rows
+        later, used, written = (
+            statistics.median(row[key] for row in rows[1:]) for key in ("seconds", "used", "written")
+        )
+        print(f"{system:10}{rows[0]['seconds'] * 1000:12.0f}{later * 1000:12.0f}{used:12.0f}{written:12.0f}")
+
+
+def main():
+    options = parse()
+    home = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    samples = {}
+    with tempfile.TemporaryDirectory(dir=options.folder or home) as folder:
+        for measure in (fuse, update, share):
+            if not options.only or measure.__name__ in options.only:
+                measure(options, folder, samples)
+    if options.json:
+        with open(options.json, "w") as out:
+            json.dump(samples, out, indent=1)
+
+
+if __name__ == "__main__":
+    main()
