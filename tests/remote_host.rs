@@ -10,6 +10,8 @@ mod program;
 mod support;
 
 use ceph::Ceph;
+use freestone_remote::{Options, Place};
+use freestone_store::Store;
 use freestone_store::upstream::runs::RunsFile;
 use freestone_testkit::{noise, text};
 use program::{Home, Ran};
@@ -22,6 +24,8 @@ use support::{git, scratch};
 const URL: &str = "s3://test/site";
 /// Revisions of the usual run.
 const REVISIONS: usize = 12;
+/// Entries of `main` in the end.
+const ENTRIES: u64 = 620;
 /// What a listing says of an object takes at most.
 const LISTED_BYTES: u64 = 450;
 /// The store's header, a ref's entry, a revision, what surrounds listings, and small gaps.
@@ -177,6 +181,19 @@ impl Kept {
     }
 }
 
+/// Adds entries to `main` that all name what it names, so that it is as long as that of a site of
+/// many years.
+fn lengthen(ceph: &Ceph) {
+    let place = Place::parse(URL).unwrap();
+    let options = Options { environment: Some(ceph.variables()), ..Options::default() };
+    let store = Store::open_backend(freestone_remote::open(&place, options).unwrap(), None);
+    let refs = store.unwrap().refs();
+    let mut newest = refs.newest("main").unwrap().unwrap();
+    while newest.n < ENTRIES {
+        newest = refs.append("main", Some(&newest), newest.action, newest.time).unwrap();
+    }
+}
+
 #[test]
 fn hosts_receive_what_they_need_of_a_site_in_a_bucket() {
     let ceph = Ceph::start();
@@ -241,6 +258,7 @@ fn hosts_receive_what_they_need_of_a_site_in_a_bucket() {
         before = kept;
     }
     // The name of the ref has no more than the beginning of the ref listed, however long it is.
+    lengthen(&ceph);
     let again = image_of(&follower, "main", last);
     eprintln!("main@{last} again: {}; as main: {again}", image(&follower, last));
     let index = LISTED_BYTES * before.index.len() as u64;

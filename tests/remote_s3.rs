@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The backend below `prefix` of the bucket of the server on `port`.
@@ -55,6 +55,28 @@ fn s3_does_what_every_backend_must() {
         let backend = backend(port, prefix, Options::default());
         conformance::writable(&*backend, large, many).unwrap();
     }
+}
+
+/// The server begins its listings with what sorts first, and with no more than it is asked for.
+#[test]
+fn the_newest_entry_of_a_long_ref_costs_a_short_page() {
+    let port = Ceph::shared().port;
+    let store = Store::init_backend(backend(port, "long", Options::default()), None).unwrap();
+    let entries = 60;
+    for n in 0..entries {
+        store.refs().set("main", Id([n; 32]), Expect::Any, i64::from(n)).unwrap();
+    }
+    let options = Options::default();
+    let traffic = options.traffic.clone();
+    let refs = Store::open_backend(backend(port, "long", options), None).unwrap().refs();
+    let before = traffic.figures();
+    assert_eq!(refs.current("main").unwrap(), Some(Id([entries - 1; 32])));
+    let after = traffic.figures();
+    let (requests, received) = (after.requests - before.requests, after.received - before.received);
+    println!("{requests} requests and {received} bytes for the newest of {entries} entries");
+    assert_eq!(requests, 2, "the beginning of a listing, and the entry");
+    assert!(received < 5000, "{received} bytes for the newest of {entries} entries");
+    assert_eq!(refs.log("main").unwrap().len(), usize::from(entries));
 }
 
 #[test]
@@ -120,6 +142,20 @@ fn a_store_is_read_over_http_without_listing() {
     ok(&home, port, "web", &["image", "main", "-o", "right.img"]);
 
     let url = format!("http://127.0.0.1:{port}/test/web");
+    // What can be read by name is read as from any backend.
+    let direct = backend(port, "web", Options::default());
+    let names = ["packs", "index", "revisions", "refs"].map(|folder| direct.list(folder).unwrap());
+    let objects: BTreeMap<String, Vec<u8>> = names
+        .into_iter()
+        .flatten()
+        .map(|listed| {
+            let bytes = direct.get(&listed.name, 64 << 20).unwrap().unwrap();
+            (listed.name, bytes)
+        })
+        .collect();
+    assert!(objects.len() > 40, "{} objects", objects.len());
+    let web = freestone_remote::open(&Place::parse(&url).unwrap(), Options::default()).unwrap();
+    conformance::findable(&*web, &objects).unwrap();
     let host = Home::new();
     let over = |arguments: &[&str], code| {
         let ran = Ran::of(host.command(arguments).env("FREESTONE_STORE", &url).output().unwrap());
@@ -140,7 +176,6 @@ fn a_store_is_read_over_http_without_listing() {
     assert!(over(&["init",], 7).1.contains("can only be read"));
 
     // Hints decide nothing: with an old one, and without any, the newest is found all the same.
-    let direct = backend(port, "web", Options::default());
     let line = |n: u64| freestone_store::format::hint::encode(&[n.to_string()]);
     for hint in [Some(line(3)), Some(b"rubbish".to_vec()), None] {
         match hint {
@@ -343,8 +378,9 @@ fn pushers_side_by_side_lose_nothing_that_was_said_to_be_done() {
     ok(&home, port, "race", &["init"]);
     let pushes = if std::env::var_os("FREESTONE_LONG").is_some() { 200 } else { 40 };
     const PUSHERS: usize = 8;
-    let done = std::thread::scope(|scope| {
-        let (home, server) = (&home, &server);
+    let ended = AtomicBool::new(false);
+    let (done, killed) = std::thread::scope(|scope| {
+        let (home, server, ended) = (&home, &server, &ended);
         let pushers: Vec<_> = (0..PUSHERS)
             .map(|pusher| {
                 scope.spawn(move || {
@@ -378,25 +414,52 @@ fn pushers_side_by_side_lose_nothing_that_was_said_to_be_done() {
                 })
             })
             .collect();
-        scope.spawn(move || {
-            for _ in 0..2 {
-                std::thread::sleep(Duration::from_millis(700));
+        let gateway = scope.spawn(move || {
+            let mut kills = 0;
+            for pause in (1..).map(|n| Duration::from_millis(700 * n)) {
+                let begun = Instant::now();
+                while begun.elapsed() < pause && !ended.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                if ended.load(Ordering::Relaxed) {
+                    break;
+                }
                 server.tell("kill");
                 server.tell("start");
+                kills += 1;
             }
+            kills
         });
-        let ended: Vec<_> = pushers.into_iter().map(|pusher| pusher.join().unwrap()).collect();
-        let done: Vec<String> = ended.iter().flat_map(|(done, ..)| done.clone()).collect();
-        let lost: usize = ended.iter().map(|(_, lost, _)| lost).sum();
-        let killed: usize = ended.iter().map(|(.., killed)| killed).sum();
-        println!("{} done, {lost} lost, {killed} killed", done.len());
-        done
+        let outcomes: Vec<_> =
+            pushers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        ended.store(true, Ordering::Relaxed);
+        let kills: usize = gateway.join().unwrap();
+        let outcomes: Vec<_> = outcomes.into_iter().map(Result::unwrap).collect();
+        let done: Vec<String> = outcomes.iter().flat_map(|(done, ..)| done.clone()).collect();
+        let lost: usize = outcomes.iter().map(|(_, lost, _)| lost).sum();
+        let killed: usize = outcomes.iter().map(|(.., killed)| killed).sum();
+        println!(
+            "{} done, {lost} lost, {killed} killed; the gateway killed {kills} times",
+            done.len()
+        );
+        assert!(kills >= 2, "the gateway was killed {kills} times");
+        (done, killed)
     });
     assert!(done.len() >= PUSHERS, "only {} pushes were done", done.len());
     let log = ok(&home, port, "race", &["ref", "log", "main", "--json"]);
+    let entries: Vec<String> = log
+        .lines()
+        .map(|line| {
+            let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+            entry["revision"].as_str().unwrap().to_owned()
+        })
+        .collect();
     for id in &done {
-        assert!(log.contains(id), "{id} was said to be pushed and is not in the log");
+        assert!(entries.contains(id), "{id} was said to be pushed and is not in the log");
     }
+    // What is there beside them was made by one that was killed before it could say so.
+    let others = entries.len() - done.len();
+    assert!(others <= killed, "{others} entries of nobody, and {killed} were killed");
     ok(&home, port, "race", &["verify", "--data"]);
     for id in done.iter().take(3) {
         ok(&home, port, "race", &["image", id, "-o", "x.img", "--force"]);
