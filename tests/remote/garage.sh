@@ -1,0 +1,171 @@
+#!/usr/bin/env bash
+# A real S3 server that ignores conditions, and goes on with one of three nodes lost: Garage, on loopback, all
+# of whose files lie in one folder. It is no package of Debian's.
+#
+#   garage.sh install    builds it, about ten minutes, into a folder beside the target folder
+#   garage.sh DIR        DIR is absent or empty; prints "ready PORT PORT PORT", one of each node, when the
+#                        bucket `test` can be used
+#
+# It then reads commands, a line each, answers each with "ok", and stops all it started when its input ends
+# or it is told to: so nothing outlives a test, however that ends.
+#
+#   stop N         stops node N, 0 to 2
+#   start N        starts it again, and waits until the three see each other, if all run
+set -uo pipefail
+# shellcheck source=scripts/environment.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
+
+version=2.5.0
+cache=$(dirname "$CARGO_TARGET_DIR")/garage-$version
+garage=$cache/bin/garage
+
+install() {
+    [ ! -x "$garage" ] || return 0
+    printf 'garage.sh: building Garage %s into %s: about ten minutes, once\n' "$version" "$cache" >&2
+    # In a target folder of its own, so that nothing of ours is built anew; no more of it than is needed, and
+    # hardly optimised: it keeps little here, and not for long.
+    CARGO_TARGET_DIR=$cache/target CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
+        cargo install garage --version "$version" --locked --no-default-features \
+        --features bundled-libs,sqlite --root "$cache" >&2 || fail "Garage cannot be built, see above"
+    rm -rf "$cache/target"
+}
+
+[ $# = 1 ] || fail "usage: garage.sh install | DIR"
+if [ "$1" = install ]; then
+    install
+    exit
+fi
+[ -x "$garage" ] || fail "$garage is missing: tests/remote/garage.sh install"
+type -P curl >/dev/null || fail "curl is missing: scripts/setup --test installs it"
+mkdir -p "$1" && dir=$(cd "$1" && pwd) || exit 1
+[ -z "$(ls -A "$dir")" ] || fail "$dir is not empty"
+
+declare -A pids
+stop_all() {
+    local node
+    trap '' EXIT TERM INT HUP
+    for node in "${!pids[@]}"; do
+        kill -KILL "${pids[$node]}" 2>/dev/null
+    done
+    wait 2>/dev/null
+    rm -rf "$dir"
+}
+trap stop_all EXIT
+trap 'exit 143' TERM INT HUP
+
+# Three ports in a row for each node, below the range that the system gives to clients.
+free_ports() {
+    local port one
+    for _ in $(seq 200); do
+        port=$((10000 + RANDOM % 19990))
+        for one in 0 1 2; do
+            ! (exec 3<>"/dev/tcp/127.0.0.1/$((port + one))") 2>/dev/null || continue 2
+        done
+        echo "$port"
+        return
+    done
+    fail "no free ports"
+}
+
+ports=()
+shared=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+for node in 0 1 2; do
+    ports[node]=$(free_ports)
+    mkdir -p "$dir/$node"/{meta,data}
+    cat >"$dir/$node/garage.toml" <<TOML
+metadata_dir = "$dir/$node/meta"
+data_dir = "$dir/$node/data"
+db_engine = "sqlite"
+metadata_fsync = false
+data_fsync = false
+replication_factor = 3
+compression_level = "none"
+rpc_bind_addr = "127.0.0.1:$((ports[node] + 1))"
+rpc_public_addr = "127.0.0.1:$((ports[node] + 1))"
+rpc_secret = "$shared"
+
+[s3_api]
+s3_region = "us-east-1"
+api_bind_addr = "127.0.0.1:${ports[node]}"
+root_domain = ".s3.localhost"
+
+[admin]
+api_bind_addr = "127.0.0.1:$((ports[node] + 2))"
+TOML
+done
+
+ask() { "$garage" -c "$dir/0/garage.toml" "$@"; }
+
+# wait_for SECONDS WHAT COMMAND...
+wait_for() {
+    local end=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        if [ "$SECONDS" -ge "$end" ]; then
+            tail -n 5 "$dir"/*/log >&2
+            fail "no $what"
+        fi
+        sleep 0.05
+    done
+}
+
+answers() { curl -s -o /dev/null --max-time 2 "http://127.0.0.1:${ports[$1]}/"; }
+is_whole() {
+    curl -s --max-time 2 "http://127.0.0.1:$((ports[$1] + 2))/health" | grep -q 'fully operational'
+}
+see_each_other() { [ "$(ask status 2>/dev/null | grep -c '127.0.0.1:')" -ge 3 ]; }
+
+start() {
+    # Its input is not ours: it must not keep the pipe open that we wait on.
+    RUST_LOG=garage=warn "$garage" -c "$dir/$1/garage.toml" server </dev/null >>"$dir/$1/log" 2>&1 &
+    pids[$1]=$!
+    wait_for 60 "answer of node $1" answers "$1"
+}
+
+stop() {
+    kill -KILL "${pids[$1]}"
+    wait "${pids[$1]}" 2>/dev/null
+    unset "pids[$1]"
+}
+
+whole() {
+    local node
+    for node in 0 1 2; do
+        wait_for 120 "health of node $node" is_whole "$node"
+    done
+}
+
+for node in 0 1 2; do start "$node"; done
+ids=()
+for node in 0 1 2; do
+    ids[node]=$("$garage" -c "$dir/$node/garage.toml" node id -q 2>/dev/null) || fail "node $node has no id"
+    [ "$node" = 0 ] || ask node connect "${ids[node]}" >/dev/null 2>&1
+done
+wait_for 60 "view of three nodes" see_each_other
+must() { ask "$@" >"$dir/ask.out" 2>&1 || { cat "$dir/ask.out" >&2; fail "garage $* fails"; }; }
+for node in 0 1 2; do must layout assign -z "zone$node" -c 10GB "${ids[node]%%@*}"; done
+must layout apply --version 1
+whole
+wait_for 20 "bucket" ask bucket create test
+# Garage wants keys of this form; they stand in tests/remote/garage.rs too.
+key=GK$(printf '%024d' 1) secret=$(printf '%064d' 1)
+must key import --yes -n test "$key" "$secret"
+must bucket allow --read --write --owner test --key test
+# The bucket is known everywhere a moment later.
+is_there() {
+    curl -s -f -o /dev/null --aws-sigv4 aws:amz:us-east-1:s3 \
+        --user "$key:$secret" \
+        -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "http://127.0.0.1:${ports[$1]}/test"
+}
+for node in 0 1 2; do wait_for 30 "bucket on node $node" is_there "$node"; done
+printf 'ready %s %s %s\n' "${ports[@]}"
+
+while read -r command node; do
+    case $command in
+    stop) stop "$node" ;;
+    # Two alone do not call themselves whole.
+    start) start "$node" && { [ "${#pids[@]}" -lt 3 ] || whole; } ;;
+    *) fail "unknown command $command" ;;
+    esac || fail "$command failed"
+    echo ok
+done
