@@ -42,6 +42,26 @@ const EXECUTABLE: u8 = 2;
 const LINK: u8 = 4;
 const EXTENSIONS: u8 = 8;
 
+/// Passes over an entry behind its path; says where its content's id stands, if it has one.
+pub(crate) fn skip_rest(input: &mut Reader<'_>, length: usize) -> Result<Option<usize>> {
+    input.varint()?;
+    let flags = input.u8()?;
+    let mut place = None;
+    if flags & FILE != 0 {
+        input.varint()?;
+        input.sha1()?;
+        place = Some(length - input.remaining());
+        input.id()?;
+    }
+    if flags & LINK != 0 {
+        input.string(length)?;
+    }
+    if flags & EXTENSIONS != 0 {
+        input.string(length)?;
+    }
+    Ok(place)
+}
+
 impl Entry {
     /// A directory.
     pub fn directory(path: impl Into<Vec<u8>>, mtime: i64) -> Self {

@@ -26,5 +26,5 @@ pub use diff::{Change, Differences, Times, diff};
 pub use edit::{Changes, edit};
 pub use entry::{Entry, Kind, placement_fault};
 pub use memory::MemoryNodes;
-pub use node::{Child, Items, Node, place};
+pub use node::{Child, Items, Node, id_places, place};
 pub use tree::{Tree, UnitPosition};

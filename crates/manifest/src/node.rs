@@ -10,7 +10,7 @@
 //! ```
 //! Counts, lengths, sizes and times are varints. An empty manifest is one leaf without items.
 
-use crate::entry::Entry;
+use crate::entry::{self, Entry};
 use freestone_core::digest::{self, context};
 use freestone_core::limits::{NODE_BYTES_MAX, NODE_ITEMS_MAX, PATH_BYTES_MAX, ROPE_LEVELS_MAX};
 use freestone_core::wire::{Reader, Writer};
@@ -179,6 +179,39 @@ pub fn place(bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
         0 => Some((level, Vec::new())),
         _ => Some((level, decode_path(&mut input, &[]).ok()?)),
     }
+}
+
+/// Where in an encoded node the ids of contents and nodes stand, in order; `None` if it is none.
+pub fn id_places(bytes: &[u8]) -> Option<Vec<usize>> {
+    let mut input = Reader::new(bytes);
+    let (_, level) = (input.u8().ok()?, input.u8().ok()?);
+    input.extensions().ok()?;
+    let count = usize::try_from(input.varint().ok()?).ok()?;
+    let mut places = Vec::with_capacity(count.min(NODE_ITEMS_MAX));
+    for _ in 0..count {
+        input.varint().ok()?;
+        input.string(PATH_BYTES_MAX).ok()?;
+        // An entry has its time next.
+        let place = match level {
+            1 => entry::skip_rest(&mut input, bytes.len()).ok()?,
+            _ => Some(skip_child(&mut input, bytes.len()).ok()?),
+        };
+        places.extend(place);
+    }
+    Some(places)
+}
+
+/// Passes over a child behind its first path; says where its id stands.
+fn skip_child(input: &mut Reader<'_>, length: usize) -> Result<usize> {
+    let place = length - input.remaining();
+    (input.id()?, input.id()?);
+    (input.varint()?, input.varint()?);
+    for _ in 0..input.varint()? {
+        input.varint()?;
+        input.string(MEASURE_BYTES_MAX)?;
+    }
+    input.extensions()?;
+    Ok(place)
 }
 
 impl Node {

@@ -112,15 +112,6 @@ pub trait Backend: Send + Sync {
     /// It could not be made durable; then it may or may not exist, whole.
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created>;
 
-    /// Makes small objects in turn, none of which exists unless those before it do; one that
-    /// exists already is left as it is.
-    ///
-    /// # Errors
-    /// As [`Self::create`], of any.
-    fn create_all(&self, objects: &[(String, Vec<u8>)]) -> Result<()> {
-        objects.iter().try_for_each(|(name, bytes)| self.create(name, bytes).map(|_| ()))
-    }
-
     /// A file to write a large object into.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ use freestone_core::{ErrorKind, Id, Result};
 
 /// Bases below a content at most: each costs a decoding of its size.
 pub(crate) const CONTENT_DEPTH_MAX: usize = 16;
+/// The same for what a compaction writes: it begins with the newest, which is read most.
+pub(crate) const COMPACT_DEPTH_MAX: usize = 24;
 /// Bases below a node or a revision at most: they are small.
 pub(crate) const NODE_DEPTH_MAX: usize = 24;
 

@@ -11,7 +11,6 @@
 
 mod replace;
 pub(crate) mod retire;
-mod similar;
 mod walk;
 mod writer;
 

@@ -98,14 +98,15 @@ impl<'a> Copier<'a> {
     /// # Errors
     /// Something of it is missing or damaged, or the target cannot be written.
     pub fn revision(&mut self, id: &Id) -> Result<()> {
-        if self.revisions.contains(id) || self.target.revision_file(id)?.is_some() {
+        if self.revisions.contains(id) || self.target.revision(id)?.is_some() {
             return Ok(());
         }
         let revision = self.source.revision(id)?;
         let revision =
             revision.ok_or_else(|| Error::not_found(format!("there is no revision {id}")))?;
-        let session = (!self.options.dry_run)
-            .then(|| Session::new(self.target.backend().clone(), self.to.clone(), sha1_hasher));
+        let session = (!self.options.dry_run).then(|| {
+            Session::new(self.target.backend().clone(), self.to.clone(), sha1_hasher, false)
+        });
         let outcome = self.all_of(id, &revision, session.as_ref());
         if let Err(error) = outcome {
             return Err(match session {
@@ -114,10 +115,8 @@ impl<'a> Copier<'a> {
             });
         }
         if let Some(session) = session {
-            let label =
-                |(key, value): (&String, &String)| (format!("{key}={value}").into_bytes(), *id);
             let written = session.counter();
-            let finished = session.finish(revision.labels.iter().map(label).collect())?;
+            let finished = session.finish()?;
             self.target.write_revision(&revision, &finished.locator)?;
             self.copied.bytes_stored += written.bytes.load(Ordering::Relaxed);
         }
@@ -128,9 +127,8 @@ impl<'a> Copier<'a> {
 
     fn all_of(&mut self, id: &Id, revision: &Revision, session: Option<&Session>) -> Result<()> {
         self.node(&revision.root, None, session)?;
-        let bytes = revision.encode();
-        self.count(bytes.len() as u64);
-        session.map_or(Ok(()), |session| session.put_node(RecordKind::Revision, *id, &bytes))
+        self.count(revision.encode().len() as u64);
+        session.map_or(Ok(()), |session| session.put_revision(*id, revision))
     }
 
     /// Copies the entries of a ref, up to entry `n`, behind those that the target has, with the

@@ -1,12 +1,18 @@
 //! The live index: the segments that a store lists, searched newest first.
 
 use crate::backend::{Backend, Listed};
+use crate::format::pack::TRAILER_BYTES;
 use crate::format::record::RecordKind;
-use crate::format::segment::{Segment, SegmentRow, parse_file_name, prefix};
+use crate::format::segment::{
+    PREFIX_BYTES, Segment, SegmentPack, SegmentRow, parse_file_name, prefix,
+};
+use crate::listing;
+use crate::packs;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// How often a listing is made anew because a segment of it was merged away meanwhile.
 const LISTING_TRIES: usize = 20;
@@ -31,6 +37,8 @@ pub struct Place {
     pub pack: Id,
     /// The length of the pack's file, as the segment says it.
     pub pack_length: u64,
+    /// The length of the pack's table, as the segment says it.
+    pub table_length: u64,
     /// The segment's row.
     pub row: SegmentRow,
     segment: Arc<LiveSegment>,
@@ -41,7 +49,19 @@ impl Place {
     pub(crate) fn of(segment: &Arc<LiveSegment>, at: u64) -> Result<Self> {
         let row = segment.segment.row(at)?;
         let pack = segment.segment.pack(row.pack)?;
-        Ok(Self { pack: pack.id, pack_length: pack.length, row, segment: segment.clone() })
+        let (pack_length, table_length) = (pack.length, pack.table);
+        Ok(Self { pack: pack.id, pack_length, table_length, row, segment: segment.clone() })
+    }
+
+    /// The pack, as the segment lists it.
+    pub(crate) fn segment_pack(&self) -> SegmentPack {
+        SegmentPack { id: self.pack, length: self.pack_length, table: self.table_length }
+    }
+
+    /// Where the table of the pack is, if the segment says it.
+    pub(crate) fn table(&self) -> Option<Range<u64>> {
+        let end = self.pack_length.checked_sub(TRAILER_BYTES).filter(|_| self.table_length > 0)?;
+        Some(end.checked_sub(self.table_length)?..end)
     }
 
     /// Where the record's base is: a record that has none itself, or one at a lower offset of the
@@ -176,15 +196,22 @@ impl Index {
         Ok(places)
     }
 
-    /// The revisions that have a label whose `KEY=VALUE` begins with `start`, with the whole text.
-    pub fn labels_from(&self, start: &[u8]) -> Vec<(Vec<u8>, Id)> {
-        let mut found: Vec<(Vec<u8>, Id)> = Vec::new();
+    /// Where revisions may be whose commits' first bytes lie from `low` to `high`.
+    ///
+    /// # Errors
+    /// A segment is damaged.
+    pub fn find_commits(
+        &self,
+        low: [u8; PREFIX_BYTES],
+        high: [u8; PREFIX_BYTES],
+    ) -> Result<Vec<Place>> {
+        let mut places = Vec::new();
         for segment in self.segments().iter() {
-            found.extend(segment.segment.labels_from(start).map(|(text, id)| (text.to_vec(), id)));
+            for at in segment.segment.find_commits(low, high) {
+                places.push(Place::of(segment, at).map_err(|e| e.context(&segment.name))?);
+            }
         }
-        found.sort_unstable();
-        found.dedup();
-        found
+        Ok(places)
     }
 
     /// All packs that the segments name, with the lengths they say.
@@ -284,5 +311,42 @@ fn open_segment(
         return Err(Error::corrupt(format!("{} is damaged", listed.name))
             .hint("`freestone store reindex` makes the index anew"));
     }
+    let segment = match with_rows(backend, segment) {
+        // Both were replaced meanwhile.
+        Err(error)
+            if error.kind() == ErrorKind::Corrupt && backend.open(&listed.name)?.is_none() =>
+        {
+            return Err(Error::not_found(format!("{} is gone", listed.name)).because(error));
+        }
+        outcome => outcome.map_err(|error| error.context(&listed.name))?,
+    };
     Ok(LiveSegment { name: listed.name.clone(), tier, segment })
+}
+
+/// Segments to which rows were added, by their ids: an index is listed more than once in a process.
+static WITH_ROWS: Mutex<VecDeque<Segment>> = Mutex::new(VecDeque::new());
+/// How many of them are kept: a few MiB each at most.
+const WITH_ROWS_MAX: usize = 4;
+
+/// The segment with the rows that it left out, if it did.
+pub(crate) fn with_rows(backend: &dyn Backend, segment: Segment) -> Result<Segment> {
+    if !segment.rows_left_out() {
+        return Ok(segment);
+    }
+    let kept = || WITH_ROWS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = kept().iter().find(|known| known.id() == segment.id()) {
+        return Ok(known.clone());
+    }
+    let pack = segment.pack(0)?;
+    let object = backend.open_listed(&packs::object_name(&pack.id), pack.length);
+    let rows = object.and_then(|object| packs::read_listed_table(&*object, &pack));
+    let rows = rows.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => packs::missing(&pack.id).because(error),
+        _ => error,
+    })?;
+    let whole = listing::with_rows(&segment, &rows)?;
+    let mut kept = kept();
+    kept.truncate(WITH_ROWS_MAX - 1);
+    kept.push_front(whole.clone());
+    Ok(whole)
 }

@@ -7,6 +7,7 @@
 //!
 //! A record with a base in the same pack is written behind it, never into a gap before it.
 
+mod hold;
 mod read;
 
 use crate::backend::{Backend, Spool};
@@ -25,6 +26,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const RECORDS_TARGET: usize = 1 << 15;
 /// Bytes of nodes that are held back at most.
 const NODE_BYTES_TARGET: usize = 4 << 20;
+/// The same where some have references: those wait for their places in the table, until the pack is
+/// closed.
+const REFERRING_BYTES_TARGET: usize = 16 << 20;
 /// Bytes written to the file at once.
 const BUFFER_BYTES: usize = 1 << 20;
 /// Bytes that may be written before the kernel is asked to put them on the disk.
@@ -67,6 +71,8 @@ struct LaneRecord {
     depth: usize,
     /// How many versions came before it in its chain.
     version: u64,
+    /// Ids that its bytes leave out: the gap before each, and the place in the lane of its record.
+    references: Vec<(usize, usize)>,
 }
 
 /// Tells lanes apart, so that a base is not taken for one of another pack.
@@ -77,6 +83,8 @@ pub(crate) struct Sealed {
     pub(crate) spool: Spool,
     pub(crate) id: Id,
     pub(crate) length: u64,
+    /// The length of its table.
+    pub(crate) table: u64,
     pub(crate) rows: Vec<Row>,
     /// Indices of contents among the rows, with their SHA-1s.
     pub(crate) sha1s: Vec<(usize, Sha1)>,
@@ -102,6 +110,8 @@ pub(crate) struct Lane {
     /// Places in `records` of those that are held back.
     held: Vec<usize>,
     held_bytes: usize,
+    /// Whether some of those have references.
+    refers: bool,
     node_runs: Vec<(u64, u64)>,
     /// Set when a write failed: what is in the file then is not known, and it is never sealed.
     failed: Cell<bool>,
@@ -121,6 +131,7 @@ impl Lane {
             sha1s: Vec::new(),
             held: Vec::new(),
             held_bytes: 0,
+            refers: false,
             node_runs: Vec::new(),
             failed: Cell::new(false),
         })
@@ -142,6 +153,7 @@ impl Lane {
     pub(crate) fn is_full(&self) -> bool {
         self.tail() + self.held_bytes as u64 >= PACK_BYTES_TARGET
             || self.records.len() >= RECORDS_TARGET
+            || self.held_bytes >= REFERRING_BYTES_TARGET
     }
 
     pub(crate) fn add(&mut self, record: &NewRecord<'_>) -> Result<()> {
@@ -179,7 +191,10 @@ impl Lane {
         self.held_bytes += record.stored.len();
         self.held.push(self.records.len());
         self.enter(record, At::Held(record.stored.to_vec()));
-        if self.held_bytes >= NODE_BYTES_TARGET { self.write_held() } else { Ok(()) }
+        if self.held_bytes >= NODE_BYTES_TARGET && !self.refers {
+            return self.write_held();
+        }
+        Ok(())
     }
 
     fn enter(&mut self, record: &NewRecord<'_>, at: At) {
@@ -194,6 +209,7 @@ impl Lane {
             base: record.base.clone(),
             depth,
             version,
+            references: Vec::new(),
         });
         if let Some((sha1, _)) = record.sha1 {
             self.sha1s.push((record.id, sha1));
@@ -202,9 +218,11 @@ impl Lane {
 
     fn write_held(&mut self) -> Result<()> {
         let start = self.tail();
+        let places = if self.refers { self.places() } else { Vec::new() };
         for number in std::mem::take(&mut self.held) {
             let at = &mut self.records[number].at;
             let At::Held(stored) = std::mem::replace(at, At::Held(Vec::new())) else { continue };
+            let stored = self.with_references(number, &places, stored);
             let offset = self.append(&stored)?;
             self.records[number].at = At::Written(offset, stored.len() as u64, checksum(&stored));
         }
@@ -301,11 +319,28 @@ impl Lane {
         Ok(Sealed {
             id: pack::pack_id(&table),
             length: self.written,
+            table: table.len() as u64,
             spool: self.spool,
             sha1s,
             rows,
             node_runs: self.node_runs,
         })
+    }
+
+    /// The place in the table of each record, if no more are added: in order of their offsets, those
+    /// that are held back behind all others.
+    fn places(&self) -> Vec<usize> {
+        let offset = |number: &usize| match self.records[*number].at {
+            At::Written(offset, stored, _) => (offset, stored, *number),
+            At::Held(_) => (u64::MAX, 0, *number),
+        };
+        let mut order: Vec<usize> = (0..self.records.len()).collect();
+        order.sort_by_key(offset);
+        let mut places = vec![0; order.len()];
+        for (place, number) in order.iter().enumerate() {
+            places[*number] = place;
+        }
+        places
     }
 
     /// The rows of the table, in order of their offsets.
@@ -318,10 +353,7 @@ impl Lane {
             rows.push((number, row));
         }
         rows.sort_by_key(|(number, row)| (row.offset, row.stored, *number));
-        let mut places = vec![0; self.records.len()];
-        for (place, (number, _)) in rows.iter().enumerate() {
-            places[*number] = place;
-        }
+        let places = self.places();
         let base = |number: usize| match self.records[number].base.clone()? {
             BasePlace::Lane { number, .. } => Some(Base::Same(places[number])),
             BasePlace::Pack { pack, offset, stored, plain, codec } => {

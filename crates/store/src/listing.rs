@@ -2,37 +2,42 @@
 
 use crate::format::pack::{Base, Row};
 use crate::format::record::RecordKind;
-use crate::format::segment::{self, SegmentPack, SegmentParts, SegmentRow};
-use freestone_core::{Id, Sha1};
+use crate::format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts, SegmentRow};
+use freestone_core::{Error, Id, Result, Sha1};
 
-/// A pack to be listed.
-pub(crate) struct Named {
-    pub(crate) id: Id,
-    /// The length of its file.
-    pub(crate) length: u64,
-}
+/// Rows that are left out at most: making them takes a few milliseconds of every process.
+const ROWS_LEFT_OUT_TARGET: usize = 1 << 14;
 
-fn pack_number(parts: &mut SegmentParts, id: &Id, length: u64) -> u32 {
-    let at = parts.packs.iter().position(|pack| pack.id == *id).unwrap_or_else(|| {
-        parts.packs.push(SegmentPack { id: *id, length });
+fn pack_number(parts: &mut SegmentParts, named: SegmentPack) -> u32 {
+    let at = parts.packs.iter().position(|pack| pack.id == named.id).unwrap_or_else(|| {
+        parts.packs.push(named);
         parts.packs.len() - 1
     });
     // A pack that something leans on may be named before its length is known.
-    if let Some(pack) = parts.packs.get_mut(at).filter(|_| length > 0) {
-        pack.length = length;
+    if let Some(pack) = parts.packs.get_mut(at).filter(|_| named.length > 0) {
+        *pack = named;
     }
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-/// Lists the records of a pack; `sha1` gives the SHA-1 of a content by its place in the table and
-/// its id.
+/// What names a record of a pack beside its id.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Name {
+    /// The SHA-1 of a content.
+    Sha1(Sha1),
+    /// The first bytes of the commit that a revision was made of.
+    Commit([u8; PREFIX_BYTES]),
+}
+
+/// Lists the records of a pack; `name` gives what else a record is found by, by its place in the table
+/// and its id.
 pub(crate) fn add_pack(
     parts: &mut SegmentParts,
-    named: &Named,
+    named: SegmentPack,
     rows: &[Row],
-    sha1: &dyn Fn(usize, &Id) -> Option<Sha1>,
+    name: &dyn Fn(usize, &Id) -> Option<Name>,
 ) {
-    let pack = pack_number(parts, &named.id, named.length);
+    let pack = pack_number(parts, named);
     let first = parts.rows.len() as u64;
     let mut others: Vec<SegmentRow> = Vec::new();
     for (at, row) in rows.iter().enumerate() {
@@ -42,8 +47,8 @@ pub(crate) fn add_pack(
                 // The base's own row, so that reading needs no other segment. Its id is not known
                 // here: the row is followed to, not found.
                 let row = SegmentRow {
-                    prefix: [0; segment::PREFIX_BYTES],
-                    pack: pack_number(parts, pack, 0),
+                    prefix: [0; PREFIX_BYTES],
+                    pack: pack_number(parts, SegmentPack { id: *pack, length: 0, table: 0 }),
                     offset: *offset,
                     stored: *stored,
                     plain: *plain,
@@ -58,9 +63,16 @@ pub(crate) fn add_pack(
                 first + (rows.len() + at) as u64
             }
         });
-        let names = matches!(row.kind, RecordKind::Chunk | RecordKind::ContentRecord);
-        if let Some(sha1) = names.then(|| sha1(at, &row.id)).flatten() {
-            parts.sha1s.push((segment::prefix(&sha1.0), first + at as u64));
+        let is_content = matches!(row.kind, RecordKind::Chunk | RecordKind::ContentRecord);
+        let place = first + at as u64;
+        match name(at, &row.id) {
+            Some(Name::Sha1(sha1)) if is_content => {
+                parts.sha1s.push((segment::prefix(&sha1.0), place));
+            }
+            Some(Name::Commit(prefix)) if row.kind == RecordKind::Revision => {
+                parts.commits.push((prefix, place));
+            }
+            _ => {}
         }
         parts.rows.push(SegmentRow {
             prefix: segment::prefix(&row.id.0),
@@ -74,4 +86,49 @@ pub(crate) fn add_pack(
         });
     }
     parts.rows.append(&mut others);
+}
+
+/// Whether a segment says itself where records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// It does.
+    Kept,
+    /// The table of its pack does, where it is one pack's: that takes less room, and another read
+    /// whenever a process begins.
+    LeftOut,
+}
+
+/// Whether the rows of `parts` can be left out: they are those of the table of one pack, which leans on no
+/// other.
+pub(crate) fn rows_follow_from_table(parts: &SegmentParts) -> bool {
+    let [pack] = parts.packs[..] else { return false };
+    pack.length > 0
+        && (1..=ROWS_LEFT_OUT_TARGET).contains(&parts.rows.len())
+        && parts.rows.is_sorted_by_key(|row| (row.offset, row.stored))
+}
+
+/// A segment whose rows were left out, with those that the table `rows` of its pack gives.
+///
+/// # Errors
+/// The segment is damaged, or does not fit the pack.
+pub(crate) fn with_rows(segment: &Segment, rows: &[Row]) -> Result<Segment> {
+    segment.verify()?;
+    let damaged = || {
+        Error::corrupt("an index segment does not fit the pack that it lists")
+            .hint("`freestone store reindex` makes the index anew")
+    };
+    let count = segment.record_count();
+    let mut parts = SegmentParts::default();
+    add_pack(&mut parts, segment.pack(0)?, rows, &|_, _| None);
+    parts.sha1s = (0..segment.sha1_count()).map(|at| segment.sha1(at)).collect();
+    parts.commits = (0..segment.commit_count()).map(|at| segment.commit(at)).collect();
+    let mut names = parts.sha1s.iter().chain(&parts.commits);
+    let names_fit = names.all(|(_, row)| *row < count);
+    if parts.packs.len() != 1 || parts.rows.len() as u64 != count || !names_fit {
+        return Err(damaged());
+    }
+    for id in segment.supersedes() {
+        parts.supersedes.push(id.try_into().map_err(|_| damaged())?);
+    }
+    segment.with_rows(parts)
 }

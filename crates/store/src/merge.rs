@@ -6,8 +6,9 @@
 //! is durable are they removed, and who has them open goes on reading them.
 
 use crate::backend::Backend;
-use crate::format::segment::{SegmentParts, SegmentRow};
+use crate::format::segment::{PREFIX_BYTES, SegmentParts, SegmentRow};
 use crate::index::{Index, LiveSegment};
+use crate::listing::Rows;
 use crate::session::write_segment;
 use freestone_core::{Error, Id, Result};
 use std::collections::HashMap;
@@ -35,7 +36,7 @@ pub(crate) fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
             continue;
         }
         let parts = merge(&of_tier)?;
-        let merged = write_segment(backend, tier + 1, parts)?;
+        let merged = write_segment(backend, tier + 1, parts, Rows::Kept)?;
         index.replace(&of_tier, merged);
         let names: Vec<String> = of_tier.iter().map(|segment| segment.name.clone()).collect();
         crate::hints::write_index(backend, &names);
@@ -49,7 +50,7 @@ fn is_small(segment: &LiveSegment, tier: u8) -> bool {
     segment.tier == tier && segment.segment.record_count() < SMALL_ROWS
 }
 
-/// One segment's worth of many: every row, pack and label once.
+/// One segment's worth of many: every row, pack and name once.
 fn merge(segments: &[Arc<LiveSegment>]) -> Result<SegmentParts> {
     let mut parts = SegmentParts::default();
     let mut packs: HashMap<Id, u32> = HashMap::new();
@@ -92,13 +93,17 @@ fn merge(segments: &[Arc<LiveSegment>]) -> Result<SegmentParts> {
                 Some(None) => return Err(Error::corrupt(format!("{} is damaged", live.name))),
             };
         }
-        for at in 0..segment.sha1_count() {
-            let (prefix, row) = segment.sha1(at);
+        let place = |(prefix, row): ([u8; PREFIX_BYTES], u64)| {
             let place = moved.get(usize::try_from(row).unwrap_or(usize::MAX));
             let place = place.ok_or_else(|| Error::corrupt(format!("{} is damaged", live.name)))?;
-            parts.sha1s.push((prefix, *place));
+            Ok((prefix, *place))
+        };
+        for at in 0..segment.sha1_count() {
+            parts.sha1s.push(place(segment.sha1(at))?);
         }
-        parts.labels.extend(segment.labels().map(|(text, id)| (text.to_vec(), id)));
+        for at in 0..segment.commit_count() {
+            parts.commits.push(place(segment.commit(at))?);
+        }
     }
     Ok(parts)
 }

@@ -2,7 +2,7 @@
 
 use crate::backend::{Backend, Object};
 use crate::format::pack::{self, Row};
-use crate::format::segment::Bytes;
+use crate::format::segment::{Bytes, SegmentPack};
 use crate::index::Place;
 use crate::raw::Proofs;
 use freestone_core::limits::PACK_RECORDS_MAX;
@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const OPEN_MAX: usize = 256;
 /// Ids that are kept of pack tables, in all: about 40 bytes each.
 const IDS_MAX: usize = 1 << 19;
+/// How often a table is read that may come out otherwise the next time.
+const READS_MAX: usize = 3;
 /// The longest table that is read: what the most records can take.
 const TABLE_BYTES_MAX: u64 = PACK_RECORDS_MAX * 128;
 
@@ -37,6 +39,11 @@ pub fn id_of_object(name: &str) -> Option<Id> {
 /// The pack is not there, cut off, damaged, not the one that it is named for, or of a later
 /// version.
 pub fn read_table(object: &dyn Object, id: &Id) -> Result<Vec<Row>> {
+    Ok(read_sized_table(object, id)?.0)
+}
+
+/// The same, with the length of the table.
+pub(crate) fn read_sized_table(object: &dyn Object, id: &Id) -> Result<(Vec<Row>, u64)> {
     let read = || read_table_once(object, id);
     // What came from afar may have been damaged on the way.
     let again = |error: Error| match error.kind() {
@@ -46,7 +53,7 @@ pub fn read_table(object: &dyn Object, id: &Id) -> Result<Vec<Row>> {
     read().or_else(again).or_else(again).map_err(|error| error.context(format!("pack {id}")))
 }
 
-fn read_table_once(object: &dyn Object, id: &Id) -> Result<Vec<Row>> {
+fn read_table_once(object: &dyn Object, id: &Id) -> Result<(Vec<Row>, u64)> {
     let length = object.length();
     if length < pack::HEADER.len() as u64 + pack::TRAILER_BYTES {
         return Err(Error::corrupt("the pack is cut off"));
@@ -69,10 +76,39 @@ fn read_table_once(object: &dyn Object, id: &Id) -> Result<Vec<Row>> {
     if header != pack::HEADER {
         return Err(Error::corrupt("the pack's header is damaged"));
     }
-    Ok(rows)
+    Ok((rows, bytes))
 }
 
-fn missing(id: &Id) -> Error {
+/// Reads and checks the table of a pack of which a segment tells where it is, in one read.
+///
+/// # Errors
+/// As [`read_table`].
+pub(crate) fn read_listed_table(object: &dyn Object, listed: &SegmentPack) -> Result<Vec<Row>> {
+    let end = listed.length.checked_sub(pack::TRAILER_BYTES);
+    let start = end.and_then(|end| end.checked_sub(listed.table));
+    let (Some(start), true) = (start, listed.table <= TABLE_BYTES_MAX) else {
+        return Err(Error::corrupt(format!("pack {} cannot have such a table", listed.id)));
+    };
+    if object.length() < listed.length {
+        return Err(Error::corrupt(format!("pack {} is cut off", listed.id)));
+    }
+    let mut table = vec![0; usize::try_from(listed.table).unwrap_or(0)];
+    let mut tries = 1..READS_MAX;
+    loop {
+        object.read_at(start, &mut table)?;
+        if pack::pack_id(&table) == listed.id {
+            object.confirm(start, listed.table);
+            return pack::decode_table(&table, start)
+                .map_err(|error| error.context(format!("pack {}", listed.id)));
+        }
+        // What came from afar may have been damaged on the way.
+        if tries.next().is_none() || !object.refute(start, listed.table) {
+            return Err(Error::corrupt(format!("pack {}: its table is damaged", listed.id)));
+        }
+    }
+}
+
+pub(crate) fn missing(id: &Id) -> Error {
     Error::corrupt(format!("pack {id} is missing")).hint(
         "bring it back from a copy of the store; `freestone verify` lists what is lost without it",
     )
@@ -254,7 +290,14 @@ impl Packs {
 
     fn read_starts(&self, place: &Place) -> Result<Starts> {
         let pack = &place.pack;
-        let rows = read_table(&*self.open_listed(place)?, pack)?;
+        let object = self.open_listed(place)?;
+        // Where reading is dear, it is one read.
+        let rows = match place.table() {
+            Some(_) if self.is_cache || self.backend.is_far() => {
+                read_listed_table(&*object, &place.segment_pack())?
+            }
+            _ => read_table(&*object, pack)?,
+        };
         let starts: Starts = Arc::new(rows.iter().map(|row| (row.offset, row.id)).collect());
         let mut known = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
         if known.values().map(|starts| starts.len()).sum::<usize>() + starts.len() > IDS_MAX {

@@ -9,7 +9,6 @@ mod file;
 mod pipeline;
 pub mod series;
 
-use crate::format::record::RecordKind;
 use crate::format::ref_entry::{RefAction, RefEntry, check_name};
 use crate::format::revision::Revision;
 use crate::index::Index;
@@ -62,6 +61,9 @@ pub struct PushOptions {
     pub mtime: Option<i64>,
     /// Whether to write nothing.
     pub dry_run: bool,
+    /// Whether what is written is made as small as it gets at once, for a series that is long: it takes
+    /// about ten times as long as storing it takes else.
+    pub thorough: bool,
     /// Threads that read and hash files.
     pub threads: usize,
     /// What names contents. Only tests want another than SHA-1.
@@ -80,6 +82,7 @@ impl Default for PushOptions {
             time: crate::now(),
             mtime: None,
             dry_run: false,
+            thorough: false,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
             name_hasher: sha1_hasher,
         }
@@ -296,7 +299,8 @@ impl Attempt<'_> {
 
     fn session(&self, records: &Records) -> Option<Session> {
         let session = || {
-            Session::new(self.store.backend().clone(), records.clone(), self.options.name_hasher)
+            let backend = self.store.backend().clone();
+            Session::new(backend, records.clone(), self.options.name_hasher, self.options.thorough)
         };
         (!self.options.dry_run).then(session)
     }
@@ -337,7 +341,7 @@ impl Attempt<'_> {
     fn heal(&self, session: Option<Session>) -> Result<()> {
         match session {
             Some(session) if session.counter().records.load(Ordering::Relaxed) > 0 => {
-                session.finish(Vec::new())?;
+                session.finish()?;
                 self.store.refresh();
                 Ok(())
             }
@@ -347,15 +351,11 @@ impl Attempt<'_> {
 
     /// Makes packs, segments and revision durable.
     fn commit(&self, outcome: &mut PushOutcome, session: Session) -> Result<()> {
-        let bytes = outcome.revision.encode();
-        let parent = outcome.revision.parents.first().copied();
-        let put =
-            session.put_node_over(RecordKind::Revision, outcome.id, &bytes, &mut || Ok(parent));
-        if let Err(error) = put {
+        if let Err(error) = session.put_revision(outcome.id, &outcome.revision) {
             return Err(session.failure(error));
         }
         let written = session.counter();
-        let finished = session.finish(labels_listed(&outcome.revision, outcome.id).collect())?;
+        let finished = session.finish()?;
         self.store.write_revision(&outcome.revision, &finished.locator)?;
         crate::hints::write_index(&**self.store.backend(), &[]);
         outcome.bytes_stored = written.bytes.load(Ordering::Relaxed);
@@ -441,11 +441,6 @@ fn outcome(
         stat_cache,
         inexpressible: measure == Measure::Inexpressible,
     }
-}
-
-/// The labels of a revision as a segment lists them.
-fn labels_listed(revision: &Revision, id: Id) -> impl Iterator<Item = (Vec<u8>, Id)> + '_ {
-    revision.labels_listed().map(move |text| (text, id))
 }
 
 impl PushOutcome {

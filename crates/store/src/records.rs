@@ -5,10 +5,13 @@ use crate::format::record::{Codec, RecordKind};
 use crate::format::segment::SegmentRow;
 use crate::index::{Index, Place};
 use crate::packs::Packs;
+use crate::references;
 use freestone_core::plan::{ChunkSource, NodeKind, NodeSource};
 use freestone_core::{Error, ErrorKind, Id, Result};
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
+use zstd::zstd_safe::{DCtx, DParameter, FrameFormat};
 
 /// How many bases a record may lie above; each costs a read and a decoding.
 pub const BASE_DEPTH_MAX: usize = 32;
@@ -21,8 +24,7 @@ const STORED_KEPT_BYTES_MAX: usize = 1 << 20;
 
 thread_local! {
     static STORED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    static DECODER: RefCell<zstd::zstd_safe::DCtx<'static>> =
-        RefCell::new(zstd::zstd_safe::DCtx::create());
+    static DECODER: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
 /// The records of a store. Cheap to clone; used by many threads at once.
@@ -95,9 +97,9 @@ impl Records {
     pub(crate) fn is_at_hand(&self, place: &Place) -> bool {
         let mut chain = Vec::new();
         self.chain(place, &mut chain).is_ok()
-            && chain.iter().all(|place| {
-                let object = self.packs.open_listed(place);
-                object.is_ok_and(|object| object.is_at_hand(place.row.offset, place.row.stored))
+            && chain.iter().flat_map(ranges).all(|(pack, range)| {
+                let object = self.packs.open_listed(pack);
+                object.is_ok_and(|object| object.is_at_hand(range.start, range.end - range.start))
             })
     }
 
@@ -216,13 +218,33 @@ impl Records {
             }
             let part = &mut buffer[..stored];
             object.read_at(row.offset, part)?;
-            let outcome = decompress(part, base.as_deref(), plain, out);
+            let outcome = match row.codec {
+                Codec::ZstdBaseIds => self.decode_ids(place, part, base.as_deref(), out),
+                _ => decompress(part, base.as_deref(), plain, out),
+            };
             // A server has many threads, each of which meets a large record one day.
             if buffer.len() > STORED_KEPT_BYTES_MAX {
                 *buffer = Vec::new();
             }
             outcome
         })
+    }
+
+    /// Decodes a record whose ids are references to the table of its pack.
+    fn decode_ids(
+        &self,
+        place: &Place,
+        stored: &[u8],
+        base: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let starts = self.packs.starts(place)?;
+        // Of records that begin here, the last is the one that takes room.
+        let own = starts.partition_point(|(start, _)| *start <= place.row.offset);
+        let own =
+            own.checked_sub(1).ok_or_else(|| Error::corrupt("its pack has no such record"))?;
+        let plain = usize::try_from(place.row.plain).unwrap_or(0);
+        decode_ids(stored, own, base, plain, &|at| starts.get(at).map(|(_, id)| *id), out)
     }
 
     /// Whether the store has the record `id`, by the table of a live pack. A pack or segment that
@@ -241,6 +263,40 @@ impl Records {
     }
 }
 
+/// Where the bytes are that a record is read from, its bases apart: its own, and the table of its pack if
+/// that has its ids.
+pub(crate) fn ranges(place: &Place) -> impl Iterator<Item = (&Place, Range<u64>)> {
+    let own = place.row.offset..place.row.offset.saturating_add(place.row.stored);
+    let table = (place.row.codec == Codec::ZstdBaseIds).then(|| place.table()).flatten();
+    [Some(own), table].into_iter().flatten().map(move |range| (place, range))
+}
+
+/// Decodes what is stored with codec 4 by the record in place `own` of a table that `id` gives.
+pub(crate) fn decode_ids(
+    stored: &[u8],
+    own: usize,
+    base: Option<&[u8]>,
+    plain: usize,
+    id: &dyn Fn(usize) -> Option<Id>,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let (references, frame) = references::decode(stored, own, plain)?;
+    let mut rest = Vec::new();
+    decompress(frame, base, plain - references::bytes(&references), &mut rest)?;
+    references::restore(&rest, &references, id, out)
+}
+
+/// What a dictionary of zstd's own kind begins with.
+const DICTIONARY_MAGIC: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
+
+/// A decoder of frames without magic number.
+fn new_decoder<'a>() -> DCtx<'a> {
+    let mut decoder = DCtx::create();
+    // It takes this of a decoder that is not in use, as a new one.
+    let _ = decoder.set_parameter(DParameter::Format(FrameFormat::Magicless));
+    decoder
+}
+
 /// Decompresses one zstd frame of exactly `plain` bytes into `out`.
 pub(crate) fn decompress(
     stored: &[u8],
@@ -257,12 +313,19 @@ pub(crate) fn decompress(
     out.clear();
     out.reserve(plain);
     let length = match base {
-        None => DECODER.with_borrow_mut(|decoder| decoder.decompress(out, stored)),
-        Some(base) => {
-            let mut decoder = zstd::zstd_safe::DCtx::create();
+        // It would be taken for what it is not.
+        Some(base) if base.starts_with(&DICTIONARY_MAGIC) => {
+            let mut decoder = new_decoder();
             decoder.ref_prefix(base).map_err(failed)?;
             decoder.decompress(out, stored)
         }
+        _ => DECODER.with_borrow_mut(|kept| {
+            let decoder = kept.get_or_insert_with(new_decoder);
+            match base {
+                None => decoder.decompress(out, stored),
+                Some(base) => decoder.decompress_using_dict(out, stored, base),
+            }
+        }),
     }
     .map_err(failed)?;
     if length == plain {

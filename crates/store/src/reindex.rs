@@ -7,10 +7,10 @@
 use crate::format::pack::Row;
 use crate::format::record::RecordKind;
 use crate::format::revision::{PackRange, Revision};
-use crate::format::segment::{self, Segment, SegmentParts};
+use crate::format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts};
 use crate::index::{Index, LiveSegment};
-use crate::listing::{Named, add_pack};
-use crate::packs::{self, read_table};
+use crate::listing::{Name, Rows, add_pack};
+use crate::packs::{self, read_sized_table};
 use crate::records::Records;
 use crate::session::write_segment;
 use crate::store::Store;
@@ -44,7 +44,14 @@ pub struct Reindexed {
 #[derive(Default)]
 struct Said {
     sha1s: HashMap<Id, Sha1>,
-    labels: Vec<(Vec<u8>, Id)>,
+    commits: HashMap<Id, [u8; PREFIX_BYTES]>,
+}
+
+impl Said {
+    fn name(&self, id: &Id) -> Option<Name> {
+        let sha1 = self.sha1s.get(id).map(|sha1| Name::Sha1(*sha1));
+        sha1.or_else(|| self.commits.get(id).map(|commit| Name::Commit(*commit)))
+    }
 }
 
 impl Store {
@@ -90,10 +97,8 @@ impl Store {
             done.revisions += self.hear(&records, id, &mut said)?;
         }
         let mut names = Vec::new();
-        let mut labels = Some(std::mem::take(&mut said.labels));
-        self.each_batch(&found, Some(&said), &mut |mut parts| {
-            parts.labels = labels.take().unwrap_or_default();
-            names.push(write_segment(&**backend, TIER, parts)?.name);
+        self.each_batch(&found, Some(&said), &mut |parts| {
+            names.push(write_segment(&**backend, TIER, parts, Rows::Kept)?.name);
             Ok(())
         })?;
         done.segments = names.len() as u64;
@@ -139,9 +144,10 @@ impl Store {
     ) -> Result<()> {
         let mut parts = SegmentParts::default();
         for (id, length) in found {
-            let pack = Named { id: *id, length: *length };
-            let sha1 = |_: usize, id: &Id| said.and_then(|said| said.sha1s.get(id).copied());
-            add_pack(&mut parts, &pack, &self.table(id)?, &sha1);
+            let (rows, table) = self.sized_table(id)?;
+            let pack = SegmentPack { id: *id, length: *length, table };
+            let name = |_: usize, id: &Id| said.and_then(|said| said.name(id));
+            add_pack(&mut parts, pack, &rows, &name);
             if parts.rows.len() >= SEGMENT_ROWS_TARGET {
                 each(std::mem::take(&mut parts))?;
             }
@@ -150,8 +156,12 @@ impl Store {
     }
 
     fn table(&self, id: &Id) -> Result<Vec<Row>> {
+        Ok(self.sized_table(id)?.0)
+    }
+
+    fn sized_table(&self, id: &Id) -> Result<(Vec<Row>, u64)> {
         let object = self.packs().open(id)?;
-        read_table(&*object, id).map_err(|error| match error.kind() {
+        read_sized_table(&*object, id).map_err(|error| match error.kind() {
             ErrorKind::Corrupt => error.hint(
                 "move the damaged pack away or bring it back from a copy, then reindex again",
             ),
@@ -195,8 +205,7 @@ impl Store {
                 RecordKind::Revision => {
                     read()?;
                     let revision = Revision::decode(&bytes)?;
-                    let texts = revision.labels_listed();
-                    said.labels.extend(texts.map(|text| (text, row.id)));
+                    said.commits.extend(revision.commit_prefix().map(|commit| (row.id, commit)));
                     written += u64::from(self.restore_revision(&row.id, &revision, pack, &rows)?);
                 }
                 _ => {}

@@ -1,7 +1,7 @@
 //! What a REV on the command line means.
 
 use crate::format::ref_entry::check_name;
-use crate::format::revision::Revision;
+use crate::format::revision::{Revision, commit_bounds};
 use crate::store::Store;
 use crate::upstream::Follower;
 use freestone_core::{Error, ErrorKind, Id, Result};
@@ -130,18 +130,22 @@ impl Store {
             ));
         }
         let start = format!("git.commit={}", commit.to_ascii_lowercase());
-        let listed = self.index()?.labels_from(start.as_bytes());
-        if listed.is_empty() {
+        let (low, high) = commit_bounds(commit);
+        let mut found: Vec<(String, i64, Id)> = Vec::new();
+        for place in self.index()?.find_commits(low, high)? {
+            // The index only says where to look: what a revision's labels are it says itself.
+            let (id, revision) = self.revision_at(&place)?;
+            let label = revision.labels.get("git.commit").map(|c| format!("git.commit={c}"));
+            if let Some(label) = label.filter(|label| label.starts_with(&start)) {
+                found.push((label, revision.time, id));
+            }
+        }
+        if found.is_empty() {
             return Err(Error::not_found(format!("no revision has the label {start}…"))
                 .hint("it may not have been pushed yet: `freestone log` shows what was"));
         }
-        // The index only says where to look: what a revision's labels are it says itself.
-        let labelled = |(text, id): &(Vec<u8>, Id)| {
-            let revision = self.revision(id).ok()??;
-            let label = format!("git.commit={}", revision.labels.get("git.commit")?);
-            (label.as_bytes() == text).then_some((label, revision.time, *id))
-        };
-        let found: Vec<(String, i64, Id)> = listed.iter().filter_map(labelled).collect();
+        found.sort_unstable();
+        found.dedup();
         let mut commits: Vec<String> = found.iter().map(|(label, ..)| label.clone()).collect();
         commits.dedup();
         if commits.len() > 1 {

@@ -14,15 +14,17 @@ use crate::bases::{self, Basis};
 use crate::codec::{self, Encoded};
 use crate::format::pack::Base;
 use crate::format::record::RecordKind;
-use crate::format::segment::{self, Segment, SegmentPack, SegmentParts, SegmentRow};
-use crate::index::{Index, LiveSegment, Place};
+use crate::format::revision::Revision;
+use crate::format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts, SegmentRow};
+use crate::index::{self, Index, LiveSegment, Place};
 use crate::lane::{Lane, NewRecord, Sealed};
-use crate::listing::{self, Named};
+use crate::listing::{self, Name, Rows};
 use crate::packs;
 use crate::records::{BASE_DEPTH_MAX, Records};
+use crate::similar::{Similar, Sketch};
 use freestone_core::digest::NewNameHasher;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -44,6 +46,12 @@ const SEGMENT_PACKS_TARGET: usize = 16;
 /// Nodes that are remembered to be bases of their next versions: about 50 bytes each.
 const PREDECESSORS_MAX: usize = 1 << 16;
 
+/// Contents that are tried as a base of one because they have much in common, in a long series.
+const SIMILAR_TRIED: usize = 2;
+
+/// Contents that are tried because they begin alike, where nothing else is.
+const LIKE_TRIED: usize = 3;
+
 /// The number of the lane that all threads share; a thread's own has its number plus one.
 pub(crate) const SHARED: u8 = 0;
 /// The number of no lane: only what is sealed counts as there.
@@ -63,6 +71,8 @@ struct Fresh {
     sha1s: HashMap<Sha1, Id>,
     /// Contents that are there as chunks of others, and whose SHA-1s no segment lists yet.
     unnamed: Vec<(Id, Sha1)>,
+    /// The first bytes of the commits of revisions.
+    commits: HashMap<Id, [u8; PREFIX_BYTES]>,
 }
 
 /// The node that was written last of those that begin at the same path, and the last revision: what
@@ -104,6 +114,11 @@ pub struct Session {
     backend: Arc<dyn Backend>,
     records: Records,
     name_hasher: NewNameHasher,
+    /// Whether what is written is made as small as it gets.
+    thorough: bool,
+    similar: Mutex<Similar>,
+    /// The last contents that begin alike.
+    like: Mutex<HashMap<[u8; 4], VecDeque<Id>>>,
     fresh: Arc<Mutex<Fresh>>,
     shared: Mutex<Option<Lane>>,
     predecessors: Mutex<Predecessors>,
@@ -122,11 +137,15 @@ impl Session {
         backend: Arc<dyn Backend>,
         records: Records,
         name_hasher: NewNameHasher,
+        thorough: bool,
     ) -> Self {
         Self {
             backend,
             records,
             name_hasher,
+            thorough,
+            similar: Mutex::default(),
+            like: Mutex::default(),
             fresh: Arc::default(),
             shared: Mutex::new(None),
             predecessors: Mutex::default(),
@@ -144,6 +163,7 @@ impl Session {
             records: self.records.clone(),
             fresh: self.fresh.clone(),
             written: self.written.clone(),
+            thorough: self.thorough,
             parts: SegmentParts::default(),
             listed: Vec::new(),
             leaned_on: HashSet::new(),
@@ -247,6 +267,51 @@ impl Session {
         bases::listed(&self.records, kind, id)
     }
 
+    /// What a content of a long series may have as its base: what was at its path before, and what has
+    /// most in common with it of what came before it.
+    pub(crate) fn bases(
+        &self,
+        before: Option<&Id>,
+        sketch: &Sketch,
+        is_text: bool,
+    ) -> Result<Vec<Basis>> {
+        let mut found: Vec<Basis> = match before {
+            Some(before) => self.basis(before)?.into_iter().collect(),
+            None => Vec::new(),
+        };
+        let similar = lock(&self.similar).best(sketch, SIMILAR_TRIED);
+        let like = lock(&self.like).get(&sketch.beginning()).cloned().unwrap_or_default();
+        if let Some(lane) = &*lock(&self.shared) {
+            let (kind, depth) = (RecordKind::Chunk, bases::CONTENT_DEPTH_MAX);
+            for id in similar.iter().filter(|id| before != Some(id)) {
+                found.extend(lane.basis(kind, id, depth, &self.records.packs)?);
+            }
+            if found.is_empty() && is_text {
+                // It begins a chain of its own, which others are not to lengthen.
+                for id in &like {
+                    found.extend(lane.first(kind, id, &self.records.packs)?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Remembers a content that was written, to be the base of others.
+    pub(crate) fn remember(&self, id: Id, sketch: &Sketch) {
+        lock(&self.similar).add(id, sketch);
+        let mut like = lock(&self.like);
+        let last = like.entry(sketch.beginning()).or_default();
+        last.push_back(id);
+        if last.len() > LIKE_TRIED {
+            last.pop_front();
+        }
+    }
+
+    /// Whether what is written is made as small as it gets.
+    pub(crate) fn is_thorough(&self) -> bool {
+        self.thorough
+    }
+
     /// Writes records to a lane; those that it has already are passed over.
     pub(crate) fn add_to(
         &self,
@@ -285,6 +350,13 @@ impl Session {
         sha1: Option<(Sha1, Id)>,
         basis: Option<Basis>,
     ) -> Result<()> {
+        if self.thorough && sha1.is_none() {
+            if self.enter(kind, id, None, number)? {
+                self.lane(lane)?.hold_best(kind, id, plain, basis, codec::NODE_LEVEL)?;
+                self.seal_if_full(lane)?;
+            }
+            return Ok(());
+        }
         let alone = || codec::encode(plain);
         let Encoded { codec, stored } = match &basis {
             Some(basis) => codec::encode_over(plain, basis, alone)?,
@@ -340,6 +412,15 @@ impl Session {
             basis = bases::listed(&self.records, kind, &before)?;
         }
         self.hold_over(&mut shared, SHARED, (kind, id, plain), None, basis)
+    }
+
+    /// Writes a revision, whose parent is `parent`; it is listed by its commit, if it has one.
+    pub(crate) fn put_revision(&self, id: Id, revision: &Revision) -> Result<()> {
+        if let Some(commit) = revision.commit_prefix() {
+            lock(&self.fresh).commits.insert(id, commit);
+        }
+        let parent = revision.parents.first().copied();
+        self.put_node_over(RecordKind::Revision, id, &revision.encode(), &mut || Ok(parent))
     }
 
     /// Writes the record of a content whose chunks went to the lane that all share.
@@ -401,7 +482,7 @@ impl Session {
     }
 
     /// Makes durable and lists all that was written.
-    pub(crate) fn finish(mut self, labels: Vec<(Vec<u8>, Id)>) -> Result<Finished> {
+    pub(crate) fn finish(mut self) -> Result<Finished> {
         let outcome = {
             let mut shared = lock(&self.shared);
             self.seal(&mut shared)
@@ -412,7 +493,6 @@ impl Session {
         drop(sender);
         let mut state = thread.join().map_err(|_| sealer_gone())??;
         outcome?;
-        state.parts.labels = labels;
         state.flush()?;
         state.list_unnamed()?;
         Ok(Finished { locator: state.locator })
@@ -461,6 +541,7 @@ struct SealerState {
     records: Records,
     fresh: Arc<Mutex<Fresh>>,
     written: Arc<Written>,
+    thorough: bool,
     parts: SegmentParts,
     /// What `parts` lists, by full id.
     listed: Vec<(RecordKind, Id, Option<Sha1>)>,
@@ -472,8 +553,6 @@ struct SealerState {
 impl SealerState {
     fn run(mut self, receiver: &mpsc::Receiver<Sealed>) -> Result<Self> {
         while let Ok(sealed) = receiver.recv() {
-            // Before the next pack and not after this one, so that the last pack is listed together
-            // with the labels of its revision.
             let packs = self.parts.packs.len();
             if self.parts.rows.len() >= SEGMENT_ROWS_TARGET || packs >= SEGMENT_PACKS_TARGET {
                 self.flush()?;
@@ -492,9 +571,15 @@ impl SealerState {
             length: *length,
         }));
         let sha1s: HashMap<usize, Sha1> = sealed.sha1s.into_iter().collect();
-        let named = |at: usize, _: &Id| sha1s.get(&at).copied();
-        let pack = Named { id: sealed.id, length: sealed.length };
-        listing::add_pack(&mut self.parts, &pack, &sealed.rows, &named);
+        let pack = SegmentPack { id: sealed.id, length: sealed.length, table: sealed.table };
+        {
+            let fresh = lock(&self.fresh);
+            let name = |at: usize, id: &Id| {
+                let sha1 = sha1s.get(&at).map(|sha1| Name::Sha1(*sha1));
+                sha1.or_else(|| fresh.commits.get(id).map(|commit| Name::Commit(*commit)))
+            };
+            listing::add_pack(&mut self.parts, pack, &sealed.rows, &name);
+        }
         self.leaned_on.extend(sealed.rows.iter().filter_map(|row| match row.base {
             Some(Base::Other { pack, .. }) => Some(pack),
             _ => None,
@@ -524,12 +609,13 @@ impl SealerState {
     /// Writes a segment of what was published since the last, if there is anything.
     fn flush(&mut self) -> Result<()> {
         let parts = std::mem::take(&mut self.parts);
-        if parts.packs.is_empty() && parts.labels.is_empty() {
+        if parts.packs.is_empty() {
             // What this push leans on is listed, but perhaps not durably.
             return self.backend.settle("index");
         }
         self.check_leaned_on()?;
-        let live = write_segment(&*self.backend, 0, parts)?;
+        let rows = if self.thorough { Rows::LeftOut } else { Rows::Kept };
+        let live = write_segment(&*self.backend, 0, parts, rows)?;
         self.written.bytes.fetch_add(live.segment.length(), Ordering::Relaxed);
         self.records.index.add(live);
         let mut fresh = lock(&self.fresh);
@@ -564,7 +650,7 @@ impl SealerState {
         if parts.rows.is_empty() {
             return Ok(());
         }
-        let live = write_segment(&*self.backend, 0, parts)?;
+        let live = write_segment(&*self.backend, 0, parts, Rows::Kept)?;
         self.written.bytes.fetch_add(live.segment.length(), Ordering::Relaxed);
         self.records.index.add(live);
         Ok(())
@@ -586,7 +672,7 @@ fn list_again(
         Some(base) => Some(list_again(parts, packs, &base, depth + 1)?),
     };
     let pack = *packs.entry(place.pack).or_insert_with(|| {
-        parts.packs.push(SegmentPack { id: place.pack, length: place.pack_length });
+        parts.packs.push(place.segment_pack());
         u32::try_from(parts.packs.len() - 1).unwrap_or(u32::MAX)
     });
     parts.rows.push(SegmentRow { pack, base, ..place.row });
@@ -601,8 +687,12 @@ pub(crate) fn write_segment(
     backend: &dyn Backend,
     tier: u8,
     parts: SegmentParts,
+    rows: Rows,
 ) -> Result<LiveSegment> {
-    let (bytes, id) = parts.encode();
+    let (bytes, id) = match rows == Rows::LeftOut && listing::rows_follow_from_table(&parts) {
+        true => parts.encode_without_rows(),
+        false => parts.encode(),
+    };
     let name = format!("index/{}", segment::file_name(tier, crate::now_ns(), &id));
     backend.create(&name, &bytes)?;
     let map = || match backend.open(&name)? {
@@ -617,5 +707,6 @@ pub(crate) fn write_segment(
         },
     };
     let segment = Segment::open(mapped.unwrap_or_else(|| Arc::new(bytes)))?;
+    let segment = index::with_rows(backend, segment)?;
     Ok(LiveSegment { segment, name, tier })
 }

@@ -226,6 +226,24 @@ impl Store {
         from_file.map(|_| None)
     }
 
+    /// The revision whose record is said to lie at `place`, with its id.
+    ///
+    /// # Errors
+    /// It cannot be read, or what lies there is no revision of that pack.
+    pub(crate) fn revision_at(&self, place: &Place) -> Result<(Id, Revision)> {
+        let mut bytes = Vec::new();
+        self.records()?.decode(place, &mut bytes, 0)?;
+        let id = RecordKind::Revision.id_of(&bytes).unwrap_or(Id([0; 32]));
+        let is_it = place.row.kind == RecordKind::Revision && self.packs().holds(place, &id)?;
+        let revision = Revision::decode(&bytes).ok().filter(|_| is_it);
+        let revision = revision.ok_or_else(|| {
+            let place = format!("pack {} at {}", place.pack, place.row.offset);
+            Error::corrupt(format!("{place} holds no revision, though the index says so"))
+                .hint("`freestone verify` lists what is damaged")
+        })?;
+        Ok((id, revision))
+    }
+
     /// The revision `id` and where its nodes are, from its own file.
     ///
     /// # Errors
@@ -295,19 +313,6 @@ impl Store {
 
     pub(crate) fn remove_revision_file(&self, id: &Id) -> Result<()> {
         self.0.backend.remove(&revision_object(id))
-    }
-
-    /// Writes revisions of one batch, those before the ones that came from them.
-    pub(crate) fn write_revisions(
-        &self,
-        revisions: &[(Id, Revision)],
-        locator: &[PackRange],
-    ) -> Result<()> {
-        let file = |(id, revision): &(Id, Revision)| {
-            (revision_object(id), revision::encode_file(&revision.encode(), locator))
-        };
-        let objects: Vec<_> = revisions.iter().map(file).collect();
-        self.0.backend.create_all(&objects)
     }
 
     pub(crate) fn write_revision(&self, revision: &Revision, locator: &[PackRange]) -> Result<()> {

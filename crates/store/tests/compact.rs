@@ -7,10 +7,13 @@ use freestone_core::item::{Item, ItemSource};
 use freestone_core::{ErrorKind, Id, Result};
 use freestone_store::Store;
 use freestone_store::compact::{CompactOptions, CompactProgress, Compacted};
+use freestone_store::format::pack;
+use freestone_store::format::record::{Codec, RecordKind};
 use freestone_store::push::{PushOptions, PushProgress, Source};
 use freestone_testkit::{MemorySource, Reading, findings, noise, push_tree, text};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What a reader follows at most.
@@ -100,6 +103,67 @@ fn many_small_packs_become_one_and_nothing_is_another() {
     check(&store, &trees);
     store.reindex(&mut |_, _| {}).unwrap();
     check(&store, &trees);
+}
+
+/// The bytes of the only file in a folder of the store, and its path.
+fn only_file(folder: &Path) -> (PathBuf, Vec<u8>) {
+    let files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .flat_map(|path| match path.is_dir() {
+            true => vec![only_file(&path).0],
+            false => vec![path],
+        })
+        .collect();
+    let [file] = &files[..] else { panic!("{} files in {}", files.len(), folder.display()) };
+    (file.clone(), std::fs::read(file).unwrap())
+}
+
+#[test]
+fn what_a_compacted_pack_says_is_not_said_again() {
+    let (folder, store) = new_store();
+    let trees = history(&store, 40);
+    compact(&store, 0).unwrap();
+    let (pack_file, pack) = only_file(&folder.path().join("store/packs"));
+    let trailer = *pack.last_chunk().unwrap();
+    let (start, length) = pack::table_place(pack.len() as u64, trailer).unwrap();
+    let table = &pack[usize::try_from(start).unwrap()..][..usize::try_from(length).unwrap()];
+    let rows = pack::decode_table(table, start).unwrap();
+    // Ids of nodes and revisions are references, and the index leaves the rows out.
+    let referring = |kind| {
+        let codec = |row: &&pack::Row| row.kind == kind && row.codec == Codec::ZstdBaseIds;
+        rows.iter().filter(codec).count()
+    };
+    assert!(referring(RecordKind::ManifestNode) > 20 && referring(RecordKind::Revision) > 20);
+    let (index_file, index) = only_file(&folder.path().join("store/index"));
+    assert_eq!(index[22], 1);
+    assert!(index.len() < 12 * rows.len(), "{} bytes for {} rows", index.len(), rows.len());
+    let open = || Store::open(&folder.path().join("store"));
+    check(&open().unwrap(), &trees);
+
+    // A damaged table, a cut pack and a missing one are named, and mended by what is brought back.
+    let mut flipped = pack.clone();
+    flipped[usize::try_from(start).unwrap() + 50] ^= 1;
+    for damaged in [&flipped[..], &pack[..pack.len() - 1], &[]] {
+        std::fs::write(&pack_file, damaged).unwrap();
+        if damaged.is_empty() {
+            std::fs::remove_file(&pack_file).unwrap();
+        }
+        let error = open().unwrap().index().err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        let name = pack_file.file_stem().unwrap().to_str().unwrap();
+        assert!(error.to_string().contains(name), "{error}");
+        assert!(!findings(&open().unwrap()).unwrap_or_default().is_empty());
+        std::fs::write(&pack_file, &pack).unwrap();
+    }
+    check(&open().unwrap(), &trees);
+    // A segment that does not fit its pack is damaged, whatever it says.
+    let mut other = index.clone();
+    other[32] ^= 1;
+    std::fs::write(&index_file, &other).unwrap();
+    assert_eq!(open().unwrap().index().err().unwrap().kind(), ErrorKind::Corrupt);
+    open().unwrap().reindex(&mut |_, _| {}).unwrap();
+    check(&open().unwrap(), &trees);
 }
 
 #[test]

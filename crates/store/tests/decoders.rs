@@ -164,11 +164,12 @@ fn segment_parts(dice: &mut Dice) -> SegmentParts {
     let count = rows.len();
     let sha1s = (0..count.min(9)).map(|_| (prefix(&dice.id().0), dice.index(count) as u64));
     let sha1s = sha1s.collect();
-    let label = |dice: &mut Dice| (format!("git.commit={}", dice.any()).into_bytes(), dice.id());
+    let commits = (0..count.min(6)).map(|_| (prefix(&dice.id().0), dice.index(count) as u64));
+    let commits = commits.collect();
     SegmentParts {
         supersedes: (0..dice.below(3)).map(|_| [dice.any() as u8; 16]).collect(),
-        labels: (0..dice.below(6)).map(|_| label(dice)).collect(),
-        packs: (0..3).map(|n| SegmentPack { id: Id([n; 32]), length: 1 << 30 }).collect(),
+        commits,
+        packs: (0..3).map(|n| SegmentPack { id: Id([n; 32]), length: 1 << 30, table: 9 }).collect(),
         sha1s,
         rows,
     }
@@ -370,8 +371,12 @@ proptest! {
             let _ = segment.find_sha1(&Sha1(sha1)).take(500).count();
             let _ = segment.row(row);
         }
-        let _ = segment.labels().count() + segment.supersedes().count();
-        let _ = segment.labels_from(b"git.commit=1").count();
+        let _ = segment.supersedes().count();
+        for at in 0..segment.commit_count().min(300) {
+            let (commit, row) = segment.commit(at);
+            let _ = segment.find_commits([0; 5], commit).take(500).count();
+            let _ = segment.row(row);
+        }
         let _ = segment.find(&dice.id());
     }
 

@@ -94,13 +94,13 @@ fn kinds_and_codecs_are_those_in_use() {
         assert_eq!(kind.id_of(b"x"), Some(hashed));
     }
     let codecs = table("| codec | stored bytes |");
-    for (number, (row, codec)) in
-        codecs.iter().zip([Codec::Raw, Codec::Zstd, Codec::Zeros, Codec::ZstdBase]).enumerate()
-    {
+    let known = [Codec::Raw, Codec::Zstd, Codec::Zeros, Codec::ZstdBase, Codec::ZstdBaseIds];
+    assert_eq!(codecs.len(), known.len());
+    for (number, (row, codec)) in codecs.iter().zip(known).enumerate() {
         assert_eq!(row[0], number.to_string());
         assert_eq!(Codec::of(u8::try_from(number).unwrap()).unwrap(), codec);
     }
-    assert!(Codec::of(4).is_err() && RecordKind::of(6).is_err() && RecordKind::of(127).is_err());
+    assert!(Codec::of(5).is_err() && RecordKind::of(6).is_err() && RecordKind::of(127).is_err());
     assert!(RecordKind::of(128).is_ok());
 }
 
@@ -119,20 +119,32 @@ fn measures_are_encoded_as_told() {
 
 #[test]
 fn the_header_of_a_segment_is_laid_out_as_told() {
+    let row = segment::SegmentRow {
+        prefix: [7; segment::PREFIX_BYTES],
+        pack: 0,
+        offset: 16,
+        stored: 1,
+        plain: 1,
+        kind: RecordKind::Chunk,
+        codec: Codec::Raw,
+        base: None,
+    };
     let parts = segment::SegmentParts {
         supersedes: vec![[1; 16]; 3],
-        packs: vec![segment::SegmentPack { id: Id([2; 32]), length: 5 }; 2],
-        labels: vec![(b"a=b".to_vec(), Id([3; 32]))],
+        packs: vec![segment::SegmentPack { id: Id([2; 32]), length: 5, table: 1 }; 2],
+        rows: vec![row; 4],
+        commits: vec![([1; segment::PREFIX_BYTES], 0)],
         ..Default::default()
     };
-    let (bytes, _) = parts.encode();
+    let (bytes, _) = parts.clone().encode();
+    assert_eq!(bytes[22], 0);
+    assert_eq!(parts.encode_without_rows().0[22], 1);
     let expected: BTreeMap<&str, u64> = [
         ("version", 1),
         ("packs", 2),
-        ("records", 0),
+        ("records", 4),
         ("SHA-1s", 0),
-        ("labels", 1),
-        ("bytes of labels", 35),
+        ("commits", 1),
         ("superseded segments", 3),
         ("bytes of filters, reserved", 0),
         ("bytes of extensions", 0),

@@ -104,7 +104,8 @@ impl Forge {
             },
         };
         let table = pack::encode_table(&self.rows).len() as u64;
-        let packs = vec![SegmentPack { id: pack, length: length + table + pack::TRAILER_BYTES }];
+        let length = length + table + pack::TRAILER_BYTES;
+        let packs = vec![SegmentPack { id: pack, length, table }];
         SegmentParts { packs, rows: self.rows.iter().map(row).collect(), ..SegmentParts::default() }
     }
 }

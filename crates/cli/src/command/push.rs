@@ -245,6 +245,8 @@ impl Push {
             time: session.time()?,
             mtime: self.mtime,
             dry_run: self.dry_run,
+            #[cfg(feature = "git")]
+            thorough: self.history,
             threads: session.workers().get(),
             ..PushOptions::default()
         })

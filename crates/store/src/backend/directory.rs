@@ -16,10 +16,6 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How often a file is made in `tmp/` that another process takes for left over and removes.
-/// Files that are open at once, and those that are rather synced one by one.
-const OPEN_MAX: usize = 256;
-const SYNCED_ALONE: usize = 8;
 const SPOOL_TRIES: usize = 100;
 
 /// Something that a directory backend is about to do to the disk.
@@ -154,17 +150,6 @@ impl Directory {
         }
     }
 
-    /// Makes the bytes of many spools durable.
-    fn sync_all(&self, spools: &[(PathBuf, Spool)]) -> Result<()> {
-        let sync = || {
-            for (_, spool) in spools {
-                self.watcher.before(&Step::SyncFile(&spool.path))?;
-            }
-            spools.first().map_or(Ok(()), |(_, spool)| Ok(rustix::fs::syncfs(&spool.file)?))
-        };
-        sync().map_err(|error| failed("sync", &self.root.join("tmp"), error))
-    }
-
     /// Removes what dead processes left in `tmp/`.
     pub fn clear_left_over(&self) {
         let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
@@ -250,38 +235,6 @@ impl Backend for Directory {
         let mut file = &spool.file;
         file.write_all(bytes).map_err(|error| failed("write", &spool.path, error))?;
         self.publish(spool, name)
-    }
-
-    /// One sync of the whole file system takes the place of one for each object, which are seconds
-    /// for a few hundred of them.
-    fn create_all(&self, objects: &[(String, Vec<u8>)]) -> Result<()> {
-        for some in objects.chunks(OPEN_MAX) {
-            if some.len() < SYNCED_ALONE {
-                for (name, bytes) in some {
-                    self.create(name, bytes)?;
-                }
-                continue;
-            }
-            let mut spools = Vec::with_capacity(some.len());
-            for (name, bytes) in some {
-                let spool = self.spool()?;
-                let mut file = &spool.file;
-                file.write_all(bytes).map_err(|error| failed("write", &spool.path, error))?;
-                spools.push((self.root.join(name), spool));
-            }
-            self.sync_all(&spools)?;
-            let mut folders = Vec::new();
-            for (target, mut spool) in spools {
-                let folder = target.parent().unwrap_or(&self.root).to_path_buf();
-                if !folders.contains(&folder) {
-                    self.make_directory(&folder)?;
-                    folders.push(folder);
-                }
-                spool.keep = self.rename(&spool.path, &target)? == Created::New;
-            }
-            folders.iter().try_for_each(|folder| self.sync_directory(folder))?;
-        }
-        Ok(())
     }
 
     fn spool(&self) -> Result<Spool> {

@@ -4,9 +4,9 @@ use super::writer::NewPack;
 use crate::backend::Backend;
 use crate::format::pack::Row;
 use crate::format::record::RecordKind;
-use crate::format::segment::{Segment, SegmentParts, SegmentRow};
+use crate::format::segment::{Segment, SegmentPack, SegmentParts, SegmentRow};
 use crate::index::{Index, LiveSegment};
-use crate::listing::{self, Named};
+use crate::listing::{self, Rows};
 use crate::session::write_segment;
 use freestone_core::{Error, Id, Result};
 use std::collections::{HashMap, HashSet};
@@ -69,22 +69,24 @@ impl Replacement {
         // What is copied gets a check of its own; damage must not come to look sound.
         segment.verify()?;
         self.replaced.push(live.name.clone());
-        for at in 0..segment.sha1_count() {
-            let (prefix, row) = segment.sha1(at);
+        let place = |row: u64| -> Result<Option<u64>> {
             let row = segment.row(row)?;
             let pack = segment.pack(row.pack)?.id;
             let place = (pack, row.offset, row.stored, row.plain, row.kind.number());
-            if let Some(row) = moved.get(&place) {
-                self.new.sha1s.push((prefix, *row));
-            }
+            Ok(moved.get(&place).copied())
+        };
+        for at in 0..segment.sha1_count() {
+            let (prefix, row) = segment.sha1(at);
+            self.new.sha1s.extend(place(row)?.map(|row| (prefix, row)));
         }
-        let mut kept = filter(segment, &is_old)?;
-        let labels = segment.labels().map(|(text, id)| (text.to_vec(), id));
+        for at in 0..segment.commit_count() {
+            let (prefix, row) = segment.commit(at);
+            self.new.commits.extend(place(row)?.map(|row| (prefix, row)));
+        }
+        let kept = filter(segment, &is_old)?;
         if kept.rows.is_empty() {
             self.new.supersedes.push(segment.id());
-            self.new.labels.extend(labels);
         } else {
-            kept.labels.extend(labels);
             self.filtered.push(kept);
         }
         Ok(())
@@ -92,9 +94,9 @@ impl Replacement {
 
     /// Writes the segments; then removes those that they take the place of.
     pub(super) fn write(self, backend: &dyn Backend) -> Result<()> {
-        write_segment(backend, TIER, self.new)?;
+        write_segment(backend, TIER, self.new, Rows::LeftOut)?;
         for parts in self.filtered {
-            write_segment(backend, TIER, parts)?;
+            write_segment(backend, TIER, parts, Rows::LeftOut)?;
         }
         self.replaced.iter().try_for_each(|name| backend.remove(name))
     }
@@ -104,8 +106,8 @@ impl Replacement {
 pub(super) fn new_rows(packs: &[NewPack]) -> SegmentParts {
     let mut parts = SegmentParts::default();
     for pack in packs {
-        let named = Named { id: pack.id, length: pack.length };
-        listing::add_pack(&mut parts, &named, &pack.rows, &|_, _| None);
+        let named = SegmentPack { id: pack.id, length: pack.length, table: pack.table };
+        listing::add_pack(&mut parts, named, &pack.rows, &|_, _| None);
     }
     parts
 }
@@ -151,6 +153,10 @@ fn filter(segment: &Segment, is_old: &[bool]) -> Result<SegmentParts> {
         if let Some(place) = places.get(&row) {
             parts.sha1s.push((prefix, *place));
         }
+    }
+    for at in 0..segment.commit_count() {
+        let (prefix, row) = segment.commit(at);
+        parts.commits.extend(places.get(&row).map(|place| (prefix, *place)));
     }
     Ok(parts)
 }

@@ -52,6 +52,7 @@ pub(super) fn walk(store: &Store, ids: &[Id], writer: &mut Writer<'_>) -> Result
     let records = writer.records;
     let mut seen: HashSet<Id> = HashSet::new();
     let mut last: Option<(Id, Tree<Records>)> = None;
+    let mut revisions = Vec::new();
     for step in order(store, ids)? {
         let tree = Tree::open(records.clone(), &step.revision.root)
             .map_err(|error| error.context(format!("revision {}", step.id)))?;
@@ -84,10 +85,11 @@ pub(super) fn walk(store: &Store, ids: &[Id], writer: &mut Writer<'_>) -> Result
             writer.node(RecordKind::ManifestNode, &child.id)?;
             Ok(true)
         })?;
-        writer.node(RecordKind::Revision, &step.id)?;
+        revisions.push(step.id);
         last = Some((step.id, tree));
     }
-    Ok(())
+    // The oldest first, so that each refers to its parent.
+    revisions.iter().rev().try_for_each(|id| writer.node(RecordKind::Revision, id))
 }
 
 /// Writes a file's content.

@@ -1,14 +1,14 @@
 //! Writing the records of compacted packs, each over what is nearest of those written before.
 
-use super::similar::{Similar, Sketch};
 use crate::backend::Backend;
-use crate::bases::{CONTENT_DEPTH_MAX, NODE_DEPTH_MAX};
+use crate::bases::{COMPACT_DEPTH_MAX, NODE_DEPTH_MAX};
 use crate::codec;
 use crate::format::pack::Row;
 use crate::format::record::{Codec, RecordKind};
 use crate::lane::{Lane, NewRecord};
 use crate::packs;
 use crate::records::Records;
+use crate::similar::{Similar, Sketch};
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, BLOCK_BYTES, CONTENT_WHOLE_BYTES_MAX};
 use freestone_core::{Error, Id, Result};
 use std::collections::{HashMap, HashSet};
@@ -30,6 +30,7 @@ fn like_names(path: &[u8]) -> Vec<u8> {
 pub(super) struct NewPack {
     pub(super) id: Id,
     pub(super) length: u64,
+    pub(super) table: u64,
     pub(super) rows: Vec<Row>,
     /// Whether it was not there before.
     pub(super) is_new: bool,
@@ -55,8 +56,6 @@ pub(super) struct Writer<'a> {
     pub(super) each: &'a mut dyn FnMut(u64) -> Result<()>,
     lane: Option<Lane>,
     similar: Similar,
-    /// The contents of `similar`, by their numbers.
-    sketched: Vec<Id>,
     /// The last contents with like names.
     named: HashMap<Vec<u8>, Vec<Id>>,
     /// Node and revision written last of those that stand at the same place.
@@ -87,7 +86,6 @@ impl<'a> Writer<'a> {
             each,
             lane: None,
             similar: Similar::default(),
-            sketched: Vec::new(),
             named: HashMap::new(),
             last_at: HashMap::new(),
         }
@@ -112,9 +110,9 @@ impl<'a> Writer<'a> {
         let sketch = Sketch::of(&plain);
         let mut bases: Vec<Id> = newer.copied().into_iter().collect();
         let similar = self.similar.best(&sketch, SIMILAR_TRIED + 1);
-        for id in similar.into_iter().filter_map(|at| self.sketched.get(at as usize)) {
-            if !bases.contains(id) && bases.len() <= SIMILAR_TRIED {
-                bases.push(*id);
+        for id in similar {
+            if !bases.contains(&id) && bases.len() <= SIMILAR_TRIED {
+                bases.push(id);
             }
         }
         let named = self.named.entry(like_names(path)).or_default();
@@ -122,7 +120,7 @@ impl<'a> Writer<'a> {
         if let Some(lane) = &self.lane {
             let packs = &self.records.packs;
             for base in &bases {
-                found.extend(lane.basis(RecordKind::Chunk, base, CONTENT_DEPTH_MAX, packs)?);
+                found.extend(lane.basis(RecordKind::Chunk, base, COMPACT_DEPTH_MAX, packs)?);
             }
             // It begins a chain of its own, which others with like names are not to lengthen. Bytes
             // that are dense already are like others only where they are equal.
@@ -149,8 +147,7 @@ impl<'a> Writer<'a> {
             sha1: None,
             base: base.map(|at| found.swap_remove(at).place),
         })?;
-        self.similar.add(&sketch);
-        self.sketched.push(*id);
+        self.similar.add(*id, &sketch);
         Ok(())
     }
 
@@ -167,24 +164,19 @@ impl<'a> Writer<'a> {
             _ => None,
         };
         let last = place.and_then(|place| self.last_at.insert(place, *id));
-        let mut found = Vec::new();
+        let mut found = None;
         if let (Some(last), Some(lane)) = (last, &self.lane) {
             let depth_max = if kind == RecordKind::Revision { 1 } else { NODE_DEPTH_MAX };
-            found.extend(lane.basis(kind, &last, depth_max, &self.records.packs)?);
+            found = lane.basis(kind, &last, depth_max, &self.records.packs)?;
         }
-        let (encoded, base) = codec::encode_best(&plain, &found, self.level)?;
-        let record = NewRecord {
-            kind,
-            id: *id,
-            codec: encoded.codec,
-            stored: &encoded.stored,
-            plain: plain.len() as u64,
-            content_offset: None,
-            sha1: None,
-            base: base.map(|at| found.swap_remove(at).place),
+        // What has a base was made for the lane that is open; one record too many fits in.
+        let level = self.level;
+        let lane = match &mut self.lane {
+            Some(lane) if found.is_some() => lane,
+            _ => self.lane()?,
         };
-        self.lane()?.hold(&record)?;
-        self.written(record.plain)
+        lane.hold_best(kind, *id, &plain, found, level)?;
+        self.written(plain.len() as u64)
     }
 
     /// Writes a chunk of a content of several, which starts at `offset` of it, as it is stored:
@@ -199,7 +191,7 @@ impl<'a> Writer<'a> {
             Codec::Raw => content_offset = Some(offset),
             Codec::Zstd => self.records.packs.open(pack)?.read_at(row.offset, &mut stored)?,
             Codec::Zeros => {}
-            Codec::ZstdBase => {
+            Codec::ZstdBase | Codec::ZstdBaseIds => {
                 let encoded = codec::encode_best(&plain, &[], self.level)?.0;
                 (codec, stored) = (encoded.codec, encoded.stored.into_owned());
             }
@@ -264,6 +256,7 @@ impl<'a> Writer<'a> {
         self.packs.push(NewPack {
             id: sealed.id,
             length: sealed.length,
+            table: sealed.table,
             rows: sealed.rows,
             is_new: created == crate::backend::Created::New,
         });

@@ -9,15 +9,17 @@
 //! The table says by columns, for each record in order of its offset:
 //! ```text
 //! version u8 = 1 | extensions | record count | pack count | that many pack ids
-//! kind u8 … | codec u8 … | id 32 bytes … | checksum 4 bytes …
-//! gap before the record … | stored length … | plain length …
-//! base of each record with codec 3:  0 | index of a record before it in this table
+//! id 32 bytes … | checksum 4 bytes …
+//! length of the columns | length of their zstd frame, 0 where they stand as they are | those:
+//! kind u8 … | codec u8 … | gap before the record … | stored length … | plain length …
+//! base of each record with codec 3 or 4:  0 | index of a record before it in this table
 //!                                    n | offset | stored length | plain length | codec
 //!                                    in pack n of the list above, counted from 1
 //! ```
 //! Counts, gaps and lengths are varints. The pack's id is the hash of the table.
 
 use super::record::{Codec, RecordKind};
+use crate::{codec, records};
 use freestone_core::digest::{self, context};
 use freestone_core::limits::{CHUNK_BYTES_MAX, PACK_RECORDS_MAX};
 use freestone_core::wire::{Reader, Writer};
@@ -31,11 +33,15 @@ pub const TRAILER_MAGIC: [u8; 8] = *b"FSTABLE1";
 /// Bytes behind the table.
 pub const TRAILER_BYTES: u64 = 16;
 const VERSION: u8 = 1;
-/// What every record takes of a table at least: kind, codec, id, checksum, gap, two lengths.
-const ROW_BYTES_MIN: u64 = 1 + 1 + 32 + 4 + 1 + 1 + 1;
+/// What every record takes of a table at least: id and checksum.
+const ROW_BYTES_MIN: u64 = 32 + 4;
+/// What every record takes of the columns at most: kind, codec, three varints, a base.
+const COLUMN_BYTES_MAX: u64 = 2 + 3 * 10 + 4 * 10 + 1;
+/// What the columns are compressed with.
+const COLUMNS_LEVEL: i32 = 9;
 const PACKS_MAX: u64 = 1 << 16;
 
-/// Where the dictionary of a record with codec [`Codec::ZstdBase`] is.
+/// Where the dictionary of a record is whose codec has a base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Base {
     /// The record of this index in the same table: it has a lower offset.
@@ -105,19 +111,48 @@ pub fn encode_table(rows: &[Row]) -> Vec<u8> {
     out.varint(rows.len() as u64);
     out.varint(packs.len() as u64);
     packs.iter().for_each(|pack| out.id(pack));
-    rows.iter().for_each(|row| out.u8(row.kind.number()));
-    rows.iter().for_each(|row| out.u8(row.codec.number()));
     rows.iter().for_each(|row| out.id(&row.id));
     rows.iter().for_each(|row| out.raw(&row.checksum));
+    let mut columns = Writer::default();
+    rows.iter().for_each(|row| columns.u8(row.kind.number()));
+    rows.iter().for_each(|row| columns.u8(row.codec.number()));
     let mut end = HEADER.len() as u64;
     for row in rows {
-        out.varint(row.offset - end);
+        columns.varint(row.offset - end);
         end = row.offset + row.stored;
     }
-    rows.iter().for_each(|row| out.varint(row.stored));
-    rows.iter().for_each(|row| out.varint(row.plain));
-    out.raw(bases.bytes());
+    rows.iter().for_each(|row| columns.varint(row.stored));
+    rows.iter().for_each(|row| columns.varint(row.plain));
+    columns.raw(bases.bytes());
+    out.varint(columns.bytes().len() as u64);
+    match codec::compress_over(columns.bytes(), None, COLUMNS_LEVEL) {
+        Ok(frame) if frame.len() < columns.bytes().len() => {
+            out.varint(frame.len() as u64);
+            out.raw(&frame);
+        }
+        _ => {
+            out.varint(0);
+            out.raw(columns.bytes());
+        }
+    }
     out.into_bytes()
+}
+
+/// The columns of a table of `count` records.
+fn decode_columns<'a>(input: &mut Reader<'a>, count: u64) -> Result<std::borrow::Cow<'a, [u8]>> {
+    let wrong = || Error::corrupt("a pack table whose columns cannot be right");
+    let length = input.varint()?;
+    if length > count.saturating_mul(COLUMN_BYTES_MAX) {
+        return Err(wrong());
+    }
+    let length = usize::try_from(length).map_err(|_| wrong())?;
+    let frame = usize::try_from(input.varint()?).map_err(|_| wrong())?;
+    if frame == 0 {
+        return Ok(input.raw(length)?.into());
+    }
+    let mut columns = Vec::new();
+    records::decompress(input.raw(frame)?, None, length, &mut columns)?;
+    Ok(columns.into())
 }
 
 /// The id of the pack whose table is `table`.
@@ -169,10 +204,13 @@ pub fn decode_table(table: &[u8], table_offset: u64) -> Result<Vec<Row>> {
     }
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let packs: Vec<Id> = (0..packs).map(|_| input.id()).collect::<Result<_>>()?;
-    let kinds = input.raw(count)?;
-    let codecs = input.raw(count)?;
     let mut ids = Reader::new(input.raw(count * 32)?);
     let checksums = input.raw(count * 4)?;
+    let columns = decode_columns(&mut input, count as u64)?;
+    input.finish()?;
+    let mut input = Reader::new(&columns);
+    let kinds = input.raw(count)?;
+    let codecs = input.raw(count)?;
     let mut rows = Vec::with_capacity(count);
     for index in 0..count {
         let mut checksum = [0; 4];
@@ -205,7 +243,7 @@ pub fn decode_table(table: &[u8], table_offset: u64) -> Result<Vec<Row>> {
         check_lengths(row.codec, row.stored, row.plain)?;
     }
     for (index, row) in rows.iter_mut().enumerate() {
-        if row.codec == Codec::ZstdBase {
+        if row.codec.has_base() {
             row.base = Some(decode_base(&mut input, index, &packs)?);
         }
     }
@@ -219,7 +257,7 @@ pub(crate) fn check_lengths(codec: Codec, stored: u64, plain: u64) -> Result<()>
         Codec::Raw => stored == plain,
         Codec::Zeros => stored == 0,
         // A codec is used only where it saves something; so a length bounds what is allocated.
-        Codec::Zstd | Codec::ZstdBase => 0 < stored && stored < plain,
+        Codec::Zstd | Codec::ZstdBase | Codec::ZstdBaseIds => 0 < stored && stored < plain,
     };
     if possible && plain <= CHUNK_BYTES_MAX as u64 {
         Ok(())
@@ -239,7 +277,7 @@ fn decode_base(input: &mut Reader<'_>, index: usize, packs: &[Id]) -> Result<Bas
     let (offset, stored, plain) = (input.varint()?, input.varint()?, input.varint()?);
     let codec = Codec::of(input.u8()?)?;
     check_lengths(codec, stored, plain)?;
-    if codec == Codec::ZstdBase {
+    if codec.has_base() {
         return Err(wrong());
     }
     Ok(Base::Other { pack: *pack, offset, stored, plain, codec })
@@ -251,13 +289,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn rows() -> impl Strategy<Value = Vec<Row>> {
-        prop::collection::vec((0..4u8, 0..9000u64, 0..5000u64, any::<u8>()), 0..40).prop_map(
+        prop::collection::vec((0..5u8, 0..9000u64, 0..5000u64, any::<u8>()), 0..40).prop_map(
             |seeds| {
                 let mut end = HEADER.len() as u64;
                 let mut rows: Vec<Row> = Vec::new();
                 for (index, (codec, gap, length, seed)) in seeds.into_iter().enumerate() {
                     let mut codec = Codec::of(codec).unwrap();
-                    if codec == Codec::ZstdBase && index == 0 {
+                    if codec.has_base() && index == 0 {
                         codec = Codec::Zstd;
                     }
                     let (stored, plain) = match codec {
@@ -265,7 +303,7 @@ mod tests {
                         Codec::Zeros => (0, length),
                         _ => (length + 1, length * 3 + 2),
                     };
-                    let base = (codec == Codec::ZstdBase).then(|| match seed % 2 {
+                    let base = codec.has_base().then(|| match seed % 2 {
                         0 => Base::Same(usize::from(seed) % index),
                         _ => Base::Other {
                             pack: Id([seed % 5; 32]),

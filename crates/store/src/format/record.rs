@@ -98,6 +98,8 @@ pub enum Codec {
     Zeros,
     /// One zstd frame whose dictionary is the plain bytes of another record, the base.
     ZstdBase,
+    /// The same, of all but ids that are stored as references to the pack's table.
+    ZstdBaseIds,
 }
 
 impl Codec {
@@ -108,7 +110,13 @@ impl Codec {
             Self::Zstd => 1,
             Self::Zeros => 2,
             Self::ZstdBase => 3,
+            Self::ZstdBaseIds => 4,
         }
+    }
+
+    /// Whether it leans on a base.
+    pub fn has_base(self) -> bool {
+        matches!(self, Self::ZstdBase | Self::ZstdBaseIds)
     }
 
     /// The codec that `number` stands for.
@@ -121,6 +129,7 @@ impl Codec {
             1 => Self::Zstd,
             2 => Self::Zeros,
             3 => Self::ZstdBase,
+            4 => Self::ZstdBaseIds,
             _ => return Err(Error::newer(format!("a record of unknown codec {number}"))),
         })
     }

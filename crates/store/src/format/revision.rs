@@ -9,6 +9,7 @@
 //! A revision's id is the hash of its bytes; the locator is outside it, a hint that says which
 //! ranges of which packs hold the nodes that came with the revision.
 
+use super::segment::PREFIX_BYTES;
 use freestone_core::digest::{self, context};
 use freestone_core::limits::{
     LABEL_BYTES_MAX, LABELS_MAX, MESSAGE_BYTES_MAX, PARENTS_MAX, REVISION_BYTES_MAX,
@@ -42,6 +43,19 @@ pub struct Revision {
     pub labels: BTreeMap<String, String>,
 }
 
+/// The first and the last prefix that a commit can have whose id begins with the hex digits `digits`.
+pub fn commit_bounds(digits: &str) -> ([u8; PREFIX_BYTES], [u8; PREFIX_BYTES]) {
+    let bound = |missing: u8| {
+        let mut digits = digits.bytes();
+        let mut next = || {
+            let digit = digits.next().and_then(|digit| char::from(digit).to_digit(16));
+            digit.and_then(|digit| u8::try_from(digit).ok()).unwrap_or(missing)
+        };
+        std::array::from_fn(|_| next() << 4 | next())
+    };
+    (bound(0), bound(15))
+}
+
 impl Revision {
     /// The bytes of the revision.
     pub fn encode(&self) -> Vec<u8> {
@@ -69,14 +83,32 @@ impl Revision {
         digest::derived(context::REVISION, &self.encode())
     }
 
-    /// The labels that an index segment lists, each `KEY=VALUE`: all but those of `git.` that
-    /// nothing is looked up by, which every commit of a history would bring.
-    pub fn labels_listed(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
-        let is_listed = |key: &str| key == "git.commit" || !key.starts_with("git.");
-        self.labels
-            .iter()
-            .filter(move |(key, _)| is_listed(key))
-            .map(|(key, value)| format!("{key}={value}").into_bytes())
+    /// The first bytes of the commit that the label `git.commit` says, if it is one: by them an
+    /// index segment lists the revision.
+    pub fn commit_prefix(&self) -> Option<[u8; PREFIX_BYTES]> {
+        let commit = self.labels.get("git.commit")?;
+        let is_id =
+            matches!(commit.len(), 40 | 64) && commit.bytes().all(|b| b.is_ascii_hexdigit());
+        is_id.then(|| commit_bounds(commit).0)
+    }
+
+    /// Where in an encoded revision the ids of its root and its parents stand, in order; `None` if it is
+    /// none.
+    pub fn id_places(bytes: &[u8]) -> Option<Vec<usize>> {
+        let mut input = Reader::new(bytes);
+        input.u8().ok()?;
+        input.extensions().ok()?;
+        let place = |input: &mut Reader<'_>| {
+            let place = bytes.len() - input.remaining();
+            input.id().ok().map(|_| place)
+        };
+        let mut places = vec![place(&mut input)?];
+        input.id().ok()?;
+        (input.varint().ok()?, input.varint().ok()?, input.i64().ok()?);
+        for _ in 0..input.varint().ok()? {
+            places.push(place(&mut input)?);
+        }
+        Some(places)
     }
 
     /// Why the revision cannot be written: too long a message, too many labels, …

@@ -5,6 +5,7 @@ use crate::bases::{BasePlace, Basis, skip};
 use crate::format::record::{Codec, RecordKind};
 use crate::packs::Packs;
 use crate::records::decompress;
+use crate::references;
 use freestone_core::{Error, Id, Result};
 use std::os::unix::fs::FileExt;
 
@@ -67,7 +68,7 @@ impl Lane {
     }
 
     /// Decodes a record. It was written by this process, from bytes whose id was computed.
-    fn read(&self, number: usize, packs: &Packs, out: &mut Vec<u8>) -> Result<()> {
+    pub(super) fn read(&self, number: usize, packs: &Packs, out: &mut Vec<u8>) -> Result<()> {
         let record = &self.records[number];
         let mut base = None;
         match &record.base {
@@ -78,7 +79,19 @@ impl Lane {
             Some(place) => read_base(place, packs, base.insert(Vec::new()))?,
         }
         let stored = self.stored(record)?;
-        decode(record.codec, stored, base.as_deref(), record.plain, out)
+        if record.codec != Codec::ZstdBaseIds {
+            return decode(record.codec, stored, base.as_deref(), record.plain, out);
+        }
+        let At::Held(_) = record.at else {
+            return Err(Error::corrupt(
+                "a record with references was written before its pack's end",
+            ));
+        };
+        let mut rest = Vec::new();
+        let left_out = references::bytes(&record.references) as u64;
+        decode(record.codec, stored, base.as_deref(), record.plain - left_out, &mut rest)?;
+        let id = |number: usize| self.records.get(number).map(|record| record.id);
+        references::restore(&rest, &record.references, &id, out)
     }
 
     fn stored(&self, record: &LaneRecord) -> Result<Vec<u8>> {
@@ -122,7 +135,9 @@ fn decode(
     match codec {
         Codec::Raw => *out = stored,
         Codec::Zeros => *out = vec![0; plain],
-        Codec::Zstd | Codec::ZstdBase => decompress(&stored, base, plain, out)?,
+        Codec::Zstd | Codec::ZstdBase | Codec::ZstdBaseIds => {
+            decompress(&stored, base, plain, out)?
+        }
     }
     Ok(())
 }

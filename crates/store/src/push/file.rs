@@ -8,6 +8,7 @@ use crate::format::record::{Codec, RecordKind};
 use crate::lane::{Lane, NewRecord};
 use crate::records::Records;
 use crate::session::{NO_LANE, SHARED, Session};
+use crate::similar::Sketch;
 use freestone_core::chunker::{Chunker, Piece};
 use freestone_core::digest::{NewNameHasher, PlainHasher, plain};
 use freestone_core::item::{FileOpener, OpenFile, Stamp};
@@ -159,6 +160,10 @@ impl FileReader<'_> {
             return Ok(Some((content, 0)));
         }
         let before = known.filter(|known| known.size <= CONTENT_WHOLE_BYTES_MAX);
+        if session.is_thorough() {
+            add_thorough(session, &content, bytes, before.map(|before| &before.id))?;
+            return Ok(Some((content, 0)));
+        }
         let mut basis = match before {
             Some(before) => session.basis(&before.id)?,
             None => None,
@@ -272,6 +277,36 @@ fn add_small(
         sha1: Some((content.sha1, content.id)),
         base: codec::base_of(encoded.codec, basis),
     })
+}
+
+/// Writes a content that is one chunk as small as it gets.
+fn add_thorough(
+    session: &Session,
+    content: &Content,
+    bytes: &[u8],
+    before: Option<&Id>,
+) -> Result<()> {
+    let sketch = Sketch::of(bytes);
+    loop {
+        let mut bases = session.bases(before, &sketch, codec::is_text_like(bytes)?)?;
+        let (encoded, base) = codec::encode_thorough(bytes, &bases)?;
+        let aligned = encoded.codec == Codec::Raw && content.size >= ALIGNED_CONTENT_BYTES_MIN;
+        let written = session.add_over(&NewRecord {
+            kind: RecordKind::Chunk,
+            id: content.id,
+            codec: encoded.codec,
+            stored: &encoded.stored,
+            plain: content.size,
+            content_offset: aligned.then_some(0),
+            sha1: Some((content.sha1, content.id)),
+            base: base.map(|at| bases.swap_remove(at).place),
+        })?;
+        // Else the pack of the base was closed meanwhile, and there is another choice.
+        if written {
+            session.remember(content.id, &sketch);
+            return Ok(());
+        }
+    }
 }
 
 /// Nodes of a content tree that wait to be written.

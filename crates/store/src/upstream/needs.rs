@@ -3,7 +3,6 @@
 use super::Inner;
 use super::runs::Runs;
 use crate::format::record::RecordKind;
-use crate::index::Place;
 use crate::records::{self, Records};
 use freestone_core::{Id, Result};
 use std::collections::HashMap;
@@ -26,10 +25,6 @@ pub(super) struct Absent {
     pub(super) ranges: Vec<(Id, Range<u64>)>,
 }
 
-pub(super) fn range(place: &Place) -> Range<u64> {
-    place.row.offset..place.row.offset.saturating_add(place.row.stored)
-}
-
 /// The stored ranges that make a record, its own and those of its bases, where it is taken from.
 ///
 /// # Errors
@@ -39,7 +34,8 @@ pub(super) fn locate(records: &Records, need: &Need) -> Result<Vec<(Id, Range<u6
     let place = places.first().ok_or_else(|| records::missing(need.kind, &need.id))?;
     let mut chain = Vec::new();
     records.chain(place, &mut chain)?;
-    Ok(chain.iter().map(|place| (place.pack, range(place))).collect())
+    let ranges = chain.iter().flat_map(records::ranges);
+    Ok(ranges.map(|(place, range)| (place.pack, range)).collect())
 }
 
 impl Inner {

@@ -4,6 +4,7 @@ use super::Verifier;
 use super::held::Key;
 use crate::format::record::RecordKind;
 use crate::format::revision::Revision;
+use crate::index::Place;
 use crate::records::Records;
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, Id, Result, path};
@@ -80,15 +81,15 @@ impl Verifier<'_> {
         let held = self.held.get(RecordKind::Revision, id);
         // It may be in what is of a later version.
         let mut is_listed = held.map_or(self.report.newer > 0, |held| held.listed);
-        if let Some(index) = &self.index {
-            is_listed &= revision
-                .labels_listed()
-                .all(|text| index.labels_from(&text).contains(&(text, *id)));
+        if let (Some(index), Some(commit)) = (&self.index, revision.commit_prefix()) {
+            let places = index.find_commits(commit, commit).unwrap_or_default();
+            let is_it = |place: &Place| self.store.packs().holds(place, id).unwrap_or(false);
+            is_listed &= places.iter().any(is_it);
         }
         if !is_listed {
             self.found(
                 format!("revision {id}"),
-                "no index segment lists it with all its labels: `freestone store reindex` \
+                "no index segment lists it with its commit: `freestone store reindex` \
                  makes the index anew",
             );
         }

@@ -7,7 +7,7 @@ use crate::format::pack::{Base, Row};
 use crate::format::record::{Codec, RecordKind, checksum};
 use crate::packs::{self, read_table};
 use crate::raw::Stamp;
-use crate::records::{BASE_DEPTH_MAX, decompress};
+use crate::records::{BASE_DEPTH_MAX, decode_ids, decompress};
 use freestone_core::digest::sha1_hasher;
 use freestone_core::{Error, Id, Result};
 use std::collections::HashSet;
@@ -186,6 +186,13 @@ impl Verifier<'_> {
             None => {}
         }
         let place = (row.offset, row.stored, row.plain);
+        if row.codec == Codec::ZstdBaseIds {
+            let mut stored = vec![0; usize::try_from(row.stored).unwrap_or(0)];
+            object.read_at(row.offset, &mut stored)?;
+            let length = usize::try_from(row.plain).unwrap_or(0);
+            let id = |at: usize| rows.get(at).map(|row| row.id);
+            return decode_ids(&stored, at, base.as_deref(), length, &id, plain);
+        }
         read(object, row.codec, place, base.as_deref(), plain)
     }
 }

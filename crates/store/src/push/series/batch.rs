@@ -3,13 +3,12 @@
 use super::items::{Beside, Counts, Incoming, content_of};
 use super::nodes::{BatchNodes, Held, StepNodes};
 use super::{Items, Step};
-use crate::format::record::RecordKind;
 use crate::format::revision::Revision;
 use crate::index::Index;
 use crate::lane::Lane;
 use crate::push::file::FileReader;
 use crate::push::pipeline::{Walked, first_record};
-use crate::push::{PushOptions, PushOutcome, PushProgress, labels_listed};
+use crate::push::{PushOptions, PushOutcome, PushProgress};
 use crate::records::Records;
 use crate::session::Session;
 use crate::store::Store;
@@ -22,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Revisions of a batch, and bytes read: what a killed series does again.
-const REVISIONS_MAX: usize = 512;
+const REVISIONS_MAX: usize = 1024;
 const BYTES_MAX: u64 = 64 << 20;
 /// Names of bytes that are remembered within a batch.
 const NAMES_MAX: usize = 1 << 16;
@@ -217,7 +216,7 @@ impl<'a> Batch<'a> {
         let records = Records { index, packs: store.packs().clone() };
         let session = (!options.dry_run).then(|| {
             let backend = store.backend().clone();
-            Arc::new(Session::new(backend, records.clone(), options.name_hasher))
+            Arc::new(Session::new(backend, records.clone(), options.name_hasher, options.thorough))
         });
         let nodes = BatchNodes { records: records.clone(), held: Arc::default() };
         let readers = Readers {
@@ -313,10 +312,7 @@ impl<'a> Batch<'a> {
                 return Err(Error::new(ErrorKind::Usage, fault));
             }
             if let Some(session) = session {
-                let bytes = outcome.revision.encode();
-                let before = outcome.revision.parents.first().copied();
-                let kind = RecordKind::Revision;
-                session.put_node_over(kind, outcome.id, &bytes, &mut || Ok(before))?;
+                session.put_revision(outcome.id, &outcome.revision)?;
             }
             self.made.push((outcome.id, outcome.revision.clone()));
         }
@@ -346,9 +342,11 @@ impl<'a> Batch<'a> {
         if self.made.is_empty() && written.records.load(Ordering::Relaxed) == 0 {
             return Ok((None, 0));
         }
-        let labels = self.made.iter().flat_map(|(id, revision)| labels_listed(revision, *id));
-        let finished = session.finish(labels.collect())?;
-        store.write_revisions(&self.made, &finished.locator)?;
+        let finished = session.finish()?;
+        // The others are its ancestors: they are found by the segment that lists them.
+        if let Some((_, revision)) = self.made.last() {
+            store.write_revision(revision, &finished.locator)?;
+        }
         if let Some(working) = self.readers.working {
             working.close();
         }

@@ -4,6 +4,7 @@
 //! contents agree in about as many bins as the share of the shingles that they have in common
 //! (A. Broder, 1997; one permutation: P. Li, A. Owen, C.-H. Zhang, 2012).
 
+use freestone_core::Id;
 use std::collections::HashMap;
 
 const SHINGLE_BYTES: usize = 16;
@@ -13,12 +14,12 @@ const AGREEING_MIN: usize = 2;
 /// Any odd number; the hash is a polynomial in it.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The minima of a content; a bin that nothing fell into has none.
-pub(super) struct Sketch([Option<u32>; BINS]);
+/// The minima of a content, of which a bin that nothing fell into has none; and its first bytes.
+pub(crate) struct Sketch([Option<u32>; BINS], [u8; 4]);
 
 impl Sketch {
     /// Of `bytes`; one of fewer than 16 has no minima.
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         let mut minima = [None; BINS];
         let leaving = (1..SHINGLE_BYTES).fold(1u64, |power, _| power.wrapping_mul(FACTOR));
         let mut hash = 0u64;
@@ -37,7 +38,12 @@ impl Sketch {
                 }
             }
         }
-        Self(minima)
+        Self(minima, bytes.first_chunk().copied().unwrap_or_default())
+    }
+
+    /// The first bytes: files of a kind begin alike.
+    pub(crate) fn beginning(&self) -> [u8; 4] {
+        self.1
     }
 
     fn bins(&self) -> impl Iterator<Item = (u8, u32)> + '_ {
@@ -47,24 +53,23 @@ impl Sketch {
 
 /// Contents by their minima: about 600 bytes each.
 #[derive(Default)]
-pub(super) struct Similar {
-    /// The content that had this minimum last.
+pub(crate) struct Similar {
+    /// The content that had this minimum last, by its number.
     by_minimum: HashMap<(u8, u32), u32>,
-    count: u32,
+    /// The contents, in the order in which they were added.
+    contents: Vec<Id>,
 }
 
 impl Similar {
-    /// Adds a content; gives its number, from 0.
-    pub(super) fn add(&mut self, sketch: &Sketch) -> u32 {
-        let number = self.count;
+    /// Adds a content.
+    pub(crate) fn add(&mut self, id: Id, sketch: &Sketch) {
+        let number = u32::try_from(self.contents.len()).unwrap_or(u32::MAX);
         self.by_minimum.extend(sketch.bins().map(|minimum| (minimum, number)));
-        self.count += 1;
-        number
+        self.contents.push(id);
     }
 
-    /// The numbers of those that have most in common with a content, the best first; of equal ones
-    /// the last.
-    pub(super) fn best(&self, sketch: &Sketch, count: usize) -> Vec<u32> {
+    /// Those that have most in common with a content, the best first; of equal ones the last.
+    pub(crate) fn best(&self, sketch: &Sketch, count: usize) -> Vec<Id> {
         let mut votes: HashMap<u32, usize> = HashMap::new();
         for minimum in sketch.bins() {
             if let Some(number) = self.by_minimum.get(&minimum) {
@@ -77,13 +82,15 @@ impl Similar {
             .map(|(number, votes)| (votes, number))
             .collect();
         found.sort_unstable_by(|a, b| b.cmp(a));
-        found.into_iter().take(count).map(|(_, number)| number).collect()
+        let ids = found.into_iter().filter_map(|(_, number)| self.contents.get(number as usize));
+        ids.take(count).copied().collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use freestone_core::digest;
 
     #[test]
     fn the_content_with_most_in_common_is_found() {
@@ -94,11 +101,11 @@ mod tests {
         };
         let mut similar = Similar::default();
         for seed in 1..50 {
-            assert_eq!(similar.add(&Sketch::of(&page(seed))), seed - 1);
+            similar.add(digest::plain(&page(seed)), &Sketch::of(&page(seed)));
         }
         let mut changed = page(17);
         changed.splice(300..310, *b"quite another");
-        assert_eq!(similar.best(&Sketch::of(&changed), 1), [16]);
+        assert_eq!(similar.best(&Sketch::of(&changed), 1), [digest::plain(&page(17))]);
         assert!(similar.best(&Sketch::of(b"too short"), 1).is_empty());
         assert!(similar.best(&Sketch::of(&page(1_000_003)), 1).is_empty());
     }

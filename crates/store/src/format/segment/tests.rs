@@ -1,0 +1,116 @@
+//! Segments: what goes in is found, and damage is found out.
+
+use super::*;
+use proptest::prelude::*;
+
+fn row(seed: u32, packs: u32) -> SegmentRow {
+    let id = digest::plain(&(seed % 500).to_le_bytes());
+    SegmentRow {
+        prefix: prefix(&id.0),
+        pack: seed % packs,
+        offset: u64::from(seed) * 1000,
+        stored: u64::from(seed % 70_000) + 1,
+        plain: u64::from(seed % 70_000) + 1,
+        kind: RecordKind::of(1 + (seed % 5) as u8).unwrap(),
+        codec: Codec::Raw,
+        base: None,
+    }
+}
+
+fn commit(seed: u32) -> [u8; PREFIX_BYTES] {
+    prefix(&digest::plain(&(seed % 90).to_be_bytes()).0)
+}
+
+fn parts(seeds: &[u32]) -> SegmentParts {
+    let pack = |n: u8| SegmentPack { id: Id([n; 32]), length: u64::from(n) << 30, table: 9 };
+    let packs = (0..3u8).map(pack);
+    let mut rows: Vec<SegmentRow> = seeds.iter().map(|seed| row(*seed, 3)).collect();
+    for at in (1..rows.len()).step_by(3) {
+        rows[at].codec = Codec::ZstdBase;
+        rows[at].plain += 1;
+        rows[at].base = Some(at as u64 - 1);
+    }
+    let sha1s = seeds.iter().enumerate();
+    let sha1s = sha1s.map(|(at, seed)| (prefix(&digest::sha1(&seed.to_le_bytes()).0), at as u64));
+    let commits = seeds.iter().enumerate();
+    let commits = commits.map(|(at, seed)| (commit(*seed), at as u64));
+    SegmentParts {
+        supersedes: vec![[7; 16]],
+        packs: packs.collect(),
+        sha1s: sha1s.collect(),
+        commits: commits.collect(),
+        rows,
+    }
+}
+
+fn open(bytes: &[u8]) -> Result<Segment> {
+    Segment::open(Arc::new(bytes.to_vec()))
+}
+
+proptest! {
+    #[test]
+    fn what_goes_in_is_found(seeds in prop::collection::vec(any::<u32>(), 0..300)) {
+        let (bytes, id) = parts(&seeds).encode();
+        let segment = open(&bytes).unwrap();
+        prop_assert_eq!(segment.verify().unwrap(), id);
+        prop_assert_eq!(segment.record_count(), seeds.len() as u64);
+        let source = parts(&seeds).rows;
+        for (at, seed) in seeds.iter().enumerate() {
+            let id = digest::plain(&(seed % 500).to_le_bytes());
+            let rows: Vec<_> = segment.find(&id).map(|at| segment.row(at).unwrap()).collect();
+            let expected = source.iter().filter(|row| row.prefix == prefix(&id.0)).count();
+            prop_assert_eq!(rows.len(), expected);
+            let same = |row: &SegmentRow| SegmentRow { base: None, ..*row } == SegmentRow { base: None, ..source[at] };
+            let found = rows.iter().find(|row| same(row)).unwrap();
+            if let Some(base) = source[at].base {
+                let base = &source[usize::try_from(base).unwrap()];
+                prop_assert_eq!(segment.row(found.base.unwrap()).unwrap().prefix, base.prefix);
+            }
+            let sha1 = digest::sha1(&seed.to_le_bytes());
+            prop_assert!(segment.find_sha1(&sha1).any(|at| same(&segment.row(at).unwrap())));
+            let mut found = segment.find_commits(commit(*seed), commit(*seed));
+            prop_assert!(found.any(|at| same(&segment.row(at).unwrap())));
+        }
+        prop_assert_eq!(segment.find(&Id([0; 32])), 0..0);
+        prop_assert_eq!(segment.supersedes().count(), 1);
+        prop_assert!(segment.find_commits([9; 5], [8; 5]).next().is_none());
+        let all = segment.find_commits([0; 5], [255; 5]).count();
+        prop_assert_eq!(all as u64, segment.commit_count());
+    }
+
+    #[test]
+    fn damage_gives_errors_or_other_rows_and_never_a_panic(
+        seeds in prop::collection::vec(any::<u32>(), 0..60),
+        at in any::<prop::sample::Index>(), byte in any::<u8>(),
+    ) {
+        let (bytes, _) = parts(&seeds).encode();
+        let at = at.index(bytes.len());
+        let mut damaged = bytes.clone();
+        damaged[at] = byte;
+        prop_assert!(open(&bytes[..at]).is_err());
+        if let Ok(segment) = open(&damaged) {
+            prop_assert!(segment.verify().is_err() || damaged == bytes);
+            for seed in &seeds {
+                let id = digest::plain(&(seed % 500).to_le_bytes());
+                for row in segment.find(&id) {
+                    let _ = segment.row(row).and_then(|row| segment.pack(row.pack));
+                }
+                for row in segment.find_sha1(&digest::sha1(&seed.to_le_bytes())) {
+                    let _ = segment.row(row);
+                }
+            }
+            for row in segment.find_commits([0; 5], [255; 5]) {
+                let _ = segment.row(row);
+            }
+        }
+    }
+}
+
+#[test]
+fn names_round_trip() {
+    let name = file_name(3, 0x1234, &[0xab; 16]);
+    assert_eq!(parse_file_name(&name), Some((3, [0xab; 16])));
+    for bad in ["latest", "03-1-ab.idx", "x.idx", ""] {
+        assert_eq!(parse_file_name(bad), None);
+    }
+}

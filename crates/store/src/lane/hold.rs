@@ -1,0 +1,136 @@
+//! Holding nodes and revisions back as small as they get.
+
+use super::{At, Lane, LaneRecord, NewRecord};
+use crate::bases::{BasePlace, Basis};
+use crate::codec;
+use crate::format::record::{Codec, RecordKind};
+use crate::format::revision::Revision;
+use crate::references;
+use freestone_core::wire::Writer;
+use freestone_core::{Id, Result};
+use std::collections::HashSet;
+
+/// Over a base, a record that is this many times shorter needs no comparison with one without.
+const NEAR: usize = 4;
+/// What a record may name by its id.
+const NAMED: [RecordKind; 4] =
+    [RecordKind::Chunk, RecordKind::ContentRecord, RecordKind::ManifestNode, RecordKind::Revision];
+
+/// Where the ids stand that a record of `kind` holds.
+fn id_places(kind: RecordKind, plain: &[u8]) -> Vec<usize> {
+    let places = match kind {
+        RecordKind::ManifestNode => freestone_manifest::id_places(plain),
+        RecordKind::Revision => Revision::id_places(plain),
+        _ => None,
+    };
+    places.unwrap_or_default()
+}
+
+fn id_at(plain: &[u8], place: usize) -> Option<Id> {
+    plain.get(place..)?.first_chunk::<32>().map(|id| Id(*id))
+}
+
+impl Lane {
+    /// Takes a node or a revision, to be written with others: over `basis` if there is one and that is
+    /// shorter, with references in place of ids that this pack has and the base has not.
+    pub(crate) fn hold_best(
+        &mut self,
+        kind: RecordKind,
+        id: Id,
+        plain: &[u8],
+        basis: Option<Basis>,
+        level: i32,
+    ) -> Result<()> {
+        let mut basis = basis;
+        if let Some(over) = basis.take_if(|basis| matches!(basis.place, BasePlace::Lane { .. })) {
+            let left_out = self.references(kind, plain, &over.bytes);
+            if !left_out.is_empty() {
+                let (places, numbers): (Vec<usize>, Vec<usize>) = left_out.into_iter().unzip();
+                let (rest, gaps) = references::leave_out(plain, &places);
+                let frame = codec::compress_over(&rest, Some(&over.bytes), level)?;
+                let references: Vec<_> = gaps.into_iter().zip(numbers).collect();
+                // Three bytes or so for each.
+                let length = frame.len() + 3 * references.len();
+                let is_best = length < plain.len() / NEAR
+                    || length < codec::compress_over(plain, None, level)?.len();
+                if is_best {
+                    self.hold_referring((kind, id, plain.len()), over.place, frame, references);
+                    return Ok(());
+                }
+            }
+            basis = Some(over);
+        }
+        let bases: Vec<Basis> = basis.into_iter().collect();
+        let (encoded, at) = codec::encode_best(plain, &bases, level)?;
+        self.hold(&NewRecord {
+            kind,
+            id,
+            codec: encoded.codec,
+            stored: &encoded.stored,
+            plain: plain.len() as u64,
+            content_offset: None,
+            sha1: None,
+            base: bases.into_iter().nth(at.unwrap_or(usize::MAX)).map(|basis| basis.place),
+        })
+    }
+
+    fn hold_referring(
+        &mut self,
+        (kind, id, plain): (RecordKind, Id, usize),
+        base: BasePlace,
+        frame: Vec<u8>,
+        references: Vec<(usize, usize)>,
+    ) {
+        let (depth, version) = self.chain(Some(&base));
+        self.held_bytes += frame.len() + 4 * references.len();
+        self.refers = true;
+        self.held.push(self.records.len());
+        self.known.insert((kind, id), self.records.len());
+        self.records.push(LaneRecord {
+            kind,
+            id,
+            codec: Codec::ZstdBaseIds,
+            plain: plain as u64,
+            at: At::Held(frame),
+            base: Some(base),
+            depth,
+            version,
+            references,
+        });
+    }
+
+    /// The ids of a record that this lane has records of, and the base has not: each with its place,
+    /// and that of its record.
+    fn references(&self, kind: RecordKind, plain: &[u8], base: &[u8]) -> Vec<(usize, usize)> {
+        let in_base: HashSet<Id> =
+            id_places(kind, base).into_iter().filter_map(|place| id_at(base, place)).collect();
+        let number = |id: &Id| NAMED.iter().find_map(|kind| self.known.get(&(*kind, *id)).copied());
+        id_places(kind, plain)
+            .into_iter()
+            .filter_map(|place| {
+                let id = id_at(plain, place).filter(|id| !in_base.contains(id))?;
+                Some((place, number(&id)?))
+            })
+            .collect()
+    }
+
+    /// The stored bytes of a record: with its references in front, if it has any; `places` are those
+    /// of the lane's records in the table.
+    pub(super) fn with_references(
+        &self,
+        number: usize,
+        places: &[usize],
+        stored: Vec<u8>,
+    ) -> Vec<u8> {
+        let record = &self.records[number];
+        if record.codec != Codec::ZstdBaseIds {
+            return stored;
+        }
+        let references: Vec<(usize, usize)> =
+            record.references.iter().map(|(gap, number)| (*gap, places[*number])).collect();
+        let mut out = Writer::default();
+        references::encode(&references, places[number], &mut out);
+        out.raw(&stored);
+        out.into_bytes()
+    }
+}
