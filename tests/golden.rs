@@ -29,8 +29,11 @@ const REVISIONS: [(u64, &str, &str); 3] = [
     ),
 ];
 
-fn kept() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/store-1")
+/// As pushed, and as compacted: with bases, references, and an index without rows.
+const STORES: [&str; 2] = ["store-1", "store-1-compacted"];
+
+fn kept(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
 }
 
 fn write(top: &Path, path: &str, bytes: impl AsRef<[u8]>) {
@@ -113,10 +116,14 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_store_of_version_1_is_read_and_written() {
+fn stores_of_version_1_are_read_and_written() {
+    STORES.into_iter().for_each(is_read_and_written);
+}
+
+fn is_read_and_written(name: &str) {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
-    copy(&kept(), &store);
+    copy(&kept(name), &store);
     output(freestone(&store).args(["-q", "verify", "--data"]));
     for (number, id, image) in REVISIONS {
         assert_eq!(image_blake3(&store, id), image, "revision {number}");

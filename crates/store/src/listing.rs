@@ -132,3 +132,80 @@ pub(crate) fn with_rows(segment: &Segment, rows: &[Row]) -> Result<Segment> {
     }
     segment.with_rows(parts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::record::Codec;
+    use freestone_core::{ErrorKind, digest};
+    use std::sync::Arc;
+
+    fn rows(count: u64) -> Vec<Row> {
+        let row = |n: u64| Row {
+            kind: if n % 5 == 4 { RecordKind::Revision } else { RecordKind::Chunk },
+            codec: if n % 3 == 2 { Codec::ZstdBase } else { Codec::Raw },
+            id: digest::plain(&n.to_le_bytes()),
+            checksum: [0; 4],
+            offset: 16 + 100 * n,
+            stored: 100,
+            plain: if n % 3 == 2 { 200 } else { 100 },
+            base: (n % 3 == 2).then(|| Base::Same(usize::try_from(n - 1).unwrap())),
+        };
+        (0..count).map(row).collect()
+    }
+
+    fn listed(rows: &[Row]) -> SegmentParts {
+        let mut parts = SegmentParts::default();
+        let pack = SegmentPack { id: Id([3; 32]), length: 1 << 30, table: 9 };
+        let name = |at: usize, id: &Id| match at % 5 {
+            4 => Some(Name::Commit(segment::prefix(&id.0))),
+            _ => Some(Name::Sha1(digest::sha1(&id.0))),
+        };
+        add_pack(&mut parts, pack, rows, &name);
+        parts
+    }
+
+    #[test]
+    fn rows_that_were_left_out_come_back_the_same() {
+        let rows = rows(200);
+        let parts = listed(&rows);
+        assert!(rows_follow_from_table(&parts));
+        let (whole, _) = parts.clone().encode();
+        let (thin, id) = parts.encode_without_rows();
+        assert!(thin.len() < whole.len() / 2);
+        let open = |bytes: &[u8]| Segment::open(Arc::new(bytes.to_vec())).unwrap();
+        let (whole, said) = (open(&whole), open(&thin));
+        assert!(said.rows_left_out() && said.find(&rows[0].id).is_empty());
+        assert!(said.row(0).is_err());
+        let made = with_rows(&said, &rows).unwrap();
+        assert_eq!((made.id(), made.length()), (id, thin.len() as u64));
+        for at in 0..200 {
+            assert_eq!(made.row(at).unwrap(), whole.row(at).unwrap());
+        }
+        for row in &rows {
+            assert_eq!(made.find(&row.id), whole.find(&row.id));
+            let sha1 = digest::sha1(&row.id.0);
+            assert!(made.find_sha1(&sha1).eq(whole.find_sha1(&sha1)));
+            let commit = segment::prefix(&row.id.0);
+            assert!(made.find_commits(commit, commit).eq(whole.find_commits(commit, commit)));
+        }
+        // Another table does not fit, nor does a damaged segment.
+        for other in [&rows[..199], &[&rows[..], &rows[..1]].concat()[..]] {
+            assert_eq!(with_rows(&said, other).err().unwrap().kind(), ErrorKind::Corrupt);
+        }
+        let mut damaged = thin.clone();
+        damaged[150] ^= 1;
+        let damaged = with_rows(&open(&damaged), &rows);
+        assert_eq!(damaged.err().unwrap().kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn rows_are_left_out_of_one_whole_pack_only() {
+        assert!(!rows_follow_from_table(&SegmentParts::default()));
+        assert!(!rows_follow_from_table(&listed(&rows(ROWS_LEFT_OUT_TARGET as u64 + 1))));
+        let mut leaning = rows(10);
+        let (pack, codec) = (Id([4; 32]), Codec::Raw);
+        leaning[2].base = Some(Base::Other { pack, offset: 16, stored: 5, plain: 5, codec });
+        assert!(!rows_follow_from_table(&listed(&leaning)));
+    }
+}

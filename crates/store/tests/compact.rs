@@ -105,16 +105,19 @@ fn many_small_packs_become_one_and_nothing_is_another() {
     check(&store, &trees);
 }
 
-/// The bytes of the only file in a folder of the store, and its path.
-fn only_file(folder: &Path) -> (PathBuf, Vec<u8>) {
-    let files: Vec<PathBuf> = std::fs::read_dir(folder)
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .flat_map(|path| match path.is_dir() {
-            true => vec![only_file(&path).0],
-            false => vec![path],
-        })
-        .collect();
+        .flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] })
+        // Hints are no part of a store.
+        .filter(|path| !path.ends_with("latest"))
+        .collect()
+}
+
+/// The bytes of the only file in a folder of the store, and its path.
+fn only_file(folder: &Path) -> (PathBuf, Vec<u8>) {
+    let files = files_below(folder);
     let [file] = &files[..] else { panic!("{} files in {}", files.len(), folder.display()) };
     (file.clone(), std::fs::read(file).unwrap())
 }
@@ -149,11 +152,9 @@ fn what_a_compacted_pack_says_is_not_said_again() {
         if damaged.is_empty() {
             std::fs::remove_file(&pack_file).unwrap();
         }
-        let error = open().unwrap().index().err().unwrap();
-        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
         let name = pack_file.file_stem().unwrap().to_str().unwrap();
-        assert!(error.to_string().contains(name), "{error}");
-        assert!(!findings(&open().unwrap()).unwrap_or_default().is_empty());
+        let found = findings(&open().unwrap()).unwrap();
+        assert!(found.iter().any(|found| found.object.contains(name)), "{found:?}");
         std::fs::write(&pack_file, &pack).unwrap();
     }
     check(&open().unwrap(), &trees);
@@ -206,7 +207,7 @@ fn packs_wait_for_the_grace_period_and_readers_find_what_was_moved() {
     // The reader listed the index before, and has opened no pack: all have gone since.
     for id in trees.keys() {
         let mut bytes = Vec::new();
-        let kind = freestone_store::format::record::RecordKind::Revision;
+        let kind = RecordKind::Revision;
         assert!(records.read(kind, id, &mut bytes).unwrap());
     }
     let mut reading = Reading::new(&reader);

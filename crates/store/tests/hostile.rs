@@ -313,7 +313,15 @@ fn hostile_tables() -> Vec<(&'static str, Vec<u8>)> {
         table
     };
     tables.push(("version 0", with(0, 0)));
-    tables.push(("kind 0", with(4, 0)));
+    // The columns begin behind id, checksum and two lengths, the second of which says: as they are.
+    assert_eq!(good[41], 0);
+    tables.push(("kind 0", with(42, 0)));
+    tables.push(("columns longer than they are", with(40, 70)));
+    tables.push(("columns longer than they can be", with(40, 127)));
+    tables.push(("a frame that is none", with(41, 5)));
+    let bomb = compress(&vec![1; 1 << 20], &[]).unwrap();
+    let frame = u8::try_from(bomb.len()).unwrap();
+    tables.push(("a frame of a MiB", [&good[..41], &[frame], &bomb[..]].concat()));
     tables.push(("bytes behind the end", [&good[..], &[0]].concat()));
     tables.push(("nothing", Vec::new()));
     tables

@@ -124,8 +124,8 @@ fn packs_of_later_versions_are_refused() {
     let changes: [(&str, Change); 4] = [
         ("another version", |table| with(table, 0, 2)),
         ("a critical extension", |table| extended(table, 1, &CRITICAL)),
-        ("an unknown kind", |table| with(table, 4, 77)),
-        ("an unknown codec", |table| with(table, 7, 9)),
+        ("an unknown kind", |table| with(table, 114, 77)),
+        ("an unknown codec", |table| with(table, 117, 9)),
     ];
     for (what, change) in changes {
         let (_folder, store) = store_of(&list, revision, &|table| change(table));
@@ -265,7 +265,7 @@ fn segments_of_later_versions_are_refused_if_they_are_intact() {
         let mut header = Writer::default();
         header.u64(3);
         let mut body = body.to_vec();
-        body[80..88].copy_from_slice(header.bytes());
+        body[72..80].copy_from_slice(header.bytes());
         [&body[..96], &CRITICAL[1..], &body[96..]].concat()
     };
     // Of two rows, behind kinds and codecs lies only the column of bases, of width 0, then the

@@ -62,7 +62,6 @@ pub fn writable_alone(backend: &dyn Backend, large: usize, many: usize) -> Resul
         objects.insert(name.to_owned(), bytes);
     }
     readable(backend, &objects)?;
-    rows(backend)?;
     spools(backend, large)?;
     hints(backend)?;
     removal(backend)?;
@@ -191,22 +190,6 @@ fn reads_ranges(
         same(name, error.map(|error| error.kind()), Some(ErrorKind::Corrupt));
     }
     Ok(())
-}
-
-/// Small objects that are made in turn, some of which are there already.
-fn rows(backend: &dyn Backend) -> Result<()> {
-    backend.create("rows/3", b"before")?;
-    let row = |n: usize| (format!("rows/{n}"), noise(100 + n, n as u64));
-    let rows: Vec<_> = (0..20).map(row).collect();
-    for _ in 0..2 {
-        backend.create_all(&rows)?;
-        for (name, bytes) in &rows {
-            let expected = if name == "rows/3" { b"before".to_vec() } else { bytes.clone() };
-            same(name, backend.get(name, 1000)?, Some(expected));
-        }
-    }
-    same("the rows", backend.list("rows")?.len(), rows.len());
-    backend.create_all(&[])
 }
 
 fn spools(backend: &dyn Backend, large: usize) -> Result<()> {

@@ -30,7 +30,9 @@ impl Forge {
             Codec::Raw => plain.to_vec(),
             Codec::Zeros => Vec::new(),
             Codec::Zstd => compress(plain, &[])?,
-            Codec::ZstdBase => return Err(Error::new(ErrorKind::Usage, "a base is needed")),
+            Codec::ZstdBase | Codec::ZstdBaseIds => {
+                return Err(Error::new(ErrorKind::Usage, "a base is needed"));
+            }
         };
         let id = kind.id_of(plain).unwrap_or(Id([0xee; 32]));
         Ok(self.put(kind, id, codec, &stored, plain.len() as u64, None))
@@ -144,6 +146,8 @@ pub fn pack_name(id: &Id) -> String {
 pub fn compress(plain: &[u8], base: &[u8]) -> Result<Vec<u8>> {
     let failed = |code| Error::new(ErrorKind::Failed, zstd::zstd_safe::get_error_name(code));
     let mut context = zstd::zstd_safe::CCtx::create();
+    let magicless = zstd::zstd_safe::FrameFormat::Magicless;
+    context.set_parameter(zstd::zstd_safe::CParameter::Format(magicless)).map_err(failed)?;
     if !base.is_empty() {
         context.ref_prefix(base).map_err(failed)?;
     }

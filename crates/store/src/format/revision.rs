@@ -43,6 +43,9 @@ pub struct Revision {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Hex digits of a label that is taken for a commit, at least: who asks for one gives as many.
+const COMMIT_DIGITS_MIN: usize = 8;
+
 /// The first and the last prefix that a commit can have whose id begins with the hex digits `digits`.
 pub fn commit_bounds(digits: &str) -> ([u8; PREFIX_BYTES], [u8; PREFIX_BYTES]) {
     let bound = |missing: u8| {
@@ -87,8 +90,8 @@ impl Revision {
     /// index segment lists the revision.
     pub fn commit_prefix(&self) -> Option<[u8; PREFIX_BYTES]> {
         let commit = self.labels.get("git.commit")?;
-        let is_id =
-            matches!(commit.len(), 40 | 64) && commit.bytes().all(|b| b.is_ascii_hexdigit());
+        let is_id = commit.len() >= COMMIT_DIGITS_MIN
+            && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_id.then(|| commit_bounds(commit).0)
     }
 
