@@ -14,6 +14,7 @@ use crate::backend::{Backend, Spool};
 use crate::bases::BasePlace;
 use crate::format::pack::{self, Base, HEADER, Row};
 use crate::format::record::{Codec, RecordKind, checksum};
+use crate::references::Reference;
 use freestone_core::limits::{BLOCK_BYTES, PACK_BYTES_TARGET};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use std::cell::Cell;
@@ -72,7 +73,7 @@ struct LaneRecord {
     /// How many versions came before it in its chain.
     version: u64,
     /// Ids that its bytes leave out: the gap before each, and the place in the lane of its record.
-    references: Vec<(usize, usize)>,
+    references: Vec<Reference>,
 }
 
 /// Tells lanes apart, so that a base is not taken for one of another pack.

@@ -15,9 +15,12 @@ use freestone_core::{Error, Id, Result};
 
 const ID_BYTES: usize = 32;
 
+/// An id that is left out: the plain bytes between the id before and it, and a record of the table.
+pub(crate) type Reference = (usize, usize);
+
 /// Writes what stands in front of the frame: for each id the gap before it and its record's place in
 /// the table; `own` is the place of the record that holds them.
-pub(crate) fn encode(references: &[(usize, usize)], own: usize, out: &mut Writer) {
+pub(crate) fn encode(references: &[Reference], own: usize, out: &mut Writer) {
     out.varint(references.len() as u64);
     for (gap, at) in references {
         out.varint(*gap as u64);
@@ -32,11 +35,7 @@ pub(crate) fn encode(references: &[(usize, usize)], own: usize, out: &mut Writer
 ///
 /// # Errors
 /// They are no such bytes, or hold more ids than `plain` bytes can.
-pub(crate) fn decode(
-    stored: &[u8],
-    own: usize,
-    plain: usize,
-) -> Result<(Vec<(usize, usize)>, &[u8])> {
+pub(crate) fn decode(stored: &[u8], own: usize, plain: usize) -> Result<(Vec<Reference>, &[u8])> {
     let wrong = || Error::corrupt("its references cannot be right");
     let mut input = Reader::new(stored);
     let count = usize::try_from(input.varint()?).map_err(|_| wrong())?;
@@ -62,7 +61,7 @@ pub(crate) fn decode(
 }
 
 /// How many of a record's plain bytes its references stand for.
-pub(crate) fn bytes(references: &[(usize, usize)]) -> usize {
+pub(crate) fn bytes(references: &[Reference]) -> usize {
     ID_BYTES * references.len()
 }
 
@@ -72,7 +71,7 @@ pub(crate) fn bytes(references: &[(usize, usize)]) -> usize {
 /// The table has no such record.
 pub(crate) fn restore(
     rest: &[u8],
-    references: &[(usize, usize)],
+    references: &[Reference],
     id: &dyn Fn(usize) -> Option<Id>,
     out: &mut Vec<u8>,
 ) -> Result<()> {

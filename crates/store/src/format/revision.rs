@@ -107,7 +107,9 @@ impl Revision {
         };
         let mut places = vec![place(&mut input)?];
         input.id().ok()?;
-        (input.varint().ok()?, input.varint().ok()?, input.i64().ok()?);
+        input.varint().ok()?;
+        input.varint().ok()?;
+        input.i64().ok()?;
         for _ in 0..input.varint().ok()? {
             places.push(place(&mut input)?);
         }

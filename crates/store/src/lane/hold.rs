@@ -5,7 +5,7 @@ use crate::bases::{BasePlace, Basis};
 use crate::codec;
 use crate::format::record::{Codec, RecordKind};
 use crate::format::revision::Revision;
-use crate::references;
+use crate::references::{self, Reference};
 use freestone_core::wire::Writer;
 use freestone_core::{Id, Result};
 use std::collections::HashSet;
@@ -79,7 +79,7 @@ impl Lane {
         (kind, id, plain): (RecordKind, Id, usize),
         base: BasePlace,
         frame: Vec<u8>,
-        references: Vec<(usize, usize)>,
+        references: Vec<Reference>,
     ) {
         let (depth, version) = self.chain(Some(&base));
         self.held_bytes += frame.len() + 4 * references.len();
@@ -126,7 +126,7 @@ impl Lane {
         if record.codec != Codec::ZstdBaseIds {
             return stored;
         }
-        let references: Vec<(usize, usize)> =
+        let references: Vec<Reference> =
             record.references.iter().map(|(gap, number)| (*gap, places[*number])).collect();
         let mut out = Writer::default();
         references::encode(&references, places[number], &mut out);
