@@ -6,6 +6,7 @@ mod program;
 
 use program::{Home, Ran, snapshot};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 /// A list of runs and what each said; paths of this run are made equal in all.
 struct Said<'a> {
@@ -143,6 +144,74 @@ fn everything_that_cannot_be_pushed_is_listed() {
     assert_eq!(pushed.code, Some(0));
     assert!(pushed.err.contains("skipped dangling: a link that leads nowhere\n"), "{}", pushed.err);
     assert!(pushed.err.contains("up to date"), "{}", pushed.err);
+}
+
+/// Runs the program without the right of root to read everything.
+fn run_bound_by_modes(home: &Home, arguments: &[&str]) -> Ran {
+    let mut command = home.command(arguments);
+    if fs::metadata(home.path("")).unwrap().uid() == 0 {
+        let program = command.get_program().to_owned();
+        command = home.wrapped("setpriv", ["--bounding-set=-dac_override,-dac_read_search"]);
+        command.arg(program).args(arguments);
+    }
+    Ran::of(command.output().unwrap())
+}
+
+#[test]
+fn everything_that_cannot_be_read_is_listed_beside_what_is_refused() {
+    let home = Home::with_revisions();
+    for number in 0..40 {
+        home.write(format!("site/docs/{number:02}"), format!("{number}").as_bytes());
+        home.set_mode(format!("site/docs/{number:02}"), 0o000);
+    }
+    home.write("site/closed/x", b"x");
+    home.set_mode("site/closed", 0o000);
+    home.write("site/listed/x", b"x");
+    home.set_mode("site/listed", 0o444);
+    home.write("site/z/after", &[b'z'; 3 << 20]);
+    home.set_mode("site/z/after", 0o000);
+    let before = home.names("store/revisions");
+    for arguments in [&["push", "site"][..], &["image", "./site", "-o", "x.img"]] {
+        let ran = run_bound_by_modes(&home, arguments);
+        assert_eq!(ran.code, Some(4), "{arguments:?}: {}", ran.err);
+        let mut lines = ran.err.lines();
+        assert_eq!(lines.next(), Some("freestone: 43 paths cannot be read:"));
+        assert_eq!(
+            lines.next(),
+            Some("  closed cannot be opened: Permission denied (os error 13)")
+        );
+        for number in 0..40 {
+            let line = format!(
+                "  file docs/{number:02} cannot be opened: Permission denied (os error 13)"
+            );
+            assert_eq!(lines.next(), Some(&*line), "{arguments:?}");
+        }
+        assert_eq!(
+            lines.next(),
+            Some("  listed/x cannot be looked at: Permission denied (os error 13)")
+        );
+        let last = "  file z/after cannot be opened: Permission denied (os error 13)";
+        assert_eq!(lines.next(), Some(last));
+        let hint = "  hint: make readable what is not, or leave it out with --exclude";
+        assert_eq!(lines.next(), Some(hint));
+        assert_eq!(lines.next(), None);
+        // What is refused is told first; leaving that out does not leave out what cannot be read.
+        std::os::unix::fs::symlink("nowhere", home.path("site/dangling")).unwrap();
+        let ran = run_bound_by_modes(&home, arguments);
+        assert_eq!(ran.code, Some(7), "{arguments:?}: {}", ran.err);
+        assert!(ran.err.starts_with(
+            "freestone: one path cannot be pushed:\n  dangling: a link that leads nowhere\n\
+             43 paths cannot be read:\n"
+        ));
+        let ran = run_bound_by_modes(&home, &[arguments, &["--skip-special"]].concat());
+        assert_eq!(ran.code, Some(4), "{arguments:?}: {}", ran.err);
+        fs::remove_file(home.path("site/dangling")).unwrap();
+    }
+    assert!(!home.path("x.img").exists());
+    assert_eq!(home.names("store/revisions"), before);
+    for name in ["site/closed", "site/listed"] {
+        home.set_mode(name, 0o755);
+    }
 }
 
 #[test]

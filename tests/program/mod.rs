@@ -65,7 +65,16 @@ impl Home {
 
     /// The program with arguments; the store is `store`.
     pub fn command<I: IntoIterator<Item: AsRef<OsStr>>>(&self, arguments: I) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_freestone"));
+        self.wrapped(env!("CARGO_BIN_EXE_freestone"), arguments)
+    }
+
+    /// Another program with arguments, in the same surroundings.
+    pub fn wrapped<I: IntoIterator<Item: AsRef<OsStr>>>(
+        &self,
+        program: &str,
+        arguments: I,
+    ) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .current_dir(self.0.path())

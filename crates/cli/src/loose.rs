@@ -21,7 +21,7 @@ use crate::progress::Progress;
 use contents::ContentsSpool;
 use freestone_core::item::{Item, ItemKind, ItemSource};
 use freestone_core::limits::MTIME_MAX;
-use freestone_core::{Result, path};
+use freestone_core::{ErrorKind, Result, Unreadable, path};
 use freestone_manifest::{Builder, Child, Entry, Kind};
 use freestone_source::directory::{Opener, Report, Walk};
 use freestone_store::spool::{NodeSpool, SpooledNodes};
@@ -61,16 +61,18 @@ pub struct Options<'a> {
 pub fn read(mut walk: Walk, opener: Opener, options: &Options<'_>) -> Result<Loose> {
     let nodes = Mutex::new(NodeSpool::new()?);
     let spool = Mutex::new(ContentsSpool::new()?);
+    let unreadable = Mutex::default();
     let hashing = Hashing {
         opener: &opener,
         nodes: &nodes,
         contents: &spool,
         progress: options.progress,
         interrupt: options.interrupt,
+        unreadable: &unreadable,
     };
     let mut times = Times { fixed: options.mtime, open: Vec::new() };
     let lock = || spool.lock().unwrap_or_else(PoisonError::into_inner);
-    crate::order::run(
+    let listed = crate::order::run(
         options.workers,
         || {
             options.interrupt.check()?;
@@ -78,6 +80,7 @@ pub fn read(mut walk: Walk, opener: Opener, options: &Options<'_>) -> Result<Loo
         },
         |item: Item| entry(item, &hashing),
         |entry| {
+            let Some(entry) = entry else { return Ok(()) };
             let spool = &mut *lock();
             times.leave(Some(&entry.path), spool)?;
             let time = times.fixed.unwrap_or(entry.mtime);
@@ -85,7 +88,8 @@ pub fn read(mut walk: Walk, opener: Opener, options: &Options<'_>) -> Result<Loo
             times.enter(entry, offset);
             Ok(())
         },
-    )?;
+    );
+    refuse_unreadable(listed, unreadable.into_inner().unwrap_or_else(PoisonError::into_inner))?;
     times.leave(None, &mut lock())?;
     let spool = spool.into_inner().unwrap_or_else(PoisonError::into_inner);
     let contents = spool.finish(opener)?;
@@ -98,12 +102,24 @@ pub fn read(mut walk: Walk, opener: Opener, options: &Options<'_>) -> Result<Loo
     Ok(Loose { root, nodes: nodes.finish()?, contents, report: walk.report().clone() })
 }
 
-/// The manifest's entry of `item`. A directory's time is 0 until something is found in it.
-fn entry(item: Item, hashing: &Hashing<'_>) -> Result<Entry> {
+/// Fails with all that is wrong with the directory: what its walk ended with, and what else could not
+/// be read.
+fn refuse_unreadable(listed: Result<()>, mut unreadable: Unreadable) -> Result<()> {
+    match listed.map_err(|error| unreadable.collect(error)) {
+        Err(Err(error)) if error.kind() == ErrorKind::Refused => unreadable.set_beside(error),
+        Err(Err(error)) => return Err(error),
+        _ => {}
+    }
+    unreadable.into_error().map_or(Ok(()), Err)
+}
+
+/// The manifest's entry of `item`; `None` of a file that cannot be read. A directory's time is 0
+/// until something is found in it.
+fn entry(item: Item, hashing: &Hashing<'_>) -> Result<Option<Entry>> {
     match item.kind {
-        ItemKind::Directory => Ok(Entry::directory(item.path, 0)),
+        ItemKind::Directory => Ok(Some(Entry::directory(item.path, 0))),
         ItemKind::File { executable, link, .. } => {
-            let hashed = hashing.file(&item.path)?;
+            let Some(hashed) = hashing.file(&item.path)? else { return Ok(None) };
             let kind = Kind::File {
                 executable,
                 size: hashed.size,
@@ -111,7 +127,7 @@ fn entry(item: Item, hashing: &Hashing<'_>) -> Result<Entry> {
                 content: hashed.content,
             };
             let mtime = hashed.mtime.clamp(0, MTIME_MAX);
-            Ok(Entry { path: item.path, mtime, kind, link, extensions: Vec::new() })
+            Ok(Some(Entry { path: item.path, mtime, kind, link, extensions: Vec::new() }))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One error for all of freestone's libraries: what happened, to which thing, and what to do next.
 
+use crate::unreadable::About;
 use std::fmt;
 
 /// What kind of failure an [`Error`] is; the program's exit code follows from it.
@@ -32,6 +33,7 @@ struct Inner {
     what: String,
     hint: Option<String>,
     is_newer: bool,
+    about: About,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -41,7 +43,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind`; `what` names the thing and what happened to it.
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, what: what.into(), hint: None, is_newer: false, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            what: what.into(),
+            hint: None,
+            is_newer: false,
+            about: About::Else,
+            source: None,
+        }))
     }
 
     /// Stored bytes are not what they should be.
@@ -91,6 +100,22 @@ impl Error {
     pub fn context(mut self, context: impl fmt::Display) -> Self {
         self.0.what = format!("{context}: {}", self.0.what);
         self
+    }
+
+    /// Says that this is about `path` of a source alone, so that what else is wrong with the source
+    /// can be looked for before all is told together; see [`Unreadable`](crate::Unreadable).
+    #[must_use]
+    pub fn at_path(self, path: Vec<u8>) -> Self {
+        self.about(About::Path(path))
+    }
+
+    pub(crate) fn about(mut self, about: About) -> Self {
+        self.0.about = about;
+        self
+    }
+
+    pub(crate) fn take_about(&mut self) -> About {
+        std::mem::take(&mut self.0.about)
     }
 
     /// What kind of failure this is.

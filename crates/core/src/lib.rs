@@ -13,9 +13,11 @@ pub mod measure;
 pub mod path;
 pub mod plan;
 pub mod tar1;
+mod unreadable;
 pub mod wire;
 
 pub use error::{Error, ErrorKind, Result};
 pub use id::{Id, Sha1};
 pub use measure::Measure;
 pub use plan::{ChunkSource, Extent, NodeSource, Plan, RawChunks, Source};
+pub use unreadable::{UNREADABLE_LISTED_MAX, Unreadable};

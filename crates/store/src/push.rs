@@ -324,6 +324,7 @@ impl Attempt<'_> {
             parent: parent.as_ref(),
             hash_only: false,
             stop: AtomicBool::new(false),
+            faults: pipeline::Faults::default(),
         };
         match run
             .run(working, pipeline::Nodes { session: session.as_ref(), parent: parent.as_ref() })

@@ -4,16 +4,17 @@
 
 use freestone_core::chunker::{Chunker, Piece};
 use freestone_core::digest::{NameHasher, plain};
+use freestone_core::item::{FileOpener, ItemSource, OpenFile};
 use freestone_core::{ChunkSource, Error, ErrorKind, Sha1, Source};
 use freestone_manifest::content::pieces;
 use freestone_manifest::{Entry, Kind};
-use freestone_store::push::{PushOptions, PushOutcome};
+use freestone_store::push::{PushOptions, PushOutcome, PushProgress};
 use freestone_store::verify::{VerifyOptions, VerifyProgress};
 use freestone_store::{Expect, Store};
 use freestone_testkit::{MemorySource, findings, noise, push_tree, text};
 use proptest::prelude::*;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn options() -> PushOptions {
     PushOptions { time: 1000, ..PushOptions::default() }
@@ -382,6 +383,87 @@ fn what_a_refused_push_has_stored_is_found_by_the_next() {
     push_tree(&store, &tree, &weak).unwrap();
     let stored = store.stats().unwrap().packs.1;
     assert!(stored < 5 * (33 << 20) + (1 << 20), "{stored} bytes are stored");
+}
+
+/// A tree of which some files cannot be opened, and some not be read to their end.
+struct Failing<'a> {
+    tree: &'a MemorySource,
+    closed: &'a [&'a [u8]],
+    broken: &'a [&'a [u8]],
+    opened: AtomicUsize,
+}
+
+struct BrokenFile(Box<dyn OpenFile>, bool);
+
+impl std::io::Read for BrokenFile {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        if self.1 {
+            return Err(std::io::Error::other("the disk is broken"));
+        }
+        self.1 = true;
+        self.0.read(out)
+    }
+}
+
+impl OpenFile for BrokenFile {
+    fn stamp(&self) -> freestone_core::Result<freestone_core::item::Stamp> {
+        self.0.stamp()
+    }
+
+    fn seek(&mut self, offset: u64) -> freestone_core::Result<()> {
+        self.0.seek(offset)
+    }
+}
+
+impl FileOpener for Failing<'_> {
+    fn open(&self, path: &[u8]) -> freestone_core::Result<Box<dyn OpenFile>> {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        let name = String::from_utf8_lossy(path);
+        if self.closed.contains(&path) {
+            return Err(Error::io(format!("{name} is closed"), std::io::Error::other("denied"))
+                .at_path(path.to_vec()));
+        }
+        let file = self.tree.open(path)?;
+        if self.broken.contains(&path) {
+            return Ok(Box::new(BrokenFile(file, false)));
+        }
+        Ok(file)
+    }
+}
+
+#[test]
+fn all_that_cannot_be_read_is_told_by_one_push() {
+    let (_folder, store) = new_store();
+    let mut tree = MemorySource::default();
+    for number in 0..500u32 {
+        tree.files.insert(
+            format!("f{number:03}").into_bytes(),
+            (false, number.to_le_bytes().to_vec().into()),
+        );
+    }
+    tree.files.insert(b"large".to_vec(), (false, noise(5 << 20, 1).into()));
+    let walk = || -> freestone_core::Result<Box<dyn ItemSource>> { Ok(tree.walk()) };
+    let failing = |closed, broken| Failing { tree: &tree, closed, broken, opened: 0.into() };
+    let push = |opener: &Failing<'_>| {
+        let source = freestone_store::push::Source { walk: &walk, opener, key: None };
+        store.push(&source, &options(), &PushProgress::default()).unwrap_err()
+    };
+    // One that opens and fails in its middle.
+    let error = push(&failing(&[], &[b"large"]));
+    assert_eq!(error.to_string(), "large: cannot read it");
+    assert_eq!(error.kind(), ErrorKind::Storage);
+    // The first fails, and the last is found: it is the ends that are easily missed.
+    let opener = failing(&[b"f000", b"f001", b"f499", b"large"], &[]);
+    let error = push(&opener);
+    assert_eq!(
+        error.to_string(),
+        "4 paths cannot be read:\n  f000 is closed: denied\n  f001 is closed: denied\n  \
+         f499 is closed: denied\n  large is closed: denied"
+    );
+    assert_eq!(opener.opened.into_inner(), 501);
+    // Nothing of this has become a revision.
+    assert!(store.refs().newest("main").unwrap().is_none());
+    assert_sound(&store);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use freestone_core::digest::{self, NameHasher, PlainHasher};
 use freestone_core::item::{FileOpener, OpenFile, Stamp};
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::NodeKind;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1, path};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Unreadable, path};
 use freestone_manifest::NodeSink;
 use freestone_manifest::content::{CHUNKER, ContentItem, ContentRecord, ContentTreeBuilder};
 use freestone_store::spool::NodeSpool;
@@ -27,6 +27,8 @@ pub(super) struct Hashing<'a> {
     pub(super) contents: &'a Mutex<ContentsSpool>,
     pub(super) progress: &'a Progress,
     pub(super) interrupt: &'a Interrupt,
+    /// What cannot be read. From the first on, files are only opened: no image will come of this.
+    pub(super) unreadable: &'a Mutex<Unreadable>,
 }
 
 /// What a file's bytes came to.
@@ -48,8 +50,19 @@ impl NodeSink for Shared<'_> {
 }
 
 impl Hashing<'_> {
+    /// Hashes the file at `path`; `None` if it cannot be read, or another could not.
+    pub(super) fn file(&self, path: &[u8]) -> Result<Option<Hashed>> {
+        let unreadable = || self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = if unreadable().is_empty() {
+            self.read(path).map(Some)
+        } else {
+            self.opener.open(path).map(|_| None)
+        };
+        outcome.or_else(|error| unreadable().collect(error).map(|()| None))
+    }
+
     /// Hashes the file at `path`, again if it changes meanwhile.
-    pub(super) fn file(&self, path: &[u8]) -> Result<Hashed> {
+    fn read(&self, path: &[u8]) -> Result<Hashed> {
         for _ in 0..READS_MAX {
             let mut file = self.opener.open(path)?;
             let before = file.stamp()?;
@@ -158,5 +171,5 @@ fn seconds(stamp: Stamp) -> i64 {
 }
 
 fn unreadable(path: &[u8], error: std::io::Error) -> Error {
-    Error::io(format!("file {} cannot be read", path::display(path)), error)
+    Error::io(format!("file {} cannot be read", path::display(path)), error).at_path(path.to_vec())
 }

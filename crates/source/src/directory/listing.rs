@@ -54,6 +54,7 @@ impl Lister {
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(|errno| {
                 Error::io(format!("directory {} cannot be read", shown(place)), errno.into())
+                    .at_path(place.to_vec())
             })?;
             let name = entry.file_name().to_bytes();
             if matches!(name, b"." | b"..") {

@@ -7,6 +7,7 @@ use freestone_core::item::{FileOpener, OpenFile, Stamp};
 use freestone_core::{Error, Result, path};
 use rustix::fs::{FileType, fstat, readlinkat};
 use rustix::io::Errno;
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -44,10 +45,8 @@ impl Opener {
             }
         }
     }
-}
 
-impl FileOpener for Opener {
-    fn open(&self, path: &[u8]) -> Result<Box<dyn OpenFile>> {
+    fn open_file(&self, path: &[u8]) -> Result<(File, Stamp)> {
         let file = match self.tree.open_at(path, READ) {
             Err(Errno::LOOP) if self.tree.is_listed_link(path) => {
                 let target = self.follow(path)?;
@@ -60,7 +59,14 @@ impl FileOpener for Opener {
         if stamp::kind(&stat) != FileType::RegularFile {
             return Err(changed(path));
         }
-        Ok(Box::new(Opened { file: File::from(file), path: path.into() }))
+        Ok((File::from(file), stamp::of(&stat)))
+    }
+}
+
+impl FileOpener for Opener {
+    fn open(&self, path: &[u8]) -> Result<Box<dyn OpenFile>> {
+        let (file, stamp) = self.open_file(path).map_err(|error| error.at_path(path.to_vec()))?;
+        Ok(Box::new(Opened { file, path: path.into(), first: Cell::new(Some(stamp)) }))
     }
 }
 
@@ -79,7 +85,7 @@ fn cannot(path: &[u8], errno: Errno) -> Error {
         Errno::LOOP | Errno::NOTDIR | Errno::NXIO => changed(path),
         Errno::ACCESS | Errno::PERM => {
             Error::io(format!("file {name} cannot be opened"), errno.into())
-                .hint("make it readable, or leave it out with --exclude")
+                .hint("make readable what is not, or leave it out with --exclude")
         }
         _ => Error::io(format!("file {name} cannot be opened"), errno.into()),
     }
@@ -88,18 +94,26 @@ fn cannot(path: &[u8], errno: Errno) -> Error {
 struct Opened {
     file: File,
     path: Box<[u8]>,
+    /// The stamp that was seen when the file was opened; whoever asks first gets it.
+    first: Cell<Option<Stamp>>,
 }
 
 impl Read for Opened {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        // What is asked for later is how the file is behind what was read.
+        self.first.set(None);
         self.file.read(buffer)
     }
 }
 
 impl OpenFile for Opened {
     fn stamp(&self) -> Result<Stamp> {
+        if let Some(stamp) = self.first.take() {
+            return Ok(stamp);
+        }
         let stat = fstat(&self.file).map_err(|errno| {
             Error::io(format!("file {}: no status", path::display(&self.path)), errno.into())
+                .at_path(self.path.to_vec())
         })?;
         Ok(stamp::of(&stat))
     }

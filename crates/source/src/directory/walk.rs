@@ -16,7 +16,7 @@ use crate::exclude::Excludes;
 use crate::report::{Reason, Report};
 use freestone_core::item::{Item, ItemKind, ItemSource};
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, ErrorKind, Result, Unreadable};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
@@ -28,7 +28,8 @@ const DIRECTORIES_OPEN_MAX: usize = 64;
 
 /// The files and directories of a directory, in manifest order; made by [`super::open`].
 ///
-/// An error ends it: every later call fails too.
+/// What cannot be read is left out, and listed by an error in place of the end, beside what is
+/// refused. An error ends it: every later call fails too.
 pub struct Walk {
     tree: Arc<Tree>,
     excludes: Excludes,
@@ -39,6 +40,7 @@ pub struct Walk {
     stack: Vec<Directory>,
     entry: Entry,
     report: Report,
+    unreadable: Unreadable,
     failed: bool,
 }
 
@@ -98,6 +100,7 @@ impl Walk {
             stack: Vec::new(),
             entry: Entry { bytes: vec![0], name_start: 0 },
             report: Report::default(),
+            unreadable: Unreadable::default(),
             failed: false,
         };
         let root =
@@ -139,8 +142,10 @@ impl Walk {
                         let place = &self.entry.bytes[..directory.path_length];
                         directory.open = Some(reopen(&self.tree, place, directory.identity)?);
                     }
-                    if let Some(item) = self.look(kind)? {
-                        return Ok(Some(item));
+                    match self.look(kind) {
+                        Ok(Some(item)) => return Ok(Some(item)),
+                        Ok(None) => {}
+                        Err(error) => self.unreadable.collect(error)?,
                     }
                 }
                 None => {
@@ -150,10 +155,11 @@ impl Walk {
                 }
             }
         }
-        match self.report.error() {
-            Some(error) if !self.skip_special => Err(error),
-            _ => Ok(None),
+        let mut wrong = std::mem::take(&mut self.unreadable);
+        if let Some(error) = self.report.error().filter(|_| !self.skip_special) {
+            wrong.set_beside(error);
         }
+        wrong.into_error().map_or(Ok(None), Err)
     }
 
     fn innermost(&self) -> BorrowedFd<'_> {
@@ -259,7 +265,8 @@ impl Walk {
         if text.len() > LINK_BYTES_MAX {
             return Ok(self.refuse(Reason::LinkLong));
         }
-        match link::follow(&self.tree, path, &text)? {
+        let target = link::follow(&self.tree, path, &text);
+        match target.map_err(|error| error.at_path(path.to_vec()))? {
             Target::File(_, stat) => {
                 self.tree.remember_link(path);
                 let text = if text.starts_with(b"/") { None } else { Some(text) };
@@ -300,9 +307,10 @@ fn reopen(tree: &Tree, place: &[u8], identity: (u64, u64)) -> Result<OwnedFd> {
 
 fn cannot(place: &[u8], what: &str, errno: Errno) -> Error {
     let error = Error::io(format!("{} cannot be {what}", shown(place)), errno.into());
+    let error = error.at_path(place.to_vec());
     match errno {
         Errno::ACCESS | Errno::PERM => {
-            error.hint("make it readable, or leave it out with --exclude")
+            error.hint("make readable what is not, or leave it out with --exclude")
         }
         _ => error,
     }

@@ -91,6 +91,7 @@ impl Attempt<'_> {
             parent: None,
             hash_only: true,
             stop: AtomicBool::new(false),
+            faults: pipeline::Faults::default(),
         };
         let (walked, nodes) = run.run(working, NodeSpool::new()?)?;
         Ok((Walked { new: 0, ..walked }, nodes.finish()?))

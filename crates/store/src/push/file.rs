@@ -73,9 +73,9 @@ impl FileReader<'_> {
             let mut file = self.opener.open(path)?;
             let before = file.stamp()?;
             let read = if before.size <= CONTENT_WHOLE_BYTES_MAX {
-                self.read_small(&mut *file, &before, known)
+                self.read_small(path, &mut *file, &before, known)
             } else {
-                self.read_large(&mut *file, known)
+                self.read_large(path, &mut *file, known)
             };
             let Some((content, missing)) =
                 read.map_err(|error| error.context(path::display(path)))?
@@ -103,8 +103,13 @@ impl FileReader<'_> {
         self.progress.check()
     }
 
-    /// Reads the next bytes into the buffer; 0 at the end.
-    fn fill(&mut self, file: &mut dyn OpenFile, from: usize, to: usize) -> Result<usize> {
+    /// Reads the next bytes of the file at `path` into the buffer; 0 at the end.
+    fn fill(
+        &mut self,
+        path: &[u8],
+        file: &mut dyn OpenFile,
+        (from, to): (usize, usize),
+    ) -> Result<usize> {
         let mut at = from;
         while at < to {
             match file.read(&mut self.buffer[at..to]) {
@@ -118,7 +123,9 @@ impl FileReader<'_> {
                     }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io("cannot read it", error)),
+                Err(error) => {
+                    return Err(Error::io("cannot read it", error).at_path(path.to_vec()));
+                }
             }
         }
         self.progress.bytes_hashed.fetch_add((at - from) as u64, Ordering::Relaxed);
@@ -128,6 +135,7 @@ impl FileReader<'_> {
     /// `None` if the file has grown meanwhile.
     fn read_small(
         &mut self,
+        path: &[u8],
         file: &mut dyn OpenFile,
         stamp: &Stamp,
         known: Option<&Content>,
@@ -137,7 +145,7 @@ impl FileReader<'_> {
         if self.buffer.len() < size + 1 {
             self.buffer.resize((size + 1).max(64 << 10), 0);
         }
-        let length = self.fill(file, 0, size + 1)?;
+        let length = self.fill(path, file, (0, size + 1))?;
         if length > size {
             return Ok(None);
         }
@@ -178,6 +186,7 @@ impl FileReader<'_> {
 
     fn read_large(
         &mut self,
+        path: &[u8],
         file: &mut dyn OpenFile,
         known: Option<&Content>,
     ) -> Result<Option<(Content, u64)>> {
@@ -206,7 +215,7 @@ impl FileReader<'_> {
         let outcome: Result<()> = (|| {
             loop {
                 self.check()?;
-                let count = self.fill(file, 0, READ_BYTES)?;
+                let count = self.fill(path, file, (0, READ_BYTES))?;
                 if count == 0 {
                     break;
                 }

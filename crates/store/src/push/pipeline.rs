@@ -4,6 +4,9 @@
 //! parent's entry of the same path and with the stat cache, and gives files that have to be read
 //! to the readers; entries go to the manifest in the order of the walk, each as soon as its
 //! content is known.
+//!
+//! What cannot be read ends the push, but not at once: all of it is told together. From the first on
+//! the readers only open files, and no more entries are made.
 
 use super::derive::{self, Content};
 use super::file::{FileReader, ReadFile};
@@ -16,10 +19,11 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use freestone_core::item::{Item, ItemKind, Stamp};
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::NodeKind;
-use freestone_core::{Error, Id, Result, path};
+use freestone_core::{Error, ErrorKind, Id, Result, Unreadable, path};
 use freestone_manifest::{Builder, Child, Cursor, Entry, Kind, NodeSink, Tree};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Entries that wait for a file before them to be read.
 const WAITING_MAX: usize = 8192;
@@ -54,6 +58,7 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) hash_only: bool,
     /// Set when the push has failed, so that the readers do not finish what they are at.
     pub(crate) stop: AtomicBool,
+    pub(crate) faults: Faults,
 }
 
 struct Job {
@@ -62,7 +67,49 @@ struct Job {
     known: Option<Content>,
 }
 
-type Done = Vec<(u64, Result<ReadFile>)>;
+/// What became of files, by number; `None` of one that cannot be read.
+type Done = Vec<(u64, Result<Option<ReadFile>>)>;
+
+/// What cannot be read, as it is found.
+#[derive(Default)]
+pub(crate) struct Faults {
+    list: Mutex<Unreadable>,
+    any: AtomicBool,
+}
+
+impl Faults {
+    fn lock(&self) -> MutexGuard<'_, Unreadable> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is something, so that no revision will come of this.
+    fn any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
+    /// `None` where an error is about one path; any other error is given back.
+    fn sift<T>(&self, outcome: Result<T>) -> Result<Option<T>> {
+        outcome.map(Some).or_else(|error| {
+            self.lock().collect(error)?;
+            self.any.store(true, Ordering::Relaxed);
+            Ok(None)
+        })
+    }
+
+    /// Takes the error that the walk ended with; gives it back if nothing else is worth looking for.
+    fn take_end_of_walk(&self, error: Error) -> Result<()> {
+        match self.sift::<()>(Err(error)) {
+            Err(error) if error.kind() == ErrorKind::Refused => self.lock().set_beside(error),
+            sifted => _ = sifted?,
+        }
+        self.any.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn error(&self) -> Option<Error> {
+        std::mem::take(&mut *self.lock()).into_error()
+    }
+}
 
 /// An entry that waits for its turn.
 struct Waiting {
@@ -193,8 +240,7 @@ impl Pipeline<'_> {
             // Whatever happened, the walk ends when nobody takes its items.
             self.stop.store(walked.is_err(), Ordering::Relaxed);
             drop(items);
-            let failed =
-                |_| Error::new(freestone_core::ErrorKind::Failed, "a reading thread failed");
+            let failed = |_| Error::new(ErrorKind::Failed, "a reading thread failed");
             let readers: Result<Vec<()>> =
                 readers.into_iter().map(|reader| reader.join().map_err(failed)?).collect();
             (walked, readers)
@@ -261,7 +307,7 @@ impl Pipeline<'_> {
         for jobs in jobs {
             let mut read = |job: Job| {
                 // A panic must not leave the other side waiting for this file.
-                let read = || reader.read(&job.path, job.known.as_ref());
+                let read = || self.read_file(&mut reader, &job);
                 let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
                 (job.number, outcome.unwrap_or_else(|_| Err(readers_failed())))
             };
@@ -276,8 +322,18 @@ impl Pipeline<'_> {
     }
 }
 
+impl Pipeline<'_> {
+    fn read_file(&self, reader: &mut FileReader<'_>, job: &Job) -> Result<Option<ReadFile>> {
+        if self.faults.any() {
+            self.progress.check()?;
+            return Ok(self.faults.sift(self.source.opener.open(&job.path))?.and(None));
+        }
+        self.faults.sift(reader.read(&job.path, job.known.as_ref()))
+    }
+}
+
 pub(crate) fn readers_failed() -> Error {
-    Error::new(freestone_core::ErrorKind::Failed, "the reading threads failed")
+    Error::new(ErrorKind::Failed, "the reading threads failed")
 }
 
 #[derive(Default)]
@@ -310,17 +366,27 @@ impl<W: NodeSink> Merge<'_, '_, W> {
     fn run(mut self, items: &Receiver<Result<Vec<Item>>>) -> Result<(Walked, W)> {
         let mut parent = Parent::new(self.pipeline.parent)?;
         for batch in items {
-            for item in batch? {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    self.pipeline.faults.take_end_of_walk(error)?;
+                    break;
+                }
+            };
+            for item in batch {
                 let before = parent.at(&item.path)?;
                 self.take(item, before)?;
             }
         }
-        let gone = parent.finish()?;
         self.give_jobs()?;
         self.jobs = None;
         while !self.waiting.is_empty() {
             self.settle(true)?;
         }
+        if let Some(error) = self.pipeline.faults.error() {
+            return Err(error);
+        }
+        let gone = parent.finish()?;
         self.working.remove_gone(&mut self.stats)?;
         let (root, nodes) = self.builder.finish()?;
         let progress = self.pipeline.progress;
@@ -426,12 +492,13 @@ impl<W: NodeSink> Merge<'_, '_, W> {
         Ok(())
     }
 
-    fn done(&mut self, number: u64, file: ReadFile) -> Result<()> {
-        self.walked.missing += file.missing;
+    fn done(&mut self, number: u64, file: Option<ReadFile>) -> Result<()> {
         let at = usize::try_from(number - self.first).unwrap_or(usize::MAX);
         let Some(waiting) = self.waiting.get_mut(at) else { return Ok(()) };
-        waiting.content = Some(file.content);
         waiting.is_open = false;
+        let Some(file) = file else { return Ok(()) };
+        self.walked.missing += file.missing;
+        waiting.content = Some(file.content);
         if let Some(stamp) = file.stamp {
             let Content { sha1, id, .. } = file.content;
             let known = KnownFile { stamp, sha1, content: id };
@@ -445,6 +512,9 @@ impl<W: NodeSink> Merge<'_, '_, W> {
     }
 
     fn emit(&mut self, waiting: Waiting) -> Result<()> {
+        if self.pipeline.faults.any() {
+            return Ok(());
+        }
         let options = self.pipeline.options;
         let parent = waiting.parent.as_ref();
         let entry =
