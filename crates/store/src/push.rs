@@ -272,13 +272,14 @@ impl Attempt<'_> {
         };
         let mut outcome = outcome(self.options, start.parent.as_ref(), &walked, working.is_open());
         if outcome.up_to_date {
+            let _closing = working.close();
             self.heal(session)?;
-            working.close();
             return self.point_ref_at_parent(&start, outcome);
         }
         let Some(session) = session else { return Ok(outcome) };
+        // It is a cache: what it says of contents that do not become durable is not believed.
+        let _closing = working.close();
         self.commit(&mut outcome, session)?;
-        working.close();
         let outcome = self.set_ref(&start, outcome);
         // Merging is housekeeping, done when the ref is set: what fails here costs later look-ups
         // time and nothing else.

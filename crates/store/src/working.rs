@@ -42,6 +42,7 @@ mod without {
     /// No working index: every push hashes every file.
     pub(crate) struct WorkingIndex;
     pub(crate) struct StatCursor;
+    pub(crate) struct Closing;
 
     #[allow(clippy::unused_self, clippy::unnecessary_wraps)] // the shape of the other one
     impl WorkingIndex {
@@ -55,11 +56,11 @@ mod without {
 
         pub(crate) fn destroy(_: &Path) {}
 
-        pub(crate) fn is_open(&self) -> bool {
+        pub(crate) fn is_open(&mut self) -> bool {
             false
         }
 
-        pub(crate) fn stat_cursor(&self, _: Option<&[u8]>) -> StatCursor {
+        pub(crate) fn stat_cursor(&mut self, _: Option<&[u8]>) -> StatCursor {
             StatCursor
         }
 
@@ -71,7 +72,7 @@ mod without {
             Ok(())
         }
 
-        pub(crate) fn named(&self, _: &[u8]) -> Option<Content> {
+        pub(crate) fn named(&mut self, _: &[u8]) -> Option<Content> {
             None
         }
 
@@ -83,6 +84,8 @@ mod without {
             Ok(())
         }
 
-        pub(crate) fn close(self) {}
+        pub(crate) fn close(self) -> Closing {
+            Closing
+        }
     }
 }

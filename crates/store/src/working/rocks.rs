@@ -7,7 +7,8 @@ use freestone_core::wire::{Reader, Writer};
 use freestone_core::{Error, Result, digest};
 use rocksdb::{BlockBasedOptions, Cache, DB, Options, WriteBatch, WriteOptions};
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 const STORE_KEY: &[u8] = b"meta/store";
 const VALUE_VERSION: u8 = 1;
@@ -21,6 +22,8 @@ const CACHE_BYTES: usize = 8 << 20;
 
 /// The working index, if this process has it.
 pub(crate) struct WorkingIndex {
+    /// Opens it meanwhile: a walk need not wait for that.
+    opening: Option<JoinHandle<Option<DB>>>,
     db: Option<DB>,
     batch: WriteBatch,
     written: usize,
@@ -109,26 +112,39 @@ impl WorkingIndex {
     /// Opens the index of the store in `root`, if no other process has it. What is damaged or
     /// belongs to another store is made anew.
     pub(crate) fn open(root: &Path, store: &StoreId) -> Self {
-        let path = root.join("db");
+        let (path, store) = (root.join("db"), *store);
+        let opening = thread::spawn(move || Self::open_now(&path, &store));
+        let mut index = Self::none();
+        index.opening = Some(opening);
+        index
+    }
+
+    fn open_now(path: &PathBuf, store: &StoreId) -> Option<DB> {
         let options = options();
-        let db = match DB::open(&options, &path) {
+        let db = match DB::open(&options, path) {
             Ok(db) => Some(db),
             Err(error) if error.kind() == rocksdb::ErrorKind::Corruption => {
-                DB::destroy(&options, &path).ok().and_then(|()| DB::open(&options, &path).ok())
+                DB::destroy(&options, path).ok().and_then(|()| DB::open(&options, path).ok())
             }
             Err(_) => None,
         };
-        let db = db.and_then(|db| match db.get(STORE_KEY) {
+        db.and_then(|db| match db.get(STORE_KEY) {
             Ok(Some(id)) if id == store.0 => Some(db),
             Ok(None) => db.put(STORE_KEY, store.0).is_ok().then_some(db),
             _ => {
                 drop(db);
-                DB::destroy(&options, &path).ok()?;
-                let db = DB::open(&options, &path).ok()?;
+                DB::destroy(&options, path).ok()?;
+                let db = DB::open(&options, path).ok()?;
                 db.put(STORE_KEY, store.0).is_ok().then_some(db)
             }
-        });
-        Self { db, ..Self::none() }
+        })
+    }
+
+    fn db(&mut self) -> Option<&DB> {
+        if let Some(opening) = self.opening.take() {
+            self.db = opening.join().ok().flatten();
+        }
+        self.db.as_ref()
     }
 
     /// Removes the index of the store in `root`, unless another process has it.
@@ -138,22 +154,22 @@ impl WorkingIndex {
 
     /// No index.
     pub(crate) fn none() -> Self {
-        Self { db: None, batch: WriteBatch::default(), written: 0 }
+        Self { opening: None, db: None, batch: WriteBatch::default(), written: 0 }
     }
 
     /// Whether this process has the index.
-    pub(crate) fn is_open(&self) -> bool {
-        self.db.is_some()
+    pub(crate) fn is_open(&mut self) -> bool {
+        self.db().is_some()
     }
 
     /// A cursor before the first entry of a source.
-    pub(crate) fn stat_cursor(&self, source: Option<&[u8]>) -> StatCursor {
+    pub(crate) fn stat_cursor(&mut self, source: Option<&[u8]>) -> StatCursor {
         let prefix = prefix(source).filter(|_| self.is_open());
         StatCursor { prefix, read: VecDeque::new(), next: prefix.map(|prefix| prefix.to_vec()) }
     }
 
     fn refill(&mut self, cursor: &mut StatCursor) {
-        let (Some(db), Some(next), Some(prefix)) = (&self.db, cursor.next.take(), cursor.prefix)
+        let (Some(db), Some(next), Some(prefix)) = (self.db(), cursor.next.take(), cursor.prefix)
         else {
             return;
         };
@@ -219,8 +235,8 @@ impl WorkingIndex {
     }
 
     /// The content that `name` names, as far as is known.
-    pub(crate) fn named(&self, name: &[u8]) -> Option<Content> {
-        let value = self.db.as_ref()?.get(named_key(name)).ok()??;
+    pub(crate) fn named(&mut self, name: &[u8]) -> Option<Content> {
+        let value = self.db()?.get(named_key(name)).ok()??;
         decode_named(&value).ok()
     }
 
@@ -255,25 +271,50 @@ impl WorkingIndex {
     }
 
     fn write(&mut self) -> Result<()> {
-        let Some(db) = &self.db else { return Ok(()) };
-        self.written += self.batch.len();
+        let batch = std::mem::take(&mut self.batch);
+        let disable_log = self.written + batch.len() > REPLAYED_MAX;
+        let Some(db) = self.db() else { return Ok(()) };
+        let count = batch.len();
         let mut options = WriteOptions::default();
         // What a crash loses is hashed again.
-        options.disable_wal(self.written > REPLAYED_MAX);
+        options.disable_wal(disable_log);
         // A cache must not fail a push: without it, the next one hashes every file.
-        if db.write_opt(std::mem::take(&mut self.batch), &options).is_err() {
+        if db.write_opt(batch, &options).is_err() {
             self.db = None;
         }
+        self.written += count;
         Ok(())
     }
 
-    /// Writes what is left. A failure costs the next push time and nothing else.
-    pub(crate) fn close(mut self) {
-        if !self.batch.is_empty() && self.write().is_err() {
-            return;
-        }
-        if let Some(db) = self.db.filter(|_| self.written > REPLAYED_MAX) {
-            let _ = db.flush();
+    /// Writes what is left, beside what the caller does next. A failure costs the next push time and
+    /// nothing else.
+    pub(crate) fn close(mut self) -> Closing {
+        Closing(Some(thread::spawn(move || {
+            if !self.batch.is_empty() && self.write().is_err() {
+                return;
+            }
+            let is_much = self.written > REPLAYED_MAX;
+            if let Some(db) = self.db().filter(|_| is_much) {
+                let _ = db.flush();
+            }
+        })))
+    }
+}
+
+impl Drop for WorkingIndex {
+    fn drop(&mut self) {
+        // Who opens it next must find it free.
+        let _ = self.db();
+    }
+}
+
+/// The working index while it is closed; dropping this waits for the end of it.
+pub(crate) struct Closing(Option<JoinHandle<()>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            let _ = thread.join();
         }
     }
 }
@@ -302,7 +343,7 @@ mod tests {
         for (seed, path) in paths.iter().enumerate() {
             index.remember(Some(b"x"), path, &known(seed as u64)).unwrap();
         }
-        index.close();
+        drop(index.close());
         for round in 0..2 {
             let mut index = WorkingIndex::open(folder.path(), &id);
             let mut other = index.stat_cursor(Some(b"y"));
@@ -317,11 +358,10 @@ mod tests {
                 }
             }
             index.remove_gone(&mut cursor).unwrap();
-            index.close();
+            drop(index.close());
         }
-        let other = WorkingIndex::open(folder.path(), &StoreId([2; 16]));
+        let mut other = WorkingIndex::open(folder.path(), &StoreId([2; 16]));
         assert!(other.is_open());
-        let mut other = other;
         let mut cursor = other.stat_cursor(Some(b"x"));
         assert_eq!(other.known(&mut cursor, &paths[0]).unwrap(), None, "another store's");
     }

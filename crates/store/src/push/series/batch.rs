@@ -172,7 +172,7 @@ impl Readers {
         if let Some(content) = self.names.get(name) {
             return Ok(Some(*content));
         }
-        let Some(working) = &self.working else { return Ok(None) };
+        let Some(working) = &mut self.working else { return Ok(None) };
         match working.named(name) {
             Some(content) if self.records.has(first_record(&content), &content.id)? => {
                 Ok(Some(content))
@@ -305,7 +305,7 @@ impl<'a> Batch<'a> {
             bytes_hashed: self.progress.bytes_hashed.load(Ordering::Relaxed) - bytes_hashed,
             bytes_missing: self.readers.missing - before,
         };
-        let is_open = self.readers.working.as_ref().is_some_and(WorkingIndex::is_open);
+        let is_open = self.readers.working.as_mut().is_some_and(WorkingIndex::is_open);
         let outcome = crate::push::outcome(&options, parent, &walked, is_open);
         if !outcome.up_to_date {
             if let Some(fault) = outcome.revision.fault() {
@@ -342,13 +342,11 @@ impl<'a> Batch<'a> {
         if self.made.is_empty() && written.records.load(Ordering::Relaxed) == 0 {
             return Ok((None, 0));
         }
+        let _closing = self.readers.working.map(WorkingIndex::close);
         let finished = session.finish()?;
         // The others are its ancestors: they are found by the segment that lists them.
         if let Some((_, revision)) = self.made.last() {
             store.write_revision(revision, &finished.locator)?;
-        }
-        if let Some(working) = self.readers.working {
-            working.close();
         }
         let last = self.made.last().map(|(id, _)| *id);
         Ok((last, written.bytes.load(Ordering::Relaxed)))
