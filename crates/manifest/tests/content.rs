@@ -10,6 +10,7 @@ use freestone_manifest::content::{
     CHUNKER, ContentItem, ContentRecord, ContentTreeBuilder, pieces, visit_nodes,
 };
 use freestone_manifest::{MemoryNodes, NodeSink};
+use freestone_testkit::cases;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
@@ -54,7 +55,7 @@ fn items() -> impl Strategy<Value = Vec<ContentItem>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(cases(48, 1000)))]
     #[test]
     fn any_range_of_a_content_is_found(
         mut items in items(), from in any::<prop::sample::Index>(), length in 0..9_000_000u64

@@ -6,6 +6,7 @@ use freestone_core::digest::{plain, sha1};
 use freestone_core::plan::NodeKind;
 use freestone_core::{Id, NodeSource, Result, path};
 use freestone_manifest::{Builder, Changes, Child, Entry, Kind, MemoryNodes, Tree, edit};
+use freestone_testkit::cases;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,7 +99,7 @@ fn name(number: u32) -> Path {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(cases(300, 5000)))]
 
     #[test]
     fn an_edited_manifest_is_the_one_of_its_entries(

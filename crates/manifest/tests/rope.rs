@@ -9,6 +9,7 @@ use freestone_core::{Id, Measure, path};
 use freestone_manifest::{
     Builder, Change, Child, Entry, Items, Kind, MemoryNodes, Node, Times, Tree, diff,
 };
+use freestone_testkit::cases;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -88,7 +89,7 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(cases(48, 1000)))]
 
     #[test]
     fn what_goes_in_comes_out(entries in entries()) {

@@ -13,6 +13,7 @@ use freestone_sink::{
     Control, Difference, ImageReader, Overwrite, Report, compare, digest as digests, file,
     read_back, stream,
 };
+use freestone_testkit::cases;
 use proptest::prelude::*;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
@@ -74,7 +75,7 @@ fn chunks(toy: &Toy) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(cases(48, 500)))]
 
     #[test]
     fn every_sink_gives_the_image(

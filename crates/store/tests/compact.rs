@@ -10,7 +10,7 @@ use freestone_store::compact::{CompactOptions, CompactProgress, Compacted};
 use freestone_store::format::pack;
 use freestone_store::format::record::{Codec, RecordKind};
 use freestone_store::push::{PushOptions, PushProgress, Source};
-use freestone_testkit::{MemorySource, Reading, findings, noise, push_tree, text};
+use freestone_testkit::{MemorySource, Reading, cases, findings, noise, push_tree, text};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -300,9 +300,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(
-        if std::env::var_os("FREESTONE_LONG").is_some() { 500 } else { 12 }
-    ))]
+    #![proptest_config(ProptestConfig::with_cases(cases(12, 500)))]
     #[test]
     fn any_order_of_pushes_and_compactions_keeps_everything(steps in steps()) {
         let (_folder, store) = new_store();

@@ -23,14 +23,13 @@ use freestone_store::format::ref_entry::{RefAction, RefEntry};
 use freestone_store::format::revision::{PackRange, Revision, decode_file, encode_file};
 use freestone_store::format::segment::{Segment, SegmentPack, SegmentParts, SegmentRow, prefix};
 use freestone_store::{StoreId, check_ref_name};
-use freestone_testkit::noise;
+use freestone_testkit::{cases, noise};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-fn cases() -> ProptestConfig {
-    let long = std::env::var_os("FREESTONE_LONG").is_some();
-    let cases = if long { 2_000_000 } else { 20_000 };
+fn config() -> ProptestConfig {
+    let cases = cases(20_000, 2_000_000);
     // A seed that fails is printed; there is no file of them.
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
@@ -297,7 +296,7 @@ fn content_node(dice: &mut Dice) -> ContentNode {
 }
 
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(config())]
 
     #[test]
     fn pack_tables(seed in any::<u64>()) {

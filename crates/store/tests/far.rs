@@ -8,7 +8,7 @@ use freestone_store::Store;
 use freestone_store::backend::directory::Directory;
 use freestone_store::push::{PushOptions, PushOutcome, PushProgress, Source};
 use freestone_store::verify::VerifyOptions;
-use freestone_testkit::{MemorySource, Recorded, Recording, noise, push_tree, text};
+use freestone_testkit::{MemorySource, Recorded, Recording, cases, noise, push_tree, text};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -63,7 +63,7 @@ fn trees() -> impl Strategy<Value = Vec<MemorySource>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(cases(12, 200)))]
     #[test]
     fn the_revisions_are_those_of_a_push_at_hand(trees in trees()) {
         let folder = tempfile::tempdir().unwrap();

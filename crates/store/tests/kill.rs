@@ -11,6 +11,7 @@ use freestone_store::push::PushOptions;
 use freestone_store::{RefAction, Store};
 use freestone_testkit::{MemorySource, Reading, findings, noise, push_tree, text};
 use std::io::{BufRead, BufReader, Lines};
+use std::ops::Range;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -178,16 +179,30 @@ fn check(root: &Path, from: u64, acknowledged: &[(Id, u64)]) -> u64 {
     newest
 }
 
+/// Kills of pushers of one store. All of a store is looked at after each kill, so that a thousand
+/// kills of one take a hundred times as long as a hundred.
+const KILLS_A_STORE: u64 = 100;
+
 #[test]
 fn what_was_acknowledged_survives_kills_at_random_times() {
     let rounds = if is_long() { 1000 } else { 25 };
+    let mut first = 0;
+    while first < rounds {
+        let next = rounds.min(first + KILLS_A_STORE);
+        kill_pushers(first..next);
+        first = next;
+    }
+}
+
+/// Kills pushers of a new store, one in each of the rounds.
+fn kill_pushers(rounds: Range<u64>) {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("store");
     Store::init(&root).unwrap();
     let (mut pushed, mut killed) = (0, 0);
     // Until it is known better.
     let mut push_time = Duration::from_millis(100);
-    for round in 0..rounds {
+    for round in rounds.clone() {
         let mut process = start("push", &root, 1, pushed, 1000);
         let mut told = Told::by(&mut process);
         told.expect_ready();
@@ -208,7 +223,7 @@ fn what_was_acknowledged_survives_kills_at_random_times() {
         }
         pushed = newest;
     }
-    println!("{rounds} kills, {killed} pushes acknowledged, {pushed} made");
+    println!("kills {rounds:?}: {killed} pushes acknowledged, {pushed} made");
     // The store grew, and what kills left in `tmp/` goes with the next push.
     let last = push_tree(&Store::open(&root).unwrap(), &tree(2, 0), &PushOptions::default());
     assert_eq!(last.unwrap().ref_entry.unwrap().n, pushed + 1);

@@ -11,7 +11,7 @@ use freestone_manifest::{Entry, Kind};
 use freestone_store::push::{PushOptions, PushOutcome, PushProgress};
 use freestone_store::verify::{VerifyOptions, VerifyProgress};
 use freestone_store::{Expect, Store};
-use freestone_testkit::{MemorySource, findings, noise, push_tree, text};
+use freestone_testkit::{MemorySource, cases, findings, noise, push_tree, text};
 use proptest::prelude::*;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -115,7 +115,7 @@ fn tree() -> impl Strategy<Value = MemorySource> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20))]
+    #![proptest_config(ProptestConfig::with_cases(cases(20, 400)))]
 
     #[test]
     fn any_trees_in_the_same_trees_out(trees in prop::collection::vec(tree(), 1..5)) {

@@ -2,6 +2,7 @@
 //! by hand or frozen, backends that record, fail and crash, what every backend must do, and a
 //! network in bad weather.
 
+mod cases;
 pub mod conformance;
 mod crash;
 mod disorder;
@@ -14,6 +15,7 @@ mod proxy;
 mod reading;
 mod recording;
 
+pub use cases::cases;
 pub use crash::{CrashingDisk, Survival, fsync, synced};
 pub use disorder::{Beginning, Disordered};
 pub use distance::Distant;

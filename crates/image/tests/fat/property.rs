@@ -7,6 +7,7 @@ use freestone_core::{Plan, path};
 use freestone_image::ReadAt;
 use freestone_image::check::Container;
 use freestone_image::fat::{FatType, Options, strict};
+use freestone_testkit::cases;
 use proptest::prelude::*;
 
 /// Sizes near boundaries, and some above the chunking threshold.
@@ -95,7 +96,7 @@ fn options() -> impl Strategy<Value = Options> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 8, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(cases(32, 512)))]
 
     #[test]
     fn what_goes_in_comes_out(site in site(false), options in options()) {

@@ -7,6 +7,7 @@ use freestone_image::ReadAt;
 use freestone_image::tar::mirage::{Node, Store};
 use freestone_image::tar::strict::{Container, Member, check};
 use freestone_image::tar::{Align, Options};
+use freestone_testkit::cases;
 use proptest::prelude::*;
 
 /// Sizes near boundaries, and some above the chunking threshold.
@@ -110,7 +111,7 @@ fn damage() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(cases(200, 1000)))]
 
     #[test]
     fn every_reader_sees_what_the_manifest_holds(site in site()) {

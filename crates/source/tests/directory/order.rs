@@ -4,6 +4,7 @@ use crate::grown::{Grown, all};
 use freestone_core::item::{Item, ItemKind};
 use freestone_core::path;
 use freestone_source::directory::{Options, open};
+use freestone_testkit::cases;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -45,7 +46,7 @@ fn grow(root: &Path, files: &[Vec<Vec<u8>>]) -> BTreeMap<Vec<Vec<u8>>, bool> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(cases(96, 1000)))]
 
     /// The model is sorted by lists of names; that a path is such a list with `/` below all
     /// bytes is what `path::compare` says.
