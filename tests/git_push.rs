@@ -350,3 +350,41 @@ fn stored(store: &Path) -> u64 {
     let said = output(freestone(store).args(["--json", "store", "stats"]));
     serde_json::from_str::<serde_json::Value>(&said).unwrap()["stored_bytes"].as_u64().unwrap()
 }
+
+/// The most anonymous memory that a command has while it runs, as far as samples tell.
+fn peak_of(command: &mut Command) -> u64 {
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        peak = peak.max(kilobytes.unwrap_or(0) << 10);
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert!(child.wait().unwrap().success());
+    peak
+}
+
+#[test]
+fn a_blob_is_in_memory_once_and_whole() {
+    const LENGTH: usize = 96 << 20;
+    let place = Place::new();
+    place.write("large", freestone_testkit::noise(LENGTH, 1));
+    place.commit("a large file");
+    for form in ["loose", "packed"] {
+        if form == "packed" {
+            git(&place.site(), &["gc", "-q"]);
+        }
+        let store = place.folder.path().join(form);
+        output(freestone(&store).arg("init"));
+        let peak = peak_of(freestone(&store).args(["-q", "push", "--git"]).arg(place.site()));
+        // What is documented: the blob, and what a push takes beside.
+        assert!(peak < LENGTH as u64 + (48 << 20), "{form}: {} MiB", peak >> 20);
+        assert!(
+            peak > LENGTH as u64,
+            "{form}: nothing was measured, or the documentation is wrong"
+        );
+    }
+}
