@@ -30,7 +30,7 @@ fn grow(repository: &Path) {
         write!(stream, "commit refs/heads/main\ncommitter A U <a@example.org> {time} +0000\n")
             .unwrap();
         write!(stream, "data {}\n{message}\n", message.len()).unwrap();
-        write!(stream, "M 100644 inline d{}/page{}\n", n % 7, n % 31).unwrap();
+        writeln!(stream, "M 100644 inline d{}/page{}", n % 7, n % 31).unwrap();
         write!(stream, "data {}\n{page}\n", page.len()).unwrap();
         if n % 400 == 150 {
             let large = freestone_testkit::noise(LARGE_BYTES, n as u64);
