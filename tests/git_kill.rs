@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use support::{freestone, git, output};
 
 /// More than two batches of revisions have.
-const COMMITS: usize = 1100;
+const COMMITS: usize = 2200;
 /// Of a file that is larger than what is written in one go.
 const LARGE_BYTES: usize = 9 << 20;
 

@@ -333,6 +333,8 @@ pub(crate) fn with_rows(backend: &dyn Backend, segment: Segment) -> Result<Segme
     if !segment.rows_left_out() {
         return Ok(segment);
     }
+    // It is known by its id, which damage may leave as it is.
+    segment.verify()?;
     let kept = || WITH_ROWS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = kept().iter().find(|known| known.id() == segment.id()) {
         return Ok(known.clone());
