@@ -49,6 +49,10 @@ const PREDECESSORS_MAX: usize = 1 << 16;
 /// Contents that are tried as a base of one because they have much in common, in a long series.
 const SIMILAR_TRIED: usize = 2;
 
+/// Contents that are remembered for that, about 600 bytes each: as many as a pack has records, since
+/// only what is in the same pack can be a base.
+const SIMILAR_MAX: usize = 1 << 15;
+
 /// Contents that are tried because they begin alike, where nothing else is.
 const LIKE_TRIED: usize = 3;
 
@@ -298,7 +302,12 @@ impl Session {
 
     /// Remembers a content that was written, to be the base of others.
     pub(crate) fn remember(&self, id: Id, sketch: &Sketch) {
-        lock(&self.similar).add(id, sketch);
+        let mut similar = lock(&self.similar);
+        if similar.count() >= SIMILAR_MAX {
+            *similar = Similar::default();
+            lock(&self.like).clear();
+        }
+        similar.add(id, sketch);
         let mut like = lock(&self.like);
         let last = like.entry(sketch.beginning()).or_default();
         last.push_back(id);

@@ -61,6 +61,11 @@ pub(crate) struct Similar {
 }
 
 impl Similar {
+    /// How many contents were added.
+    pub(crate) fn count(&self) -> usize {
+        self.contents.len()
+    }
+
     /// Adds a content.
     pub(crate) fn add(&mut self, id: Id, sketch: &Sketch) {
         let number = u32::try_from(self.contents.len()).unwrap_or(u32::MAX);
