@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 
-/// More workers than this do not write one image faster, but each holds 12 MiB.
+/// More workers than this do not write one image faster, but each holds 9 MiB.
 const WORKERS_DEFAULT_MAX: usize = 8;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
@@ -14,7 +14,7 @@ static NEVER: AtomicBool = AtomicBool::new(false);
 /// How an image is taken whole.
 #[derive(Clone, Copy)]
 pub struct Control<'a> {
-    /// Threads that produce the image. Each holds at most 12 MiB: the 4 MiB of a window, the
+    /// Threads that produce the image. Each holds at most 9 MiB: the 512 KiB of a window, the
     /// part of a chunk that hangs over its end, and the chunk that is being fetched. The default
     /// is what the machine has, at most 8.
     pub workers: NonZeroUsize,

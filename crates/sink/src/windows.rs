@@ -1,7 +1,7 @@
 //! The engine that produces an image, for all sinks that take it whole.
 //!
 //! ```text
-//! windows  |----- 4 MiB -----|-----------------|-----------------|
+//! windows  |---- 512 KiB ----|-----------------|-----------------|
 //! extents  [h][ chunk ][h][  chunk   ][h][chunk][    zeros            ][h]…
 //! pieces   [        first             ][second  ][third          ][fourth
 //! ```
@@ -26,12 +26,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// Large enough that finding a window's first extent and starting a write do not count.
-pub(crate) const WINDOW_BYTES: u64 = 4 << 20;
+/// Large enough that finding a window's first extent and starting a write do not count; small enough to
+/// stay in a processor's own cache, and that a small image is several workers' work. Memory that is used
+/// for the first time costs more than what is done with it, so a worker makes do with little.
+pub(crate) const WINDOW_BYTES: u64 = 512 << 10;
 
 /// Windows that a worker takes together where chunks are shared. What is shared is cut at their
 /// ends, and each cut costs a block of its own.
-const SHARED_WINDOWS: u64 = 16;
+const SHARED_WINDOWS: u64 = 128;
 
 /// A shorter run of zeros stands in the buffer like other bytes: telling it apart would split
 /// writes.

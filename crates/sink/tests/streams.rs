@@ -82,7 +82,7 @@ fn a_slow_reader_is_not_outrun() {
             Ok(())
         }
     }
-    let toy = toy::site(0, 8000, 40, 1 << 20);
+    let toy = toy::site(0, 8000, 40, 128 << 10);
     let mut slow = Slow(&toy, 0);
     stream::write(&toy.image(), &mut slow, "slow", &control()).unwrap();
     // A window each, which is four chunks and what is cut.

@@ -4,7 +4,7 @@ use crate::backend::{Backend, Listed};
 use crate::format::pack::TRAILER_BYTES;
 use crate::format::record::RecordKind;
 use crate::format::segment::{
-    PREFIX_BYTES, Segment, SegmentPack, SegmentRow, parse_file_name, prefix,
+    PREFIX_BYTES, Segment, SegmentPack, SegmentRow, Starts, parse_file_name, prefix,
 };
 use crate::listing;
 use crate::packs;
@@ -56,6 +56,11 @@ impl Place {
     /// The pack, as the segment lists it.
     pub(crate) fn segment_pack(&self) -> SegmentPack {
         SegmentPack { id: self.pack, length: self.pack_length, table: self.table_length }
+    }
+
+    /// Which record starts where in the pack, if the segment was made of the pack's table.
+    pub(crate) fn starts(&self) -> Option<&Starts> {
+        self.segment.segment.starts()
     }
 
     /// Where the table of the pack is, if the segment says it.

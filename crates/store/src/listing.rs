@@ -4,6 +4,7 @@ use crate::format::pack::{Base, Row};
 use crate::format::record::RecordKind;
 use crate::format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts, SegmentRow};
 use freestone_core::{Error, Id, Result, Sha1};
+use std::sync::Arc;
 
 /// Rows that are left out at most: making them takes a few milliseconds of every process.
 const ROWS_LEFT_OUT_TARGET: usize = 1 << 14;
@@ -130,7 +131,8 @@ pub(crate) fn with_rows(segment: &Segment, rows: &[Row]) -> Result<Segment> {
     for id in segment.supersedes() {
         parts.supersedes.push(id.try_into().map_err(|_| damaged())?);
     }
-    segment.with_rows(parts)
+    let starts = rows.iter().map(|row| (row.offset, row.id)).collect();
+    segment.with_rows(parts, Arc::new(starts))
 }
 
 #[cfg(test)]
@@ -138,7 +140,6 @@ mod tests {
     use super::*;
     use crate::format::record::Codec;
     use freestone_core::{ErrorKind, digest};
-    use std::sync::Arc;
 
     fn rows(count: u64) -> Vec<Row> {
         let row = |n: u64| Row {

@@ -2,7 +2,7 @@
 
 use crate::backend::{Backend, Object};
 use crate::format::pack::{self, Row};
-use crate::format::segment::{Bytes, SegmentPack};
+use crate::format::segment::{Bytes, SegmentPack, Starts};
 use crate::index::Place;
 use crate::raw::Proofs;
 use freestone_core::limits::PACK_RECORDS_MAX;
@@ -160,9 +160,6 @@ impl Object for ListedPack {
     }
 }
 
-/// Which record starts where, of one pack; sorted by offset.
-pub(crate) type Starts = Arc<Vec<(u64, Id)>>;
-
 /// The packs of a store, opened when they are needed.
 pub struct Packs {
     backend: Arc<dyn Backend>,
@@ -282,6 +279,9 @@ impl Packs {
 
     /// Which record starts where in the pack that `place` lies in, by its table.
     pub(crate) fn starts(&self, place: &Place) -> Result<Starts> {
+        if let Some(starts) = place.starts() {
+            return Ok(starts.clone());
+        }
         // In one statement: the lock is taken again by who reads the table.
         let known =
             self.starts.lock().unwrap_or_else(PoisonError::into_inner).get(&place.pack).cloned();

@@ -115,9 +115,20 @@ pub struct Segment {
     layout: Layout,
     /// Whether its check is right, once somebody had to know.
     intact: Arc<OnceLock<bool>>,
-    /// Where the rows were left out: id and length of what was written.
-    written: Option<([u8; 16], u64)>,
+    /// What is known of it where the rows were left out.
+    written: Option<Written>,
 }
+
+/// A segment without rows, as it was written, and what the table told whose rows were added.
+#[derive(Clone)]
+struct Written {
+    id: [u8; 16],
+    length: u64,
+    starts: Starts,
+}
+
+/// Which record starts where, of one pack; sorted by offset.
+pub(crate) type Starts = Arc<Vec<(u64, Id)>>;
 
 #[derive(Clone, Debug)]
 struct Layout {
@@ -265,14 +276,21 @@ impl Segment {
         Ok(Self { bytes, layout, intact: Arc::default(), written: None })
     }
 
-    /// The same segment with the rows of `parts`, in memory.
+    /// The same segment with the rows of `parts`, in memory, and with what the pack's table says of
+    /// ids.
     ///
     /// # Errors
     /// The parts are not such that a segment could hold them.
-    pub(crate) fn with_rows(&self, parts: SegmentParts) -> Result<Self> {
+    pub(crate) fn with_rows(&self, parts: SegmentParts, starts: Starts) -> Result<Self> {
         let (bytes, _) = parts.encode();
         let whole = Self::open(Arc::new(bytes))?;
-        Ok(Self { written: Some((self.id(), self.length())), ..whole })
+        let written = Written { id: self.id(), length: self.length(), starts };
+        Ok(Self { written: Some(written), ..whole })
+    }
+
+    /// Which record starts where in its one pack, by the table that its rows were taken from.
+    pub(crate) fn starts(&self) -> Option<&Starts> {
+        self.written.as_ref().map(|written| &written.starts)
     }
 
     fn is_intact(&self) -> bool {
@@ -293,8 +311,8 @@ impl Segment {
 
     /// The segment's id, as it says itself.
     pub fn id(&self) -> [u8; 16] {
-        if let Some((id, _)) = self.written {
-            return id;
+        if let Some(written) = &self.written {
+            return written.id;
         }
         let mut id = [0; 16];
         let at = self.bytes().len() - CHECK_BYTES;
@@ -304,7 +322,7 @@ impl Segment {
 
     /// Its length in bytes.
     pub fn length(&self) -> u64 {
-        self.written.map_or(self.bytes().len() as u64, |(_, length)| length)
+        self.written.as_ref().map_or(self.bytes().len() as u64, |written| written.length)
     }
 
     /// The ids of the segments that this one takes the place of.

@@ -75,17 +75,27 @@ impl SegmentParts {
 
     /// Sorts rows by their prefixes, and has all that names a row follow.
     fn sort_rows(&mut self) {
-        let mut order: Vec<u32> = (0..u32::try_from(self.rows.len()).unwrap_or(u32::MAX)).collect();
-        let key = |row: &SegmentRow| (row.prefix, row.pack, row.offset, row.kind.number());
-        order.sort_unstable_by_key(|at| key(&self.rows[*at as usize]));
+        // By their prefixes as numbers, which stand beside each other; few are equal.
+        let number = |row: &SegmentRow| {
+            row.prefix.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+        };
+        let count = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
+        let mut order: Vec<(u64, u32)> = self.rows.iter().map(number).zip(0..count).collect();
+        let key = |at: u32| {
+            let row = &self.rows[at as usize];
+            (row.pack, row.offset, row.kind.number())
+        };
+        order.sort_unstable_by(|(a, at_a), (b, at_b)| {
+            a.cmp(b).then_with(|| key(*at_a).cmp(&key(*at_b)))
+        });
         let mut place = vec![0u64; order.len()];
-        for (new, old) in order.iter().enumerate() {
+        for (new, (_, old)) in order.iter().enumerate() {
             place[*old as usize] = new as u64;
         }
         let moved = |at: u64| place[to_index(at)];
         self.rows = order
             .iter()
-            .map(|at| {
+            .map(|(_, at)| {
                 let row = self.rows[*at as usize];
                 SegmentRow { base: row.base.map(moved), ..row }
             })
