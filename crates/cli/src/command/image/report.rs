@@ -153,7 +153,7 @@ impl Made<'_> {
         }
         if self.output.is_some() || is_stdout {
             let place = self.output.map_or_else(|| "-".into(), |path| path.display().to_string());
-            let mut done = format!("{} written", show(report.written));
+            let mut done = format!("of which {} written", show(report.written));
             if report.shared > 0 {
                 let _ = write!(done, ", {} shared", show(report.shared));
             }
@@ -165,7 +165,7 @@ impl Made<'_> {
                 done = "up to date".to_owned();
             }
             output.note(format_args!(
-                "{place}: {}, of which {done}; {} with {} of content, {}",
+                "{place}: {}, {done}; {} with {} of content, {}",
                 show(report.length),
                 count(subject.entries, "entry", "entries"),
                 show(subject.bytes),
