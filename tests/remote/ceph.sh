@@ -168,6 +168,8 @@ s3() {
 
 osd_is_full() { ceph "${conf[@]}" --connect-timeout 5 osd dump | grep -q '^osd.0 .*full'; }
 
+write_fails() { ! s3 PUT test/probe --max-time 3 -d probe; }
+
 # Any use at all is beyond this ratio.
 fill() {
     local ratio
@@ -175,6 +177,8 @@ fill() {
         ceph "${conf[@]}" osd "set-$ratio-ratio" 0.0000001 >>"$dir/log/full.out" 2>&1 || return 1
     done
     wait_for 120 "full OSD" osd osd_is_full
+    # The gateway hears of it when the monitor tells it.
+    wait_for 120 "write that hangs" rgw write_fails
 }
 
 monmaptool --create --clobber --fsid "$fsid" --addv a "[v2:127.0.0.1:$monitor_port]" "$dir/run/monmap" \

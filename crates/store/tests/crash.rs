@@ -359,7 +359,10 @@ fn a_store_survives_a_crash_at_every_step() {
     let (_folder, folder) = folder();
     let threads: &[usize] = if is_long() { &[1, 3] } else { &[1] };
     for threads in threads {
+        let folder = folder.join(format!("threads-{threads}"));
+        std::fs::create_dir(&folder).unwrap();
         let counts = crash_everywhere(&scenario(*threads), &folder);
+        std::fs::remove_dir_all(&folder).unwrap();
         println!(
             "{} steps, {} crashes, {} different remains looked at",
             counts.steps.get(),
