@@ -9,7 +9,7 @@ use crate::format::segment::{
 use crate::listing;
 use crate::packs;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -239,16 +239,25 @@ impl Index {
 
 /// The live segments, and the names of those that were merged.
 fn open_segments(backend: &dyn Backend) -> Result<(Vec<Arc<LiveSegment>>, Vec<String>)> {
+    // Those of earlier tries stay open: what makes another one necessary is as a rule one segment.
+    let mut opened: HashMap<String, LiveSegment> = HashMap::new();
+    let mut listing = backend.list("index")?;
     for _ in 0..LISTING_TRIES {
-        let listing = backend.list("index")?;
-        // A segment that is gone was merged into one that a new listing shows.
-        let Some(segments) = open_listed(backend, &listing)? else { continue };
-        // A listing that a merge ran through may show neither the old segments nor the new one;
-        // then the new one is there by now.
+        let unknown: Vec<&Listed> =
+            listing.iter().filter(|listed| !opened.contains_key(&listed.name)).collect();
+        let (segments, is_one_gone) = open_listed(backend, &unknown)?;
+        opened.extend(segments.into_iter().map(|live| (live.name.clone(), live)));
+        let now = backend.list("index")?;
+        // A segment that is gone was merged into one that the new listing shows. And a listing that a
+        // merge ran through may show neither the old segments nor the new one; then the new one is
+        // there by now.
         let is_new = |now: &Listed| !listing.iter().any(|before| before.name == now.name);
-        if backend.list("index")?.iter().any(is_new) {
+        if is_one_gone || now.iter().any(is_new) {
+            listing = now;
             continue;
         }
+        let segments: Vec<LiveSegment> =
+            listing.iter().filter_map(|listed| opened.remove(&listed.name)).collect();
         let superseded: HashSet<Vec<u8>> = segments
             .iter()
             .flat_map(|live| live.segment.supersedes().map(<[u8]>::to_vec).collect::<Vec<_>>())
@@ -264,18 +273,19 @@ fn open_segments(backend: &dyn Backend) -> Result<(Vec<Arc<LiveSegment>>, Vec<St
         .hint("run the command again when fewer push to the store"))
 }
 
-/// The segments of a listing; `None` if one is gone.
-fn open_listed(backend: &dyn Backend, listing: &[Listed]) -> Result<Option<Vec<LiveSegment>>> {
+/// The segments of a listing, as far as they were opened before one was found to be gone; and whether one
+/// is.
+fn open_listed(backend: &dyn Backend, listing: &[&Listed]) -> Result<(Vec<LiveSegment>, bool)> {
     let named: Vec<(&Listed, u8, [u8; 16])> = listing
         .iter()
         .filter_map(|listed| {
             let (tier, id) = parse_file_name(listed.name.trim_start_matches("index/"))?;
-            Some((listed, tier, id))
+            Some((*listed, tier, id))
         })
         .collect();
     let openers = if backend.is_far() { OPENERS.min(named.len()) } else { 1 };
     let next = AtomicUsize::new(0);
-    let open = || -> Result<Option<Vec<LiveSegment>>> {
+    let open = || -> Result<(Vec<LiveSegment>, bool)> {
         let mut opened = Vec::new();
         while let Some((listed, tier, id)) = named.get(next.fetch_add(1, Ordering::Relaxed)) {
             match open_segment(backend, listed, *tier, *id) {
@@ -283,11 +293,14 @@ fn open_listed(backend: &dyn Backend, listing: &[Listed]) -> Result<Option<Vec<L
                 Err(error) => {
                     // The others need not go on.
                     next.store(named.len(), Ordering::Relaxed);
-                    return if error.kind() == ErrorKind::NotFound { Ok(None) } else { Err(error) };
+                    return match error.kind() {
+                        ErrorKind::NotFound => Ok((opened, true)),
+                        _ => Err(error),
+                    };
                 }
             }
         }
-        Ok(Some(opened))
+        Ok((opened, false))
     };
     if openers < 2 {
         return open();
@@ -299,8 +312,9 @@ fn open_listed(backend: &dyn Backend, listing: &[Listed]) -> Result<Option<Vec<L
             .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
-    let parts: Option<Vec<_>> = outcomes.into_iter().collect::<Result<_>>()?;
-    Ok(parts.map(|parts| parts.into_iter().flatten().collect()))
+    let parts: Vec<(Vec<LiveSegment>, bool)> = outcomes.into_iter().collect::<Result<_>>()?;
+    let is_one_gone = parts.iter().any(|(_, is_one_gone)| *is_one_gone);
+    Ok((parts.into_iter().flat_map(|(opened, _)| opened).collect(), is_one_gone))
 }
 
 fn open_segment(
