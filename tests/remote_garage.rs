@@ -11,7 +11,7 @@ mod program;
 use freestone_remote::{Options, Place};
 use freestone_testkit::{conformance, noise, text};
 use garage::Garage;
-use program::{Home, Ran};
+use program::{Home, Ran, ok, ran};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -37,16 +37,6 @@ fn command(
         .env("FREESTONE_PUSHER", pusher)
         .env("FREESTONE_STORE", format!("s3://test/{prefix}"));
     command
-}
-
-fn ran(command: &mut Command) -> Ran {
-    Ran::of(command.output().unwrap())
-}
-
-fn ok(command: &mut Command) -> String {
-    let ran = ran(command);
-    assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.err);
-    ran.text()
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod tls;
 
 use ceph::{Ceph, variables};
 use freestone_testkit::{Proxy, Weather, noise, text};
-use program::{Home, Ran};
+use program::{Home, ok, ran};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering;
@@ -27,16 +27,6 @@ fn at_endpoint(home: &Home, endpoint: &str, store: &str, arguments: &[&str]) -> 
         .env("AWS_ENDPOINT_URL", endpoint)
         .env("FREESTONE_STORE", store);
     command
-}
-
-fn ran(command: &mut Command) -> Ran {
-    Ran::of(command.output().unwrap())
-}
-
-fn ok(command: &mut Command) -> String {
-    let ran = ran(command);
-    assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.err);
-    ran.text()
 }
 
 /// A home with a site of which something is sent in parts.

@@ -127,6 +127,18 @@ impl Home {
     }
 }
 
+/// Runs what was made of [`Home::command`].
+pub fn ran(command: &mut Command) -> Ran {
+    Ran::of(command.output().unwrap())
+}
+
+/// What it prints, where it must succeed.
+pub fn ok(command: &mut Command) -> String {
+    let ran = ran(command);
+    assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.err);
+    ran.text()
+}
+
 impl Ran {
     pub fn of(output: Output) -> Self {
         Self {

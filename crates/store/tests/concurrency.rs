@@ -2,14 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use freestone_core::{Error, ErrorKind};
-use freestone_store::backend::Backend;
+use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::backend::directory::Directory;
+use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
 use freestone_store::push::PushOptions;
 use freestone_store::{RefEntry, Store};
 use freestone_testkit::{Faults, Faulty, MemorySource, Reading, findings, noise, push_tree, text};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 fn new_store() -> (tempfile::TempDir, Store) {
@@ -164,4 +165,79 @@ fn a_segment_that_is_merged_away_at_once_does_not_end_its_push() {
         let back = Reading::new(&store).revision(&outcome.id).unwrap();
         assert!(back == tree.explicit(), "another tree of {files} files");
     }
+}
+
+/// Passes everything on, and has another push made whenever a second segment is opened behind a
+/// listing: so many push beside a reader who is slow.
+struct Busy {
+    inner: Directory,
+    folder: PathBuf,
+    opened: AtomicUsize,
+    pushes: AtomicU64,
+}
+
+impl Busy {
+    fn push(&self) {
+        let n = self.pushes.fetch_add(1, Ordering::Relaxed);
+        let mut tree = MemorySource::default();
+        tree.set("file", format!("content {n}"));
+        let store = Store::open(&self.folder).unwrap();
+        push_tree(&store, &tree, &options(&format!("other-{n}"), 5)).unwrap();
+    }
+}
+
+impl Backend for Busy {
+    fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        self.opened.store(0, Ordering::Relaxed);
+        self.inner.list(folder)
+    }
+
+    fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
+        if name.starts_with("index/") && self.opened.fetch_add(1, Ordering::Relaxed) == 1 {
+            self.push();
+        }
+        self.inner.open(name)
+    }
+
+    fn hint(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.inner.hint(name, bytes)
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
+        self.inner.create(name, bytes)
+    }
+
+    fn spool(&self) -> Result<Spool> {
+        self.inner.spool()
+    }
+
+    fn publish(&self, spool: Spool, name: &str) -> Result<Created> {
+        self.inner.publish(spool, name)
+    }
+
+    fn settle(&self, folder: &str) -> Result<()> {
+        self.inner.settle(folder)
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        self.inner.remove(name)
+    }
+}
+
+#[test]
+fn a_reader_who_is_slower_than_those_who_push_gets_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Store::init(folder.path()).unwrap());
+    let busy = Arc::new(Busy {
+        inner: Directory::new(folder.path()),
+        folder: folder.path().into(),
+        opened: AtomicUsize::new(0),
+        pushes: AtomicU64::new(0),
+    });
+    (0..4).for_each(|_| busy.push());
+    let store = Store::open_backend(busy.clone(), None).unwrap();
+    let id = store.refs().current("other-3").unwrap().unwrap();
+    assert!(Reading::new(&store).revision(&id).unwrap().files.len() == 1);
+    let pushes = busy.pushes.load(Ordering::Relaxed);
+    assert!((5..15).contains(&pushes), "{pushes} pushes");
 }

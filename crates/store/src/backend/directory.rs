@@ -16,6 +16,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// How often a file is made in `tmp/` that another process takes for left over and removes.
 const SPOOL_TRIES: usize = 100;
 
 /// Something that a directory backend is about to do to the disk.

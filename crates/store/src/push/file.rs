@@ -2,7 +2,7 @@
 
 use super::PushProgress;
 use super::derive::Content;
-use crate::bases::Basis;
+use crate::bases::{BasePlace, Basis};
 use crate::codec::{self, Encoded};
 use crate::format::record::{Codec, RecordKind};
 use crate::lane::{Lane, NewRecord};
@@ -275,17 +275,7 @@ fn add_small(
         Some(basis) => codec::encode_over(bytes, basis, alone)?,
         None => alone()?,
     };
-    let aligned = encoded.codec == Codec::Raw && content.size >= ALIGNED_CONTENT_BYTES_MIN;
-    session.add_over(&NewRecord {
-        kind: RecordKind::Chunk,
-        id: content.id,
-        codec: encoded.codec,
-        stored: &encoded.stored,
-        plain: content.size,
-        content_offset: aligned.then_some(0),
-        sha1: Some((content.sha1, content.id)),
-        base: codec::base_of(encoded.codec, basis),
-    })
+    add_encoded(session, content, &encoded, codec::base_of(encoded.codec, basis))
 }
 
 /// Writes a content that is one chunk as small as it gets.
@@ -299,23 +289,33 @@ fn add_thorough(
     loop {
         let mut bases = session.bases(before, &sketch, codec::is_text_like(bytes)?)?;
         let (encoded, base) = codec::encode_thorough(bytes, &bases)?;
-        let aligned = encoded.codec == Codec::Raw && content.size >= ALIGNED_CONTENT_BYTES_MIN;
-        let written = session.add_over(&NewRecord {
-            kind: RecordKind::Chunk,
-            id: content.id,
-            codec: encoded.codec,
-            stored: &encoded.stored,
-            plain: content.size,
-            content_offset: aligned.then_some(0),
-            sha1: Some((content.sha1, content.id)),
-            base: base.map(|at| bases.swap_remove(at).place),
-        })?;
+        let base = base.map(|at| bases.swap_remove(at).place);
         // Else the pack of the base was closed meanwhile, and there is another choice.
-        if written {
+        if add_encoded(session, content, &encoded, base)? {
             session.remember(content.id, &sketch);
             return Ok(());
         }
     }
+}
+
+/// Writes a content that is one chunk, as it was encoded; false if its base is in reach no more.
+fn add_encoded(
+    session: &Session,
+    content: &Content,
+    encoded: &Encoded<'_>,
+    base: Option<BasePlace>,
+) -> Result<bool> {
+    let aligned = encoded.codec == Codec::Raw && content.size >= ALIGNED_CONTENT_BYTES_MIN;
+    session.add_over(&NewRecord {
+        kind: RecordKind::Chunk,
+        id: content.id,
+        codec: encoded.codec,
+        stored: &encoded.stored,
+        plain: content.size,
+        content_offset: aligned.then_some(0),
+        sha1: Some((content.sha1, content.id)),
+        base,
+    })
 }
 
 /// Nodes of a content tree that wait to be written.
