@@ -238,6 +238,6 @@ fn a_reader_who_is_slower_than_those_who_push_gets_an_index() {
     let store = Store::open_backend(busy.clone(), None).unwrap();
     let id = store.refs().current("other-3").unwrap().unwrap();
     assert!(Reading::new(&store).revision(&id).unwrap().files.len() == 1);
-    let pushes = busy.pushes.load(Ordering::Relaxed);
-    assert!((5..15).contains(&pushes), "{pushes} pushes");
+    // What is open already is not opened again, so there is time for only one more push.
+    assert_eq!(busy.pushes.load(Ordering::Relaxed), 5);
 }
