@@ -250,6 +250,7 @@ fn a_ref_that_moves_changes_nothing_for_whom_it_serves() {
     home.ok(["push", "site"]);
     home.ok(["image", "main", "-o", "new.img"]);
     let new = home.read("new.img");
+    let new_id = home.ok(["resolve", "main"]);
     for client in &mut held {
         assert!(client.read(0, length).unwrap() == old);
     }
@@ -263,7 +264,8 @@ fn a_ref_that_moves_changes_nothing_for_whom_it_serves() {
         assert!(follower.read(0, u32::try_from(new.len()).unwrap()).unwrap() == new);
     }
     server.signal("HUP");
-    server.expect_log("serving main");
+    // It said at its start what it serves, too: of the old revision.
+    server.expect_log(&format!("serving main, revision {}", &new_id[..12]));
     assert_eq!(connect(&server, "main").length, new.len() as u64);
     assert!(connect(&server, &by_id).read(0, length).unwrap() == old);
     assert!(held[0].read(0, length).unwrap() == old);
