@@ -31,9 +31,12 @@ use std::thread;
 /// for the first time costs more than what is done with it, so a worker makes do with little.
 pub(crate) const WINDOW_BYTES: u64 = 512 << 10;
 
-/// Windows that a worker takes together where chunks are shared. What is shared is cut at their
+/// Windows that a worker takes together at most where chunks are shared. What is shared is cut at their
 /// ends, and each cut costs a block of its own.
 const SHARED_WINDOWS: u64 = 128;
+/// Into how many stretches for each worker an image of which chunks are shared is cut at least: enough
+/// that nobody waits long for the last.
+const STRETCHES_A_WORKER: u64 = 4;
 
 /// A shorter run of zeros stands in the buffer like other bytes: telling it apart would split
 /// writes.
@@ -314,10 +317,12 @@ impl Work<'_> {
 
     /// How much one worker does at a time. What is shared is cut there, so it is more then.
     fn stretch(&self) -> u64 {
-        match self.consumer.shares() {
-            Some(_) => WINDOW_BYTES * SHARED_WINDOWS,
-            None => WINDOW_BYTES,
+        if self.consumer.shares().is_none() {
+            return WINDOW_BYTES;
         }
+        let stretches = (self.control.workers.get() as u64).saturating_mul(STRETCHES_A_WORKER);
+        let windows = self.length.div_ceil(WINDOW_BYTES).div_ceil(stretches);
+        WINDOW_BYTES * windows.clamp(1, SHARED_WINDOWS)
     }
 
     fn windows(&self) -> Result<()> {
