@@ -58,10 +58,20 @@ fn write_names(out: &mut Writer, width: usize, names: &[([u8; PREFIX_BYTES], u64
 impl SegmentParts {
     /// The bytes of the segment, and its id.
     pub fn encode(mut self) -> (Vec<u8>, [u8; 16]) {
-        self.sort_rows();
+        let order = self.order();
+        let mut place = vec![0u64; order.len()];
+        for (new, (_, old)) in order.iter().enumerate() {
+            place[*old as usize] = new as u64;
+        }
+        // What names a row follows it.
+        let moved = |at: u64| place[to_index(at)];
+        let names = self.sha1s.iter_mut().chain(&mut self.commits);
+        names.for_each(|(_, row)| *row = moved(*row));
         self.sort_names();
-        let mut out = self.head(true);
-        self.write_rows(&mut out);
+        let base = |row: &SegmentRow| row.base.map_or(0, |base| moved(base) + 1);
+        let widths = self.widths(self.rows.iter().map(base).max());
+        let mut out = self.head(widths, false);
+        self.write_rows(&mut out, widths, &order, base);
         self.finish(out)
     }
 
@@ -69,13 +79,15 @@ impl SegmentParts {
     /// that order, to which names lead.
     pub fn encode_without_rows(mut self) -> (Vec<u8>, [u8; 16]) {
         self.sort_names();
-        let out = self.head(false);
+        let mut widths = self.widths(None);
+        widths[1..7].fill(0);
+        let out = self.head(widths, true);
         self.finish(out)
     }
 
-    /// Sorts rows by their prefixes, and has all that names a row follow.
-    fn sort_rows(&mut self) {
-        // By their prefixes as numbers, which stand beside each other; few are equal.
+    /// In which order the rows are written: by their prefixes, as numbers, which stand beside each
+    /// other with the row's index; few are equal.
+    fn order(&self) -> Vec<(u64, u32)> {
         let number = |row: &SegmentRow| {
             row.prefix.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
         };
@@ -88,20 +100,7 @@ impl SegmentParts {
         order.sort_unstable_by(|(a, at_a), (b, at_b)| {
             a.cmp(b).then_with(|| key(*at_a).cmp(&key(*at_b)))
         });
-        let mut place = vec![0u64; order.len()];
-        for (new, (_, old)) in order.iter().enumerate() {
-            place[*old as usize] = new as u64;
-        }
-        let moved = |at: u64| place[to_index(at)];
-        self.rows = order
-            .iter()
-            .map(|(_, at)| {
-                let row = self.rows[*at as usize];
-                SegmentRow { base: row.base.map(moved), ..row }
-            })
-            .collect();
-        let names = self.sha1s.iter_mut().chain(&mut self.commits);
-        names.for_each(|(_, row)| *row = moved(*row));
+        order
     }
 
     fn sort_names(&mut self) {
@@ -111,7 +110,8 @@ impl SegmentParts {
         }
     }
 
-    fn widths(&self) -> [usize; 10] {
+    /// The columns' widths, where the base column goes up to `base`.
+    fn widths(&self, base: Option<u64>) -> [usize; 10] {
         let max = |value: fn(&SegmentRow) -> u64| {
             width_of(self.rows.iter().map(value).max().unwrap_or(0))
         };
@@ -122,7 +122,7 @@ impl SegmentParts {
             max(|row| row.offset),
             max(|row| row.stored),
             max(|row| row.plain),
-            max(|row| row.base.map_or(0, |base| base + 1)),
+            width_of(base.unwrap_or(0)),
             PREFIX_BYTES,
             fan_bits(self.sha1s.len()).into(),
             width_of(self.rows.len() as u64),
@@ -130,16 +130,12 @@ impl SegmentParts {
     }
 
     /// All that stands in front of the rows.
-    fn head(&self, with_rows: bool) -> Writer {
+    fn head(&self, widths: [usize; 10], rows_left_out: bool) -> Writer {
         let mut out = Writer::default();
         out.raw(&MAGIC);
         out.u32(VERSION);
-        let mut widths = self.widths();
-        if !with_rows {
-            widths[1..7].fill(0);
-        }
         widths.iter().for_each(|width| out.u8(u8::try_from(*width).unwrap_or(u8::MAX)));
-        out.raw(&[u8::from(!with_rows), 0]);
+        out.raw(&[u8::from(rows_left_out), 0]);
         let counts = [&self.packs.len(), &self.rows.len(), &self.sha1s.len(), &self.commits.len()];
         counts.iter().for_each(|count| out.u64(**count as u64));
         out.u64(self.supersedes.len() as u64);
@@ -155,24 +151,31 @@ impl SegmentParts {
         out
     }
 
-    fn write_rows(&self, out: &mut Writer) {
-        let rows = &self.rows;
-        let [_, id_fan, pack, offset, stored, plain, base, ..] = self.widths();
+    /// The rows in this order; `base` says what stands in the base column.
+    fn write_rows(
+        &self,
+        out: &mut Writer,
+        widths: [usize; 10],
+        order: &[(u64, u32)],
+        base: impl Fn(&SegmentRow) -> u64,
+    ) {
+        let rows = || order.iter().map(|(_, at)| &self.rows[*at as usize]);
+        let [_, id_fan, pack, offset, stored, plain, base_width, ..] = widths;
         let id_fan = u8::try_from(id_fan).unwrap_or(FAN_BITS_MAX);
-        write_fan(out, id_fan, rows.iter().map(|row| &row.prefix[..]));
-        rows.iter().for_each(|row| out.raw(&row.prefix));
-        write_column(out, pack, rows.iter().map(|row| row.pack.into()));
-        write_column(out, offset, rows.iter().map(|row| row.offset));
-        write_column(out, stored, rows.iter().map(|row| row.stored));
-        write_column(out, plain, rows.iter().map(|row| row.plain));
-        rows.iter().for_each(|row| out.u8(row.kind.number()));
-        rows.iter().for_each(|row| out.u8(row.codec.number()));
-        write_column(out, base, rows.iter().map(|row| row.base.map_or(0, |base| base + 1)));
+        write_fan(out, id_fan, rows().map(|row| &row.prefix[..]));
+        rows().for_each(|row| out.raw(&row.prefix));
+        write_column(out, pack, rows().map(|row| row.pack.into()));
+        write_column(out, offset, rows().map(|row| row.offset));
+        write_column(out, stored, rows().map(|row| row.stored));
+        write_column(out, plain, rows().map(|row| row.plain));
+        rows().for_each(|row| out.u8(row.kind.number()));
+        rows().for_each(|row| out.u8(row.codec.number()));
+        write_column(out, base_width, rows().map(base));
     }
 
     /// All that stands behind the rows.
     fn finish(&self, mut out: Writer) -> (Vec<u8>, [u8; 16]) {
-        let [.., sha1_fan, row] = self.widths();
+        let [.., sha1_fan, row] = self.widths(None);
         let sha1_fan = u8::try_from(sha1_fan).unwrap_or(FAN_BITS_MAX);
         write_fan(&mut out, sha1_fan, self.sha1s.iter().map(|(prefix, _)| &prefix[..]));
         write_names(&mut out, row, &self.sha1s);
