@@ -1,7 +1,8 @@
 //! The seam between formats and sinks: a format turns a manifest into a [`Plan`], the ordered
 //! extents of an image; a sink reads the extents. Neither knows of the other.
 
-use crate::{Id, Result};
+use crate::limits::CHUNK_BYTES_MAX;
+use crate::{Error, Id, Result};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -72,12 +73,29 @@ pub fn unfinished_head(from: Option<&str>, to: &str) -> Vec<u8> {
 
 /// Gives the bytes of chunks, proven.
 pub trait ChunkSource: Send + Sync {
-    /// Replaces what `out` holds by the plain bytes of chunk `id`, which are `length` long and
-    /// were checked to hash to `id`.
+    /// Fills `out` with the plain bytes of chunk `id`, which are as long and were checked to hash
+    /// to `id`.
     ///
     /// # Errors
-    /// The chunk is not there, cannot be read, or is not what its id says.
-    fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()>;
+    /// The chunk is not there, cannot be read, or is not what its id says, or not as long. `out`
+    /// holds anything then.
+    fn chunk(&self, id: &Id, out: &mut [u8]) -> Result<()>;
+
+    /// The plain bytes of chunk `id`, which are `length` long, in `buffer`; that grows as it has
+    /// to and does not shrink, so that it can serve again.
+    ///
+    /// # Errors
+    /// As [`Self::chunk`]; or no chunk is as long.
+    fn chunk_in<'a>(&self, id: &Id, length: u64, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        let length = usize::try_from(length).ok().filter(|length| *length <= CHUNK_BYTES_MAX);
+        let length = length
+            .ok_or_else(|| Error::corrupt(format!("chunk {id} is longer than chunks are")))?;
+        if buffer.len() < length {
+            buffer.resize(length, 0);
+        }
+        self.chunk(id, &mut buffer[..length])?;
+        Ok(&buffer[..length])
+    }
 }
 
 /// Where bytes lie as they are, in a file that is open.
@@ -151,14 +169,14 @@ impl<T: NodeSource + ?Sized> NodeSource for Arc<T> {
 }
 
 impl<T: ChunkSource + ?Sized> ChunkSource for &T {
-    fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()> {
-        (**self).chunk(id, length, out)
+    fn chunk(&self, id: &Id, out: &mut [u8]) -> Result<()> {
+        (**self).chunk(id, out)
     }
 }
 
 impl<T: ChunkSource + ?Sized> ChunkSource for Arc<T> {
-    fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()> {
-        (**self).chunk(id, length, out)
+    fn chunk(&self, id: &Id, out: &mut [u8]) -> Result<()> {
+        (**self).chunk(id, out)
     }
 }
 
@@ -171,5 +189,38 @@ impl<T: RawChunks + ?Sized> RawChunks for &T {
 impl<T: RawChunks + ?Sized> RawChunks for Arc<T> {
     fn raw(&self, id: &Id, length: u64, prove: bool) -> Result<Option<RawPlace>> {
         (**self).raw(id, length, prove)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest;
+
+    /// Every chunk is of bytes that its length tells.
+    struct Lengths;
+
+    impl ChunkSource for Lengths {
+        fn chunk(&self, _: &Id, out: &mut [u8]) -> Result<()> {
+            let length = u8::try_from(out.len() % 251).unwrap_or(0);
+            out.fill(length);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_buffer_serves_again_and_no_chunk_is_longer_than_chunks_are() {
+        let id = digest::plain(b"");
+        let mut buffer = Vec::new();
+        for length in [7, 4000, 20, CHUNK_BYTES_MAX as u64, 0, 3] {
+            let bytes = Lengths.chunk_in(&id, length, &mut buffer).unwrap();
+            assert_eq!(bytes.len() as u64, length);
+            assert!(bytes.iter().all(|byte| u64::from(*byte) == length % 251));
+        }
+        assert_eq!(buffer.len(), CHUNK_BYTES_MAX);
+        for length in [CHUNK_BYTES_MAX as u64 + 1, u64::MAX] {
+            assert!(Lengths.chunk_in(&id, length, &mut buffer).is_err());
+        }
+        assert_eq!(buffer.len(), CHUNK_BYTES_MAX);
     }
 }

@@ -1,7 +1,7 @@
 //! Chunks that were read in part: who reads a file in steps shorter than its chunks fetches and
 //! proves each chunk once.
 
-use freestone_core::{ChunkSource, Error, Id, Result};
+use freestone_core::{ChunkSource, Id, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -77,14 +77,7 @@ impl Cache {
             return Ok(bytes.clone());
         }
         let mut bytes = Vec::new();
-        let fetched = chunks.chunk(id, length, &mut bytes).and_then(|()| {
-            if bytes.len() as u64 == length {
-                return Ok(());
-            }
-            let came = bytes.len();
-            Err(Error::corrupt(format!("chunk {id}: {length} bytes were to come, {came} came")))
-        });
-        if let Err(error) = fetched {
+        if let Err(error) = chunks.chunk_in(id, length, &mut bytes) {
             lock(&self.state).forget(id, &slot);
             return Err(error);
         }
@@ -131,7 +124,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use freestone_core::digest;
+    use freestone_core::{Error, digest};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[derive(Default)]
@@ -141,13 +134,12 @@ mod tests {
     }
 
     impl ChunkSource for Counting {
-        fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()> {
+        fn chunk(&self, id: &Id, out: &mut [u8]) -> Result<()> {
             self.fetched.fetch_add(1, Ordering::SeqCst);
             if self.fails {
                 return Err(Error::corrupt("made to fail"));
             }
-            out.clear();
-            out.resize(usize::try_from(length).unwrap(), id.0[0]);
+            out.fill(id.0[0]);
             Ok(())
         }
     }

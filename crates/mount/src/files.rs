@@ -55,9 +55,7 @@ pub(crate) fn read(
         let chunks = revisions.chunks();
         // Nobody comes back for the rest of what is read whole.
         if part == (0..length) {
-            let mut bytes = Vec::new();
-            chunks.chunk(id, length, &mut bytes)?;
-            return copy(&bytes, part, out, id);
+            return chunks.chunk(id, out);
         }
         copy(&cache.chunk(chunks, id, length)?, part, out, id)
     })

@@ -9,7 +9,7 @@
 
 use crate::layout::{Bytes, Chunk, Window};
 use crate::service::Service;
-use freestone_core::{Plan, Result};
+use freestone_core::{ChunkSource, Plan, Result};
 use freestone_store::Records;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -190,7 +190,7 @@ impl ServedImage {
     fn decode(&self, chunk: &Chunk) -> Result<Arc<Vec<u8>>> {
         let service = &*self.service;
         let mut bytes = Vec::new();
-        freestone_core::ChunkSource::chunk(&self.records, &chunk.id, chunk.length, &mut bytes)?;
+        self.records.chunk_in(&chunk.id, chunk.length, &mut bytes)?;
         service.metrics.proven_bytes.add(chunk.length);
         let weight = bytes.capacity() as u64 + 128;
         let bytes = Arc::new(bytes);

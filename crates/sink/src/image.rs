@@ -2,7 +2,7 @@
 //! checked here before anything relies on it.
 
 use freestone_core::limits::CHUNK_BYTES_MAX;
-use freestone_core::{ChunkSource, Error, ErrorKind, Extent, Id, Plan, RawChunks, Result, Source};
+use freestone_core::{ChunkSource, Error, Extent, Plan, RawChunks, Result, Source};
 use std::ops::Range;
 
 /// What a sink takes: the layout of an image and the source of its content.
@@ -93,25 +93,6 @@ pub fn extents<P: Plan + ?Sized>(
     })?;
     if end.is_none_or(|end| end < range.end) {
         return Err(wrong(end.unwrap_or(range.start), "ends too early"));
-    }
-    Ok(())
-}
-
-/// Replaces what `out` holds by chunk `id`.
-///
-/// # Errors
-/// What `chunks` returns; [`ErrorKind::Corrupt`] if it gives another length.
-pub(crate) fn fetch<C: ChunkSource + ?Sized>(
-    chunks: &C,
-    id: &Id,
-    length: u64,
-    out: &mut Vec<u8>,
-) -> Result<()> {
-    chunks.chunk(id, length, out)?;
-    if out.len() as u64 != length {
-        let given = out.len();
-        let what = format!("chunk {id}: {length} bytes were to come, {given} came");
-        return Err(Error::new(ErrorKind::Corrupt, what));
     }
     Ok(())
 }

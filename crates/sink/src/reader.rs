@@ -1,6 +1,6 @@
 //! Reading any part of an image, for what serves it without writing it.
 
-use crate::image::{extents, fetch, index};
+use crate::image::{extents, index};
 use freestone_core::{ChunkSource, Id, Plan, Result, Source};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::{Deref, Range};
@@ -81,19 +81,19 @@ impl<P: Deref<Target: Plan>, C: ChunkSource> ImageReader<P, C> {
     /// # Errors
     /// What the plan and the chunk source return. `out` holds anything then.
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize> {
-        let mut fetched = Vec::new();
         read_at(&*self.plan, offset, out, &mut |id, length, part, out| {
             let part = index(part.start)..index(part.end);
             if let Some(chunk) = self.recent(id, length) {
                 out.copy_from_slice(&chunk[part]);
                 return Ok(());
             }
-            fetch(&self.chunks, id, length, &mut fetched)?;
-            out.copy_from_slice(&fetched[part.clone()]);
             // Who reads a part is likely to want the rest soon, who read all is not.
-            if part.len() < fetched.len() {
-                self.keep(*id, std::mem::take(&mut fetched));
+            if out.len() as u64 == length {
+                return self.chunks.chunk(id, out);
             }
+            let mut fetched = Vec::new();
+            out.copy_from_slice(&self.chunks.chunk_in(id, length, &mut fetched)?[part]);
+            self.keep(*id, fetched);
             Ok(())
         })
     }

@@ -1,7 +1,7 @@
 //! The engine that produces an image, for all sinks that take it whole.
 //!
 //! ```text
-//! windows  |---- 512 KiB ----|-----------------|-----------------|
+//! windows  |---- a window ---|-----------------|-----------------|
 //! extents  [h][ chunk ][h][  chunk   ][h][chunk][    zeros            ][h]…
 //! pieces   [        first             ][second  ][third          ][fourth
 //! ```
@@ -16,7 +16,7 @@
 use crate::base::Base;
 use crate::control::Control;
 use crate::digest::{Digesting, Digests};
-use crate::image::{Image, extents, fetch, index};
+use crate::image::{Image, extents, index};
 use crate::sharing::{Shares, Sharing};
 use crate::zeros::ZEROS;
 use freestone_core::limits::CHUNK_BYTES_MAX;
@@ -26,14 +26,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// Large enough that finding a window's first extent and starting a write do not count; small enough to
-/// stay in a processor's own cache, and that a small image is several workers' work. Memory that is used
-/// for the first time costs more than what is done with it, so a worker makes do with little.
-pub(crate) const WINDOW_BYTES: u64 = 512 << 10;
+/// The window of a large image: large enough that finding its first extent and starting a write do not
+/// count, small enough to stay in a processor's own cache.
+pub(crate) const WINDOW_BYTES_MAX: u64 = 512 << 10;
+/// The window of a small one. Memory that is used for the first time costs more than what is done with it,
+/// and an image of a few MiB is soon written.
+const WINDOW_BYTES_MIN: u64 = 64 << 10;
+/// Into how many windows an image is cut, between these.
+const WINDOWS: u64 = 128;
 
-/// Windows that a worker takes together at most where chunks are shared. What is shared is cut at their
-/// ends, and each cut costs a block of its own.
-const SHARED_WINDOWS: u64 = 128;
+/// What a worker takes together at most where chunks are shared. What is shared is cut at its ends, and
+/// each cut costs a block of its own.
+const SHARED_BYTES: u64 = 64 << 20;
 /// Into how many stretches for each worker an image of which chunks are shared is cut at least: enough
 /// that nobody waits long for the last.
 const STRETCHES_A_WORKER: u64 = 4;
@@ -50,8 +54,10 @@ pub(crate) struct Piece {
     pub length: u64,
     /// Lengths, and what it is; only data are in `data`.
     runs: Vec<(u64, Kind)>,
+    /// Grows as it has to and does not shrink, so that its memory is made ready once.
     data: Vec<u8>,
-    chunk: Vec<u8>,
+    /// How much of it is in use.
+    used: usize,
     chunks: u64,
     chunk_bytes: u64,
 }
@@ -81,8 +87,8 @@ impl Piece {
             length: 0,
             runs: Vec::new(),
             // In one allocation, whose pages cost nothing until they are used.
-            data: Vec::with_capacity(index(WINDOW_BYTES) + CHUNK_BYTES_MAX),
-            chunk: Vec::new(),
+            data: Vec::with_capacity(index(WINDOW_BYTES_MAX) + CHUNK_BYTES_MAX),
+            used: 0,
             chunks: 0,
             chunk_bytes: 0,
         }
@@ -90,7 +96,7 @@ impl Piece {
 
     /// The parts in order, each with its offset in the image.
     pub fn runs(&self) -> impl Iterator<Item = (u64, Run<'_>)> {
-        let (mut offset, mut data) = (self.offset, self.data.as_slice());
+        let (mut offset, mut data) = (self.offset, &self.data[..self.used]);
         self.runs.iter().map(move |&(length, kind)| {
             let start = offset;
             offset += length;
@@ -138,7 +144,7 @@ impl Piece {
         self.offset = window.start;
         self.length = 0;
         self.runs.clear();
-        self.data.clear();
+        self.used = 0;
         let base = match work.consumer.base() {
             Some(base) => Some(Base::of(base, &window)?),
             None => None,
@@ -173,12 +179,12 @@ impl Piece {
                 self.grow(end - start, Kind::Zeros);
             }
             Source::Zeros => {
-                self.data.resize(self.data.len() + index(end - start), 0);
+                self.room(index(end - start)).fill(0);
                 self.grow(end - start, Kind::Data);
             }
             Source::Inline(bytes) => {
                 let part = index(start - extent.offset)..index(end - extent.offset);
-                self.data.extend_from_slice(&bytes[part]);
+                self.room(part.len()).copy_from_slice(&bytes[part]);
                 self.grow(end - start, Kind::Data);
             }
             Source::Chunk(id) => {
@@ -186,14 +192,23 @@ impl Piece {
                     self.grow(extent.length, Kind::Done);
                     return Ok(());
                 }
-                fetch(image.chunks, id, extent.length, &mut self.chunk)?;
-                self.data.extend_from_slice(&self.chunk);
+                image.chunks.chunk(id, self.room(index(extent.length)))?;
                 self.grow(extent.length, Kind::Data);
                 self.chunks += 1;
                 self.chunk_bytes += extent.length;
             }
         }
         Ok(())
+    }
+
+    /// The next `length` bytes of the buffer, which hold anything.
+    fn room(&mut self, length: usize) -> &mut [u8] {
+        let start = self.used;
+        self.used += length;
+        if self.data.len() < self.used {
+            self.data.resize(self.used, 0);
+        }
+        &mut self.data[start..self.used]
     }
 
     fn grow(&mut self, length: u64, kind: Kind) {
@@ -263,6 +278,7 @@ fn run(image: &Image<'_>, control: &Control<'_>, consumer: &dyn Consumer) -> Res
         control,
         consumer,
         length,
+        window: window(length),
         next: AtomicU64::new(0),
         enough: AtomicBool::new(false),
         failed: AtomicBool::new(false),
@@ -289,11 +305,18 @@ fn run(image: &Image<'_>, control: &Control<'_>, consumer: &dyn Consumer) -> Res
     Ok(produced)
 }
 
+/// How long a window of an image of `length` bytes is: a power of two.
+fn window(length: u64) -> u64 {
+    let window = (length / WINDOWS).min(WINDOW_BYTES_MAX).next_power_of_two();
+    window.max(WINDOW_BYTES_MIN)
+}
+
 struct Work<'a> {
     image: &'a Image<'a>,
     control: &'a Control<'a>,
     consumer: &'a dyn Consumer,
     length: u64,
+    window: u64,
     next: AtomicU64,
     enough: AtomicBool,
     failed: AtomicBool,
@@ -318,11 +341,11 @@ impl Work<'_> {
     /// How much one worker does at a time. What is shared is cut there, so it is more then.
     fn stretch(&self) -> u64 {
         if self.consumer.shares().is_none() {
-            return WINDOW_BYTES;
+            return self.window;
         }
         let stretches = (self.control.workers.get() as u64).saturating_mul(STRETCHES_A_WORKER);
-        let windows = self.length.div_ceil(WINDOW_BYTES).div_ceil(stretches);
-        WINDOW_BYTES * windows.clamp(1, SHARED_WINDOWS)
+        let windows = self.length.div_ceil(self.window).div_ceil(stretches);
+        self.window * windows.clamp(1, SHARED_BYTES / self.window)
     }
 
     fn windows(&self) -> Result<()> {
@@ -333,12 +356,12 @@ impl Work<'_> {
             let stretch = self.stretch();
             let start = self.next.fetch_add(stretch, Ordering::Relaxed);
             let end = self.length.min(start.saturating_add(stretch));
-            for start in (start..end).step_by(index(WINDOW_BYTES)) {
+            for start in (start..end).step_by(index(self.window)) {
                 if self.enough.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed) {
                     break 'all;
                 }
                 self.control.check()?;
-                let window = start..self.length.min(start + WINDOW_BYTES);
+                let window = start..self.length.min(start + self.window);
                 piece.fill(self, window, &mut sharing)?;
                 if piece.length == 0 {
                     continue;

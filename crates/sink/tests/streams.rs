@@ -82,7 +82,7 @@ fn a_slow_reader_is_not_outrun() {
             Ok(())
         }
     }
-    let toy = toy::site(0, 8000, 40, 128 << 10);
+    let toy = toy::site(0, 8000, 320, 16 << 10);
     let mut slow = Slow(&toy, 0);
     stream::write(&toy.image(), &mut slow, "slow", &control()).unwrap();
     // A window each, which is four chunks and what is cut.
@@ -109,9 +109,9 @@ fn a_chunk_source_that_fails_ends_it() {
 fn a_panic_in_a_worker_does_not_hang_the_others() {
     struct Panics(Toy);
     impl ChunkSource for Panics {
-        fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()> {
+        fn chunk(&self, id: &Id, out: &mut [u8]) -> Result<()> {
             assert!(self.0.fetched.load(Ordering::Relaxed) < 110, "made to panic");
-            self.0.chunk(id, length, out)
+            self.0.chunk(id, out)
         }
     }
     let panicked = in_time(|| {

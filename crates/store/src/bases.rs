@@ -79,8 +79,7 @@ fn of_place(records: &Records, place: &Place, id: &Id) -> Result<Option<Basis>> 
     if !records.packs.holds(place, id)? {
         return Ok(None);
     }
-    let mut bytes = Vec::new();
-    records.decode(&first, &mut bytes, 0)?;
+    let bytes = records.decode(&first)?;
     let own = first.row.kind.id_of(&bytes);
     if !same_place.map(|(_, id)| Some(*id)).any(|id| id == own) {
         return Ok(None);

@@ -60,8 +60,7 @@ impl Records {
             return Ok(None);
         }
         let at = || format!("{} in pack {} at {}", kind.word(), place.pack, place.row.offset);
-        let mut bytes = Vec::new();
-        self.decode(place, &mut bytes, 0).map_err(|error| error.context(at()))?;
+        let bytes = self.decode(place).map_err(|error| error.context(at()))?;
         let id = kind.id_of(&bytes).filter(|id| prefix(&id.0) == place.row.prefix);
         let id = id.ok_or_else(|| {
             Error::corrupt(format!("{} is damaged", at()))

@@ -16,7 +16,7 @@ use crate::session::{SHARED, Session};
 use crate::store::Store;
 use freestone_core::digest::sha1_hasher;
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, CONTENT_WHOLE_BYTES_MAX};
-use freestone_core::plan::{NodeKind, NodeSource};
+use freestone_core::plan::{ChunkSource, NodeKind, NodeSource};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Source};
 use freestone_manifest::content::{ContentRecord, pieces, visit_nodes};
 use freestone_manifest::{Child, Items, Kind, Node};
@@ -343,7 +343,7 @@ impl<'a> Copier<'a> {
         self.count(place.row.stored);
         let Some(session) = session else { return Ok(()) };
         let mut plain = Vec::new();
-        freestone_core::ChunkSource::chunk(&self.from, id, length, &mut plain)?;
+        self.from.chunk_in(id, length, &mut plain)?;
         if let Some((sha1, whole)) = &sha1 {
             session.check_sha1(sha1, whole, id)?;
         }
@@ -351,11 +351,8 @@ impl<'a> Copier<'a> {
         let as_stored = place.row.codec == Codec::Zstd && {
             stored.resize(usize::try_from(place.row.stored).unwrap_or(0), 0);
             let read = self.from.packs.open(&place.pack)?.read_at(place.row.offset, &mut stored);
-            let mut again = Vec::new();
             // It may have been read from another place, where this one is damaged.
-            read.is_ok()
-                && decompress(&stored, None, plain.len(), &mut again).is_ok()
-                && again == plain
+            read.is_ok() && decompress(&stored, None, plain.len()).is_ok_and(|again| again == plain)
         };
         let encoded = match place.row.codec {
             _ if as_stored => Encoded { codec: Codec::Zstd, stored: (&stored[..]).into() },

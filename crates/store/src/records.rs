@@ -27,6 +27,35 @@ thread_local! {
     static DECODER: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
+/// Where a record is read to.
+enum Target<'a> {
+    /// As long as the record.
+    Any(&'a mut Vec<u8>),
+    /// For a record of this length.
+    Exactly(&'a mut [u8]),
+}
+
+impl Target<'_> {
+    /// Room for the `plain` bytes that a row says.
+    fn room(&mut self, plain: u64) -> Result<&mut [u8]> {
+        match self {
+            Self::Any(out) => {
+                // No more than a chunk has: a row of more is refused.
+                out.clear();
+                out.resize(usize::try_from(plain).unwrap_or(0), 0);
+                Ok(out)
+            }
+            Self::Exactly(out) if out.len() as u64 != plain => {
+                let wanted = out.len();
+                Err(Error::corrupt(format!(
+                    "it is {plain} bytes long, but the manifest says {wanted}"
+                )))
+            }
+            Self::Exactly(out) => Ok(out),
+        }
+    }
+}
+
 /// The records of a store. Cheap to clone; used by many threads at once.
 #[derive(Clone)]
 pub struct Records {
@@ -40,6 +69,10 @@ impl Records {
     /// # Errors
     /// It is there, but cannot be read or is not what its id says.
     pub fn read(&self, kind: RecordKind, id: &Id, out: &mut Vec<u8>) -> Result<bool> {
+        self.read_to(kind, id, &mut Target::Any(out))
+    }
+
+    fn read_to(&self, kind: RecordKind, id: &Id, out: &mut Target<'_>) -> Result<bool> {
         let outcome = self.read_listed(kind, id, out);
         // A compaction may have moved the record since the index was listed.
         match outcome {
@@ -51,7 +84,7 @@ impl Records {
         }
     }
 
-    fn read_listed(&self, kind: RecordKind, id: &Id, out: &mut Vec<u8>) -> Result<bool> {
+    fn read_listed(&self, kind: RecordKind, id: &Id, out: &mut Target<'_>) -> Result<bool> {
         let mut failure = None;
         let mut each = |place: Place| {
             match self.read_place(&place, id, out) {
@@ -119,10 +152,14 @@ impl Records {
     }
 
     /// Reads what lies at `place`; false if it is another record than `id`.
-    fn read_place(&self, place: &Place, id: &Id, out: &mut Vec<u8>) -> Result<bool> {
+    fn read_place(&self, place: &Place, id: &Id, out: &mut Target<'_>) -> Result<bool> {
         let mut tries = 1;
         let decoded = loop {
-            let decoded = self.decode(place, out, 0);
+            let out = match out.room(place.row.plain) {
+                Ok(out) => out,
+                Err(error) => break Err(error),
+            };
+            let decoded = self.decode_into(place, out, 0);
             if decoded.is_ok() && place.row.kind.id_of(out) == Some(*id) {
                 if self.packs.is_cache() {
                     self.each_of_chain(place, &mut |object, row| {
@@ -181,12 +218,22 @@ impl Records {
     }
 
     /// Decodes what lies at `place`, unproven.
-    pub(crate) fn decode(&self, place: &Place, out: &mut Vec<u8>, depth: usize) -> Result<()> {
+    pub(crate) fn decode(&self, place: &Place) -> Result<Vec<u8>> {
+        self.decode_above(place, 0)
+    }
+
+    fn decode_above(&self, place: &Place, depth: usize) -> Result<Vec<u8>> {
+        // No more than a chunk has: a row of more is refused.
+        let mut out = vec![0; usize::try_from(place.row.plain).unwrap_or(0)];
+        self.decode_into(place, &mut out, depth)?;
+        Ok(out)
+    }
+
+    /// Decodes into `out`, which is as long as the row says.
+    fn decode_into(&self, place: &Place, out: &mut [u8], depth: usize) -> Result<()> {
         let row = &place.row;
-        let plain = usize::try_from(row.plain).unwrap_or(0);
         if row.codec == Codec::Zeros {
-            out.clear();
-            out.resize(plain, 0);
+            out.fill(0);
             return Ok(());
         }
         let base = match place.base()? {
@@ -194,11 +241,7 @@ impl Records {
             Some(_) if depth >= BASE_DEPTH_MAX => {
                 return Err(too_deep());
             }
-            Some(base) => {
-                let mut bytes = Vec::new();
-                self.decode(&base, &mut bytes, depth + 1)?;
-                Some(bytes)
-            }
+            Some(base) => Some(self.decode_above(&base, depth + 1)?),
         };
         let object = self.packs.open_listed(place)?;
         // What the segment says of the pack's length spares asking far away for it; where it says
@@ -207,11 +250,11 @@ impl Records {
         if row.offset.checked_add(row.stored).is_none_or(|end| end > length) {
             return Err(Error::corrupt("it lies outside its pack"));
         }
-        let stored = usize::try_from(row.stored).unwrap_or(0);
         if row.codec == Codec::Raw {
-            out.resize(stored, 0);
+            // Its lengths are the same.
             return object.read_at(row.offset, out);
         }
+        let stored = usize::try_from(row.stored).unwrap_or(0);
         STORED.with_borrow_mut(|buffer| {
             if buffer.len() < stored {
                 buffer.resize(stored, 0);
@@ -220,7 +263,7 @@ impl Records {
             object.read_at(row.offset, part)?;
             let outcome = match row.codec {
                 Codec::ZstdBaseIds => self.decode_ids(place, part, base.as_deref(), out),
-                _ => decompress(part, base.as_deref(), plain, out),
+                _ => decompress_into(part, base.as_deref(), out),
             };
             // A server has many threads, each of which meets a large record one day.
             if buffer.len() > STORED_KEPT_BYTES_MAX {
@@ -236,15 +279,16 @@ impl Records {
         place: &Place,
         stored: &[u8],
         base: Option<&[u8]>,
-        out: &mut Vec<u8>,
+        out: &mut [u8],
     ) -> Result<()> {
         let starts = self.packs.starts(place)?;
         // Of records that begin here, the last is the one that takes room.
         let own = starts.partition_point(|(start, _)| *start <= place.row.offset);
         let own =
             own.checked_sub(1).ok_or_else(|| Error::corrupt("its pack has no such record"))?;
-        let plain = usize::try_from(place.row.plain).unwrap_or(0);
-        decode_ids(stored, own, base, plain, &|at| starts.get(at).map(|(_, id)| *id), out)
+        let id = |at| starts.get(at).map(|(_, id)| *id);
+        out.copy_from_slice(&decode_ids(stored, own, base, out.len(), &id)?);
+        Ok(())
     }
 
     /// Whether the store has the record `id`, by the table of a live pack. A pack or segment that
@@ -278,12 +322,10 @@ pub(crate) fn decode_ids(
     base: Option<&[u8]>,
     plain: usize,
     id: &dyn Fn(usize) -> Option<Id>,
-    out: &mut Vec<u8>,
-) -> Result<()> {
+) -> Result<Vec<u8>> {
     let (references, frame) = references::decode(stored, own, plain)?;
-    let mut rest = Vec::new();
-    decompress(frame, base, plain - references::bytes(&references), &mut rest)?;
-    references::restore(&rest, &references, id, out)
+    let rest = decompress(frame, base, plain - references::bytes(&references))?;
+    references::restore(&rest, &references, id)
 }
 
 /// What a dictionary of zstd's own kind begins with.
@@ -297,21 +339,21 @@ fn new_decoder<'a>() -> DCtx<'a> {
     decoder
 }
 
-/// Decompresses one zstd frame of exactly `plain` bytes into `out`.
-pub(crate) fn decompress(
-    stored: &[u8],
-    base: Option<&[u8]>,
-    plain: usize,
-    out: &mut Vec<u8>,
-) -> Result<()> {
+/// Decompresses one zstd frame of exactly `plain` bytes.
+pub(crate) fn decompress(stored: &[u8], base: Option<&[u8]>, plain: usize) -> Result<Vec<u8>> {
+    let mut out = vec![0; plain];
+    decompress_into(stored, base, &mut out)?;
+    Ok(out)
+}
+
+/// Decompresses one zstd frame of exactly the length of `out`.
+pub(crate) fn decompress_into(stored: &[u8], base: Option<&[u8]>, out: &mut [u8]) -> Result<()> {
     let failed = |code| {
         Error::corrupt(format!(
             "its bytes are no zstd frame: {}",
             zstd::zstd_safe::get_error_name(code)
         ))
     };
-    out.clear();
-    out.reserve(plain);
     let length = match base {
         // It would be taken for what it is not.
         Some(base) if base.starts_with(&DICTIONARY_MAGIC) => {
@@ -328,10 +370,10 @@ pub(crate) fn decompress(
         }),
     }
     .map_err(failed)?;
-    if length == plain {
+    if length == out.len() {
         Ok(())
     } else {
-        Err(Error::corrupt(format!("it is {length} bytes long in place of {plain}")))
+        Err(Error::corrupt(format!("it is {length} bytes long in place of {}", out.len())))
     }
 }
 
@@ -347,17 +389,11 @@ impl NodeSource for Records {
 }
 
 impl ChunkSource for Records {
-    fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()> {
-        if !self.read(RecordKind::Chunk, id, out)? {
-            return Err(self.missing(RecordKind::Chunk, id));
-        }
-        if out.len() as u64 == length {
+    fn chunk(&self, id: &Id, out: &mut [u8]) -> Result<()> {
+        if self.read_to(RecordKind::Chunk, id, &mut Target::Exactly(out))? {
             Ok(())
         } else {
-            Err(Error::corrupt(format!(
-                "chunk {id} is {} bytes long, but the manifest says {length}",
-                out.len()
-            )))
+            Err(self.missing(RecordKind::Chunk, id))
         }
     }
 }

@@ -73,11 +73,9 @@ pub(crate) fn restore(
     rest: &[u8],
     references: &[Reference],
     id: &dyn Fn(usize) -> Option<Id>,
-    out: &mut Vec<u8>,
-) -> Result<()> {
+) -> Result<Vec<u8>> {
     let wrong = || Error::corrupt("it refers to what its pack does not hold");
-    out.clear();
-    out.reserve(rest.len() + bytes(references));
+    let mut out = Vec::with_capacity(rest.len() + bytes(references));
     let mut rest = rest;
     for (gap, at) in references {
         let (before, behind) = rest.split_at_checked(*gap).ok_or_else(wrong)?;
@@ -86,7 +84,7 @@ pub(crate) fn restore(
         rest = behind;
     }
     out.extend_from_slice(rest);
-    Ok(())
+    Ok(out)
 }
 
 /// Leaves the ids at `places` of `plain`, which ascend, out; gives the rest, and the gap before each.
@@ -133,16 +131,14 @@ mod tests {
             let stored = out.into_bytes();
             let (told, frame) = decode(&stored, own, plain.len()).unwrap();
             prop_assert_eq!((&told, frame), (&references, &b"frame"[..]));
-            let mut back = Vec::new();
-            restore(&rest, &told, &id, &mut back).unwrap();
-            prop_assert_eq!(&back, &plain);
+            prop_assert_eq!(&restore(&rest, &told, &id).unwrap(), &plain);
 
             let mut damaged = stored.clone();
             let at = at.index(damaged.len());
             damaged[at] = byte;
             if let Ok((told, _)) = decode(&damaged, own, plain.len()) {
                 prop_assert!(bytes(&told) <= plain.len());
-                let _ = restore(&rest, &told, &id, &mut back);
+                let _ = restore(&rest, &told, &id);
             }
             let _ = decode(&stored[..at], own, plain.len());
         }

@@ -208,8 +208,7 @@ impl Session {
                 continue;
             }
             // The first bytes of the SHA-1 agree; most likely that is all.
-            let mut bytes = Vec::new();
-            self.records.decode(&place, &mut bytes, 0)?;
+            let bytes = self.records.decode(&place)?;
             let (known, name) = match place.row.kind {
                 RecordKind::ContentRecord => {
                     let record = freestone_manifest::content::ContentRecord::decode(&bytes)?;

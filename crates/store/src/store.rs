@@ -231,8 +231,7 @@ impl Store {
     /// # Errors
     /// It cannot be read, or what lies there is no revision of that pack.
     pub(crate) fn revision_at(&self, place: &Place) -> Result<(Id, Revision)> {
-        let mut bytes = Vec::new();
-        self.records()?.decode(place, &mut bytes, 0)?;
+        let bytes = self.records()?.decode(place)?;
         let id = RecordKind::Revision.id_of(&bytes).unwrap_or(Id([0; 32]));
         let is_it = place.row.kind == RecordKind::Revision && self.packs().holds(place, &id)?;
         let revision = Revision::decode(&bytes).ok().filter(|_| is_it);

@@ -32,7 +32,7 @@ fn read_back(store: &Store, outcome: &PushOutcome) -> MemorySource {
     let tree = store.tree(&outcome.revision.root).unwrap();
     let mut cursor = tree.cursor();
     let mut back = MemorySource::default();
-    let mut chunk = Vec::new();
+    let mut buffer = Vec::new();
     while let Some(entry) = cursor.next().unwrap() {
         let Entry { path, kind, .. } = entry.clone();
         match kind {
@@ -44,8 +44,12 @@ fn read_back(store: &Store, outcome: &PushOutcome) -> MemorySource {
                 pieces(tree.source(), &content, size, Some(&sha1), 0..size, &mut |piece| {
                     match piece.source {
                         Source::Chunk(id) => {
-                            tree.source().chunk(&id, piece.length, &mut chunk)?;
-                            bytes.extend_from_slice(&chunk);
+                            let source = tree.source();
+                            bytes.extend_from_slice(source.chunk_in(
+                                &id,
+                                piece.length,
+                                &mut buffer,
+                            )?);
                         }
                         _ => bytes.resize(bytes.len() + usize::try_from(piece.length).unwrap(), 0),
                     }

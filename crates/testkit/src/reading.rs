@@ -63,11 +63,11 @@ impl<'a> Reading<'a> {
         if let Some(bytes) = self.contents.get(content) {
             return Ok(bytes.clone());
         }
-        let (mut bytes, mut chunk) = (Vec::new(), Vec::new());
+        let (mut bytes, mut buffer) = (Vec::new(), Vec::new());
         pieces(source, content, *size, Some(sha1), 0..*size, &mut |piece| {
             if let Source::Chunk(id) = piece.source {
-                source.chunk(&id, piece.length, &mut chunk)?;
-                bytes.extend_from_slice(&chunk);
+                let chunk = source.chunk_in(&id, piece.length, &mut buffer)?;
+                bytes.extend_from_slice(chunk);
             } else {
                 let zeros = usize::try_from(piece.length).unwrap_or(usize::MAX);
                 bytes.resize(bytes.len().saturating_add(zeros), 0);

@@ -70,13 +70,13 @@ impl Cat {
 }
 
 fn write(records: &Records, id: &Id, size: u64, sha1: &Sha1, session: &Session) -> Result<Exit> {
-    let mut chunk = Vec::new();
+    let mut buffer = Vec::new();
     let mut each = |piece: Extent| {
         session.interrupt.check()?;
         match piece.source {
             Source::Chunk(id) => {
-                records.chunk(&id, piece.length, &mut chunk)?;
-                session.output.bytes(&chunk)
+                let chunk = records.chunk_in(&id, piece.length, &mut buffer)?;
+                session.output.bytes(chunk)
             }
             Source::Inline(bytes) => session.output.bytes(&bytes),
             Source::Zeros => {

@@ -157,13 +157,13 @@ impl Writing<'_> {
         let file = self.place.make_file(&entry.path, *executable)?;
         let wrong =
             |error| Error::io(format!("{} cannot be written", path::display(&entry.path)), error);
-        let mut chunk = Vec::new();
+        let mut buffer = Vec::new();
         content::pieces(self.records, content, *size, Some(sha1), 0..*size, &mut |piece| {
             self.session.interrupt.check()?;
             match &piece.source {
                 Source::Chunk(id) => {
-                    self.records.chunk(id, piece.length, &mut chunk)?;
-                    file.write_all_at(&chunk, piece.offset).map_err(wrong)?;
+                    let chunk = self.records.chunk_in(id, piece.length, &mut buffer)?;
+                    file.write_all_at(chunk, piece.offset).map_err(wrong)?;
                 }
                 Source::Inline(bytes) => {
                     file.write_all_at(bytes, piece.offset).map_err(wrong)?;

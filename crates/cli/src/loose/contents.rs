@@ -3,7 +3,7 @@
 use super::record::{LENGTH_BYTES, Record, TIME_OFFSET};
 use freestone_core::digest;
 use freestone_core::item::FileOpener;
-use freestone_core::limits::{CHUNK_BYTES_MAX, CONTENT_WHOLE_BYTES_MAX};
+use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, Result, path};
 use freestone_manifest::{Entry, Kind};
 use freestone_source::directory::Opener;
@@ -147,7 +147,7 @@ impl Contents {
     }
 
     /// Reads what is at `place`.
-    fn read(&self, place: &Place, length: u64, out: &mut Vec<u8>) -> Result<()> {
+    fn read(&self, place: &Place, out: &mut [u8]) -> Result<()> {
         let mut file = self.opener.open(&place.path)?;
         if file.stamp()?.size != place.size {
             return Err(changed(&place.path));
@@ -155,8 +155,6 @@ impl Contents {
         if place.offset > 0 {
             file.seek(place.offset)?;
         }
-        out.clear();
-        out.resize(usize::try_from(length).unwrap_or(0), 0);
         match file.read_exact(out) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(changed(&place.path)),
             read => read.map_err(|error| {
@@ -173,17 +171,14 @@ fn changed(path: &[u8]) -> Error {
 }
 
 impl ChunkSource for Contents {
-    fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()> {
-        if length > CHUNK_BYTES_MAX as u64 {
-            return Err(Error::corrupt(format!("chunk {id} is longer than chunks are")));
-        }
+    fn chunk(&self, id: &Id, out: &mut [u8]) -> Result<()> {
         let first = self.places.partition_point(|(head, _)| *head < id.head());
         let places = self.places[first..].iter().take_while(|(head, _)| *head == id.head());
         let mut failure = None;
         // Equal contents have several places, and one of them may have changed.
         for (_, offset) in places {
             let Some(place) = self.place(*offset, id)? else { continue };
-            match self.read(&place, length, out) {
+            match self.read(&place, out) {
                 Ok(()) if digest::plain(out) == *id => return Ok(()),
                 Ok(()) => failure.get_or_insert_with(|| changed(&place.path)),
                 Err(error) => failure.get_or_insert(error),

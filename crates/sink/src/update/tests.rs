@@ -70,8 +70,8 @@ impl Plan for Toy {
 }
 
 impl ChunkSource for Toy {
-    fn chunk(&self, id: &Id, _: u64, out: &mut Vec<u8>) -> Result<()> {
-        out.clone_from(&self.chunks[id]);
+    fn chunk(&self, id: &Id, out: &mut [u8]) -> Result<()> {
+        out.copy_from_slice(&self.chunks[id]);
         Ok(())
     }
 }

@@ -150,9 +150,7 @@ fn decode_columns<'a>(input: &mut Reader<'a>, count: u64) -> Result<std::borrow:
     if frame == 0 {
         return Ok(input.raw(length)?.into());
     }
-    let mut columns = Vec::new();
-    records::decompress(input.raw(frame)?, None, length, &mut columns)?;
-    Ok(columns.into())
+    Ok(records::decompress(input.raw(frame)?, None, length)?.into())
 }
 
 /// The id of the pack whose table is `table`.

@@ -42,15 +42,13 @@ impl Lane {
                 Some(BasePlace::Lane { number: below, .. }) => number = *below,
                 // The first of the chain lies in another pack.
                 Some(place @ BasePlace::Pack { .. }) => {
-                    let mut bytes = Vec::new();
-                    read_base(place, packs, &mut bytes)?;
+                    let bytes = read_base(place, packs)?;
                     return Ok(Some(Basis { place: place.clone(), bytes }));
                 }
                 None => break,
             }
         }
-        let mut bytes = Vec::new();
-        self.read(number, packs, &mut bytes)?;
+        let bytes = self.read(number, packs)?;
         let place = BasePlace::Lane { lane: self.number, number, version };
         Ok(Some(Basis { place, bytes }))
     }
@@ -61,37 +59,32 @@ impl Lane {
         while let Some(BasePlace::Lane { number: below, .. }) = self.records[number].base {
             number = below;
         }
-        let mut bytes = Vec::new();
-        self.read(number, packs, &mut bytes)?;
+        let bytes = self.read(number, packs)?;
         let place = BasePlace::Lane { lane: self.number, number, version: 1 };
         Ok(Some(Basis { place, bytes }))
     }
 
     /// Decodes a record. It was written by this process, from bytes whose id was computed.
-    pub(super) fn read(&self, number: usize, packs: &Packs, out: &mut Vec<u8>) -> Result<()> {
+    pub(super) fn read(&self, number: usize, packs: &Packs) -> Result<Vec<u8>> {
         let record = &self.records[number];
-        let mut base = None;
-        match &record.base {
-            None => {}
-            Some(BasePlace::Lane { number, .. }) => {
-                self.read(*number, packs, base.insert(Vec::new()))?;
-            }
-            Some(place) => read_base(place, packs, base.insert(Vec::new()))?,
-        }
+        let base = match &record.base {
+            None => None,
+            Some(BasePlace::Lane { number, .. }) => Some(self.read(*number, packs)?),
+            Some(place) => Some(read_base(place, packs)?),
+        };
         let stored = self.stored(record)?;
         if record.codec != Codec::ZstdBaseIds {
-            return decode(record.codec, stored, base.as_deref(), record.plain, out);
+            return decode(record.codec, stored, base.as_deref(), record.plain);
         }
         let At::Held(_) = record.at else {
             return Err(Error::corrupt(
                 "a record with references was written before its pack's end",
             ));
         };
-        let mut rest = Vec::new();
         let left_out = references::bytes(&record.references) as u64;
-        decode(record.codec, stored, base.as_deref(), record.plain - left_out, &mut rest)?;
+        let rest = decode(record.codec, stored, base.as_deref(), record.plain - left_out)?;
         let id = |number: usize| self.records.get(number).map(|record| record.id);
-        references::restore(&rest, &record.references, &id, out)
+        references::restore(&rest, &record.references, &id)
     }
 
     fn stored(&self, record: &LaneRecord) -> Result<Vec<u8>> {
@@ -115,29 +108,20 @@ impl Lane {
 }
 
 /// Reads a base that lies in another pack.
-fn read_base(place: &BasePlace, packs: &Packs, out: &mut Vec<u8>) -> Result<()> {
+fn read_base(place: &BasePlace, packs: &Packs) -> Result<Vec<u8>> {
     let BasePlace::Pack { pack, offset, stored, plain, codec } = place else {
         return Err(Error::corrupt("a base in no pack"));
     };
     let mut bytes = vec![0; usize::try_from(*stored).unwrap_or(0)];
     packs.read_at(pack, *offset, &mut bytes)?;
-    decode(*codec, bytes, None, *plain, out)
+    decode(*codec, bytes, None, *plain)
 }
 
-fn decode(
-    codec: Codec,
-    stored: Vec<u8>,
-    base: Option<&[u8]>,
-    plain: u64,
-    out: &mut Vec<u8>,
-) -> Result<()> {
+fn decode(codec: Codec, stored: Vec<u8>, base: Option<&[u8]>, plain: u64) -> Result<Vec<u8>> {
     let plain = usize::try_from(plain).unwrap_or(0);
     match codec {
-        Codec::Raw => *out = stored,
-        Codec::Zeros => *out = vec![0; plain],
-        Codec::Zstd | Codec::ZstdBase | Codec::ZstdBaseIds => {
-            decompress(&stored, base, plain, out)?
-        }
+        Codec::Raw => Ok(stored),
+        Codec::Zeros => Ok(vec![0; plain]),
+        Codec::Zstd | Codec::ZstdBase | Codec::ZstdBaseIds => decompress(&stored, base, plain),
     }
-    Ok(())
 }

@@ -76,12 +76,12 @@ fn whole(records: &Records, content: &Id, record: &ContentRecord) -> Result<()> 
     let mut sha1 = sha1_hasher();
     let mut blake3 = PlainHasher::default();
     let zeros = vec![0; 1 << 16];
-    let mut bytes = Vec::new();
+    let mut buffer = Vec::new();
     pieces(records, content, record.length, None, 0..record.length, &mut |piece| {
         if let Source::Chunk(id) = piece.source {
-            records.chunk(&id, piece.length, &mut bytes)?;
-            sha1.update(&bytes);
-            blake3.update(&bytes);
+            let bytes = records.chunk_in(&id, piece.length, &mut buffer)?;
+            sha1.update(bytes);
+            blake3.update(bytes);
             return Ok(());
         }
         let mut left = piece.length;

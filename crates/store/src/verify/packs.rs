@@ -53,7 +53,7 @@ impl Verifier<'_> {
         let object = self.store.packs().open(id)?;
         let rows = read_table(&*object, id)?;
         let stamp = object.file().and_then(Stamp::of);
-        let (mut stored, mut plain) = (Vec::new(), Vec::new());
+        let mut stored = Vec::new();
         let mut unlisted = 0u64;
         let mut proven = Vec::new();
         for (at, row) in rows.iter().enumerate() {
@@ -68,7 +68,7 @@ impl Verifier<'_> {
             // outlived what it leans on.
             let outcome = match self.options.data {
                 true if is_live || !self.leans_on_missing(&rows, at)? => {
-                    self.data(&*object, &rows, at, (&mut stored, &mut plain))
+                    self.data(&*object, &rows, at, &mut stored)
                 }
                 _ => Ok(None),
             };
@@ -101,14 +101,14 @@ impl Verifier<'_> {
         Ok(unlisted)
     }
 
-    /// Reads and proves record `at` of a pack; gives the SHA-1 of a chunk. The buffers are for its
-    /// stored and plain bytes.
+    /// Reads and proves record `at` of a pack; gives the SHA-1 of a chunk. The buffer is for its
+    /// stored bytes.
     fn data(
         &mut self,
         object: &dyn Object,
         rows: &[Row],
         at: usize,
-        (stored, plain): (&mut Vec<u8>, &mut Vec<u8>),
+        stored: &mut Vec<u8>,
     ) -> Result<Option<Key>> {
         let row = &rows[at];
         // Of any length that fits the pack; the table's decoder has checked that it does.
@@ -117,10 +117,14 @@ impl Verifier<'_> {
         if checksum(stored) != row.checksum {
             return Err(Error::corrupt("its checksum is wrong"));
         }
-        if row.codec != Codec::Raw {
-            self.decode(object, rows, at, plain, 0)?;
-        }
-        let bytes = if row.codec == Codec::Raw { stored } else { plain };
+        let plain;
+        let bytes = match row.codec {
+            Codec::Raw => stored,
+            _ => {
+                plain = self.decode(object, rows, at, 0)?;
+                &plain
+            }
+        };
         self.report.bytes_proven += bytes.len() as u64;
         if row.kind.id_of(bytes).is_some_and(|found| found != row.id) {
             return Err(Error::corrupt("it is not what its id says"));
@@ -164,36 +168,31 @@ impl Verifier<'_> {
         object: &dyn Object,
         rows: &[Row],
         at: usize,
-        plain: &mut Vec<u8>,
         depth: usize,
-    ) -> Result<()> {
+    ) -> Result<Vec<u8>> {
         let row = &rows[at];
-        let mut base = None;
-        match &row.base {
+        let base = match &row.base {
             Some(_) if depth >= BASE_DEPTH_MAX => {
                 return Err(Error::corrupt(format!(
                     "it lies above more than {BASE_DEPTH_MAX} bases"
                 )));
             }
-            Some(Base::Same(at)) => {
-                self.decode(object, rows, *at, base.insert(Vec::new()), depth + 1)?;
-            }
+            Some(Base::Same(at)) => Some(self.decode(object, rows, *at, depth + 1)?),
             Some(Base::Other { pack, offset, stored, plain, codec }) => {
                 let object = self.store.packs().open(pack)?;
-                let base = base.insert(Vec::new());
-                read(&*object, *codec, (*offset, *stored, *plain), None, base)?;
+                Some(read(&*object, *codec, (*offset, *stored, *plain), None)?)
             }
-            None => {}
-        }
+            None => None,
+        };
         let place = (row.offset, row.stored, row.plain);
         if row.codec == Codec::ZstdBaseIds {
             let mut stored = vec![0; usize::try_from(row.stored).unwrap_or(0)];
             object.read_at(row.offset, &mut stored)?;
             let length = usize::try_from(row.plain).unwrap_or(0);
             let id = |at: usize| rows.get(at).map(|row| row.id);
-            return decode_ids(&stored, at, base.as_deref(), length, &id, plain);
+            return decode_ids(&stored, at, base.as_deref(), length, &id);
         }
-        read(object, row.codec, place, base.as_deref(), plain)
+        read(object, row.codec, place, base.as_deref())
     }
 }
 
@@ -203,20 +202,16 @@ fn read(
     codec: Codec,
     (offset, stored, plain): (u64, u64, u64),
     base: Option<&[u8]>,
-    out: &mut Vec<u8>,
-) -> Result<()> {
+) -> Result<Vec<u8>> {
     // Both lengths are bounded by the table's decoder.
     let plain = usize::try_from(plain).unwrap_or(0);
     if codec == Codec::Zeros {
-        out.clear();
-        out.resize(plain, 0);
-        return Ok(());
+        return Ok(vec![0; plain]);
     }
     let mut bytes = vec![0; usize::try_from(stored).unwrap_or(0)];
     object.read_at(offset, &mut bytes)?;
     if codec == Codec::Raw {
-        *out = bytes;
-        return Ok(());
+        return Ok(bytes);
     }
-    decompress(&bytes, base, plain, out)
+    decompress(&bytes, base, plain)
 }

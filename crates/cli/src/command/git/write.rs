@@ -310,13 +310,13 @@ impl<'a> Writer<'a> {
         sha1: &freestone_core::Sha1,
     ) -> Result<ObjectId> {
         let mut blob = BlobWriter::new(self.target, size)?;
-        let mut chunk = Vec::new();
+        let mut buffer = Vec::new();
         content::pieces(records, id, size, Some(sha1), 0..size, &mut |piece| {
             self.session.interrupt.check()?;
             match &piece.source {
                 Source::Chunk(id) => {
-                    records.chunk(id, piece.length, &mut chunk)?;
-                    blob.write(&chunk)
+                    let chunk = records.chunk_in(id, piece.length, &mut buffer)?;
+                    blob.write(chunk)
                 }
                 Source::Inline(bytes) => blob.write(bytes),
                 Source::Zeros => {

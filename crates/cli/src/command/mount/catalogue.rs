@@ -131,8 +131,8 @@ impl RawChunks for Catalogue {
 }
 
 impl ChunkSource for Catalogue {
-    fn chunk(&self, id: &Id, length: u64, out: &mut Vec<u8>) -> Result<()> {
+    fn chunk(&self, id: &Id, out: &mut [u8]) -> Result<()> {
         let records = self.current().records.clone();
-        records.chunk(id, length, out)
+        records.chunk(id, out)
     }
 }
