@@ -5,6 +5,7 @@
 
 mod support;
 
+use freestone_testkit::corpus;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -25,12 +26,7 @@ const GOLDEN: [(usize, &str); 4] = [
 
 #[test]
 fn every_revision_of_a_real_site_is_kept_small_and_read_back_equal() {
-    let bundle = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/corpus/mirage-www-content.bundle");
-    if !bundle.exists() {
-        eprintln!("{} is not there: nothing is tested on the real site", bundle.display());
-        return;
-    }
+    let Some(bundle) = corpus() else { return };
     let folder = support::scratch();
     let site = folder.path().join("site");
     let bundle = bundle.to_str().unwrap();

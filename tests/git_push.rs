@@ -4,6 +4,7 @@
 
 mod support;
 
+use freestone_testkit::corpus;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -77,16 +78,6 @@ impl Place {
         let tree = git_tree_in(&self.extracted(revision));
         assert_eq!(tree, git_tree_of(&self.site(), commit));
     }
-}
-
-fn corpus() -> Option<PathBuf> {
-    let bundle = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/corpus/mirage-www-content.bundle");
-    if !bundle.exists() {
-        eprintln!("{} is not there: nothing is tested on the real site", bundle.display());
-        return None;
-    }
-    Some(bundle)
 }
 
 #[test]

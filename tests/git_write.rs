@@ -4,6 +4,7 @@
 
 mod support;
 
+use freestone_testkit::corpus;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use support::{freestone, git, git_tree_in, git_tree_of, output};
@@ -161,12 +162,7 @@ fn what_git_cannot_hold_is_refused() {
 
 #[test]
 fn a_real_history_comes_back_commit_by_commit() {
-    let bundle = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/corpus/mirage-www-content.bundle");
-    if !bundle.exists() {
-        eprintln!("{} is not there: nothing is tested on the real site", bundle.display());
-        return;
-    }
+    let Some(bundle) = corpus() else { return };
     let place = Place::new();
     git(place.0.path(), &["clone", "-q", "--bare", bundle.to_str().unwrap(), "site.git"]);
     let mut push = freestone(&place.store());

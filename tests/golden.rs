@@ -33,7 +33,7 @@ const REVISIONS: [(u64, &str, &str); 3] = [
 const STORES: [&str; 2] = ["store-1", "store-1-compacted"];
 
 fn kept(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
+    freestone_testkit::top().join("tests/golden").join(name)
 }
 
 fn write(top: &Path, path: &str, bytes: impl AsRef<[u8]>) {

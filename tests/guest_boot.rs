@@ -55,7 +55,7 @@ fn files(home: &Home) -> BTreeMap<String, String> {
 
 fn guest() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guest/make");
+    let script = freestone_testkit::top().join("tests/guest/make");
     let made = Command::new(script).arg(&directory).status().unwrap();
     assert!(made.success(), "the guest's kernel cannot be had");
     directory

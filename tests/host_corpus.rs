@@ -8,7 +8,7 @@ use freestone_store::Store;
 use freestone_store::backend::Backend;
 use freestone_store::backend::directory::Directory;
 use freestone_store::upstream::{Fetch, Fetched, Opening, Subject};
-use freestone_testkit::Distant;
+use freestone_testkit::{Distant, corpus};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,12 +56,7 @@ impl Host<'_> {
 
 #[test]
 fn a_host_receives_what_it_needs_and_little_more() {
-    let bundle = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/corpus/mirage-www-content.bundle");
-    if !bundle.exists() {
-        eprintln!("{} is not there: nothing is tested on the real site", bundle.display());
-        return;
-    }
+    let Some(bundle) = corpus() else { return };
     let folder = support::scratch();
     let site = folder.path().join("site");
     git(folder.path(), &["clone", "-q", bundle.to_str().unwrap(), "site"]);

@@ -2,12 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
+use freestone_testkit::top;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-
-fn top() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
 
 /// What a crate's manifest says that it depends on, of freestone's crates; not for its tests.
 fn used_by(name: &str) -> BTreeSet<String> {

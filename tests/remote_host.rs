@@ -13,7 +13,7 @@ use ceph::Ceph;
 use freestone_remote::{Options, Place};
 use freestone_store::Store;
 use freestone_store::upstream::runs::RunsFile;
-use freestone_testkit::{noise, text};
+use freestone_testkit::{corpus, noise, text};
 use program::{Home, Ran};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -40,14 +40,12 @@ enum Site {
 
 impl Site {
     fn new(folder: &Path) -> Self {
-        let bundle = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../../shared/corpus/mirage-www-content.bundle");
         let site = folder.join("site");
-        if !bundle.exists() {
-            eprintln!("{} is not there: a generated site takes its place", bundle.display());
+        let Some(bundle) = corpus() else {
+            eprintln!("a generated site takes its place");
             fs::create_dir(&site).unwrap();
             return Self::Generated(site);
-        }
+        };
         git(folder, &["clone", "-q", bundle.to_str().unwrap(), "site"]);
         let commits = git(&site, &["log", "--first-parent", "--reverse", "--format=%H %ct"]);
         let commits: Vec<(String, String)> = commits

@@ -156,7 +156,7 @@ impl Ran {
 /// Holds `found` against the file `name` under `tests/snapshots`; with
 /// `FREESTONE_UPDATE_SNAPSHOTS=1` writes it there.
 pub fn snapshot(name: &str, found: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/snapshots").join(name);
+    let path = freestone_testkit::top().join("tests/snapshots").join(name);
     if std::env::var_os("FREESTONE_UPDATE_SNAPSHOTS").is_some() {
         fs::write(&path, found).unwrap();
     }

@@ -14,7 +14,7 @@ pub struct Script {
 impl Script {
     /// Starts `tests/remote/NAME` with a folder of its own; gives what it says after "ready".
     pub fn start(name: &'static str) -> (Self, String) {
-        let script = format!("{}/../../tests/remote/{name}", env!("CARGO_MANIFEST_DIR"));
+        let script = freestone_testkit::top().join("tests/remote").join(name);
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder =

@@ -119,7 +119,7 @@ pub struct Tls {
 
 impl Tls {
     pub fn before(port: u16, certificate: &Certificate) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/remote/tls.py");
+        let script = freestone_testkit::top().join("tests/remote/tls.py");
         let mut child = Command::new("python3")
             .arg(script)
             .args([&certificate.certificate, &certificate.key])

@@ -11,8 +11,7 @@ use freestone_store::format::{pack, segment};
 use std::collections::BTreeMap;
 
 fn page() -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/format.md");
-    std::fs::read_to_string(path).unwrap()
+    std::fs::read_to_string(freestone_testkit::top().join("docs/format.md")).unwrap()
 }
 
 /// The rows of the table that begins with the header row `first`.

@@ -1,8 +1,9 @@
 //! What freestone's tests share: sources in memory, reading back what was pushed, stores made
-//! by hand or frozen, backends that record, fail and crash, what every backend must do, and a
-//! network in bad weather.
+//! by hand or frozen, backends that record, fail and crash, what every backend must do, a
+//! network in bad weather, and where the checkout is.
 
 mod cases;
+mod checkout;
 pub mod conformance;
 mod crash;
 mod disorder;
@@ -16,6 +17,7 @@ mod reading;
 mod recording;
 
 pub use cases::cases;
+pub use checkout::{corpus, top};
 pub use crash::{CrashingDisk, Survival, fsync, synced};
 pub use disorder::{Beginning, Disordered};
 pub use distance::Distant;

@@ -6,8 +6,7 @@ use freestone_image::fat::{FatType, Options, Profile};
 
 /// The rows of the table that begins with the header row `first`, behind `after`.
 fn table(after: &str, first: &str) -> Vec<Vec<String>> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/format.md");
-    let page = std::fs::read_to_string(path).unwrap();
+    let page = std::fs::read_to_string(freestone_testkit::top().join("docs/format.md")).unwrap();
     let part = page.split_once(after).unwrap_or_else(|| panic!("no {after:?}")).1;
     let at = part.find(first).unwrap_or_else(|| panic!("no table {first:?}"));
     part[at..]
