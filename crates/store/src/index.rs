@@ -4,9 +4,10 @@ use crate::backend::{Backend, Listed};
 use crate::format::pack::TRAILER_BYTES;
 use crate::format::record::RecordKind;
 use crate::format::segment::{
-    PREFIX_BYTES, Segment, SegmentPack, SegmentRow, Starts, parse_file_name, prefix,
+    PREFIX_BYTES, Segment, SegmentPack, SegmentParts, SegmentRow, Starts, file_name,
+    parse_file_name, prefix,
 };
-use crate::listing;
+use crate::listing::{self, Rows};
 use crate::packs;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -16,6 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// How often a listing is made anew because a segment of it was merged away meanwhile.
 const LISTING_TRIES: usize = 20;
+/// A segment of at most this length is not opened anew when it was written, but held in memory.
+const HELD_BYTES_MAX: usize = 128 << 10;
 /// Segments that are opened at once where each takes a request to somewhere far.
 const OPENERS: usize = 8;
 
@@ -370,4 +373,36 @@ pub(crate) fn with_rows(backend: &dyn Backend, segment: Segment) -> Result<Segme
     kept.truncate(WITH_ROWS_MAX - 1);
     kept.push_front(whole.clone());
     Ok(whole)
+}
+
+/// Writes a segment and opens it.
+///
+/// As soon as it is there another pusher may merge it with others and remove it. What it says is
+/// right all the same, so then it is read from memory, as are those that take little of it.
+pub(crate) fn write_segment(
+    backend: &dyn Backend,
+    tier: u8,
+    parts: SegmentParts,
+    rows: Rows,
+) -> Result<LiveSegment> {
+    let (bytes, id) = match rows == Rows::LeftOut && listing::rows_follow_from_table(&parts) {
+        true => parts.encode_without_rows(),
+        false => parts.encode(),
+    };
+    let name = format!("index/{}", file_name(tier, crate::now_ns(), &id));
+    backend.create(&name, &bytes)?;
+    let map = || match backend.open(&name)? {
+        Some(object) => object.map().map(Some),
+        None => Ok(None),
+    };
+    let mapped = match bytes.len() {
+        0..=HELD_BYTES_MAX => None,
+        _ => match map() {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            outcome => outcome?,
+        },
+    };
+    let segment = Segment::open(mapped.unwrap_or_else(|| Arc::new(bytes)))?;
+    let segment = with_rows(backend, segment)?;
+    Ok(LiveSegment { segment, name, tier })
 }

@@ -7,9 +7,8 @@
 
 use crate::backend::Backend;
 use crate::format::segment::{PREFIX_BYTES, SegmentParts, SegmentRow};
-use crate::index::{Index, LiveSegment};
+use crate::index::{Index, LiveSegment, write_segment};
 use crate::listing::Rows;
-use crate::session::write_segment;
 use freestone_core::{Error, Id, Result};
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -9,21 +9,20 @@
 //! that is listed says nothing of the contents that it names, and counts only as part of a
 //! complete revision; so a push looks for each content by itself.
 
+mod sealer;
+
 use crate::backend::Backend;
 use crate::bases::{self, Basis};
 use crate::codec::{self, Encoded};
-use crate::format::pack::Base;
 use crate::format::record::RecordKind;
 use crate::format::revision::Revision;
-use crate::format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts, SegmentRow};
-use crate::index::{self, Index, LiveSegment, Place};
+use crate::format::segment::{self, PREFIX_BYTES, SegmentParts};
 use crate::lane::{Lane, NewRecord, Sealed};
-use crate::listing::{self, Name, Rows};
-use crate::packs;
-use crate::records::{BASE_DEPTH_MAX, Records};
+use crate::records::Records;
 use crate::similar::{Similar, Sketch};
 use freestone_core::digest::NewNameHasher;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use sealer::Sealer;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -31,17 +30,9 @@ use std::thread::JoinHandle;
 
 pub use crate::format::revision::PackRange;
 
-/// Rows after which a segment is written while the push goes on: it bounds what is held of them.
-const SEGMENT_ROWS_TARGET: usize = 1 << 16;
-
 /// Contents whose SHA-1s are listed behind all else; what is more is stored again, and listed with
 /// that. It bounds what is held of them.
 const UNNAMED_MAX: usize = 1 << 16;
-
-/// A segment of at most this length is not opened anew when it was written, but held in memory.
-const HELD_BYTES_MAX: usize = 128 << 10;
-/// Packs after which one is written: it bounds what a killed push stores in vain.
-const SEGMENT_PACKS_TARGET: usize = 16;
 
 /// Nodes that are remembered to be bases of their next versions: about 50 bytes each.
 const PREDECESSORS_MAX: usize = 1 << 16;
@@ -127,7 +118,7 @@ pub struct Session {
     shared: Mutex<Option<Lane>>,
     predecessors: Mutex<Predecessors>,
     written: Arc<Written>,
-    sealer: Option<(mpsc::SyncSender<Sealed>, JoinHandle<Result<SealerState>>)>,
+    sealer: Option<(mpsc::SyncSender<Sealed>, JoinHandle<Result<Sealer>>)>,
 }
 
 /// What a finished session leaves to be named.
@@ -162,7 +153,7 @@ impl Session {
     fn with_sealer(mut self) -> Self {
         // One pack waits while one is made durable; then who seals waits.
         let (sender, receiver) = mpsc::sync_channel(1);
-        let state = SealerState {
+        let state = Sealer {
             backend: self.backend.clone(),
             records: self.records.clone(),
             fresh: self.fresh.clone(),
@@ -542,179 +533,4 @@ fn collision(sha1: &Sha1, known: &Id, new: &Id) -> Error {
         "two different contents have the SHA-1 {sha1}: the store has {known}, this one is {new}"
     ))
     .hint("one of the two was made to collide; freestone keeps the one that it has")
-}
-
-struct SealerState {
-    backend: Arc<dyn Backend>,
-    records: Records,
-    fresh: Arc<Mutex<Fresh>>,
-    written: Arc<Written>,
-    thorough: bool,
-    parts: SegmentParts,
-    /// What `parts` lists, by full id.
-    listed: Vec<(RecordKind, Id, Option<Sha1>)>,
-    /// Packs of others that hold bases of what `parts` lists.
-    leaned_on: HashSet<Id>,
-    locator: Vec<PackRange>,
-}
-
-impl SealerState {
-    fn run(mut self, receiver: &mpsc::Receiver<Sealed>) -> Result<Self> {
-        while let Ok(sealed) = receiver.recv() {
-            let packs = self.parts.packs.len();
-            if self.parts.rows.len() >= SEGMENT_ROWS_TARGET || packs >= SEGMENT_PACKS_TARGET {
-                self.flush()?;
-            }
-            self.publish(sealed)?;
-        }
-        Ok(self)
-    }
-
-    fn publish(&mut self, sealed: Sealed) -> Result<()> {
-        self.backend.publish(sealed.spool, &packs::object_name(&sealed.id))?;
-        self.written.bytes.fetch_add(sealed.length, Ordering::Relaxed);
-        self.locator.extend(sealed.node_runs.iter().map(|(offset, length)| PackRange {
-            pack: sealed.id,
-            offset: *offset,
-            length: *length,
-        }));
-        let sha1s: HashMap<usize, Sha1> = sealed.sha1s.into_iter().collect();
-        let pack = SegmentPack { id: sealed.id, length: sealed.length, table: sealed.table };
-        {
-            let fresh = lock(&self.fresh);
-            let name = |at: usize, id: &Id| {
-                let sha1 = sha1s.get(&at).map(|sha1| Name::Sha1(*sha1));
-                sha1.or_else(|| fresh.commits.get(id).map(|commit| Name::Commit(*commit)))
-            };
-            listing::add_pack(&mut self.parts, pack, &sealed.rows, &name);
-        }
-        self.leaned_on.extend(sealed.rows.iter().filter_map(|row| match row.base {
-            Some(Base::Other { pack, .. }) => Some(pack),
-            _ => None,
-        }));
-        let listed = sealed.rows.iter().enumerate();
-        self.listed.extend(listed.map(|(at, row)| (row.kind, row.id, sha1s.get(&at).copied())));
-        Ok(())
-    }
-
-    /// That packs with bases are still listed. One that a compaction took the place of since the
-    /// push began is removed when its grace period is over, and only what is listed by then is
-    /// known to lean on it.
-    fn check_leaned_on(&mut self) -> Result<()> {
-        let leaned_on = std::mem::take(&mut self.leaned_on);
-        if leaned_on.is_empty() {
-            return Ok(());
-        }
-        let listed: HashSet<Id> =
-            Index::open(&*self.backend)?.packs()?.into_iter().map(|(id, _)| id).collect();
-        if leaned_on.is_subset(&listed) {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Conflict, "the store was compacted while this push went on")
-            .hint("run the command again, or with --retry"))
-    }
-
-    /// Writes a segment of what was published since the last, if there is anything.
-    fn flush(&mut self) -> Result<()> {
-        let parts = std::mem::take(&mut self.parts);
-        if parts.packs.is_empty() {
-            // What this push leans on is listed, but perhaps not durably.
-            return self.backend.settle("index");
-        }
-        self.check_leaned_on()?;
-        let rows = if self.thorough { Rows::LeftOut } else { Rows::Kept };
-        let live = write_segment(&*self.backend, 0, parts, rows)?;
-        self.written.bytes.fetch_add(live.segment.length(), Ordering::Relaxed);
-        self.records.index.add(live);
-        let mut fresh = lock(&self.fresh);
-        for (kind, id, sha1) in self.listed.drain(..) {
-            fresh.records.remove(&(kind, id));
-            if let Some(sha1) = sha1 {
-                fresh.sha1s.remove(&sha1);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl SealerState {
-    /// Lists the SHA-1s of contents that are there as chunks of others: each with the place of its
-    /// chunk, which another segment lists too.
-    fn list_unnamed(&self) -> Result<()> {
-        let unnamed = std::mem::take(&mut lock(&self.fresh).unnamed);
-        let mut parts = SegmentParts::default();
-        let mut packs: HashMap<Id, u32> = HashMap::new();
-        for (id, sha1) in unnamed {
-            let records = &self.records;
-            records.index.find(RecordKind::Chunk, &id, &mut |place| {
-                if !records.packs.holds(&place, &id)? {
-                    return Ok(false);
-                }
-                let row = list_again(&mut parts, &mut packs, &place, 0)?;
-                parts.sha1s.push((segment::prefix(&sha1.0), row));
-                Ok(true)
-            })?;
-        }
-        if parts.rows.is_empty() {
-            return Ok(());
-        }
-        let live = write_segment(&*self.backend, 0, parts, Rows::Kept)?;
-        self.written.bytes.fetch_add(live.segment.length(), Ordering::Relaxed);
-        self.records.index.add(live);
-        Ok(())
-    }
-}
-
-/// Adds what a segment says of a record, with the rows of its bases; gives the row.
-fn list_again(
-    parts: &mut SegmentParts,
-    packs: &mut HashMap<Id, u32>,
-    place: &Place,
-    depth: usize,
-) -> Result<u64> {
-    let base = match place.base()? {
-        None => None,
-        Some(_) if depth >= BASE_DEPTH_MAX => {
-            return Err(Error::corrupt(format!("pack {}: too long a chain of bases", place.pack)));
-        }
-        Some(base) => Some(list_again(parts, packs, &base, depth + 1)?),
-    };
-    let pack = *packs.entry(place.pack).or_insert_with(|| {
-        parts.packs.push(place.segment_pack());
-        u32::try_from(parts.packs.len() - 1).unwrap_or(u32::MAX)
-    });
-    parts.rows.push(SegmentRow { pack, base, ..place.row });
-    Ok(parts.rows.len() as u64 - 1)
-}
-
-/// Writes a segment and opens it.
-///
-/// As soon as it is there another pusher may merge it with others and remove it. What it says is
-/// right all the same, so then it is read from memory, as are those that take little of it.
-pub(crate) fn write_segment(
-    backend: &dyn Backend,
-    tier: u8,
-    parts: SegmentParts,
-    rows: Rows,
-) -> Result<LiveSegment> {
-    let (bytes, id) = match rows == Rows::LeftOut && listing::rows_follow_from_table(&parts) {
-        true => parts.encode_without_rows(),
-        false => parts.encode(),
-    };
-    let name = format!("index/{}", segment::file_name(tier, crate::now_ns(), &id));
-    backend.create(&name, &bytes)?;
-    let map = || match backend.open(&name)? {
-        Some(object) => object.map().map(Some),
-        None => Ok(None),
-    };
-    let mapped = match bytes.len() {
-        0..=HELD_BYTES_MAX => None,
-        _ => match map() {
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            outcome => outcome?,
-        },
-    };
-    let segment = Segment::open(mapped.unwrap_or_else(|| Arc::new(bytes)))?;
-    let segment = index::with_rows(backend, segment)?;
-    Ok(LiveSegment { segment, name, tier })
 }
