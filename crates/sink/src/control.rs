@@ -15,8 +15,8 @@ static NEVER: AtomicBool = AtomicBool::new(false);
 #[derive(Clone, Copy)]
 pub struct Control<'a> {
     /// Threads that produce the image. Each holds at most 9 MiB: the 512 KiB of a window, the
-    /// part of a chunk that hangs over its end, and the chunk that is being fetched. The default
-    /// is what the machine has, at most 8.
+    /// part of a chunk that hangs over its end, and what the chunk that is being fetched is made of.
+    /// The default is what the machine has and one, at most 8.
     pub workers: NonZeroUsize,
     /// Whether the image's digests are wanted too: they come with the [`Report`].
     pub digest: bool,

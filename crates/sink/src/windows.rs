@@ -11,7 +11,7 @@
 //! [`Piece`]: one buffer, in which small neighbours stand side by side, and long runs of zeros
 //! that are only counted. The pieces lie end to end, each is given to the [`Consumer`] by the
 //! worker that made it, and a worker makes its next only then. So memory is at most
-//! workers × (window + two chunks), whatever the image.
+//! workers × (window + chunk, and what one chunk is made of), whatever the image.
 
 use crate::base::Base;
 use crate::control::Control;
