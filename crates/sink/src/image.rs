@@ -31,7 +31,7 @@ impl<'a> Image<'a> {
     /// The length in bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] if no file can be as long.
+    /// [`Refused`](freestone_core::ErrorKind::Refused) if no file can be as long.
     pub(crate) fn length(&self) -> Result<u64> {
         let length = self.plan.length();
         if i64::try_from(length).is_err() {
@@ -55,7 +55,7 @@ fn name<P: Plan + ?Sized>(plan: &P) -> String {
 /// bytes than its length says. `range` must lie in the image and not be empty.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`] if the plan contradicts itself, and what the plan and `each` return.
+/// [`Corrupt`](freestone_core::ErrorKind::Corrupt) if the plan contradicts itself, and what the plan and `each` return.
 pub fn extents<P: Plan + ?Sized>(
     plan: &P,
     range: Range<u64>,
