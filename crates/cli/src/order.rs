@@ -110,10 +110,10 @@ where
         if source.ended || self.is_stopped() {
             return Ok(None);
         }
-        let Some(item) = (source.next)()? else {
-            source.ended = true;
-            return Ok(None);
-        };
+        let item = (source.next)();
+        // Also after a failure, which who waits for this lock does not know of yet.
+        source.ended = !matches!(item, Ok(Some(_)));
+        let Some(item) = item? else { return Ok(None) };
         source.number += 1;
         Ok(Some((source.number - 1, item)))
     }
@@ -194,6 +194,26 @@ mod tests {
         let count = 3 * AHEAD_MAX;
         assert_eq!(numbers(count, 0, 0).unwrap(), (1..=count).collect::<Vec<_>>());
         assert!(numbers(0, 0, 0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn nothing_is_asked_for_after_a_failure() {
+        let mut asked = 0;
+        let next = || {
+            asked += 1;
+            if asked == 1 {
+                return Ok(Some(()));
+            }
+            thread::sleep(Duration::from_millis(50));
+            Err(Error::new(ErrorKind::Failed, format!("failure {asked}")))
+        };
+        // While a result is being taken, nobody can be told of a failure.
+        let take = |()| {
+            thread::sleep(Duration::from_millis(300));
+            Ok(())
+        };
+        let error = run(NonZeroUsize::new(4).unwrap(), next, Ok, take).unwrap_err();
+        assert_eq!((error.to_string().as_str(), asked), ("failure 2", 2));
     }
 
     #[test]
