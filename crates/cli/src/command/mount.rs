@@ -129,7 +129,8 @@ impl Mount {
                 notify_systemd();
             }
         }
-        if signals.wait(&mounted) {
+        let is_asked_to_end = signals.wait(&mounted);
+        if is_asked_to_end {
             mounted.end()?;
             if !mounted.is_over() {
                 session.output.note(
@@ -138,7 +139,11 @@ impl Mount {
                 );
             }
         }
-        mounted.wait()?;
+        match mounted.wait() {
+            // It was asked to end, and is unmounted: how the kernel lets go is worth a word, no more.
+            Err(error) if is_asked_to_end => session.output.note(exit::describe(&error).trim_end()),
+            outcome => outcome?,
+        }
         Ok(Exit::Done)
     }
 
