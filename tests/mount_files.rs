@@ -5,6 +5,7 @@
 mod mounting;
 mod program;
 
+use freestone_testkit::cases;
 use mounting::{Mount, PATIENCE, may_mount};
 use program::Home;
 use proptest::prelude::*;
@@ -196,6 +197,32 @@ fn a_link_follows_its_ref_and_what_is_open_stays() {
     drop(before);
     let (code, said) = mount.wait();
     assert_eq!(code, Some(0), "{said}");
+}
+
+/// The kernel ends what asks it for work in more than one way, once in some fifty times in a rare one.
+#[test]
+fn closing_the_last_file_of_a_mount_that_was_asked_to_end_ends_it_well() {
+    if !may_mount() {
+        return;
+    }
+    let home = home();
+    home.ok(["image", "main", "-o", "old.img"]);
+    let old = home.read("old.img");
+    for _ in 0..cases(100, 2000) {
+        let mut mount = Mount::start(&home, &[]);
+        let open = File::open(mount.path("main.tar")).unwrap();
+        mount.signal("-TERM");
+        let begun = Instant::now();
+        while fs::read_dir(mount.path("")).unwrap().next().is_some() {
+            assert!(begun.elapsed() < PATIENCE, "the directory is not free");
+        }
+        let mut bytes = vec![0; 5000];
+        open.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(bytes == old[..5000]);
+        drop(open);
+        let (code, said) = mount.wait();
+        assert_eq!(code, Some(0), "{said}");
+    }
 }
 
 #[test]

@@ -136,6 +136,14 @@ impl Mounted {
         let what = format!("{}: the mount failed", self.directory.display());
         match self.thread.join() {
             Ok(Ok(())) => Ok(()),
+            // What the kernel says to who was just asking for work when the last file was closed. Of a
+            // connection that an administrator aborts it says the same, but that stays mounted.
+            Ok(Err(error))
+                if error.kind() == io::ErrorKind::ConnectionAborted
+                    && !is_ours(&self.directory) =>
+            {
+                Ok(())
+            }
             Ok(Err(error)) => Err(Error::io(what, error)),
             Err(_) => Err(Error::new(ErrorKind::Failed, what)),
         }

@@ -21,6 +21,7 @@ use crate::sharing::{Shares, Sharing};
 use crate::zeros::ZEROS;
 use freestone_core::limits::CHUNK_BYTES_MAX;
 use freestone_core::{Error, ErrorKind, Extent, Plan, Result, Source};
+use std::num::NonZeroUsize;
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -311,6 +312,15 @@ fn window(length: u64) -> u64 {
     window.max(WINDOW_BYTES_MIN)
 }
 
+/// How much of an image of `length` bytes one worker does at a time where chunks are shared. What is
+/// shared is cut there, so it is more than a window.
+fn shared_stretch(length: u64, workers: NonZeroUsize) -> u64 {
+    let window = window(length);
+    let stretches = (workers.get() as u64).saturating_mul(STRETCHES_A_WORKER);
+    let windows = length.div_ceil(window).div_ceil(stretches);
+    window * windows.clamp(1, SHARED_BYTES / window)
+}
+
 struct Work<'a> {
     image: &'a Image<'a>,
     control: &'a Control<'a>,
@@ -338,14 +348,12 @@ impl Work<'_> {
         }
     }
 
-    /// How much one worker does at a time. What is shared is cut there, so it is more then.
+    /// How much one worker does at a time.
     fn stretch(&self) -> u64 {
-        if self.consumer.shares().is_none() {
-            return self.window;
+        match self.consumer.shares() {
+            Some(_) => shared_stretch(self.length, self.control.workers),
+            None => self.window,
         }
-        let stretches = (self.control.workers.get() as u64).saturating_mul(STRETCHES_A_WORKER);
-        let windows = self.length.div_ceil(self.window).div_ceil(stretches);
-        self.window * windows.clamp(1, SHARED_BYTES / self.window)
     }
 
     fn windows(&self) -> Result<()> {
@@ -392,5 +400,27 @@ impl Drop for StopUnlessDone<'_> {
     fn drop(&mut self) {
         self.0.failed.store(true, Ordering::Relaxed);
         self.0.consumer.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_images_are_several_workers_work_and_large_ones_are_cut_seldom() {
+        let workers = NonZeroUsize::new(3).unwrap();
+        let mib = |count: u64| count << 20;
+        for (length, windows_are, stretches_are) in [
+            (1, WINDOW_BYTES_MIN, WINDOW_BYTES_MIN),
+            (mib(1), WINDOW_BYTES_MIN, 2 * WINDOW_BYTES_MIN),
+            (mib(8) + 4096, 128 << 10, 6 * (128 << 10)),
+            (mib(96), WINDOW_BYTES_MAX, mib(8)),
+            (mib(1 << 20), WINDOW_BYTES_MAX, SHARED_BYTES),
+            (u64::MAX, WINDOW_BYTES_MAX, SHARED_BYTES),
+        ] {
+            assert_eq!(window(length), windows_are, "{length}");
+            assert_eq!(shared_stretch(length, workers), stretches_are, "{length}");
+        }
     }
 }

@@ -45,11 +45,8 @@ fn read_back(store: &Store, outcome: &PushOutcome) -> MemorySource {
                     match piece.source {
                         Source::Chunk(id) => {
                             let source = tree.source();
-                            bytes.extend_from_slice(source.chunk_in(
-                                &id,
-                                piece.length,
-                                &mut buffer,
-                            )?);
+                            let chunk = source.chunk_in(&id, piece.length, &mut buffer)?;
+                            bytes.extend_from_slice(chunk);
                         }
                         _ => bytes.resize(bytes.len() + usize::try_from(piece.length).unwrap(), 0),
                     }

@@ -129,8 +129,7 @@ impl Mount {
                 notify_systemd();
             }
         }
-        let is_asked_to_end = signals.wait(&mounted);
-        if is_asked_to_end {
+        if signals.wait(&mounted) {
             mounted.end()?;
             if !mounted.is_over() {
                 session.output.note(
@@ -139,11 +138,7 @@ impl Mount {
                 );
             }
         }
-        match mounted.wait() {
-            // It was asked to end, and is unmounted: how the kernel lets go is worth a word, no more.
-            Err(error) if is_asked_to_end => session.output.note(exit::describe(&error).trim_end()),
-            outcome => outcome?,
-        }
+        mounted.wait()?;
         Ok(Exit::Done)
     }
 
