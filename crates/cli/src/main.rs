@@ -53,8 +53,11 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<exit::Exit> {
     let session = Session::new(&arguments.global, interrupt.clone())?;
     let exit = arguments.command.run(&session)?;
-    session.output.finish()?;
-    Ok(exit)
+    match session.output.finish() {
+        // Who reads the answer may have seen enough of it; what was found is as it was.
+        Err(error) if !exit::is_closed_output(&error) => Err(error),
+        _ => Ok(exit),
+    }
 }
 
 fn failed(error: &Error, interrupt: &Interrupt) -> ExitCode {

@@ -24,6 +24,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The longest entry of a ref that is read.
 const ENTRY_BYTES_MAX: u64 = 64 << 10;
+/// The entries of the longest ref that is listed: a server that has one of every number is not believed.
+const ENTRIES_MAX: u64 = 1 << 24;
 /// Entries that are read at once.
 const ENTRIES_AT_ONCE: usize = 8;
 
@@ -93,7 +95,12 @@ impl Web {
     /// hint on, then by halves.
     async fn newest(&self, folder: &str) -> Result<u64> {
         let lines = self.hint(&format!("refs/{folder}")).await?;
-        let mut there: u64 = lines.first().and_then(|line| line.parse().ok()).unwrap_or(0);
+        let hinted: u64 = lines.first().and_then(|line| line.parse().ok()).unwrap_or(0);
+        // A hint decides nothing: one that is ahead of the ref is as good as none.
+        let mut there = match hinted > 0 && self.has_entry(folder, hinted).await? {
+            true => hinted,
+            false => 0,
+        };
         let mut step = 1;
         let mut beyond = loop {
             let Some(next) = there.checked_add(step) else { break u64::MAX };
@@ -115,6 +122,11 @@ impl Web {
 
     async fn list_ref(&self, folder: &str) -> Result<Vec<Listed>> {
         let newest = self.newest(folder).await?;
+        if newest > ENTRIES_MAX {
+            let what =
+                format!("refs/{folder} of {} seems to have no end", self.reader.requests.place());
+            return Err(Error::corrupt(what));
+        }
         let entry = |n| Listed { name: format!("refs/{folder}/{}", key(n)), length: 0 };
         Ok((1..=newest).map(entry).collect())
     }

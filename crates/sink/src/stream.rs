@@ -11,9 +11,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// What Linux lets anybody ask for: fewer switches between the two ends.
 const PIPE_BYTES: usize = 1 << 20;
+/// How long a pipe that is full, and would not make us wait, is left alone.
+const FULL: Duration = Duration::from_millis(2);
 
 /// Writes `image` to `out`, which errors call `name`.
 ///
@@ -83,6 +87,8 @@ impl Stream<'_> {
                 Ok(0) => return Err(wrong(self.name, io::ErrorKind::WriteZero.into())),
                 Ok(count) => bytes = &bytes[count..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Whoever shares the description with us has made it so; it is not ours to change.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(FULL),
                 Err(error) => return Err(wrong(self.name, error)),
             }
             self.control.check()?;

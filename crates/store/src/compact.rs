@@ -242,8 +242,13 @@ impl Run<'_> {
             // As for packs: what is listed may not be durable yet.
             self.store.backend().settle("index")?;
         }
-        let mut count = 0;
+        let records = self.store.records()?;
+        let (mut count, mut bytes) = (0, Vec::new());
         for id in self.store.revision_file_ids()?.iter().filter(|id| listed.contains(id)) {
+            // Packs that were not rewritten were not read: the file may be the only sound copy.
+            if !records.read(RecordKind::Revision, id, &mut bytes).unwrap_or(false) {
+                continue;
+            }
             count += 1;
             if !self.options.dry_run {
                 self.store.remove_revision_file(id)?;

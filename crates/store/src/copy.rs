@@ -165,8 +165,14 @@ impl<'a> Copier<'a> {
                 newest.n + 1
             }
         };
+        let backend = &**self.target.backend();
+        if first <= n && !self.options.dry_run {
+            // What is there may come from a copy that died before it was durable.
+            target.settle(None)?;
+        }
         for n in first..=n {
             let entry = entry(n)?;
+            let before = self.copied.revisions;
             if let Some(id) = entry.revision() {
                 self.revision(&id)?;
             }
@@ -174,11 +180,17 @@ impl<'a> Copier<'a> {
             if self.options.dry_run {
                 continue;
             }
+            if self.copied.revisions > before {
+                crate::hints::write_index(backend, &[]);
+            }
             let object = format!("{}/{}", ref_entry::folder(name), ref_entry::key(n));
-            self.target.backend().create(&object, &entry.encode())?;
+            backend.create(&object, &entry.encode())?;
             if target.entry(name, n)?.as_ref() != Some(&entry) {
                 return Err(conflict());
             }
+        }
+        if first <= n && !self.options.dry_run {
+            crate::hints::write_ref(backend, name, n, newest.is_none());
         }
         Ok(())
     }
@@ -186,7 +198,9 @@ impl<'a> Copier<'a> {
     /// Ends the copying. Merging segments is housekeeping: what fails about it costs time only.
     pub fn finish(self) -> Copied {
         if self.copied.revisions > 0 && !self.options.dry_run {
-            let _ = crate::merge::merge_tiers(&**self.target.backend(), &self.to.index);
+            let backend = &**self.target.backend();
+            crate::hints::write_index(backend, &[]);
+            let _ = crate::merge::merge_tiers(backend, &self.to.index);
         }
         self.target.refresh();
         self.copied

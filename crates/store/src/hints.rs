@@ -30,11 +30,11 @@ pub(crate) fn write_index(backend: &dyn Backend, going: &[String]) {
     write(backend, "index", lines);
 }
 
-/// Writes that entry `n` is the newest of ref `name`, and what refs there are.
-pub(crate) fn write_ref(backend: &dyn Backend, name: &str, n: u64) {
+/// Writes that entry `n` is the newest of ref `name`, and what refs there are if that is new.
+pub(crate) fn write_ref(backend: &dyn Backend, name: &str, n: u64, is_new: bool) {
     write_newest(backend, name, n);
     // One that was there before was told of by whoever made it.
-    if n == 1 {
+    if is_new {
         write_names(backend);
     }
 }

@@ -68,7 +68,8 @@ impl Place {
 
     /// Where the table of the pack is, if the segment says it.
     pub(crate) fn table(&self) -> Option<Range<u64>> {
-        let end = self.pack_length.checked_sub(TRAILER_BYTES).filter(|_| self.table_length > 0)?;
+        let is_one = (1..=packs::TABLE_BYTES_MAX).contains(&self.table_length);
+        let end = self.pack_length.checked_sub(TRAILER_BYTES).filter(|_| is_one)?;
         Some(end.checked_sub(self.table_length)?..end)
     }
 

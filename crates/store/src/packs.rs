@@ -18,7 +18,7 @@ const IDS_MAX: usize = 1 << 19;
 /// How often a table is read that may come out otherwise the next time.
 const READS_MAX: usize = 3;
 /// The longest table that is read: what the most records can take.
-const TABLE_BYTES_MAX: u64 = PACK_RECORDS_MAX * 128;
+pub(crate) const TABLE_BYTES_MAX: u64 = PACK_RECORDS_MAX * 128;
 
 /// The name of a pack's object.
 pub fn object_name(id: &Id) -> String {

@@ -192,10 +192,11 @@ impl RunPart {
 
 impl Records {
     /// Where chunk `id` of `length` bytes lies as it is; `None` if it lies in no other way than
-    /// encoded, is too short to be worth it, or its pack is no file. It need not be proven yet.
+    /// encoded, is too short to be worth it, or its pack is no file or cannot be opened: it may
+    /// have been compacted away, which who reads the chunk follows. It need not be proven yet.
     ///
     /// # Errors
-    /// The index or the pack cannot be read.
+    /// The index cannot be read.
     pub fn raw_run(&self, id: &Id, length: u64) -> Result<Option<RawRun>> {
         if length < RUN_BYTES_MIN {
             return Ok(None);
@@ -211,7 +212,7 @@ impl Records {
         })?;
         let Some(place) = found else { return Ok(None) };
         // Far away, its length would have to be asked for.
-        if self.packs.open_listed(&place)?.file().is_none() {
+        if !self.packs.open_listed(&place).is_ok_and(|object| object.file().is_some()) {
             return Ok(None);
         }
         let (pack, offset) = (place.pack, place.row.offset);
@@ -225,7 +226,7 @@ impl Records {
             waits: AtomicBool::new(false),
             object: RwLock::new(None),
         };
-        let object = run.open()?;
+        let Ok(object) = run.open() else { return Ok(None) };
         let is_inside = offset.checked_add(length).is_some_and(|end| end <= object.length());
         Ok((object.file().is_some() && is_inside).then_some(run))
     }

@@ -239,7 +239,7 @@ impl Refs {
                 _ => true,
             };
         if stands {
-            crate::hints::write_ref(&*self.backend, name, entry.n);
+            crate::hints::write_ref(&*self.backend, name, entry.n, newest.is_none());
             return Ok(entry);
         }
         Err(Error::new(ErrorKind::Conflict, format!("ref {name} was changed by another writer"))

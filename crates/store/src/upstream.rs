@@ -65,6 +65,8 @@ pub(crate) struct Inner {
     stash: Mutex<Stash>,
     /// Bytes in sparse packs that the files of their runs do not say.
     unflushed: AtomicU64,
+    /// How many fetch all that something needs at the moment.
+    fetching: AtomicU64,
     /// Why something fetched could not be kept.
     failure: Mutex<Option<Error>>,
 }
@@ -95,7 +97,11 @@ impl Inner {
     fn added(&self, bytes: u64) {
         if self.unflushed.fetch_add(bytes, Ordering::Relaxed) + bytes > UNFLUSHED_BYTES_MAX {
             self.unflushed.store(0, Ordering::Relaxed);
-            if let Err(error) = self.flush(false) {
+            // Who fetches a whole makes room itself, and knows what must not go for it.
+            let makes_room = self.fetching.load(Ordering::Relaxed) == 0;
+            let kept = self.flush(false);
+            let kept = kept.and_then(|()| if makes_room { self.evict(0, None) } else { Ok(()) });
+            if let Err(error) = kept {
                 self.could_not_keep(error);
             }
         }
@@ -125,6 +131,7 @@ impl Follower {
             packs: Mutex::default(),
             stash: Mutex::default(),
             unflushed: AtomicU64::new(0),
+            fetching: AtomicU64::new(0),
             failure: Mutex::default(),
         }))
     }

@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::size::show;
 use crate::time;
 use clap::Args;
-use freestone_core::{Error, Id, Result};
+use freestone_core::Result;
 use freestone_manifest::{Change, Times};
 use freestone_store::{Revision, Store};
 use serde::Serialize;
@@ -75,12 +75,16 @@ impl Log {
         let mut count = 0;
         while self.max_count.is_none_or(|max| count < max) {
             session.interrupt.check()?;
-            let before = match revision.parents.first() {
-                Some(parent) => Some(parent_of(&store, &id, parent)?),
+            let parent = revision.parents.first();
+            let before = match parent {
+                Some(parent) => store.revision(parent)?,
                 None => None,
             };
+            // In a copy the history is cut: what the oldest revision changed is not known.
+            let cut = parent.filter(|_| before.is_none()).copied();
+            let shows_stat = self.stat && cut.is_none();
             if session.output.is_json() {
-                let stat = match self.stat {
+                let stat = match shows_stat {
                     true => {
                         Some(stat(&store, before.as_ref(), &revision, session, &mut |_| Ok(()))?)
                     }
@@ -93,7 +97,7 @@ impl Log {
                 let (time, size) = (time::show(revision.time), show(revision.bytes));
                 let line = format!("{} {time} {size:>9}  {message}", short(&id));
                 session.output.line(line.trim_end())?;
-                if self.stat {
+                if shows_stat {
                     let each = &mut |change: &Change| {
                         session.output.line(format_args!("  {}", diff::line(change)))
                     };
@@ -102,19 +106,19 @@ impl Log {
                 }
             }
             count += 1;
+            if let Some(parent) = cut {
+                session.output.note(format_args!(
+                    "the history ends here: {}, the parent of {}, is not in this store",
+                    short(&parent),
+                    short(&id)
+                ));
+            }
             let Some(before) = before else { break };
             revision = before;
             id = revision.id();
         }
         Ok(Exit::Done)
     }
-}
-
-fn parent_of(store: &Store, id: &Id, parent: &Id) -> Result<Revision> {
-    store.revision(parent)?.ok_or_else(|| {
-        Error::corrupt(format!("revision {parent}, the parent of {id}, is missing"))
-            .hint("`freestone verify` lists all that is missing")
-    })
 }
 
 /// What `revision` changed; a first one brought all that it holds.

@@ -97,7 +97,10 @@ impl Replacement {
         for parts in self.filtered {
             write_segment(backend, TIER, parts, Rows::LeftOut)?;
         }
-        self.replaced.iter().try_for_each(|name| backend.remove(name))
+        crate::hints::write_index(backend, &self.replaced);
+        self.replaced.iter().try_for_each(|name| backend.remove(name))?;
+        crate::hints::write_index(backend, &[]);
+        Ok(())
     }
 }
 

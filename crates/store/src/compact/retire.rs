@@ -8,7 +8,7 @@ use crate::format::retired;
 use crate::index::Index;
 use crate::packs;
 use freestone_core::{Id, Result};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 /// The longest list that is read.
@@ -61,30 +61,40 @@ pub(super) fn sweep(backend: &dyn Backend, grace: Duration, dry_run: bool) -> Re
         backend.settle("index")?;
     }
     let grace = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX);
+    let mut read = Vec::new();
+    // A pack that is on several lists was live until the newest of them at least: those who wrote the
+    // others died before they took it out of the index.
+    let mut newest: BTreeMap<Id, u64> = BTreeMap::new();
     for (name, time) in lists {
         let Some(bytes) = backend.get(name, LIST_BYTES_MAX)? else { continue };
         let ids = retired::decode(&bytes).map_err(|error| {
             error.context(name).hint("remove it: its packs stay then, and only take room")
         })?;
-        let is_over = time.saturating_add(grace) <= crate::now_ns();
-        let mut is_done = is_over;
-        for id in ids {
-            let object = packs::object_name(&id);
-            let Some(length) = backend.open(&object)?.map(|object| object.length()) else {
-                continue;
-            };
-            if live.contains(&id) {
-                is_done = false;
-            } else if is_over {
-                swept.removed = (swept.removed.0 + 1, swept.removed.1 + length);
-                if !dry_run {
-                    backend.remove(&object)?;
-                }
-            } else {
-                swept.waiting = (swept.waiting.0 + 1, swept.waiting.1 + length);
-            }
+        for id in &ids {
+            let known = newest.entry(*id).or_default();
+            *known = time.max(*known);
         }
-        if is_done && !dry_run {
+        read.push((name, ids));
+    }
+    let now = crate::now_ns();
+    let mut staying: HashSet<Id> = HashSet::new();
+    for (id, time) in newest {
+        let object = packs::object_name(&id);
+        let Some(length) = backend.open(&object)?.map(|object| object.length()) else { continue };
+        if live.contains(&id) {
+            staying.insert(id);
+        } else if time.saturating_add(grace) <= now {
+            swept.removed = (swept.removed.0 + 1, swept.removed.1 + length);
+            if !dry_run {
+                backend.remove(&object)?;
+            }
+        } else {
+            swept.waiting = (swept.waiting.0 + 1, swept.waiting.1 + length);
+            staying.insert(id);
+        }
+    }
+    for (name, ids) in read {
+        if !dry_run && !ids.iter().any(|id| staying.contains(id)) {
             backend.remove(name)?;
         }
     }

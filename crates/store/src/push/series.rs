@@ -174,6 +174,7 @@ impl Run<'_> {
             sum.bytes_stored += bytes;
         }
         let Some(last) = last else { return Ok(()) };
+        crate::hints::write_index(&**self.store.backend(), &[]);
         if let Some(name) = &self.options.ref_name {
             let (refs, time) = (self.store.refs(), self.options.time);
             let entry = refs.append(name, self.newest.as_ref(), RefAction::Set(last), time)?;

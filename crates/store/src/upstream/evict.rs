@@ -15,6 +15,7 @@ use crate::refs::Refs;
 use crate::store::Store;
 use freestone_core::{Error, Id, Result};
 use rustix::fs::{FallocateFlags, FlockOperation};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::Range;
@@ -77,18 +78,31 @@ impl Inner {
         }
         let added = changed.iter().filter(|(_, changes)| !changes.added.is_empty());
         let one_by_one = added.clone().count() <= SYNCED_ONE_BY_ONE;
-        let sync = || -> io::Result<()> {
-            match one_by_one {
-                true => added.clone().try_for_each(|(pack, _)| {
-                    File::open(paths(&self.cache, &pack.id).0)?.sync_data()
-                }),
-                false => sync_file_system(&self.cache),
+        let mut gone: HashSet<Id> = HashSet::new();
+        let mut sync = || -> io::Result<()> {
+            if !one_by_one {
+                return sync_file_system(&self.cache);
             }
+            for (pack, _) in added.clone() {
+                match File::open(paths(&self.cache, &pack.id).0) {
+                    Ok(file) => file.sync_data()?,
+                    // Another process has given it up, who could not know of what was added.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        gone.insert(pack.id);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
         };
         sync().map_err(|error| failed("sync", &self.cache, error))?;
         let _lock = lock_cache(&self.cache)?;
         let mut renames = Vec::new();
         for (pack, changes) in &changed {
+            if gone.contains(&pack.id) {
+                pack.replace(RunsFile::default());
+                continue;
+            }
             let mut file = read_runs(&self.cache, &pack.id);
             file.runs.remove_all(&changes.removed);
             file.runs.add_all(&changes.added);
@@ -135,7 +149,7 @@ impl Inner {
             return Ok(());
         }
         self.flush(true)?;
-        let (pinned, protected) = self.pinned();
+        let (pinned, protected) = self.pinned()?;
         let _lock = lock_cache(&self.cache)?;
         // A little more than has to be, so that it is not begun again at once.
         let target = (limit - limit / 16).saturating_sub(bytes);
@@ -174,16 +188,20 @@ impl Inner {
     }
 
     /// The pinned revisions, and the ranges of packs that hold what they need.
-    fn pinned(&self) -> (Vec<Id>, Overlay) {
+    ///
+    /// # Errors
+    /// It cannot be told what is pinned: then nothing may be given up.
+    fn pinned(&self) -> Result<(Vec<Id>, Overlay)> {
         let (mut ids, mut ranges) = (Vec::new(), Overlay::new());
         let refs = Refs::new(Arc::new(Directory::new(&self.root)));
         let prefix = format!("hosts/{}/", self.config.host);
-        let entries = refs.list().unwrap_or_default();
+        let entries =
+            refs.list().map_err(|error| error.context("what is pinned cannot be told"))?;
         ids.extend(
             entries.iter().filter(|e| e.name.starts_with(&prefix)).filter_map(|e| e.revision()),
         );
         if ids.is_empty() {
-            return (ids, ranges);
+            return Ok((ids, ranges));
         }
         // By what is here: eviction asks nobody.
         let follower = Follower::new(
@@ -205,7 +223,7 @@ impl Inner {
             let _ = walk();
         }
         // This process has kept what the other view cannot see yet; nothing of it is to be written.
-        (ids, ranges)
+        Ok((ids, ranges))
     }
 
     /// Gives up what is in `block` of a pack, but for `protected`. Gives the bytes that came free.

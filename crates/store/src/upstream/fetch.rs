@@ -96,6 +96,8 @@ impl Store {
         match self.fetch_with(follower, subject, how) {
             // What was pushed since the index was listed is not in it.
             Err(error) if error.kind() == ErrorKind::Corrupt && !follower.is_offline() => {
+                // Or the disk has damaged what is kept of it.
+                follower.0.drop_damaged_segments()?;
                 self.refresh();
                 self.fetch_with(follower, subject, how)
             }
@@ -110,6 +112,8 @@ impl Store {
         how: &Fetch<'_>,
     ) -> Result<Fetched> {
         let records = self.records()?;
+        follower.0.fetching.fetch_add(1, Ordering::Relaxed);
+        let _ends = Ends(&follower.0);
         let fetching = Fetching {
             inner: &follower.0,
             records: &records,
@@ -133,6 +137,15 @@ impl Store {
             fetched = contents;
         }
         Ok(fetched)
+    }
+}
+
+/// Ends a fetching that was counted.
+struct Ends<'a>(&'a Inner);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.fetching.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -328,7 +341,7 @@ impl Inner {
             }
             let mut start = range.start;
             while start < range.end {
-                let end = range.end.min(start + REQUEST_BYTES_MAX);
+                let end = range.end.min(start.saturating_add(REQUEST_BYTES_MAX));
                 ranges.push((run.pack, start..end));
                 start = end;
             }

@@ -139,6 +139,22 @@ impl Inner {
         })
     }
 
+    /// Removes the segments that the disk has damaged: they are fetched again.
+    pub(super) fn drop_damaged_segments(&self) -> Result<()> {
+        let kept = self.kept();
+        for listed in kept.list("index")? {
+            let Some((_, id)) = listed.name.strip_prefix("index/").and_then(parse_file_name) else {
+                continue;
+            };
+            let Some(object) = kept.open(&listed.name)? else { continue };
+            let segment = object.map().and_then(Segment::open);
+            if !segment.and_then(|segment| segment.verify()).is_ok_and(|found| found == id) {
+                kept.remove(&listed.name)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Reads an object that is kept whole; `None` if there is none.
     pub(super) fn get_whole(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>> {
         let immutable = is_immutable(name);

@@ -7,11 +7,13 @@ use freestone_core::{Error, Result, path};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, mkdirat, open,
-    openat, openat2, utimensat,
+    openat, openat2, syncfs, utimensat,
 };
 use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
@@ -29,6 +31,8 @@ pub(super) struct Place {
     root: OwnedFd,
     /// The directory that was asked for last: what follows is mostly in the same one.
     last: Mutex<(Vec<u8>, Option<Arc<OwnedFd>>)>,
+    /// The names that were made at the top, each followed by a zero byte.
+    made: Mutex<Vec<u8>>,
 }
 
 fn wrong(path: &[u8], what: &str, errno: Errno) -> Error {
@@ -48,7 +52,7 @@ impl Place {
     fn open(directory: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = open(directory, flags, Mode::empty())?;
-        Ok(Self { root, last: Mutex::default() })
+        Ok(Self { root, last: Mutex::default(), made: Mutex::default() })
     }
 
     /// Makes the directory `path`, whose parent was made before.
@@ -56,7 +60,9 @@ impl Place {
         let (parent, name) = self.parent(path)?;
         let parent = parent.as_ref().map_or(self.root.as_fd(), |parent| parent.as_fd());
         mkdirat(parent, name, Mode::from_raw_mode(0o755))
-            .map_err(|errno| wrong(path, "made", errno))
+            .map_err(|errno| wrong(path, "made", errno))?;
+        self.note_made(path);
+        Ok(())
     }
 
     /// Makes the file `path`, whose directory was made before.
@@ -65,7 +71,23 @@ impl Place {
         let (parent, name) = self.parent(path)?;
         let parent = parent.as_ref().map_or(self.root.as_fd(), |parent| parent.as_fd());
         let file = openat(parent, name, NEW_FILE, Mode::from_raw_mode(mode));
-        file.map(File::from).map_err(|errno| wrong(path, "made", errno))
+        let file = file.map(File::from).map_err(|errno| wrong(path, "made", errno))?;
+        self.note_made(path);
+        Ok(file)
+    }
+
+    fn note_made(&self, path: &[u8]) {
+        if path::parent(path).is_none() {
+            let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+            made.extend_from_slice(path);
+            made.push(0);
+        }
+    }
+
+    /// Makes all that was written durable, which also tells what could not be written.
+    fn sync(&self) -> io::Result<()> {
+        let top = openat(&self.root, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(syncfs(top)?)
     }
 
     /// Gives the directory `path` the time `mtime`, in seconds since 1970.
@@ -165,12 +187,20 @@ impl Target {
 
     /// All is there.
     pub(super) fn finish(mut self) -> Result<()> {
+        let wrong = |error| Error::io(format!("{} cannot be written", self.path.display()), error);
+        self.place.sync().map_err(wrong)?;
         if let Some(beside) = &self.beside {
             // If something came to stand there meanwhile, only an empty directory gives way.
             fs::rename(beside.path().join(FILLED), &self.path).map_err(|error| {
                 Error::io(format!("{} cannot be made", self.path.display()), error)
                     .hint("something else may have made it meanwhile")
             })?;
+            // Its name too.
+            beside
+                .path()
+                .parent()
+                .map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+                .map_err(wrong)?;
         }
         self.is_finished = true;
         Ok(())
@@ -182,14 +212,12 @@ impl Drop for Target {
         if self.is_finished || self.beside.is_some() {
             return;
         }
-        // It was empty, so all that is in it was written here. What cannot be removed stays.
-        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
-            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let _ = if is_directory {
-                fs::remove_dir_all(entry.path())
-            } else {
-                fs::remove_file(entry.path())
-            };
+        // Somebody else may have written there too. What cannot be removed stays.
+        let made = self.place.made.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in made.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+            let path = self.path.join(OsStr::from_bytes(name));
+            let is_directory = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
+            let _ = if is_directory { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use crate::name::Name;
+use crate::output::short;
 use crate::part::{Bring, Part};
 use crate::progress::{Progress, Unit};
 use crate::session::Session;
@@ -210,16 +211,26 @@ impl<'a> Writer<'a> {
             })?;
             let mut parents = Vec::new();
             let waiting = open.len();
+            let mut cut = None;
             for parent in &revision.parents {
                 match self.known(parent)? {
                     Some(commit) => parents.push(commit),
-                    None => open.push(*parent),
+                    None if self.store.revision(parent)?.is_some() => open.push(*parent),
+                    // In a copy the history is cut.
+                    None => cut = Some(*parent),
                 }
             }
             if open.len() > waiting {
                 continue;
             }
             let commit = self.write(&id, &revision, &parents)?;
+            if let Some(parent) = cut {
+                self.session.output.note(format_args!(
+                    "commit {commit} has no parent: {}, the parent of {}, is not in this store",
+                    short(&parent),
+                    short(&id)
+                ));
+            }
             self.written.insert(id, commit);
             self.unlisted.push((id, commit));
             self.made += 1;
@@ -235,17 +246,18 @@ impl<'a> Writer<'a> {
         part.bring(Bring::Contents, self.session)?;
         let records = part.records().clone();
         let after = Tree::open(records.clone(), &revision.root)?;
-        let base = match parents.first() {
-            Some(parent) => Some(self.target.repository().expect_commit(*parent)?.tree),
+        // A parent may be a commit of the target, and not be in this store; or the other way round.
+        let before = match revision.parents.first() {
+            Some(parent) => self.store.revision(parent)?.zip(self.known(parent)?),
+            None => None,
+        };
+        let base = match before {
+            Some((_, commit)) => Some(self.target.repository().expect_commit(commit)?.tree),
             None => None,
         };
         let mut writer = TreeWriter::new(self.target, base)?;
-        let before = match revision.parents.first() {
-            Some(parent) => self.store.revision(parent)?,
-            None => None,
-        };
         match before {
-            Some(before) => {
+            Some((before, _)) => {
                 let before = Tree::open(records.clone(), &before.root)?;
                 diff(&before, &after, Times::Ignore, &mut |change| {
                     match &change.after {
