@@ -135,6 +135,44 @@ fn directories_become_commits_and_come_back_equal() {
     place.fsck();
 }
 
+/// A copy has the newest revision only: what was before it is not there, and nothing is damaged.
+#[test]
+fn a_history_that_was_cut_is_written_as_far_as_it_goes() {
+    let place = Place::new();
+    let top = place.at("top");
+    std::fs::create_dir(&top).unwrap();
+    for (name, time) in [("first", "1000"), ("second", "2000"), ("third", "3000")] {
+        std::fs::write(top.join(name), name).unwrap();
+        let mut push = freestone(&place.store());
+        output(push.args(["push", "-m", name]).arg(&top).env("SOURCE_DATE_EPOCH", time));
+        // The second revision is in a repository already.
+        if name == "second" {
+            place.write(&[]);
+        }
+        std::fs::remove_file(top.join(name)).unwrap();
+    }
+    let copy = place.at("copy");
+    output(freestone(&copy).arg("init"));
+    output(freestone(&place.store()).args(["copy", "main", "--to"]).arg(&copy));
+    let log = freestone(&copy).arg("log").output().unwrap();
+    assert!(log.status.success());
+    let said = String::from_utf8(log.stdout).unwrap();
+    assert!(said.lines().count() == 1 && said.ends_with("third\n"), "{said}");
+    let noted = String::from_utf8(log.stderr).unwrap();
+    assert!(noted.contains("the history ends here: "), "{noted}");
+    output(freestone(&copy).args(["log", "--stat", "--json"]));
+    let write = |repository: &str| {
+        output(freestone(&copy).args(["git", "write"]).arg(place.at(repository)));
+        git(&place.at(repository), &["fsck", "--strict", "--full", "--no-dangling"]);
+        let files = git(&place.at(repository), &["ls-tree", "--name-only", "main"]);
+        assert_eq!(files, "third\n", "{repository}");
+        git(&place.at(repository), &["log", "--format=%s", "main"])
+    };
+    assert_eq!(write("new.git"), "third\n");
+    // Where the parent was written before, it stays the parent; the tree is the revision's.
+    assert_eq!(write("out.git"), "third\nsecond\nfirst\n");
+}
+
 #[test]
 fn what_git_cannot_hold_is_refused() {
     let place = Place::new();

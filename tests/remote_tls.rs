@@ -11,6 +11,7 @@ mod program;
 mod tls;
 
 use ceph::{Ceph, variables};
+use freestone_store::format::hint;
 use freestone_testkit::{Proxy, Weather, noise, text};
 use program::{Home, ok, ran};
 use std::path::Path;
@@ -93,6 +94,60 @@ fn a_web_server_behind_tls_is_read() {
     over(&["-s", "store", "init", "--upstream", &url]);
     over(&["-s", "store", "image", "main", "-o", "followed.img"]);
     assert!(host.read("followed.img") == home.read("right.img"));
+}
+
+/// A web server lists nothing: what leads to all that is there are the hints of whoever wrote it.
+#[test]
+fn whoever_wrote_a_store_all_of_it_is_found_on_a_web_server() {
+    let authority = Authority::new();
+    let home = site();
+    home.ok(["init"]);
+    let host = Home::new();
+    let compare = |rev: &str, store: &str| {
+        let web = WebServer::of(&home.path(store));
+        let tls = Tls::before(web.port, &authority.sign("DNS:localhost"));
+        let url = format!("https://localhost:{}", tls.port);
+        let over = |arguments: &[&str]| {
+            let mut command = host.command(arguments);
+            ok(command.env("FREESTONE_STORE", &url).env("SSL_CERT_FILE", authority.certificate()))
+        };
+        let right = home.ok(["-s", store, "image", rev, "--digest"]);
+        assert_eq!(over(&["image", rev, "--digest"]), right, "{store}");
+        over(&["verify"]);
+        over(&["ref", "list"])
+    };
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        let author = ["-c", "user.name=A", "-c", "user.email=a@example.org"];
+        ok(git.arg("-C").arg(home.path("site")).args(author).args(arguments));
+    };
+    // A series: no merge of segments comes along.
+    git(&["init", "-q", "-b", "main"]);
+    for n in 0..3 {
+        home.write("site/index.html", format!("<h1>{n}</h1>\n").as_bytes());
+        git(&["add", "-A"]);
+        git(&["commit", "-q", "-m", "said"]);
+        home.ok(["push", "--git", "site"]);
+        compare("main", "store");
+    }
+    home.write("site/index.html", b"<h1>tar</h1>\n");
+    ok(Command::new("tar").current_dir(home.path("")).args(["-cf", "site.tar", "site/index.html"]));
+    home.ok(["push", "site.tar", "--ref", "tar"]);
+    compare("tar", "store");
+    // A copy, whose ref does not begin with its first entry.
+    home.ok(["-s", "other", "init"]);
+    home.ok(["copy", "main", "--to", "other"]);
+    assert!(compare("main", "other").contains("main"));
+    home.ok(["copy", "tar", "--to", "other"]);
+    compare("tar", "other");
+    // Segments that were replaced are not named any more.
+    home.ok(["store", "compact", "--grace", "0"]);
+    compare("main", "store");
+    // A hint that says too much decides nothing.
+    for number in ["7", "100000000000", "9223372036854775807", "18446744073709551615"] {
+        home.write("store/refs/main/latest", &hint::encode(&[number.into()]));
+        compare("main", "store");
+    }
 }
 
 #[test]

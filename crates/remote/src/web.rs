@@ -120,6 +120,23 @@ impl Web {
         Ok(there)
     }
 
+    /// The number of a ref's first entry, where `newest` is its last: copies and refs that were
+    /// pruned do not begin with 1, but none has a gap.
+    async fn first(&self, folder: &str, newest: u64) -> Result<u64> {
+        if newest <= 1 || self.has_entry(folder, 1).await? {
+            return Ok(1);
+        }
+        let (mut missing, mut there) = (1, newest);
+        while there - missing > 1 {
+            let middle = missing + (there - missing) / 2;
+            match self.has_entry(folder, middle).await? {
+                true => there = middle,
+                false => missing = middle,
+            }
+        }
+        Ok(there)
+    }
+
     async fn list_ref(&self, folder: &str) -> Result<Vec<Listed>> {
         let newest = self.newest(folder).await?;
         if newest > ENTRIES_MAX {
@@ -127,8 +144,9 @@ impl Web {
                 format!("refs/{folder} of {} seems to have no end", self.reader.requests.place());
             return Err(Error::corrupt(what));
         }
+        let first = self.first(folder, newest).await?;
         let entry = |n| Listed { name: format!("refs/{folder}/{}", key(n)), length: 0 };
-        Ok((1..=newest).map(entry).collect())
+        Ok((first..=newest).map(entry).collect())
     }
 
     async fn list_refs(&self) -> Result<Vec<Listed>> {

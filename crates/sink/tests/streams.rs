@@ -48,6 +48,36 @@ fn a_reader_that_goes_away_is_told_apart() {
 }
 
 #[test]
+fn a_pipe_that_is_full_and_would_not_make_us_wait_is_written_to_later() {
+    struct Often {
+        written: Vec<u8>,
+        calls: usize,
+    }
+    impl Write for Often {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.calls += 1;
+            if self.calls % 5 == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.written.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let written = |calls| {
+        in_time(move || {
+            let mut out = Often { written: Vec::new(), calls };
+            stream::write(&content().image(), &mut out, "pipe", &control()).unwrap();
+            out.written
+        })
+    };
+    let (one, other) = (written(0), written(3));
+    assert!(one.len() > 1 << 20 && one == other);
+}
+
+#[test]
 fn other_failures_are_storage() {
     struct Full;
     impl Write for Full {

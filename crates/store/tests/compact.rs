@@ -4,11 +4,12 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use freestone_core::item::{Item, ItemSource};
+use freestone_core::plan::{ChunkSource, RawChunks};
 use freestone_core::{ErrorKind, Id, Result};
 use freestone_store::Store;
 use freestone_store::compact::{CompactOptions, CompactProgress, Compacted};
-use freestone_store::format::pack;
 use freestone_store::format::record::{Codec, RecordKind};
+use freestone_store::format::{pack, retired};
 use freestone_store::push::{PushOptions, PushProgress, Source};
 use freestone_store::verify::Finding;
 use freestone_testkit::{MemorySource, Reading, cases, findings, noise, push_tree, text};
@@ -206,7 +207,15 @@ fn packs_wait_for_the_grace_period_and_readers_find_what_was_moved() {
     assert_eq!(store.index().unwrap().packs().unwrap().len(), 1);
     let done = compact(&store, 0).unwrap();
     assert_eq!((done.old_packs.0, done.removed.0, done.waiting.0), (0, 12, 0));
-    // The reader listed the index before, and has opened no pack: all have gone since.
+    // The reader listed the index before, and has opened no pack: all have gone since. Where a
+    // content lay as it is, it lies no more; reading it finds the new place.
+    let logo = noise(90_000, 1);
+    let chunk = freestone_core::digest::plain(&logo);
+    assert!(records.raw(&chunk, 90_000, true).unwrap().is_none());
+    let mut bytes = vec![0; logo.len()];
+    records.chunk(&chunk, &mut bytes).unwrap();
+    assert!(bytes == logo);
+    assert!(records.raw(&chunk, 90_000, true).unwrap().is_some());
     for id in trees.keys() {
         let mut bytes = Vec::new();
         let kind = RecordKind::Revision;
@@ -216,6 +225,48 @@ fn packs_wait_for_the_grace_period_and_readers_find_what_was_moved() {
     for (id, tree) in &trees {
         assert!(reading.revision(id).unwrap() == *tree);
     }
+}
+
+#[test]
+fn the_grace_period_begins_with_the_compaction_that_took_a_pack_out() {
+    let (_folder, store) = new_store();
+    let trees = history(&store, 5);
+    // One that died long ago before it took any of them out.
+    let live: Vec<Id> = store.index().unwrap().packs().unwrap().iter().map(|(id, _)| *id).collect();
+    let name = retired::object_name(1_000_000);
+    store.backend().create(&name, &retired::encode(&live)).unwrap();
+    let done = compact(&store, 3600).unwrap();
+    assert_eq!((done.old_packs.0, done.removed.0, done.waiting.0), (5, 0, 5));
+    check(&store, &trees);
+    let done = compact(&store, 0).unwrap();
+    assert_eq!((done.removed.0, done.waiting.0), (5, 0));
+    assert!(store.backend().list("gc").unwrap().is_empty());
+    check(&store, &trees);
+}
+
+#[test]
+fn the_file_of_a_revision_stays_where_its_pack_has_lost_it() {
+    let (folder, store) = new_store();
+    // Longer than what is rewritten.
+    let mut tree = MemorySource::default();
+    (0..60).for_each(|n| tree.set(format!("{n:02}"), noise(900_000, n)));
+    let id = push(&store, &tree, 1000);
+    let record = store.revision(&id).unwrap().unwrap().encode();
+    let packs = store.backend().list("packs").unwrap();
+    let mut damaged = 0;
+    for pack in packs {
+        let path = folder.path().join("store").join(&pack.name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(record.len()).position(|part| part == record) {
+            bytes[at + 9] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            damaged += 1;
+        }
+    }
+    assert_eq!(damaged, 1, "a revision is stored as it is");
+    let done = compact(&store, 0).unwrap();
+    assert_eq!(done.revision_files, 0);
+    assert!(store.revision(&id).unwrap().is_some());
 }
 
 /// Items that compact the store when half of them are given.

@@ -384,6 +384,99 @@ fn the_cache_keeps_its_size_and_what_is_pinned() {
 }
 
 #[test]
+fn the_cache_keeps_its_size_under_a_reader_that_fetches_nothing_beforehand() {
+    const LIMIT: u64 = 16 << 20;
+    let world = World::new(1);
+    let upstream = Store::open(&world.upstream()).unwrap();
+    let mut tree = MemorySource::default();
+    (0..25).for_each(|n| tree.set(format!("{n:02}"), noise(4 << 20, 100 + n)));
+    let tree = tree.explicit();
+    let id =
+        push_tree(&upstream, &tree, &PushOptions { time: 5, ..Default::default() }).unwrap().id;
+    let store = world.init(Some(LIMIT));
+    assert_eq!(Reading::new(&store).revision(&id).unwrap(), tree);
+    // What comes between two looks at the size is on top of it.
+    let packs = blocks(&cache(&world, &store).join("packs"));
+    assert!(packs <= LIMIT + (65 << 20) && packs > 0, "{packs} bytes while it reads");
+    assert_eq!(Reading::new(&store).revision(&id).unwrap(), tree);
+    drop(store);
+    let packs = blocks(&cache(&world, &world.offline()).join("packs"));
+    assert!(packs <= LIMIT, "{packs} bytes");
+}
+
+#[test]
+fn nothing_is_given_up_where_it_cannot_be_told_what_is_pinned() {
+    let world = World::new(2);
+    let store = world.init(Some(1 << 20));
+    fetch(&store, "main~1");
+    store.pin("www", world.trees[0].0, 7).unwrap();
+    let mut folders = vec![world.host().join("refs")];
+    let mut damaged = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                std::fs::write(&path, "rot").unwrap();
+                damaged += 1;
+            }
+        }
+    }
+    assert!(damaged > 0);
+    let error = store.following().unwrap().evict().unwrap_err();
+    assert!(error.to_string().contains("what is pinned cannot be told"), "{error}");
+    assert!(world.offline().is_complete(&world.trees[0].0).unwrap(), "it is all there");
+}
+
+#[test]
+fn what_another_process_gave_up_is_fetched_again() {
+    let world = World::new(1);
+    let store = world.init(None);
+    let (id, tree) = &world.trees[0];
+    // Read, kept, and not yet told of.
+    assert_eq!(Reading::new(&store).revision(id).unwrap(), *tree);
+    let packs = cache(&world, &store).join("packs");
+    assert!(blocks(&packs) > 0);
+    std::fs::remove_dir_all(&packs).unwrap();
+    store.following().unwrap().flush().unwrap();
+    assert_eq!(Reading::new(&store).revision(id).unwrap(), *tree);
+    fetch(&store, "main");
+    drop(store);
+    assert_eq!(Reading::new(&world.offline()).revision(id).unwrap(), *tree);
+}
+
+#[test]
+fn a_segment_that_the_disk_damaged_is_fetched_again() {
+    let world = World::new(3);
+    for at in [60, 200, 2000, 5000] {
+        let store = world.init(None);
+        let index = cache(&world, &store).join("index");
+        store.resolve("main").unwrap();
+        store.records().unwrap();
+        drop(store);
+        let mut damaged = 0;
+        for entry in std::fs::read_dir(index).unwrap() {
+            let path = entry.unwrap().path();
+            let mut bytes = std::fs::read(&path).unwrap();
+            let end = (at + 400).min(bytes.len() - 32);
+            if at < end {
+                bytes[at..end].fill(0x5a);
+                std::fs::write(&path, bytes).unwrap();
+                damaged += 1;
+            }
+        }
+        assert!(damaged > 0, "{at}");
+        let store = Store::open(&world.host()).unwrap();
+        fetch(&store, "main");
+        drop(store);
+        let read = Reading::new(&world.offline()).revision(&world.trees[2].0).unwrap();
+        assert_eq!(read, world.trees[2].1);
+        std::fs::remove_dir_all(world.host()).unwrap();
+    }
+}
+
+#[test]
 fn an_upstream_that_is_not_mounted_is_out_of_reach_and_not_empty() {
     let world = World::new(2);
     let store = world.init(None);

@@ -239,3 +239,27 @@ fn beside(path: &Path) -> Result<TempDir> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_stays_when_it_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::prepare(folder.path()).unwrap();
+        target.place().make_directory(b"ours").unwrap();
+        target.place().make_file(b"ours/file", false).unwrap();
+        target.place().make_file(b"file", false).unwrap();
+        fs::create_dir(folder.path().join("theirs")).unwrap();
+        fs::write(folder.path().join("theirs/file"), "theirs").unwrap();
+        fs::write(folder.path().join("other"), "theirs").unwrap();
+        target.place().make_file(b"other", false).unwrap_err();
+        drop(target);
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["other", "theirs"]);
+        assert_eq!(fs::read(folder.path().join("theirs/file")).unwrap(), b"theirs");
+    }
+}
