@@ -126,6 +126,24 @@ fn pins_are_left_at_the_upstream_where_that_can_be_written() {
     home.fails(5, ["-s", "host", "pin", "remove", "www"]);
 }
 
+/// A compaction puts what is pinned elsewhere at the upstream: that is said, and mended.
+#[test]
+fn pins_are_brought_again_once_the_upstream_was_compacted() {
+    let home = with_host();
+    let before = home.ok(["image", "main", "--digest"]);
+    home.ok(["-s", "host", "fetch", "main", "--pin", "www"]);
+    home.ok(["store", "compact", "--all", "--grace", "0"]);
+    home.ok(["-s", "host", "resolve", "main"]);
+    let list = home.run(["-s", "host", "pin", "list"]).text();
+    assert!(list.contains("www, not complete here"), "{list}");
+    home.ok(["-s", "host", "fetch", "--pins"]);
+    let list = home.run(["-s", "host", "pin", "list"]).text();
+    assert!(list.contains("www, complete"), "{list}");
+    fs::rename(home.path("store"), home.path("away")).unwrap();
+    assert_eq!(home.ok(["-s", "host", "--offline", "image", "main", "--digest"]), before);
+    home.fails(2, ["-s", "host", "fetch"]);
+}
+
 #[test]
 fn a_host_that_is_killed_again_and_again_makes_the_same_image_in_the_end() {
     let home = with_host();

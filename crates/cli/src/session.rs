@@ -232,11 +232,13 @@ fn remote_options(
         }
     };
     let patience = seconds(config.retry_for, default.patience);
+    // Who says how long means it from the beginning.
+    let first_patience = seconds(config.retry_for, default.first_patience);
     let pusher = std::env::var("FREESTONE_PUSHER").ok().filter(|name| !name.is_empty());
     freestone_remote::Options {
         rate_limit: global.limit_rate.or(config.limit_rate),
         stall: seconds(config.timeout, default.stall),
-        first_patience: default.first_patience.min(patience),
+        first_patience,
         patience,
         pusher,
         cancel: interrupt.shared_flag(),

@@ -112,13 +112,14 @@ impl Mounted {
     pub fn end(&self) -> Result<()> {
         let wrong =
             |error| Error::io(format!("{}: cannot be unmounted", self.directory.display()), error);
+        // First by who mounted it, which it does but once, whatever comes of it: else it would unmount
+        // whatever is mounted there when what is open here is closed, be that somebody else's.
+        let mut unmounter = self.unmounter.lock().unwrap_or_else(PoisonError::into_inner);
+        let Err(busy) = unmounter.unmount() else { return Ok(()) };
         match unmount(&self.directory, UnmountFlags::DETACH) {
             // Ended by somebody else.
             Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
-            Err(Errno::PERM) => {
-                let mut unmounter = self.unmounter.lock().unwrap_or_else(PoisonError::into_inner);
-                unmounter.unmount().map_err(wrong)
-            }
+            Err(Errno::PERM) => Err(wrong(busy)),
             Err(errno) => Err(wrong(errno.into())),
         }
     }

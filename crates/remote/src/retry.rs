@@ -99,7 +99,7 @@ impl Requests {
     {
         let begun = Instant::now();
         let mut bound = FIRST_WAIT;
-        let mut tries = 0;
+        let mut strange = 0;
         let mut may_be_done = false;
         let mut told = SILENT;
         loop {
@@ -115,8 +115,9 @@ impl Requests {
                 }
                 Err(error) => error,
             };
-            tries += 1;
             let fault = Fault::of(&error);
+            strange +=
+                u32::from(matches!(fault, Fault::Signature | Fault::Tls(_) | Fault::Garbled));
             may_be_done |= fault.is_open();
             let known = self.has_succeeded.load(Ordering::Relaxed);
             if matches!(fault, Fault::Missing | Fault::Exists | Fault::NoUpload | Fault::BeyondEnd)
@@ -126,9 +127,9 @@ impl Requests {
             let again = match fault {
                 // What was signed right before is wrong only if it was changed on the way; so is
                 // the certificate of who was trusted before.
-                Fault::Signature | Fault::Tls(_) => known && tries < SIGNATURE_TRIES,
+                Fault::Signature | Fault::Tls(_) => known && strange < SIGNATURE_TRIES,
                 // The server may just not like it.
-                Fault::Garbled => tries < SIGNATURE_TRIES,
+                Fault::Garbled => strange < SIGNATURE_TRIES,
                 fault => fault.is_transient(),
             };
             let patience = match fault {

@@ -21,8 +21,13 @@ use std::ffi::OsString;
 #[command(after_long_help = after_help())]
 pub struct Fetch {
     /// The revisions
-    #[arg(value_name = "REV", required = true)]
+    #[arg(value_name = "REV", required_unless_present = "pins")]
     names: Vec<OsString>,
+
+    /// And what is pinned, as far as it is not here: `store compact` at the upstream puts it in
+    /// other places there, which makes what is here of no use
+    #[arg(long, conflicts_with = "pin")]
+    pins: bool,
 
     /// Pin the revision under this name, which is moved if it pins another: it stays in the
     /// cache, and the upstream is told, if it can be, so that it is kept there too
@@ -41,6 +46,7 @@ Examples:
   freestone fetch main
   freestone fetch main -n              3.1 MiB in 4 requests
   freestone fetch main --pin www       what the volume www shows; `freestone pin list` lists it
+  freestone fetch --pins               from time to time, where the upstream is compacted
 
 With --json: {{\"revisions\": [{{\"revision\", \"fetch\": {{\"bytes\", \"requests\"}}}}], \"pin\" or null,
 \"pinned_upstream\" (with --pin: whether it was told)}}
@@ -92,9 +98,13 @@ impl Fetch {
             return Err(Error::new(ErrorKind::Usage, "a pin names one revision"));
         }
         let mut answer = Answer { revisions: Vec::new(), pin: None, pinned_upstream: None };
-        for argument in &self.names {
-            let name = Name::parse_revision(argument)?;
-            let resolved = store.resolve_to_read(&name)?;
+        let mut names: Vec<String> =
+            self.names.iter().map(|name| Name::parse_revision(name)).collect::<Result<_>>()?;
+        if self.pins {
+            names.extend(store.pins()?.iter().map(|pin| pin.revision.to_string()));
+        }
+        for name in &names {
+            let resolved = store.resolve_to_read(name)?;
             store.prime(&resolved.id)?;
             let subject = Subject { root: resolved.revision.root, below: None, contents: true };
             let fetched = match self.dry_run {
@@ -108,7 +118,7 @@ impl Fetch {
                     session.output.line(format_args!("{shown} {name}: {sum}"))?;
                 }
             } else {
-                store.note_complete(&id, &name);
+                store.note_complete(&id, name);
                 if !session.output.is_json() {
                     session.output.note(format_args!("{shown} {name} is complete here"));
                 }

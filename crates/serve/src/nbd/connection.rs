@@ -100,6 +100,16 @@ impl Drop for Answer {
     }
 }
 
+/// Says to the workers that nobody waits for what they have not begun yet.
+#[derive(Default)]
+struct Gone(Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A connection in transmission.
 pub struct Connection<'a> {
     socket: Arc<OwnedFd>,
@@ -114,6 +124,7 @@ pub struct Connection<'a> {
     waiting: Range<usize>,
     out: Output,
     inbox: Arc<Inbox>,
+    gone: Gone,
     pending: usize,
     /// Whether a piece is being handed over whole: one at a time, since it takes memory.
     is_delivering: bool,
@@ -144,6 +155,7 @@ impl<'a> Connection<'a> {
             input: vec![0; INPUT_BYTES].into(),
             waiting: 0..0,
             inbox: Arc::new(Inbox { done: Mutex::default(), event }),
+            gone: Gone::default(),
             pending: 0,
             is_delivering: false,
             is_over: false,
@@ -320,7 +332,11 @@ impl<'a> Connection<'a> {
         self.pending += 1;
         let image = self.export.image.clone();
         let mut answer = Answer(Some((task, self.inbox.clone())));
+        let gone = self.gone.0.clone();
         self.workers.give(move || {
+            if gone.load(Ordering::Relaxed) {
+                return;
+            }
             let outcome = work(&image);
             answer.give(outcome);
         });

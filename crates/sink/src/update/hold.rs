@@ -5,11 +5,16 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 /// Where the system says what its loop devices are attached to.
 const BLOCK_DEVICES: &str = "/sys/block";
+/// How often, and how long, the lock of a device is waited for.
+const LOCK_WAITS: u32 = 40;
+const LOCK_WAIT: Duration = Duration::from_millis(50);
 
 fn in_use(path: &Path, by: &str) -> Error {
     Error::refused(format!("{}: in use{by}", path.display())).hint(
@@ -59,10 +64,19 @@ pub(super) fn file(path: &Path) -> Result<File> {
 /// # Errors
 /// Somebody else has one.
 pub(super) fn flock(file: &File, path: &Path) -> Result<()> {
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(in_use(path, "")),
-        // As above.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    // udev takes one for a moment whenever a device was closed that had been written to.
+    let is_device = file.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device());
+    let mut waits = if is_device { LOCK_WAITS } else { 0 };
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if waits > 0 => {
+                waits -= 1;
+                sleep(LOCK_WAIT);
+            }
+            Err(TryLockError::WouldBlock) => return Err(in_use(path, "")),
+            // As above.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
+        }
     }
 }
 
