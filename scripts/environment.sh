@@ -6,12 +6,16 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # What this file finds out is used by the scripts that source it.
 export top
 
-account_home=$(getent passwd "$(id -u)" | cut -d: -f6)
+# Not every user has an account: a container's may be a bare number.
+account_home=$(getent passwd "$(id -u)" | cut -d: -f6 || true)
 export HOME=${HOME:-${account_home:-/tmp}}
 
 # The one place that decides where things are built: outside the checkout, so that a clean checkout finds
 # RocksDB, which takes a quarter of an hour on two cores, already built.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HOME/.cache/freestone/target}
+
+# shellcheck source=scripts/loopback.sh
+. "$top/scripts/loopback.sh"
 
 # One line of what went wrong and what to do, and the end.
 fail() {

@@ -231,6 +231,7 @@ fn an_interrupt_leaves_nothing_behind() {
     fs::File::create(home.path("site/huge")).unwrap().set_len(1 << 40).unwrap();
     let mut command = home.command(["image", "./site", "-o", "x.img"]);
     let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    program::until_it_catches(child.id(), 2);
     std::thread::sleep(Duration::from_millis(300));
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());

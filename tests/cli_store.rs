@@ -39,6 +39,7 @@ fn an_interrupted_push_leaves_the_store_as_it_was() {
     // A terabyte of zeros is read for longer than anybody waits.
     fs::File::create(home.path("site/huge")).unwrap().set_len(1 << 40).unwrap();
     let child = home.command(["push", "site"]).stderr(Stdio::piped()).spawn().unwrap();
+    program::until_it_catches(child.id(), 15);
     std::thread::sleep(Duration::from_millis(300));
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());

@@ -65,6 +65,8 @@ fn guest() -> PathBuf {
 fn boot(drives: &[Drive]) -> String {
     let guest = guest();
     let kinds: Vec<&str> = drives.iter().map(|drive| drive.kind).collect();
+    // Messages of the kernel would come in between the digests.
+    let line = format!("console=ttyS0 quiet loglevel=0 panic=-1 drives={}", kinds.join(","));
     let mut command = Command::new("qemu-system-x86_64");
     command
         .args(["-accel", "tcg", "-m", "256", "-display", "none", "-serial", "stdio"])
@@ -73,7 +75,7 @@ fn boot(drives: &[Drive]) -> String {
         .arg(guest.join("vmlinuz"))
         .arg("-initrd")
         .arg(guest.join("initramfs"))
-        .args(["-append", &format!("console=ttyS0 quiet panic=-1 drives={}", kinds.join(","))]);
+        .args(["-append", &line]);
     for drive in drives {
         command.args(["-drive", &format!("if=virtio,format=raw,{}", drive.options)]);
     }

@@ -122,24 +122,19 @@ fn a_host_receives_what_it_needs_and_little_more() {
     }
     eprintln!("one after the other: {total} bytes of packs; requests in sequence {depths:?}");
 
-    // Requests that follow each other, at their fewest: a slow machine can only make them more.
-    let least = |enough: u64, measure: &dyn Fn() -> u64| {
-        (0..10).map(|_| measure()).find(|depth| *depth <= enough)
-    };
-    let pause = Duration::from_millis(20);
-    let first = least(6, &|| {
+    let first = Distant::least_depth(6, |pause| {
         host.renew();
         // The first content is asked for when the manifest is there.
         host.entries("main", pause).depth() + 1
     });
-    assert!(first.is_some(), "a cold image begins after more than 6 requests in sequence");
+    assert!(first <= 6, "a cold image begins after {first} requests in sequence");
     let before = format!("main@{}", last - 1);
-    let next = least(8, &|| {
+    let next = Distant::least_depth(8, |pause| {
         host.renew();
         host.fetch(&before, none);
         host.fetch("main", pause).1.depth()
     });
-    assert!(next.is_some(), "the next image begins after more than 8 requests in sequence");
+    assert!(next <= 8, "the next image begins after {next} requests in sequence");
 }
 
 /// Bytes of what a cache keeps, by its runs; index, revisions and refs whole.

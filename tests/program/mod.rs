@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// The time that everything is made at.
 pub const NOW: &str = "1700000000";
@@ -150,6 +151,20 @@ impl Ran {
 
     pub fn text(&self) -> String {
         String::from_utf8(self.out.clone()).unwrap()
+    }
+}
+
+/// Waits until the process catches the signal: before that it would be ended by it.
+pub fn until_it_catches(pid: u32, signal: u32) {
+    let begun = Instant::now();
+    loop {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        if u64::from_str_radix(mask, 16).unwrap() >> (signal - 1) & 1 == 1 {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "signal {signal} is not caught");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

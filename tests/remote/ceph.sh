@@ -15,6 +15,11 @@
 #   public         lets everybody get objects of the bucket `test`, but not list them
 #   full           lets the OSD take nothing more, as a full disk does; then writes hang
 set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=scripts/loopback.sh
+. "$here/../../scripts/loopback.sh"
+# shellcheck source=tests/remote/ports.sh
+. "$here/ports.sh"
 export PATH=$PATH:/usr/sbin:/usr/local/sbin
 
 fail() {
@@ -40,22 +45,13 @@ stop() {
         [ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null
     done
     wait 2>/dev/null
-    rm -rf "$dir"
+    rm -rf "$dir" "${reserved[@]}"
 }
 trap stop EXIT
 trap 'exit 143' TERM INT HUP
 
-# Ports below the range that the system gives to clients, so that none of those takes one meanwhile.
-free_port() {
-    local port
-    for _ in $(seq 200); do
-        port=$((10000 + RANDOM % 20000))
-        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
-    done
-    fail "no free port"
-}
-port=$(free_port)
-monitor_port=$(free_port)
+free_ports 1 && port=$found
+free_ports 1 && monitor_port=$found
 fsid=$(cat /proc/sys/kernel/random/uuid)
 
 # No cephx, since nothing but loopback can reach it; the gateway alone would insist on encryption, which
@@ -168,7 +164,12 @@ s3() {
 
 osd_is_full() { ceph "${conf[@]}" --connect-timeout 5 osd dump | grep -q '^osd.0 .*full'; }
 
-write_fails() { ! s3 PUT test/probe --max-time 3 -d probe; }
+# Three in a row, since one may just take long.
+write_fails() {
+    for _ in 1 2 3; do
+        ! s3 PUT test/probe --max-time 3 -d probe || return 1
+    done
+}
 
 # Any use at all is beyond this ratio.
 fill() {
@@ -194,7 +195,7 @@ spawn osd ceph-osd "${conf[@]}" -f -i 0
 wait_for 120 "OSD" osd osd_is_up
 user test || user test || { cat "$dir/log/user.out" >&2; fail "no user"; }
 start_gateway
-s3 PUT test || fail "no bucket"
+wait_for 60 "bucket" rgw s3 PUT test --max-time 20
 printf 'ready %s\n' "$port"
 
 while read -r command argument; do

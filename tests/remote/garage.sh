@@ -14,6 +14,8 @@
 set -uo pipefail
 # shellcheck source=scripts/environment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
+# shellcheck source=tests/remote/ports.sh
+. "$(dirname "${BASH_SOURCE[0]}")/ports.sh"
 
 version=2.5.0
 cache=$(dirname "$CARGO_TARGET_DIR")/garage-$version
@@ -48,29 +50,16 @@ stop_all() {
         kill -KILL "${pids[$node]}" 2>/dev/null
     done
     wait 2>/dev/null
-    rm -rf "$dir"
+    rm -rf "$dir" "${reserved[@]}"
 }
 trap stop_all EXIT
 trap 'exit 143' TERM INT HUP
 
-# Three ports in a row for each node, below the range that the system gives to clients.
-free_ports() {
-    local port one
-    for _ in $(seq 200); do
-        port=$((10000 + RANDOM % 19990))
-        for one in 0 1 2; do
-            ! (exec 3<>"/dev/tcp/127.0.0.1/$((port + one))") 2>/dev/null || continue 2
-        done
-        echo "$port"
-        return
-    done
-    fail "no free ports"
-}
-
 ports=()
 shared=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 for node in 0 1 2; do
-    ports[node]=$(free_ports)
+    # For S3, the other nodes and the admin.
+    free_ports 3 && ports[node]=$found
     mkdir -p "$dir/$node"/{meta,data}
     cat >"$dir/$node/garage.toml" <<TOML
 metadata_dir = "$dir/$node/meta"

@@ -8,10 +8,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// A folder for a test's files: in memory, where that is, since tests write gigabytes.
+/// A folder for a test's files: in memory, where there is room, since tests write gigabytes. (A
+/// container often has 64 MiB.)
 pub fn scratch() -> tempfile::TempDir {
+    const ROOM_MIN: u64 = 4 << 30;
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+    let has_room = rustix::fs::statvfs(memory)
+        .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) >= ROOM_MIN);
+    if has_room { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
 
 /// The program, with a store.

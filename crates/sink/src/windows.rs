@@ -281,7 +281,7 @@ fn run(image: &Image<'_>, control: &Control<'_>, consumer: &dyn Consumer) -> Res
         length,
         window: window(length),
         next: AtomicU64::new(0),
-        enough: AtomicBool::new(false),
+        last: AtomicU64::new(u64::MAX),
         failed: AtomicBool::new(false),
         failure: Mutex::new(None),
         produced: Mutex::new((0, Produced::default())),
@@ -298,7 +298,7 @@ fn run(image: &Image<'_>, control: &Control<'_>, consumer: &dyn Consumer) -> Res
         return Err(failure);
     }
     let (done, produced) = work.produced.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if done != length && !work.enough.into_inner() {
+    if done != length && work.last.into_inner() == u64::MAX {
         let identity = image.plan.identity();
         let what = format!("image {identity}: its layout gave {done} bytes of {length}");
         return Err(Error::corrupt(what));
@@ -328,7 +328,9 @@ struct Work<'a> {
     length: u64,
     window: u64,
     next: AtomicU64,
-    enough: AtomicBool,
+    /// Where the window starts after which none is wanted. Those before it are, though one that
+    /// was taken earlier may be done later.
+    last: AtomicU64,
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
     /// With how many bytes of the image they are.
@@ -365,7 +367,8 @@ impl Work<'_> {
             let start = self.next.fetch_add(stretch, Ordering::Relaxed);
             let end = self.length.min(start.saturating_add(stretch));
             for start in (start..end).step_by(index(self.window)) {
-                if self.enough.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed) {
+                let last = self.last.load(Ordering::Relaxed);
+                if start > last || self.failed.load(Ordering::Relaxed) {
                     break 'all;
                 }
                 self.control.check()?;
@@ -375,7 +378,7 @@ impl Work<'_> {
                     continue;
                 }
                 if self.consumer.take(&piece)?.is_break() {
-                    self.enough.store(true, Ordering::Relaxed);
+                    self.last.fetch_min(start, Ordering::Relaxed);
                 }
                 done += piece.length;
                 (self.control.progress)(piece.length);

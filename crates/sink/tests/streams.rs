@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use toy::Toy;
 
 const WORKERS: usize = 3;
@@ -103,8 +103,14 @@ fn a_slow_reader_is_not_outrun() {
     impl Write for Slow<'_> {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             if self.1 == 0 {
+                let fetched = || self.0.fetched.load(Ordering::Relaxed);
+                // A busy machine lets the other workers wait.
+                let deadline = Instant::now() + Duration::from_secs(60);
+                while fetched() < 4 && Instant::now() < deadline {
+                    thread::sleep(Duration::from_millis(5));
+                }
                 thread::sleep(Duration::from_millis(300));
-                self.1 = self.0.fetched.load(Ordering::Relaxed);
+                self.1 = fetched();
             }
             Ok(bytes.len())
         }

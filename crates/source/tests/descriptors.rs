@@ -35,4 +35,12 @@ fn two_thousand_directories_deep_need_a_hundred_open_files() {
     assert_eq!((count, longest.len()), (2 * 2_047 + 1, 4_095));
     opener.open(&longest).unwrap();
     setrlimit(Resource::Nofile, before).unwrap();
+
+    // Removed at once, it would take an open file for each level.
+    let (outer, inner) = (temporary.path().join("d"), temporary.path().join("inner"));
+    while std::fs::rename(outer.join("d"), &inner).is_ok() {
+        std::fs::remove_dir_all(&outer).unwrap();
+        std::fs::rename(&inner, &outer).unwrap();
+    }
+    temporary.close().unwrap();
 }

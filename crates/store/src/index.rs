@@ -407,3 +407,38 @@ pub(crate) fn write_segment(
     let segment = with_rows(backend, segment)?;
     Ok(LiveSegment { segment, name, tier })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::record::Codec;
+
+    /// Nothing proves what a segment says, and it is asked for before it could be.
+    #[test]
+    fn a_table_that_no_pack_can_have_is_none() {
+        for (length, table, is_one) in [
+            (1 << 20, 4096, true),
+            (1 << 20, 0, false),
+            (1 << 20, 2 << 20, false),
+            (u64::MAX / 4, u64::MAX / 8, false),
+        ] {
+            let pack = SegmentPack { id: Id([1; 32]), length, table };
+            let row = SegmentRow {
+                prefix: [2; PREFIX_BYTES],
+                pack: 0,
+                offset: 64,
+                stored: 10,
+                plain: 10,
+                kind: RecordKind::Chunk,
+                codec: Codec::Raw,
+                base: None,
+            };
+            let parts =
+                SegmentParts { packs: vec![pack], rows: vec![row], ..SegmentParts::default() };
+            let segment = Segment::open(Arc::new(parts.encode().0)).unwrap();
+            let live = LiveSegment { name: "index/x".into(), tier: 0, segment };
+            let place = Place::of(&Arc::new(live), 0).unwrap();
+            assert_eq!(place.table().is_some(), is_one, "{length} {table}");
+        }
+    }
+}

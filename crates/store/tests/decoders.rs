@@ -320,7 +320,15 @@ proptest! {
             let extensions = header.extensions().unwrap().len();
             let (_, packs) = (header.varint().unwrap(), header.varint().unwrap());
             if extensions == 0 && packs == 0 {
-                prop_assert_eq!(&again, &bytes);
+                header.raw(36 * rows.len()).unwrap();
+                header.varint().unwrap();
+                let at = bytes.len() - header.remaining();
+                prop_assert_eq!(again.get(..at), bytes.get(..at));
+                // Several zstd frames hold the same columns, and damaged ones can be worth one.
+                let frame = header.varint().unwrap();
+                if frame == 0 && Reader::new(&again[at..]).varint().unwrap() == 0 {
+                    prop_assert_eq!(&again, &bytes);
+                }
             }
             prop_assert_eq!(pack::decode_table(&again, place).unwrap(), rows);
         }

@@ -150,61 +150,40 @@ fn what_is_read_without_being_fetched_is_kept_too() {
     assert!(listings <= 3, "{listings} requests for the header and the index only");
 }
 
-/// Requests that follow each other can come out too many on a slow machine, never too few.
-fn least_depth(tries: usize, mut measure: impl FnMut() -> u64, enough: u64) -> u64 {
-    let mut least = u64::MAX;
-    for _ in 0..tries {
-        least = least.min(measure());
-        if least <= enough {
-            break;
-        }
-    }
-    least
-}
-
 #[test]
 fn few_requests_follow_each_other_and_little_is_fetched_in_vain() {
     let world = World::new(12);
-    let pause = Duration::from_millis(25);
-    let cold = least_depth(
-        10,
-        || {
-            let _ = std::fs::remove_dir_all(world.host());
-            drop(world.init(None));
-            let distant = Arc::new(Distant::new(world.backend(), pause));
-            let store = world.open(&distant);
-            let resolved = store.resolve_to_read("main~6").unwrap();
-            store.prime(&resolved.id).unwrap();
-            let subject = Subject {
-                root: resolved.revision.root,
-                below: Some(b"picture".to_vec()),
-                contents: true,
-            };
-            store.fetch(&subject, &Fetch::default()).unwrap();
-            distant.depth() - 6 // the six generations back to it
-        },
-        6,
-    );
+    let cold = Distant::least_depth(6, |pause| {
+        let _ = std::fs::remove_dir_all(world.host());
+        drop(world.init(None));
+        let distant = Arc::new(Distant::new(world.backend(), pause));
+        let store = world.open(&distant);
+        let resolved = store.resolve_to_read("main~6").unwrap();
+        store.prime(&resolved.id).unwrap();
+        let subject = Subject {
+            root: resolved.revision.root,
+            below: Some(b"picture".to_vec()),
+            contents: true,
+        };
+        store.fetch(&subject, &Fetch::default()).unwrap();
+        distant.depth() - 6 // the six generations back to it
+    });
     assert!(cold <= 6, "a cold image begins after {cold} requests in sequence");
-    let next = least_depth(
-        10,
-        || {
-            let _ = std::fs::remove_dir_all(world.host());
-            drop(world.init(None));
-            let store = world.open(&Arc::new(Directory::new(world.upstream())));
-            fetch(&store, "main~1");
-            drop(store);
-            let distant = Arc::new(Distant::new(world.backend(), pause));
-            let store = world.open(&distant);
-            let resolved = store.resolve_to_read("main").unwrap();
-            store.prime(&resolved.id).unwrap();
-            let subject = Subject { root: resolved.revision.root, below: None, contents: true };
-            let fetched = store.fetch(&subject, &Fetch::default()).unwrap();
-            assert!(fetched.bytes < 120_000, "{fetched:?}");
-            distant.depth()
-        },
-        8,
-    );
+    let next = Distant::least_depth(8, |pause| {
+        let _ = std::fs::remove_dir_all(world.host());
+        drop(world.init(None));
+        let store = world.open(&Arc::new(Directory::new(world.upstream())));
+        fetch(&store, "main~1");
+        drop(store);
+        let distant = Arc::new(Distant::new(world.backend(), pause));
+        let store = world.open(&distant);
+        let resolved = store.resolve_to_read("main").unwrap();
+        store.prime(&resolved.id).unwrap();
+        let subject = Subject { root: resolved.revision.root, below: None, contents: true };
+        let fetched = store.fetch(&subject, &Fetch::default()).unwrap();
+        assert!(fetched.bytes < 120_000, "{fetched:?}");
+        distant.depth()
+    });
     assert!(next <= 8, "the next image begins after {next} requests in sequence");
 }
 

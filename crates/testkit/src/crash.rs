@@ -222,10 +222,11 @@ impl CrashingDisk {
         state.steps += 1;
         let stops = state.stop_at != 0 && state.steps == state.stop_at;
         if stops {
+            // Whatever becomes of the copy: it does not go on.
+            state.stopped = true;
             let image = self.image();
             remove(&image)?;
-            copy_tree(&self.root, &image)?;
-            state.stopped = true;
+            copy_store(&self.root, &image)?;
         }
         if state.stopped {
             return Err(io::Error::other("the disk has stopped"));
@@ -273,9 +274,10 @@ impl CrashingDisk {
     /// The copy cannot be made.
     pub fn fork(&self, root: &Path) -> io::Result<Self> {
         remove(root)?;
-        copy_tree(&self.root, root)?;
-        let state = lock(&self.state);
-        Self::with_state(root, State { steps: 0, stop_at: 0, stopped: false, ..state.clone() })
+        copy_store(&self.root, root)?;
+        // The lock is let go: who syncs takes that of all disks first.
+        let state = lock(&self.state).clone();
+        Self::with_state(root, State { steps: 0, stop_at: 0, stopped: false, ..state })
     }
 
     /// Makes at `root` what a crash leaves: at the step where the disk stopped, or now if it did
@@ -286,7 +288,7 @@ impl CrashingDisk {
     pub fn left_by(&self, survival: Survival, root: &Path) -> io::Result<Self> {
         let state = lock(&self.state);
         remove(root)?;
-        copy_tree(&if state.stopped { self.image() } else { self.root.clone() }, root)?;
+        copy_store(&if state.stopped { self.image() } else { self.root.clone() }, root)?;
         if survival == Survival::All {
             let left = State { steps: 0, stop_at: 0, stopped: false, ..state.clone() };
             drop(state);
@@ -332,9 +334,15 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes `to` what `from` is. Objects are never written again, so they are linked; what lies in
-/// `tmp/` is copied, since it is being written and locked.
-fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+/// Makes `to` what the store `from` is, but for `db/` and `cache/`: they are nobody's loss, and
+/// what opens the working index renames and removes its files meanwhile.
+fn copy_store(from: &Path, to: &Path) -> io::Result<()> {
+    copy_tree(from, to, &["db", "cache"])
+}
+
+/// Makes `to` what `from` is, without the directories `but` right in it. Objects are never written
+/// again, so they are linked; what lies in `tmp/` is copied, since it is being written and locked.
+fn copy_tree(from: &Path, to: &Path, but: &[&str]) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -343,8 +351,8 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
             fs::hard_link(source, target)?;
         } else if entry.file_name() == "tmp" {
             copy_spools(&source, &target)?;
-        } else {
-            copy_tree(&source, &target)?;
+        } else if !but.iter().any(|name| entry.file_name() == *name) {
+            copy_tree(&source, &target, &[])?;
         }
     }
     Ok(())

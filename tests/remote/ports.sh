@@ -1,0 +1,42 @@
+# Ports for the servers of tests, sourced by the scripts that start them.
+# shellcheck shell=bash
+
+# Nothing listens on a port that was drawn until its server runs, nor while that is killed and started again:
+# so a file says whose it is. Who sources this removes the files in the end.
+reserved=()
+
+# True if the port is free or belongs to a script that is no more; it is this one's then.
+reserve() {
+    local file=${TMPDIR:-/tmp}/freestone-port-$1 is_ours=
+    if (set -C && echo $$ >"$file") 2>/dev/null; then
+        is_ours=1
+    # Of those who find it abandoned one may take it, and looks again, since another may just have done so.
+    elif is_abandoned "$file" && mkdir "$file.taking" 2>/dev/null; then
+        ! is_abandoned "$file" || { rm -f "$file" && (set -C && echo $$ >"$file") && is_ours=1; } 2>/dev/null
+        rmdir "$file.taking"
+    fi
+    [ -n "$is_ours" ] || return 1
+    reserved+=("$file")
+}
+
+is_abandoned() {
+    local owner
+    # A file without a number was made just now.
+    owner=$(cat "$1" 2>/dev/null) && [ -n "$owner" ] && [ ! -e "/proc/$owner" ]
+}
+
+# free_ports COUNT: `found` is the first of so many free ports in a row, below the range that the system
+# gives to clients, so that none of those takes one meanwhile.
+free_ports() {
+    local port one
+    for _ in $(seq 200); do
+        port=$((10000 + RANDOM % 20000))
+        for ((one = port; one < port + $1; one++)); do
+            ! (exec 3<>"/dev/tcp/127.0.0.1/$one") 2>/dev/null || continue 2
+            reserve "$one" || continue 2
+        done
+        found=$port
+        return
+    done
+    fail "no free port, or ${TMPDIR:-/tmp} cannot be written to"
+}
