@@ -133,7 +133,8 @@ fn pins_are_brought_again_once_the_upstream_was_compacted() {
     let before = home.ok(["image", "main", "--digest"]);
     home.ok(["-s", "host", "fetch", "main", "--pin", "www"]);
     home.ok(["store", "compact", "--all", "--grace", "0"]);
-    home.ok(["-s", "host", "resolve", "main"]);
+    // What lists the index finds the new places.
+    home.ok(["-s", "host", "ls", "main"]);
     let list = home.run(["-s", "host", "pin", "list"]).text();
     assert!(list.contains("www, not complete here"), "{list}");
     home.ok(["-s", "host", "fetch", "--pins"]);
