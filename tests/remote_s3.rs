@@ -381,7 +381,7 @@ fn raced(home: &Home, port: u16, pusher: usize, round: usize) -> Ran {
     home.write(format!("{site}/{round}"), &seed.to_le_bytes());
     let mut push = command(home, port, "race", &["push", &site]);
     // Every other one goes on after a conflict.
-    if pusher % 2 == 0 {
+    if pusher.is_multiple_of(2) {
         push.arg("--retry");
     }
     push.stdout(std::process::Stdio::piped());

@@ -222,7 +222,7 @@ fn there_are_no_more_connections_than_allowed_and_slow_negotiations_end() {
         assert!(client.read(0, 512).is_ok());
     }
 
-    let options = ["main", "--max-connections", "2", "--negotiation-timeout", "1"];
+    let options = ["main", "--max-connections", "3", "--negotiation-timeout", "1"];
     let server = Server::nbd(&home, "soon", &options);
     // On a busy machine its time may run out before it has chosen: then again.
     let chosen = (0..20).find_map(|_| {

@@ -56,7 +56,7 @@ fn a_pipe_that_is_full_and_would_not_make_us_wait_is_written_to_later() {
     impl Write for Often {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.calls += 1;
-            if self.calls % 5 == 0 {
+            if self.calls.is_multiple_of(5) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             self.written.extend_from_slice(bytes);

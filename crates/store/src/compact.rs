@@ -246,8 +246,14 @@ impl Run<'_> {
         let (mut count, mut bytes) = (0, Vec::new());
         for id in self.store.revision_file_ids()?.iter().filter(|id| listed.contains(id)) {
             // Packs that were not rewritten were not read: the file may be the only sound copy.
-            if !records.read(RecordKind::Revision, id, &mut bytes).unwrap_or(false) {
-                continue;
+            if self.progress.cancel.load(Ordering::Relaxed) {
+                return Err(Error::new(ErrorKind::Failed, "interrupted"));
+            }
+            match records.read(RecordKind::Revision, id, &mut bytes) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) if error.kind() == ErrorKind::Corrupt => continue,
+                Err(error) => return Err(error),
             }
             count += 1;
             if !self.options.dry_run {

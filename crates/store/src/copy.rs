@@ -167,8 +167,9 @@ impl<'a> Copier<'a> {
         };
         let backend = &**self.target.backend();
         if first <= n && !self.options.dry_run {
-            // What is there may come from a copy that died before it was durable.
+            // What is there may come from a copy that died before it was durable, or told of.
             target.settle(None)?;
+            crate::hints::write_index(backend, &[]);
         }
         for n in first..=n {
             let entry = entry(n)?;
@@ -189,8 +190,9 @@ impl<'a> Copier<'a> {
                 return Err(conflict());
             }
         }
-        if first <= n && !self.options.dry_run {
-            crate::hints::write_ref(backend, name, n, newest.is_none());
+        if !self.options.dry_run {
+            // Nor need it have told of its entries.
+            crate::hints::write_ref(backend, name, n.max(first - 1), true);
         }
         Ok(())
     }

@@ -43,10 +43,14 @@ use stash::Stash;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 /// Bytes that may be in sparse packs without being in the files of their runs.
 const UNFLUSHED_BYTES_MAX: u64 = 64 << 20;
+/// The pause after an eviction that nobody waits for.
+const EVICTION_PAUSE: Duration = Duration::from_secs(1);
 /// Packs whose runs are held in memory, unless they are in use.
 const PACKS_MAX: usize = 4096;
 
@@ -65,10 +69,34 @@ pub(crate) struct Inner {
     stash: Mutex<Stash>,
     /// Bytes in sparse packs that the files of their runs do not say.
     unflushed: AtomicU64,
+    me: Weak<Self>,
+    /// Where the thread that keeps the cache to its size is told to look, once there is need of it.
+    keeper: OnceLock<Sender<()>>,
     /// How many fetch all that something needs at the moment.
     fetching: AtomicU64,
     /// Why something fetched could not be kept.
     failure: Mutex<Option<Error>>,
+}
+
+/// Makes a thread that evicts when it is told to. Who reads holds locks, and buffers of its thread, in
+/// which eviction, which reads what is pinned, would have no place.
+fn keep_size(inner: Weak<Inner>) -> Sender<()> {
+    let (sender, told) = mpsc::channel();
+    let keep = move || {
+        while told.recv().is_ok() {
+            let Some(inner) = inner.upgrade() else { return };
+            if let Err(error) = inner.evict(0, None) {
+                inner.could_not_keep(error);
+            }
+            drop(inner);
+            // Large pins are not looked through all the time.
+            std::thread::sleep(EVICTION_PAUSE);
+            while told.try_recv().is_ok() {}
+        }
+    };
+    // Without it the cache has its size again in the end.
+    let _ = std::thread::Builder::new().name("cache".to_owned()).spawn(keep);
+    sender
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -97,12 +125,14 @@ impl Inner {
     fn added(&self, bytes: u64) {
         if self.unflushed.fetch_add(bytes, Ordering::Relaxed) + bytes > UNFLUSHED_BYTES_MAX {
             self.unflushed.store(0, Ordering::Relaxed);
-            // Who fetches a whole makes room itself, and knows what must not go for it.
-            let makes_room = self.fetching.load(Ordering::Relaxed) == 0;
-            let kept = self.flush(false);
-            let kept = kept.and_then(|()| if makes_room { self.evict(0, None) } else { Ok(()) });
-            if let Err(error) = kept {
+            if let Err(error) = self.flush(false) {
                 self.could_not_keep(error);
+            }
+            // Who fetches a whole makes room itself, and knows what must not go for it.
+            if self.config.cache_size.is_some() && self.fetching.load(Ordering::Relaxed) == 0 {
+                let keeper = self.keeper.get_or_init(|| keep_size(self.me.clone()));
+                // It ends only with what it keeps.
+                let _ = keeper.send(());
             }
         }
     }
@@ -123,7 +153,9 @@ impl Follower {
         let cache = root.join("cache").join(config.store.to_string());
         let reach = reach::Reach::new(cache.clone());
         let client = Client::new(upstream, config.url.clone(), offline, reach);
-        Self(Arc::new(Inner {
+        Self(Arc::new_cyclic(|me| Inner {
+            me: me.clone(),
+            keeper: OnceLock::new(),
             config,
             root,
             cache,

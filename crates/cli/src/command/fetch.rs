@@ -103,40 +103,57 @@ impl Fetch {
         if self.pins {
             names.extend(store.pins()?.iter().map(|pin| pin.revision.to_string()));
         }
-        for name in &names {
-            let resolved = store.resolve_to_read(name)?;
-            store.prime(&resolved.id)?;
-            let subject = Subject { root: resolved.revision.root, below: None, contents: true };
-            let fetched = match self.dry_run {
-                true => following::preview(&store, &subject, session)?.unwrap_or_default(),
-                false => following::bring(&store, &subject, session)?,
-            };
-            let sum = following::sum(&fetched);
-            let (id, shown) = (resolved.id, short(&resolved.id));
-            if self.dry_run {
-                if !session.output.is_json() {
-                    session.output.line(format_args!("{shown} {name}: {sum}"))?;
+        let mut failed: Option<Error> = None;
+        for (number, name) in names.iter().enumerate() {
+            // A pin that cannot be had any more keeps no other from being brought.
+            let outcome = self.one(name, &store, session, &mut answer);
+            match outcome {
+                Err(error) if number >= self.names.len() && !session.interrupt.is_set() => {
+                    session.output.note(format_args!("pinned {name}: {error}"));
+                    failed.get_or_insert(error);
                 }
-            } else {
-                store.note_complete(&id, name);
-                if !session.output.is_json() {
-                    session.output.note(format_args!("{shown} {name} is complete here"));
-                }
-                if let Some(pin) = &self.pin {
-                    let pinned = store.pin(pin, id, session.time()?)?;
-                    answer.pinned_upstream = Some(matches!(pinned, Pinned::AtUpstream));
-                    answer.pin = Some(pin.clone());
-                    if let Pinned::OnlyHere(error) = &pinned {
-                        session.output.note(only_here(&store, error));
-                    }
-                }
+                outcome => outcome?,
             }
-            let (revision, fetch) = (id.to_string(), JsonFetch::new(&fetched));
-            answer.revisions.push(Revision { revision, fetch });
         }
         if session.output.is_json() {
             session.output.json(&answer)?;
         }
-        Ok(Exit::Done)
+        failed.map_or(Ok(Exit::Done), Err)
+    }
+
+    fn one(&self, name: &str, store: &Store, session: &Session, answer: &mut Answer) -> Result<()> {
+        let resolved = store.resolve_to_read(name)?;
+        store.prime(&resolved.id)?;
+        let subject = Subject { root: resolved.revision.root, below: None, contents: true };
+        let fetched = match self.dry_run {
+            true => following::preview(store, &subject, session)?.unwrap_or_default(),
+            false => following::bring(store, &subject, session)?,
+        };
+        let sum = following::sum(&fetched);
+        let (id, shown) = (resolved.id, short(&resolved.id));
+        if self.dry_run {
+            if !session.output.is_json() {
+                session.output.line(format_args!("{shown} {name}: {sum}"))?;
+            }
+        } else {
+            // A pin's own name is its id: what it was asked for as stays what is shown.
+            if name != id.to_string() {
+                store.note_complete(&id, name);
+            }
+            if !session.output.is_json() {
+                session.output.note(format_args!("{shown} {name} is complete here"));
+            }
+            if let Some(pin) = &self.pin {
+                let pinned = store.pin(pin, id, session.time()?)?;
+                answer.pinned_upstream = Some(matches!(pinned, Pinned::AtUpstream));
+                answer.pin = Some(pin.clone());
+                if let Pinned::OnlyHere(error) = &pinned {
+                    session.output.note(only_here(store, error));
+                }
+            }
+        }
+        let (revision, fetch) = (id.to_string(), JsonFetch::new(&fetched));
+        answer.revisions.push(Revision { revision, fetch });
+        Ok(())
     }
 }

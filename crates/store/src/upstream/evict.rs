@@ -9,7 +9,10 @@ use super::needs::Overlay;
 use super::runs::{RunsFile, STAMPED_BYTES};
 use super::sparse::{Changes, SparsePack, paths, read_runs};
 use super::{Follower, Inner, lock};
+use crate::backend::Backend;
 use crate::backend::directory::Directory;
+use crate::format::pack::TRAILER_BYTES;
+use crate::format::segment::Segment;
 use crate::packs;
 use crate::refs::Refs;
 use crate::store::Store;
@@ -95,11 +98,15 @@ impl Inner {
             }
             Ok(())
         };
-        sync().map_err(|error| failed("sync", &self.cache, error))?;
+        // The cache can be deleted at any time.
+        fs::create_dir_all(&self.cache)
+            .and_then(|()| sync())
+            .map_err(|error| failed("sync", &self.cache, error))?;
         let _lock = lock_cache(&self.cache)?;
         let mut renames = Vec::new();
         for (pack, changes) in &changed {
-            if gone.contains(&pack.id) {
+            let (_, path) = paths(&self.cache, &pack.id);
+            if gone.contains(&pack.id) || !path.parent().is_some_and(Path::exists) {
                 pack.replace(RunsFile::default());
                 continue;
             }
@@ -112,7 +119,6 @@ impl Inner {
             for (stamp, used) in file.stamps.iter_mut().zip(&changes.stamps) {
                 *stamp = (*stamp).max(*used);
             }
-            let (_, path) = paths(&self.cache, &pack.id);
             // A use alone is not worth a sync.
             let sync = one_by_one && !changes.added.is_empty();
             let beside = write_beside(&path, &file.encode(&pack.id), sync)
@@ -130,7 +136,6 @@ impl Inner {
 
     /// The sparse packs, each with the bytes that it takes on the disk.
     fn sizes(&self) -> Result<Vec<(Id, u64)>> {
-        use crate::backend::Backend;
         let listed = self.kept().list("packs")?;
         let size = |id: Id| {
             let metadata = fs::metadata(paths(&self.cache, &id).0).ok()?;
@@ -143,14 +148,16 @@ impl Inner {
     /// had without giving up what is pinned, or was used since `begun`.
     pub(super) fn evict(&self, bytes: u64, begun: Option<u64>) -> Result<()> {
         let Some(limit) = self.config.cache_size else { return Ok(()) };
-        let sizes = self.sizes()?;
-        let mut used: u64 = sizes.iter().map(|(_, size)| size).sum();
-        if used.saturating_add(bytes) <= limit {
+        let sum = |sizes: &[(Id, u64)]| sizes.iter().map(|(_, size)| size).sum::<u64>();
+        if sum(&self.sizes()?).saturating_add(bytes) <= limit {
             return Ok(());
         }
         self.flush(true)?;
         let (pinned, protected) = self.pinned()?;
         let _lock = lock_cache(&self.cache)?;
+        // Another process may have given up enough meanwhile.
+        let sizes = self.sizes()?;
+        let mut used = sum(&sizes);
         // A little more than has to be, so that it is not begun again at once.
         let target = (limit - limit / 16).saturating_sub(bytes);
         let mut candidates: Vec<(u64, Id, Range<u64>)> = Vec::new();
@@ -195,8 +202,13 @@ impl Inner {
         let (mut ids, mut ranges) = (Vec::new(), Overlay::new());
         let refs = Refs::new(Arc::new(Directory::new(&self.root)));
         let prefix = format!("hosts/{}/", self.config.host);
-        let entries =
-            refs.list().map_err(|error| error.context("what is pinned cannot be told"))?;
+        let entries = refs.list().map_err(|error| {
+            let refs = self.root.join("refs");
+            error.context("what is pinned cannot be told").hint(format!(
+                "remove what is damaged below {}, and pin again what it pinned",
+                refs.display()
+            ))
+        })?;
         ids.extend(
             entries.iter().filter(|e| e.name.starts_with(&prefix)).filter_map(|e| e.revision()),
         );
@@ -211,6 +223,19 @@ impl Inner {
             true,
         );
         let store = Store::of_follower(follower, self.config.store);
+        // Where rows follow from the table of a pack, nothing of it is found without.
+        for listed in self.kept().list("index")? {
+            let segment = self.kept().open(&listed.name)?.map(|object| object.map());
+            let Some(segment) = segment.and_then(|bytes| Segment::open(bytes.ok()?).ok()) else {
+                continue;
+            };
+            if segment.rows_left_out()
+                && let Ok(pack) = segment.pack(0)
+            {
+                let end = pack.length.saturating_sub(TRAILER_BYTES);
+                ranges.entry(pack.id).or_default().add(end.saturating_sub(pack.table)..end);
+            }
+        }
         for id in &ids {
             let mut walk = || -> Result<()> {
                 let Some(revision) = store.revision(id)? else { return Ok(()) };

@@ -97,7 +97,9 @@ impl Store {
             // What was pushed since the index was listed is not in it.
             Err(error) if error.kind() == ErrorKind::Corrupt && !follower.is_offline() => {
                 // Or the disk has damaged what is kept of it.
-                follower.0.drop_damaged_segments()?;
+                if follower.0.drop_damaged_segments().is_err() {
+                    return Err(error);
+                }
                 self.refresh();
                 self.fetch_with(follower, subject, how)
             }

@@ -5,8 +5,8 @@
 //! is read goes through the reader's proof like everything else: a file that was punched, cut or
 //! damaged meanwhile is found out, its range forgotten, and fetched again.
 
-use super::Inner;
 use super::runs::{Runs, RunsFile};
+use super::{Inner, lock};
 use crate::backend::Object;
 use crate::format::segment::Bytes;
 use freestone_core::{Error, Id, Result};
@@ -164,8 +164,8 @@ pub(super) fn read_runs(cache: &std::path::Path, id: &Id) -> RunsFile {
 pub(super) struct SparseObject {
     follower: Arc<Inner>,
     pack: Arc<SparsePack>,
-    /// The sparse file, from when it was first read.
-    file: OnceLock<File>,
+    /// The sparse file, from when it was last written to or first read.
+    file: Mutex<Option<Arc<File>>>,
     length: OnceLock<u64>,
 }
 
@@ -175,14 +175,15 @@ fn range(offset: u64, length: u64) -> Range<u64> {
 
 impl SparseObject {
     pub(super) fn new(follower: Arc<Inner>, pack: Arc<SparsePack>) -> Self {
-        Self { follower, pack, file: OnceLock::new(), length: OnceLock::new() }
+        Self { follower, pack, file: Mutex::default(), length: OnceLock::new() }
     }
 
     fn read_here(&self, offset: u64, out: &mut [u8]) -> bool {
-        let file = match self.file.get() {
+        let known = lock(&self.file).clone();
+        let file = match known {
             Some(file) => file,
             None => match File::open(paths(&self.follower.cache, &self.pack.id).0) {
-                Ok(file) => self.file.get_or_init(|| file),
+                Ok(file) => lock(&self.file).insert(Arc::new(file)).clone(),
                 Err(_) => return false,
             },
         };
@@ -201,8 +202,13 @@ impl SparseObject {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
             }
-            let file = File::options().write(true).create(true).truncate(false).open(&path)?;
-            file.write_all_at(part, range.start)
+            let mut options = File::options();
+            let options = options.read(true).write(true).create(true).truncate(false);
+            let file = options.open(&path)?;
+            file.write_all_at(part, range.start)?;
+            // The one before may have been given up, and be no part of the cache any more.
+            *lock(&self.file) = Some(Arc::new(file));
+            Ok(())
         };
         write().map_err(|error| {
             Error::io(format!("cannot keep what was fetched in {}", path.display()), error).hint(
@@ -288,6 +294,7 @@ impl Object for SparseObject {
         if self.pack.bytes_within(&range) > 0 {
             self.pack.forget(&range);
             self.follower.client.reach.forget_complete(&[]);
+            *lock(&self.file) = None;
         }
         self.follower.stash().drop_touching(&self.pack.id, &range);
         !self.follower.client.offline

@@ -7,7 +7,7 @@ use crate::backend::{Backend, Created, Listed, Object};
 use crate::format::ref_entry::{self, RefEntry};
 use crate::format::revision;
 use crate::format::segment::{Segment, parse_file_name};
-use freestone_core::{Error, Id, Result};
+use freestone_core::{Error, ErrorKind, Id, Result};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -147,8 +147,12 @@ impl Inner {
                 continue;
             };
             let Some(object) = kept.open(&listed.name)? else { continue };
-            let segment = object.map().and_then(Segment::open);
-            if !segment.and_then(|segment| segment.verify()).is_ok_and(|found| found == id) {
+            let found = object.map().and_then(Segment::open).and_then(|found| found.verify());
+            let is_damaged = match found {
+                Ok(found) => found != id,
+                Err(error) => error.kind() == ErrorKind::Corrupt,
+            };
+            if is_damaged {
                 kept.remove(&listed.name)?;
             }
         }

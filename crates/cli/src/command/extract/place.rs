@@ -50,7 +50,8 @@ fn wrong(path: &[u8], what: &str, errno: Errno) -> Error {
 
 impl Place {
     fn open(directory: &Path) -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // Opened before anything is written: it is told of all that cannot be.
         let root = open(directory, flags, Mode::empty())?;
         Ok(Self { root, last: Mutex::default(), made: Mutex::default() })
     }
@@ -86,8 +87,7 @@ impl Place {
 
     /// Makes all that was written durable, which also tells what could not be written.
     fn sync(&self) -> io::Result<()> {
-        let top = openat(&self.root, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(syncfs(top)?)
+        Ok(syncfs(&self.root)?)
     }
 
     /// Gives the directory `path` the time `mtime`, in seconds since 1970.
@@ -195,12 +195,11 @@ impl Target {
                 Error::io(format!("{} cannot be made", self.path.display()), error)
                     .hint("something else may have made it meanwhile")
             })?;
-            // Its name too.
-            beside
-                .path()
-                .parent()
-                .map_or(Ok(()), |parent| File::open(parent)?.sync_all())
-                .map_err(wrong)?;
+            // Its name too, where that can be: the directory stands there.
+            if let Some(parent) = beside.path().parent().and_then(|parent| File::open(parent).ok())
+            {
+                let _ = parent.sync_all();
+            }
         }
         self.is_finished = true;
         Ok(())
