@@ -19,6 +19,10 @@ const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 #[derive(Clone, Default)]
 pub struct Interrupt {
     flag: Arc<AtomicBool>,
+    /// Set with the flag, but by a server that serves on: whether requests to stores are given up.
+    given_up: Arc<AtomicBool>,
+    /// What sets that.
+    giving_up: Arc<[SigId]>,
     /// What SIGHUP does.
     hangup: Arc<[SigId]>,
 }
@@ -27,7 +31,8 @@ impl Interrupt {
     /// Watches the signals from now on. Where that is impossible they end the program at once,
     /// as they do by default.
     pub fn watch() -> Self {
-        let flag = Arc::new(AtomicBool::new(false));
+        let (flag, given_up) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let mut giving_up = Vec::new();
         let mut hangup = Vec::new();
         for signal in SIGNALS {
             // Before the flag is set by the same signal, so that it acts on the second alone.
@@ -38,8 +43,17 @@ impl Interrupt {
             if signal == SIGHUP {
                 hangup.extend(ids.into_iter().flatten());
             }
+            giving_up.extend(flag::register(signal, Arc::clone(&given_up)));
         }
-        Self { flag, hangup: hangup.into() }
+        Self { flag, given_up, giving_up: giving_up.into(), hangup: hangup.into() }
+    }
+
+    /// From now on the first signal asks for the end and leaves requests to stores alone: what is
+    /// served until then may need them.
+    pub fn serve_on(&self) {
+        for id in self.giving_up.iter() {
+            unregister(*id);
+        }
     }
 
     /// A socket that can be read once SIGINT or SIGTERM asked for the end, and one that can be
@@ -74,10 +88,10 @@ impl Interrupt {
         &self.flag
     }
 
-    /// The flag itself, to be kept.
+    /// What is set when requests to stores are to be given up.
     #[cfg(feature = "remote")]
-    pub fn shared_flag(&self) -> Arc<AtomicBool> {
-        self.flag.clone()
+    pub fn given_up(&self) -> Arc<AtomicBool> {
+        self.given_up.clone()
     }
 
     /// Whether the end was asked for.

@@ -241,7 +241,7 @@ fn remote_options(
         first_patience,
         patience,
         pusher,
-        cancel: interrupt.shared_flag(),
+        cancel: interrupt.given_up(),
         notice: freestone_remote::options::Notice(Arc::new(notice)),
         ..default
     }

@@ -11,7 +11,7 @@ use crate::entry::Entry;
 use crate::node::{Child, Items};
 use crate::shape::Open;
 use crate::tree::Tree;
-use freestone_core::{Error, NodeSource, Result, path};
+use freestone_core::{Error, ErrorKind, NodeSource, Result, path};
 use std::cmp::Ordering;
 
 /// What changes, in manifest order.
@@ -54,7 +54,12 @@ pub fn edit<S: NodeSource, W: NodeSink>(
     let (mut root, mut level, rope) = edit.open.finish()?;
     // A placed node may have been left alone; then what it holds is the root, if that is one node.
     while let (2.., Some(old)) = (level, edit.old) {
-        let Ok(node) = old.below(level + 1, &root) else { break };
+        let node = match old.below(level + 1, &root) {
+            Ok(node) => node,
+            // It is new.
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => break,
+            Err(error) => return Err(error),
+        };
         match &node.items {
             Items::Children(children) if children.len() == 1 => root = children[0].clone(),
             _ => break,

@@ -127,6 +127,7 @@ impl Fault {
             408 | 429 => Self::Busy,
             409 => Self::Raced,
             416 => Self::BeyondEnd,
+            501 => Self::Other,
             507 => Self::Full,
             500.. => Self::Busy,
             400 | 405 | 411 | 414 | 431 => Self::Garbled,

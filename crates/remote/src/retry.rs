@@ -97,7 +97,8 @@ impl Requests {
     where
         F: Future<Output = object_store::Result<T>>,
     {
-        let begun = Instant::now();
+        // From the first failure on: a long request that then fails is worth another try.
+        let mut begun = None;
         let mut bound = FIRST_WAIT;
         let mut strange = 0;
         let mut may_be_done = false;
@@ -136,7 +137,7 @@ impl Requests {
                 Fault::Unreachable if !known => self.options.first_patience,
                 _ => self.options.patience,
             };
-            let elapsed = begun.elapsed();
+            let elapsed = begun.get_or_insert_with(Instant::now).elapsed();
             if !again || elapsed >= patience {
                 return Err(Failed { fault, is_open: may_be_done, error });
             }

@@ -13,7 +13,7 @@
 
 use crate::image::ServedImage;
 use crate::service::Service;
-use freestone_core::{Error, Id, Result};
+use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_image::Format;
 use freestone_store::{Resolved, Store};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -132,23 +132,23 @@ impl Catalogue {
     /// The store cannot be listed.
     pub fn revision_ids(&self) -> Result<Vec<Id>> {
         if self.scope.all {
+            // What was pushed since the index was listed, too.
+            self.store.refresh();
             return self.store.revision_ids();
         }
         Ok(self.state().ids.iter().copied().collect())
     }
 
-    /// The names to be listed: those that were given, and all by id that were ever bound.
+    /// The names to be listed: those that were given, and all by id that were ever bound, in the
+    /// format that can hold everything; a name that is listed and then refused ends a client's
+    /// listing. The others are found by their names all the same.
     pub fn names(&self) -> Vec<String> {
         let state = self.state();
         let mut names: BTreeSet<String> = BTreeSet::new();
         for id in &state.ids {
-            names.extend(self.scope.formats.iter().map(|(ending, _)| file_name(id, ending)));
+            names.extend(self.scope.formats.first().map(|(ending, _)| file_name(id, ending)));
         }
-        for name in &self.scope.revisions {
-            names.insert(name.clone());
-            let others = self.scope.formats.iter().skip(1);
-            names.extend(others.map(|(ending, _)| format!("{name}.{ending}")));
-        }
+        names.extend(self.scope.revisions.iter().cloned());
         names.into_iter().collect()
     }
 
@@ -215,9 +215,12 @@ impl Catalogue {
             return Ok(image.clone());
         }
         // The revision may be younger than the index that was listed last.
-        let image = self.lay_out(&revision, at).or_else(|error| {
-            self.store.refresh();
-            self.lay_out(&revision, at).map_err(|_| error)
+        let image = self.lay_out(&revision, at).or_else(|error| match error.kind() {
+            ErrorKind::Corrupt | ErrorKind::NotFound => {
+                self.store.refresh();
+                self.lay_out(&revision, at).map_err(|_| error)
+            }
+            _ => Err(error),
         })?;
         let mut state = self.state();
         if state.open.len() >= OPEN_MAX {

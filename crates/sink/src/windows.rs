@@ -147,7 +147,8 @@ impl Piece {
         self.runs.clear();
         self.used = 0;
         let base = match work.consumer.base() {
-            Some(base) => Some(Base::of(base, &window)?),
+            // What is not known of the image before is read and compared.
+            Some(base) => Base::of(base, &window).ok(),
             None => None,
         };
         extents(work.image.plan, window.clone(), &mut |extent| {

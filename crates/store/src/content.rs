@@ -4,7 +4,7 @@ use crate::format::record::RecordKind;
 use crate::format::segment::prefix;
 use crate::index::Place;
 use crate::records::Records;
-use freestone_core::{Error, Id, Result, Sha1, digest};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, digest};
 use freestone_manifest::content::ContentRecord;
 
 /// A content that the store has.
@@ -24,6 +24,21 @@ impl Records {
     /// What is listed cannot be read or is damaged; [`Refused`](freestone_core::ErrorKind::Refused)
     /// if there are two different contents, since a name that somebody made ambiguous proves nothing.
     pub fn find_sha1(&self, sha1: &Sha1) -> Result<Option<FoundContent>> {
+        let found = self.find_sha1_listed(sha1);
+        let backend = self.packs.backend();
+        let looks_again = match &found {
+            // Far away, who asks for what is nowhere would make us list again and again.
+            Ok(None) => !backend.is_far(),
+            Err(error) => matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound),
+            Ok(Some(_)) => false,
+        };
+        if looks_again && self.index.follow(backend)? {
+            return self.find_sha1_listed(sha1);
+        }
+        found
+    }
+
+    fn find_sha1_listed(&self, sha1: &Sha1) -> Result<Option<FoundContent>> {
         let mut found: Vec<FoundContent> = Vec::new();
         let mut failure = None;
         for place in self.index.find_sha1(sha1)? {

@@ -44,8 +44,8 @@ Examples:
   freestone inspect www.img
   freestone inspect /dev/vg/www --against main
 
-With --json: {{\"kind\" (image, unfinished, archive, blank or other), \"what\" (in words), \"image\"
-(its name) or null, \"root\" or null, \"length\", \"files\", \"directories\", \"content_bytes\",
+With --json: {{\"kind\" (image, unfinished, archive, filesystem, blank or other), \"what\" (in words),
+\"image\" (its name) or null, \"root\" or null, \"length\", \"files\", \"directories\", \"content_bytes\",
 \"violation_count\", \"violations\": [{{\"rule\", \"offset\", \"path\", \"what\", \"why\"}}] (the first 100),
 \"against\": {{\"revision\", \"root\", \"equal\", \"offset\" and \"path\" (of the first difference)}} or null}}
 {JSON_SEE}

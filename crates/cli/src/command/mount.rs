@@ -122,6 +122,7 @@ impl Mount {
             self.options(session),
             Box::new(|error| eprint!("{}", exit::describe(error))),
         )?;
+        session.interrupt.serve_on();
         match background {
             Some(background) => background.ready()?,
             None => {

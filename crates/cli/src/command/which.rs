@@ -144,17 +144,22 @@ fn since(store: &Store, name: &OsStr, sha1: Sha1, session: &Session) -> Result<V
             Some(parent) => store.revision(parent)?.map(|revision| (*parent, revision)),
             None => None,
         };
+        let tree = match &before {
+            Some((_, before)) => Some(store.tree(&before.root)?),
+            None => None,
+        };
         let mut still = Vec::new();
-        if let Some((_, before)) = &before {
-            let tree = store.tree(&before.root)?;
-            for path in &open {
-                if tree.get(path)?.is_some_and(|entry| search.holds(&entry)) {
-                    still.push(path.clone());
-                }
+        for path in open {
+            session.interrupt.check()?;
+            let entry = match &tree {
+                Some(tree) => tree.get(&path)?,
+                None => None,
+            };
+            match entry.is_some_and(|entry| search.holds(&entry)) {
+                true => still.push(path),
+                false => found.push((id, revision.time, path)),
             }
         }
-        let ended = open.iter().filter(|path| !still.contains(path));
-        found.extend(ended.map(|path| (id, revision.time, path.clone())));
         open = still;
         match before {
             Some(before) => (id, revision) = before,

@@ -127,12 +127,10 @@ impl Filesystem for FileSystem {
         };
         let handle = self.handle();
         lock(&self.files).insert(handle, plan);
-        // What is taken and forgotten must not stay behind in the system's own memory of the file.
-        let options = if writes && self.options.discard_writes {
-            FopenFlags::FOPEN_DIRECT_IO
-        } else {
-            FopenFlags::FOPEN_KEEP_CACHE
-        };
+        // What is taken and forgotten must not stay behind in the system's own memory of the file; nor
+        // what is written to a mapping, which is refused so, as writing is.
+        let options =
+            if writes { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::FOPEN_KEEP_CACHE };
         reply.opened(FileHandle(handle), options | FopenFlags::FOPEN_NOFLUSH);
     }
 

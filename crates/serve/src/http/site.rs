@@ -153,7 +153,7 @@ impl Site {
         let mut cursor = tree.seek(&start)?;
         let skipped = if wanted.is_empty() { 0 } else { wanted.len() + 1 };
         let mut entries = Vec::new();
-        let mut next = Value::Null;
+        let (mut next, mut next_encoded, mut last) = (Value::Null, Value::Null, Vec::new());
         while let Some(entry) = cursor.next()? {
             if entry.path == wanted {
                 continue;
@@ -163,16 +163,19 @@ impl Site {
             }
             if entries.len() == LISTED_MAX {
                 next = entries.last().map_or(Value::Null, |last: &Value| last["path"].clone());
+                next_encoded = Value::from(encode(&last));
                 break;
             }
             let is_directory = entry.is_directory();
             let behind = [&entry.path[..], &[1]].concat();
+            last = entry.path[skipped..].to_vec();
             entries.push(entry_json(&entry.path[skipped..], entry));
             if is_directory {
                 cursor = tree.seek(&behind)?;
             }
         }
-        Ok(Some(Reply::json(&json!({ "entries": entries, "after": next }))))
+        let listing = json!({ "entries": entries, "after": next, "after_encoded": next_encoded });
+        Ok(Some(Reply::json(&listing)))
     }
 
     fn sha1(&self, hex: &str, request: &Request) -> Found {
@@ -237,6 +240,20 @@ fn after(request: &Request) -> Vec<u8> {
     let fields = request.query.split(|byte| *byte == b'&');
     let value = fields.filter_map(|field| field.strip_prefix(b"after=")).next();
     value.and_then(decode).unwrap_or_default()
+}
+
+/// A path as it stands in `?after=`, whatever its bytes.
+fn encode(path: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in path {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                text.push(char::from(*byte));
+            }
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
 }
 
 fn revision_json(id: &Id, revision: &Revision) -> Value {

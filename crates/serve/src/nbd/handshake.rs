@@ -15,6 +15,7 @@ const PASSED_BYTES_MAX: u32 = 1 << 20;
 const REASON_CHARS_MAX: usize = 1000;
 /// Options before a client has to come to an end.
 const OPTIONS_MAX: usize = 200;
+const OPTIONS_EACH: usize = 4;
 
 /// What was negotiated.
 pub struct Negotiated {
@@ -77,10 +78,13 @@ pub fn negotiate<S: Read + Write>(
         is_structured: false,
         allocation_of: None,
     };
-    for _ in 0..OPTIONS_MAX {
+    let mut options = 0;
+    // Some ask for each of the exports that were listed, in a few options.
+    while options < OPTIONS_MAX || options / OPTIONS_EACH < catalogue.names().len() {
         if let Some(end) = handshake.option()? {
             return Ok(end);
         }
+        options += 1;
     }
     Err(broken("the client never comes to an end with its options"))
 }

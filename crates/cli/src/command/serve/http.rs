@@ -54,8 +54,10 @@ impl Http {
         let server = Server::new(site, self.told.connections_max());
         let metrics = self.told.metrics(&catalogue)?;
         told::bind_at_hangup(&catalogue, again)?;
+        session.interrupt.serve_on();
         told::ready(&catalogue, &listeners, metrics, session)?;
         server.run(listeners, end.as_fd())?;
+        told::end(&catalogue);
         Ok(Exit::Done)
     }
 }

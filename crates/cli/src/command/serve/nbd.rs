@@ -66,8 +66,10 @@ impl Nbd {
         let server = Server::new(protocol, self.told.connections_max());
         let metrics = self.told.metrics(&catalogue)?;
         told::bind_at_hangup(&catalogue, again)?;
+        session.interrupt.serve_on();
         told::ready(&catalogue, &listeners, metrics, session)?;
         server.run(listeners, end.as_fd())?;
+        told::end(&catalogue);
         Ok(Exit::Done)
     }
 }

@@ -240,6 +240,15 @@ pub fn bind_at_hangup(catalogue: &Arc<Catalogue>, again: OwnedFd) -> Result<()> 
     in_background("hangup", watch)
 }
 
+/// Makes durable what was fetched while it was served.
+pub fn end(catalogue: &Catalogue) {
+    if let Some(follower) = catalogue.store().following()
+        && let Err(error) = follower.flush().and_then(|()| follower.evict())
+    {
+        catalogue.service().log(&error.to_string());
+    }
+}
+
 fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
     let thread = thread::Builder::new().name(name.into()).spawn(work);
     thread

@@ -5,6 +5,7 @@ use super::rule::{Rule, Violations};
 use crate::ReadAt;
 use freestone_core::Result;
 use freestone_core::limits::PAX_PAYLOAD_BYTES_MAX;
+use std::collections::HashSet;
 
 /// Payloads beyond what the strict readers take are looked at up to here, to go on.
 const PAYLOAD_READ_MAX: u64 = 64 << 10;
@@ -222,9 +223,10 @@ fn pax(offset: u64, is_global: bool, payload: &[u8], violations: &mut Violations
         violations.add(Rule::PaxRecords, offset, None, "the payload is not made of pax records");
         return Pax::default();
     };
-    for (index, (key, _)) in records.iter().enumerate() {
+    let mut seen = HashSet::new();
+    for (key, _) in &records {
         let key_text = String::from_utf8_lossy(key);
-        if records[..index].iter().any(|(earlier, _)| earlier == key) {
+        if !seen.insert(key) {
             let what = format!("the key {key_text:?} is repeated");
             violations.add(Rule::PaxRepeated, offset, None, what);
         }

@@ -9,8 +9,10 @@ use super::rule::{Rule, Violations};
 use super::spelling;
 use crate::ReadAt;
 use freestone_core::digest::plain;
+use freestone_core::limits::PATH_BYTES_MAX;
 use freestone_core::{Id, Result, path};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
 
 /// What is known of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,15 +115,21 @@ fn add_to_set(
     if let Some((rule, what)) = broken {
         violations.add(rule, offset, Some(member_path), what);
     }
-    let mut below = member_path;
+    // What is too long for a path is told elsewhere, and would take long here.
+    let mut below = if member_path.len() <= PATH_BYTES_MAX { member_path } else { &[] };
     while let Some(parent) = path::parent(below) {
-        match *set.entry(hash(parent)).or_insert(Known::Implied) {
-            Known::File => {
-                let what = "it stands below a file";
-                violations.add(Rule::OneKind, offset, Some(member_path), what);
+        match set.entry(hash(parent)) {
+            MapEntry::Vacant(new) => {
+                new.insert(Known::Implied);
             }
             // All above it are known too.
-            Known::Directory | Known::Implied => {}
+            MapEntry::Occupied(known) => {
+                if matches!(known.get(), Known::File) {
+                    let what = "it stands below a file";
+                    violations.add(Rule::OneKind, offset, Some(member_path), what);
+                }
+                break;
+            }
         }
         below = parent;
     }

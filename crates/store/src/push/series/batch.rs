@@ -251,6 +251,10 @@ impl<'a> Batch<'a> {
         let mut options = self.options.clone();
         (options.time, options.message) = (step.time, step.message);
         options.labels = step.labels;
+        // A stream is read right below.
+        let before = self.readers.missing;
+        let hashed = self.progress.files_hashed.load(Ordering::Relaxed);
+        let bytes_hashed = self.progress.bytes_hashed.load(Ordering::Relaxed);
         let (source, beside) = match step.items {
             Items::Changes(source) => (source, None),
             Items::All(source) => {
@@ -273,9 +277,6 @@ impl<'a> Batch<'a> {
             }
         };
         let session = self.readers.session.clone();
-        let before = self.readers.missing;
-        let hashed = self.progress.files_hashed.load(Ordering::Relaxed);
-        let bytes_hashed = self.progress.bytes_hashed.load(Ordering::Relaxed);
         let held: Arc<Mutex<Held>> = self.nodes.held.clone();
         let mut incoming = Incoming {
             source,
