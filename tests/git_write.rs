@@ -32,6 +32,28 @@ impl Place {
         serde_json::from_str(&output(&mut write)).unwrap()
     }
 
+    /// Pushes an archive with one empty file.
+    fn push_tar(&self, path: &str) {
+        let mut header = tar::Header::new_ustar();
+        header.set_path(path).unwrap();
+        header.set_size(0);
+        header.set_mode(0o644);
+        header.set_cksum();
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.resize(1536, 0);
+        std::fs::write(self.at("x.tar"), bytes).unwrap();
+        output(freestone(&self.store()).arg("push").arg(self.at("x.tar")));
+    }
+
+    /// What is said when `directory` is refused.
+    fn refused(&self, directory: &Path, refs: &[&str]) -> String {
+        let mut write = freestone(&self.store());
+        let refused = write.args(["git", "write"]).arg(directory).args(refs).output().unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(7), "{said}");
+        said
+    }
+
     fn fsck(&self) {
         let out = self.at("out.git");
         let said = git(&out, &["fsck", "--strict", "--full", "--no-dangling"]);
@@ -175,27 +197,55 @@ fn a_history_that_was_cut_is_written_as_far_as_it_goes() {
 
 #[test]
 fn what_git_cannot_hold_is_refused() {
+    for (path, said) in [
+        ("sub/.GIT/config", "sub/.GIT/config: git takes no name"),
+        ("sub/a\\.git/config", "git takes no name that means the repository itself"),
+        ("sub/.gitmodules/x", "sub/.gitmodules/x: git takes no directory that means .gitmodules"),
+    ] {
+        let place = Place::new();
+        place.push_tar(path);
+        let told = place.refused(&place.at("out.git"), &[]);
+        assert!(told.contains(said), "{told}");
+    }
     let place = Place::new();
-    let mut bytes = Vec::new();
-    let mut header = tar::Header::new_ustar();
-    header.set_path("sub/.GIT/config").unwrap();
-    header.set_size(0);
-    header.set_mode(0o644);
-    header.set_cksum();
-    bytes.extend_from_slice(header.as_bytes());
-    bytes.resize(1536, 0);
-    std::fs::write(place.at("x.tar"), bytes).unwrap();
-    output(freestone(&place.store()).arg("push").arg(place.at("x.tar")));
-    let refused = |directory: &Path| {
-        let mut write = freestone(&place.store());
-        let refused = write.args(["git", "write"]).arg(directory).output().unwrap();
-        assert_eq!(refused.status.code(), Some(7));
-        String::from_utf8(refused.stderr).unwrap()
-    };
-    assert!(refused(&place.at("out.git")).contains("sub/.GIT/config: git takes no name"));
+    place.push_tar("file");
     git(place.0.path(), &["init", "-q", "work"]);
-    assert!(refused(&place.at("work")).contains("is no bare git repository"));
-    assert!(refused(&place.store()).contains("is no bare git repository"));
+    for directory in [place.at("work"), place.store()] {
+        assert!(place.refused(&directory, &[]).contains("is no bare git repository"));
+    }
+}
+
+#[test]
+fn what_was_written_before_an_error_is_not_written_again() {
+    let place = Place::new();
+    place.push_tar("good");
+    place.push_tar("sub/.git~/x");
+    place.push_tar("sub/.GIT/config");
+    place.refused(&place.at("out.git"), &[]);
+    let list = std::fs::read_to_string(place.at("out.git/freestone-revisions")).unwrap();
+    assert_eq!(list.lines().count(), 2, "{list}");
+    for line in list.lines() {
+        let commit = line.split(' ').nth(1).unwrap();
+        assert_eq!(git(&place.at("out.git"), &["cat-file", "-t", commit]), "commit\n");
+    }
+}
+
+#[test]
+fn a_branch_inside_the_name_of_a_packed_one_is_refused() {
+    let place = Place::new();
+    place.push_tar("file");
+    place.write(&[]);
+    let out = place.at("out.git");
+    git(&out, &["branch", "sites", "main"]);
+    git(&out, &["pack-refs", "--all"]);
+    assert!(!out.join("refs/heads/sites").exists());
+    let mut push = freestone(&place.store());
+    output(push.args(["push", "--ref", "sites/www"]).arg(place.at("x.tar")));
+    let told = place.refused(&out, &["sites/www"]);
+    assert!(told.contains("sites/www cannot stand beside branch sites"), "{told}");
+    git(&out, &["branch", "-D", "sites"]);
+    place.write(&["sites/www"]);
+    place.fsck();
 }
 
 #[test]

@@ -225,6 +225,25 @@ fn closing_the_last_file_of_a_mount_that_was_asked_to_end_ends_it_well() {
     }
 }
 
+/// What is written to a mapping never comes to the file system, and would be what all others read.
+#[test]
+fn an_image_cannot_be_changed_through_a_mapping() {
+    if !may_mount() {
+        return;
+    }
+    let home = home();
+    home.ok(["image", "main", "-o", "main.img"]);
+    let mount = Mount::start(&home, &[]);
+    let script = "import mmap, os, sys\n\
+        file = os.open(sys.argv[1], os.O_RDWR)\n\
+        assert os.pread(file, 4096, 0)\n\
+        try:\n    mapped = mmap.mmap(file, 8192)\n\
+        except OSError:\n    sys.exit()\n\
+        mapped[0:4] = b'EVIL'\n";
+    run("python3", &["-c", script], &mount.path("main.tar"));
+    assert!(fs::read(mount.path("main.tar")).unwrap() == home.read("main.img"));
+}
+
 /// As when a server is started anew under a guest that still reads.
 #[test]
 fn a_mount_that_ends_late_leaves_the_next_one_alone() {

@@ -288,18 +288,19 @@ fn what_is_no_archive_is_said_to_be_none() {
     let whole =
         std::fs::read(place.forged(&[(b"a", b'0', b"", &[7; 2000]), (b"b", b'0', b"", b"b")]))
             .unwrap();
-    // Cut anywhere in a member: nothing is pushed, and no ref named.
+    // Cut in a member, between two, or before the end marks: nothing is pushed, and no ref named.
     for cut in [100, 512, 600, 2_559, 2_561, 3_000] {
-        let (refused, said) = {
-            std::fs::write(&file, &whole[..cut]).unwrap();
-            place.push(&file, &[])
-        };
-        match cut {
-            // Between two members: as if the end marks had been forgotten.
-            2_560 => {}
-            _ => assert!(refused.is_err(), "{cut}: {said}"),
-        }
+        said(&whole[..cut]);
     }
+    for cut in [2_560, 3_584] {
+        let said = said(&whole[..cut]);
+        assert!(said.contains("ends without an end mark"), "{cut}: {said}");
+        assert!(said.contains("(cat FILE; head -c 1024 /dev/zero) | freestone push -"), "{said}");
+    }
+    // One of the two marks is enough.
+    std::fs::write(&file, &whole[..3_584 + 512]).unwrap();
+    let (revision, said_of_one) = place.push(&file, &[]);
+    assert!(revision.is_ok(), "{said_of_one}");
     let mut broken = whole.clone();
     broken[2_560] ^= 1;
     assert!(said(&broken).contains("no header of a member at byte 2560"));
@@ -308,6 +309,59 @@ fn what_is_no_archive_is_said_to_be_none() {
     assert!(refused.is_err() && said.contains("readers of tar do not agree"), "{said}");
     let none = freestone(&place.store()).args(["ref", "list"]).output().unwrap();
     assert!(none.stdout.is_empty());
+}
+
+#[test]
+fn the_archive_of_an_empty_git_tree_is_pushed() {
+    let place = Place::new();
+    let site = place.at("site");
+    support::git(place.0.path(), &["init", "-q", "site"]);
+    let commit = ["-c", "user.name=x", "-c", "user.email=y", "commit", "--allow-empty", "-qm", "m"];
+    support::git(&site, &commit);
+    support::git(&site, &["archive", "-o", "../empty.tar", "HEAD"]);
+    let (revision, said) = place.push(&place.at("empty.tar"), &[]);
+    assert!(revision.is_ok(), "{said}");
+}
+
+#[test]
+fn a_sparse_file_of_many_extents_hides_no_members_behind_it() {
+    let place = Place::new();
+    let top = place.at("top");
+    std::fs::create_dir(&top).unwrap();
+    let sparse = std::fs::File::create(top.join("a-sparse")).unwrap();
+    for extent in 0..60_u64 {
+        std::os::unix::fs::FileExt::write_all_at(&sparse, b"data", extent << 17).unwrap();
+    }
+    sparse.set_len(60 << 17).unwrap();
+    std::fs::write(top.join("b"), "behind").unwrap();
+    for format in ["gnu", "posix"] {
+        let mut tar = Command::new("tar");
+        tar.args(["--sparse", "--hole-detection=raw", "--sort=name", "--format", format, "-C"]);
+        output(tar.arg(&top).arg("-cf").arg(place.at("x.tar")).arg("."));
+        let (refused, said) = place.push(&place.at("x.tar"), &[]);
+        assert!(refused.is_err() && said.contains("a-sparse: a sparse file"), "{format}: {said}");
+        let (revision, said) = place.push(&place.at("x.tar"), &["--skip-special"]);
+        let out = place.extracted(&revision.unwrap_or_else(|_| panic!("{format}: {said}")));
+        assert_eq!(std::fs::read(out.join("b")).unwrap(), b"behind");
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1, "{format}");
+    }
+}
+
+#[test]
+fn gzip_that_is_padded_with_zeros_is_pushed() {
+    let place = Place::new();
+    let archive = place.forged(&[(b"a", b'0', b"", b"a")]);
+    output(Command::new("gzip").arg("-k").arg(&archive));
+    let packed = place.at("forged.tar.gz");
+    let mut bytes = std::fs::read(&packed).unwrap();
+    bytes.resize(10_240, 0);
+    std::fs::write(&packed, &bytes).unwrap();
+    let (revision, said) = place.push(&packed, &[]);
+    assert!(revision.is_ok(), "{said}");
+    bytes.push(b'x');
+    std::fs::write(&packed, &bytes).unwrap();
+    let (refused, said) = place.push(&packed, &[]);
+    assert!(refused.is_err() && said.contains("something follows"), "{said}");
 }
 
 #[test]

@@ -40,6 +40,61 @@ fn etag(url: &str) -> String {
     line["etag: ".len()..].trim().to_owned()
 }
 
+/// What was fetched to be served is here from then on, also if the server is told to end.
+#[test]
+fn what_was_served_from_an_upstream_stays_here() {
+    let home = Home::with_revisions();
+    home.write("site/large", &[7; 3 << 20]);
+    home.ok(["push", "site"]);
+    let right = home.ok(["image", "main", "--digest"]);
+    home.ok(["init", "host", "--upstream", "store"]);
+    let server = serve(&home, &["-s", "host", "main"]);
+    curl(&["-o", "/dev/null", &format!("http://{}/images/main.tar", server.place())]);
+    assert!(server.end("TERM").0.success());
+    fs::rename(home.path("store"), home.path("away")).unwrap();
+    assert_eq!(home.ok(["-s", "host", "--offline", "image", "main", "--digest"]), right);
+}
+
+/// What is pushed and compacted while a server runs is found by its SHA-1, and listed.
+#[test]
+fn what_came_since_the_server_started_is_found() {
+    let home = Home::with_revisions();
+    let server = serve(&home, &["--all"]);
+    let get = |path: &str| curl(&["--fail", &format!("http://{}/{path}", server.place())]);
+    get("revisions");
+    home.write("site/late", b"pushed late\n");
+    home.ok(["push", "site"]);
+    let sum = output(Command::new("sha1sum").arg(home.path("site/late")));
+    let late = format!("contents/sha1/{}", &sum[..40]);
+    assert_eq!(get(&late), b"pushed late\n");
+    home.ok(["store", "compact", "--all", "--grace", "0"]);
+    assert_eq!(get(&late), b"pushed late\n");
+    let id = home.ok(["resolve", "main"]).trim().to_owned();
+    assert!(String::from_utf8(get("revisions")).unwrap().contains(&id));
+}
+
+/// A listing says where to go on whatever the bytes of the last name are.
+#[test]
+fn a_listing_goes_on_behind_a_name_that_is_no_text() {
+    use std::os::unix::ffi::OsStringExt;
+    let home = Home::with_revisions();
+    for n in 0..1001 {
+        let mut name = format!("many/{n:04}").into_bytes();
+        name.extend((n == 999).then_some(0xff));
+        home.write(std::path::PathBuf::from(std::ffi::OsString::from_vec(name)), b"x");
+    }
+    home.ok(["push", "many"]);
+    let server = serve(&home, &["main"]);
+    let url = format!("http://{}/revisions/main/tree/", server.place());
+    let first: serde_json::Value = serde_json::from_slice(&curl(&[&url])).unwrap();
+    assert_eq!(first["entries"].as_array().unwrap().len(), 1000);
+    let after = first["after_encoded"].as_str().unwrap();
+    let rest = curl(&[&format!("{url}?after={after}")]);
+    let rest: serde_json::Value = serde_json::from_slice(&rest).unwrap();
+    assert_eq!(rest["entries"][0]["path"], "1000");
+    assert_eq!(rest["after_encoded"], serde_json::Value::Null);
+}
+
 #[test]
 fn curl_reads_images_whole_and_by_range() {
     let (home, image) = varied();

@@ -53,6 +53,28 @@ fn libnbd_lists_describes_and_copies() {
     }
 }
 
+/// QEMU asks for each export that is listed on one connection, and gives up at the first refusal.
+#[test]
+fn qemu_lists_many_exports_of_which_fat_cannot_hold_one() {
+    let home = Home::new();
+    home.ok(["init"]);
+    for n in 0..80 {
+        home.write("site/n", format!("{n}").as_bytes());
+        home.write("site/A.html", b"A");
+        home.write("site/a.html", b"a");
+        home.ok(["push", "site"]);
+    }
+    let revisions: Vec<String> = (0..80).map(|n| format!("main~{n}")).collect();
+    let revisions: Vec<&str> = revisions.iter().map(String::as_str).collect();
+    let server = Server::nbd(&home, "nbd", &revisions);
+    let socket = server.socket();
+    let listed = run("qemu-nbd", &["--list", "-k", socket.to_str().unwrap()]);
+    assert!(listed.starts_with("exports available: 160\n"), "{listed}");
+    assert_eq!(listed.matches(".tar'").count(), 80);
+    let refused = Command::new("nbdinfo").arg(server.uri("main~1.fat")).output().unwrap();
+    assert!(!refused.status.success());
+}
+
 /// What nbdinfo says of holes is right: they are zeros, and the long runs of zeros are holes.
 #[test]
 fn holes_are_the_zeros() {

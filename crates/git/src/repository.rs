@@ -4,6 +4,8 @@ use crate::commit::Commit;
 use freestone_core::{Error, Result};
 use gix_hash::ObjectId;
 use gix_object::{Find, Kind};
+use gix_odb::Header as _;
+use gix_odb::find::Header;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -64,10 +66,10 @@ impl Repository {
     /// Opens the repository at `place`, or the one of the working directory there.
     ///
     /// # Errors
-    /// There is none, or it is of a kind that cannot be read, such as one with SHA-256.
+    /// There is none, or it is of a kind that cannot be read, such as one with SHA-256 or reftable.
     pub fn open(place: &Path) -> Result<Self> {
         let (own, common) = folders(place)?;
-        check_object_format(&common)?;
+        check_format(&common)?;
         let sha1 = gix_hash::Kind::Sha1;
         let mut objects = gix_odb::at(common.join("objects"), sha1).map_err(|error| {
             Error::io(format!("{}: its objects cannot be opened", place.display()), error)
@@ -119,6 +121,15 @@ impl Repository {
                 .hint("`git fsck` tells what is damaged")
         })?;
         Ok(kind.map(|kind| (kind, bytes)))
+    }
+
+    /// What an object is, without what it holds, which may be more than memory has; `None` too if it
+    /// cannot be read.
+    pub(crate) fn header(&self, id: ObjectId) -> Option<Header> {
+        if id == ObjectId::empty_tree(id.kind()) {
+            return Some(Header::Loose { kind: Kind::Tree, size: 0 });
+        }
+        self.with(|objects| objects.try_header(&id)).ok().flatten()
     }
 
     /// The bytes of an object; `None` if the repository does not have it.
@@ -196,21 +207,51 @@ fn shallow_ends(file: &Path) -> Result<Vec<ObjectId>> {
     Ok(ends)
 }
 
-/// Refuses repositories whose objects have other names than SHA-1s.
-fn check_object_format(git: &Path) -> Result<()> {
+/// Refuses repositories whose objects or refs are kept in another way than can be read.
+fn check_format(git: &Path) -> Result<()> {
     let text = std::fs::read_to_string(git.join("config")).unwrap_or_default();
-    let is_other = |line: &str| {
-        let line = line.trim().to_ascii_lowercase();
-        line.strip_prefix("objectformat")
-            .and_then(|rest| rest.trim_start().strip_prefix('='))
-            .is_some_and(|value| value.trim() != "sha1")
+    let is_other = |key: &str, known: &str| {
+        text.lines().any(|line| {
+            let line = line.trim().to_ascii_lowercase();
+            line.strip_prefix(key)
+                .and_then(|rest| rest.trim_start().strip_prefix('='))
+                .is_some_and(|value| value.trim() != known)
+        })
     };
-    if text.lines().any(is_other) {
+    let shown = git.display();
+    if is_other("objectformat", "sha1") {
         return Err(Error::refused(format!(
-            "{}: a git repository of SHA-256, and only those of SHA-1 can be read",
-            git.display()
+            "{shown}: a git repository of SHA-256, and only those of SHA-1 can be read"
         ))
         .hint("check it out, and push the directory"));
     }
+    if is_other("refstorage", "files") {
+        return Err(Error::refused(format!(
+            "{shown}: a git repository with its refs in a reftable, and only refs in files can be \
+             read"
+        ))
+        .hint("`git refs migrate --ref-format=files` changes that"));
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_whose_refs_are_no_files_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let git = folder.path();
+        std::fs::create_dir(git.join("objects")).unwrap();
+        std::fs::create_dir(git.join("refs")).unwrap();
+        std::fs::write(git.join("HEAD"), "ref: refs/heads/.invalid\n").unwrap();
+        let open = |value: &str| {
+            let text = format!("[core]\n\tbare = true\n[extensions]\n\trefStorage = {value}\n");
+            std::fs::write(git.join("config"), text).unwrap();
+            Repository::open(git).err().map(|error| error.to_string())
+        };
+        assert_eq!(open("files"), None);
+        assert!(open("reftable").is_some_and(|said| said.contains("reftable")));
+    }
 }

@@ -10,12 +10,14 @@ pub use object::BlobWriter;
 pub use tree::{Node, TreeWriter, name_fault};
 
 use crate::repository::{Repository, cause};
+use flate2::read::ZlibDecoder;
 use freestone_core::{Error, ErrorKind, Result};
 use gix_hash::ObjectId;
 use gix_object::Kind;
+use gix_odb::find::Header;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
@@ -93,12 +95,29 @@ impl Target {
         &self.root
     }
 
-    /// Whether the object is there.
-    ///
-    /// # Errors
-    /// It cannot be told.
-    pub fn has(&self, id: ObjectId) -> Result<bool> {
-        Ok(self.repository.any_object(id)?.is_some())
+    /// Whether the object is there, and whole. What cannot be read is not: it is written anew.
+    pub fn has(&self, id: ObjectId) -> bool {
+        match self.repository.header(id) {
+            None => false,
+            Some(Header::Packed(_)) => true,
+            Some(Header::Loose { kind, size }) => self.is_whole(id, kind, size),
+        }
+    }
+
+    /// Whether a loose object has all its bytes. Objects get their names before they are synced, so
+    /// a power cut may leave one that ends behind its header.
+    fn is_whole(&self, id: ObjectId, kind: Kind, size: u64) -> bool {
+        // An alternate's is none of ours.
+        let Ok(file) = fs::File::open(self.loose(id)) else { return true };
+        let whole = size.saturating_add(format!("{kind} {size}\0").len() as u64);
+        let mut bytes = ZlibDecoder::new(BufReader::new(file)).take(whole.saturating_add(1));
+        io::copy(&mut bytes, &mut io::sink()).is_ok_and(|length| length == whole)
+    }
+
+    /// Where the object stands in a file of its own.
+    fn loose(&self, id: ObjectId) -> PathBuf {
+        let hex = id.to_string();
+        self.root.join("objects").join(&hex[..2]).join(&hex[2..])
     }
 
     /// Writes a small object, unless it is there.
@@ -138,7 +157,8 @@ impl Target {
     /// what it points at can be left. Gives whether it has changed.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if somebody else has changed it or is changing it.
+    /// [`ErrorKind::Conflict`] if somebody else has changed it or is changing it;
+    /// [`ErrorKind::Refused`] if its name and another branch's cannot stand side by side.
     pub fn set_branch(
         &self,
         name: &str,
@@ -146,7 +166,10 @@ impl Target {
         may_go: &dyn Fn(ObjectId) -> bool,
     ) -> Result<bool> {
         let path = self.root.join("refs/heads").join(name);
-        let lock = PathBuf::from(format!("{}.lock", path.display()));
+        let mut lock = path.clone().into_os_string();
+        lock.push(".lock");
+        let lock = PathBuf::from(lock);
+        self.check_beside(name)?;
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(|error| {
                 wrong("make", folder, error)
@@ -179,6 +202,8 @@ impl Target {
             writeln!(file, "{commit}")
                 .and_then(|()| file.sync_all())
                 .map_err(|error| wrong("write", &lock, error))?;
+            // Git leaves the folder of branches that were packed or deleted.
+            remove_empty(&path);
             fs::rename(&lock, &path).map_err(|error| {
                 wrong("make", &path, error)
                     .hint("git cannot have a branch inside another's name, such as a and a/b")
@@ -192,15 +217,61 @@ impl Target {
         outcome
     }
 
-    /// What the branch `name` points at.
-    fn branch(&self, name: &str) -> Result<Option<ObjectId>> {
+    /// Refuses a branch inside another's name, as `a/b` beside `a`. Where one of them is packed no
+    /// file is in the way of the other, and git then refuses both.
+    fn check_beside(&self, name: &str) -> Result<()> {
+        let refused = |other: &str| {
+            Err(Error::refused(format!("branch {name} cannot stand beside branch {other}")).hint(
+                "git has no branch inside another's name: delete that one, or name other refs",
+            ))
+        };
+        for (end, _) in name.match_indices('/') {
+            if self.find(&name[..end])?.is_some() {
+                return refused(&name[..end]);
+            }
+        }
+        let unread = |error: &dyn std::fmt::Display| {
+            Error::new(ErrorKind::Failed, format!("branches below {name} cannot be read"))
+                .because(cause(error))
+        };
+        let inside = format!("refs/heads/{name}/");
+        let Ok(prefix) = inside.as_str().try_into() else { return Err(unread(&"it is no path")) };
+        let refs = self.repository.refs.iter().map_err(|error| unread(&error))?;
+        let mut below = refs.prefixed(prefix).map_err(|error| unread(&error))?;
+        match below.next() {
+            None => Ok(()),
+            Some(Err(error)) => Err(unread(&error)),
+            Some(Ok(found)) => {
+                let full = found.name.as_bstr().to_string();
+                refused(full.strip_prefix("refs/heads/").unwrap_or(&full))
+            }
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<Option<gix_ref::Reference>> {
         let full = format!("refs/heads/{name}");
         let found = self.repository.refs.try_find(&*full).map_err(|error| {
             Error::new(ErrorKind::Failed, format!("branch {name} cannot be read"))
                 .because(cause(error))
         })?;
-        Ok(found.and_then(|found| found.target.try_id().map(ToOwned::to_owned)))
+        Ok(found.filter(|found| found.name.as_bstr() == full.as_str()))
     }
+
+    /// What the branch `name` points at.
+    fn branch(&self, name: &str) -> Result<Option<ObjectId>> {
+        Ok(self.find(name)?.and_then(|found| found.target.try_id().map(ToOwned::to_owned)))
+    }
+}
+
+/// Removes a folder that holds nothing but such folders; what is in use stays.
+fn remove_empty(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(folder);
 }
 
 /// Whether git takes `line` as who did something: `NAME <MAIL> SECONDS ZONE`.
@@ -233,6 +304,86 @@ pub fn branch_fault(name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    fn target_in(folder: &Path) -> (Target, ObjectId) {
+        let target = Target::open(folder, "main").unwrap();
+        let tree = TreeWriter::new(&target, None).unwrap().finish().unwrap();
+        let commit = NewCommit {
+            tree,
+            parents: &[],
+            author: None,
+            committer: None,
+            time: 7,
+            message: "said",
+        };
+        let commit = target.commit(&commit).unwrap();
+        (target, commit)
+    }
+
+    #[test]
+    fn a_damaged_object_is_not_there_and_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, _) = target_in(folder.path());
+        let bytes: Vec<u8> = (0..9_000_u32).flat_map(|n| (n * n).to_le_bytes()).collect();
+        let id = target.blob(&bytes).unwrap();
+        let file = target.loose(id);
+        let whole = fs::read(&file).unwrap();
+        assert!(target.has(id));
+        let zeros = vec![0; whole.len()];
+        // The third ends behind its header, the last lacks its checksum only.
+        for damaged in [&[], &zeros[..], &whole[..whole.len() / 2], &whole[..whole.len() - 1]] {
+            fs::remove_file(&file).unwrap();
+            fs::write(&file, damaged).unwrap();
+            assert!(!target.has(id), "{} bytes", damaged.len());
+            assert_eq!(target.blob(&bytes).unwrap(), id);
+            assert_eq!(fs::read(&file).unwrap(), whole);
+        }
+    }
+
+    #[test]
+    fn a_repository_may_lie_in_a_folder_whose_name_is_no_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join(OsStr::from_bytes(b"caf\xe9.git"));
+        let (target, commit) = target_in(&root);
+        assert!(target.set_branch("main", commit, &|_| false).unwrap());
+        assert_eq!(target.branch("main").unwrap(), Some(commit));
+    }
+
+    #[test]
+    fn branches_inside_anothers_name_are_refused_though_those_are_packed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, commit) = target_in(folder.path());
+        let packed = format!(
+            "# pack-refs with: peeled fully-peeled sorted \n{commit} refs/heads/a\n\
+             {commit} refs/heads/x/y/z\n"
+        );
+        fs::write(folder.path().join("packed-refs"), packed).unwrap();
+        assert!(target.set_branch("l/m", commit, &|_| false).unwrap());
+        for (name, other) in
+            [("a/b", "a"), ("a/b/c", "a"), ("x", "x/y/z"), ("x/y", "x/y/z"), ("l", "l/m")]
+        {
+            let error = target.set_branch(name, commit, &|_| true).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Refused, "{name}");
+            let said = error.to_string();
+            assert!(said.contains(&format!("{name} cannot stand beside branch {other}")), "{said}");
+        }
+        for beside in ["ab", "x/y/zz", "x/yz", "l/mn"] {
+            assert!(target.set_branch(beside, commit, &|_| false).unwrap(), "{beside}");
+        }
+        assert!(!target.set_branch("a", commit, &|_| false).unwrap());
+    }
+
+    #[test]
+    fn empty_folders_that_git_left_are_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, commit) = target_in(folder.path());
+        fs::create_dir_all(folder.path().join("refs/heads/x/y/z")).unwrap();
+        fs::create_dir_all(folder.path().join("refs/heads/x/v")).unwrap();
+        assert!(target.set_branch("x", commit, &|_| false).unwrap());
+        assert_eq!(target.branch("x").unwrap(), Some(commit));
+    }
 
     #[test]
     fn who_did_something_is_written_as_git_takes_it() {

@@ -7,6 +7,7 @@
 //! | found | pushed as |
 //! |---|---|
 //! | directory, regular file | itself; of its mode, only whether its owner may execute it |
+//! | regular file whose path ends in `/` | a directory |
 //! | hard link to a file | that file |
 //! | symbolic link to a file inside | that file, with the link's text |
 //! | any other link, device, pipe, sparse file | refused, or skipped with [`Options::skip_special`] |
@@ -14,7 +15,8 @@
 //! | version control's names, and what a pattern names | nothing |
 //!
 //! Formats are what GNU tar, bsdtar, Python and git write: v7, ustar, pax and GNU's long names;
-//! compressed by gzip or zstd, which the first bytes tell.
+//! compressed by gzip or zstd, which the first bytes tell. One that ends without a block of zeros is
+//! taken for cut off.
 
 mod header;
 mod input;

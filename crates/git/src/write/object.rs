@@ -77,7 +77,7 @@ impl<'a> BlobWriter<'a> {
             return Err(other_length());
         }
         let id = ObjectId::Sha1(self.hasher.finish().0);
-        if self.target.has(id)? {
+        if self.target.has(id) {
             return Ok(id);
         }
         let written = match self.place {
@@ -102,6 +102,7 @@ impl<'a> BlobWriter<'a> {
         file.as_file()
             .set_permissions(permissions)
             .map_err(|error| wrong("write", &path, error))?;
+        // A damaged one that stands there goes.
         file.persist(&path).map_err(|error| wrong("make", &path, error.error))?;
         Ok(id)
     }

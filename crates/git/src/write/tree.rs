@@ -114,7 +114,7 @@ impl<'a> TreeWriter<'a> {
             self.leave()?;
         }
         for part in &parts[shared..] {
-            check_name(part, path)?;
+            check_name(part, Shape::Directory, path)?;
             let at = self.open.last().and_then(|open| open.entries.get(*part)).copied();
             let tree = match at {
                 Some((Mode::Tree, tree)) => Some(tree),
@@ -123,8 +123,10 @@ impl<'a> TreeWriter<'a> {
             };
             self.enter(part.to_vec(), tree)?;
         }
-        if node.is_some() {
-            check_name(name, path)?;
+        match node {
+            Some(Node::Link(_)) => check_name(name, Shape::Link, path)?,
+            Some(Node::File { .. }) => check_name(name, Shape::File, path)?,
+            None => {}
         }
         let Some(open) = self.open.last_mut() else { return Ok(()) };
         let wanted = node.map(|node| match node {
@@ -157,30 +159,72 @@ impl<'a> TreeWriter<'a> {
     }
 }
 
-fn check_name(name: &[u8], whole: &[u8]) -> Result<()> {
-    match name_fault(name) {
-        None => Ok(()),
-        Some(fault) => Err(Error::refused(format!(
-            "path {}: git takes no name that {fault}",
-            path::display(whole)
-        ))
-        .hint("it would let a checkout change the repository itself")),
+fn check_name(name: &[u8], shape: Shape, whole: &[u8]) -> Result<()> {
+    let shown = path::display(whole);
+    if let Some(fault) = name_fault(name) {
+        return Err(Error::refused(format!("path {shown}: git takes no name that {fault}"))
+            .hint("it would let a checkout change the repository itself"));
     }
+    match shape_fault(name, shape) {
+        None => Ok(()),
+        Some(fault) => Err(Error::refused(format!("path {shown}: git takes no {fault}"))
+            .hint("git itself reads what has that name, and only a file")),
+    }
+}
+
+/// What stands at a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    File,
+    Link,
+    Directory,
+}
+
+/// Whether a file system may take a name for one that `is_bad`: some look at no case, some drop
+/// characters that do not show, some split at `\`, end a name at `:`, and drop the dots and spaces
+/// at its end.
+fn any_spelling(name: &[u8], is_bad: impl Fn(&str) -> bool) -> bool {
+    let mut lower = String::from_utf8_lossy(name).to_lowercase();
+    lower.retain(|c| !matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}'));
+    lower.split('\\').any(|part| {
+        let stem = part.split(':').next().unwrap_or_default();
+        is_bad(stem.trim_end_matches([' ', '.']))
+    })
 }
 
 /// Why a name cannot stand in a tree of git's.
 pub fn name_fault(name: &[u8]) -> Option<&'static str> {
-    // Some file systems take these for `.git` too: in any case, shortened, with trailing dots or
-    // spaces, or with characters that do not show.
-    let lower = String::from_utf8_lossy(name).to_lowercase();
-    let shown: String = lower
-        .chars()
-        .filter(|c| !matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}'))
-        .collect();
-    let stem = shown.split(':').next().unwrap_or_default().trim_end_matches([' ', '.']);
-    (matches!(stem, ".git" | "git~1")
-        || name.contains(&b'\\') && shown.split('\\').any(|part| part == ".git"))
-    .then_some("means the repository itself")
+    any_spelling(name, |part| matches!(part, ".git" | "git~1"))
+        .then_some("means the repository itself")
+}
+
+/// What git takes only for a file, if `name` means that. Links to `.gitattributes`, `.gitignore`
+/// and `.mailmap` it takes: `git fsck` warns of them and finds no error.
+fn shape_fault(name: &[u8], shape: Shape) -> Option<&'static str> {
+    let is_any = |full: &str, short: &str, hashed: &str| {
+        any_spelling(name, |part| means(part, full, short, hashed))
+    };
+    let is_modules = || is_any(".gitmodules", "gitmod", "gi7eba");
+    match shape {
+        Shape::Link if is_modules() => Some("link that means .gitmodules"),
+        Shape::Directory if is_modules() => Some("directory that means .gitmodules"),
+        Shape::Directory if is_any(".gitattributes", "gitatt", "gi7d29") => {
+            Some("directory that means .gitattributes")
+        }
+        _ => None,
+    }
+}
+
+/// Whether Windows may take `part` for `full`: itself, or shortened to eight characters, after the
+/// fourth of the same beginning with what is `hashed` of the whole name.
+fn means(part: &str, full: &str, short: &str, hashed: &str) -> bool {
+    if part == full {
+        return true;
+    }
+    let Some((head, number)) = part.split_once('~') else { return false };
+    let is_number = !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit());
+    (head == short && matches!(number, "1" | "2" | "3" | "4"))
+        || (part.len() == 8 && is_number && hashed.starts_with(head))
 }
 
 #[cfg(test)]
@@ -196,6 +240,75 @@ mod tests {
         }
         for good in [".gitignore", "git", ".g", "git~2", "x.git", ".gitmodules", ".well-known"] {
             assert!(name_fault(good.as_bytes()).is_none(), "{good}");
+        }
+    }
+
+    #[test]
+    fn each_part_between_backslashes_is_a_name_on_some_file_systems() {
+        for bad in [
+            "a\\.git",
+            ".git\\config",
+            "a\\.GIT. .\\config",
+            "a\\git~1",
+            "git~1 \\x",
+            "a\\.git::$INDEX_ALLOCATION\\b",
+            ".git:a\\b",
+            "a\\.g\u{200c}it",
+        ] {
+            assert!(name_fault(bad.as_bytes()).is_some(), "{bad}");
+        }
+        for good in ["a\\b", "a\\git", "x.git\\a", "a:\\.gitignore", "\\", "a:.git"] {
+            assert!(name_fault(good.as_bytes()).is_none(), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_link_or_directory_that_means_the_list_of_submodules_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::open(folder.path(), "main").unwrap();
+        let blob = target.blob(b"x").unwrap();
+        let file = Node::File { executable: false, blob };
+        let set = |path: &str, node: Node| {
+            let mut writer = TreeWriter::new(&target, None).unwrap();
+            writer.set(path.as_bytes(), Some(node)).map_err(|error| error.to_string())
+        };
+        assert!(set("a/.gitmodules", file).is_ok());
+        assert!(set("a/.gitignore", Node::Link(blob)).is_ok());
+        for (path, node, said) in [
+            ("a/.GitModules", Node::Link(blob), "a/.GitModules: git takes no link that means"),
+            ("gitmod~1/x", file, "gitmod~1/x: git takes no directory that means .gitmodules"),
+        ] {
+            let error = set(path, node).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_git_reads_itself_is_a_file() {
+        for name in [
+            ".gitmodules",
+            ".GitModules",
+            ".gitmodules . ",
+            ".gitmodules:x",
+            "gitmod~1",
+            "GITMOD~4",
+            "gi7eba~1",
+            "gi7eb~10",
+            ".g\u{200c}itmodules",
+            "a\\.gitmodules",
+        ] {
+            assert!(shape_fault(name.as_bytes(), Shape::Link).is_some(), "{name}");
+            assert!(shape_fault(name.as_bytes(), Shape::Directory).is_some(), "{name}");
+            assert!(shape_fault(name.as_bytes(), Shape::File).is_none(), "{name}");
+        }
+        for name in [".gitattributes", "gitatt~1", "gi7d29~1"] {
+            assert!(shape_fault(name.as_bytes(), Shape::Directory).is_some(), "{name}");
+            assert!(shape_fault(name.as_bytes(), Shape::Link).is_none(), "{name}");
+        }
+        for name in ["gitmodules", "gitmod~5", "gi7eba~0", ".gitignore", ".mailmap", "a~1", "~"] {
+            for shape in [Shape::File, Shape::Link, Shape::Directory] {
+                assert!(shape_fault(name.as_bytes(), shape).is_none(), "{name}");
+            }
         }
     }
 }

@@ -5,11 +5,13 @@ use crate::report::Reason;
 use freestone_core::limits::PATH_BYTES_MAX;
 use freestone_core::{Error, ErrorKind, Result, path};
 use std::sync::{Arc, Mutex, PoisonError};
-use tar::{EntryType, Header, PaxExtensions};
+use tar::{EntryType, Header};
 
 const BLOCK: usize = 512;
 /// The longest pax header or long name that is read.
 const EXTENDED_BYTES_MAX: u64 = 1 << 20;
+/// The most blocks that GNU's map of a sparse file may take behind its header: 1.3 million extents.
+const SPARSE_BLOCKS_MAX: usize = 1 << 16;
 
 /// A member.
 pub(super) struct Member {
@@ -58,21 +60,28 @@ impl Members {
     /// The next member; what was left of the one before is passed over.
     pub(super) fn next(&mut self) -> Result<Option<Member>> {
         let mut said = Said::default();
+        // Whether a header was read that only goes before another.
+        let mut awaits = false;
         while !self.ended {
             let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
             skip(&mut input, self.next)?;
             let mut block = [0; BLOCK];
             let length = input.read(&mut block)?;
             let is_first = self.next == 0;
-            if length < BLOCK || block == [0; BLOCK] {
-                if is_first && length == 0 {
-                    return Err(Error::refused(format!(
-                        "{} is empty, and no tar archive",
-                        input.name
-                    )));
-                }
-                if length > 0 && length < BLOCK {
-                    return Err(if is_first { no_archive(&input) } else { input.ends_early() });
+            if length < BLOCK {
+                return Err(match length {
+                    0 if is_first => {
+                        Error::refused(format!("{} is empty, and no tar archive", input.name))
+                    }
+                    _ if is_first => no_archive(&input),
+                    // Who is killed while writing often stops just here.
+                    0 if !awaits => input.has_no_end(),
+                    _ => input.ends_early(),
+                });
+            }
+            if block == [0; BLOCK] {
+                if awaits {
+                    return Err(input.ends_early());
                 }
                 self.ended = true;
                 // Who writes into a pipe should not fail for what follows the end.
@@ -98,8 +107,17 @@ impl Members {
                 | EntryType::GNULongLink => own_size,
                 _ => said.size.unwrap_or(own_size),
             };
+            if kind == EntryType::GNUSparse {
+                skip_sparse_map(&mut input, header)?;
+            }
             let end = input.at.checked_add(size).and_then(|end| end.checked_next_multiple_of(512));
             self.next = end.ok_or_else(|| malformed(&input, "a size", self.next))?;
+            awaits |= match kind {
+                EntryType::XHeader | EntryType::GNULongName | EntryType::GNULongLink => true,
+                // Git's archive of an empty tree has this one alone.
+                EntryType::XGlobalHeader => !is_first,
+                _ => false,
+            };
             match kind {
                 EntryType::XHeader => extended(&mut input, size)?.pax(&mut said, &input)?,
                 EntryType::GNULongName => said.path = Some(extended(&mut input, size)?.text()),
@@ -113,6 +131,9 @@ impl Members {
         Ok(None)
     }
 }
+
+const DISAGREEMENT: &str =
+    "readers of tar do not agree on where such an archive goes on; write it anew";
 
 fn no_archive(input: &Input) -> Error {
     Error::refused(format!("{} is no tar archive", input.name))
@@ -144,6 +165,60 @@ fn skip(input: &mut Input, to: u64) -> Result<()> {
     Ok(())
 }
 
+/// Passes over the rest of a sparse file's map: blocks behind the header, which its size leaves out.
+fn skip_sparse_map(input: &mut Input, header: &Header) -> Result<()> {
+    const FLAG_IN_HEADER: usize = 482;
+    const FLAG_IN_BLOCK: usize = 504;
+    let mut goes_on = header.as_bytes()[FLAG_IN_HEADER] != 0;
+    // In other formats the flag is a byte of the path, and some readers heed it all the same.
+    if goes_on && header.as_gnu().is_none() {
+        let shown = path::display(&header.path_bytes());
+        return Err(Error::refused(format!(
+            "{}: {shown} is a sparse file in a format that has none",
+            input.name
+        ))
+        .hint(DISAGREEMENT));
+    }
+    for _ in 0..SPARSE_BLOCKS_MAX {
+        if !goes_on {
+            return Ok(());
+        }
+        let mut block = [0; BLOCK];
+        if input.read(&mut block)? < BLOCK {
+            return Err(input.ends_early());
+        }
+        goes_on = block[FLAG_IN_BLOCK] != 0;
+    }
+    if !goes_on {
+        return Ok(());
+    }
+    let shown = path::display(&header.path_bytes());
+    Err(Error::refused(format!(
+        "{}: the sparse file {shown} has a map of more than {SPARSE_BLOCKS_MAX} blocks",
+        input.name
+    ))
+    .hint("write the archive anew, without --sparse"))
+}
+
+/// A key and its value.
+type PaxRecord<'a> = (&'a [u8], &'a [u8]);
+
+/// The first record of a pax header, and what follows it. Its length tells where it ends: a value
+/// may hold anything, newlines too.
+fn record(bytes: &[u8]) -> Option<(PaxRecord<'_>, &[u8])> {
+    let space = bytes.iter().position(|byte| *byte == b' ')?;
+    let digits = &bytes[..space];
+    // A sign would do for `parse`.
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let length: usize = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    let (record, rest) = bytes.split_at_checked(length)?;
+    let record = record.get(space + 1..)?.strip_suffix(b"\n")?;
+    let equals = record.iter().position(|byte| *byte == b'=')?;
+    Some(((&record[..equals], &record[equals + 1..]), rest))
+}
+
 /// The bytes of an extended header.
 struct Extended(Vec<u8>);
 
@@ -169,10 +244,14 @@ impl Extended {
     }
 
     fn pax(self, said: &mut Said, input: &Input) -> Result<()> {
-        for field in PaxExtensions::new(&self.0) {
-            let field = field.map_err(|_| malformed(input, "a pax field", input.at))?;
-            let value = field.value_bytes();
-            match field.key_bytes() {
+        let mut left = &self.0[..];
+        while !left.is_empty() {
+            let ((key, value), rest) =
+                record(left).ok_or_else(|| malformed(input, "a pax field", input.at))?;
+            left = rest;
+            match key {
+                // No value: as if the field were not there.
+                b"path" | b"linkpath" | b"size" if value.is_empty() => {}
                 b"path" => said.path = Some(value.to_vec()),
                 b"linkpath" => said.link = Some(value.to_vec()),
                 b"size" => {
@@ -181,7 +260,9 @@ impl Extended {
                     said.size = Some(size.ok_or_else(|| malformed(input, "a size", input.at))?);
                 }
                 b"GNU.sparse.name" => {
-                    said.path = Some(value.to_vec());
+                    if !value.is_empty() {
+                        said.path = Some(value.to_vec());
+                    }
                     said.sparse = true;
                 }
                 key if key.starts_with(b"GNU.sparse.") => said.sparse = true,
@@ -197,8 +278,8 @@ fn member(header: &Header, said: Said, size: u64, input: &Input) -> Result<Membe
     let path = said.path.unwrap_or_else(|| header.path_bytes().into_owned());
     let link =
         || said.link.clone().or_else(|| header.link_name_bytes().map(|text| text.into_owned()));
-    // Before there were types, a slash at the end told a directory.
-    let is_old_directory = kind.as_byte() == 0 && path.ends_with(b"/");
+    // Before there were types, a slash at the end told a directory; GNU tar has it so for all files.
+    let is_old_directory = path.ends_with(b"/");
     let what = match kind {
         _ if said.sparse => What::Refused(Reason::Sparse),
         EntryType::Directory => What::Directory,
@@ -226,7 +307,7 @@ fn member(header: &Header, said: Said, size: u64, input: &Input) -> Result<Membe
             "{}: {shown} is no file, yet {size} bytes are said to follow it",
             input.name
         ))
-        .hint("readers of tar do not agree on where such an archive goes on; write it anew"));
+        .hint(DISAGREEMENT));
     }
     Ok(Member { path, size, what })
 }
@@ -253,5 +334,212 @@ pub(super) fn clean(path: &[u8]) -> Result<Vec<u8>, Reason> {
         None => Ok(clean),
         Some(_) if clean.len() > PATH_BYTES_MAX => Err(Reason::PathLong),
         Some(_) => Err(Reason::PathNul),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header and the bytes behind it.
+    fn told(path: &[u8], kind: u8, data: &[u8]) -> Vec<u8> {
+        let mut header = Header::new_gnu();
+        header.as_mut_bytes()[..path.len()].copy_from_slice(path);
+        header.set_mode(0o644);
+        header.set_size(data.len() as u64);
+        header.set_entry_type(EntryType::new(kind));
+        sealed(header, data)
+    }
+
+    fn sealed(mut header: Header, data: &[u8]) -> Vec<u8> {
+        header.set_cksum();
+        let mut bytes = [header.as_bytes(), data].concat();
+        bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+        bytes
+    }
+
+    fn pax(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
+        let record = |(key, value): &(&[u8], &[u8])| {
+            let rest = [b" ", *key, b"=", *value, b"\n"].concat();
+            let with = |digits: usize| (rest.len() + digits).to_string();
+            let length = (1..).map(with).zip(1..).find(|(text, digits)| text.len() == *digits);
+            [length.unwrap().0.into_bytes(), rest].concat()
+        };
+        told(b"pax", b'x', &fields.iter().flat_map(record).collect::<Vec<u8>>())
+    }
+
+    fn members(bytes: &[u8]) -> Result<Vec<Member>> {
+        let bytes = std::io::Cursor::new(bytes.to_vec());
+        let mut members = Members::new(Input::open("x.tar", Box::new(bytes))?);
+        std::iter::from_fn(|| members.next().transpose()).collect()
+    }
+
+    fn paths(parts: &[Vec<u8>]) -> Vec<String> {
+        let members = members(&[&parts.concat()[..], &[0; 1024]].concat()).unwrap();
+        members.iter().map(|member| String::from_utf8(member.path.clone()).unwrap()).collect()
+    }
+
+    fn refusal(bytes: &[u8]) -> Error {
+        members(bytes).err().unwrap()
+    }
+
+    const ZEROS: [u8; BLOCK] = [0; BLOCK];
+
+    #[test]
+    fn an_archive_without_an_end_mark_was_cut_off() {
+        let whole = [told(b"a", b'0', b"a"), told(b"b", b'0', b"b")].concat();
+        for cut in [1024, whole.len()] {
+            let error = refusal(&whole[..cut]);
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            assert_eq!(error.to_string(), format!("x.tar ends without an end mark, at byte {cut}"));
+            let hint = error.hint_text().unwrap();
+            assert!(hint.contains("`(cat FILE; head -c 1024 /dev/zero) | freestone push -`"));
+        }
+        // One block of zeros is enough, and less is not.
+        assert_eq!(members(&[&whole[..], &ZEROS].concat()).unwrap().len(), 2);
+        assert!(members(&[&whole[..], &ZEROS[1..]].concat()).is_err());
+        assert_eq!(members(&ZEROS).unwrap().len(), 0);
+        assert_eq!(refusal(b"").to_string(), "x.tar is empty, and no tar archive");
+    }
+
+    #[test]
+    fn how_to_add_end_marks_is_told_for_compressed_archives_too() {
+        let zstd = zstd::encode_all(&told(b"a", b'0', b"a")[..], 1).unwrap();
+        assert!(refusal(&zstd).hint_text().unwrap().contains("`(zstd -dc FILE; head"));
+    }
+
+    #[test]
+    fn no_archive_ends_behind_a_header_that_tells_of_the_next() {
+        let (first, named) = (told(b"a", b'0', b"a"), [(&b"path"[..], &b"b"[..])]);
+        for header in [
+            pax(&named),
+            told(b"long", b'L', b"b\0"),
+            told(b"long", b'K', b"b\0"),
+            told(b"global", b'g', b"12 comment=\n"),
+        ] {
+            for end in [&[][..], &ZEROS, &[ZEROS; 2].concat()] {
+                let error = refusal(&[&first[..], &header, end].concat());
+                assert_eq!(error.kind(), ErrorKind::Corrupt);
+                let said = error.to_string();
+                assert!(said.contains("ends in the middle of a member"), "{said}");
+            }
+        }
+        // Git writes this for an empty tree; cut off, it has no end mark.
+        let global = told(b"pax_global_header", b'g', b"12 comment=\n");
+        assert_eq!(members(&[&global[..], &ZEROS].concat()).unwrap().len(), 0);
+        assert!(refusal(&global).to_string().contains("without an end mark"));
+        // What was said for a next member holds beyond the name of a volume.
+        let volume = [pax(&named), told(b"volume", b'V', b""), ZEROS.to_vec()].concat();
+        assert!(refusal(&volume).to_string().contains("in the middle of a member"));
+    }
+
+    #[test]
+    fn pax_values_may_hold_newlines() {
+        let fields: [(&[u8], &[u8]); 4] = [
+            (b"SCHILY.xattr.user.x", b"\n\n7 a=b\n\0\xff"),
+            (b"SCHILY.acl.access", b"user::rw-\ngroup::r--\n"),
+            (b"path", b"new\nline"),
+            (b"comment", &[b'\n'; 2000]),
+        ];
+        assert_eq!(paths(&[pax(&fields), told(b"a", b'0', b"a")]), ["new\nline"]);
+    }
+
+    #[test]
+    fn malformed_pax_records_are_errors() {
+        let wrong: [&[u8]; 11] = [
+            b"x",
+            b" a=b\n",
+            b"0 a=b\n",
+            b"1 a=b\n",
+            b"6 a=b",
+            b"7 a=b\n",
+            b"5 a=b\n",
+            b"+6 a=b\n",
+            b"5 ab\n",
+            b"2 \n",
+            b"99999999999999999999999 a=b\n",
+        ];
+        for payload in wrong {
+            let header = told(b"pax", b'x', payload);
+            let error = refusal(&[header, told(b"a", b'0', b"a"), ZEROS.to_vec()].concat());
+            assert!(error.to_string().contains("a pax field that makes no sense"), "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn pax_fields_without_a_value_are_as_if_they_were_not_there() {
+        let fields: [(&[u8], &[u8]); 3] = [(b"path", b""), (b"linkpath", b""), (b"size", b"")];
+        let link = {
+            let mut header = Header::new_gnu();
+            header.as_mut_bytes()[0] = b'l';
+            header.as_mut_bytes()[157] = b'a';
+            header.set_size(0);
+            header.set_entry_type(EntryType::Symlink);
+            sealed(header, b"")
+        };
+        let parts = [pax(&fields), told(b"a", b'0', b"abc"), pax(&fields), link, ZEROS.to_vec()];
+        let found = members(&parts.concat()).unwrap();
+        assert_eq!((&found[0].path[..], found[0].size), (&b"a"[..], 3));
+        assert!(matches!(&found[1].what, What::Link(text) if text == b"a"));
+        // The name of a sparse file, too: it stays refused by the one it has.
+        let sparse: [(&[u8], &[u8]); 1] = [(b"GNU.sparse.name", b"")];
+        assert_eq!(paths(&[pax(&sparse), told(b"s", b'0', b"")]), ["s"]);
+    }
+
+    /// A sparse file whose map goes on in `count` blocks, which look like members.
+    fn sparse(count: usize, ends: bool) -> Vec<u8> {
+        let mut header = Header::new_gnu();
+        header.as_mut_bytes()[0] = b's';
+        header.set_size(3);
+        header.set_entry_type(EntryType::GNUSparse);
+        header.as_mut_bytes()[482] = u8::from(count > 0);
+        let mut bytes = sealed(header, b"");
+        for left in (0..count).rev() {
+            let mut block = told(b"injected", b'0', b"");
+            block[504] = u8::from(left > 0 || !ends);
+            bytes.extend(block);
+        }
+        bytes.extend(b"abc");
+        bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+        bytes
+    }
+
+    #[test]
+    fn the_map_of_a_sparse_file_is_passed_over() {
+        for count in [0, 1, 2, 50] {
+            let found = [sparse(count, true), told(b"next", b'0', b"n"), ZEROS.to_vec()].concat();
+            let found = members(&found).unwrap();
+            assert_eq!(found.len(), 2, "{count}");
+            assert!(matches!(found[0].what, What::Refused(Reason::Sparse)));
+            assert_eq!((&found[0].path[..], &found[1].path[..]), (&b"s"[..], &b"next"[..]));
+        }
+        let cut = sparse(2, false);
+        assert!(refusal(&cut[..1024]).to_string().contains("in the middle of a member"));
+        // As many blocks as there may be, and one more.
+        let most = [sparse(SPARSE_BLOCKS_MAX, true), ZEROS.to_vec()].concat();
+        assert_eq!(members(&most).unwrap().len(), 1);
+        let more = [sparse(SPARSE_BLOCKS_MAX, false), ZEROS.to_vec()].concat();
+        assert!(refusal(&more).to_string().contains("s has a map of more than 65536 blocks"));
+        // The flag's byte is one of the path in other formats.
+        let mut header = Header::new_ustar();
+        header.as_mut_bytes()[..1].copy_from_slice(b"s");
+        header.as_mut_bytes()[345..490].fill(b'p');
+        header.set_size(0);
+        header.set_entry_type(EntryType::GNUSparse);
+        let error = refusal(&[sealed(header, b""), ZEROS.to_vec()].concat());
+        assert!(error.to_string().contains("/s is a sparse file in a format that has none"));
+    }
+
+    #[test]
+    fn a_file_whose_path_ends_in_a_slash_is_a_directory() {
+        for kind in [0, b'0', b'7'] {
+            let long = [told(b"long", b'L', b"d/\0"), told(b"e", kind, b"")].concat();
+            for member in [told(b"d/", kind, b""), long] {
+                let found = members(&[&member[..], &ZEROS].concat()).unwrap();
+                assert!(matches!(found[0].what, What::Directory), "{kind}");
+            }
+        }
+        let found = members(&[told(b"d", 0, b""), ZEROS.to_vec()].concat()).unwrap();
+        assert!(matches!(found[0].what, What::File { .. }));
     }
 }

@@ -1,17 +1,22 @@
 //! The bytes of an archive, uncompressed, and of one file in it.
 
+use flate2::bufread::GzDecoder;
 use freestone_core::item::{OpenFile, Stamp};
 use freestone_core::{Error, ErrorKind, Result};
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 256 << 10;
+/// What gzip's members start with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// The bytes of an archive.
 pub(super) struct Input {
     pub(super) name: String,
     bytes: Box<dyn Read + Send>,
+    /// The command that gives these bytes.
+    shown_by: &'static str,
     /// How many were read.
     pub(super) at: u64,
 }
@@ -27,9 +32,12 @@ impl Input {
         let start = &start[..length];
         let all = io::Cursor::new(start.to_vec()).chain(input);
         let all = io::BufReader::with_capacity(BUFFER_BYTES, all);
-        let bytes: Box<dyn Read + Send> = if start.starts_with(&[0x1f, 0x8b]) {
-            Box::new(flate2::bufread::MultiGzDecoder::new(all))
+        let mut shown_by = "cat";
+        let bytes: Box<dyn Read + Send> = if start.starts_with(&GZIP) {
+            shown_by = "gzip -dc";
+            Box::new(Gzip { member: Some(GzDecoder::new(all)), is_padded: false })
         } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            shown_by = "zstd -dc";
             let decoder = zstd::stream::read::Decoder::with_buffer(all);
             Box::new(decoder.map_err(|error| unreadable(name, error))?)
         } else {
@@ -52,7 +60,7 @@ impl Input {
             Box::new(all)
         };
         let bytes = Box::new(io::BufReader::with_capacity(BUFFER_BYTES, bytes));
-        Ok(Self { name: name.to_owned(), bytes, at: 0 })
+        Ok(Self { name: name.to_owned(), bytes, shown_by, at: 0 })
     }
 
     /// Fills `out` as far as there is something; gives how far.
@@ -69,6 +77,19 @@ impl Input {
             format!("{} ends in the middle of a member, at byte {}", self.name, self.at),
         )
         .hint("it was cut off, or who wrote it failed")
+    }
+
+    /// That the archive ends behind a member, without the block of zeros that tells that it is all.
+    pub(super) fn has_no_end(&self) -> Error {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!("{} ends without an end mark, at byte {}", self.name, self.at),
+        )
+        .hint(format!(
+            "it was cut off, or who wrote it failed; if whatever made it leaves out the end \
+             marks, add them: `({} FILE; head -c 1024 /dev/zero) | freestone push -`",
+            self.shown_by
+        ))
     }
 }
 
@@ -87,6 +108,44 @@ fn fill(from: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(at)
+}
+
+/// The bytes of gzip's members, one after the other; zeros may follow the last, as on tapes.
+struct Gzip<R> {
+    /// Always there: an option, so that the next can take over what it reads from.
+    member: Option<GzDecoder<R>>,
+    /// Whether zeros were found behind a member.
+    is_padded: bool,
+}
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = self.member.as_mut().filter(|_| !out.is_empty()) {
+            let length = member.read(out)?;
+            if length > 0 {
+                return Ok(length);
+            }
+            // The member is complete, and its checksum was right.
+            let left = member.get_mut();
+            let next = left.fill_buf()?;
+            let zeros = next.iter().take_while(|byte| **byte == 0).count();
+            match next.first() {
+                None => break,
+                Some(0) => {
+                    self.is_padded = true;
+                    left.consume(zeros);
+                }
+                Some(first) if *first == GZIP[0] && !self.is_padded => {
+                    self.member = self.member.take().map(|it| GzDecoder::new(it.into_inner()));
+                }
+                Some(_) => {
+                    let what = "something follows its last gzip member that is none";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                }
+            }
+        }
+        Ok(0)
+    }
 }
 
 /// The bytes of one file of an archive.
@@ -122,5 +181,59 @@ impl OpenFile for MemberFile {
 
     fn seek(&mut self, _: u64) -> Result<()> {
         Err(Error::new(ErrorKind::Failed, "a stream is read once"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut out = GzEncoder::new(Vec::new(), Compression::fast());
+        out.write_all(bytes).unwrap();
+        out.finish().unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<u8>> {
+        let mut input = Input::open("x.gz", Box::new(io::Cursor::new(bytes.to_vec())))?;
+        let mut out = vec![0; 2 << 20];
+        let length = input.read(&mut out)?;
+        assert_eq!(input.read(&mut [0; 1])?, 0);
+        out.truncate(length);
+        Ok(out)
+    }
+
+    #[test]
+    fn zeros_behind_gzip_members_are_the_end() {
+        let large: Vec<u8> =
+            (0..1_000_000_u32).map(|n| (n.wrapping_mul(n) >> 7).to_le_bytes()[0]).collect();
+        let two = [gzip(b"one, "), gzip(&large)].concat();
+        let both = [b"one, ", &large[..]].concat();
+        for zeros in [0, 1, 2, 10, 512, BUFFER_BYTES + 1, 3 * BUFFER_BYTES] {
+            let padded = [&two[..], &vec![0; zeros]].concat();
+            assert_eq!(read(&padded).unwrap(), both, "{zeros}");
+        }
+        assert_eq!(read(&gzip(b"")).unwrap(), b"");
+    }
+
+    #[test]
+    fn whatever_else_is_behind_or_wrong_in_gzip_members_is_an_error() {
+        let member = gzip(b"whole");
+        for behind in [&b"x"[..], b"\0x", &[&[0; 512][..], &member].concat(), &[0x1f], &member[..9]]
+        {
+            assert!(read(&[&member, behind].concat()).is_err(), "{behind:?}");
+        }
+        // The checksum, the length, and an end that is missing.
+        for at in [8, 4] {
+            let mut broken = [&member[..], &[0; 512]].concat();
+            broken[member.len() - at] ^= 1;
+            assert!(read(&broken).is_err(), "{at}");
+        }
+        for cut in 2..member.len() {
+            assert!(read(&member[..cut]).is_err(), "{cut}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use freestone_core::plan::{ChunkSource, Source};
 use freestone_core::{Error, ErrorKind, Id, Result, path};
 use freestone_git::ObjectId;
 use freestone_git::write::{BlobWriter, NewCommit, Node, Target, TreeWriter, branch_fault};
-use freestone_manifest::{Entry, Kind, Times, Tree, content, diff};
+use freestone_manifest::{Change, Entry, Kind, Times, Tree, content, diff};
 use freestone_store::{Records, Revision, Store};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -24,6 +24,8 @@ use std::path::{Path, PathBuf};
 const WRITTEN: &str = "freestone-revisions";
 /// Contents whose blobs are remembered.
 const BLOBS_MAX: usize = 1 << 20;
+/// Commits that a power cut may take: a run after it goes on behind those that are listed.
+const UNLISTED_MAX: usize = 256;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Write revisions as commits of a bare repository
@@ -83,8 +85,11 @@ impl Write {
         let mut writer = Writer::new(&store, &target, session, &progress)?;
         let mut branches = Vec::new();
         for (name, revision) in &refs {
-            let commit = writer.commit_of(revision)?;
-            writer.settle()?;
+            let commit = writer.commit_of(revision);
+            // What was written before an error or an interrupt need not be written again.
+            let settled = writer.settle();
+            let commit = commit?;
+            settled?;
             let may_go = |now: ObjectId| self.force || writer.is_ours(now);
             let changed = target.set_branch(name, commit, &may_go)?;
             branches.push(Branch {
@@ -189,10 +194,10 @@ impl<'a> Writer<'a> {
     }
 
     /// The commit of a revision that was written, and is there.
-    fn known(&self, id: &Id) -> Result<Option<ObjectId>> {
+    fn known(&self, id: &Id) -> Option<ObjectId> {
         match self.written.get(id) {
-            Some(commit) if self.target.has(*commit)? => Ok(Some(*commit)),
-            _ => Ok(None),
+            Some(commit) if self.target.has(*commit) => Some(*commit),
+            _ => None,
         }
     }
 
@@ -201,7 +206,7 @@ impl<'a> Writer<'a> {
         let mut open = vec![*tip];
         while let Some(id) = open.last().copied() {
             self.session.interrupt.check()?;
-            if self.known(&id)?.is_some() {
+            if self.known(&id).is_some() {
                 open.pop();
                 continue;
             }
@@ -213,7 +218,7 @@ impl<'a> Writer<'a> {
             let waiting = open.len();
             let mut cut = None;
             for parent in &revision.parents {
-                match self.known(parent)? {
+                match self.known(parent) {
                     Some(commit) => parents.push(commit),
                     None if self.store.revision(parent)?.is_some() => open.push(*parent),
                     // In a copy the history is cut.
@@ -235,9 +240,12 @@ impl<'a> Writer<'a> {
             self.unlisted.push((id, commit));
             self.made += 1;
             self.progress.add(1);
+            if self.unlisted.len() >= UNLISTED_MAX {
+                self.settle()?;
+            }
             open.pop();
         }
-        self.known(tip)?.ok_or_else(|| Error::new(ErrorKind::Failed, "a commit vanished"))
+        self.known(tip).ok_or_else(|| Error::new(ErrorKind::Failed, "a commit vanished"))
     }
 
     fn write(&mut self, id: &Id, revision: &Revision, parents: &[ObjectId]) -> Result<ObjectId> {
@@ -248,7 +256,7 @@ impl<'a> Writer<'a> {
         let after = Tree::open(records.clone(), &revision.root)?;
         // A parent may be a commit of the target, and not be in this store; or the other way round.
         let before = match revision.parents.first() {
-            Some(parent) => self.store.revision(parent)?.zip(self.known(parent)?),
+            Some(parent) => self.store.revision(parent)?.zip(self.known(parent)),
             None => None,
         };
         let base = match before {
@@ -259,15 +267,12 @@ impl<'a> Writer<'a> {
         match before {
             Some((before, _)) => {
                 let before = Tree::open(records.clone(), &before.root)?;
-                diff(&before, &after, Times::Ignore, &mut |change| {
-                    match &change.after {
-                        Some(entry) if !entry.is_directory() => {
-                            self.entry(&mut writer, &records, entry)
-                        }
-                        // A directory that was a file, or nothing.
-                        _ if change.before.is_some() => writer.set(change.path(), None),
-                        _ => Ok(()),
+                diff(&before, &after, Times::Ignore, &mut |change| match &change.after {
+                    Some(entry) if !entry.is_directory() => {
+                        self.entry(&mut writer, &records, entry)
                     }
+                    _ if removes(&change) => writer.set(change.path(), None),
+                    _ => Ok(()),
                 })?;
             }
             None => {
@@ -354,18 +359,50 @@ impl<'a> Writer<'a> {
         let list = self.target.root().join(WRITTEN);
         let wrong = |error| Error::io(format!("{} cannot be written", list.display()), error);
         let lines: String =
-            self.unlisted.drain(..).map(|(id, commit)| format!("{id} {commit}\n")).collect();
+            self.unlisted.iter().map(|(id, commit)| format!("{id} {commit}\n")).collect();
         if lines.is_empty() {
             return Ok(());
         }
         sync_all(self.target.root())?;
         let mut file = File::options().create(true).append(true).open(&list).map_err(wrong)?;
-        file.write_all(lines.as_bytes()).and_then(|()| file.sync_all()).map_err(wrong)
+        file.write_all(lines.as_bytes()).and_then(|()| file.sync_all()).map_err(wrong)?;
+        self.unlisted.clear();
+        Ok(())
     }
+}
+
+/// Whether what stood at the path goes, where no file comes. A directory that stays one, and differs
+/// in what git has no place for, keeps what is in it.
+fn removes(change: &Change) -> bool {
+    let stays = change.after.is_some();
+    change.before.as_ref().is_some_and(|before| !(stays && before.is_directory()))
 }
 
 /// Makes all of the file system durable: a sync for each of thousands of objects takes far longer.
 fn sync_all(folder: &Path) -> Result<()> {
     let sync = || -> std::io::Result<()> { Ok(rustix::fs::syncfs(File::open(folder)?)?) };
     sync().map_err(|error| Error::io(format!("{} cannot be synced", folder.display()), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use freestone_core::Sha1;
+
+    #[test]
+    fn a_directory_that_differs_in_extensions_alone_keeps_what_is_in_it() {
+        let directory = Entry::directory("a", 7);
+        let other = Entry { extensions: vec![1], ..directory.clone() };
+        let kind =
+            Kind::File { executable: false, size: 0, sha1: Sha1([0; 20]), content: Id([0; 32]) };
+        let file = Entry { kind, ..directory.clone() };
+        let removed = |before: Option<&Entry>, after: Option<&Entry>| {
+            removes(&Change { before: before.cloned(), after: after.cloned() })
+        };
+        assert!(!removed(Some(&directory), Some(&other)));
+        assert!(!removed(None, Some(&directory)));
+        assert!(removed(Some(&directory), None));
+        assert!(removed(Some(&file), Some(&directory)));
+        assert!(removed(Some(&file), None));
+    }
 }
