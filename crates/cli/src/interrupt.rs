@@ -40,10 +40,11 @@ impl Interrupt {
                 flag::register_conditional_shutdown(signal, exit::INTERRUPTED.into(), flag.clone()),
                 flag::register(signal, flag.clone()),
             ];
+            let gives_up = flag::register(signal, Arc::clone(&given_up));
+            giving_up.extend(gives_up.as_ref().ok());
             if signal == SIGHUP {
-                hangup.extend(ids.into_iter().flatten());
+                hangup.extend(ids.into_iter().chain([gives_up]).flatten());
             }
-            giving_up.extend(flag::register(signal, Arc::clone(&given_up)));
         }
         Self { flag, given_up, giving_up: giving_up.into(), hangup: hangup.into() }
     }

@@ -133,7 +133,7 @@ impl Catalogue {
     pub fn revision_ids(&self) -> Result<Vec<Id>> {
         if self.scope.all {
             // What was pushed since the index was listed, too.
-            self.store.refresh();
+            self.store.follow();
             return self.store.revision_ids();
         }
         Ok(self.state().ids.iter().copied().collect())

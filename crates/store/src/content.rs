@@ -28,11 +28,11 @@ impl Records {
         let backend = self.packs.backend();
         let looks_again = match &found {
             // Far away, who asks for what is nowhere would make us list again and again.
-            Ok(None) => !backend.is_far(),
+            Ok(None) => !backend.is_far() && !self.packs.is_cache(),
             Err(error) => matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound),
             Ok(Some(_)) => false,
         };
-        if looks_again && self.index.follow(backend)? {
+        if looks_again && matches!(self.index.follow(backend), Ok(true)) {
             return self.find_sha1_listed(sha1);
         }
         found

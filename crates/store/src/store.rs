@@ -183,6 +183,13 @@ impl Store {
         *self.0.index.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// Looks what segments there are now. Where that cannot be told, the index stays as it was.
+    pub fn follow(&self) {
+        if let Ok(index) = self.index() {
+            let _ = index.follow(&*self.0.backend);
+        }
+    }
+
     pub(crate) fn packs(&self) -> &Arc<Packs> {
         &self.0.packs
     }

@@ -70,6 +70,8 @@ pub(crate) struct Inner {
     /// Bytes in sparse packs that the files of their runs do not say.
     unflushed: AtomicU64,
     me: Weak<Self>,
+    /// Held by the thread that keeps the cache to its size while it does.
+    busy: Arc<Mutex<()>>,
     /// Where the thread that keeps the cache to its size is told to look, once there is need of it.
     keeper: OnceLock<Sender<()>>,
     /// How many fetch all that something needs at the moment.
@@ -80,18 +82,21 @@ pub(crate) struct Inner {
 
 /// Makes a thread that evicts when it is told to. Who reads holds locks, and buffers of its thread, in
 /// which eviction, which reads what is pinned, would have no place.
-fn keep_size(inner: Weak<Inner>) -> Sender<()> {
+fn keep_size(inner: Weak<Inner>, busy: Arc<Mutex<()>>) -> Sender<()> {
     let (sender, told) = mpsc::channel();
     let keep = move || {
         while told.recv().is_ok() {
-            let Some(inner) = inner.upgrade() else { return };
-            if let Err(error) = inner.evict(0, None) {
-                inner.could_not_keep(error);
+            while told.try_recv().is_ok() {}
+            {
+                // Whoever gives up the follower waits for this, so that what it does last is done.
+                let _busy = lock(&busy);
+                let Some(inner) = inner.upgrade() else { return };
+                if let Err(error) = inner.evict(0, None) {
+                    inner.could_not_keep(error);
+                }
             }
-            drop(inner);
             // Large pins are not looked through all the time.
             std::thread::sleep(EVICTION_PAUSE);
-            while told.try_recv().is_ok() {}
         }
     };
     // Without it the cache has its size again in the end.
@@ -130,7 +135,8 @@ impl Inner {
             }
             // Who fetches a whole makes room itself, and knows what must not go for it.
             if self.config.cache_size.is_some() && self.fetching.load(Ordering::Relaxed) == 0 {
-                let keeper = self.keeper.get_or_init(|| keep_size(self.me.clone()));
+                let keeper =
+                    self.keeper.get_or_init(|| keep_size(self.me.clone(), self.busy.clone()));
                 // It ends only with what it keeps.
                 let _ = keeper.send(());
             }
@@ -155,6 +161,7 @@ impl Follower {
         let client = Client::new(upstream, config.url.clone(), offline, reach);
         Self(Arc::new_cyclic(|me| Inner {
             me: me.clone(),
+            busy: Arc::default(),
             keeper: OnceLock::new(),
             config,
             root,
@@ -224,6 +231,12 @@ impl Follower {
 pub(crate) fn refused(config: &Config) -> Error {
     Error::refused(format!("this store follows {}, and is not written to itself", config.url))
         .hint(format!("write to the upstream: freestone -s {} …", config.url))
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        drop(lock(&self.0.busy));
+    }
 }
 
 impl Drop for Inner {

@@ -98,9 +98,12 @@ fn blocks(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     entries
-        .map(|entry| match entry.metadata().unwrap() {
-            metadata if metadata.is_dir() => blocks(&entry.path()),
-            metadata => metadata.blocks() * 512,
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => blocks(&entry.path()),
+            Ok(metadata) => metadata.blocks() * 512,
+            // It was given up meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(error) => panic!("{error}"),
         })
         .sum()
 }
@@ -383,8 +386,12 @@ fn the_cache_keeps_its_size_under_a_reader_that_fetches_nothing_beforehand() {
     }
     assert_eq!(Reading::new(&store).revision(&id).unwrap(), tree);
     drop(store);
-    let packs = blocks(&cache(&world, &world.offline()).join("packs"));
-    assert!(packs <= LIMIT, "{packs} bytes");
+    let packs = cache(&world, &world.offline()).join("packs");
+    let begun = Instant::now();
+    while blocks(&packs) > LIMIT {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{} bytes", blocks(&packs));
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

@@ -106,9 +106,13 @@ impl Fetch {
         let mut failed: Option<Error> = None;
         for (number, name) in names.iter().enumerate() {
             // A pin that cannot be had any more keeps no other from being brought.
-            let outcome = self.one(name, &store, session, &mut answer);
+            let is_pin = number >= self.names.len();
+            let outcome = self.one(name, is_pin, &store, session, &mut answer);
             match outcome {
-                Err(error) if number >= self.names.len() && !session.interrupt.is_set() => {
+                Err(error)
+                    if is_pin
+                        && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) =>
+                {
                     session.output.note(format_args!("pinned {name}: {error}"));
                     failed.get_or_insert(error);
                 }
@@ -121,7 +125,14 @@ impl Fetch {
         failed.map_or(Ok(Exit::Done), Err)
     }
 
-    fn one(&self, name: &str, store: &Store, session: &Session, answer: &mut Answer) -> Result<()> {
+    fn one(
+        &self,
+        name: &str,
+        is_pin: bool,
+        store: &Store,
+        session: &Session,
+        answer: &mut Answer,
+    ) -> Result<()> {
         let resolved = store.resolve_to_read(name)?;
         store.prime(&resolved.id)?;
         let subject = Subject { root: resolved.revision.root, below: None, contents: true };
@@ -137,7 +148,7 @@ impl Fetch {
             }
         } else {
             // A pin's own name is its id: what it was asked for as stays what is shown.
-            if name != id.to_string() {
+            if !is_pin {
                 store.note_complete(&id, name);
             }
             if !session.output.is_json() {

@@ -78,13 +78,16 @@ pub fn negotiate<S: Read + Write>(
         is_structured: false,
         allocation_of: None,
     };
-    let mut options = 0;
-    // Some ask for each of the exports that were listed, in a few options.
-    while options < OPTIONS_MAX || options / OPTIONS_EACH < catalogue.names().len() {
+    let (mut options, mut most) = (0, OPTIONS_MAX);
+    while options < most {
         if let Some(end) = handshake.option()? {
             return Ok(end);
         }
         options += 1;
+        // Some ask for each of the exports that were listed, in a few options.
+        if options == OPTIONS_MAX {
+            most = OPTIONS_MAX.max(OPTIONS_EACH * catalogue.names().len());
+        }
     }
     Err(broken("the client never comes to an end with its options"))
 }

@@ -269,6 +269,8 @@ impl Inner {
         let before = blocks(&pack_path);
         let pack = lock(&self.packs).get(id).cloned();
         if file.runs.is_empty() && pack.as_ref().is_none_or(|pack| !pack.is_dirty()) {
+            // Whoever has it open must not keep its room.
+            let _ = File::options().write(true).open(&pack_path).and_then(|file| file.set_len(0));
             fs::remove_file(&runs_path).map_err(|error| failed("remove", &runs_path, error))?;
             fs::remove_file(&pack_path).map_err(|error| failed("remove", &pack_path, error))?;
         } else {

@@ -242,10 +242,12 @@ pub fn bind_at_hangup(catalogue: &Arc<Catalogue>, again: OwnedFd) -> Result<()> 
 
 /// Makes durable what was fetched while it was served.
 pub fn end(catalogue: &Catalogue) {
-    if let Some(follower) = catalogue.store().following()
-        && let Err(error) = follower.flush().and_then(|()| follower.evict())
-    {
-        catalogue.service().log(&error.to_string());
+    // Who is offline adds nothing, and must not lose what nobody could bring back.
+    let Some(follower) = catalogue.store().following().filter(|f| !f.is_offline()) else { return };
+    for outcome in [follower.flush(), follower.evict()] {
+        if let Err(error) = outcome {
+            catalogue.service().log(&error.to_string());
+        }
     }
 }
 
