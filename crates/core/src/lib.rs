@@ -11,6 +11,7 @@ pub mod item;
 pub mod limits;
 pub mod measure;
 pub mod path;
+pub mod pax;
 pub mod plan;
 pub mod tar1;
 mod unreadable;

@@ -211,6 +211,10 @@ impl Run<'_> {
 
     fn step(&self) -> Result<()> {
         self.progress.records_done.fetch_add(1, Ordering::Relaxed);
+        self.check()
+    }
+
+    fn check(&self) -> Result<()> {
         if self.progress.cancel.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Failed, "interrupted"));
         }
@@ -245,10 +249,8 @@ impl Run<'_> {
         let records = self.store.records()?;
         let (mut count, mut bytes) = (0, Vec::new());
         for id in self.store.revision_file_ids()?.iter().filter(|id| listed.contains(id)) {
+            self.check()?;
             // Packs that were not rewritten were not read: the file may be the only sound copy.
-            if self.progress.cancel.load(Ordering::Relaxed) {
-                return Err(Error::new(ErrorKind::Failed, "interrupted"));
-            }
             match records.read(RecordKind::Revision, id, &mut bytes) {
                 Ok(true) => {}
                 Ok(false) => continue,

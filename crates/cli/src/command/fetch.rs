@@ -125,6 +125,7 @@ impl Fetch {
         failed.map_or(Ok(Exit::Done), Err)
     }
 
+    /// Fetches what the revision `name` needs.
     fn one(
         &self,
         name: &str,

@@ -15,6 +15,7 @@ const PASSED_BYTES_MAX: u32 = 1 << 20;
 const REASON_CHARS_MAX: usize = 1000;
 /// Options before a client has to come to an end.
 const OPTIONS_MAX: usize = 200;
+/// Options that a client may take for each export that was listed.
 const OPTIONS_EACH: usize = 4;
 
 /// What was negotiated.
@@ -84,7 +85,7 @@ pub fn negotiate<S: Read + Write>(
             return Ok(end);
         }
         options += 1;
-        // Some ask for each of the exports that were listed, in a few options.
+        // QEMU asks for each export on the same connection.
         if options == OPTIONS_MAX {
             most = OPTIONS_MAX.max(OPTIONS_EACH * catalogue.names().len());
         }

@@ -1,6 +1,7 @@
 //! Reading one 512-byte header, and the records of a pax payload.
 
 use super::rule::Rule;
+use freestone_core::pax::Record;
 
 /// The length of a header.
 pub(super) const BLOCK: usize = 512;
@@ -96,28 +97,6 @@ pub(super) struct Pax {
     pub(super) mtime: Option<i64>,
 }
 
-/// A pax record: key and value.
-pub(super) type Record<'a> = (&'a [u8], &'a [u8]);
-
-/// The records of a payload; `None` if it is not made of records.
-pub(super) fn records(mut payload: &[u8]) -> Option<Vec<Record<'_>>> {
-    let mut records = Vec::new();
-    while !payload.is_empty() {
-        let space = payload.iter().position(|byte| *byte == b' ')?;
-        let digits = &payload[..space];
-        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-            return None;
-        }
-        let length: usize = std::str::from_utf8(digits).ok()?.parse().ok()?;
-        let (record, rest) = payload.split_at_checked(length)?;
-        let record = record.get(space + 1..)?.strip_suffix(b"\n")?;
-        let equals = record.iter().position(|byte| *byte == b'=')?;
-        records.push((&record[..equals], &record[equals + 1..]));
-        payload = rest;
-    }
-    Some(records)
-}
-
 impl Pax {
     /// Takes a member's records apart, the first of each key; or says which value is malformed.
     pub(super) fn decode(records: &[Record<'_>]) -> Result<Self, &'static str> {
@@ -147,6 +126,7 @@ impl Pax {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use freestone_core::pax::records;
     use proptest::prelude::*;
 
     #[test]
@@ -163,29 +143,6 @@ mod tests {
             (b"0x10", None),
         ] {
             assert_eq!(octal(field), number, "{field:?}");
-        }
-    }
-
-    #[test]
-    fn records_are_taken_apart_whatever_their_values_hold() {
-        let payload = b"12 path=a\n=\n13 size=1234\n";
-        assert_eq!(
-            records(payload),
-            Some(vec![(&b"path"[..], &b"a\n="[..]), (&b"size"[..], &b"1234"[..])])
-        );
-        let wrong: [&[u8]; 9] = [
-            b"x",
-            b" a=b\n",
-            b"0 a=b\n",
-            b"6 a=b",
-            b"7 a=b\n",
-            b"5 a=b\n",
-            b"+6 a=b\n",
-            b"5 ab\n",
-            b"2 \n",
-        ];
-        for payload in wrong {
-            assert_eq!(records(payload), None, "{payload:?}");
         }
     }
 

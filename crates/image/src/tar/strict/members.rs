@@ -1,10 +1,11 @@
 //! Walking over an archive as its readers do: header by header, one block at a time.
 
-use super::header::{BLOCK, Header, Pax, records};
+use super::header::{BLOCK, Header, Pax};
 use super::rule::{Rule, Violations};
 use crate::ReadAt;
 use freestone_core::Result;
 use freestone_core::limits::PAX_PAYLOAD_BYTES_MAX;
+use freestone_core::pax::records;
 use std::collections::HashSet;
 
 /// Payloads beyond what the strict readers take are looked at up to here, to go on.
