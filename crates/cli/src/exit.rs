@@ -56,7 +56,7 @@ impl Exit {
 pub fn code_of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Usage => USAGE,
-        ErrorKind::Corrupt => CORRUPT,
+        ErrorKind::Corrupt | ErrorKind::Missing => CORRUPT,
         ErrorKind::Storage => 4,
         ErrorKind::NotFound => 5,
         ErrorKind::Conflict => 6,

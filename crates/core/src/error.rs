@@ -1,5 +1,6 @@
 //! One error for all of freestone's libraries: what happened, to which thing, and what to do next.
 
+use crate::Id;
 use crate::unreadable::About;
 use std::fmt;
 
@@ -13,6 +14,9 @@ pub enum ErrorKind {
     Usage,
     /// Stored bytes are not what their name says.
     Corrupt,
+    /// A stored thing names another one that is not there. It may be damage, or the reader's
+    /// listing is older than what happened since. The exit code is that of [`Self::Corrupt`].
+    Missing,
     /// Storage or network: reading or writing failed, or there is no room.
     Storage,
     /// The named thing does not exist.
@@ -21,6 +25,25 @@ pub enum ErrorKind {
     Conflict,
     /// A policy, or what a format cannot hold.
     Refused,
+}
+
+/// The stored object that an [`Error`] is about, for a program that must know which one it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Subject {
+    /// The pack of this id.
+    Pack(Id),
+    /// The index segment of this object name.
+    Segment(String),
+    /// A record.
+    Record {
+        /// The record's kind, in the word of its display.
+        kind: &'static str,
+        /// Its id.
+        id: Id,
+    },
+    /// The ref of this name.
+    Ref(String),
 }
 
 /// What happened, to which thing; the cause is [`std::error::Error::source`].
@@ -34,6 +57,7 @@ struct Inner {
     hint: Option<String>,
     is_newer: bool,
     about: About,
+    subject: Option<Subject>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -49,6 +73,7 @@ impl Error {
             hint: None,
             is_newer: false,
             about: About::Else,
+            subject: None,
             source: None,
         }))
     }
@@ -56,6 +81,17 @@ impl Error {
     /// Stored bytes are not what they should be.
     pub fn corrupt(what: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, what)
+    }
+
+    /// Returns an error of kind [`ErrorKind::Missing`]: `what` is named by something stored, and is
+    /// not there.
+    pub fn missing(what: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Missing, what)
+    }
+
+    /// Returns the error of work that was cancelled, of kind [`ErrorKind::Failed`].
+    pub fn interrupted() -> Self {
+        Self::new(ErrorKind::Failed, "interrupted")
     }
 
     /// A named thing does not exist.
@@ -102,6 +138,13 @@ impl Error {
         self
     }
 
+    /// Names the stored object that this is about, unless a deeper cause has done so.
+    #[must_use]
+    pub fn subject(mut self, subject: Subject) -> Self {
+        self.0.subject.get_or_insert(subject);
+        self
+    }
+
     /// Says that this is about `path` of a source alone, so that what else is wrong with the source
     /// can be looked for before all is told together; see [`Unreadable`](crate::Unreadable).
     #[must_use]
@@ -116,6 +159,28 @@ impl Error {
 
     pub(crate) fn take_about(&mut self) -> About {
         std::mem::take(&mut self.0.about)
+    }
+
+    /// Returns the stored object that this is about, where that is known.
+    pub fn subject_of(&self) -> Option<&Subject> {
+        self.0.subject.as_ref()
+    }
+
+    /// Returns true if stored data is wrong: [`ErrorKind::Corrupt`] or [`ErrorKind::Missing`].
+    pub fn is_damage(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Corrupt | ErrorKind::Missing)
+    }
+
+    /// Returns the message and the messages of all causes, separated by `: `.
+    pub fn chain(&self) -> String {
+        let mut text = self.0.what.clone();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
     }
 
     /// What kind of failure this is.
@@ -160,5 +225,15 @@ mod tests {
         assert_eq!(error.source().map(ToString::to_string), Some("disk on fire".into()));
         assert_eq!(error.hint_text(), Some("look at the disk"));
         assert_eq!(error.kind(), ErrorKind::Storage);
+        assert_eq!(error.chain(), "push: pack 12: disk on fire");
+    }
+
+    #[test]
+    fn the_first_subject_stays() {
+        let error = Error::missing("chunk").subject(Subject::Pack(Id([1; 32])));
+        let error = error.context("index").subject(Subject::Segment("index/0".into()));
+        assert_eq!(error.subject_of(), Some(&Subject::Pack(Id([1; 32]))));
+        assert!(error.is_damage());
+        assert_eq!(Error::interrupted().subject_of(), None);
     }
 }

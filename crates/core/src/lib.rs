@@ -17,7 +17,7 @@ pub mod tar1;
 mod unreadable;
 pub mod wire;
 
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result, Subject};
 pub use id::{Id, Sha1};
 pub use measure::Measure;
 pub use plan::{ChunkSource, Extent, NodeSource, Plan, RawChunks, Source};
