@@ -9,6 +9,7 @@ mod error;
 mod id;
 pub mod item;
 pub mod limits;
+mod lock;
 pub mod measure;
 pub mod path;
 pub mod pax;
@@ -19,6 +20,7 @@ pub mod wire;
 
 pub use error::{Error, ErrorKind, Result, Subject};
 pub use id::{Id, Sha1};
+pub use lock::lock;
 pub use measure::Measure;
 pub use plan::{ChunkSource, Extent, NodeSource, Plan, RawChunks, Source};
 pub use unreadable::{UNREADABLE_LISTED_MAX, Unreadable};

@@ -8,6 +8,14 @@
 use crate::limits::EXTENSION_BYTES_MAX;
 use crate::{Error, Id, Result, Sha1};
 
+const _: () = assert!(usize::BITS >= 64, "freestone needs a 64-bit machine");
+
+/// Returns `number`, a length or an index, as the type that slices take.
+#[allow(clippy::cast_possible_truncation, reason = "asserted above: usize has 64 bits")]
+pub const fn to_usize(number: u64) -> usize {
+    number as usize
+}
+
 /// Puts a structure together.
 #[derive(Default)]
 pub struct Writer(Vec<u8>);
