@@ -16,6 +16,7 @@ pub mod pax;
 pub mod plan;
 pub mod tar1;
 mod unreadable;
+pub mod watch;
 pub mod wire;
 
 pub use error::{Error, ErrorKind, Result, Subject};
@@ -24,3 +25,4 @@ pub use lock::lock;
 pub use measure::Measure;
 pub use plan::{ChunkSource, Extent, NodeSource, Plan, RawChunks, Source};
 pub use unreadable::{UNREADABLE_LISTED_MAX, Unreadable};
+pub use watch::Watch;
