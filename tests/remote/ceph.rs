@@ -1,10 +1,7 @@
 //! Ceph's gateway, started by `ceph.sh` once for all tests of a program, and ended with it.
 #![allow(dead_code, reason = "each test uses its part")]
 
-#[path = "script.rs"]
-mod script;
-
-use script::Script;
+use crate::script::Script;
 use std::sync::OnceLock;
 
 /// A gateway with the bucket `test`.
