@@ -25,6 +25,7 @@ const GOLDEN: [(usize, &str); 4] = [
 #[test]
 fn every_revision_of_a_real_site_is_kept_small_and_read_back_equal() {
     let Some(bundle) = corpus() else { return };
+    let _machine = support::whole_machine();
     let folder = support::scratch();
     let site = folder.path().join("site");
     let bundle = bundle.to_str().unwrap();

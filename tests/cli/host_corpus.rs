@@ -55,6 +55,7 @@ impl Host<'_> {
 #[test]
 fn a_host_receives_what_it_needs_and_little_more() {
     let Some(bundle) = corpus() else { return };
+    let _machine = support::whole_machine();
     let folder = support::scratch();
     let site = folder.path().join("site");
     git(folder.path(), &["clone", "-q", bundle.to_str().unwrap(), "site"]);

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
+use crate::support::whole_machine;
 use freestone_core::item::{FileOpener, Item, ItemKind, ItemSource, OpenFile, Stamp};
 use freestone_core::{Plan, Result};
 use freestone_image::fat;
@@ -139,6 +140,7 @@ fn reads_of(recording: &Recording) -> u64 {
 }
 
 fn check(in_directory: u64) {
+    let _machine = whole_machine();
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("store");
     let store = Store::init(&root).unwrap();
@@ -168,8 +170,8 @@ fn check(in_directory: u64) {
     // The root was stored over the root before, which is read with it.
     assert_eq!(reads, u64::from(levels) + 2, "a node a level, a base, and the chunk");
 
-    // To measure, in a process that does nothing else; again where the test beside this one, which
-    // pushes as much, took its time.
+    // To measure, in a process that does nothing else; again where a test beside this one took its
+    // time.
     let mut least = Duration::MAX;
     for _ in 0..10 {
         let (took, kib) = measured(&root, &outcome.revision.root);

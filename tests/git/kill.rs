@@ -68,6 +68,7 @@ fn revisions(store: &Path) -> Vec<String> {
 
 #[test]
 fn a_history_that_is_killed_again_and_again_ends_with_the_same_revisions() {
+    let _machine = support::whole_machine();
     let folder = support::scratch();
     let repository = folder.path().join("site.git");
     grow(&repository);

@@ -266,6 +266,7 @@ fn repositories_of_all_kinds_are_read_and_others_refused_plainly() {
 #[test]
 fn the_history_of_a_real_site_is_pushed_as_commits_and_read_back_equal() {
     let Some(bundle) = corpus() else { return };
+    let _machine = support::whole_machine();
     let folder = support::scratch();
     git(folder.path(), &["clone", "-q", "--bare", bundle.to_str().unwrap(), "site.git"]);
     let site = folder.path().join("site.git");

@@ -5,7 +5,7 @@
 
 use crate::ceph::Ceph;
 use crate::program::{Home, Ran};
-use crate::support::{git, scratch};
+use crate::support::{git, scratch, whole_machine};
 use freestone_remote::{Options, Place};
 use freestone_store::Store;
 use freestone_store::upstream::runs::RunsFile;
@@ -188,6 +188,7 @@ fn lengthen(ceph: &Ceph) {
 
 #[test]
 fn hosts_receive_what_they_need_of_a_site_in_a_bucket() {
+    let _machine = whole_machine();
     let ceph = Ceph::start();
     let folder = scratch();
     let site = Site::new(folder.path());

@@ -5,6 +5,7 @@
 
 use crate::ceph::{Ceph, variables};
 use crate::program::{Home, Ran};
+use crate::support::whole_machine;
 use freestone_core::{ErrorKind, Id};
 use freestone_remote::{Options, Place};
 use freestone_store::backend::Backend;
@@ -392,6 +393,7 @@ fn raced(home: &Home, port: u16, pusher: usize, round: usize) -> Ran {
 /// Eight at once on one ref, some killed, and the gateway killed under all of them.
 #[test]
 fn pushers_side_by_side_lose_nothing_that_was_said_to_be_done() {
+    let _machine = whole_machine();
     let server = Ceph::start();
     let port = server.port;
     let home = Home::new();
