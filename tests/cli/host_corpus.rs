@@ -1,7 +1,5 @@
 //! What a host receives of a real site, revision after revision, counted at the upstream.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::support::{self, freestone, git, output};
 use freestone_store::Store;
 use freestone_store::backend::Backend;

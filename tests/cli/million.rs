@@ -1,8 +1,6 @@
 //! A million small files, in one directory and nested: what the next push adds after one change,
 //! and what opening an image of it and reading its end costs.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::support::whole_machine;
 use freestone_core::item::{FileOpener, Item, ItemKind, ItemSource, OpenFile, Stamp};
 use freestone_core::{Plan, Result};

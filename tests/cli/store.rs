@@ -1,7 +1,5 @@
 //! The commands that work with a store, on two small revisions.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // they are how a test fails
-
 use crate::program::{self, Home, Ran};
 use std::fs;
 use std::process::{Command, Stdio};

@@ -1,7 +1,5 @@
 //! What a server must bear: clients that mean ill, many clients, refs that move, damage.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::program::Home;
 use crate::server::client::{Client, greet, option, option_reply};
 use crate::server::{self, Server, noise, start, take, until, varied};

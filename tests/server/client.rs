@@ -1,6 +1,5 @@
 //! A client of NBD as small as can be, which does what it should not, too.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-#![allow(dead_code)] // each test uses its part
+#![allow(dead_code, reason = "each program of tests uses its part")]
 
 use super::take;
 use std::collections::HashMap;
