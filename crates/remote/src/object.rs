@@ -5,9 +5,9 @@
 
 use crate::retry::Requests;
 use bytes::{Bytes, BytesMut};
+use freestone_core::wire;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::backend::Object;
-use freestone_store::format::segment;
 use futures_util::StreamExt;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectStore};
@@ -195,7 +195,7 @@ impl RemoteObject {
         })
     }
 
-    fn map_file(&self) -> Result<segment::Bytes> {
+    fn map_file(&self) -> Result<wire::Bytes> {
         let failed =
             |error| Error::io(format!("cannot keep {} in a temporary file", self.name), error);
         let file = tempfile::tempfile().map_err(failed)?;
@@ -246,7 +246,7 @@ impl Object for RemoteObject {
         true
     }
 
-    fn map(&self) -> Result<segment::Bytes> {
+    fn map(&self) -> Result<wire::Bytes> {
         if self.length == 0 {
             return Ok(Arc::new(Vec::new()));
         }

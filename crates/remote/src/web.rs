@@ -14,6 +14,7 @@ use bytes::Bytes;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
 use freestone_store::format::hint;
+use freestone_store::format::pack;
 use freestone_store::format::ref_entry::{RefEntry, key, name_of_folder};
 use freestone_store::format::segment::{Segment, parse_file_name};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -176,7 +177,7 @@ impl Web {
             let segment = Segment::open(self.open_listed(&listed.name, listed.length)?.map()?)?;
             for at in 0..segment.pack_count() {
                 let pack = segment.pack(at)?;
-                let name = freestone_store::pack_object_name(&pack.id);
+                let name = pack::object_name(&pack.id);
                 packs.insert(Listed { name, length: pack.length });
             }
         }

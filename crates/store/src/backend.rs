@@ -6,7 +6,7 @@
 
 pub mod directory;
 
-use crate::format::segment::Bytes;
+use freestone_core::wire::Bytes;
 use freestone_core::{Error, Result};
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -14,13 +14,13 @@ pub(crate) mod retire;
 mod walk;
 mod writer;
 
-use crate::format::pack::Row;
+use crate::format::pack::{self, Row};
 use crate::format::record::RecordKind;
 use crate::format::segment::Segment;
 use crate::index::{Index, LiveSegment};
-use crate::packs::{self, read_table};
 use crate::records::Records;
 use crate::store::Store;
+use crate::table::read_table;
 use freestone_core::limits::PACK_BYTES_TARGET;
 use freestone_core::{Error, ErrorKind, Id, Result};
 use replace::{Replacement, new_rows};
@@ -195,7 +195,7 @@ impl Run<'_> {
         let is_same = packs.iter().all(|pack| old.contains(&pack.id)) && packs.len() == old.len();
         if is_same || (bytes >= bytes_before && packs.len() >= old.len()) {
             for pack in packs.iter().filter(|pack| pack.is_new) {
-                backend.remove(&packs::object_name(&pack.id))?;
+                backend.remove(&pack::object_name(&pack.id))?;
             }
             return Ok(None);
         }

@@ -6,12 +6,13 @@
 //! base is copied as it is stored; the rest is stored anew, since its base may not be there.
 
 use crate::codec::{self, Encoded};
+use crate::format::frame::decompress;
 use crate::format::record::{Codec, RecordKind};
 use crate::format::ref_entry::{self, RefEntry};
 use crate::format::revision::Revision;
 use crate::index::Index;
 use crate::lane::NewRecord;
-use crate::records::{Records, decompress, missing};
+use crate::records::{Records, missing};
 use crate::session::{SHARED, Session};
 use crate::store::Store;
 use freestone_core::digest::sha1_hasher;

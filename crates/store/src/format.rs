@@ -2,6 +2,7 @@
 //!
 //! `docs/format.md` says all of it in words and tables, and a test compares the two.
 
+pub(crate) mod frame;
 pub mod header;
 pub mod hint;
 pub mod pack;

@@ -17,6 +17,7 @@ mod lane;
 mod listing;
 mod merge;
 mod packs;
+mod proofs;
 mod proven;
 pub mod push;
 mod raw;
@@ -30,6 +31,7 @@ mod similar;
 pub mod spool;
 mod stats;
 mod store;
+mod table;
 pub mod upstream;
 pub mod verify;
 mod working;
@@ -39,7 +41,7 @@ pub use format::header::StoreId;
 pub use format::ref_entry::{RefAction, RefEntry, check_name as check_ref_name};
 pub use format::revision::Revision;
 pub use index::{Index, LiveSegment, Place};
-pub use packs::{Packs, object_name as pack_object_name, read_table};
+pub use packs::Packs;
 pub use raw::{RawRun, RunPart};
 pub use records::Records;
 pub use refs::{Expect, Refs};
@@ -47,6 +49,7 @@ pub use reindex::Reindexed;
 pub use resolve::Resolved;
 pub use stats::{RecordSum, Stats};
 pub use store::Store;
+pub use table::read_table;
 
 /// So many random bytes.
 pub(crate) fn random<const N: usize>() -> [u8; N] {

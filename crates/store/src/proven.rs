@@ -12,7 +12,7 @@
 //! anew, or by `--prove`, which does not read it.
 
 use crate::backend::Object;
-use crate::raw::{Proofs, Stamp};
+use crate::proofs::{Proofs, Stamp};
 use crate::records::Records;
 use crate::store::Store;
 use freestone_core::plan::{RawChunks, RawPlace};

@@ -10,6 +10,7 @@
 //! this one; the distance leads from the record's own place in the table back to that whose id it
 //! is: twice that number of places, or for one behind it, twice the number forward less one.
 
+use crate::format::frame::decompress;
 use freestone_core::wire::{Reader, Writer};
 use freestone_core::{Error, Id, Result};
 
@@ -99,6 +100,19 @@ pub(crate) fn leave_out(plain: &[u8], places: &[usize]) -> (Vec<u8>, Vec<usize>)
     }
     rest.extend_from_slice(&plain[end..]);
     (rest, gaps)
+}
+
+/// Decodes what is stored with codec 4 by the record in place `own` of a table that `id` gives.
+pub(crate) fn decode_ids(
+    stored: &[u8],
+    own: usize,
+    base: Option<&[u8]>,
+    plain: usize,
+    id: &dyn Fn(usize) -> Option<Id>,
+) -> Result<Vec<u8>> {
+    let (references, frame) = decode(stored, own, plain)?;
+    let rest = decompress(frame, base, plain - bytes(&references))?;
+    restore(&rest, &references, id)
 }
 
 #[cfg(test)]

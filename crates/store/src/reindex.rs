@@ -4,15 +4,15 @@
 //! nodes, content records and revisions say, read through that index; and the segments, written
 //! with both. The second holds about a hundred bytes a content in memory.
 
-use crate::format::pack::Row;
+use crate::format::pack::{self, Row};
 use crate::format::record::RecordKind;
 use crate::format::revision::{PackRange, Revision};
 use crate::format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts};
 use crate::index::{Index, LiveSegment, write_segment};
 use crate::listing::{Name, Rows, add_pack};
-use crate::packs::{self, read_sized_table};
 use crate::records::Records;
 use crate::store::Store;
+use crate::table::read_sized_table;
 use crate::working::WorkingIndex;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use freestone_manifest::content::ContentRecord;
@@ -74,7 +74,7 @@ impl Store {
         let listed = backend.list("packs")?;
         let found: Vec<(Id, u64)> = listed
             .iter()
-            .filter_map(|listed| Some((packs::id_of_object(&listed.name)?, listed.length)))
+            .filter_map(|listed| Some((pack::id_of_object(&listed.name)?, listed.length)))
             .collect();
         let found = self.without_retired(found)?;
         let mut done = Reindexed { packs: found.len() as u64, ..Reindexed::default() };

@@ -33,7 +33,7 @@ pub use reach::{Complete, LastSeen};
 
 use crate::backend::directory::Directory;
 use crate::backend::{Backend, Created, Listed, Object, Spool};
-use crate::packs;
+use crate::format::pack;
 use client::Client;
 use config::Config;
 use freestone_core::{Error, Id, Result};
@@ -264,7 +264,7 @@ impl Backend for Follower {
     }
 
     fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
-        if let Some(id) = packs::id_of_object(name) {
+        if let Some(id) = pack::id_of_object(name) {
             let pack = self.0.pack(&id);
             return Ok(Some(Box::new(SparseObject::new(self.0.clone(), pack))));
         }

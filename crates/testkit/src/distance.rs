@@ -2,8 +2,8 @@
 //! each other until the answer.
 
 use freestone_core::Result;
+use freestone_core::wire::Bytes;
 use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
-use freestone_store::format::segment::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -65,7 +65,7 @@ impl Object for RecordingObject {
         self.inner.read_at(offset, out)
     }
 
-    fn map(&self) -> Result<freestone_store::format::segment::Bytes> {
+    fn map(&self) -> Result<freestone_core::wire::Bytes> {
         note(&self.log, Recorded::Map(self.name.clone()));
         self.inner.map()
     }

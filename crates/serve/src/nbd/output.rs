@@ -292,8 +292,8 @@ mod tests {
     use super::*;
     use crate::nbd::wire::Fields;
     use freestone_core::Result;
+    use freestone_core::wire::Bytes;
     use freestone_store::backend::Object;
-    use freestone_store::format::segment::Bytes;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use std::fs::File;
     use std::os::unix::fs::FileExt;

@@ -6,7 +6,7 @@
 //! nobody locks was left by a process that died, and is removed by the next.
 
 use super::{Backend, Created, Listed, Object, Spool};
-use crate::format::segment::Bytes;
+use freestone_core::wire::Bytes;
 use freestone_core::{Error, ErrorKind, Result};
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
 use std::collections::HashSet;

@@ -4,9 +4,8 @@
 //! for a grace period; and what the index names by then is left where it is.
 
 use crate::backend::Backend;
-use crate::format::retired;
+use crate::format::{pack, retired};
 use crate::index::Index;
-use crate::packs;
 use freestone_core::{Id, Result};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -79,7 +78,7 @@ pub(super) fn sweep(backend: &dyn Backend, grace: Duration, dry_run: bool) -> Re
     let now = crate::now_ns();
     let mut staying: HashSet<Id> = HashSet::new();
     for (id, time) in newest {
-        let object = packs::object_name(&id);
+        let object = pack::object_name(&id);
         let Some(length) = backend.open(&object)?.map(|object| object.length()) else { continue };
         if live.contains(&id) {
             staying.insert(id);

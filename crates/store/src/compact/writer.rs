@@ -3,10 +3,9 @@
 use crate::backend::Backend;
 use crate::bases::{COMPACT_DEPTH_MAX, NODE_DEPTH_MAX};
 use crate::codec;
-use crate::format::pack::Row;
+use crate::format::pack::{self, Row};
 use crate::format::record::{Codec, RecordKind};
 use crate::lane::{Lane, NewRecord};
-use crate::packs;
 use crate::records::Records;
 use crate::similar::{Similar, Sketch};
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, BLOCK_BYTES, CONTENT_WHOLE_BYTES_MAX};
@@ -252,7 +251,7 @@ impl<'a> Writer<'a> {
     fn seal(&mut self) -> Result<()> {
         let Some(lane) = self.lane.take() else { return Ok(()) };
         let sealed = lane.seal()?;
-        let created = self.backend.publish(sealed.spool, &packs::object_name(&sealed.id))?;
+        let created = self.backend.publish(sealed.spool, &pack::object_name(&sealed.id))?;
         self.packs.push(NewPack {
             id: sealed.id,
             length: sealed.length,

@@ -18,10 +18,10 @@
 //! ```
 //! Counts, gaps and lengths are varints. The pack's id is the hash of the table.
 
-use super::record::{Codec, RecordKind};
-use crate::{codec, records};
+use super::frame;
+use super::record::{Codec, RecordKind, check_lengths};
 use freestone_core::digest::{self, context};
-use freestone_core::limits::{CHUNK_BYTES_MAX, PACK_RECORDS_MAX};
+use freestone_core::limits::PACK_RECORDS_MAX;
 use freestone_core::wire::{Reader, Writer};
 use freestone_core::{Error, Id, Result};
 
@@ -82,6 +82,19 @@ pub struct Row {
     pub base: Option<Base>,
 }
 
+/// The name of a pack's object.
+pub fn object_name(id: &Id) -> String {
+    let id = id.to_string();
+    format!("packs/{}/{id}.pack", &id[..2])
+}
+
+/// The pack whose object is `name`; `None` if that is none.
+pub fn id_of_object(name: &str) -> Option<Id> {
+    let id = name.rsplit('/').next()?.strip_suffix(".pack")?;
+    let id = Id::parse(id).ok()?;
+    (object_name(&id) == name).then_some(id)
+}
+
 /// Encodes a table; the rows are in order of their offsets and do not overlap.
 pub fn encode_table(rows: &[Row]) -> Vec<u8> {
     let mut packs: Vec<Id> = Vec::new();
@@ -125,7 +138,7 @@ pub fn encode_table(rows: &[Row]) -> Vec<u8> {
     rows.iter().for_each(|row| columns.varint(row.plain));
     columns.raw(bases.bytes());
     out.varint(columns.bytes().len() as u64);
-    match codec::compress_over(columns.bytes(), None, COLUMNS_LEVEL) {
+    match frame::compress_over(columns.bytes(), None, COLUMNS_LEVEL) {
         Ok(frame) if frame.len() < columns.bytes().len() => {
             out.varint(frame.len() as u64);
             out.raw(&frame);
@@ -150,7 +163,7 @@ fn decode_columns<'a>(input: &mut Reader<'a>, count: u64) -> Result<std::borrow:
     if frame == 0 {
         return Ok(input.raw(length)?.into());
     }
-    Ok(records::decompress(input.raw(frame)?, None, length)?.into())
+    Ok(frame::decompress(input.raw(frame)?, None, length)?.into())
 }
 
 /// The id of the pack whose table is `table`.
@@ -247,21 +260,6 @@ pub fn decode_table(table: &[u8], table_offset: u64) -> Result<Vec<Row>> {
     }
     input.finish()?;
     Ok(rows)
-}
-
-/// That stored and plain length of a record can be: plain bytes are bounded, raw ones equal.
-pub(crate) fn check_lengths(codec: Codec, stored: u64, plain: u64) -> Result<()> {
-    let possible = match codec {
-        Codec::Raw => stored == plain,
-        Codec::Zeros => stored == 0,
-        // A codec is used only where it saves something; so a length bounds what is allocated.
-        Codec::Zstd | Codec::ZstdBase | Codec::ZstdBaseIds => 0 < stored && stored < plain,
-    };
-    if possible && plain <= CHUNK_BYTES_MAX as u64 {
-        Ok(())
-    } else {
-        Err(Error::corrupt(format!("a record of impossible lengths {stored} and {plain}")))
-    }
 }
 
 fn decode_base(input: &mut Reader<'_>, index: usize, packs: &[Id]) -> Result<Base> {

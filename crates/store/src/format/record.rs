@@ -1,6 +1,7 @@
 //! Records: what a pack holds.
 
 use freestone_core::digest::{self, context};
+use freestone_core::limits::CHUNK_BYTES_MAX;
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, Id, Result};
 
@@ -132,6 +133,21 @@ impl Codec {
             4 => Self::ZstdBaseIds,
             _ => return Err(Error::newer(format!("a record of unknown codec {number}"))),
         })
+    }
+}
+
+/// That stored and plain length of a record can be: plain bytes are bounded, raw ones equal.
+pub(crate) fn check_lengths(codec: Codec, stored: u64, plain: u64) -> Result<()> {
+    let possible = match codec {
+        Codec::Raw => stored == plain,
+        Codec::Zeros => stored == 0,
+        // A codec is used only where it saves something; so a length bounds what is allocated.
+        Codec::Zstd | Codec::ZstdBase | Codec::ZstdBaseIds => 0 < stored && stored < plain,
+    };
+    if possible && plain <= CHUNK_BYTES_MAX as u64 {
+        Ok(())
+    } else {
+        Err(Error::corrupt(format!("a record of impossible lengths {stored} and {plain}")))
     }
 }
 

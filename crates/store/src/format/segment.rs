@@ -31,9 +31,9 @@ mod tests;
 
 pub use parts::SegmentParts;
 
-use super::record::{Codec, RecordKind};
+use super::record::{Codec, RecordKind, check_lengths};
 use freestone_core::limits::EXTENSION_BYTES_MAX;
-use freestone_core::wire::Reader;
+use freestone_core::wire::{Bytes, Reader};
 use freestone_core::{Error, Id, Result, Sha1, digest};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -50,9 +50,6 @@ const FAN_BITS_MAX: u8 = 24;
 const PACK_BYTES: u64 = 48;
 /// Records of a segment whose rows are left out, at most: they are made in memory.
 pub const ROWS_LEFT_OUT_MAX: u64 = 1 << 16;
-
-/// Bytes that stay where they are: a mapped file, or a buffer.
-pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// A pack that a segment knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -411,7 +408,7 @@ impl Segment {
             codec,
             base,
         };
-        super::pack::check_lengths(codec, row.stored, row.plain)?;
+        check_lengths(codec, row.stored, row.plain)?;
         Ok(row)
     }
 

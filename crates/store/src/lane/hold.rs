@@ -3,6 +3,7 @@
 use super::{At, Lane, LaneRecord, NewRecord};
 use crate::bases::{BasePlace, Basis};
 use crate::codec;
+use crate::format::frame::compress_over;
 use crate::format::record::{Codec, RecordKind};
 use crate::format::revision::Revision;
 use crate::references::{self, Reference};
@@ -47,12 +48,12 @@ impl Lane {
             if !left_out.is_empty() {
                 let (places, numbers): (Vec<usize>, Vec<usize>) = left_out.into_iter().unzip();
                 let (rest, gaps) = references::leave_out(plain, &places);
-                let frame = codec::compress_over(&rest, Some(&over.bytes), level)?;
+                let frame = compress_over(&rest, Some(&over.bytes), level)?;
                 let references: Vec<_> = gaps.into_iter().zip(numbers).collect();
                 // Three bytes or so for each.
                 let length = frame.len() + 3 * references.len();
                 let is_best = length < plain.len() / NEAR
-                    || length < codec::compress_over(plain, None, level)?.len();
+                    || length < compress_over(plain, None, level)?.len();
                 if is_best {
                     self.hold_referring((kind, id, plain.len()), over.place, frame, references);
                     return Ok(());

@@ -2,9 +2,9 @@
 
 use super::{At, Lane, LaneRecord};
 use crate::bases::{BasePlace, Basis, skip};
+use crate::format::frame::decompress;
 use crate::format::record::{Codec, RecordKind};
 use crate::packs::Packs;
-use crate::records::decompress;
 use crate::references;
 use freestone_core::{Error, Id, Result};
 use std::os::unix::fs::FileExt;

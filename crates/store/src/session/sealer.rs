@@ -2,14 +2,13 @@
 
 use super::{Fresh, Written, lock};
 use crate::backend::Backend;
-use crate::format::pack::Base;
+use crate::format::pack::{self, Base};
 use crate::format::record::RecordKind;
 use crate::format::revision::PackRange;
 use crate::format::segment::{self, SegmentPack, SegmentParts, SegmentRow};
 use crate::index::{Index, Place, write_segment};
 use crate::lane::Sealed;
 use crate::listing::{self, Name, Rows};
-use crate::packs;
 use crate::records::{BASE_DEPTH_MAX, Records};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use std::collections::{HashMap, HashSet};
@@ -50,7 +49,7 @@ impl Sealer {
     }
 
     fn publish(&mut self, sealed: Sealed) -> Result<()> {
-        self.backend.publish(sealed.spool, &packs::object_name(&sealed.id))?;
+        self.backend.publish(sealed.spool, &pack::object_name(&sealed.id))?;
         self.written.bytes.fetch_add(sealed.length, Ordering::Relaxed);
         self.locator.extend(sealed.node_runs.iter().map(|(offset, length)| PackRange {
             pack: sealed.id,

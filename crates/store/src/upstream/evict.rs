@@ -11,9 +11,8 @@ use super::sparse::{Changes, SparsePack, paths, read_runs};
 use super::{Follower, Inner, lock};
 use crate::backend::Backend;
 use crate::backend::directory::Directory;
-use crate::format::pack::TRAILER_BYTES;
+use crate::format::pack::{self, TRAILER_BYTES};
 use crate::format::segment::Segment;
-use crate::packs;
 use crate::refs::Refs;
 use crate::store::Store;
 use freestone_core::{Error, Id, Result};
@@ -141,7 +140,7 @@ impl Inner {
             let metadata = fs::metadata(paths(&self.cache, &id).0).ok()?;
             Some((id, metadata.blocks() * 512))
         };
-        Ok(listed.iter().filter_map(|l| packs::id_of_object(&l.name)).filter_map(size).collect())
+        Ok(listed.iter().filter_map(|l| pack::id_of_object(&l.name)).filter_map(size).collect())
     }
 
     /// Makes room for `bytes`: the cache takes no more than its size with them, where that can be

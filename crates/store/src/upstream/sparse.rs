@@ -8,7 +8,8 @@
 use super::runs::{Runs, RunsFile};
 use super::{Inner, lock};
 use crate::backend::Object;
-use crate::format::segment::Bytes;
+use crate::format::pack;
+use freestone_core::wire::Bytes;
 use freestone_core::{Error, Id, Result};
 use std::fs::{self, File};
 use std::ops::Range;
@@ -142,7 +143,7 @@ pub(super) fn now() -> u64 {
 
 /// Where the file of a pack and that of its runs lie.
 pub(super) fn paths(cache: &std::path::Path, id: &Id) -> (PathBuf, PathBuf) {
-    let name = crate::packs::object_name(id);
+    let name = pack::object_name(id);
     let pack = cache.join(name);
     let runs = pack.with_extension("runs");
     (pack, runs)
@@ -232,7 +233,7 @@ impl Object for SparseObject {
             return known;
         }
         // Not known, and nobody can be asked: then reading at the end tells why.
-        let name = crate::packs::object_name(&self.pack.id);
+        let name = pack::object_name(&self.pack.id);
         *self.length.get_or_init(|| match self.follower.client.length(&name) {
             Ok(length) => {
                 self.pack.set_length(length);
@@ -256,7 +257,7 @@ impl Object for SparseObject {
             out.copy_from_slice(&bytes[start..start + out.len()]);
             return Ok(());
         }
-        let name = crate::packs::object_name(&self.pack.id);
+        let name = pack::object_name(&self.pack.id);
         self.follower.client.read(&name, offset, out)?;
         self.follower.stash().put(&self.pack.id, offset, out.to_vec());
         Ok(())

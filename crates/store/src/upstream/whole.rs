@@ -225,7 +225,7 @@ impl Object for Held {
         Ok(())
     }
 
-    fn map(&self) -> Result<crate::format::segment::Bytes> {
+    fn map(&self) -> Result<freestone_core::wire::Bytes> {
         Ok(self.0.clone())
     }
 }
