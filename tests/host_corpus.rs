@@ -152,7 +152,7 @@ fn kept_bytes(cache: &Path) -> u64 {
             if let Some(id) = name.strip_suffix(".runs") {
                 let id = freestone_core::Id::parse(id).unwrap();
                 let bytes = std::fs::read(&path).unwrap();
-                let file = freestone_store::upstream::runs::RunsFile::decode(&id, &bytes).unwrap();
+                let file = freestone_format::runs::RunsFile::decode(&id, &bytes).unwrap();
                 sum += file.runs.bytes();
             }
         }

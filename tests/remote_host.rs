@@ -10,9 +10,9 @@ mod program;
 mod support;
 
 use ceph::Ceph;
+use freestone_format::runs::RunsFile;
 use freestone_remote::{Options, Place};
 use freestone_store::Store;
-use freestone_store::upstream::runs::RunsFile;
 use freestone_testkit::{corpus, noise, text};
 use program::{Home, Ran};
 use serde_json::Value;

@@ -176,7 +176,7 @@ fn a_store_is_read_over_http_without_listing() {
     assert!(over(&["init",], 7).1.contains("can only be read"));
 
     // Hints decide nothing: with an old one, and without any, the newest is found all the same.
-    let line = |n: u64| freestone_store::format::hint::encode(&[n.to_string()]);
+    let line = |n: u64| freestone_format::hint::encode(&[n.to_string()]);
     for hint in [Some(line(3)), Some(b"rubbish".to_vec()), None] {
         match hint {
             Some(hint) => direct.hint("refs/main/latest", &hint).unwrap(),

@@ -11,7 +11,7 @@ mod program;
 mod tls;
 
 use ceph::{Ceph, variables};
-use freestone_store::format::hint;
+use freestone_format::hint;
 use freestone_testkit::{Proxy, Weather, noise, text};
 use program::{Home, ok, ran};
 use std::path::Path;

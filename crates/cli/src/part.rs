@@ -6,10 +6,11 @@ use crate::name::Name;
 use crate::session::Session;
 use freestone_core::plan::{NodeKind, NodeSource};
 use freestone_core::{Error, Id, Result, path};
+use freestone_format::Revision;
 use freestone_manifest::{Builder, Cursor, Entry, Tree};
 use freestone_store::spool::{NodeSpool, SpooledNodes};
 use freestone_store::upstream::{Fetched, Subject};
-use freestone_store::{Records, Revision, Store};
+use freestone_store::{Records, Store};
 use std::sync::Arc;
 
 /// What is brought of a part.

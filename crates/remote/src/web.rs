@@ -12,11 +12,11 @@ use crate::retry::Requests;
 use crate::s3::no_retries;
 use bytes::Bytes;
 use freestone_core::{Error, ErrorKind, Result};
+use freestone_format::hint;
+use freestone_format::pack;
+use freestone_format::ref_entry::{RefEntry, key, name_of_folder};
+use freestone_format::segment::{Segment, parse_file_name};
 use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
-use freestone_store::format::hint;
-use freestone_store::format::pack;
-use freestone_store::format::ref_entry::{RefEntry, key, name_of_folder};
-use freestone_store::format::segment::{Segment, parse_file_name};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::http::HttpBuilder;
 use object_store::path::Path;
@@ -191,7 +191,7 @@ impl Web {
             let found = self.reader.start(&entry.name, &path, ENTRY_BYTES_MAX).await?;
             Ok::<_, Error>(found.and_then(|(bytes, _)| {
                 let (folder, key) = entry.name.strip_prefix("refs/")?.split_once('/')?;
-                let n = freestone_store::format::ref_entry::number_of_key(key)?;
+                let n = freestone_format::ref_entry::number_of_key(key)?;
                 RefEntry::decode(&name_of_folder(folder)?, n, &bytes).ok()?.revision()
             }))
         });

@@ -1,10 +1,10 @@
 //! Choosing how bytes are stored.
 
 use crate::bases::{BasePlace, Basis};
-use crate::format::frame::{compress, compress_over};
-use crate::format::record::Codec;
 use freestone_core::Result;
 use freestone_core::limits::ALIGNED_CONTENT_BYTES_MIN;
+use freestone_format::frame::{compress, compress_over};
+use freestone_format::record::Codec;
 
 /// What a push compresses with against a base. Little is tried: what has changed.
 const PUSH_BASE_LEVEL: i32 = 6;
@@ -196,7 +196,7 @@ fn unevenness(sample: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::frame::decompress;
+    use freestone_format::frame::decompress;
     use proptest::prelude::*;
 
     /// A base and what may be stored over it: anything, or a few edits away.

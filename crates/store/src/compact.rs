@@ -14,15 +14,15 @@ pub(crate) mod retire;
 mod walk;
 mod writer;
 
-use crate::format::pack::{self, Row};
-use crate::format::record::RecordKind;
-use crate::format::segment::Segment;
 use crate::index::{Index, LiveSegment};
 use crate::records::Records;
 use crate::store::Store;
 use crate::table::read_table;
 use freestone_core::limits::PACK_BYTES_TARGET;
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::pack::{self, Row};
+use freestone_format::record::RecordKind;
+use freestone_format::segment::Segment;
 use replace::{Replacement, new_rows};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -6,10 +6,6 @@
 //! base is copied as it is stored; the rest is stored anew, since its base may not be there.
 
 use crate::codec::{self, Encoded};
-use crate::format::frame::decompress;
-use crate::format::record::{Codec, RecordKind};
-use crate::format::ref_entry::{self, RefEntry};
-use crate::format::revision::Revision;
 use crate::index::Index;
 use crate::lane::NewRecord;
 use crate::records::{Records, missing};
@@ -19,6 +15,10 @@ use freestone_core::digest::sha1_hasher;
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, CONTENT_WHOLE_BYTES_MAX};
 use freestone_core::plan::{ChunkSource, NodeKind, NodeSource};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Source};
+use freestone_format::frame::decompress;
+use freestone_format::record::{Codec, RecordKind};
+use freestone_format::ref_entry::{self, RefEntry};
+use freestone_format::revision::Revision;
 use freestone_manifest::content::{ContentRecord, pieces, visit_nodes};
 use freestone_manifest::{Child, Items, Kind, Node};
 use std::collections::HashSet;

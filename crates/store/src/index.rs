@@ -5,14 +5,14 @@ mod place;
 pub use place::{LiveSegment, Place};
 
 use crate::backend::{Backend, Listed};
-use crate::format::pack;
-use crate::format::record::RecordKind;
-use crate::format::segment::{
-    PREFIX_BYTES, Segment, SegmentParts, file_name, parse_file_name, prefix,
-};
 use crate::listing::{self, Rows};
 use crate::table;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_format::pack;
+use freestone_format::record::RecordKind;
+use freestone_format::segment::{
+    PREFIX_BYTES, Segment, SegmentParts, file_name, parse_file_name, prefix,
+};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

@@ -6,10 +6,10 @@
 //! is durable are they removed, and who has them open goes on reading them.
 
 use crate::backend::Backend;
-use crate::format::segment::{PREFIX_BYTES, SegmentParts, SegmentRow};
 use crate::index::{Index, LiveSegment, write_segment};
 use crate::listing::Rows;
 use freestone_core::{Error, Id, Result};
+use freestone_format::segment::{PREFIX_BYTES, SegmentParts, SegmentRow};
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -1,13 +1,13 @@
 //! Open packs: their files, and their tables on demand.
 
 use crate::backend::{Backend, Object};
-use crate::format::pack::object_name;
-use crate::format::segment::Starts;
 use crate::index::Place;
 use crate::proofs::Proofs;
 use crate::table::{missing, read_listed_table, read_table};
 use freestone_core::wire::Bytes;
 use freestone_core::{ErrorKind, Id, Result};
+use freestone_format::pack::object_name;
+use freestone_format::segment::Starts;
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -9,8 +9,6 @@ mod file;
 mod pipeline;
 pub mod series;
 
-use crate::format::ref_entry::{RefAction, RefEntry, check_name};
-use crate::format::revision::Revision;
 use crate::index::Index;
 use crate::records::Records;
 use crate::refs::{Expect, check_expected};
@@ -20,6 +18,8 @@ use crate::working::WorkingIndex;
 use freestone_core::digest::{NewNameHasher, sha1_hasher};
 use freestone_core::item::{FileOpener, ItemSource};
 use freestone_core::{Error, ErrorKind, Id, Measure, Result};
+use freestone_format::ref_entry::{RefAction, RefEntry, check_name};
+use freestone_format::revision::Revision;
 use freestone_manifest::Child;
 use std::collections::BTreeMap;
 use std::sync::Arc;

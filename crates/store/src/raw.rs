@@ -5,11 +5,11 @@
 //! device, inode, length and times. A file that was exchanged or written to is proven anew.
 
 use crate::backend::Object;
-use crate::format::record::{Codec, RecordKind};
 use crate::packs::Packs;
 use crate::proofs::Stamp;
 use crate::records::Records;
 use freestone_core::{Id, Result};
+use freestone_format::record::{Codec, RecordKind};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
 use std::io::IoSliceMut;

@@ -1,14 +1,14 @@
 //! Reading records, proven: the source of every node and chunk that leaves a store.
 
 use crate::backend::Object;
-use crate::format::frame::decompress_into;
-use crate::format::record::{Codec, RecordKind};
-use crate::format::segment::SegmentRow;
 use crate::index::{Index, Place};
 use crate::packs::Packs;
-use crate::references::decode_ids;
 use freestone_core::plan::{ChunkSource, NodeKind, NodeSource};
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::frame::decompress_into;
+use freestone_format::record::{Codec, RecordKind};
+use freestone_format::references::decode_ids;
+use freestone_format::segment::SegmentRow;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;

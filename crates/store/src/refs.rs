@@ -1,8 +1,8 @@
 //! Refs: mutable names, each an append-only log of create-only entries.
 
 use crate::backend::{Backend, Created, Listed, get_decoded};
-use crate::format::ref_entry::{self, RefAction, RefEntry, check_name};
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::ref_entry::{self, RefAction, RefEntry, check_name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -4,10 +4,6 @@
 //! nodes, content records and revisions say, read through that index; and the segments, written
 //! with both. The second holds about a hundred bytes a content in memory.
 
-use crate::format::pack::{self, Row};
-use crate::format::record::RecordKind;
-use crate::format::revision::{PackRange, Revision};
-use crate::format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts};
 use crate::index::{Index, LiveSegment, write_segment};
 use crate::listing::{Name, Rows, add_pack};
 use crate::records::Records;
@@ -15,6 +11,10 @@ use crate::store::Store;
 use crate::table::read_sized_table;
 use crate::working::WorkingIndex;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_format::pack::{self, Row};
+use freestone_format::record::RecordKind;
+use freestone_format::revision::{PackRange, Revision};
+use freestone_format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts};
 use freestone_manifest::content::ContentRecord;
 use freestone_manifest::{Items, Kind, Node};
 use std::collections::{HashMap, HashSet};

@@ -1,10 +1,10 @@
 //! What a store's bytes are spent on, and how it grew.
 
-use crate::format::pack::{self, Base};
-use crate::format::record::RecordKind;
 use crate::store::Store;
 use crate::table::read_table;
 use freestone_core::{Id, Result};
+use freestone_format::pack::{self, Base};
+use freestone_format::record::RecordKind;
 use std::collections::BTreeMap;
 
 /// The records of one kind, summed up.

@@ -2,10 +2,6 @@
 
 use crate::backend::directory::Directory;
 use crate::backend::{Backend, Created, get_decoded};
-use crate::format::header::{Header, StoreId};
-use crate::format::record::RecordKind;
-use crate::format::revision::{self, PackRange, Revision};
-use crate::format::segment;
 use crate::index::{Index, Place};
 use crate::packs::Packs;
 use crate::records::Records;
@@ -13,6 +9,10 @@ use crate::refs::Refs;
 use crate::upstream::{Follower, Opening, read_header};
 use freestone_core::limits::REVISION_BYTES_MAX;
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::header::{Header, StoreId};
+use freestone_format::record::RecordKind;
+use freestone_format::revision::{self, PackRange, Revision};
+use freestone_format::segment;
 use freestone_manifest::Tree;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

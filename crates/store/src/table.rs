@@ -1,10 +1,10 @@
 //! The table of a pack, read from its object.
 
 use crate::backend::Object;
-use crate::format::pack::{self, Row};
-use crate::format::segment::SegmentPack;
 use freestone_core::limits::PACK_RECORDS_MAX;
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::pack::{self, Row};
+use freestone_format::segment::SegmentPack;
 
 /// How often a table is read that may come out otherwise the next time.
 const READS_MAX: usize = 3;

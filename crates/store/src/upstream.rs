@@ -11,7 +11,6 @@
 
 mod client;
 mod complete;
-pub mod config;
 mod evict;
 mod fetch;
 mod needs;
@@ -19,7 +18,6 @@ mod opening;
 mod pins;
 mod reach;
 mod requests;
-pub mod runs;
 mod sparse;
 mod stash;
 mod whole;
@@ -33,11 +31,11 @@ pub use reach::{Complete, LastSeen};
 
 use crate::backend::directory::Directory;
 use crate::backend::{Backend, Created, Listed, Object, Spool};
-use crate::format::pack;
 use client::Client;
-use config::Config;
 use freestone_core::{Error, Id, Result};
-use runs::RunsFile;
+use freestone_format::pack;
+use freestone_format::runs::RunsFile;
+use freestone_format::upstream::Config;
 use sparse::{SparseObject, SparsePack};
 use stash::Stash;
 use std::collections::HashMap;

@@ -34,9 +34,9 @@ pub(crate) use without::{StatCursor, WorkingIndex};
 #[cfg(not(feature = "rocksdb"))]
 mod without {
     use super::KnownFile;
-    use crate::format::header::StoreId;
     use freestone_core::Result;
     use freestone_core::item::Content;
+    use freestone_format::header::StoreId;
     use std::path::Path;
 
     /// No working index: every push hashes every file.

@@ -6,14 +6,15 @@
 use freestone_core::digest::{self, context, derived};
 use freestone_core::wire::Writer;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_format::pack::encode_table;
+use freestone_format::record::{Codec, RecordKind};
+use freestone_format::{RefEntry, Revision};
+use freestone_format::{ref_entry, segment};
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
 use freestone_manifest::{Builder, Entry, Kind, MemoryNodes, Node};
-use freestone_store::format::pack::encode_table;
-use freestone_store::format::record::{Codec, RecordKind};
-use freestone_store::format::{ref_entry, segment};
 use freestone_store::push::PushOptions;
 use freestone_store::verify::{Finding, VerifyOptions};
-use freestone_store::{Expect, RefEntry, Revision, Store};
+use freestone_store::{Expect, Store};
 use freestone_testkit::{Forge, MemorySource, pack_name, push_tree, write_pack, write_segment};
 use std::collections::BTreeMap;
 

@@ -10,8 +10,9 @@ use crate::size::show;
 use crate::time;
 use clap::Args;
 use freestone_core::Result;
+use freestone_format::Revision;
 use freestone_manifest::{Change, Times};
-use freestone_store::{Revision, Store};
+use freestone_store::Store;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 

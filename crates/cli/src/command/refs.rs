@@ -7,7 +7,8 @@ use crate::session::Session;
 use crate::time;
 use clap::{Args, Subcommand};
 use freestone_core::{Error, Result};
-use freestone_store::{Expect, RefAction, RefEntry, Store};
+use freestone_format::{RefAction, RefEntry};
+use freestone_store::{Expect, Store};
 use serde::Serialize;
 use std::ffi::OsString;
 

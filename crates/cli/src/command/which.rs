@@ -9,8 +9,9 @@ use crate::time;
 use clap::Args;
 use freestone_core::digest::{self, NameHasher};
 use freestone_core::{Error, Id, Result, Sha1, path};
+use freestone_format::Revision;
 use freestone_manifest::{Entry, Kind, Times, Tree, diff};
-use freestone_store::{Records, Revision, Store};
+use freestone_store::{Records, Store};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -200,7 +201,7 @@ fn revisions(store: &Store) -> Result<Vec<(Id, Revision)>> {
     let mut open = store.revision_ids()?;
     for newest in store.refs().list_all()? {
         let log = store.refs().log(&newest.name)?;
-        open.extend(log.iter().filter_map(freestone_store::RefEntry::revision));
+        open.extend(log.iter().filter_map(freestone_format::RefEntry::revision));
     }
     let mut known = HashMap::new();
     while let Some(id) = open.pop() {

@@ -1,8 +1,8 @@
 //! What several answers have in common as JSON.
 
 use freestone_core::{Id, path};
+use freestone_format::Revision;
 use freestone_manifest::{Entry, Kind};
-use freestone_store::Revision;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;

@@ -4,9 +4,9 @@
 //! for a grace period; and what the index names by then is left where it is.
 
 use crate::backend::Backend;
-use crate::format::{pack, retired};
 use crate::index::Index;
 use freestone_core::{Id, Result};
+use freestone_format::{pack, retired};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 

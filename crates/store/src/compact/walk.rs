@@ -2,13 +2,13 @@
 //! of which only what differs from the one after it is still to be written.
 
 use super::writer::Writer;
-use crate::format::record::RecordKind;
-use crate::format::revision::Revision;
 use crate::records::Records;
 use crate::store::Store;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::{NodeKind, Source};
 use freestone_core::{Id, NodeSource, Result};
+use freestone_format::record::RecordKind;
+use freestone_format::revision::Revision;
 use freestone_manifest::content::{ContentNode, ContentRecord, pieces};
 use freestone_manifest::{Child, Cursor, Entry, Kind, Times, Tree, diff};
 use std::collections::{HashMap, HashSet};

@@ -3,13 +3,13 @@
 use crate::backend::Backend;
 use crate::bases::{COMPACT_DEPTH_MAX, NODE_DEPTH_MAX};
 use crate::codec;
-use crate::format::pack::{self, Row};
-use crate::format::record::{Codec, RecordKind};
 use crate::lane::{Lane, NewRecord};
 use crate::records::Records;
 use crate::similar::{Similar, Sketch};
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, BLOCK_BYTES, CONTENT_WHOLE_BYTES_MAX};
 use freestone_core::{Error, Id, Result};
+use freestone_format::pack::{self, Row};
+use freestone_format::record::{Codec, RecordKind};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 

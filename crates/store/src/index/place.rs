@@ -1,9 +1,9 @@
 //! Where a record is, as a segment says it.
 
-use crate::format::pack::TRAILER_BYTES;
-use crate::format::segment::{Segment, SegmentPack, SegmentRow, Starts};
 use crate::table::TABLE_BYTES_MAX;
 use freestone_core::{Error, Id, Result};
+use freestone_format::pack::TRAILER_BYTES;
+use freestone_format::segment::{Segment, SegmentPack, SegmentRow, Starts};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -75,8 +75,8 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::record::{Codec, RecordKind};
-    use crate::format::segment::{PREFIX_BYTES, SegmentParts};
+    use freestone_format::record::{Codec, RecordKind};
+    use freestone_format::segment::{PREFIX_BYTES, SegmentParts};
 
     /// Nothing proves what a segment says, and it is asked for before it could be.
     #[test]

@@ -3,12 +3,12 @@
 use super::{At, Lane, LaneRecord, NewRecord};
 use crate::bases::{BasePlace, Basis};
 use crate::codec;
-use crate::format::frame::compress_over;
-use crate::format::record::{Codec, RecordKind};
-use crate::format::revision::Revision;
-use crate::references::{self, Reference};
 use freestone_core::wire::Writer;
 use freestone_core::{Id, Result};
+use freestone_format::frame::compress_over;
+use freestone_format::record::{Codec, RecordKind};
+use freestone_format::references::{self, Reference};
+use freestone_format::revision::Revision;
 use std::collections::HashSet;
 
 /// Over a base, a record that is this many times shorter needs no comparison with one without.

@@ -11,7 +11,6 @@
 use super::derive::{self, Content};
 use super::file::{FileReader, ReadFile};
 use super::{PushOptions, PushProgress, Source};
-use crate::format::record::RecordKind;
 use crate::records::Records;
 use crate::session::Session;
 use crate::working::{KnownFile, StatCursor, WorkingIndex};
@@ -20,6 +19,7 @@ use freestone_core::item::{Item, ItemKind, Stamp};
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, ErrorKind, Id, Result, Unreadable, path};
+use freestone_format::record::RecordKind;
 use freestone_manifest::{Builder, Child, Cursor, Entry, Kind, NodeSink, Tree};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,15 +2,15 @@
 
 use super::{Fresh, Written, lock};
 use crate::backend::Backend;
-use crate::format::pack::{self, Base};
-use crate::format::record::RecordKind;
-use crate::format::revision::PackRange;
-use crate::format::segment::{self, SegmentPack, SegmentParts, SegmentRow};
 use crate::index::{Index, Place, write_segment};
 use crate::lane::Sealed;
 use crate::listing::{self, Name, Rows};
 use crate::records::{BASE_DEPTH_MAX, Records};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_format::pack::{self, Base};
+use freestone_format::record::RecordKind;
+use freestone_format::revision::PackRange;
+use freestone_format::segment::{self, SegmentPack, SegmentParts, SegmentRow};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, mpsc};

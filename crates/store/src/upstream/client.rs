@@ -3,8 +3,8 @@
 
 use super::reach::Reach;
 use crate::backend::{Backend, Listed};
-use crate::format::header::{Header, StoreId};
 use freestone_core::{Error, ErrorKind, Result};
+use freestone_format::header::{Header, StoreId};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -6,16 +6,16 @@
 //! and never what a pinned revision needs, with all that it is based on.
 
 use super::needs::Overlay;
-use super::runs::{RunsFile, STAMPED_BYTES};
 use super::sparse::{Changes, SparsePack, paths, read_runs};
 use super::{Follower, Inner, lock};
 use crate::backend::Backend;
 use crate::backend::directory::Directory;
-use crate::format::pack::{self, TRAILER_BYTES};
-use crate::format::segment::Segment;
 use crate::refs::Refs;
 use crate::store::Store;
 use freestone_core::{Error, Id, Result};
+use freestone_format::pack::{self, TRAILER_BYTES};
+use freestone_format::runs::{RunsFile, STAMPED_BYTES};
+use freestone_format::segment::Segment;
 use rustix::fs::{FallocateFlags, FlockOperation};
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -255,7 +255,7 @@ impl Inner {
         &self,
         id: &Id,
         block: &Range<u64>,
-        protected: Option<&super::runs::Runs>,
+        protected: Option<&freestone_format::runs::Runs>,
     ) -> Result<u64> {
         let (pack_path, runs_path) = paths(&self.cache, id);
         let mut file = read_runs(&self.cache, id);

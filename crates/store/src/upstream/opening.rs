@@ -1,12 +1,12 @@
 //! Making and opening a store that follows an upstream.
 
-use super::config::Config;
 use super::{Follower, refused};
 use crate::backend::directory::Directory;
 use crate::backend::{Backend, Created};
-use crate::format::header::{Header, StoreId};
 use crate::store::Store;
 use freestone_core::{Error, ErrorKind, Result};
+use freestone_format::header::{Header, StoreId};
+use freestone_format::upstream::Config;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -5,12 +5,12 @@
 //! is read goes through the reader's proof like everything else: a file that was punched, cut or
 //! damaged meanwhile is found out, its range forgotten, and fetched again.
 
-use super::runs::{Runs, RunsFile};
 use super::{Inner, lock};
 use crate::backend::Object;
-use crate::format::pack;
 use freestone_core::wire::Bytes;
 use freestone_core::{Error, Id, Result};
+use freestone_format::pack;
+use freestone_format::runs::{Runs, RunsFile};
 use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -85,7 +85,8 @@ impl SparsePack {
     /// Notes the use of a range.
     pub(super) fn touch(&self, range: &Range<u64>) {
         let mut state = self.state();
-        let first = usize::try_from(range.start / super::runs::STAMPED_BYTES).unwrap_or(0);
+        let first =
+            usize::try_from(range.start / freestone_format::runs::STAMPED_BYTES).unwrap_or(0);
         let now = now();
         let before = state.file.stamps.get(first).copied().unwrap_or(0);
         state.stamped |= before + STAMP_STEP < now;

@@ -4,10 +4,10 @@
 
 use super::Inner;
 use crate::backend::{Backend, Created, Listed, Object};
-use crate::format::ref_entry::{self, RefEntry};
-use crate::format::revision;
-use crate::format::segment::{Segment, parse_file_name};
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::ref_entry::{self, RefEntry};
+use freestone_format::revision;
+use freestone_format::segment::{Segment, parse_file_name};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

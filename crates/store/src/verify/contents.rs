@@ -2,11 +2,11 @@
 
 use super::Verifier;
 use super::manifests::Checked;
-use crate::format::record::RecordKind;
 use crate::records::Records;
 use freestone_core::digest::{PlainHasher, sha1_hasher};
 use freestone_core::plan::NodeKind;
 use freestone_core::{ChunkSource, Error, Id, Result, Sha1, Source};
+use freestone_format::record::RecordKind;
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
 use std::collections::HashMap;
 

@@ -2,12 +2,12 @@
 
 use super::Verifier;
 use super::held::Key;
-use crate::format::record::RecordKind;
-use crate::format::revision::Revision;
 use crate::index::Place;
 use crate::records::Records;
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, Id, Result, path};
+use freestone_format::record::RecordKind;
+use freestone_format::revision::Revision;
 use freestone_manifest::{Child, Entry, Kind, Tree, placement_fault};
 use std::collections::HashSet;
 

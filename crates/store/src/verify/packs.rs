@@ -3,15 +3,15 @@
 use super::held::{HeldRecord, HeldWriter, Key};
 use super::{Verifier, describe};
 use crate::backend::Object;
-use crate::format::frame::decompress;
-use crate::format::pack::{self, Base, Row};
-use crate::format::record::{Codec, RecordKind, checksum};
 use crate::proofs::Stamp;
 use crate::records::BASE_DEPTH_MAX;
-use crate::references::decode_ids;
 use crate::table::read_table;
 use freestone_core::digest::sha1_hasher;
 use freestone_core::{Error, Id, Result};
+use freestone_format::frame::decompress;
+use freestone_format::pack::{self, Base, Row};
+use freestone_format::record::{Codec, RecordKind, checksum};
+use freestone_format::references::decode_ids;
 use std::collections::HashSet;
 
 impl Verifier<'_> {

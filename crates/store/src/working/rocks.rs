@@ -1,10 +1,10 @@
 //! The working index in RocksDB.
 
 use super::KnownFile;
-use crate::format::header::StoreId;
 use freestone_core::item::{Content, Stamp};
 use freestone_core::wire::{Reader, Writer};
 use freestone_core::{Error, Result, digest};
+use freestone_format::header::StoreId;
 use rocksdb::{BlockBasedOptions, Cache, DB, Options, WriteBatch, WriteOptions};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};

@@ -2,9 +2,10 @@
 
 use freestone_core::plan::{RawChunks, RawPlace};
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, Result};
+use freestone_format::RefAction;
 use freestone_image::Format;
 use freestone_mount::{Revisions, Tree};
-use freestone_store::{Records, RefAction, Store};
+use freestone_store::{Records, Store};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

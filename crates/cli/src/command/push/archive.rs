@@ -2,9 +2,9 @@
 
 use freestone_core::item::{FileOpener, OpenFile, StreamSource};
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::Revision;
 use freestone_source::archive::{self, Archive};
 use freestone_source::report::Report;
-use freestone_store::Revision;
 use freestone_store::push::PushOptions;
 use freestone_store::push::series::{Items, Series, Step};
 use std::fs::File;

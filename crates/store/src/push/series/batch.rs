@@ -3,7 +3,6 @@
 use super::items::{Beside, Counts, Incoming, content_of};
 use super::nodes::{BatchNodes, Held, StepNodes};
 use super::{Items, Step};
-use crate::format::revision::Revision;
 use crate::index::Index;
 use crate::lane::Lane;
 use crate::push::file::FileReader;
@@ -15,6 +14,7 @@ use crate::store::Store;
 use crate::working::WorkingIndex;
 use freestone_core::item::{Content, FileOpener, OpenFile};
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::revision::Revision;
 use freestone_manifest::{Tree, edit};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -2,12 +2,12 @@
 //! before the next, which is read out of it.
 
 use super::Subject;
-use crate::format::record::RecordKind;
 use crate::records::Records;
 use crate::upstream::needs::Need;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::{NodeKind, NodeSource};
 use freestone_core::{Error, Id, Result, Source, path};
+use freestone_format::record::RecordKind;
 use freestone_manifest::content::{ContentNode, ContentRecord};
 use freestone_manifest::{Child, Items, Kind, Node};
 

@@ -10,18 +10,18 @@
 //! this one; the distance leads from the record's own place in the table back to that whose id it
 //! is: twice that number of places, or for one behind it, twice the number forward less one.
 
-use crate::format::frame::decompress;
+use crate::frame::decompress;
 use freestone_core::wire::{Reader, Writer};
 use freestone_core::{Error, Id, Result};
 
 const ID_BYTES: usize = 32;
 
 /// An id that is left out: the plain bytes between the id before and it, and a record of the table.
-pub(crate) type Reference = (usize, usize);
+pub type Reference = (usize, usize);
 
 /// Writes what stands in front of the frame: for each id the gap before it and its record's place in
 /// the table; `own` is the place of the record that holds them.
-pub(crate) fn encode(references: &[Reference], own: usize, out: &mut Writer) {
+pub fn encode(references: &[Reference], own: usize, out: &mut Writer) {
     out.varint(references.len() as u64);
     for (gap, at) in references {
         out.varint(*gap as u64);
@@ -36,7 +36,7 @@ pub(crate) fn encode(references: &[Reference], own: usize, out: &mut Writer) {
 ///
 /// # Errors
 /// They are no such bytes, or hold more ids than `plain` bytes can.
-pub(crate) fn decode(stored: &[u8], own: usize, plain: usize) -> Result<(Vec<Reference>, &[u8])> {
+pub fn decode(stored: &[u8], own: usize, plain: usize) -> Result<(Vec<Reference>, &[u8])> {
     let wrong = || Error::corrupt("its references cannot be right");
     let mut input = Reader::new(stored);
     let count = usize::try_from(input.varint()?).map_err(|_| wrong())?;
@@ -62,7 +62,7 @@ pub(crate) fn decode(stored: &[u8], own: usize, plain: usize) -> Result<(Vec<Ref
 }
 
 /// How many of a record's plain bytes its references stand for.
-pub(crate) fn bytes(references: &[Reference]) -> usize {
+pub fn bytes(references: &[Reference]) -> usize {
     ID_BYTES * references.len()
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn bytes(references: &[Reference]) -> usize {
 ///
 /// # Errors
 /// The table has no such record.
-pub(crate) fn restore(
+pub fn restore(
     rest: &[u8],
     references: &[Reference],
     id: &dyn Fn(usize) -> Option<Id>,
@@ -89,7 +89,7 @@ pub(crate) fn restore(
 }
 
 /// Leaves the ids at `places` of `plain`, which ascend, out; gives the rest, and the gap before each.
-pub(crate) fn leave_out(plain: &[u8], places: &[usize]) -> (Vec<u8>, Vec<usize>) {
+pub fn leave_out(plain: &[u8], places: &[usize]) -> (Vec<u8>, Vec<usize>) {
     let mut rest = Vec::with_capacity(plain.len());
     let mut gaps = Vec::with_capacity(places.len());
     let mut end = 0;
@@ -103,7 +103,7 @@ pub(crate) fn leave_out(plain: &[u8], places: &[usize]) -> (Vec<u8>, Vec<usize>)
 }
 
 /// Decodes what is stored with codec 4 by the record in place `own` of a table that `id` gives.
-pub(crate) fn decode_ids(
+pub fn decode_ids(
     stored: &[u8],
     own: usize,
     base: Option<&[u8]>,

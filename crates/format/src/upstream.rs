@@ -9,7 +9,8 @@
 //! ```
 //! People may edit it, all but the id; so it has no check. Unknown keys are refused.
 
-use crate::format::header::StoreId;
+use crate::header::StoreId;
+use crate::ref_entry::check_part;
 use freestone_core::{Error, ErrorKind, Result};
 
 const FIRST_LINE: &str = "freestone upstream";
@@ -74,7 +75,7 @@ impl Config {
             size => Some(size.parse().map_err(|_| wrong(format!("has no size in {size:?}")))?),
         };
         let host = host.ok_or_else(|| missing("host"))?;
-        super::pins::check_part(&host)?;
+        check_part(&host)?;
         Ok(Self {
             url: url.ok_or_else(|| missing("url"))?,
             store: StoreId::parse(&store)

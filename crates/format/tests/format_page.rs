@@ -6,8 +6,8 @@ use freestone_core::digest::context;
 use freestone_core::limits;
 use freestone_core::wire::Reader;
 use freestone_core::{Id, Measure};
-use freestone_store::format::record::{Codec, RecordKind};
-use freestone_store::format::{pack, segment};
+use freestone_format::record::{Codec, RecordKind};
+use freestone_format::{pack, segment};
 use std::collections::BTreeMap;
 
 fn page() -> String {
@@ -186,7 +186,7 @@ fn the_frame_of_a_pack_is_as_told() {
 
 #[test]
 fn magics_of_files_are_as_told() {
-    use freestone_store::{RefAction, RefEntry, Revision};
+    use freestone_format::{RefAction, RefEntry, Revision};
     let revision = Revision {
         root: Id([1; 32]),
         content_digest: Id([2; 32]),
@@ -197,7 +197,7 @@ fn magics_of_files_are_as_told() {
         message: String::new(),
         labels: BTreeMap::new(),
     };
-    let file = freestone_store::format::revision::encode_file(&revision.encode(), &[]);
+    let file = freestone_format::revision::encode_file(&revision.encode(), &[]);
     let magic = |bytes: &[u8]| format!("| magic | 8: `{}` |", String::from_utf8_lossy(&bytes[..8]));
     assert!(page().contains(&magic(&file)));
     let entry = RefEntry {
@@ -210,6 +210,6 @@ fn magics_of_files_are_as_told() {
     };
     assert!(page().contains(&magic(&entry.encode())));
     assert_eq!(entry.encode()[9], 2, "kind of a deletion, behind empty extensions");
-    let runs = freestone_store::upstream::runs::RunsFile::default();
+    let runs = freestone_format::runs::RunsFile::default();
     assert!(page().contains(&magic(&runs.encode(&Id([1; 32])))));
 }

@@ -33,7 +33,11 @@ fn new_encoder<'a>(level: i32) -> Result<CCtx<'a>> {
     Ok(encoder)
 }
 
-pub(crate) fn compress(plain: &[u8]) -> Result<Vec<u8>> {
+/// Compresses `plain` as one zstd frame, quickly, with an encoder that the thread keeps.
+///
+/// # Errors
+/// zstd failed.
+pub fn compress(plain: &[u8]) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(plain.len()));
     ENCODER.with_borrow_mut(|kept| {
         let encoder = match kept {
@@ -46,7 +50,7 @@ pub(crate) fn compress(plain: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// One zstd frame of `plain`, with `base` as its raw dictionary if there is one.
-pub(crate) fn compress_over(plain: &[u8], base: Option<&[u8]>, level: i32) -> Result<Vec<u8>> {
+pub fn compress_over(plain: &[u8], base: Option<&[u8]>, level: i32) -> Result<Vec<u8>> {
     // Not the thread's own: a context that lives longer must not hold on to the base.
     let mut encoder = new_encoder(level)?;
     if let Some(base) = base {
@@ -73,14 +77,14 @@ fn new_decoder<'a>() -> DCtx<'a> {
 }
 
 /// Decompresses one zstd frame of exactly `plain` bytes.
-pub(crate) fn decompress(stored: &[u8], base: Option<&[u8]>, plain: usize) -> Result<Vec<u8>> {
+pub fn decompress(stored: &[u8], base: Option<&[u8]>, plain: usize) -> Result<Vec<u8>> {
     let mut out = vec![0; plain];
     decompress_into(stored, base, &mut out)?;
     Ok(out)
 }
 
 /// Decompresses one zstd frame of exactly the length of `out`.
-pub(crate) fn decompress_into(stored: &[u8], base: Option<&[u8]>, out: &mut [u8]) -> Result<()> {
+pub fn decompress_into(stored: &[u8], base: Option<&[u8]>, out: &mut [u8]) -> Result<()> {
     let failed = |code| {
         Error::corrupt(format!(
             "its bytes are no zstd frame: {}",

@@ -155,6 +155,18 @@ pub fn check_name(name: &str) -> Result<()> {
     ))
 }
 
+/// That `part` is one part of a ref's name.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] if it is none.
+pub fn check_part(part: &str) -> Result<()> {
+    if check_name(part).is_ok() && !part.contains('/') {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, format!("{part:?} is no name of a host or a pin"))
+        .hint("use letters, digits, `.`, `_` and `-`, and no `.` at the beginning"))
+}
+
 /// The folder of a ref's entries.
 pub fn folder(name: &str) -> String {
     format!("refs/{}", name.replace('/', "%2F"))

@@ -137,7 +137,7 @@ impl Codec {
 }
 
 /// That stored and plain length of a record can be: plain bytes are bounded, raw ones equal.
-pub(crate) fn check_lengths(codec: Codec, stored: u64, plain: u64) -> Result<()> {
+pub fn check_lengths(codec: Codec, stored: u64, plain: u64) -> Result<()> {
     let possible = match codec {
         Codec::Raw => stored == plain,
         Codec::Zeros => stored == 0,

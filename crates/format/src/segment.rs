@@ -125,7 +125,7 @@ struct Written {
 }
 
 /// Which record starts where, of one pack; sorted by offset.
-pub(crate) type Starts = Arc<Vec<(u64, Id)>>;
+pub type Starts = Arc<Vec<(u64, Id)>>;
 
 #[derive(Clone, Debug)]
 struct Layout {
@@ -278,7 +278,7 @@ impl Segment {
     ///
     /// # Errors
     /// The parts are not such that a segment could hold them.
-    pub(crate) fn with_rows(&self, parts: SegmentParts, starts: Starts) -> Result<Self> {
+    pub fn with_rows(&self, parts: SegmentParts, starts: Starts) -> Result<Self> {
         let (bytes, _) = parts.encode();
         let whole = Self::open(Arc::new(bytes))?;
         let written = Written { id: self.id(), length: self.length(), starts };
@@ -286,7 +286,7 @@ impl Segment {
     }
 
     /// Which record starts where in its one pack, by the table that its rows were taken from.
-    pub(crate) fn starts(&self) -> Option<&Starts> {
+    pub fn starts(&self) -> Option<&Starts> {
         self.written.as_ref().map(|written| &written.starts)
     }
 
