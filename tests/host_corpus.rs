@@ -4,9 +4,9 @@
 
 mod support;
 
+use freestone_backend::Backend;
+use freestone_backend::directory::Directory;
 use freestone_store::Store;
-use freestone_store::backend::Backend;
-use freestone_store::backend::directory::Directory;
 use freestone_store::upstream::{Fetch, Fetched, Opening, Subject};
 use freestone_testkit::{Distant, corpus};
 use std::path::Path;

@@ -3,13 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
+use freestone_backend::directory::Directory;
 use freestone_core::item::{FileOpener, Item, ItemKind, ItemSource, OpenFile, Stamp};
 use freestone_core::{Plan, Result};
 use freestone_image::fat;
 use freestone_image::tar::{Options, TarPlan};
 use freestone_sink::ImageReader;
 use freestone_store::Store;
-use freestone_store::backend::directory::Directory;
 use freestone_store::push::{PushOptions, PushOutcome, PushProgress, Source};
 use freestone_testkit::{Recorded, Recording};
 use std::io::Read;

@@ -9,9 +9,9 @@ mod ceph;
 mod program;
 
 use ceph::{Ceph, variables};
+use freestone_backend::Backend;
 use freestone_core::{ErrorKind, Id};
 use freestone_remote::{Options, Place};
-use freestone_store::backend::Backend;
 use freestone_store::push::PushOptions;
 use freestone_store::{Expect, Store};
 use freestone_testkit::{MemorySource, Proxy, Weather, conformance, noise, push_tree, text};

@@ -36,8 +36,8 @@ pub use s3::S3;
 pub use traffic::Traffic;
 pub use web::Web;
 
+use freestone_backend::Backend;
 use freestone_core::Result;
-use freestone_store::backend::Backend;
 use std::sync::Arc;
 
 /// The backend at `place`. Nothing is asked of it yet.

@@ -5,9 +5,9 @@
 
 use crate::retry::Requests;
 use bytes::{Bytes, BytesMut};
+use freestone_backend::Object;
 use freestone_core::wire;
 use freestone_core::{Error, ErrorKind, Result};
-use freestone_store::backend::Object;
 use futures_util::StreamExt;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectStore};

@@ -11,8 +11,8 @@ use crate::fault::Fault;
 use crate::retry::Failed;
 use crate::s3::S3;
 use bytes::Bytes;
+use freestone_backend::Created;
 use freestone_core::{Error, Result};
-use freestone_store::backend::Created;
 use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 
 const PROBE: &str = "probe/create-only";

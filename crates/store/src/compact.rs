@@ -94,7 +94,7 @@ impl Store {
         if !options.dry_run {
             self.check_writable()?;
             if let Some(root) = self.root() {
-                crate::backend::directory::Directory::new(root).clear_left_over();
+                freestone_backend::directory::Directory::new(root).clear_left_over();
             }
         }
         let mut done = Compacted::default();

@@ -3,7 +3,7 @@
 //! All of it is best effort: a hint that is missing or old costs its readers requests, or shows
 //! them an older state; what fails here fails nothing else.
 
-use crate::backend::Backend;
+use freestone_backend::Backend;
 use freestone_core::Result;
 use freestone_format::hint::{NAME, encode};
 use freestone_format::ref_entry::{self, RefEntry};

@@ -4,9 +4,9 @@ mod place;
 
 pub use place::{LiveSegment, Place};
 
-use crate::backend::{Backend, Listed};
 use crate::listing::{self, Rows};
 use crate::table;
+use freestone_backend::{Backend, Listed};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use freestone_format::pack;
 use freestone_format::record::RecordKind;
@@ -327,7 +327,7 @@ pub(crate) fn write_segment(
         true => parts.encode_without_rows(),
         false => parts.encode(),
     };
-    let name = format!("index/{}", file_name(tier, crate::now_ns(), &id));
+    let name = format!("index/{}", file_name(tier, freestone_backend::clock::now_ns(), &id));
     backend.create(&name, &bytes)?;
     let map = || match backend.open(&name)? {
         Some(object) => object.map().map(Some),

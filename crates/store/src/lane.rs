@@ -10,8 +10,8 @@
 mod hold;
 mod read;
 
-use crate::backend::{Backend, Spool};
 use crate::bases::BasePlace;
+use freestone_backend::{Backend, Spool};
 use freestone_core::limits::{BLOCK_BYTES, PACK_BYTES_TARGET};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use freestone_format::pack::{self, Base, HEADER, Row};

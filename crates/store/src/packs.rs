@@ -1,9 +1,9 @@
 //! Open packs: their files, and their tables on demand.
 
-use crate::backend::{Backend, Object};
 use crate::index::Place;
 use crate::proofs::Proofs;
 use crate::table::{missing, read_listed_table, read_table};
+use freestone_backend::{Backend, Object};
 use freestone_core::wire::Bytes;
 use freestone_core::{ErrorKind, Id, Result};
 use freestone_format::pack::object_name;

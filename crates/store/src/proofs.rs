@@ -31,7 +31,7 @@ impl Stamp {
         let (seconds, nanoseconds) = self.ctime;
         let changed = u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000);
         let changed = changed.saturating_add(u64::try_from(nanoseconds).unwrap_or(0));
-        crate::now_ns() > changed.saturating_add(SETTLED_NS)
+        freestone_backend::clock::now_ns() > changed.saturating_add(SETTLED_NS)
     }
 
     pub(crate) fn of(file: &File) -> Option<Self> {

@@ -79,7 +79,7 @@ impl Default for PushOptions {
             retry: false,
             message: None,
             labels: BTreeMap::new(),
-            time: crate::now(),
+            time: freestone_backend::clock::now(),
             mtime: None,
             dry_run: false,
             thorough: false,
@@ -183,7 +183,7 @@ impl Store {
         if !options.dry_run {
             self.check_writable()?;
             if let Some(root) = self.root() {
-                crate::backend::directory::Directory::new(root).clear_left_over();
+                freestone_backend::directory::Directory::new(root).clear_left_over();
             }
         }
         self.check_options(options)

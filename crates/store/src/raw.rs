@@ -4,10 +4,10 @@
 //! (`docs/architecture.md`, *Proven runs*). What was proven is remembered for that very file: its
 //! device, inode, length and times. A file that was exchanged or written to is proven anew.
 
-use crate::backend::Object;
 use crate::packs::Packs;
 use crate::proofs::Stamp;
 use crate::records::Records;
+use freestone_backend::Object;
 use freestone_core::{Id, Result};
 use freestone_format::record::{Codec, RecordKind};
 use rustix::io::{Errno, ReadWriteFlags};

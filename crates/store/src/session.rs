@@ -11,12 +11,12 @@
 
 mod sealer;
 
-use crate::backend::Backend;
 use crate::bases::{self, Basis};
 use crate::codec::{self, Encoded};
 use crate::lane::{Lane, NewRecord, Sealed};
 use crate::records::Records;
 use crate::similar::{Similar, Sketch};
+use freestone_backend::Backend;
 use freestone_core::digest::NewNameHasher;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use freestone_format::record::RecordKind;

@@ -1,6 +1,6 @@
 //! The table of a pack, read from its object.
 
-use crate::backend::Object;
+use freestone_backend::Object;
 use freestone_core::limits::PACK_RECORDS_MAX;
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::pack::{self, Row};

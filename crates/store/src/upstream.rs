@@ -24,14 +24,14 @@ mod whole;
 
 pub use client::{Patience, Traffic};
 pub use fetch::{Fetch, Fetched, Subject};
+pub use opening::Opening;
 pub(crate) use opening::read_header;
-pub use opening::{Opening, directory_of};
 pub use pins::{Pin, Pinned};
 pub use reach::{Complete, LastSeen};
 
-use crate::backend::directory::Directory;
-use crate::backend::{Backend, Created, Listed, Object, Spool};
 use client::Client;
+use freestone_backend::directory::Directory;
+use freestone_backend::{Backend, Created, Listed, Object, Spool};
 use freestone_core::{Error, Id, Result};
 use freestone_format::pack;
 use freestone_format::runs::RunsFile;

@@ -1,7 +1,7 @@
 //! A backend that counts what is asked of it.
 
+use freestone_backend::{Backend, Created, Listed, Object, Spool};
 use freestone_core::Result;
-use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A request.

@@ -291,9 +291,9 @@ fn send_file(socket: &OwnedFd, part: &RunPart) -> io::Result<Result<(), Error>> 
 mod tests {
     use super::*;
     use crate::nbd::wire::Fields;
+    use freestone_backend::Object;
     use freestone_core::Result;
     use freestone_core::wire::Bytes;
-    use freestone_store::backend::Object;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use std::fs::File;
     use std::os::unix::fs::FileExt;

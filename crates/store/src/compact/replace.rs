@@ -1,9 +1,9 @@
 //! Listing compacted packs in the place of those that they were made of.
 
 use super::writer::NewPack;
-use crate::backend::Backend;
 use crate::index::{Index, LiveSegment, write_segment};
 use crate::listing::{self, Rows};
+use freestone_backend::Backend;
 use freestone_core::{Error, Id, Result};
 use freestone_format::pack::Row;
 use freestone_format::record::RecordKind;

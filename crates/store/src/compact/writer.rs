@@ -1,11 +1,11 @@
 //! Writing the records of compacted packs, each over what is nearest of those written before.
 
-use crate::backend::Backend;
 use crate::bases::{COMPACT_DEPTH_MAX, NODE_DEPTH_MAX};
 use crate::codec;
 use crate::lane::{Lane, NewRecord};
 use crate::records::Records;
 use crate::similar::{Similar, Sketch};
+use freestone_backend::Backend;
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, BLOCK_BYTES, CONTENT_WHOLE_BYTES_MAX};
 use freestone_core::{Error, Id, Result};
 use freestone_format::pack::{self, Row};
@@ -257,7 +257,7 @@ impl<'a> Writer<'a> {
             length: sealed.length,
             table: sealed.table,
             rows: sealed.rows,
-            is_new: created == crate::backend::Created::New,
+            is_new: created == freestone_backend::Created::New,
         });
         Ok(())
     }

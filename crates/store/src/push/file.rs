@@ -69,7 +69,7 @@ impl FileReader<'_> {
     pub(crate) fn read(&mut self, path: &[u8], known: Option<&Content>) -> Result<ReadFile> {
         for _ in 0..READS_MAX {
             self.check()?;
-            let read_at = i64::try_from(crate::now_ns()).unwrap_or(i64::MAX);
+            let read_at = i64::try_from(freestone_backend::clock::now_ns()).unwrap_or(i64::MAX);
             let mut file = self.opener.open(path)?;
             let before = file.stamp()?;
             let read = if before.size <= CONTENT_WHOLE_BYTES_MAX {

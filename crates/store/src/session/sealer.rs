@@ -1,11 +1,11 @@
 //! The thread that full packs go through.
 
 use super::{Fresh, Written, lock};
-use crate::backend::Backend;
 use crate::index::{Index, Place, write_segment};
 use crate::lane::Sealed;
 use crate::listing::{self, Name, Rows};
 use crate::records::{BASE_DEPTH_MAX, Records};
+use freestone_backend::Backend;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use freestone_format::pack::{self, Base};
 use freestone_format::record::RecordKind;

@@ -8,10 +8,10 @@
 use super::needs::Overlay;
 use super::sparse::{Changes, SparsePack, paths, read_runs};
 use super::{Follower, Inner, lock};
-use crate::backend::Backend;
-use crate::backend::directory::Directory;
 use crate::refs::Refs;
 use crate::store::Store;
+use freestone_backend::Backend;
+use freestone_backend::directory::Directory;
 use freestone_core::{Error, Id, Result};
 use freestone_format::pack::{self, TRAILER_BYTES};
 use freestone_format::runs::{RunsFile, STAMPED_BYTES};
@@ -51,7 +51,8 @@ fn lock_cache(cache: &Path) -> Result<File> {
 
 /// Writes a file of runs beside its place; `place` gives it its name.
 fn write_beside(path: &Path, bytes: &[u8], sync: bool) -> io::Result<std::path::PathBuf> {
-    let beside = path.with_extension(format!("runs-{:016x}", u64::from_le_bytes(crate::random())));
+    let beside = path
+        .with_extension(format!("runs-{:016x}", u64::from_le_bytes(freestone_backend::random())));
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
     if sync {

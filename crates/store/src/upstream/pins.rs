@@ -4,9 +4,9 @@
 //! one of the same name at the upstream, where collecting garbage heeds it as it does every ref.
 //! Where the host may not write to the upstream there is only the first.
 
-use crate::backend::directory::Directory;
 use crate::refs::{Expect, Refs};
 use crate::store::Store;
+use freestone_backend::directory::Directory;
 use freestone_core::{Error, Id, Result};
 use freestone_format::ref_entry;
 use std::sync::Arc;

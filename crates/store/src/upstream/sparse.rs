@@ -6,7 +6,7 @@
 //! damaged meanwhile is found out, its range forgotten, and fetched again.
 
 use super::{Inner, lock};
-use crate::backend::Object;
+use freestone_backend::Object;
 use freestone_core::wire::Bytes;
 use freestone_core::{Error, Id, Result};
 use freestone_format::pack;
@@ -139,7 +139,7 @@ impl SparsePack {
 
 /// Milliseconds since 1970.
 pub(super) fn now() -> u64 {
-    crate::now_ns() / 1_000_000
+    freestone_backend::clock::now_ns() / 1_000_000
 }
 
 /// Where the file of a pack and that of its runs lie.

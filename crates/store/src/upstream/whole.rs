@@ -3,7 +3,7 @@
 //! more goes.
 
 use super::Inner;
-use crate::backend::{Backend, Created, Listed, Object};
+use freestone_backend::{Backend, Created, Listed, Object};
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::ref_entry::{self, RefEntry};
 use freestone_format::revision;

@@ -2,10 +2,10 @@
 
 use super::held::{HeldRecord, HeldWriter, Key};
 use super::{Verifier, describe};
-use crate::backend::Object;
 use crate::proofs::Stamp;
 use crate::records::BASE_DEPTH_MAX;
 use crate::table::read_table;
+use freestone_backend::Object;
 use freestone_core::digest::sha1_hasher;
 use freestone_core::{Error, Id, Result};
 use freestone_format::frame::decompress;

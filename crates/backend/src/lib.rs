@@ -4,7 +4,11 @@
 //! here: what `create` and `publish` acknowledge is durable, exists under its name only when it
 //! is whole, and never takes the place of another object.
 
+pub mod clock;
 pub mod directory;
+mod random;
+
+pub use random::random;
 
 use freestone_core::wire::Bytes;
 use freestone_core::{Error, Result};

@@ -5,7 +5,7 @@
 //! it is acknowledged it stays. A file in `tmp/` is locked while it is being written; one that
 //! nobody locks was left by a process that died, and is removed by the next.
 
-use super::{Backend, Created, Listed, Object, Spool};
+use crate::{Backend, Created, Listed, Object, Spool};
 use freestone_core::wire::Bytes;
 use freestone_core::{Error, ErrorKind, Result};
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
@@ -106,7 +106,7 @@ impl Directory {
 
     /// Makes a directory and those above it, each durable. Below the root one that is there
     /// already is made durable too: whoever made it may have died before it came as far.
-    pub(crate) fn make_directory(&self, path: &Path) -> Result<()> {
+    pub fn make_directory(&self, path: &Path) -> Result<()> {
         let is_above = path == self.root || !path.starts_with(&self.root);
         let durable = || self.durable.lock().unwrap_or_else(PoisonError::into_inner);
         if path.is_dir() && (is_above || durable().contains(path)) {
@@ -131,7 +131,7 @@ impl Directory {
     }
 
     /// Makes the name of `path` durable.
-    pub(crate) fn sync_parent(&self, path: &Path) -> Result<()> {
+    pub fn sync_parent(&self, path: &Path) -> Result<()> {
         match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => self.sync_directory(parent),
             _ => self.sync_directory(Path::new(".")),
@@ -293,6 +293,14 @@ impl Backend for Directory {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// The directory that `url` names: a path, or `file://` and one; `None` for other URLs.
+pub fn directory_of(url: &str) -> Option<PathBuf> {
+    match url.strip_prefix("file://") {
+        Some(path) => Some(PathBuf::from(path)),
+        None => (!url.contains("://")).then(|| PathBuf::from(url)),
     }
 }
 
