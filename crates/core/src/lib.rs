@@ -18,6 +18,7 @@ pub mod tar1;
 mod unreadable;
 pub mod watch;
 pub mod wire;
+pub mod working;
 
 pub use error::{Error, ErrorKind, Result, Subject};
 pub use id::{Id, Sha1};

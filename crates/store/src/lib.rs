@@ -31,7 +31,8 @@ mod store;
 mod table;
 pub mod upstream;
 pub mod verify;
-mod working;
+#[cfg(feature = "rocksdb")]
+pub mod working;
 
 pub use content::FoundContent;
 pub use index::{Index, LiveSegment, Place};

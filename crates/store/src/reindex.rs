@@ -9,7 +9,6 @@ use crate::listing::{Name, Rows, add_pack};
 use crate::records::Records;
 use crate::store::Store;
 use crate::table::read_sized_table;
-use crate::working::WorkingIndex;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use freestone_format::pack::{self, Row};
 use freestone_format::record::RecordKind;
@@ -55,7 +54,7 @@ impl Said {
 
 impl Store {
     /// Makes the index anew from the packs, and the files of revisions from their records; drops
-    /// every cache. Readers go on meanwhile; a pusher that runs meanwhile stays safe: what it
+    /// every cache but the working index, which belongs to the program that pushes. Readers go on meanwhile; a pusher that runs meanwhile stays safe: what it
     /// lists after the reindexing began is kept. `each_pack` is told how many of how many packs
     /// were read.
     ///
@@ -170,8 +169,7 @@ impl Store {
 
     fn drop_caches(&self) {
         if let Some(root) = self.root() {
-            // Both are caches; what is in use or cannot be removed is checked when it is used.
-            WorkingIndex::destroy(root);
+            // What is in use or cannot be removed is checked when it is used.
             let _ = std::fs::remove_dir_all(root.join("cache"));
         }
     }

@@ -247,6 +247,8 @@ impl Push {
             dry_run: self.dry_run,
             #[cfg(feature = "git")]
             thorough: self.history,
+            #[cfg(feature = "rocksdb")]
+            working: Some(freestone_store::working::open),
             threads: session.workers().get(),
             ..PushOptions::default()
         })

@@ -76,6 +76,11 @@ fn reindex(session: &Session) -> Result<()> {
         progress.add(read.saturating_sub(before));
         before = read;
     })?;
+    // A cache like those that the store has dropped itself.
+    #[cfg(feature = "rocksdb")]
+    if let Some(root) = store.root() {
+        freestone_store::working::destroy(root);
+    }
     drop(progress);
     if session.output.is_json() {
         return session.output.json(&Reindexed {

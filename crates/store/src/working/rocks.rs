@@ -1,8 +1,8 @@
 //! The working index in RocksDB.
 
-use super::KnownFile;
 use freestone_core::item::{Content, Stamp};
 use freestone_core::wire::{Reader, Writer};
+use freestone_core::working::{KnownFile, WorkingIndex};
 use freestone_core::{Error, Result, digest};
 use freestone_format::header::StoreId;
 use rocksdb::{BlockBasedOptions, Cache, DB, Options, WriteBatch, WriteOptions};
@@ -20,8 +20,8 @@ const REPLAYED_MAX: usize = 512;
 const MEMTABLE_BYTES: usize = 16 << 20;
 const CACHE_BYTES: usize = 8 << 20;
 
-/// The working index, if this process has it.
-pub(crate) struct WorkingIndex {
+/// The database, if this process has it, and what is to be written to it.
+struct Database {
     /// Opens it meanwhile: a walk need not wait for that.
     opening: Option<JoinHandle<Option<DB>>>,
     db: Option<DB>,
@@ -29,18 +29,26 @@ pub(crate) struct WorkingIndex {
     written: usize,
 }
 
-/// A place among the entries of one source, which are asked for in order.
-pub(crate) struct StatCursor {
-    prefix: Option<[u8; 17]>,
+/// A position among the entries of one source, which are asked for in order.
+struct StatCursor {
+    prefix: [u8; 17],
     read: VecDeque<(Vec<u8>, KnownFile)>,
-    /// Where to go on; `None` at the end.
+    /// The key to continue at; `None` at the end.
     next: Option<Vec<u8>>,
 }
 
-fn prefix(source: Option<&[u8]>) -> Option<[u8; 17]> {
+/// The working index in RocksDB.
+struct RocksIndex {
+    database: Database,
+    /// Where the walk is, if the source has a name and this process has the index.
+    cursor: Option<StatCursor>,
+    closing: Option<JoinHandle<()>>,
+}
+
+fn prefix(source: &[u8]) -> [u8; 17] {
     let mut prefix = [b's'; 17];
-    prefix[1..].copy_from_slice(&digest::plain(source?).0[..16]);
-    Some(prefix)
+    prefix[1..].copy_from_slice(&digest::plain(source).0[..16]);
+    prefix
 }
 
 fn key(prefix: &[u8; 17], path: &[u8]) -> Vec<u8> {
@@ -108,15 +116,23 @@ fn options() -> Options {
     options
 }
 
-impl WorkingIndex {
-    /// Opens the index of the store in `root`, if no other process has it. What is damaged or
-    /// belongs to another store is made anew.
-    pub(crate) fn open(root: &Path, store: &StoreId) -> Self {
-        let (path, store) = (root.join("db"), *store);
-        let opening = thread::spawn(move || Self::open_now(&path, &store));
-        let mut index = Self::none();
-        index.opening = Some(opening);
-        index
+/// Opens the index of the store in `root`, if no other process has it. What is damaged or belongs
+/// to another store is made again, empty.
+pub fn open(root: &Path, store: &StoreId) -> Box<dyn WorkingIndex> {
+    let (path, store) = (root.join("db"), *store);
+    let opening = thread::spawn(move || Database::open_now(&path, &store));
+    let database = Database { opening: Some(opening), ..Database::none() };
+    Box::new(RocksIndex { database, cursor: None, closing: None })
+}
+
+/// Removes the index of the store in `root`, unless another process has it.
+pub fn destroy(root: &Path) {
+    let _ = DB::destroy(&options(), root.join("db"));
+}
+
+impl Database {
+    fn none() -> Self {
+        Self { opening: None, db: None, batch: WriteBatch::default(), written: 0 }
     }
 
     fn open_now(path: &PathBuf, store: &StoreId) -> Option<DB> {
@@ -147,36 +163,12 @@ impl WorkingIndex {
         self.db.as_ref()
     }
 
-    /// Removes the index of the store in `root`, unless another process has it.
-    pub(crate) fn destroy(root: &Path) {
-        let _ = DB::destroy(&options(), root.join("db"));
-    }
-
-    /// No index.
-    pub(crate) fn none() -> Self {
-        Self { opening: None, db: None, batch: WriteBatch::default(), written: 0 }
-    }
-
-    /// Whether this process has the index.
-    pub(crate) fn is_open(&mut self) -> bool {
-        self.db().is_some()
-    }
-
-    /// A cursor before the first entry of a source.
-    pub(crate) fn stat_cursor(&mut self, source: Option<&[u8]>) -> StatCursor {
-        let prefix = prefix(source).filter(|_| self.is_open());
-        StatCursor { prefix, read: VecDeque::new(), next: prefix.map(|prefix| prefix.to_vec()) }
-    }
-
     fn refill(&mut self, cursor: &mut StatCursor) {
-        let (Some(db), Some(next), Some(prefix)) = (self.db(), cursor.next.take(), cursor.prefix)
-        else {
-            return;
-        };
+        let (Some(db), Some(next)) = (self.db(), cursor.next.take()) else { return };
         let mut entries = db.raw_iterator();
         entries.seek(&next);
         while let Some((key, value)) = entries.item() {
-            if !key.starts_with(&prefix) {
+            if !key.starts_with(&cursor.prefix) {
                 return;
             }
             if cursor.read.len() >= BATCH {
@@ -191,15 +183,8 @@ impl WorkingIndex {
         }
     }
 
-    /// What is known of the file at `path`. Paths are asked for in manifest order; the entries
-    /// that are passed over are of files that are gone, and are removed.
-    pub(crate) fn known(
-        &mut self,
-        cursor: &mut StatCursor,
-        path: &[u8],
-    ) -> Result<Option<KnownFile>> {
-        let Some(prefix) = cursor.prefix else { return Ok(None) };
-        let wanted = key(&prefix, path);
+    fn known(&mut self, cursor: &mut StatCursor, path: &[u8]) -> Result<Option<KnownFile>> {
+        let wanted = key(&cursor.prefix, path);
         loop {
             if cursor.read.is_empty() {
                 self.refill(cursor);
@@ -220,42 +205,7 @@ impl WorkingIndex {
         }
     }
 
-    /// Remembers a file that was hashed.
-    pub(crate) fn remember(
-        &mut self,
-        source: Option<&[u8]>,
-        path: &[u8],
-        known: &KnownFile,
-    ) -> Result<()> {
-        if let Some(prefix) = prefix(source).filter(|_| self.is_open()) {
-            self.batch.put(key(&prefix, path), encode(known));
-            self.write_if_full()?;
-        }
-        Ok(())
-    }
-
-    /// The content that `name` names, as far as is known.
-    pub(crate) fn named(&mut self, name: &[u8]) -> Option<Content> {
-        let value = self.db()?.get(named_key(name)).ok()??;
-        decode_named(&value).ok()
-    }
-
-    /// Remembers the content that `name` names.
-    pub(crate) fn remember_named(&mut self, name: &[u8], content: &Content) -> Result<()> {
-        if !self.is_open() {
-            return Ok(());
-        }
-        let mut out = Writer::default();
-        out.u8(VALUE_VERSION);
-        out.u64(content.size);
-        out.sha1(&content.sha1);
-        out.id(&content.id);
-        self.batch.put(named_key(name), out.into_bytes());
-        self.write_if_full()
-    }
-
-    /// Removes the entries behind the cursor: the walk has ended before them.
-    pub(crate) fn remove_gone(&mut self, cursor: &mut StatCursor) -> Result<()> {
+    fn remove_gone(&mut self, cursor: &mut StatCursor) -> Result<()> {
         loop {
             if cursor.read.is_empty() {
                 self.refill(cursor);
@@ -286,34 +236,84 @@ impl WorkingIndex {
         Ok(())
     }
 
-    /// Writes what is left, beside what the caller does next. A failure costs the next push time and
-    /// nothing else.
-    pub(crate) fn close(mut self) -> Closing {
-        Closing(Some(thread::spawn(move || {
-            if !self.batch.is_empty() && self.write().is_err() {
-                return;
-            }
-            let is_much = self.written > REPLAYED_MAX;
-            if let Some(db) = self.db().filter(|_| is_much) {
-                let _ = db.flush();
-            }
-        })))
+    /// Writes what is left.
+    fn finish(mut self) {
+        if !self.batch.is_empty() && self.write().is_err() {
+            return;
+        }
+        let is_much = self.written > REPLAYED_MAX;
+        if let Some(db) = self.db().filter(|_| is_much) {
+            let _ = db.flush();
+        }
     }
 }
 
-impl Drop for WorkingIndex {
+impl Drop for Database {
     fn drop(&mut self) {
-        // Who opens it next must find it free.
+        // The next process that opens it must find it free.
         let _ = self.db();
     }
 }
 
-/// The working index while it is closed; dropping this waits for the end of it.
-pub(crate) struct Closing(Option<JoinHandle<()>>);
+impl WorkingIndex for RocksIndex {
+    fn is_open(&mut self) -> bool {
+        self.database.db().is_some()
+    }
 
-impl Drop for Closing {
+    fn begin(&mut self, source: &[u8]) {
+        let prefix = prefix(source);
+        let cursor = StatCursor { prefix, read: VecDeque::new(), next: Some(prefix.to_vec()) };
+        self.cursor = self.is_open().then_some(cursor);
+    }
+
+    fn known(&mut self, path: &[u8]) -> Result<Option<KnownFile>> {
+        match &mut self.cursor {
+            Some(cursor) => self.database.known(cursor, path),
+            None => Ok(None),
+        }
+    }
+
+    fn remember(&mut self, path: &[u8], known: &KnownFile) -> Result<()> {
+        let Some(cursor) = &self.cursor else { return Ok(()) };
+        self.database.batch.put(key(&cursor.prefix, path), encode(known));
+        self.database.write_if_full()
+    }
+
+    fn remove_gone(&mut self) -> Result<()> {
+        match &mut self.cursor {
+            Some(cursor) => self.database.remove_gone(cursor),
+            None => Ok(()),
+        }
+    }
+
+    fn named(&mut self, name: &[u8]) -> Option<Content> {
+        let value = self.database.db()?.get(named_key(name)).ok()??;
+        decode_named(&value).ok()
+    }
+
+    fn remember_named(&mut self, name: &[u8], content: &Content) -> Result<()> {
+        if !self.is_open() {
+            return Ok(());
+        }
+        let mut out = Writer::default();
+        out.u8(VALUE_VERSION);
+        out.u64(content.size);
+        out.sha1(&content.sha1);
+        out.id(&content.id);
+        self.database.batch.put(named_key(name), out.into_bytes());
+        self.database.write_if_full()
+    }
+
+    fn close(&mut self) {
+        self.cursor = None;
+        let database = std::mem::replace(&mut self.database, Database::none());
+        self.closing = Some(thread::spawn(move || database.finish()));
+    }
+}
+
+impl Drop for RocksIndex {
     fn drop(&mut self) {
-        if let Some(thread) = self.0.take() {
+        if let Some(thread) = self.closing.take() {
             let _ = thread.join();
         }
     }
@@ -337,32 +337,33 @@ mod tests {
             (0..5000u64).map(|n| format!("d{}/{n}", n % 7).into_bytes()).collect();
         paths.extend([b"a".to_vec(), b"a/b".to_vec(), b"a!".to_vec()]);
         paths.sort_by(|a, b| freestone_core::path::compare(a, b));
-        let mut index = WorkingIndex::open(folder.path(), &id);
+        let mut index = open(folder.path(), &id);
+        index.begin(b"x");
         assert!(index.is_open());
-        assert!(!WorkingIndex::open(folder.path(), &id).is_open(), "one process at a time");
+        assert!(!open(folder.path(), &id).is_open(), "one process at a time");
         for (seed, path) in paths.iter().enumerate() {
-            index.remember(Some(b"x"), path, &known(seed as u64)).unwrap();
+            index.remember(path, &known(seed as u64)).unwrap();
         }
-        drop(index.close());
-        for round in 0..2 {
-            let mut index = WorkingIndex::open(folder.path(), &id);
-            let mut other = index.stat_cursor(Some(b"y"));
-            assert_eq!(index.known(&mut other, b"a").unwrap(), None);
-            let mut cursor = index.stat_cursor(Some(b"x"));
-            for (seed, path) in paths.iter().enumerate() {
-                let found = index.known(&mut cursor, path).unwrap();
-                let is_there = round == 0 || seed % 2 == 0;
-                assert_eq!(found, is_there.then(|| known(seed as u64)));
-                if round == 0 && seed % 2 == 1 {
-                    index.batch.delete(key(&cursor.prefix.unwrap(), path));
-                }
+        index.close();
+        drop(index);
+        // All are asked for; then every second one of the first half; the others are gone then.
+        let is_asked = |round, at| round != 1 || (at % 2 == 0 && at < paths.len() / 2);
+        let is_there = |round, at| round < 2 || is_asked(1, at);
+        for round in 0..3 {
+            let mut index = open(folder.path(), &id);
+            index.begin(b"y");
+            assert_eq!(index.known(b"a").unwrap(), None);
+            index.begin(b"x");
+            for (at, path) in paths.iter().enumerate().filter(|(at, _)| is_asked(round, *at)) {
+                let expected = is_there(round, at).then(|| known(at as u64));
+                assert_eq!(index.known(path).unwrap(), expected, "round {round}, {at}");
             }
-            index.remove_gone(&mut cursor).unwrap();
-            drop(index.close());
+            index.remove_gone().unwrap();
+            index.close();
         }
-        let mut other = WorkingIndex::open(folder.path(), &StoreId([2; 16]));
+        let mut other = open(folder.path(), &StoreId([2; 16]));
         assert!(other.is_open());
-        let mut cursor = other.stat_cursor(Some(b"x"));
-        assert_eq!(other.known(&mut cursor, &paths[0]).unwrap(), None, "another store's");
+        other.begin(b"x");
+        assert_eq!(other.known(&paths[0]).unwrap(), None, "another store's");
     }
 }
