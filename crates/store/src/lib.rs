@@ -31,8 +31,6 @@ mod store;
 mod table;
 pub mod upstream;
 pub mod verify;
-#[cfg(feature = "rocksdb")]
-pub mod working;
 
 pub use content::FoundContent;
 pub use index::{Index, LiveSegment, Place};

@@ -53,10 +53,10 @@ impl Said {
 }
 
 impl Store {
-    /// Makes the index anew from the packs, and the files of revisions from their records; drops
-    /// every cache but the working index, which belongs to the program that pushes. Readers go on meanwhile; a pusher that runs meanwhile stays safe: what it
-    /// lists after the reindexing began is kept. `each_pack` is told how many of how many packs
-    /// were read.
+    /// Makes the index again from the packs, and the files of revisions from their records; drops
+    /// the store's caches. The working index belongs to the program that pushes, which drops it
+    /// itself. Readers go on meanwhile; a pusher that runs meanwhile stays safe: what it lists after
+    /// the reindexing began is kept. `each_pack` is told how many of how many packs were read.
     ///
     /// # Errors
     /// A pack is damaged (it is named; nothing was removed), or writing failed.

@@ -248,7 +248,7 @@ impl Push {
             #[cfg(feature = "git")]
             thorough: self.history,
             #[cfg(feature = "rocksdb")]
-            working: Some(freestone_store::working::open),
+            working: Some(freestone_working::open),
             threads: session.workers().get(),
             ..PushOptions::default()
         })

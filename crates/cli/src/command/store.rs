@@ -79,7 +79,7 @@ fn reindex(session: &Session) -> Result<()> {
     // A cache like those that the store has dropped itself.
     #[cfg(feature = "rocksdb")]
     if let Some(root) = store.root() {
-        freestone_store::working::destroy(root);
+        freestone_working::destroy(root);
     }
     drop(progress);
     if session.output.is_json() {

@@ -121,7 +121,8 @@ fn options() -> Options {
 pub fn open(root: &Path, store: &StoreId) -> Box<dyn WorkingIndex> {
     let (path, store) = (root.join("db"), *store);
     let opening = thread::spawn(move || Database::open_now(&path, &store));
-    let database = Database { opening: Some(opening), ..Database::none() };
+    let mut database = Database::none();
+    database.opening = Some(opening);
     Box::new(RocksIndex { database, cursor: None, closing: None })
 }
 
