@@ -2,7 +2,8 @@
 
 use crate::control::Control;
 use crate::image::{Image, index};
-use crate::windows::{Consumer, Piece, Run, produce};
+use crate::piece::{Consumer, Piece, Run};
+use crate::produce::produce;
 use crate::zeros::ZEROS;
 use freestone_core::{Error, Result};
 use rustix::fs::{Advice, SeekFrom as SeekTo, fadvise};

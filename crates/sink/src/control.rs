@@ -1,6 +1,5 @@
 //! What every sink is told besides the image, and what it reports.
 
-use crate::digest::Digests;
 use freestone_core::{Error, ErrorKind, Result};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,28 +49,4 @@ impl Control<'_> {
         }
         Ok(())
     }
-}
-
-/// What taking an image came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// The length of the image in bytes.
-    pub length: u64,
-    /// Bytes of it that were really written.
-    pub written: u64,
-    /// Bytes of it that are zeros and were not written: holes of a file, ranges that a device
-    /// was told to zero.
-    pub zeros: u64,
-    /// Bytes of it that share the blocks of the store's packs.
-    pub shared: u64,
-    /// Bytes of the target that were read, to compare them.
-    pub read: u64,
-    /// Bytes that were hashed now, so that they are what their chunks' ids say.
-    pub checked: u64,
-    /// Chunks that were fetched, each as often as it occurs.
-    pub chunks: u64,
-    /// The bytes of these chunks.
-    pub chunk_bytes: u64,
-    /// The digests, if [`Control::digest`] asked for them.
-    pub digests: Option<Digests>,
 }

@@ -15,10 +15,12 @@
 //! What the device holds behind the image's end is left as it is: every image ends with zeros that
 //! its readers stop at.
 
-use crate::control::{Control, Report};
+use crate::control::Control;
 use crate::image::{Image, index};
-use crate::target::{HEAD_BYTES, Overwrite};
-use crate::windows::{Consumer, Piece, Run, produce};
+use crate::overwrite::{HEAD_BYTES, Overwrite};
+use crate::piece::{Consumer, Piece, Run};
+use crate::produce::produce;
+use crate::report::Report;
 use crate::writeback;
 use crate::zeros::{ZEROS, are_zeros};
 use freestone_core::limits::BLOCK_BYTES;

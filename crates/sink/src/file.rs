@@ -15,11 +15,14 @@
 
 mod temporary;
 
-use crate::control::{Control, Report};
+use crate::control::Control;
+use crate::faults::storage;
 use crate::image::{Image, index};
+use crate::overwrite::{HEAD_BYTES, Overwrite};
+use crate::piece::{Consumer, Piece, Run};
+use crate::produce::produce;
+use crate::report::Report;
 use crate::sharing::{Cloning, Shares};
-use crate::target::{HEAD_BYTES, Overwrite};
-use crate::windows::{Consumer, Piece, Run, produce};
 use crate::writeback;
 use crate::zeros::are_zeros;
 use freestone_core::limits::BLOCK_BYTES;
@@ -114,20 +117,6 @@ fn inherit(file: &File, old: &Metadata) -> io::Result<()> {
         let _ = fchown(file, Some(old.uid()), Some(old.gid()));
     }
     file.set_permissions(Permissions::from_mode(old.mode() & 0o7777))
-}
-
-pub(crate) fn storage(path: &Path, what: &str, error: io::Error) -> Error {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let name = path.display();
-    match error.kind() {
-        StorageFull | QuotaExceeded => {
-            Error::io(format!("{name}: there is no room for the image"), error)
-                .hint("make room on its file system; what stood there before is untouched")
-        }
-        FileTooLarge => Error::io(format!("{name}: its file system holds no file as long"), error),
-        ReadOnlyFilesystem => Error::io(format!("{name}: its file system is read-only"), error),
-        _ => Error::io(format!("{name}: {what}"), error),
-    }
 }
 
 /// Writes the pieces, without their blocks of zeros, to an empty file.

@@ -2,10 +2,12 @@
 //!
 //! The workers produce ahead; each writes its own piece when its turn comes.
 
-use crate::control::{Control, Report};
+use crate::control::Control;
 use crate::image::Image;
+use crate::piece::{Consumer, Piece};
+use crate::produce::produce;
+use crate::report::Report;
 use crate::turns::Turns;
-use crate::windows::{Consumer, Piece, produce};
 use freestone_core::{Error, ErrorKind, Result};
 use std::fs::File;
 use std::io::{self, Write};

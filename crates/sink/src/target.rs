@@ -1,7 +1,9 @@
 //! What stands at the path that an image shall go to, and whether it may.
 
-use crate::control::{Control, Report};
+use crate::control::Control;
 use crate::image::Image;
+use crate::overwrite::Overwrite;
+use crate::report::Report;
 use crate::{device, file};
 use freestone_core::{Error, ErrorKind, Result};
 use std::fs;
@@ -9,21 +11,8 @@ use std::io::ErrorKind as IoKind;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-/// How many bytes [`Overwrite::is_ours`] sees: those that an unfinished image is marked in.
-pub const HEAD_BYTES: usize = 4096;
-
 /// As many links as Linux follows.
 const LINKS_MAX: usize = 40;
-
-/// What may be lost.
-#[derive(Clone, Copy)]
-pub struct Overwrite {
-    /// Whatever stands at the target, unless it is in use.
-    pub force: bool,
-    /// Whether these first bytes of a file or device are those of an image of freestone,
-    /// finished or not. Such a target may be overwritten.
-    pub is_ours: fn(&[u8; HEAD_BYTES]) -> bool,
-}
 
 /// Where an image can be written to by name.
 #[derive(Clone, Debug, PartialEq, Eq)]

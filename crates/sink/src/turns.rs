@@ -1,6 +1,6 @@
 //! Pieces come in any order; a turn makes their workers do one thing in the order of the image.
 
-use crate::windows::Piece;
+use crate::piece::Piece;
 use freestone_core::Result;
 use std::ops::ControlFlow;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -21,10 +21,13 @@
 mod hold;
 mod medium;
 
-use crate::control::{Control, Report};
+use crate::control::Control;
 use crate::image::{Image, index};
-use crate::target::{HEAD_BYTES, Overwrite, Target};
-use crate::windows::{Consumer, Piece, Run, produce};
+use crate::overwrite::{HEAD_BYTES, Overwrite};
+use crate::piece::{Consumer, Piece, Run};
+use crate::produce::produce;
+use crate::report::Report;
+use crate::target::Target;
 use crate::zeros::{ZEROS, are_zeros};
 use crate::{device, file};
 use freestone_core::limits::BLOCK_BYTES;

@@ -5,6 +5,7 @@
 //! same target next removes every such file that it can lock. (A process id would not do: the two
 //! may run in different containers.) Where locks are not supported, nothing is removed.
 
+use crate::faults::storage;
 use freestone_core::{Error, Result};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -64,7 +65,7 @@ impl Temporary {
     /// [`Storage`](freestone_core::ErrorKind::Storage); the target is untouched unless its
     /// directory could not be synced.
     pub fn persist(mut self, target: &Path) -> Result<()> {
-        let wrong = |error| super::storage(target, "cannot be put in place", error);
+        let wrong = |error| storage(target, "cannot be put in place", error);
         self.file.sync_all().map_err(wrong)?;
         fs::rename(&self.path, target).map_err(wrong)?;
         self.persisted = true;

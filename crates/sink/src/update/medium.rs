@@ -1,6 +1,6 @@
 //! What an update does to its target, as a seam: so that tests can stop at every step.
 
-use crate::file::storage;
+use crate::faults::storage;
 use crate::writeback;
 use crate::zeros::ZEROS;
 use freestone_core::limits::BLOCK_BYTES;

@@ -1,0 +1,14 @@
+//! What an image may overwrite.
+
+/// How many bytes [`Overwrite::is_ours`] sees: those that an unfinished image is marked in.
+pub const HEAD_BYTES: usize = 4096;
+
+/// What may be lost.
+#[derive(Clone, Copy)]
+pub struct Overwrite {
+    /// Whatever stands at the target, unless it is in use.
+    pub force: bool,
+    /// Whether these first bytes of a file or device are those of an image of freestone,
+    /// finished or not. Such a target may be overwritten.
+    pub is_ours: fn(&[u8; HEAD_BYTES]) -> bool,
+}
