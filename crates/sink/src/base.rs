@@ -1,7 +1,7 @@
 //! What a target holds already, known by its layout and not by reading it.
 
+use crate::head::HEAD_BYTES;
 use crate::image::extents;
-use crate::overwrite::HEAD_BYTES;
 use freestone_core::{Extent, Plan, Result, Source};
 use std::ops::Range;
 

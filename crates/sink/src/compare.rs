@@ -1,13 +1,14 @@
 //! Whether a file or device holds an image.
 
 use crate::control::Control;
-use crate::image::{Image, index};
-use crate::piece::{Consumer, Piece, Run};
+use crate::holes::next_data;
+use crate::image::Image;
+use crate::piece::{Consumer, ImagePiece, PieceRun};
 use crate::produce::produce;
 use crate::zeros::ZEROS;
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, Result};
-use rustix::fs::{Advice, SeekFrom as SeekTo, fadvise};
-use rustix::io::Errno;
+use rustix::fs::{Advice, fadvise};
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
 use std::ops::ControlFlow;
@@ -83,24 +84,29 @@ struct Against<'a> {
 
 impl Against<'_> {
     /// Where the first difference from `run` is, which has its place at `offset`.
-    fn differs(&self, offset: u64, run: &Run<'_>, read: &mut Vec<u8>) -> io::Result<Option<u64>> {
+    fn differs(
+        &self,
+        offset: u64,
+        run: &PieceRun<'_>,
+        read: &mut Vec<u8>,
+    ) -> io::Result<Option<u64>> {
         let length = match run {
-            Run::Data(bytes) => bytes.len() as u64,
-            Run::Zeros(length) => *length,
-            Run::Done => return Ok(None),
+            PieceRun::Data(bytes) => bytes.len() as u64,
+            PieceRun::Zeros(length) => *length,
+            PieceRun::Done => return Ok(None),
         };
         let end = (offset + length).min(self.first.load(Ordering::Relaxed));
         let mut at = offset;
         while at < end {
-            if matches!(run, Run::Zeros(_)) {
-                at = self.next_data(at).min(end);
+            if matches!(run, PieceRun::Zeros(_)) {
+                at = next_data(self.file, at).min(end);
             }
-            let part = index((end - at).min(ZEROS.len() as u64));
+            let part = to_usize(end - at).min(ZEROS.len());
             read.resize(part, 0);
             self.file.read_exact_at(read, at)?;
             let expected = match run {
-                Run::Data(bytes) => &bytes[index(at - offset)..][..part],
-                Run::Zeros(_) | Run::Done => &ZEROS[..part],
+                PieceRun::Data(bytes) => &bytes[to_usize(at - offset)..][..part],
+                PieceRun::Zeros(_) | PieceRun::Done => &ZEROS[..part],
             };
             if read.as_slice() != expected {
                 let same = read.iter().zip(expected).take_while(|(a, b)| a == b).count();
@@ -110,21 +116,10 @@ impl Against<'_> {
         }
         Ok(None)
     }
-
-    /// Where the first hole that starts at `offset` ends: holes are not read, for that would fill
-    /// memory with their pages. Just `offset` if there is none or it cannot be known.
-    fn next_data(&self, offset: u64) -> u64 {
-        // It moves the position that the file has for itself, which nobody uses.
-        match rustix::fs::seek(self.file, SeekTo::Data(offset)) {
-            Ok(data) => data,
-            Err(Errno::NXIO) => u64::MAX,
-            Err(_) => offset,
-        }
-    }
 }
 
 impl Consumer for Against<'_> {
-    fn take(&self, piece: &Piece) -> Result<ControlFlow<()>> {
+    fn take(&self, piece: &ImagePiece) -> Result<ControlFlow<()>> {
         let mut read = Vec::new();
         for (offset, run) in piece.runs() {
             let differs = self.differs(offset, &run, &mut read);

@@ -1,14 +1,11 @@
 //! What every sink is told besides the image, and what it reports.
 
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::Watch;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 
 /// More workers than this do not write one image faster, but each holds 9 MiB.
 const WORKERS_DEFAULT_MAX: usize = 8;
-
-static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// How an image is taken whole.
 #[derive(Clone, Copy)]
@@ -17,13 +14,11 @@ pub struct Control<'a> {
     /// part of a chunk that hangs over its end, and what the chunk that is being fetched is made of.
     /// The default is what the machine has and one, at most 8.
     pub workers: NonZeroUsize,
-    /// Whether the image's digests are wanted too: they come with the [`Report`].
+    /// Whether the image's digests are wanted too: they come with the [`SinkReport`](crate::SinkReport).
     pub digest: bool,
-    /// Called from the workers with how many further bytes of the image are done: the calls'
-    /// numbers add up to the image's length.
-    pub progress: &'a (dyn Fn(u64) + Sync),
-    /// Set it, and the sink cleans up and returns an error of kind [`ErrorKind::Failed`].
-    pub cancel: &'a AtomicBool,
+    /// Receives the progress in bytes of the image, and cancels the work: the sink then removes
+    /// what it began and returns [`Error::interrupted`](freestone_core::Error::interrupted).
+    pub watch: Watch<'a>,
 }
 
 impl Default for Control<'_> {
@@ -34,19 +29,7 @@ impl Default for Control<'_> {
         Self {
             workers: NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN),
             digest: false,
-            progress: &|_| {},
-            cancel: &NEVER,
+            watch: Watch::default(),
         }
-    }
-}
-
-impl Control<'_> {
-    /// # Errors
-    /// [`ErrorKind::Failed`] if the flag is set.
-    pub(crate) fn check(&self) -> Result<()> {
-        if self.cancel.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Failed, "interrupted"));
-        }
-        Ok(())
     }
 }

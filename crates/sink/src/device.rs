@@ -5,9 +5,8 @@
 //! 2  everything from 4096 to the image's end, zeros too                                sync
 //! 3  the rest of the first 4096 bytes, then sector 0: the image's own                  sync each
 //! ```
-//! A device writes a sector whole or not at all. So at any moment sector 0 is that of the old
-//! image, which is whole then, or says *unfinished*, or is that of the new image, which is whole
-//! then. A guest that starts in between fails, and a killed write is finished by writing again.
+//! So at any moment sector 0 is that of the old image, or says *unfinished*, or is that of the new
+//! image. A guest that starts in between fails, and a killed write is finished by writing again.
 //!
 //! The device is opened exclusively, which keeps out file systems and other such users, and locked
 //! while it is written, which keeps out QEMU, as a running QEMU keeps out us.
@@ -16,27 +15,25 @@
 //! its readers stop at.
 
 use crate::control::Control;
-use crate::image::{Image, index};
-use crate::overwrite::{HEAD_BYTES, Overwrite};
-use crate::piece::{Consumer, Piece, Run};
+use crate::head::{HEAD_BYTES, KeptHead, put_finished, put_unfinished};
+use crate::image::Image;
+use crate::overwrite::Overwrite;
+use crate::piece::{Consumer, ImagePiece, PieceRun};
 use crate::produce::produce;
-use crate::report::Report;
+use crate::report::SinkReport;
 use crate::writeback;
-use crate::zeros::{ZEROS, are_zeros};
+use crate::zeros::{ZEROS, are_zeros, each_zeros};
 use freestone_core::limits::BLOCK_BYTES;
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, Result};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, fcntl_lock};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-
-/// The smallest unit that every device writes whole or not at all.
-const SECTOR_BYTES: usize = 512;
 
 /// How much of a device's start and end is looked at to see whether it is blank: partition tables
 /// and their copies, and what file systems, RAID and volume managers are recognised by.
@@ -57,32 +54,30 @@ pub fn write(
     path: &Path,
     overwrite: &Overwrite,
     control: &Control<'_>,
-) -> Result<Report> {
+) -> Result<SinkReport> {
     let length = image.length()?;
     let mut unfinished = image.plan.unfinished_head();
     unfinished.resize(HEAD_BYTES, 0);
     let device = open(path, length, overwrite)?;
-    control.check()?;
+    control.watch.check()?;
     let wrong = |error| wrong(path, error);
-    let (sector, rest) = unfinished.split_at(SECTOR_BYTES);
-    put(&device, sector, 0).map_err(wrong)?;
-    put(&device, rest, SECTOR_BYTES as u64).map_err(wrong)?;
+    let put = |offset, bytes: &[u8]| {
+        device.write_all_at(bytes, offset).and_then(|()| device.sync_data()).map_err(wrong)
+    };
+    put_unfinished(&unfinished, put)?;
     let consumer = InPlace {
         device: &device,
         path,
-        head: Mutex::new([0; HEAD_BYTES]),
+        head: KeptHead::new(),
         zeroes: AtomicBool::new(true),
         zeroed: AtomicU64::new(0),
     };
     let produced = produce(image, control, &consumer)?;
-    control.check()?;
+    control.watch.check()?;
     device.sync_data().map_err(wrong)?;
-    let head = consumer.head.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let (sector, rest) = head.split_at(SECTOR_BYTES);
-    put(&device, rest, SECTOR_BYTES as u64).map_err(wrong)?;
-    put(&device, sector, 0).map_err(wrong)?;
+    put_finished(&consumer.head.into_inner(), put)?;
     let zeros = consumer.zeroed.into_inner();
-    Ok(Report {
+    Ok(SinkReport {
         length,
         written: length - zeros,
         zeros,
@@ -90,13 +85,8 @@ pub fn write(
         chunks: produced.chunks,
         chunk_bytes: produced.chunk_bytes,
         digests: produced.digests,
-        ..Report::default()
+        ..SinkReport::default()
     })
-}
-
-fn put(device: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    device.write_all_at(bytes, offset)?;
-    device.sync_data()
 }
 
 /// Opens the device `path` if an image of `length` bytes may be written to it.
@@ -143,7 +133,7 @@ fn may_overwrite(device: &File, size: u64, overwrite: &Overwrite) -> io::Result<
     if (overwrite.is_ours)(&head) {
         return Ok(true);
     }
-    let mut bytes = vec![0; index(size.min(BLANK_BYTES))];
+    let mut bytes = vec![0; to_usize(size.min(BLANK_BYTES))];
     for offset in [0, size - bytes.len() as u64] {
         device.read_exact_at(&mut bytes, offset)?;
         if !bytes.chunks(ZEROS.len()).all(are_zeros) {
@@ -161,7 +151,7 @@ fn wrong(path: &Path, error: io::Error) -> Error {
 struct InPlace<'a> {
     device: &'a File,
     path: &'a Path,
-    head: Mutex<[u8; HEAD_BYTES]>,
+    head: KeptHead,
     /// Whether the device can be told to zero a range.
     zeroes: AtomicBool,
     zeroed: AtomicU64,
@@ -169,15 +159,7 @@ struct InPlace<'a> {
 
 impl InPlace<'_> {
     fn data(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let kept = match usize::try_from(offset) {
-            Ok(offset) if offset < HEAD_BYTES => {
-                let kept = bytes.len().min(HEAD_BYTES - offset);
-                let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-                head[offset..offset + kept].copy_from_slice(&bytes[..kept]);
-                kept
-            }
-            _ => 0,
-        };
+        let kept = self.head.keep(offset, bytes);
         self.device.write_all_at(&bytes[kept..], offset + kept as u64)
     }
 
@@ -186,10 +168,10 @@ impl InPlace<'_> {
         let (start, end) = (offset.max(HEAD_BYTES as u64), offset + length);
         let middle = start.next_multiple_of(BLOCK_BYTES)..end - end % BLOCK_BYTES;
         if middle.is_empty() || !self.zero_range(middle.start, middle.end - middle.start)? {
-            return self.plain_zeros(start, end);
+            return self.plain_zeros(start..end);
         }
-        self.plain_zeros(start, middle.start)?;
-        self.plain_zeros(middle.end, end)
+        self.plain_zeros(start..middle.start)?;
+        self.plain_zeros(middle.end..end)
     }
 
     /// Whether the device zeroed the range, which has whole blocks.
@@ -211,23 +193,18 @@ impl InPlace<'_> {
         }
     }
 
-    fn plain_zeros(&self, mut start: u64, end: u64) -> io::Result<()> {
-        while start < end {
-            let part = (end - start).min(ZEROS.len() as u64);
-            self.device.write_all_at(&ZEROS[..index(part)], start)?;
-            start += part;
-        }
-        Ok(())
+    fn plain_zeros(&self, range: Range<u64>) -> io::Result<()> {
+        each_zeros(range, |offset, zeros| self.device.write_all_at(zeros, offset))
     }
 }
 
 impl Consumer for InPlace<'_> {
-    fn take(&self, piece: &Piece) -> Result<ControlFlow<()>> {
+    fn take(&self, piece: &ImagePiece) -> Result<ControlFlow<()>> {
         for (offset, run) in piece.runs() {
             match run {
-                Run::Data(bytes) => self.data(offset, bytes),
-                Run::Zeros(length) => self.zeros(offset, length),
-                Run::Done => Ok(()),
+                PieceRun::Data(bytes) => self.data(offset, bytes),
+                PieceRun::Zeros(length) => self.zeros(offset, length),
+                PieceRun::Done => Ok(()),
             }
             .map_err(|error| wrong(self.path, error))?;
         }
@@ -246,17 +223,17 @@ mod tests {
         for zeroes in [true, false] {
             for range in [(0, LENGTH), (1, 4095), (511, 5000), (5000, 300_000), (4096, 65536)] {
                 let file = tempfile::tempfile().unwrap();
-                file.write_all_at(&vec![0xaa; index(LENGTH)], 0).unwrap();
+                file.write_all_at(&vec![0xaa; to_usize(LENGTH)], 0).unwrap();
                 let device = InPlace {
                     device: &file,
                     path: Path::new("device"),
-                    head: Mutex::new([0; HEAD_BYTES]),
+                    head: KeptHead::new(),
                     zeroes: AtomicBool::new(zeroes),
                     zeroed: AtomicU64::new(0),
                 };
                 let (offset, length) = range;
                 device.zeros(offset, length).unwrap();
-                let mut bytes = vec![0; index(LENGTH)];
+                let mut bytes = vec![0; to_usize(LENGTH)];
                 file.read_exact_at(&mut bytes, 0).unwrap();
                 for (at, byte) in bytes.into_iter().enumerate() {
                     let zero = at >= HEAD_BYTES && (offset..offset + length).contains(&(at as u64));

@@ -3,9 +3,9 @@
 use crate::control::Control;
 use crate::digesting::Digesting;
 use crate::image::Image;
-use crate::piece::{Consumer, Piece};
+use crate::piece::{Consumer, ImagePiece};
 use crate::produce::produce;
-use crate::report::{Digests, Report};
+use crate::report::{Digests, SinkReport};
 use freestone_core::Result;
 use std::ops::ControlFlow;
 
@@ -13,17 +13,17 @@ use std::ops::ControlFlow;
 ///
 /// # Errors
 /// What the plan or the chunk source return, or that it was cancelled.
-pub fn digest(image: &Image<'_>, control: &Control<'_>) -> Result<(Digests, Report)> {
+pub fn digest(image: &Image<'_>, control: &Control<'_>) -> Result<(Digests, SinkReport)> {
     let digesting = Digesting::new(&Nowhere);
     let produced = produce(image, &Control { digest: false, ..*control }, &digesting)?;
     let digests = digesting.finish();
-    let report = Report {
+    let report = SinkReport {
         length: digests.length,
         checked: produced.chunk_bytes,
         chunks: produced.chunks,
         chunk_bytes: produced.chunk_bytes,
         digests: Some(digests),
-        ..Report::default()
+        ..SinkReport::default()
     };
     Ok((digests, report))
 }
@@ -31,7 +31,7 @@ pub fn digest(image: &Image<'_>, control: &Control<'_>) -> Result<(Digests, Repo
 struct Nowhere;
 
 impl Consumer for Nowhere {
-    fn take(&self, _: &Piece) -> Result<ControlFlow<()>> {
+    fn take(&self, _: &ImagePiece) -> Result<ControlFlow<()>> {
         Ok(ControlFlow::Continue(()))
     }
 }

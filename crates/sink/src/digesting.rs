@@ -1,6 +1,6 @@
 //! Hashing an image on its way to a sink.
 
-use crate::piece::{Consumer, Piece};
+use crate::piece::{Consumer, ImagePiece};
 use crate::report::Digests;
 use crate::turns::Turns;
 use freestone_core::Result;
@@ -33,7 +33,7 @@ impl<'a> Digesting<'a> {
 }
 
 impl Consumer for Digesting<'_> {
-    fn take(&self, piece: &Piece) -> Result<ControlFlow<()>> {
+    fn take(&self, piece: &ImagePiece) -> Result<ControlFlow<()>> {
         let turn = self.blake3.take(piece, |(hasher, length)| {
             *length += piece.length;
             piece.bytes(|bytes| {

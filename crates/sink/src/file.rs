@@ -17,15 +17,17 @@ mod temporary;
 
 use crate::control::Control;
 use crate::faults::storage;
-use crate::image::{Image, index};
-use crate::overwrite::{HEAD_BYTES, Overwrite};
-use crate::piece::{Consumer, Piece, Run};
+use crate::head::HEAD_BYTES;
+use crate::image::Image;
+use crate::overwrite::Overwrite;
+use crate::piece::{Consumer, ImagePiece, PieceRun};
 use crate::produce::produce;
-use crate::report::Report;
+use crate::report::SinkReport;
 use crate::sharing::{Cloning, Shares};
 use crate::writeback;
 use crate::zeros::are_zeros;
 use freestone_core::limits::BLOCK_BYTES;
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, Result};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
@@ -48,7 +50,7 @@ pub fn write(
     path: &Path,
     overwrite: &Overwrite,
     control: &Control<'_>,
-) -> Result<Report> {
+) -> Result<SinkReport> {
     let length = image.length()?;
     let old = check(path, overwrite)?;
     // Until it has its owner, nobody else shall read what the old file kept to itself.
@@ -68,9 +70,9 @@ pub fn write(
     if let Some(old) = old {
         inherit(&temporary.file, &old).map_err(|error| storage(path, "its mode", error))?;
     }
-    control.check()?;
+    control.watch.check()?;
     temporary.persist(path)?;
-    Ok(Report {
+    Ok(SinkReport {
         length,
         written,
         zeros: length - written - shared,
@@ -79,7 +81,7 @@ pub fn write(
         chunks: produced.chunks,
         chunk_bytes: produced.chunk_bytes,
         digests: produced.digests,
-        ..Report::default()
+        ..SinkReport::default()
     })
 }
 
@@ -132,10 +134,10 @@ impl Consumer for Sparse<'_> {
         self.cloning.as_ref().map(|cloning| cloning as &dyn Shares)
     }
 
-    fn take(&self, piece: &Piece) -> Result<ControlFlow<()>> {
+    fn take(&self, piece: &ImagePiece) -> Result<ControlFlow<()>> {
         let mut written = 0;
         for (start, run) in piece.runs() {
-            let Run::Data(bytes) = run else { continue };
+            let PieceRun::Data(bytes) = run else { continue };
             data(start, bytes, |offset, bytes| {
                 written += bytes.len() as u64;
                 self.file.write_all_at(bytes, offset)
@@ -159,7 +161,7 @@ fn data(
     let (mut start, mut block) = (0, 0);
     while block < bytes.len() {
         let at = offset + block as u64;
-        let end = bytes.len().min(block + index(BLOCK_BYTES - at % BLOCK_BYTES));
+        let end = bytes.len().min(block + to_usize(BLOCK_BYTES - at % BLOCK_BYTES));
         if are_zeros(&bytes[block..end]) {
             if start < block {
                 each(offset + start as u64, &bytes[start..block])?;

@@ -96,8 +96,3 @@ pub fn extents<P: Plan + ?Sized>(
     }
     Ok(())
 }
-
-/// A place in a buffer. Only for what is known to be no longer than a window and a chunk.
-pub(crate) fn index(amount: u64) -> usize {
-    usize::try_from(amount).expect("a window and a chunk fit in memory")
-}

@@ -1,7 +1,6 @@
 //! What an image may overwrite.
 
-/// How many bytes [`Overwrite::is_ours`] sees: those that an unfinished image is marked in.
-pub const HEAD_BYTES: usize = 4096;
+use crate::head::HEAD_BYTES;
 
 /// What may be lost.
 #[derive(Clone, Copy)]

@@ -1,12 +1,12 @@
 //! The pieces that an image is produced in, and what takes them.
 
 use crate::base::Base;
-use crate::image::{Image, extents, index};
+use crate::image::{Image, extents};
 use crate::sharing::{Shares, Sharing};
-use crate::windows::Work;
-use crate::zeros::ZEROS;
+use crate::zeros::each_zeros;
 use freestone_core::limits::CHUNK_BYTES_MAX;
-use freestone_core::{Error, ErrorKind, Extent, Plan, Result, Source};
+use freestone_core::wire::to_usize;
+use freestone_core::{Error, ErrorKind, Extent, Plan, Result, Source, Watch};
 use std::ops::{ControlFlow, Range};
 
 /// The window of a large image: large enough that finding its first extent and starting a write do not
@@ -18,13 +18,13 @@ pub(crate) const WINDOW_BYTES_MAX: u64 = 512 << 10;
 const ZEROS_APART_BYTES_MIN: u64 = 64 << 10;
 
 /// The consecutive bytes of an image that one window yields.
-pub(crate) struct Piece {
+pub(crate) struct ImagePiece {
     /// Where in the image it starts.
     pub offset: u64,
     /// Its length in bytes.
     pub length: u64,
     /// Lengths, and what it is; only data are in `data`.
-    runs: Vec<(u64, Kind)>,
+    runs: Vec<(u64, RunKind)>,
     /// Grows as it has to and does not shrink, so that its memory is made ready once.
     data: Vec<u8>,
     /// How much of it is in use.
@@ -34,14 +34,14 @@ pub(crate) struct Piece {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum RunKind {
     Data,
     Zeros,
     Done,
 }
 
-/// A part of a [`Piece`].
-pub(crate) enum Run<'a> {
+/// A part of a [`ImagePiece`].
+pub(crate) enum PieceRun<'a> {
     /// These bytes.
     Data(&'a [u8]),
     /// So many zeros.
@@ -51,14 +51,14 @@ pub(crate) enum Run<'a> {
     Done,
 }
 
-impl Piece {
+impl ImagePiece {
     pub fn new() -> Self {
         Self {
             offset: 0,
             length: 0,
             runs: Vec::new(),
             // In one allocation, whose pages cost nothing until they are used.
-            data: Vec::with_capacity(index(WINDOW_BYTES_MAX) + CHUNK_BYTES_MAX),
+            data: Vec::with_capacity(to_usize(WINDOW_BYTES_MAX) + CHUNK_BYTES_MAX),
             used: 0,
             chunks: 0,
             chunk_bytes: 0,
@@ -66,18 +66,18 @@ impl Piece {
     }
 
     /// The parts in order, each with its offset in the image.
-    pub fn runs(&self) -> impl Iterator<Item = (u64, Run<'_>)> {
+    pub fn runs(&self) -> impl Iterator<Item = (u64, PieceRun<'_>)> {
         let (mut offset, mut data) = (self.offset, &self.data[..self.used]);
         self.runs.iter().map(move |&(length, kind)| {
             let start = offset;
             offset += length;
             match kind {
-                Kind::Zeros => (start, Run::Zeros(length)),
-                Kind::Done => (start, Run::Done),
-                Kind::Data => {
-                    let (run, rest) = data.split_at(index(length));
+                RunKind::Zeros => (start, PieceRun::Zeros(length)),
+                RunKind::Done => (start, PieceRun::Done),
+                RunKind::Data => {
+                    let (run, rest) = data.split_at(to_usize(length));
                     data = rest;
-                    (start, Run::Data(run))
+                    (start, PieceRun::Data(run))
                 }
             }
         })
@@ -90,15 +90,9 @@ impl Piece {
     pub fn bytes(&self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         for (_, run) in self.runs() {
             match run {
-                Run::Data(bytes) => each(bytes)?,
-                Run::Zeros(mut length) => {
-                    while length > 0 {
-                        let part = length.min(ZEROS.len() as u64);
-                        each(&ZEROS[..index(part)])?;
-                        length -= part;
-                    }
-                }
-                Run::Done => {
+                PieceRun::Data(bytes) => each(bytes)?,
+                PieceRun::Zeros(length) => each_zeros(0..length, |_, zeros| each(zeros))?,
+                PieceRun::Done => {
                     return Err(Error::new(ErrorKind::Failed, "bytes that nobody fetched"));
                 }
             }
@@ -108,22 +102,21 @@ impl Piece {
 
     pub fn fill(
         &mut self,
-        work: &Work<'_>,
+        image: &Image<'_>,
         window: Range<u64>,
+        base: Option<&dyn Plan>,
         sharing: &mut Sharing<'_>,
+        watch: &Watch<'_>,
     ) -> Result<()> {
         self.offset = window.start;
         self.length = 0;
         self.runs.clear();
         self.used = 0;
-        let base = match work.consumer.base() {
-            // What is not known of the image before is read and compared.
-            Some(base) => Base::of(base, &window).ok(),
-            None => None,
-        };
-        extents(work.image.plan, window.clone(), &mut |extent| {
-            work.control.check()?;
-            self.push(work.image, &window, &extent, base.as_ref(), sharing)
+        // What is not known of the image before is read and compared.
+        let base = base.and_then(|base| Base::of(base, &window).ok());
+        extents(image.plan, window.clone(), &mut |extent| {
+            watch.check()?;
+            self.push(image, &window, &extent, base.as_ref(), sharing)
         })
     }
 
@@ -143,29 +136,29 @@ impl Piece {
         }
         if base.is_some_and(|base| base.has(extent, start..end)) {
             let is_chunk = matches!(extent.source, Source::Chunk(_));
-            self.grow(if is_chunk { extent.length } else { end - start }, Kind::Done);
+            self.grow(if is_chunk { extent.length } else { end - start }, RunKind::Done);
             return Ok(());
         }
         match &extent.source {
             Source::Zeros if end - start >= ZEROS_APART_BYTES_MIN => {
-                self.grow(end - start, Kind::Zeros);
+                self.grow(end - start, RunKind::Zeros);
             }
             Source::Zeros => {
-                self.room(index(end - start)).fill(0);
-                self.grow(end - start, Kind::Data);
+                self.room(to_usize(end - start)).fill(0);
+                self.grow(end - start, RunKind::Data);
             }
             Source::Inline(bytes) => {
-                let part = index(start - extent.offset)..index(end - extent.offset);
+                let part = to_usize(start - extent.offset)..to_usize(end - extent.offset);
                 self.room(part.len()).copy_from_slice(&bytes[part]);
-                self.grow(end - start, Kind::Data);
+                self.grow(end - start, RunKind::Data);
             }
             Source::Chunk(id) => {
                 if sharing.take(extent.offset, id, extent.length)? {
-                    self.grow(extent.length, Kind::Done);
+                    self.grow(extent.length, RunKind::Done);
                     return Ok(());
                 }
-                image.chunks.chunk(id, self.room(index(extent.length)))?;
-                self.grow(extent.length, Kind::Data);
+                image.chunks.chunk(id, self.room(to_usize(extent.length)))?;
+                self.grow(extent.length, RunKind::Data);
                 self.chunks += 1;
                 self.chunk_bytes += extent.length;
             }
@@ -183,7 +176,7 @@ impl Piece {
         &mut self.data[start..self.used]
     }
 
-    fn grow(&mut self, length: u64, kind: Kind) {
+    fn grow(&mut self, length: u64, kind: RunKind) {
         self.length += length;
         match self.runs.last_mut() {
             Some((last, of)) if *of == kind => *last += length,
@@ -195,7 +188,7 @@ impl Piece {
 /// What takes the pieces of an image, from several threads at once and in any order.
 pub(crate) trait Consumer: Sync {
     /// Takes one piece. `Break` means that no window after it is wanted.
-    fn take(&self, piece: &Piece) -> Result<ControlFlow<()>>;
+    fn take(&self, piece: &ImagePiece) -> Result<ControlFlow<()>>;
 
     /// No further piece will come, because something failed: nobody shall wait for one.
     fn stop(&self) {}

@@ -1,10 +1,11 @@
 //! Reading any part of an image, for what serves it without writing it.
 
-use crate::image::{extents, index};
-use freestone_core::{ChunkSource, Id, Plan, Result, Source};
+use crate::image::extents;
+use freestone_core::wire::to_usize;
+use freestone_core::{ChunkSource, Id, Plan, Result, Source, lock};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::{Deref, Range};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Chunks that a reader keeps, 16 MiB at most: a few clients that read in small steps, each in
 /// another large file, fetch every chunk once.
@@ -27,19 +28,19 @@ pub fn read_at<P: Plan + ?Sized>(
     part: &mut ReadPart<'_>,
 ) -> Result<usize> {
     let left = plan.length().saturating_sub(offset);
-    let count = out.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+    let count = out.len().min(to_usize(left));
     if count == 0 {
         return Ok(0);
     }
     let range = offset..offset + count as u64;
     extents(plan, range.clone(), &mut |extent| {
         let (start, end) = (extent.offset.max(range.start), extent.end().min(range.end));
-        let out = &mut out[index(start - offset)..index(end - offset)];
+        let out = &mut out[to_usize(start - offset)..to_usize(end - offset)];
         let wanted = start - extent.offset..end - extent.offset;
         match &extent.source {
             Source::Zeros => out.fill(0),
             Source::Inline(bytes) => {
-                out.copy_from_slice(&bytes[index(wanted.start)..index(wanted.end)]);
+                out.copy_from_slice(&bytes[to_usize(wanted.start)..to_usize(wanted.end)]);
             }
             Source::Chunk(id) => part(id, extent.length, wanted, out)?,
         }
@@ -82,7 +83,7 @@ impl<P: Deref<Target: Plan>, C: ChunkSource> ImageReader<P, C> {
     /// What the plan and the chunk source return. `out` holds anything then.
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize> {
         read_at(&*self.plan, offset, out, &mut |id, length, part, out| {
-            let part = index(part.start)..index(part.end);
+            let part = to_usize(part.start)..to_usize(part.end);
             if let Some(chunk) = self.recent(id, length) {
                 out.copy_from_slice(&chunk[part]);
                 return Ok(());
@@ -99,7 +100,7 @@ impl<P: Deref<Target: Plan>, C: ChunkSource> ImageReader<P, C> {
     }
 
     fn recent(&self, id: &Id, length: u64) -> Option<Arc<Vec<u8>>> {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = lock(&self.recent);
         let at = recent.iter().position(|(kept, _)| kept == id)?;
         let kept = recent.remove(at);
         let chunk = Arc::clone(&kept.1);
@@ -109,7 +110,7 @@ impl<P: Deref<Target: Plan>, C: ChunkSource> ImageReader<P, C> {
 
     fn keep(&self, id: Id, mut chunk: Vec<u8>) {
         chunk.shrink_to_fit();
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = lock(&self.recent);
         recent.retain(|(kept, _)| *kept != id);
         if recent.len() == CHUNKS_MAX {
             recent.remove(0);

@@ -4,7 +4,7 @@ use freestone_core::Id;
 
 /// What taking an image came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct SinkReport {
     /// The length of the image in bytes.
     pub length: u64,
     /// Bytes of it that were really written.

@@ -11,10 +11,10 @@
 //! more. Where the file system cannot clone, what is known to be proven is copied within the
 //! kernel (`copy_file_range`), and everything else goes through memory.
 
-use crate::image::index;
 use crate::zeros::ZEROS;
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, BLOCK_BYTES};
 use freestone_core::plan::RawPlace;
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, Id, RawChunks, Result};
 use rustix::fs::copy_file_range;
 use rustix::io::Errno;
@@ -37,19 +37,19 @@ pub(crate) trait Shares: Sync {
 /// Gathers the chunks that one worker meets into runs.
 pub(crate) struct Sharing<'a> {
     with: Option<(&'a dyn RawChunks, &'a dyn Shares)>,
-    open: Option<Run>,
+    open: Option<SharedRun>,
     /// Bytes that were hashed to prove them.
     pub(crate) proved: u64,
 }
 
-struct Run {
+struct SharedRun {
     file: Arc<dyn AsFd + Send + Sync>,
     from: u64,
     to: u64,
     length: u64,
 }
 
-impl Run {
+impl SharedRun {
     fn is_continued_by(&self, place: &RawPlace, to: u64) -> bool {
         self.from + self.length == place.offset
             && self.to + self.length == to
@@ -82,7 +82,7 @@ impl<'a> Sharing<'a> {
             Some(run) if run.is_continued_by(&place, to) => run.length += length,
             _ => {
                 self.flush()?;
-                self.open = Some(Run { file: place.file, from: place.offset, to, length });
+                self.open = Some(SharedRun { file: place.file, from: place.offset, to, length });
             }
         }
         Ok(true)
@@ -156,28 +156,30 @@ impl<'a> Cloning<'a> {
         let mut left = length;
         while left > 0 {
             let (mut of, mut at) = (from, to);
-            let copied =
-                match copy_file_range(source, Some(&mut of), self.file, Some(&mut at), index(left))
-                {
-                    // Cut off since it was proven.
-                    Ok(0) => return Err(wrong(Errno::IO)),
-                    Ok(copied) => copied,
-                    Err(Errno::INTR) => continue,
-                    Err(
-                        Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM,
-                    ) => {
-                        let mut bytes = vec![0; index(left.min(ZEROS.len() as u64))];
-                        let count = rustix::io::pread(source, &mut bytes, from).map_err(wrong)?;
-                        if count == 0 {
-                            return Err(wrong(Errno::IO));
-                        }
-                        self.file
-                            .write_all_at(&bytes[..count], to)
-                            .map_err(|error| Error::io("the image cannot be written", error))?;
-                        count
+            let copied = match copy_file_range(
+                source,
+                Some(&mut of),
+                self.file,
+                Some(&mut at),
+                to_usize(left),
+            ) {
+                // Cut off since it was proven.
+                Ok(0) => return Err(wrong(Errno::IO)),
+                Ok(copied) => copied,
+                Err(Errno::INTR) => continue,
+                Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => {
+                    let mut bytes = vec![0; to_usize(left).min(ZEROS.len())];
+                    let count = rustix::io::pread(source, &mut bytes, from).map_err(wrong)?;
+                    if count == 0 {
+                        return Err(wrong(Errno::IO));
                     }
-                    Err(errno) => return Err(wrong(errno)),
-                };
+                    self.file
+                        .write_all_at(&bytes[..count], to)
+                        .map_err(|error| Error::io("the image cannot be written", error))?;
+                    count
+                }
+                Err(errno) => return Err(wrong(errno)),
+            };
             let copied = copied as u64;
             (from, to, left) = (from + copied, to + copied, left - copied);
         }

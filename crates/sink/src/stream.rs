@@ -4,11 +4,11 @@
 
 use crate::control::Control;
 use crate::image::Image;
-use crate::piece::{Consumer, Piece};
+use crate::piece::{Consumer, ImagePiece};
 use crate::produce::produce;
-use crate::report::Report;
+use crate::report::SinkReport;
 use crate::turns::Turns;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, ErrorKind, Result, Watch};
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -33,19 +33,19 @@ pub fn write(
     out: &mut (dyn Write + Send),
     name: &str,
     control: &Control<'_>,
-) -> Result<Report> {
+) -> Result<SinkReport> {
     let length = image.length()?;
-    let consumer = Stream { out: Turns::new(out), name, control };
+    let consumer = Stream { out: Turns::new(out), name, watch: control.watch };
     let produced = produce(image, control, &consumer)?;
     consumer.out.into_inner().flush().map_err(|error| wrong(name, error))?;
-    Ok(Report {
+    Ok(SinkReport {
         length,
         written: length,
         checked: produced.chunk_bytes,
         chunks: produced.chunks,
         chunk_bytes: produced.chunk_bytes,
         digests: produced.digests,
-        ..Report::default()
+        ..SinkReport::default()
     })
 }
 
@@ -78,7 +78,7 @@ fn wrong(name: &str, error: io::Error) -> Error {
 struct Stream<'a> {
     out: Turns<&'a mut (dyn Write + Send)>,
     name: &'a str,
-    control: &'a Control<'a>,
+    watch: Watch<'a>,
 }
 
 impl Stream<'_> {
@@ -93,14 +93,14 @@ impl Stream<'_> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(FULL),
                 Err(error) => return Err(wrong(self.name, error)),
             }
-            self.control.check()?;
+            self.watch.check()?;
         }
         Ok(())
     }
 }
 
 impl Consumer for Stream<'_> {
-    fn take(&self, piece: &Piece) -> Result<ControlFlow<()>> {
+    fn take(&self, piece: &ImagePiece) -> Result<ControlFlow<()>> {
         self.out.take(piece, |out| piece.bytes(|bytes| self.write(*out, bytes)))
     }
 

@@ -3,7 +3,7 @@
 use crate::control::Control;
 use crate::image::Image;
 use crate::overwrite::Overwrite;
-use crate::report::Report;
+use crate::report::SinkReport;
 use crate::{device, file};
 use freestone_core::{Error, ErrorKind, Result};
 use std::fs;
@@ -126,7 +126,7 @@ pub fn write(
     path: &Path,
     overwrite: &Overwrite,
     control: &Control<'_>,
-) -> Result<Report> {
+) -> Result<SinkReport> {
     match Target::find(path)? {
         Target::File(path) => file::write(image, &path, overwrite, control),
         Target::Device(path) => device::write(image, &path, overwrite, control),

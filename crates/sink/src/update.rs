@@ -22,25 +22,23 @@ mod hold;
 mod medium;
 
 use crate::control::Control;
-use crate::image::{Image, index};
-use crate::overwrite::{HEAD_BYTES, Overwrite};
-use crate::piece::{Consumer, Piece, Run};
+use crate::head::{HEAD_BYTES, KeptHead, put_finished, put_unfinished};
+use crate::image::Image;
+use crate::overwrite::Overwrite;
+use crate::piece::{Consumer, ImagePiece, PieceRun};
 use crate::produce::produce;
-use crate::report::Report;
+use crate::report::SinkReport;
 use crate::target::Target;
 use crate::zeros::{ZEROS, are_zeros};
 use crate::{device, file};
 use freestone_core::limits::BLOCK_BYTES;
 use freestone_core::plan::unfinished_head;
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, Plan, Result};
-use medium::{Medium, Place};
+use medium::{FileMedium, Medium};
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-
-/// The smallest unit that every device writes whole or not at all.
-const SECTOR_BYTES: usize = 512;
 
 /// Gives the layout of the image that a head of 4096 bytes is of; `None` if it is of no finished
 /// image, or of one whose layout cannot be had.
@@ -50,7 +48,7 @@ pub type BaseOf<'a> = dyn Fn(&[u8; HEAD_BYTES]) -> Result<Option<Box<dyn Plan>>>
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Updated {
     /// As of every sink.
-    pub report: Report,
+    pub report: SinkReport,
     /// The image that the target held, if its layout was used.
     pub from: Option<String>,
     /// It was written in place, not anew.
@@ -82,7 +80,7 @@ pub fn update(
         Target::Device(path) => {
             let device = device::open(&path, length, overwrite)?;
             hold::flock(&device, &path)?;
-            Place::device(device, path)?
+            FileMedium::device(device, path)?
         }
         Target::File(path) => {
             let old = file::check(&path, overwrite)?;
@@ -90,7 +88,7 @@ pub fn update(
                 let report = file::write(image, &path, overwrite, control)?;
                 return Ok(Updated { report, ..Updated::default() });
             }
-            let (place, held) = Place::file(hold::file(&path)?, path)?;
+            let (place, held) = FileMedium::file(hold::file(&path)?, path)?;
             // What was looked at before it was locked may have changed since.
             let mut head = [0; HEAD_BYTES];
             place.read_at(0, &mut head)?;
@@ -120,38 +118,38 @@ fn in_place(
     // Digests are of all bytes, which are compared then too.
     let base = base.filter(|_| !control.digest);
     if base.is_some() && from.as_ref() == Some(&to) && medium.has_length(length, held) {
-        (control.progress)(length);
-        let report = Report { length, ..Report::default() };
+        control.watch.set_total(length);
+        control.watch.add(length);
+        let report = SinkReport { length, ..SinkReport::default() };
         return Ok(Updated { report, from, in_place: true, up_to_date: true });
     }
-    control.check()?;
+    control.watch.check()?;
     let unfinished = unfinished_head(from.as_deref(), &to);
+    let put = |offset, bytes: &[u8]| {
+        medium.write_at(offset, bytes)?;
+        medium.sync()
+    };
     let outcome = (|| {
-        let (sector, rest) = unfinished.split_at(SECTOR_BYTES);
-        put(medium, sector, 0)?;
-        put(medium, rest, SECTOR_BYTES as u64)?;
+        put_unfinished(&unfinished, put)?;
         if medium.is_resizable() && length > held {
             medium.set_length(length)?;
         }
         let consumer = Differing {
             medium,
             base,
-            head: Mutex::new([0; HEAD_BYTES]),
+            head: KeptHead::new(),
             written: AtomicU64::new(0),
             zeros: AtomicU64::new(0),
             read: AtomicU64::new(0),
         };
         let produced = produce(image, control, &consumer)?;
-        control.check()?;
+        control.watch.check()?;
         if medium.is_resizable() && length < held {
             medium.set_length(length)?;
         }
         medium.sync()?;
-        let head = consumer.head.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let (sector, rest) = head.split_at(SECTOR_BYTES);
-        put(medium, rest, SECTOR_BYTES as u64)?;
-        put(medium, sector, 0)?;
-        Ok(Report {
+        put_finished(&consumer.head.into_inner(), put)?;
+        Ok(SinkReport {
             length,
             // The first bytes were written twice.
             written: consumer.written.into_inner() + 2 * HEAD_BYTES as u64,
@@ -161,7 +159,7 @@ fn in_place(
             chunks: produced.chunks,
             chunk_bytes: produced.chunk_bytes,
             digests: produced.digests,
-            ..Report::default()
+            ..SinkReport::default()
         })
     })();
     let report = outcome.map_err(|error: Error| match error.hint_text() {
@@ -174,16 +172,11 @@ fn in_place(
     Ok(Updated { report, from, in_place: true, up_to_date: false })
 }
 
-fn put(medium: &dyn Medium, bytes: &[u8], offset: u64) -> Result<()> {
-    medium.write_at(offset, bytes)?;
-    medium.sync()
-}
-
 /// Writes what differs from what is there, but for the first 4096 bytes, which it keeps.
 struct Differing<'a> {
     medium: &'a dyn Medium,
     base: Option<&'a dyn Plan>,
-    head: Mutex<[u8; HEAD_BYTES]>,
+    head: KeptHead,
     written: AtomicU64,
     zeros: AtomicU64,
     read: AtomicU64,
@@ -191,12 +184,8 @@ struct Differing<'a> {
 
 impl Differing<'_> {
     fn data(&self, mut offset: u64, mut bytes: &[u8], held: &mut Vec<u8>) -> Result<()> {
-        if let Some(at) = usize::try_from(offset).ok().filter(|at| *at < HEAD_BYTES) {
-            let (kept, rest) = bytes.split_at(bytes.len().min(HEAD_BYTES - at));
-            let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-            head[at..at + kept.len()].copy_from_slice(kept);
-            (offset, bytes) = (offset + kept.len() as u64, rest);
-        }
+        let kept = self.head.keep(offset, bytes);
+        (offset, bytes) = (offset + kept as u64, &bytes[kept..]);
         for part in bytes.chunks(ZEROS.len()) {
             held.resize(part.len(), 0);
             self.medium.read_at(offset, held)?;
@@ -219,7 +208,7 @@ impl Differing<'_> {
         let mut at = offset.max(HEAD_BYTES as u64);
         while at < end {
             at = self.medium.next_data(at).min(end);
-            let part = index((end - at).min(ZEROS.len() as u64));
+            let part = to_usize(end - at).min(ZEROS.len());
             held.resize(part, 0);
             self.medium.read_at(at, held)?;
             self.read.fetch_add(part as u64, Ordering::Relaxed);
@@ -245,7 +234,7 @@ fn blocks(
         let mut stretch: Option<Range<usize>> = None;
         while at < length {
             let here = offset + at as u64;
-            let end = length.min(at + index(BLOCK_BYTES - here % BLOCK_BYTES));
+            let end = length.min(at + to_usize(BLOCK_BYTES - here % BLOCK_BYTES));
             let is_different = differs(at..end);
             match &mut stretch {
                 Some(open) if is_different => open.end = end,
@@ -260,13 +249,13 @@ fn blocks(
 }
 
 impl Consumer for Differing<'_> {
-    fn take(&self, piece: &Piece) -> Result<ControlFlow<()>> {
+    fn take(&self, piece: &ImagePiece) -> Result<ControlFlow<()>> {
         let mut held = Vec::new();
         for (offset, run) in piece.runs() {
             match run {
-                Run::Data(bytes) => self.data(offset, bytes, &mut held)?,
-                Run::Zeros(length) => self.zeros(offset, length, &mut held)?,
-                Run::Done => {}
+                PieceRun::Data(bytes) => self.data(offset, bytes, &mut held)?,
+                PieceRun::Zeros(length) => self.zeros(offset, length, &mut held)?,
+                PieceRun::Done => {}
             }
         }
         self.medium.start_writing(piece.offset, piece.length);

@@ -8,17 +8,18 @@
 //!
 //! Workers take the windows in order. A chunk belongs whole to the window that it *starts* in, so
 //! it is fetched once; anything else is cut at the windows' ends. What belongs to a window is a
-//! [`Piece`]: one buffer, in which small neighbours stand side by side, and long runs of zeros
+//! [`ImagePiece`]: one buffer, in which small neighbours stand side by side, and long runs of zeros
 //! that are only counted. The pieces lie end to end, each is given to the [`Consumer`] by the
 //! worker that made it, and a worker makes its next only then. So memory is at most
 //! workers × (window + chunk, and what one chunk is made of), whatever the image.
 
 use crate::control::Control;
-use crate::image::{Image, index};
-use crate::piece::{Consumer, Piece, WINDOW_BYTES_MAX};
+use crate::image::Image;
+use crate::piece::{Consumer, ImagePiece, WINDOW_BYTES_MAX};
 use crate::report::Produced;
 use crate::sharing::Sharing;
-use freestone_core::{Error, Result};
+use freestone_core::wire::to_usize;
+use freestone_core::{Error, Result, lock};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -43,6 +44,7 @@ pub(crate) fn run(
     consumer: &dyn Consumer,
 ) -> Result<Produced> {
     let length = image.length()?;
+    control.watch.set_total(length);
     let work = Work {
         image,
         control,
@@ -55,7 +57,7 @@ pub(crate) fn run(
         failure: Mutex::new(None),
         produced: Mutex::new((0, Produced::default())),
     };
-    let stretches = usize::try_from(length.div_ceil(work.stretch())).unwrap_or(usize::MAX);
+    let stretches = to_usize(length.div_ceil(work.stretch()));
     thread::scope(|scope| {
         for _ in 1..control.workers.get().min(stretches) {
             scope.spawn(|| work.work());
@@ -90,10 +92,10 @@ fn shared_stretch(length: u64, workers: NonZeroUsize) -> u64 {
     window * windows.clamp(1, SHARED_BYTES / window)
 }
 
-pub(crate) struct Work<'a> {
-    pub image: &'a Image<'a>,
-    pub control: &'a Control<'a>,
-    pub consumer: &'a dyn Consumer,
+struct Work<'a> {
+    image: &'a Image<'a>,
+    control: &'a Control<'a>,
+    consumer: &'a dyn Consumer,
     length: u64,
     window: u64,
     next: AtomicU64,
@@ -113,8 +115,7 @@ impl Work<'_> {
         match self.windows() {
             Ok(()) => std::mem::forget(stop),
             Err(error) => {
-                let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-                failure.get_or_insert(error);
+                lock(&self.failure).get_or_insert(error);
             }
         }
     }
@@ -128,21 +129,22 @@ impl Work<'_> {
     }
 
     fn windows(&self) -> Result<()> {
-        let mut piece = Piece::new();
+        let watch = &self.control.watch;
+        let mut piece = ImagePiece::new();
         let mut sharing = Sharing::new(self.image.raw, self.consumer.shares());
         let mut done = 0;
         'all: loop {
             let stretch = self.stretch();
             let start = self.next.fetch_add(stretch, Ordering::Relaxed);
             let end = self.length.min(start.saturating_add(stretch));
-            for start in (start..end).step_by(index(self.window)) {
+            for start in (start..end).step_by(to_usize(self.window)) {
                 let last = self.last.load(Ordering::Relaxed);
                 if start > last || self.failed.load(Ordering::Relaxed) {
                     break 'all;
                 }
-                self.control.check()?;
+                watch.check()?;
                 let window = start..self.length.min(start + self.window);
-                piece.fill(self, window, &mut sharing)?;
+                piece.fill(self.image, window, self.consumer.base(), &mut sharing, watch)?;
                 if piece.length == 0 {
                     continue;
                 }
@@ -150,14 +152,14 @@ impl Work<'_> {
                     self.last.fetch_min(start, Ordering::Relaxed);
                 }
                 done += piece.length;
-                (self.control.progress)(piece.length);
+                watch.add(piece.length);
             }
             sharing.flush()?;
             if start >= self.length {
                 break;
             }
         }
-        let mut sum = self.produced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sum = lock(&self.produced);
         sum.0 += done;
         sum.1.chunks += piece.chunks;
         sum.1.chunk_bytes += piece.chunk_bytes;

@@ -6,9 +6,9 @@
 
 mod toy;
 
-use freestone_core::{ErrorKind, Plan as _, Result};
+use freestone_core::{ErrorKind, Plan as _, Result, Watch};
 use freestone_sink::{
-    Control, Difference, Overwrite, Report, Target, check, compare, read_back, write,
+    Control, Difference, Overwrite, SinkReport, Target, check, compare, read_back, write,
 };
 use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
 use std::fs::{self, File, OpenOptions};
@@ -76,7 +76,7 @@ impl Loop {
         bytes
     }
 
-    fn put(&self, toy: &Toy, overwrite: &Overwrite) -> Result<Report> {
+    fn put(&self, toy: &Toy, overwrite: &Overwrite) -> Result<SinkReport> {
         write(&toy.image(), &self.path, overwrite, &Control::default())
     }
 }
@@ -241,7 +241,7 @@ fn a_write_that_ends_early_leaves_the_unfinished_head() {
     assert!(device.bytes().starts_with(&old.bytes()));
     let cancel = AtomicBool::new(false);
     let progress = |_| cancel.store(true, Ordering::Relaxed);
-    let control = Control { progress: &progress, cancel: &cancel, ..Control::default() };
+    let control = Control { watch: Watch::new(&cancel, &progress), ..Control::default() };
     let error = write(&toy().image(), &device.path, &CAREFUL, &control).unwrap_err();
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Failed, "interrupted"));
     assert_eq!(device.bytes()[..4096], toy().unfinished_head());
@@ -255,7 +255,7 @@ fn a_write_that_ends_early_leaves_the_unfinished_head() {
 fn a_cancelled_write_that_did_not_begin_changes_nothing() {
     let Some(device) = Loop::new(&vec![0; SIZE]) else { return };
     let cancel = AtomicBool::new(true);
-    let control = Control { cancel: &cancel, ..Control::default() };
+    let control = Control { watch: Watch::cancelled_by(&cancel), ..Control::default() };
     write(&toy().image(), &device.path, &CAREFUL, &control).unwrap_err();
     assert!(device.bytes().iter().all(|&byte| byte == 0));
 }

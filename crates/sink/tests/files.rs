@@ -4,8 +4,8 @@
 
 mod toy;
 
-use freestone_core::{ErrorKind, Result};
-use freestone_sink::{Control, Overwrite, Report, Target, check, write};
+use freestone_core::{ErrorKind, Result, Watch};
+use freestone_sink::{Control, Overwrite, SinkReport, Target, check, write};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -16,6 +16,8 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use toy::{MAGIC, Toy};
 
+static NEVER: AtomicBool = AtomicBool::new(false);
+
 const CAREFUL: Overwrite = Overwrite { force: false, is_ours: |head| head.starts_with(MAGIC) };
 const FORCE: Overwrite = Overwrite { force: true, is_ours: |_| false };
 /// Set for a test's child: where it shall write, and die.
@@ -25,7 +27,7 @@ fn toy() -> Toy {
     toy::site(100, 8000, 12, 1 << 20)
 }
 
-fn put(toy: &Toy, path: &Path, overwrite: &Overwrite) -> Result<Report> {
+fn put(toy: &Toy, path: &Path, overwrite: &Overwrite) -> Result<SinkReport> {
     write(&toy.image(), path, overwrite, &Control::default())
 }
 
@@ -215,7 +217,7 @@ fn cancelling_leaves_everything_as_it_was() {
             *done += count;
             cancel.store(*done >= when, Ordering::Relaxed);
         };
-        let control = Control { progress: &progress, cancel: &cancel, ..Control::default() };
+        let control = Control { watch: Watch::new(&cancel, &progress), ..Control::default() };
         let error = write(&toy.image(), &path, &FORCE, &control).unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Failed, "interrupted"));
         assert_eq!(fs::read(&path).unwrap(), b"precious");
@@ -226,7 +228,8 @@ fn cancelling_leaves_everything_as_it_was() {
 #[test]
 fn a_killed_writer_leaves_the_target_and_its_leftovers_go_with_the_next() {
     if let Some(directory) = std::env::var_os(DIES_IN) {
-        let control = Control { progress: &|_| std::process::abort(), ..Control::default() };
+        let control =
+            Control { watch: Watch::new(&NEVER, &|_| std::process::abort()), ..Control::default() };
         let path = Path::new(&directory).join("www.img");
         let _ = write(&toy().image(), &path, &FORCE, &control);
         unreachable!("it is dead");
@@ -270,7 +273,7 @@ fn two_writers_of_one_target_do_not_disturb_each_other() {
             assert!(fs::read(&path).unwrap() == quick.bytes());
         });
     };
-    let control = Control { progress: &progress, ..Control::default() };
+    let control = Control { watch: Watch::new(&NEVER, &progress), ..Control::default() };
     write(&slow.image(), &path, &CAREFUL, &control).unwrap();
     assert!(fs::read(&path).unwrap() == slow.bytes());
     assert_eq!(names(directory.path()), ["www.img"]);

@@ -4,7 +4,7 @@
 
 mod toy;
 
-use freestone_core::{ChunkSource, ErrorKind, Id, Result};
+use freestone_core::{ChunkSource, ErrorKind, Id, Result, Watch};
 use freestone_sink::{Control, Image, stream};
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
@@ -164,7 +164,7 @@ fn cancelling_ends_it() {
     let (error, written) = in_time(|| {
         let cancel = AtomicBool::new(false);
         let progress = |_| cancel.store(true, Ordering::Relaxed);
-        let control = Control { progress: &progress, cancel: &cancel, ..control() };
+        let control = Control { watch: Watch::new(&cancel, &progress), ..control() };
         let mut out = Vec::new();
         let error = stream::write(&content().image(), &mut out, "out", &control).unwrap_err();
         (error, out.len())

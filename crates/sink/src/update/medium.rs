@@ -1,12 +1,12 @@
 //! What an update does to its target, as a seam: so that tests can stop at every step.
 
 use crate::faults::storage;
+use crate::holes::next_data;
 use crate::writeback;
-use crate::zeros::ZEROS;
+use crate::zeros::each_zeros;
 use freestone_core::limits::BLOCK_BYTES;
 use freestone_core::{Error, Result};
-use rustix::fs::{FallocateFlags, SeekFrom as SeekTo, fallocate};
-use rustix::io::Errno;
+use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -45,13 +45,13 @@ pub(super) trait Medium: Sync {
 }
 
 /// A file or a device.
-pub(super) struct Place {
+pub(super) struct FileMedium {
     file: File,
     path: PathBuf,
     is_device: bool,
 }
 
-impl Place {
+impl FileMedium {
     /// A regular file, and its length.
     pub(super) fn file(file: File, path: PathBuf) -> Result<(Self, u64)> {
         Self::new(file, path, false)
@@ -85,7 +85,7 @@ impl Place {
     }
 }
 
-impl Medium for Place {
+impl Medium for FileMedium {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let read = self.file.read_exact_at(out, offset);
         read.map_err(|error| self.wrong("cannot be read", error))
@@ -109,13 +109,7 @@ impl Medium for Place {
                 return Ok(());
             }
         }
-        let mut at = offset;
-        while at < offset + length {
-            let part = (offset + length - at).min(ZEROS.len() as u64);
-            self.write_at(at, &ZEROS[..crate::image::index(part)])?;
-            at += part;
-        }
-        Ok(())
+        each_zeros(offset..offset + length, |offset, zeros| self.write_at(offset, zeros))
     }
 
     fn sync(&self) -> Result<()> {
@@ -132,12 +126,7 @@ impl Medium for Place {
     }
 
     fn next_data(&self, offset: u64) -> u64 {
-        // It moves the position that the file has for itself, which nobody uses.
-        match rustix::fs::seek(&self.file, SeekTo::Data(offset)) {
-            Ok(data) => data,
-            Err(Errno::NXIO) => u64::MAX,
-            Err(_) => offset,
-        }
+        next_data(&self.file, offset)
     }
 
     fn start_writing(&self, offset: u64, length: u64) {
