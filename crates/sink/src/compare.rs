@@ -1,4 +1,4 @@
-//! Whether a file or device holds an image.
+//! Comparing a file or device with an image.
 
 use crate::control::Control;
 use crate::holes::next_data;
@@ -16,23 +16,23 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Where something differs from an image.
+/// The first difference between an image and a file or device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The first byte that is not the image's, or the shorter one's length.
+    /// The offset of the first byte that differs, or the length of the shorter of the two.
     pub offset: u64,
-    /// The length of what was compared.
+    /// The length of the file or device.
     pub length: u64,
 }
 
-/// The first difference between `image` and the file or device `path`. A device may be longer
-/// than the image.
+/// Returns the first difference between `image` and the file or device `path`. A device may be
+/// longer than the image.
 ///
 /// # Errors
-/// - [`Refused`](freestone_core::ErrorKind::Refused) if `path` is neither file nor device
+/// - [`Refused`](freestone_core::ErrorKind::Refused) if `path` is neither a file nor a device
 /// - [`Storage`](freestone_core::ErrorKind::Storage) if it cannot be read
 /// - [`Failed`](freestone_core::ErrorKind::Failed) if it was cancelled
-/// - what the plan and the chunk source return
+/// - the errors of the plan and of the chunk source
 pub fn compare(
     image: &Image<'_>,
     path: &Path,
@@ -47,7 +47,7 @@ pub fn compare(
     let mut file = File::open(path).map_err(wrong)?;
     let length = file.seek(SeekFrom::End(0)).map_err(wrong)?;
     let image_length = image.length()?;
-    // Where the shorter one ends, they differ, if they do not before.
+    // They differ at the end of the shorter one, if not before.
     let differs = if kind.is_file() { length != image_length } else { length < image_length };
     let end = if differs { length.min(image_length) } else { u64::MAX };
     let against = Against { file: &file, path, first: AtomicU64::new(end) };
@@ -56,8 +56,8 @@ pub fn compare(
     Ok((offset != u64::MAX).then_some(Difference { offset, length }))
 }
 
-/// [`compare()`], but of what the medium holds: pages that the system keeps in memory are given up
-/// first, as far as nobody else uses them.
+/// Returns the first difference like [`compare()`], but reads from the medium: asks the system
+/// first to drop the pages of `path` that it has in memory and that nobody else uses.
 ///
 /// # Errors
 /// As [`compare()`].
@@ -78,12 +78,13 @@ fn wrong(path: &Path, error: io::Error) -> Error {
 struct Against<'a> {
     file: &'a File,
     path: &'a Path,
-    /// The first difference that was found, or else the shorter length if they differ.
+    /// The offset of the first difference found so far, or the shorter length if the lengths
+    /// differ.
     first: AtomicU64,
 }
 
 impl Against<'_> {
-    /// Where the first difference from `run` is, which has its place at `offset`.
+    /// Returns the offset of the first difference from `run`, which belongs at `offset`.
     fn differs(
         &self,
         offset: u64,

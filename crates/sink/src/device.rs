@@ -1,18 +1,20 @@
 //! Writing an image to a block device, in place.
 //!
 //! ```text
-//! 1  sector 0, then the rest of the first 4096 bytes: the plan's *unfinished* head     sync each
-//! 2  everything from 4096 to the image's end, zeros too                                sync
-//! 3  the rest of the first 4096 bytes, then sector 0: the image's own                  sync each
+//! 1  the plan's *unfinished* head                             sync each part
+//! 2  everything from 4096 to the image's end, zeros too       sync
+//! 3  the image's own head                                     sync each part
 //! ```
 //! So at any moment sector 0 is that of the old image, or says *unfinished*, or is that of the new
-//! image. A guest that starts in between fails, and a killed write is finished by writing again.
+//! image; see `crate::head`. A guest that starts meanwhile fails. To repair a device after an
+//! interrupted write, write it again.
 //!
-//! The device is opened exclusively, which keeps out file systems and other such users, and locked
-//! while it is written, which keeps out QEMU, as a running QEMU keeps out us.
+//! The device is opened exclusively, which keeps out file systems and other exclusive users, and is
+//! locked while it is written, which keeps out QEMU. The lock of a running QEMU keeps out
+//! freestone.
 //!
-//! What the device holds behind the image's end is left as it is: every image ends with zeros that
-//! its readers stop at.
+//! The bytes after the image's end stay as they are. Every image ends with zeros at which its
+//! readers stop.
 
 use crate::control::Control;
 use crate::head::{HEAD_BYTES, KeptHead, put_finished, put_unfinished};
@@ -35,20 +37,19 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// How much of a device's start and end is looked at to see whether it is blank: partition tables
-/// and their copies, and what file systems, RAID and volume managers are recognised by.
+/// How much of a device's start and end must be zeros for the device to count as blank. It covers
+/// partition tables and their copies, and the signatures of file systems, RAID and volume managers.
 const BLANK_BYTES: u64 = 1 << 20;
 
-/// Writes `image` to the block device `path`.
+/// Writes `image` to the block device `path`. From the first write to the last, the device says
+/// that it is unfinished.
 ///
 /// # Errors
-/// - [`Refused`](freestone_core::ErrorKind::Refused) if it is no block device, in use, too short,
-///   or may not be overwritten; nothing was written then
+/// - [`Refused`](freestone_core::ErrorKind::Refused) if it is not a block device, in use, too
+///   short, or may not be overwritten. Nothing was written then.
 /// - [`Storage`](freestone_core::ErrorKind::Storage) if it cannot be opened or written
 /// - [`Failed`](freestone_core::ErrorKind::Failed) if it was cancelled
-/// - what the plan and the chunk source return
-///
-/// From its first write to its last, the device says that it is unfinished.
+/// - the errors of the plan and of the chunk source
 pub fn write(
     image: &Image<'_>,
     path: &Path,
@@ -116,13 +117,14 @@ pub(crate) fn open(path: &Path, length: u64, overwrite: &Overwrite) -> Result<Fi
     }
     let size = device.seek(SeekFrom::End(0)).map_err(wrong)?;
     if size < length.max(HEAD_BYTES as u64) {
-        let what = format!("{name}: has {size} bytes, the image {length}");
+        let what = format!("{name}: has {size} bytes, and the image needs {length}");
         return Err(Error::refused(what).hint("name a larger device"));
     }
     if !overwrite.force && !may_overwrite(&device, size, overwrite).map_err(wrong)? {
-        let what = format!("{name}: holds something that is not an image of freestone's");
-        return Err(Error::refused(what)
-            .hint("look whether it is the device that you mean; --force overwrites it"));
+        let what = format!("{name}: holds something other than a freestone image");
+        return Err(
+            Error::refused(what).hint("check that it is the right device; --force overwrites it")
+        );
     }
     Ok(device)
 }
@@ -144,15 +146,15 @@ fn may_overwrite(device: &File, size: u64, overwrite: &Overwrite) -> io::Result<
 }
 
 fn wrong(path: &Path, error: io::Error) -> Error {
-    Error::io(format!("{}: the device failed", path.display()), error)
+    Error::io(format!("{}: reading or writing the device failed", path.display()), error)
 }
 
-/// Writes the pieces where they belong, but for the first 4096 bytes, which it keeps.
+/// Writes each piece at its offset, but keeps the first 4096 bytes in memory.
 struct InPlace<'a> {
     device: &'a File,
     path: &'a Path,
     head: KeptHead,
-    /// Whether the device can be told to zero a range.
+    /// Whether the device can zero a range by a command.
     zeroes: AtomicBool,
     zeroed: AtomicU64,
 }
@@ -163,7 +165,7 @@ impl InPlace<'_> {
         self.device.write_all_at(&bytes[kept..], offset + kept as u64)
     }
 
-    /// Zeros `length` bytes. What the kept head is made of is zeros already.
+    /// Zeros `length` bytes. The kept head needs none, because it starts as zeros.
     fn zeros(&self, offset: u64, length: u64) -> io::Result<()> {
         let (start, end) = (offset.max(HEAD_BYTES as u64), offset + length);
         let middle = start.next_multiple_of(BLOCK_BYTES)..end - end % BLOCK_BYTES;
@@ -174,7 +176,7 @@ impl InPlace<'_> {
         self.plain_zeros(middle.end..end)
     }
 
-    /// Whether the device zeroed the range, which has whole blocks.
+    /// Zeros a range of whole blocks by a command. Returns false if the device does not know it.
     fn zero_range(&self, offset: u64, length: u64) -> io::Result<bool> {
         if !self.zeroes.load(Ordering::Relaxed) {
             return Ok(false);

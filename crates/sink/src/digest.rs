@@ -1,4 +1,4 @@
-//! The digests of an image, alone or on its way to another sink.
+//! The digests of an image that is not written anywhere.
 
 use crate::control::Control;
 use crate::digesting::Digesting;
@@ -9,10 +9,10 @@ use crate::report::{Digests, SinkReport};
 use freestone_core::Result;
 use std::ops::ControlFlow;
 
-/// The digests of `image`, which is written nowhere.
+/// Computes the digests of `image`, without writing it.
 ///
 /// # Errors
-/// What the plan or the chunk source return, or that it was cancelled.
+/// The plan or the chunk source fails, or the work was cancelled.
 pub fn digest(image: &Image<'_>, control: &Control<'_>) -> Result<(Digests, SinkReport)> {
     let digesting = Digesting::new(&Nowhere);
     let produced = produce(image, &Control { digest: false, ..*control }, &digesting)?;

@@ -8,8 +8,8 @@ use freestone_core::digest::PlainHasher;
 use sha2::{Digest as _, Sha256};
 use std::ops::ControlFlow;
 
-/// Hashes the pieces in order and then passes each on. The hashes have a turn each, so while one
-/// worker is at the second, the next is at the first.
+/// A consumer that hashes the pieces in order and then passes each on. Each hash function has its
+/// own turn, so while one worker is at the second function, the next is at the first.
 pub(crate) struct Digesting<'a> {
     blake3: Turns<(PlainHasher, u64)>,
     sha256: Turns<Sha256>,

@@ -5,22 +5,24 @@
 //! last    the rest of the first 4096 bytes, then sector 0: the image's own head     sync each
 //! ```
 //! A device writes a sector whole or not at all. So at any moment sector 0 is that of the old
-//! image, which is whole then, or says *unfinished*, or is that of the new image, which is whole
-//! then.
+//! image, which is whole then; or it says *unfinished*; or it is that of the new image, which is
+//! whole then.
 
 use freestone_core::{Result, lock};
 use std::sync::{Mutex, PoisonError};
 
-/// How many bytes at its start say what an image is: those that an unfinished image is marked in.
+/// The length of an image's head: the bytes that say what an image is, and in which an unfinished
+/// image is marked.
 pub const HEAD_BYTES: usize = 4096;
 
 /// The smallest unit that every device writes whole or not at all.
 pub(crate) const SECTOR_BYTES: usize = 512;
 
-/// Writes the head that says *unfinished*. `put` writes bytes at an offset and makes them durable.
+/// Writes the *unfinished* head by calling `put`, which writes bytes at an offset and makes them
+/// durable.
 ///
 /// # Errors
-/// What `put` returns.
+/// Those of `put`.
 pub(crate) fn put_unfinished(
     head: &[u8],
     mut put: impl FnMut(u64, &[u8]) -> Result<()>,
@@ -30,11 +32,11 @@ pub(crate) fn put_unfinished(
     put(SECTOR_BYTES as u64, rest)
 }
 
-/// Writes the image's own head, after everything else. `put` writes bytes at an offset and makes
-/// them durable.
+/// Writes the image's own head, after all other bytes, by calling `put`, which writes bytes at an
+/// offset and makes them durable.
 ///
 /// # Errors
-/// What `put` returns.
+/// Those of `put`.
 pub(crate) fn put_finished(
     head: &[u8],
     mut put: impl FnMut(u64, &[u8]) -> Result<()>,
@@ -44,7 +46,7 @@ pub(crate) fn put_finished(
     put(0, sector)
 }
 
-/// The image's own head, kept in memory until everything else is written.
+/// The image's own head, kept in memory until all other bytes are written.
 pub(crate) struct KeptHead(Mutex<[u8; HEAD_BYTES]>);
 
 impl KeptHead {

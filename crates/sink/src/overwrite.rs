@@ -1,13 +1,13 @@
-//! What an image may overwrite.
+//! The permission to overwrite a target.
 
 use crate::head::HEAD_BYTES;
 
-/// What may be lost.
+/// The permission to overwrite a target.
 #[derive(Clone, Copy)]
 pub struct Overwrite {
-    /// Whatever stands at the target, unless it is in use.
+    /// Permits to overwrite anything that is not in use.
     pub force: bool,
-    /// Whether these first bytes of a file or device are those of an image of freestone,
+    /// Returns true if a file or device that begins with these bytes holds a freestone image,
     /// finished or not. Such a target may be overwritten.
     pub is_ours: fn(&[u8; HEAD_BYTES]) -> bool,
 }

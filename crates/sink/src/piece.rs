@@ -1,4 +1,4 @@
-//! The pieces that an image is produced in, and what takes them.
+//! The pieces in which an image is produced, and the trait of their consumers.
 
 use crate::base::Base;
 use crate::image::{Image, extents};
@@ -9,25 +9,25 @@ use freestone_core::wire::to_usize;
 use freestone_core::{Error, ErrorKind, Extent, Plan, Result, Source, Watch};
 use std::ops::{ControlFlow, Range};
 
-/// The window of a large image: large enough that finding its first extent and starting a write do not
-/// count, small enough to stay in a processor's own cache.
+/// The window of a large image. It is large enough that finding its first extent and starting a
+/// write cost little in proportion, and small enough to stay in a processor's own cache.
 pub(crate) const WINDOW_BYTES_MAX: u64 = 512 << 10;
 
-/// A shorter run of zeros stands in the buffer like other bytes: telling it apart would split
+/// Shorter runs of zeros are put into the buffer like other bytes: to keep them apart would split
 /// writes.
 const ZEROS_APART_BYTES_MIN: u64 = 64 << 10;
 
-/// The consecutive bytes of an image that one window yields.
+/// The consecutive bytes of an image that one window produces.
 pub(crate) struct ImagePiece {
-    /// Where in the image it starts.
+    /// Its offset in the image.
     pub offset: u64,
     /// Its length in bytes.
     pub length: u64,
-    /// Lengths, and what it is; only data are in `data`.
+    /// The runs in order, each with its length. Only the bytes of data runs are in `data`.
     runs: Vec<(u64, RunKind)>,
-    /// Grows as it has to and does not shrink, so that its memory is made ready once.
+    /// Grows as needed and does not shrink, so that its memory is mapped only once.
     data: Vec<u8>,
-    /// How much of it is in use.
+    /// How many bytes of it are in use.
     used: usize,
     pub chunks: u64,
     pub chunk_bytes: u64,
@@ -40,14 +40,14 @@ enum RunKind {
     Done,
 }
 
-/// A part of a [`ImagePiece`].
+/// A run of an [`ImagePiece`].
 pub(crate) enum PieceRun<'a> {
     /// These bytes.
     Data(&'a [u8]),
-    /// So many zeros.
+    /// This many zeros.
     Zeros(u64),
-    /// Bytes that the consumer has already: it said so by [`Consumer::base`], or took
-    /// them by [`Consumer::share`].
+    /// Bytes that the consumer already has: they are in its [`Consumer::base`], or its
+    /// [`Consumer::shares`] took them.
     Done,
 }
 
@@ -57,7 +57,7 @@ impl ImagePiece {
             offset: 0,
             length: 0,
             runs: Vec::new(),
-            // In one allocation, whose pages cost nothing until they are used.
+            // One allocation. Its pages cost nothing until they are used.
             data: Vec::with_capacity(to_usize(WINDOW_BYTES_MAX) + CHUNK_BYTES_MAX),
             used: 0,
             chunks: 0,
@@ -65,7 +65,7 @@ impl ImagePiece {
         }
     }
 
-    /// The parts in order, each with its offset in the image.
+    /// Returns the runs in order, each with its offset in the image.
     pub fn runs(&self) -> impl Iterator<Item = (u64, PieceRun<'_>)> {
         let (mut offset, mut data) = (self.offset, &self.data[..self.used]);
         self.runs.iter().map(move |&(length, kind)| {
@@ -83,17 +83,20 @@ impl ImagePiece {
         })
     }
 
-    /// Gives `each` all bytes in order, zeros too.
+    /// Calls `each` with all bytes in order, zeros included.
     ///
     /// # Errors
-    /// What `each` returns; or there are bytes that are the consumer's already.
+    /// Those of `each`; or the piece has bytes that only the consumer has.
     pub fn bytes(&self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         for (_, run) in self.runs() {
             match run {
                 PieceRun::Data(bytes) => each(bytes)?,
                 PieceRun::Zeros(length) => each_zeros(0..length, |_, zeros| each(zeros))?,
                 PieceRun::Done => {
-                    return Err(Error::new(ErrorKind::Failed, "bytes that nobody fetched"));
+                    return Err(Error::new(
+                        ErrorKind::Failed,
+                        "internal error: a sink needs bytes that it took as shared (please report this)",
+                    ));
                 }
             }
         }
@@ -112,7 +115,7 @@ impl ImagePiece {
         self.length = 0;
         self.runs.clear();
         self.used = 0;
-        // What is not known of the image before is read and compared.
+        // If the old layout cannot be read, everything is read and compared instead.
         let base = base.and_then(|base| Base::of(base, &window).ok());
         extents(image.plan, window.clone(), &mut |extent| {
             watch.check()?;
@@ -129,7 +132,7 @@ impl ImagePiece {
         sharing: &mut Sharing<'_>,
     ) -> Result<()> {
         let (start, end) = (extent.offset.max(window.start), extent.end().min(window.end));
-        // It belongs to the window before, and so does what it covers of this one.
+        // The chunk belongs whole to the window before, also the part of it in this window.
         if matches!(extent.source, Source::Chunk(_)) && extent.offset < window.start {
             self.offset = extent.end();
             return Ok(());
@@ -166,7 +169,7 @@ impl ImagePiece {
         Ok(())
     }
 
-    /// The next `length` bytes of the buffer, which hold anything.
+    /// Returns the next `length` bytes of the buffer, with arbitrary content.
     fn room(&mut self, length: usize) -> &mut [u8] {
         let start = self.used;
         self.used += length;
@@ -185,21 +188,22 @@ impl ImagePiece {
     }
 }
 
-/// What takes the pieces of an image, from several threads at once and in any order.
+/// A receiver of the pieces of an image, which come from several threads and in any order.
 pub(crate) trait Consumer: Sync {
-    /// Takes one piece. `Break` means that no window after it is wanted.
+    /// Takes one piece. Returns `Break` if it wants none of the windows after it.
     fn take(&self, piece: &ImagePiece) -> Result<ControlFlow<()>>;
 
-    /// No further piece will come, because something failed: nobody shall wait for one.
+    /// Ends all waiting for a piece: something failed, and no more pieces will come.
     fn stop(&self) {}
 
-    /// The layout of what the consumer holds already: what the image has at the same place is not
-    /// fetched, but for its first 4096 bytes.
+    /// Returns the layout of what the consumer already holds. What the image has at the same offset
+    /// is not fetched, except its first 4096 bytes.
     fn base(&self) -> Option<&dyn Plan> {
         None
     }
 
-    /// Where the consumer would rather have chunks from than from memory.
+    /// Returns the way to take chunks directly from the files that store them, if the consumer has
+    /// one.
     fn shares(&self) -> Option<&dyn Shares> {
         None
     }

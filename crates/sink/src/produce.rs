@@ -1,4 +1,4 @@
-//! Producing an image, with its digests if they are asked for.
+//! Producing an image, with its digests where they are asked for.
 
 use crate::control::Control;
 use crate::digesting::Digesting;
@@ -11,7 +11,7 @@ use freestone_core::Result;
 /// Produces the whole image for `consumer`.
 ///
 /// # Errors
-/// The first that the plan, the chunk source or the consumer returned, or that it was cancelled.
+/// The first error of the plan, the chunk source or the consumer; or the work was cancelled.
 pub(crate) fn produce(
     image: &Image<'_>,
     control: &Control<'_>,

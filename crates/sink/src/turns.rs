@@ -1,14 +1,15 @@
-//! Pieces come in any order; a turn makes their workers do one thing in the order of the image.
+//! Turns: pieces come in any order, and a turn makes the workers do one step in the order of the
+//! image.
 
 use crate::piece::ImagePiece;
 use freestone_core::{Result, lock};
 use std::ops::ControlFlow;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Something that the bytes of an image go through in order.
+/// Something that the bytes of an image pass through in order.
 ///
-/// It needs no queue: a worker waits with its piece until all before it have gone through. The
-/// windows are taken in order, so the piece that everybody waits for is always being made.
+/// It needs no queue: a worker waits with its piece until all pieces before it have passed. The
+/// windows are taken in order, so the piece for which all others wait is always being produced.
 pub(crate) struct Turns<T> {
     state: Mutex<TurnState<T>>,
     changed: Condvar,
@@ -26,10 +27,11 @@ impl<T> Turns<T> {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Lets `piece` do `act` when it is its turn. `Break` if that will not come any more.
+    /// Waits for the turn of `piece`, and calls `act`. Returns `Break` if the turn will not come
+    /// any more.
     ///
     /// # Errors
-    /// What `act` returns; no piece after this one has a turn then.
+    /// Those of `act`; then the pieces after this one have no turn.
     pub fn take(
         &self,
         piece: &ImagePiece,
@@ -48,13 +50,13 @@ impl<T> Turns<T> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Ends everybody's waiting.
+    /// Ends the waiting of all workers.
     pub fn stop(&self) {
         lock(&self.state).stopped = true;
         self.changed.notify_all();
     }
 
-    /// What the bytes went through.
+    /// Returns what the bytes passed through.
     pub fn into_inner(self) -> T {
         self.state.into_inner().unwrap_or_else(PoisonError::into_inner).it
     }

@@ -1,22 +1,22 @@
-//! Bringing a file or device up to date in place: only what differs is written.
+//! Updating a file or device in place: only blocks that differ are written.
 //!
 //! ```text
-//! 1  sector 0, then the rest of the first 4096 bytes: *unfinished*, from what and to what   sync each
-//! 2  from 4096 on: what differs                                                             sync
-//! 3  the file's new length, the rest of the first 4096 bytes, then sector 0: the new image's  sync each
+//! 1  the head that says *unfinished*, and which image is replaced by which     sync each part
+//! 2  from 4096 on: the blocks that differ; a file's new length                 sync
+//! 3  the new image's head                                                      sync each part
 //! ```
-//! As on a [device], sector 0 is at any moment that of the old image, whole then,
-//! or says *unfinished*, or is that of the new image, whole then. Killed, it is finished by doing
-//! it again.
+//! As on a [device], sector 0 is at any moment that of the whole old image, or says *unfinished*,
+//! or is that of the whole new image; see `crate::head`. To finish an interrupted update, run it
+//! again.
 //!
-//! What differs is known from the layouts where the target says which image it holds and that
-//! image's layout can be had: then only extents that differ are read at all. Else, and where the
-//! target is unfinished, everything is read and compared. Either way no block is written that is
-//! right already.
+//! If the target says which image it holds, and that image's layout can be had, the two layouts
+//! show what differs, and only the extents that differ are read at all. Otherwise, and where the
+//! target is unfinished, everything is read and compared. Either way a block that is already right
+//! is not written.
 //!
-//! The target is locked meanwhile, in every way that its users lock it: exclusive opening and
+//! The target is locked during the update in every way that its users lock it: exclusive opening,
 //! locks of open file descriptions, which QEMU takes, and `flock`. A file that a loop device is
-//! attached to is in use too.
+//! attached to counts as in use, too.
 
 mod hold;
 mod medium;
@@ -40,34 +40,33 @@ use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Gives the layout of the image that a head of 4096 bytes is of; `None` if it is of no finished
-/// image, or of one whose layout cannot be had.
+/// Returns the layout of the image that begins with a head of 4096 bytes; `None` if the head is not
+/// that of a finished image, or the layout cannot be had.
 pub type BaseOf<'a> = dyn Fn(&[u8; HEAD_BYTES]) -> Result<Option<Box<dyn Plan>>> + 'a;
 
-/// What an update came to.
+/// The outcome of an update.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Updated {
-    /// As of every sink.
+    /// The report that every sink gives.
     pub report: SinkReport,
-    /// The image that the target held, if its layout was used.
+    /// The name of the image that the target held, if its layout was used.
     pub from: Option<String>,
-    /// It was written in place, not anew.
+    /// Whether the target was updated in place; a new file was written otherwise.
     pub in_place: bool,
-    /// Nothing had to be written.
+    /// Whether nothing had to be written.
     pub up_to_date: bool,
 }
 
-/// Makes the file or device that `path` names hold `image`, writing only what differs. A file that
-/// does not exist or is empty is written as by [`write()`](crate::write()).
+/// Updates the file or device that `path` names, so that it holds `image`, and writes only what
+/// differs. A file that does not exist or is empty is written as by [`write()`](crate::write()).
+/// From the first write to the last, the target says that it is unfinished.
 ///
 /// # Errors
-/// - [`Refused`](freestone_core::ErrorKind::Refused) if it may not be overwritten, is in use, or
-///   is a device that is too short; nothing was written then
+/// - [`Refused`](freestone_core::ErrorKind::Refused) if it may not be overwritten, is in use, or is
+///   a device that is too short. Nothing was written then.
 /// - [`Storage`](freestone_core::ErrorKind::Storage) if it cannot be read or written
 /// - [`Failed`](freestone_core::ErrorKind::Failed) if it was cancelled
-/// - what the plan, the chunk source and `base_of` return
-///
-/// From its first write to its last, the target says that it is unfinished.
+/// - the errors of the plan, of the chunk source and of `base_of`
 pub fn update(
     image: &Image<'_>,
     path: &Path,
@@ -89,11 +88,12 @@ pub fn update(
                 return Ok(Updated { report, ..Updated::default() });
             }
             let (place, held) = FileMedium::file(hold::file(&path)?, path)?;
-            // What was looked at before it was locked may have changed since.
+            // The file may have changed between the check and the lock.
             let mut head = [0; HEAD_BYTES];
             place.read_at(0, &mut head)?;
             if !overwrite.force && !(overwrite.is_ours)(&head) {
-                return Err(place.refused("changed meanwhile, and is not an image of freestone's"));
+                return Err(place
+                    .refused("changed during the command, and is not a freestone image any more"));
             }
             (place, held)
         }
@@ -104,7 +104,7 @@ pub fn update(
     in_place(image, &place, held, base.as_deref(), control)
 }
 
-/// The protocol, on a target that is held and whose length is `held`.
+/// Runs the update on a target that is locked and has the length `held`.
 fn in_place(
     image: &Image<'_>,
     medium: &dyn Medium,
@@ -115,7 +115,7 @@ fn in_place(
     let length = image.length()?;
     let from = base.map(Plan::identity);
     let to = image.plan.identity();
-    // Digests are of all bytes, which are compared then too.
+    // Digests need all bytes, so all are compared then.
     let base = base.filter(|_| !control.digest);
     if base.is_some() && from.as_ref() == Some(&to) && medium.has_length(length, held) {
         control.watch.set_total(length);
@@ -151,7 +151,7 @@ fn in_place(
         put_finished(&consumer.head.into_inner(), put)?;
         Ok(SinkReport {
             length,
-            // The first bytes were written twice.
+            // The head was written twice.
             written: consumer.written.into_inner() + 2 * HEAD_BYTES as u64,
             zeros: consumer.zeros.into_inner(),
             read: consumer.read.into_inner(),
@@ -165,14 +165,14 @@ fn in_place(
     let report = outcome.map_err(|error: Error| match error.hint_text() {
         Some(_) => error,
         None => error.hint(
-            "what it was written to says that it is unfinished, and no guest takes it: run the \
-             same command again",
+            "the target says that it is unfinished, so guests refuse it: run the same command \
+             again",
         ),
     })?;
     Ok(Updated { report, from, in_place: true, up_to_date: false })
 }
 
-/// Writes what differs from what is there, but for the first 4096 bytes, which it keeps.
+/// Writes the blocks that differ from the target's, but keeps the first 4096 bytes in memory.
 struct Differing<'a> {
     medium: &'a dyn Medium,
     base: Option<&'a dyn Plan>,
@@ -204,7 +204,7 @@ impl Differing<'_> {
 
     fn zeros(&self, offset: u64, length: u64, held: &mut Vec<u8>) -> Result<()> {
         let end = offset + length;
-        // What the kept head is made of is zeros already.
+        // The kept head starts as zeros.
         let mut at = offset.max(HEAD_BYTES as u64);
         while at < end {
             at = self.medium.next_data(at).min(end);
@@ -222,8 +222,8 @@ impl Differing<'_> {
     }
 }
 
-/// The stretches of whole blocks that differ, as `differs` says, of `length` bytes at `offset` of
-/// the target. Of a block that only a part lies there of, that part counts.
+/// Returns the runs of whole blocks that differ, as `differs` says, in the `length` bytes at
+/// `offset` of the target. A block of which only a part is in this range counts by that part.
 fn blocks(
     offset: u64,
     length: usize,

@@ -6,12 +6,12 @@
 //! pieces   [        first             ][second  ][third          ][fourth
 //! ```
 //!
-//! Workers take the windows in order. A chunk belongs whole to the window that it *starts* in, so
-//! it is fetched once; anything else is cut at the windows' ends. What belongs to a window is a
-//! [`ImagePiece`]: one buffer, in which small neighbours stand side by side, and long runs of zeros
-//! that are only counted. The pieces lie end to end, each is given to the [`Consumer`] by the
-//! worker that made it, and a worker makes its next only then. So memory is at most
-//! workers × (window + chunk, and what one chunk is made of), whatever the image.
+//! Workers take the *windows* in order. A chunk belongs whole to the window in which it starts, so
+//! it is fetched once; other extents are cut at the windows' ends. What belongs to a window is an
+//! [`ImagePiece`]: one buffer that holds small neighbours together, and long runs of zeros that are
+//! only counted. The pieces cover the image without gaps. The worker that made a piece passes it to
+//! the [`Consumer`], and makes its next piece only after that. So memory is at most workers ×
+//! (window + chunk + what decoding one chunk needs), however long the image is.
 
 use crate::control::Control;
 use crate::image::Image;
@@ -25,19 +25,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// The window of a small one. Memory that is used for the first time costs more than what is done with it,
-/// and an image of a few MiB is soon written.
+/// The window of a small image. Memory that is used for the first time costs more than the work on
+/// it, and an image of a few MiB is written quickly anyway.
 const WINDOW_BYTES_MIN: u64 = 64 << 10;
-/// Into how many windows an image is cut, between these.
+/// How many windows an image is cut into, within these bounds.
 const WINDOWS: u64 = 128;
 
-/// What a worker takes together at most where chunks are shared. What is shared is cut at its ends, and
-/// each cut costs a block of its own.
+/// The most bytes that a worker takes at a time where chunks are shared. A shared run is cut at the
+/// end of this stretch, and each cut costs a block of its own.
 const SHARED_BYTES: u64 = 64 << 20;
-/// Into how many stretches for each worker an image of which chunks are shared is cut at least: enough
-/// that nobody waits long for the last.
+/// The least number of stretches per worker where chunks are shared: enough that the other workers
+/// do not wait long for the last one.
 const STRETCHES_A_WORKER: u64 = 4;
 
+/// Runs the workers, and passes the whole image to `consumer`.
+///
+/// # Errors
+/// The first error of the plan, the chunk source or the consumer; or the work was cancelled.
 pub(crate) fn run(
     image: &Image<'_>,
     control: &Control<'_>,
@@ -71,20 +75,20 @@ pub(crate) fn run(
     let (done, produced) = work.produced.into_inner().unwrap_or_else(PoisonError::into_inner);
     if done != length && work.last.into_inner() == u64::MAX {
         let identity = image.plan.identity();
-        let what = format!("image {identity}: its layout gave {done} bytes of {length}");
+        let what = format!("image {identity}: its layout has {done} bytes instead of {length}");
         return Err(Error::corrupt(what));
     }
     Ok(produced)
 }
 
-/// How long a window of an image of `length` bytes is: a power of two.
+/// Returns the length of a window of an image of `length` bytes: a power of two.
 fn window(length: u64) -> u64 {
     let window = (length / WINDOWS).min(WINDOW_BYTES_MAX).next_power_of_two();
     window.max(WINDOW_BYTES_MIN)
 }
 
-/// How much of an image of `length` bytes one worker does at a time where chunks are shared. What is
-/// shared is cut there, so it is more than a window.
+/// Returns how many bytes of an image of `length` bytes one worker takes at a time where chunks are
+/// shared. Shared runs are cut there, so it is more than a window.
 fn shared_stretch(length: u64, workers: NonZeroUsize) -> u64 {
     let window = window(length);
     let stretches = (workers.get() as u64).saturating_mul(STRETCHES_A_WORKER);
@@ -99,12 +103,11 @@ struct Work<'a> {
     length: u64,
     window: u64,
     next: AtomicU64,
-    /// Where the window starts after which none is wanted. Those before it are, though one that
-    /// was taken earlier may be done later.
+    /// The start of the last window that is wanted. Earlier windows may still be in work.
     last: AtomicU64,
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
-    /// With how many bytes of the image they are.
+    /// The work done, and how many bytes of the image it produced.
     produced: Mutex<(u64, Produced)>,
 }
 
@@ -120,7 +123,7 @@ impl Work<'_> {
         }
     }
 
-    /// How much one worker does at a time.
+    /// Returns how many bytes one worker takes at a time.
     fn stretch(&self) -> u64 {
         match self.consumer.shares() {
             Some(_) => shared_stretch(self.length, self.control.workers),
@@ -168,6 +171,7 @@ impl Work<'_> {
     }
 }
 
+/// Stops all workers when it is dropped.
 struct StopUnlessDone<'a>(&'a Work<'a>);
 
 impl Drop for StopUnlessDone<'_> {

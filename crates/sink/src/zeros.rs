@@ -11,10 +11,10 @@ pub(crate) fn are_zeros(block: &[u8]) -> bool {
     block == &ZEROS[..block.len()]
 }
 
-/// Calls `each`, in order, with offsets and zeros that fill `range`.
+/// Calls `each`, in order, with the offsets and lengths of zeros that fill `range`.
 ///
 /// # Errors
-/// What `each` returns.
+/// Those of `each`.
 pub(crate) fn each_zeros<E>(
     range: Range<u64>,
     mut each: impl FnMut(u64, &[u8]) -> Result<(), E>,

@@ -30,7 +30,7 @@ enum Part {
     Inline(u64, usize),
     Zeros(u64),
     Chunk(u64, usize),
-    /// A chunk with zeros between: its length, and where the zeros are.
+    /// A chunk with zeros in it: its length, and the range of the zeros.
     Hollow(usize, usize, usize),
     Pad,
 }
@@ -209,7 +209,7 @@ fn small_reads_fetch_a_large_chunk_once() {
     let toy = toy::site(0, 8000, 3, 1 << 20);
     let reader = ImageReader::new(&toy, &toy);
     let mut out = [0; 4096];
-    // Three readers, each in a file of its own.
+    // Three readers, each in its own file.
     for offset in (8192..1 << 20).step_by(out.len()) {
         for file in 0..3 {
             reader.read_at(offset + file * ((1 << 20) + 4096), &mut out).unwrap();

@@ -1,4 +1,4 @@
-//! What an update does to its target, as a seam: so that tests can stop at every step.
+//! The operations of an update on its target, as a trait, so that tests can stop at every step.
 
 use crate::faults::storage;
 use crate::holes::next_data;
@@ -12,33 +12,34 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// Something that is written in place, by several threads.
+/// A target that several threads write in place.
 pub(super) trait Medium: Sync {
     /// Fills `out` from `offset` on.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()>;
-    /// Writes; durable only when it was synced.
+    /// Writes bytes, which are durable only after a sync.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
     /// Writes zeros, or makes a hole.
     fn zero(&self, offset: u64, length: u64) -> Result<()>;
-    /// Makes durable all that was written.
+    /// Makes everything durable that was written.
     fn sync(&self) -> Result<()>;
-    /// Whether its length can be changed, and is that of the image.
+    /// Returns true if its length can change, and must be that of the image.
     fn is_resizable(&self) -> bool;
     /// Changes its length.
     fn set_length(&self, length: u64) -> Result<()>;
-    /// Where data may be from `offset` on: what lies before is a hole.
+    /// Returns the first offset from `offset` on where data may be; everything before it is a hole.
     fn next_data(&self, offset: u64) -> u64 {
         offset
     }
-    /// Lets the system begin to write out a range.
+    /// Asks the system to start writing a range to the medium.
     fn start_writing(&self, _offset: u64, _length: u64) {}
 
-    /// Whether an image of `length` can be all of what is `held` long.
+    /// Returns true if a target of the length `held` can hold an image of `length` bytes, possibly
+    /// with other bytes after it.
     fn can_hold(&self, length: u64, held: u64) -> bool {
         if self.is_resizable() { length == held } else { length <= held }
     }
 
-    /// Whether no change of length is needed.
+    /// Returns true if its length need not change.
     fn has_length(&self, length: u64, held: u64) -> bool {
         self.can_hold(length, held)
     }
@@ -52,23 +53,23 @@ pub(super) struct FileMedium {
 }
 
 impl FileMedium {
-    /// A regular file, and its length.
+    /// Wraps a regular file, and returns its length too.
     pub(super) fn file(file: File, path: PathBuf) -> Result<(Self, u64)> {
         Self::new(file, path, false)
     }
 
-    /// A block device, and its length.
+    /// Wraps a block device, and returns its length too.
     pub(super) fn device(file: File, path: PathBuf) -> Result<(Self, u64)> {
         Self::new(file, path, true)
     }
 
     fn new(mut file: File, path: PathBuf, is_device: bool) -> Result<(Self, u64)> {
         let length = file.seek(SeekFrom::End(0));
-        let length = length.map_err(|error| storage(&path, "cannot be looked at", error))?;
+        let length = length.map_err(|error| storage(&path, "cannot be inspected", error))?;
         Ok((Self { file, path, is_device }, length))
     }
 
-    /// That it cannot be written, and why.
+    /// Creates the error of a target that may not be written.
     pub(super) fn refused(&self, what: &str) -> Error {
         Error::refused(format!("{}: {what}", self.path.display()))
     }
@@ -76,10 +77,14 @@ impl FileMedium {
     fn wrong(&self, what: &str, error: std::io::Error) -> Error {
         let name = self.path.display();
         match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                Error::io(format!("{name}: there is no room for what differs"), error)
-                    .hint("make room on its file system and run the same command again; it is unfinished until then")
-            }
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::io(
+                format!("{name}: there is no room for the blocks that differ"),
+                error,
+            )
+            .hint(
+                "make room on its file system and run the same command again; the target is \
+                         unfinished until then",
+            ),
             _ => Error::io(format!("{name}: {what}"), error),
         }
     }
@@ -104,7 +109,7 @@ impl Medium for FileMedium {
                 FallocateFlags::PUNCH_HOLE
             };
             let how = how | FallocateFlags::KEEP_SIZE;
-            // Who cannot do it is written zeros to.
+            // Where this is not supported, zeros are written.
             if fallocate(&self.file, how, offset, length).is_ok() {
                 return Ok(());
             }

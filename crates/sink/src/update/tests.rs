@@ -189,7 +189,7 @@ fn is_unfinished(bytes: &[u8]) -> bool {
     bytes.starts_with(b"freestone: this image is unfinished; ")
 }
 
-/// What a power cut may leave: of what was not synced any part. Some of them.
+/// Returns some of the states that a power cut may leave: any part of what was not synced is lost.
 fn survivors(state: &State) -> Vec<Vec<u8>> {
     let mut found = vec![state.durable.clone(), state.now.clone()];
     let count = state.pending.len();
