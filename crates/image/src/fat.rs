@@ -17,6 +17,7 @@
 //! when they are asked for, one directory (2 MiB at most) at a time.
 
 mod alias;
+mod clusters;
 mod directory;
 mod geometry;
 mod head;
@@ -33,7 +34,7 @@ mod time;
 pub use options::{FatType, Options, Profile};
 pub use plan::FatPlan;
 
-use crate::check::{Container, Found, Report};
+use crate::report::{Container, Found, Report};
 use crate::{FormatOptions, ImageName, ReadAt};
 use freestone_core::{Id, NodeSource, Plan, Result};
 

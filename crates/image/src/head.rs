@@ -1,12 +1,8 @@
 //! What an image or a device is, told from its first bytes alone.
 
-use crate::format::{Format, FormatOptions, ImageName};
+use crate::format::{FormatOptions, HEAD_BYTES};
+use crate::formats::{Format, ImageName};
 use crate::{fat, tar};
-use freestone_core::limits::BLOCK_BYTES;
-
-/// How many bytes at its start say what an image is; all of them belong to every image.
-pub const HEAD_BYTES: usize = 4096;
-const _: () = assert!(HEAD_BYTES as u64 == BLOCK_BYTES);
 
 /// What the first [`HEAD_BYTES`] of a file or device show.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,18 +18,25 @@
 //! 3. `strict.rs`: a model of what its readers accept, used by `inspect` and as the oracle of the
 //!    tests, which shares no more with the writer than the measure and the head.
 //!
-//! Then it gets a line in the list of formats (`format.rs`), from which [`Format`], [`identify`] and
-//! [`check::check`] are made. Sinks and servers need no change, nor do commands: `--format` and
+//! Then it gets a line in the list of formats (`formats.rs`), from which [`Format`], [`identify`] and
+//! [`check()`] are made. Sinks and servers need no change, nor do commands: `--format` and
 //! `inspect` know all formats of the list. Options of its own are offered where the command line
 //! makes its options of flags.
 
-pub mod check;
+mod check;
 pub mod fat;
 mod format;
+mod formats;
 mod head;
 mod read;
+mod report;
 pub mod tar;
+mod violation;
 
-pub use format::{Format, FormatOptions, ImageName};
-pub use head::{HEAD_BYTES, Identity, identify};
+pub use check::check;
+pub use format::{FormatOptions, HEAD_BYTES};
+pub use formats::{Format, ImageName};
+pub use head::{Identity, identify};
 pub use read::ReadAt;
+pub use report::{Container, Found, Report};
+pub use violation::{Violation, Violations};

@@ -25,7 +25,7 @@ pub(crate) use header::head;
 pub use options::{Align, Options};
 pub use plan::TarPlan;
 
-use crate::check::{Container, Found, Report};
+use crate::report::{Container, Found, Report};
 use crate::{FormatOptions, ImageName, ReadAt};
 use freestone_core::{Id, NodeSource, Plan, Result};
 

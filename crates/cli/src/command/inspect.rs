@@ -9,8 +9,7 @@ use crate::session::Session;
 use crate::size::{count, show};
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
-use freestone_image::check::{self, Container, Report};
-use freestone_image::{HEAD_BYTES, Identity, ReadAt, identify};
+use freestone_image::{self as image, Container, HEAD_BYTES, Identity, ReadAt, Report, identify};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -131,7 +130,7 @@ impl<'a> Opened<'a> {
 
     /// Compares it with the image of `name`, of the format and options that its head says.
     fn compare(&self, identity: &Identity, name: &OsStr, session: &Session) -> Result<Against> {
-        let Identity::Image(image) = identity else {
+        let Identity::Image(held) = identity else {
             let (place, what) = (self.path.display(), describe(identity).1);
             return Err(Error::refused(format!("{place}: {what}"))
                 .hint("only a finished image of freestone's can be compared with a revision"));
@@ -139,7 +138,7 @@ impl<'a> Opened<'a> {
         let part = Part::find(&session.store()?, &Name::parse(name)?)?;
         part.bring(Bring::Contents, session)?;
         let (root, nodes) = part.manifest(&session.interrupt)?;
-        let plan = image.format.plan(nodes, &root)?;
+        let plan = held.format.plan(nodes, &root)?;
         let progress = session.progress("comparing", Unit::Bytes, Some(plan.length()));
         let advance = |bytes| progress.add(bytes);
         let difference = freestone_sink::compare(
@@ -177,7 +176,7 @@ impl Inspect {
             None => None,
             Some(name) => Some(opened.compare(&identity, name, session)?),
         };
-        let report = check::check(&opened, opened.container, &identity, &mut |found| {
+        let report = image::check(&opened, opened.container, &identity, &mut |found| {
             if let Some(Against { offset: Some(offset), path: path @ None, .. }) = &mut against
                 && found.bytes.contains(offset)
             {
@@ -224,7 +223,7 @@ fn answer(
     report: &Report,
     against: Option<Against>,
 ) -> Answer {
-    let violation = |violation: &check::Violation| Violation {
+    let violation = |violation: &image::Violation| Violation {
         rule: violation.rule,
         offset: violation.offset,
         path: violation.path.as_deref().map(JsonPath::new),

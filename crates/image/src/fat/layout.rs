@@ -5,59 +5,14 @@
 //! found by walking on from the last mark before it.
 
 use super::FatType;
-use super::geometry::{Geometry, SLOT_BYTES};
-use super::scan::{directory_bytes, is_aligned};
-use freestone_core::limits::BLOCK_BYTES;
+use super::clusters::{LargeDirectories, Place, directory_bytes, is_aligned, place};
+use super::geometry::Geometry;
 use freestone_core::{NodeSource, Result};
 use freestone_manifest::{Cursor, Entry, Tree};
 
 /// Marks that are kept: one megabyte. Beyond, every second one is dropped, and finding an entry
 /// walks twice as far.
 const MARKS_MAX: usize = 1 << 16;
-/// Directories of no more slots take one cluster, whatever its size.
-const SMALL_SLOTS: u64 = 512 / SLOT_BYTES;
-
-/// Clusters of an entry, counted from 0: those from `first` to before `end`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) first: u64,
-    pub(super) end: u64,
-}
-
-impl Place {
-    /// The number of the first cluster; 0 if there is none.
-    pub(super) fn number(&self) -> u64 {
-        if self.first == self.end { 0 } else { self.first + 2 }
-    }
-}
-
-/// Where `bytes` go if `at` is the first cluster that is not given out yet.
-pub(super) fn place(at: u64, bytes: u64, is_aligned: bool, cluster: u64) -> Place {
-    let first = match BLOCK_BYTES / cluster {
-        in_block @ 2.. if is_aligned => at.next_multiple_of(in_block),
-        _ => at,
-    };
-    Place { first, end: first.saturating_add(bytes.div_ceil(cluster)) }
-}
-
-/// The directories whose slots do not fit 512 bytes: the index of the entry, and the slots.
-#[derive(Default)]
-pub(super) struct LargeDirectories(Vec<(u64, u64)>);
-
-impl LargeDirectories {
-    /// Notes a directory, which comes behind all before.
-    pub(super) fn push(&mut self, index: u64, slots: u64) {
-        if slots > SMALL_SLOTS {
-            self.0.push((index, slots));
-        }
-    }
-
-    /// The bytes of the directory, or as many as take just as many clusters.
-    fn bytes(&self, index: u64) -> u64 {
-        let found = self.0.binary_search_by_key(&index, |(index, _)| *index);
-        directory_bytes(found.map_or(SMALL_SLOTS, |at| self.0[at].1))
-    }
-}
 
 /// Where an entry's clusters begin, or would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,13 +6,13 @@
 //! most) and the list of large directories.
 
 use super::Profile;
-use super::geometry::{CLUSTER_SHIFT_MIN, CLUSTER_SIZES, Needs, SLOT_BYTES};
-use super::layout::{LargeDirectories, place};
+use super::clusters::{LargeDirectories, cluster_bytes, directory_bytes, is_aligned, place};
+use super::geometry::{CLUSTER_SIZES, Needs};
 use super::name::Name;
 use super::refusal::Refusals;
 use freestone_core::digest::plain;
 use freestone_core::{NodeSource, Result, path};
-use freestone_manifest::{Cursor, Entry, Tree};
+use freestone_manifest::{Cursor, Tree};
 use std::collections::HashMap;
 
 /// Slots of a directory, at most: 2 MiB.
@@ -122,21 +122,6 @@ pub(super) fn scan<S: NodeSource>(tree: &Tree<S>, profile: Profile) -> Result<Sc
     }
     refusals.check()?;
     Ok(Scan { needs, large })
-}
-
-/// Whether the entry's content starts at a multiple of 4096.
-pub(super) fn is_aligned(entry: &Entry) -> bool {
-    freestone_core::tar1::is_aligned(entry.size())
-}
-
-/// The bytes of a directory of so many slots: one cluster at least.
-pub(super) fn directory_bytes(slots: u64) -> u64 {
-    slots.max(1) * SLOT_BYTES
-}
-
-/// The bytes of a cluster of size number `size`.
-pub(super) fn cluster_bytes(size: usize) -> u64 {
-    1 << (CLUSTER_SHIFT_MIN as usize + size)
 }
 
 /// How many slots the names in the directory `top` take, whose first entry would have `index`.

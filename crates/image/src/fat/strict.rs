@@ -19,7 +19,7 @@ pub use rule::Rule;
 use super::geometry::SLOT_BYTES;
 use super::head::decode;
 use super::{FatType, Profile};
-use crate::check::{Container, Found, Report};
+use crate::report::{Container, Found, Report};
 use crate::{HEAD_BYTES, ReadAt};
 use freestone_core::Result;
 use freestone_core::digest::plain;

@@ -10,40 +10,25 @@
 //! it ([`freestone_core::tar1`]) and the head ([`identify`]), and otherwise nothing.
 
 mod header;
+mod member;
 mod members;
 mod own;
 mod rule;
 mod seen;
 mod spelling;
 
-pub use crate::check::Container;
+pub use member::Member;
 pub use rule::{Rule, Violation, Violations};
 
 use super::layout::FIRST_UNIT;
-use crate::check::{self, Found};
+use crate::report::{self, Container, Found};
+use crate::violation;
 use crate::{Format, HEAD_BYTES, Identity, ImageName, ReadAt, identify};
 use freestone_core::Result;
 use freestone_core::limits::{BLOCK_BYTES, TAR_BLOCK_BYTES};
 use members::{Members, RawMember, Step};
 use own::Own;
 use seen::Seen;
-
-/// A file or directory of an archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Its path, without a leading `./` or `/` and without a directory's `/`.
-    pub path: Vec<u8>,
-    /// Whether readers take it for a directory.
-    pub is_directory: bool,
-    /// Whether its owner may execute it, or enter it.
-    pub executable: bool,
-    /// Last change, in seconds since 1970.
-    pub mtime: i64,
-    /// Its length in bytes; 0 for a directory.
-    pub size: u64,
-    /// Where its data start, in bytes from the image's start.
-    pub data: u64,
-}
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -140,15 +125,15 @@ pub(crate) fn report<R: ReadAt + ?Sized>(
     image: &R,
     container: Container,
     each: &mut dyn FnMut(Found) -> Result<()>,
-) -> Result<check::Report> {
+) -> Result<report::Report> {
     // The first member that ends behind a byte has it, or its headers have; the head is nobody's.
     let head = FIRST_UNIT * TAR_BLOCK_BYTES;
     let found = check(image, container, &mut |member| {
         each(Found { path: member.path.clone(), bytes: head..member.data + member.size })
     })?;
-    let mut violations = check::Violations::default();
+    let mut violations = violation::Violations::default();
     for violation in found.violations.kept() {
-        violations.add(check::Violation {
+        violations.add(violation::Violation {
             rule: violation.rule.name(),
             why: violation.rule.why(),
             offset: violation.offset,
@@ -157,7 +142,7 @@ pub(crate) fn report<R: ReadAt + ?Sized>(
         });
     }
     violations.count_more(found.violations.count());
-    Ok(check::Report {
+    Ok(report::Report {
         name: found.name,
         files: found.files,
         directories: found.directories,

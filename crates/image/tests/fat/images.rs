@@ -2,10 +2,9 @@
 
 use crate::site::{Built, Counted, Image};
 use freestone_core::{Plan, Result, path};
-use freestone_image::ReadAt;
-use freestone_image::check::{Container, Report};
 use freestone_image::fat::strict::{Member, check};
 use freestone_image::fat::{FatPlan, FatType, Options, Profile};
+use freestone_image::{Container, ReadAt, Report};
 use freestone_manifest::Entry;
 
 pub fn plan(built: &Built, options: Options) -> Result<FatPlan<Counted>> {

@@ -4,9 +4,8 @@ use crate::images::{assert_read_back, checked, image, mirage, plan};
 use crate::mirage::assert_mirage_finds_all;
 use crate::site::{Data, Image, Site};
 use freestone_core::{Plan, path};
-use freestone_image::ReadAt;
-use freestone_image::check::Container;
 use freestone_image::fat::{FatType, Options, strict};
+use freestone_image::{Container, ReadAt};
 use freestone_testkit::cases;
 use proptest::prelude::*;
 

@@ -2,9 +2,9 @@
 
 use crate::site::{Built, Data, Image, Site, noise};
 use freestone_core::{ErrorKind, Id, Plan, Source};
-use freestone_image::ReadAt;
-use freestone_image::tar::strict::{Container, Member, check};
+use freestone_image::tar::strict::{Member, check};
 use freestone_image::tar::{Align, Options, TarPlan, mirage};
+use freestone_image::{Container, ReadAt};
 use freestone_manifest::{Builder, Kind, MemoryNodes};
 
 /// Checks that the strict model takes the image and finds what the manifest holds.

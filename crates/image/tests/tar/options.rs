@@ -3,9 +3,9 @@
 use crate::layout::assert_read_back;
 use crate::site::{Site, noise};
 use freestone_core::ErrorKind;
-use freestone_image::tar::strict::{Container, Rule, check};
+use freestone_image::tar::strict::{Rule, check};
 use freestone_image::tar::{Align, Options};
-use freestone_image::{Format, HEAD_BYTES, Identity, ImageName, identify};
+use freestone_image::{Container, Format, HEAD_BYTES, Identity, ImageName, identify};
 
 fn site() -> crate::site::Built {
     Site::default().file("a/b", noise(1, 70_000)).file("c", "c").build()

@@ -3,10 +3,10 @@
 use crate::layout::{assert_read_back, unaligned};
 use crate::site::{Built, Data, Image, Site};
 use freestone_core::{Plan, path};
-use freestone_image::ReadAt;
 use freestone_image::tar::mirage::{Node, Store};
-use freestone_image::tar::strict::{Container, Member, check};
+use freestone_image::tar::strict::{Member, check};
 use freestone_image::tar::{Align, Options};
+use freestone_image::{Container, ReadAt};
 use freestone_testkit::cases;
 use proptest::prelude::*;
 

@@ -3,7 +3,8 @@
 mod own;
 mod readers;
 
-use freestone_image::tar::strict::{Container, Rule, check};
+use freestone_image::Container;
+use freestone_image::tar::strict::{Rule, check};
 use std::collections::BTreeSet;
 
 /// The rules that an image breaks.

@@ -8,14 +8,13 @@ use super::slots::{Child, Notes};
 use super::table::Chain;
 use super::volume::Volume;
 use crate::ImageName;
-use crate::check::Violations;
 use crate::fat::alias::Aliases;
+use crate::fat::clusters::{Place, cluster_bytes, directory_bytes, place};
 use crate::fat::directory::{ARCHIVE, DIRECTORY, ShortEntry, long};
 use crate::fat::geometry::{CLUSTER_SIZES, Geometry, Needs, choose};
-use crate::fat::layout::{Place, place};
 use crate::fat::name::Name;
-use crate::fat::scan::{cluster_bytes, directory_bytes};
 use crate::fat::{FatType, Options, Profile};
+use crate::violation::Violations;
 use freestone_core::{path, tar1};
 
 /// An image of freestone's that is being checked.

@@ -1,6 +1,6 @@
 //! The rules, and what breaks with each.
 
-use crate::check::{Violation, Violations};
+use crate::violation::{Violation, Violations};
 
 /// A rule of FAT's readers, or of freestone's own layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,11 +1,11 @@
 //! Taking the slots of a directory apart.
 
 use super::rule::{Rule, broken};
-use crate::check::Violations;
 use crate::fat::directory::{DIRECTORY, LONG, UNIT_OFFSETS, sum};
 use crate::fat::geometry::SLOT;
 use crate::fat::name::{Name, SLOT_UNITS, Short, fold, is_short};
 use crate::fat::{Profile, time};
+use crate::violation::Violations;
 use std::collections::HashSet;
 
 const LABEL: u8 = 0x08;

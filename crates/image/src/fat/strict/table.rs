@@ -3,8 +3,8 @@
 use super::rule::{Rule, broken};
 use super::volume::Volume;
 use crate::ReadAt;
-use crate::check::Violations;
 use crate::fat::FatType;
+use crate::violation::Violations;
 use freestone_core::Result;
 
 /// Bytes of the table that are held; a multiple of 3, for FAT12's pairs.

@@ -3,8 +3,8 @@
 
 use super::rule::{Rule, broken};
 use crate::ReadAt;
-use crate::check::Violations;
 use crate::fat::FatType;
+use crate::violation::Violations;
 use freestone_core::Result;
 
 /// A file system's parts, whose sums were checked to lie inside the image.

@@ -1,7 +1,7 @@
 //! The rules of freestone's own layout, beyond those of the readers.
 
-use super::Member;
 use super::header::Header;
+use super::member::Member;
 use super::members::RawMember;
 use super::rule::{Rule, Violations};
 use crate::tar::layout::{FIRST_UNIT, fillers_of_nothing};
