@@ -1,22 +1,22 @@
-//! Checking an image, whatever its format: what is in it, and which rules of its readers it breaks.
-//!
-//! Each format has rules of its own and a model that checks them; what they find is told alike.
+//! Checking an image of any format.
 
-use crate::report::{Container, Found, Report};
-use crate::{Format, Identity, ReadAt};
+use crate::formats::Format;
+use crate::head::Identity;
+use crate::read::ReadAt;
+use crate::report::{CheckReport, Container, Found};
 use freestone_core::Result;
 
-/// Checks an image whose head is `identity`, and gives `each` what is in it; `None` if it is of no
-/// format that is known here.
+/// Checks an image whose head is `identity` against the rules of its format, and calls `each` for
+/// what is in it. Returns `None` if it is not of a known format.
 ///
 /// # Errors
-/// The image cannot be read, or what `each` returns. Broken rules are no errors.
+/// The image cannot be read, or `each` fails. A broken rule is not an error.
 pub fn check<R: ReadAt + ?Sized>(
     image: &R,
     container: Container,
     identity: &Identity,
     each: &mut dyn FnMut(Found) -> Result<()>,
-) -> Result<Option<Report>> {
+) -> Result<Option<CheckReport>> {
     let name = match identity {
         Identity::Image(name) => Some(name.format.name()),
         Identity::Other(looks_like) => Format::looking_like(looks_like),

@@ -31,14 +31,16 @@ pub mod strict;
 mod table;
 mod time;
 
-pub use options::{FatType, Options, Profile};
+pub use options::{FatOptions, FatType, Profile};
 pub use plan::FatPlan;
 
-use crate::report::{Container, Found, Report};
-use crate::{FormatOptions, ImageName, ReadAt};
+use crate::format::FormatOptions;
+use crate::read::ReadAt;
+use crate::report::{CheckReport, Container, Found};
 use freestone_core::{Id, NodeSource, Plan, Result};
+use freestone_manifest::Tree;
 
-impl FormatOptions for Options {
+impl FormatOptions for FatOptions {
     const NAME: &'static str = "fat";
     const LOOKS_LIKE: &'static str = "a FAT file system";
 
@@ -50,19 +52,24 @@ impl FormatOptions for Options {
         Self::parse(text)
     }
 
-    fn plan<S: NodeSource + 'static>(self, nodes: S, root: &Id) -> Result<Box<dyn Plan>> {
-        Ok(Box::new(FatPlan::open(nodes, root, self)?))
+    fn plan<S: NodeSource + 'static>(self, manifest: Tree<S>) -> Result<Box<dyn Plan>> {
+        Ok(Box::new(FatPlan::new(manifest, self)?))
     }
 
-    fn name_in(head: &[u8]) -> Option<ImageName> {
-        head::decode(head).map(|(name, _)| name)
+    fn name_in(head: &[u8]) -> Option<(Self, Id)> {
+        head::decode(head).map(|(options, root, _)| (options, root))
     }
 
     fn check<R: ReadAt + ?Sized>(
         image: &R,
         container: Container,
         each: &mut dyn FnMut(Found) -> Result<()>,
-    ) -> Result<Report> {
-        strict::report(image, container, each)
+    ) -> Result<CheckReport> {
+        strict::check(image, container, &mut |member| {
+            for (offset, length) in &member.runs {
+                each(Found { path: member.path.clone(), bytes: *offset..offset + length })?;
+            }
+            Ok(())
+        })
     }
 }

@@ -1,12 +1,15 @@
-//! The formats, and the name that an image carries in its head.
+//! The list of all formats, and the names of images.
 
+use crate::fat::FatOptions;
 use crate::format::FormatOptions;
-use crate::report::{Container, Found, Report};
-use crate::{ReadAt, fat, tar};
+use crate::read::ReadAt;
+use crate::report::{CheckReport, Container, Found};
+use crate::tar::TarOptions;
 use freestone_core::{Id, NodeSource, Plan, Result};
+use freestone_manifest::Tree;
 use std::fmt;
 
-/// Makes [`Format`] of a list of folders.
+/// Defines [`Format`] from a list of formats and the types of their options.
 macro_rules! formats {
     ($($(#[$doc:meta])* $variant:ident($options:ty),)*) => {
         /// An image format with its options.
@@ -20,14 +23,14 @@ macro_rules! formats {
             /// The formats' names on the command line.
             pub const NAMES: &[&str] = &[$(<$options as FormatOptions>::NAME),*];
 
-            /// The format's name on the command line.
+            /// Returns the format's name on the command line.
             pub fn name(&self) -> &'static str {
                 match self {
                     $(Self::$variant(_) => <$options as FormatOptions>::NAME,)*
                 }
             }
 
-            /// The format of this name, with the options that are the default.
+            /// Returns the format of this name, with its default options.
             pub fn named(name: &str) -> Option<Self> {
                 match name {
                     $(<$options as FormatOptions>::NAME => Some(Self::$variant(Default::default())),)*
@@ -35,8 +38,9 @@ macro_rules! formats {
                 }
             }
 
-            /// As what images are attached without being written, each with what the image's name
-            /// ends in, without the dot; the first is that of names that say none.
+            /// Returns the formats in which images are attached without being written, each with
+            /// the ending of the image's file name, without the dot. The first is that of names
+            /// without an ending.
             pub fn attached() -> Vec<(&'static str, Self)> {
                 let mut all = Vec::new();
                 $(
@@ -46,38 +50,46 @@ macro_rules! formats {
                 all
             }
 
-            /// Reads what [`fmt::Display`] writes, and nothing else.
-            pub fn parse(text: &str) -> Option<Self> {
-                let (name, options) = text.split_once(' ')?;
-                match name {
-                    $(<$options as FormatOptions>::NAME => {
-                        <$options as FormatOptions>::parse(options).map(Self::$variant)
-                    })*
-                    _ => None,
-                }
-            }
-
-            /// The layout of the image of the manifest `root`.
+            /// Lays out the image of a manifest.
             ///
             /// # Errors
-            /// The manifest cannot be read, or holds what the format cannot; every offending path
-            /// is listed then.
+            /// The manifest cannot be read, or holds paths that the format cannot hold. Then every
+            /// such path is listed.
             pub fn plan<S: NodeSource + 'static>(
                 &self,
-                nodes: S,
-                root: &Id,
+                manifest: Tree<S>,
             ) -> Result<Box<dyn Plan>> {
                 match self {
-                    $(Self::$variant(options) => FormatOptions::plan(*options, nodes, root),)*
+                    $(Self::$variant(options) => FormatOptions::plan(*options, manifest),)*
                 }
             }
 
-            /// The name in the head of an image of any format.
-            pub(crate) fn name_in(head: &[u8]) -> Option<ImageName> {
-                None$(.or_else(|| <$options as FormatOptions>::name_in(head)))*
+            /// Returns the name of the image of the manifest `root`.
+            fn image_name(&self, root: &Id) -> String {
+                match self {
+                    $(Self::$variant(options) => options.image_name(root),)*
+                }
             }
 
-            /// The format's name whose images of other programs are called `looks_like`.
+            /// Reads the name of an image of any format.
+            fn parse_image_name(text: &str) -> Option<(Self, Id)> {
+                None$(.or_else(|| {
+                    let (options, root) = <$options as FormatOptions>::parse_image_name(text)?;
+                    Some((Self::$variant(options), root))
+                }))*
+            }
+
+            /// Returns the format and the manifest's root that are named in the head of an image
+            /// of any format.
+            pub(crate) fn name_in(head: &[u8]) -> Option<(Self, Id)> {
+                None$(.or_else(|| {
+                    let (options, root) = <$options as FormatOptions>::name_in(head)?;
+                    Some((Self::$variant(options), root))
+                }))*
+            }
+
+            /// Returns the name of the format whose images of other programs are described as
+            /// `looks_like`.
             pub(crate) fn looking_like(looks_like: &str) -> Option<&'static str> {
                 match looks_like {
                     $(<$options as FormatOptions>::LOOKS_LIKE => {
@@ -87,13 +99,14 @@ macro_rules! formats {
                 }
             }
 
-            /// Checks an image of the format of this name; `None` if there is no such format.
+            /// Checks an image of the format of this name. Returns `None` if there is no such
+            /// format.
             pub(crate) fn check<R: ReadAt + ?Sized>(
                 name: &str,
                 image: &R,
                 container: Container,
                 each: &mut dyn FnMut(Found) -> Result<()>,
-            ) -> Result<Option<Report>> {
+            ) -> Result<Option<CheckReport>> {
                 match name {
                     $(<$options as FormatOptions>::NAME => {
                         <$options as FormatOptions>::check(image, container, each).map(Some)
@@ -102,62 +115,48 @@ macro_rules! formats {
                 }
             }
         }
-
-        /// Name and options, in the one canonical way.
-        impl fmt::Display for Format {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match self {
-                    $(Self::$variant(options) => write!(f, "{} {options}", self.name()),)*
-                }
-            }
-        }
     };
 }
 
 formats! {
-    /// A tar archive that the strict readers take.
-    Tar(tar::Options),
+    /// A tar archive that strict readers take.
+    Tar(TarOptions),
     /// A FAT file system.
-    Fat(fat::Options),
+    Fat(FatOptions),
 }
 
-/// What an image is: all that its bytes are a function of. It stands in the image's own head.
+/// The name of an image: everything that determines its bytes. Every image has it in its own head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageName {
-    /// Format and options.
+    /// The format and its options.
     pub format: Format,
     /// The manifest's root.
     pub root: Id,
 }
 
-/// What every name begins with: the program, and the version of the formats.
-const PREFIX: &str = "freestone 1 ";
-
 impl ImageName {
-    /// Reads what [`fmt::Display`] writes, and nothing else.
+    /// Reads the text that [`fmt::Display`] writes, and no other spelling.
     pub fn parse(text: &str) -> Option<Self> {
-        let (format, root) = text.strip_prefix(PREFIX)?.rsplit_once(' ')?;
-        let name = Self { format: Format::parse(format)?, root: Id::parse(root).ok()? };
-        (name.to_string() == text).then_some(name)
+        Format::parse_image_name(text).map(|(format, root)| Self { format, root })
     }
 }
 
 /// `freestone 1 FORMAT OPTIONS ROOT`.
 impl fmt::Display for ImageName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{} {}", self.format, self.root)
+        f.write_str(&self.format.image_name(&self.root))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tar::{Align, Options};
+    use crate::tar::Align;
 
     #[test]
     fn a_name_has_one_spelling() {
         let root = Id([0xab; 32]);
-        let options = Options::new(Align::None, None, Some(8192)).unwrap();
+        let options = TarOptions::new(Align::None, None, Some(8192)).unwrap();
         let name = ImageName { format: Format::Tar(options), root };
         let text = name.to_string();
         assert_eq!(text, format!("freestone 1 tar align=none;pad=0;size=8192 {root}"));

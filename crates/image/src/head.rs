@@ -1,8 +1,9 @@
 //! What an image or a device is, told from its first bytes alone.
 
+use crate::fat::FatOptions;
 use crate::format::{FormatOptions, HEAD_BYTES};
 use crate::formats::{Format, ImageName};
-use crate::{fat, tar};
+use crate::tar::TarOptions;
 
 /// What the first [`HEAD_BYTES`] of a file or device show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +31,8 @@ const BECOMING: &str = "it is being written to: ";
 /// Says what `head`, the first [`HEAD_BYTES`] or all of a shorter file, belongs to.
 pub fn identify(head: &[u8]) -> Identity {
     let head = &head[..head.len().min(HEAD_BYTES)];
-    if let Some(name) = Format::name_in(head) {
-        return Identity::Image(name);
+    if let Some((format, root)) = Format::name_in(head) {
+        return Identity::Image(ImageName { format, root });
     }
     if let Some(text) = unfinished(head) {
         let becoming = text.lines().find_map(|line| {
@@ -79,15 +80,15 @@ const MAGICS: &[(usize, &[u8], &str)] = &[
     (0, b"XFSB", "an XFS file system"),
     (3, b"NTFS    ", "an NTFS file system"),
     (3, b"EXFAT   ", "an exFAT file system"),
-    (54, b"FAT", <fat::Options as FormatOptions>::LOOKS_LIKE),
-    (82, b"FAT32", <fat::Options as FormatOptions>::LOOKS_LIKE),
+    (54, b"FAT", <FatOptions as FormatOptions>::LOOKS_LIKE),
+    (82, b"FAT32", <FatOptions as FormatOptions>::LOOKS_LIKE),
     (512, b"EFI PART", "a disk with a GPT partition table"),
     (512, b"LABELONE", "an LVM physical volume"),
     (1024, b"\xe2\xe1\xf5\xe0", "an erofs file system"),
     (1024, b"\x10\x20\xf5\xf2", "an F2FS file system"),
     (1080, b"\x53\xef", "an ext2, ext3 or ext4 file system"),
     (4086, b"SWAPSPACE2", "swap space"),
-    (257, b"ustar", <tar::Options as FormatOptions>::LOOKS_LIKE),
+    (257, b"ustar", <TarOptions as FormatOptions>::LOOKS_LIKE),
     // Last, since file systems carry it too.
     (510, b"\x55\xaa", "a disk with an MBR partition table"),
 ];
@@ -107,7 +108,7 @@ mod tests {
     use std::ops::Range;
 
     fn name() -> ImageName {
-        ImageName { format: Format::Tar(tar::Options::default()), root: Id([7; 32]) }
+        ImageName { format: Format::Tar(TarOptions::default()), root: Id([7; 32]) }
     }
 
     struct Named;
@@ -125,7 +126,7 @@ mod tests {
     }
 
     fn tar_head() -> Vec<u8> {
-        let mut head = tar::head(&name().to_string());
+        let mut head = crate::tar::head(&name().to_string());
         head.resize(HEAD_BYTES, 0x5a);
         head
     }

@@ -24,12 +24,17 @@
 //! makes its options of flags.
 
 mod check;
+mod extents;
 pub mod fat;
 mod format;
 mod formats;
+mod hash;
 mod head;
+mod length;
+mod marks;
 mod read;
 mod report;
+mod rule;
 pub mod tar;
 mod violation;
 
@@ -38,5 +43,5 @@ pub use format::{FormatOptions, HEAD_BYTES};
 pub use formats::{Format, ImageName};
 pub use head::{Identity, identify};
 pub use read::ReadAt;
-pub use report::{Container, Found, Report};
+pub use report::{CheckReport, Container, Found};
 pub use violation::{Violation, Violations};

@@ -1,40 +1,40 @@
-//! What checking an image gives.
+//! The result of checking an image.
 
-use crate::ImageName;
 use crate::violation::Violations;
 use std::ops::Range;
 
-/// What holds an image.
+/// The thing that holds an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Container {
     /// A file, which is as long as its image.
     File,
-    /// A device, which may be longer.
+    /// A device, which may be longer than its image.
     Device,
 }
 
-/// A file or directory that was found.
+/// A file or directory that was found in an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its path.
     pub path: Vec<u8>,
-    /// The bytes of the image that belong to it, or to none that was found before it.
+    /// A range of the image that contains its bytes. An offset in the ranges of several files
+    /// belongs to the one that was found first.
     pub bytes: Range<u64>,
 }
 
-/// What was found.
+/// The result of checking an image against the rules of its format.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// What the image says it is, if freestone wrote it.
-    pub name: Option<ImageName>,
-    /// How many files it holds.
+pub struct CheckReport {
+    /// The name in the image's head, if freestone wrote it.
+    pub name: Option<String>,
+    /// The number of files in it.
     pub files: u64,
-    /// How many directories it holds.
+    /// The number of directories in it.
     pub directories: u64,
-    /// How many bytes the files have.
+    /// The sum of the files' lengths, in bytes.
     pub bytes: u64,
     /// Whether all of it could be read.
     pub is_whole: bool,
-    /// The rules it breaks.
+    /// The rules that it breaks.
     pub violations: Violations,
 }

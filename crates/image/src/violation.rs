@@ -1,9 +1,10 @@
-//! Rules that an image breaks.
+//! Violations: the places where an image breaks a rule.
 
+use crate::rule::Rule;
 use freestone_core::path;
 use std::fmt;
 
-/// Violations that are kept; beyond, they are counted.
+/// How many violations are kept. Those after them are only counted.
 const KEPT_MAX: usize = 100;
 
 /// A place where an image breaks a rule.
@@ -11,17 +12,17 @@ const KEPT_MAX: usize = 100;
 pub struct Violation {
     /// The rule's short name, for programs.
     pub rule: &'static str,
-    /// What breaks where the rule is broken, for people.
+    /// What goes wrong where the rule is broken, for people.
     pub why: &'static str,
-    /// Where, in bytes from the image's start.
+    /// The place, in bytes from the image's start.
     pub offset: u64,
-    /// The path that it is about.
+    /// The path of the file or directory, where the violation is about one.
     pub path: Option<Vec<u8>>,
-    /// What stands there.
+    /// What was found at the place.
     pub what: String,
 }
 
-/// The violation and why it matters, on one line.
+/// The violation and its consequence, on one line.
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at byte {}", self.rule, self.offset)?;
@@ -32,7 +33,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The first violations, and how many there are.
+/// The first hundred violations, and the number of all.
 #[derive(Clone, Debug, Default)]
 pub struct Violations {
     kept: Vec<Violation>,
@@ -40,26 +41,49 @@ pub struct Violations {
 }
 
 impl Violations {
-    /// Adds one.
-    pub(crate) fn add(&mut self, violation: Violation) {
+    /// Adds one. It is only counted if enough were kept already.
+    pub(crate) fn add(
+        &mut self,
+        rule: impl Rule,
+        offset: u64,
+        path: Option<&[u8]>,
+        what: impl Into<String>,
+    ) {
         self.count += 1;
         if self.kept.len() < KEPT_MAX {
-            self.kept.push(violation);
+            let (rule, why) = rule.texts();
+            let path = path.map(<[u8]>::to_vec);
+            self.kept.push(Violation { rule, why, offset, path, what: what.into() });
         }
     }
 
-    /// Counts those that were found but not kept, up to `count` in all.
-    pub(crate) fn count_more(&mut self, count: u64) {
-        self.count = self.count.max(count);
-    }
-
-    /// The first hundred, in the order in which they were found.
+    /// Returns the first hundred, in the order in which they were found.
     pub fn kept(&self) -> &[Violation] {
         &self.kept
     }
 
-    /// How many there are.
+    /// Returns the number of all violations.
     pub fn count(&self) -> u64 {
         self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tar::strict::TarRule;
+
+    #[test]
+    fn violations_are_bounded_and_counted() {
+        let mut violations = Violations::default();
+        for offset in 0..1000 {
+            violations.add(TarRule::Name, offset, Some(b"a\n"), "it is odd");
+        }
+        assert_eq!((violations.kept().len(), violations.count()), (100, 1000));
+        assert_eq!(
+            violations.kept()[7].to_string(),
+            "name at byte 7 (a\\x0a): it is odd; MirageOS takes such parts literally, and other \
+             readers drop them"
+        );
     }
 }

@@ -9,7 +9,9 @@ use crate::session::Session;
 use crate::size::{count, show};
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
-use freestone_image::{self as image, Container, HEAD_BYTES, Identity, ReadAt, Report, identify};
+use freestone_image::{
+    self as image, CheckReport, Container, HEAD_BYTES, Identity, ImageName, ReadAt, identify,
+};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -137,8 +139,9 @@ impl<'a> Opened<'a> {
         };
         let part = Part::find(&session.store()?, &Name::parse(name)?)?;
         part.bring(Bring::Contents, session)?;
-        let (root, nodes) = part.manifest(&session.interrupt)?;
-        let plan = held.format.plan(nodes, &root)?;
+        let tree = part.manifest(&session.interrupt)?;
+        let root = tree.id();
+        let plan = held.format.plan(tree)?;
         let progress = session.progress("comparing", Unit::Bytes, Some(plan.length()));
         let advance = |bytes| progress.add(bytes);
         let difference = freestone_sink::compare(
@@ -188,9 +191,16 @@ impl Inspect {
         let report = report.unwrap_or_default();
         let is_good = report.violations.count() == 0 && against.as_ref().is_none_or(|a| a.equal);
         if session.output.is_json() {
-            session.output.json(&answer(kind, &what, &opened, &report, against))?;
+            session.output.json(&answer(
+                kind,
+                &what,
+                &opened,
+                name_of(&identity),
+                &report,
+                against,
+            ))?;
         } else {
-            say(&what, &opened, &report, against.as_ref(), session)?;
+            say(&what, &opened, name_of(&identity), &report, against.as_ref(), session)?;
         }
         match kind {
             "unfinished" => Ok(Exit::Corrupt),
@@ -198,6 +208,14 @@ impl Inspect {
             _ if is_good => Ok(Exit::Done),
             _ => Ok(Exit::Corrupt),
         }
+    }
+}
+
+/// Returns the name of an image of freestone's.
+fn name_of(identity: &Identity) -> Option<&ImageName> {
+    match identity {
+        Identity::Image(name) => Some(name),
+        _ => None,
     }
 }
 
@@ -220,7 +238,8 @@ fn answer(
     kind: &'static str,
     what: &str,
     opened: &Opened<'_>,
-    report: &Report,
+    name: Option<&ImageName>,
+    report: &CheckReport,
     against: Option<Against>,
 ) -> Answer {
     let violation = |violation: &image::Violation| Violation {
@@ -233,8 +252,8 @@ fn answer(
     Answer {
         kind,
         what: what.to_owned(),
-        image: report.name.map(|name| name.to_string()),
-        root: report.name.map(|name| name.root.to_string()),
+        image: name.map(ToString::to_string),
+        root: name.map(|name| name.root.to_string()),
         length: opened.length,
         files: report.files,
         directories: report.directories,
@@ -248,7 +267,8 @@ fn answer(
 fn say(
     what: &str,
     opened: &Opened<'_>,
-    report: &Report,
+    name: Option<&ImageName>,
+    report: &CheckReport,
     against: Option<&Against>,
     session: &Session,
 ) -> Result<()> {
@@ -282,7 +302,7 @@ fn say(
     let revision = &against.revision;
     // Another root, another image: where they begin to differ says nothing.
     let root = &against.root;
-    if report.name.is_some_and(|name| name.root.to_string() != *root) {
+    if name.is_some_and(|name| name.root.to_string() != *root) {
         return output
             .line(format_args!("against  {revision}: another image; the root of this is {root}"));
     }

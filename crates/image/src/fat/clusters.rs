@@ -9,12 +9,12 @@ const SMALL_SLOTS: u64 = 512 / SLOT_BYTES;
 
 /// Clusters of an entry, counted from 0: those from `first` to before `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ClusterRange {
     pub(super) first: u64,
     pub(super) end: u64,
 }
 
-impl Place {
+impl ClusterRange {
     /// The number of the first cluster; 0 if there is none.
     pub(super) fn number(&self) -> u64 {
         if self.first == self.end { 0 } else { self.first + 2 }
@@ -22,12 +22,12 @@ impl Place {
 }
 
 /// Where `bytes` go if `at` is the first cluster that is not given out yet.
-pub(super) fn place(at: u64, bytes: u64, is_aligned: bool, cluster: u64) -> Place {
+pub(super) fn allocate(at: u64, bytes: u64, is_aligned: bool, cluster: u64) -> ClusterRange {
     let first = match BLOCK_BYTES / cluster {
         in_block @ 2.. if is_aligned => at.next_multiple_of(in_block),
         _ => at,
     };
-    Place { first, end: first.saturating_add(bytes.div_ceil(cluster)) }
+    ClusterRange { first, end: first.saturating_add(bytes.div_ceil(cluster)) }
 }
 
 /// The directories whose slots do not fit 512 bytes: the index of the entry, and the slots.

@@ -12,9 +12,9 @@
 
 use super::alias::Aliases;
 use super::geometry::SLOT;
-use super::layout::{Layout, Walk};
+use super::layout::{Layout, LayoutWalk};
 use super::name::{Name, SLOT_UNITS, Short, long_slots};
-use super::scan::{Child, Children};
+use super::scan::{Children, DirectoryChild};
 use super::{Profile, time};
 use freestone_core::{Error, NodeSource, Result, path};
 use freestone_manifest::Tree;
@@ -122,7 +122,7 @@ impl Directory<'_> {
             children.push((child, name));
         }
         let mut aliases = Aliases::new(children.iter().map(|(_, name)| name));
-        let mut at: Option<Walk<'_, S>> = None;
+        let mut at: Option<LayoutWalk<'_, S>> = None;
         for (child, name) in &children {
             // Files one after the other are found by walking on.
             let mut walk = match at.take() {
@@ -138,7 +138,7 @@ impl Directory<'_> {
                 name: short,
                 attributes: if child.size.is_some() { ARCHIVE } else { DIRECTORY },
                 mtime: child.mtime,
-                cluster: laid.place.number(),
+                cluster: laid.clusters.number(),
                 size: child.size.unwrap_or(0),
             };
             bytes.extend(entry.encode());
@@ -151,10 +151,10 @@ impl Directory<'_> {
     fn above<S: NodeSource>(&self, layout: &Layout, tree: &Tree<S>) -> Result<u64> {
         let Some(above) = path::parent(self.path) else { return Ok(0) };
         let mut walk = layout.walk_to(tree, tree.index_of(above)?)?;
-        Ok(walk.next()?.map_or(0, |laid| laid.place.number()))
+        Ok(walk.next()?.map_or(0, |laid| laid.clusters.number()))
     }
 
-    fn changed(&self, child: &Child, why: &str) -> Error {
+    fn changed(&self, child: &DirectoryChild, why: &str) -> Error {
         let (directory, name) = (path::display(self.path), path::display(&child.name));
         Error::corrupt(format!("manifest: {name} in \"{directory}\" {why}"))
     }

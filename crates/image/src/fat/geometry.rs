@@ -4,7 +4,8 @@
 //! gets larger ones, one that needs more gets smaller ones, down to a sector; and if that is not
 //! enough, free ones. Otherwise the type is the widest whose clusters fill the image's length.
 
-use super::{FatType, Options, Profile};
+use super::{FatOptions, FatType, Profile};
+use crate::length::{IMAGE_BYTES_MAX, does_not_fit, too_long};
 use freestone_core::limits::BLOCK_BYTES;
 use freestone_core::{Error, Result};
 
@@ -18,8 +19,6 @@ const ROOT_SLOTS_MAX: u64 = 65_408;
 /// The bytes of a directory slot, in memory and in an image.
 pub(super) const SLOT: usize = 32;
 pub(super) const SLOT_BYTES: u64 = SLOT as u64;
-/// The longest image: what a file offset of any system can say.
-const IMAGE_BYTES_MAX: u64 = i64::MAX as u64;
 
 /// Fewest and most clusters of a type. MirageOS's reader follows no chain to clusters above
 /// 0xFFEF.
@@ -113,7 +112,7 @@ pub(super) struct Needs {
 /// One way to lay it out.
 struct Choice<'a> {
     needs: &'a Needs,
-    options: &'a Options,
+    options: &'a FatOptions,
     fat_type: FatType,
     cluster: u32,
 }
@@ -148,9 +147,8 @@ impl Choice<'_> {
             return None;
         }
         let end = self.geometry(clusters).cluster_offset(clusters);
-        let unit = self.options.pad_to().unwrap_or(BLOCK_BYTES);
-        let shortest = end.checked_next_multiple_of(unit)?;
-        (shortest <= IMAGE_BYTES_MAX).then_some((shortest, self.options.size().unwrap_or(shortest)))
+        let shortest = self.options.length().shortest(end)?;
+        Some((shortest, self.options.size().unwrap_or(shortest)))
     }
 
     /// How many clusters there would be if the type did not matter.
@@ -173,7 +171,7 @@ impl Choice<'_> {
 /// # Errors
 /// [`Refused`](freestone_core::ErrorKind::Refused) if the content does not fit the type, the size,
 /// or FAT at all.
-pub(super) fn choose(needs: &Needs, options: &Options) -> Result<(Geometry, u64)> {
+pub(super) fn choose(needs: &Needs, options: &FatOptions) -> Result<(Geometry, u64)> {
     let start = options.block_bytes().max(4096);
     let choice = |fat_type, cluster| Choice { needs, options, fat_type, cluster };
     let forced = match options.fat_type() {
@@ -224,14 +222,8 @@ pub(super) fn choose(needs: &Needs, options: &Options) -> Result<(Geometry, u64)
             "leave the type out, or make an image of a part of it, or a tar image"
         }));
     }
-    let too_long = || Error::refused("the image would be longer than any file");
     let (shortest, length) = choice.length(needed).ok_or_else(too_long)?;
-    let geometry = choice.fill(length).ok_or_else(|| {
-        Error::refused(format!(
-            "the image needs {shortest} bytes and does not fit a size of {length}"
-        ))
-        .hint(format!("give --size {shortest} or more"))
-    })?;
+    let geometry = choice.fill(length).ok_or_else(|| does_not_fit(shortest, length))?;
     if geometry.sectors() > u64::from(u32::MAX) {
         let what = format!("FAT has at most 2^32 sectors, and this image {}", geometry.sectors());
         return Err(Error::refused(what).hint(if geometry.sector == 512 {

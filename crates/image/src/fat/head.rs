@@ -14,9 +14,10 @@
 //! serial number is the beginning of the BLAKE3 of the name and this sector, in which the serial number
 //! is 0. What is not said to be anything is 0.
 
-use super::FatType;
 use super::geometry::Geometry;
-use crate::{Format, HEAD_BYTES, ImageName};
+use super::{FatOptions, FatType};
+use crate::format::{FormatOptions, HEAD_BYTES};
+use freestone_core::Id;
 use freestone_core::digest::plain;
 
 /// Where the image's name stands, and the longest that has place there.
@@ -53,11 +54,10 @@ fn put(bytes: &mut [u8], offset: usize, field: &[u8]) {
 
 impl Head {
     /// The reserved bytes of the image `name`.
-    pub(super) fn encode(&self, name: &ImageName) -> Vec<u8> {
+    pub(super) fn encode(&self, name: &str) -> Vec<u8> {
         let reserved = usize::try_from(self.geometry.reserved()).expect("at most 32 KiB");
         let mut bytes = vec![0; reserved];
-        let text = name.to_string();
-        self.boot(&mut bytes, text.as_bytes());
+        self.boot(&mut bytes, name.as_bytes());
         if self.geometry.fat_type == FatType::Fat32 {
             let sector = self.geometry.sector as usize;
             self.info(&mut bytes[usize::from(INFO_SECTOR) * sector..][..512]);
@@ -66,8 +66,8 @@ impl Head {
             rest[..512].copy_from_slice(&first[..512]);
             rest[sector..sector + 512].copy_from_slice(&first[sector..sector + 512]);
         }
-        debug_assert!(text.len() <= NAME_BYTES_MAX);
-        put(&mut bytes, NAME_OFFSET, text.as_bytes());
+        debug_assert!(name.len() <= NAME_BYTES_MAX);
+        put(&mut bytes, NAME_OFFSET, name.as_bytes());
         bytes
     }
 
@@ -160,20 +160,18 @@ fn geometry(bytes: &[u8]) -> Option<Geometry> {
 }
 
 /// What the head of an image says of it, if freestone wrote it so.
-pub(super) fn decode(head: &[u8]) -> Option<(ImageName, Geometry)> {
+pub(super) fn decode(head: &[u8]) -> Option<(FatOptions, Id, Geometry)> {
     let head = head.get(..HEAD_BYTES)?;
     let text = &head[NAME_OFFSET..NAME_OFFSET + NAME_BYTES_MAX];
     let end = text.iter().position(|byte| *byte == 0)?;
-    let name = ImageName::parse(std::str::from_utf8(&text[..end]).ok()?)?;
-    if !matches!(name.format, Format::Fat(_)) {
-        return None;
-    }
+    let text = std::str::from_utf8(&text[..end]).ok()?;
+    let (options, root) = FatOptions::parse_image_name(text)?;
     let geometry = geometry(head)?;
     // FSInfo may lie behind the bytes that are looked at.
     let (free, last) = match (geometry.fat_type, geometry.sector) {
         (FatType::Fat32, 512) => (u32_at(head, 512 + 488).into(), u32_at(head, 512 + 492).into()),
         _ => (0, 0),
     };
-    let encoded = Head { geometry, free, last }.encode(&name);
-    (encoded[..HEAD_BYTES] == *head).then_some((name, geometry))
+    let encoded = Head { geometry, free, last }.encode(text);
+    (encoded[..HEAD_BYTES] == *head).then_some((options, root, geometry))
 }

@@ -5,18 +5,15 @@
 //! found by walking on from the last mark before it.
 
 use super::FatType;
-use super::clusters::{LargeDirectories, Place, directory_bytes, is_aligned, place};
+use super::clusters::{ClusterRange, LargeDirectories, allocate, directory_bytes, is_aligned};
 use super::geometry::Geometry;
+use crate::marks::{MARKS_MAX, Marks};
 use freestone_core::{NodeSource, Result};
 use freestone_manifest::{Cursor, Entry, Tree};
 
-/// Marks that are kept: one megabyte. Beyond, every second one is dropped, and finding an entry
-/// walks twice as far.
-const MARKS_MAX: usize = 1 << 16;
-
 /// Where an entry's clusters begin, or would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
+struct ClusterMark {
     index: u64,
     cluster: u64,
 }
@@ -25,7 +22,7 @@ struct Mark {
 pub(super) struct Layout {
     pub(super) geometry: Geometry,
     large: LargeDirectories,
-    marks: Vec<Mark>,
+    marks: Marks<ClusterMark>,
     /// Clusters of FAT32's root directory, which come first.
     pub(super) root: u64,
     /// Behind the last cluster that is given out.
@@ -45,44 +42,21 @@ impl Layout {
         large: LargeDirectories,
         root_slots: u64,
     ) -> Result<Self> {
-        Self::bounded(tree, geometry, large, root_slots, MARKS_MAX)
-    }
-
-    fn bounded<S: NodeSource>(
-        tree: &Tree<S>,
-        geometry: Geometry,
-        large: LargeDirectories,
-        root_slots: u64,
-        marks_max: usize,
-    ) -> Result<Self> {
         let root = match geometry.fat_type {
             FatType::Fat32 => directory_bytes(root_slots).div_ceil(geometry.cluster.into()),
             _ => 0,
         };
-        let first = Mark { index: 0, cluster: root };
-        let mut layout = Self { geometry, large, marks: vec![first], root, end: root, used: root };
-        let mut marks = vec![first];
-        let mut stride = 1u64;
+        let first = ClusterMark { index: 0, cluster: root };
+        let marks = Marks::new(first, MARKS_MAX);
+        let mut layout = Self { geometry, large, marks, root, end: root, used: root };
+        let mut marks = Marks::new(first, MARKS_MAX);
         let mut used = root;
         let mut walk = layout.walk_from(tree, first)?;
         loop {
             let (index, cluster) = (walk.index, walk.cluster);
             let Some(laid) = walk.next()? else { break };
-            used += laid.place.end - laid.place.first;
-            if index == 0 || !index.is_multiple_of(stride) {
-                continue;
-            }
-            if marks.len() >= marks_max {
-                let mut at = 0;
-                marks.retain(|_| {
-                    at += 1;
-                    at % 2 == 1
-                });
-                stride *= 2;
-            }
-            if index.is_multiple_of(stride) {
-                marks.push(Mark { index, cluster });
-            }
+            used += laid.clusters.end - laid.clusters.first;
+            marks.offer(index, ClusterMark { index, cluster });
         }
         let end = walk.cluster;
         (layout.marks, layout.end, layout.used) = (marks, end, used);
@@ -92,10 +66,10 @@ impl Layout {
     fn walk_from<'a, S: NodeSource>(
         &'a self,
         tree: &'a Tree<S>,
-        mark: Mark,
-    ) -> Result<Walk<'a, S>> {
+        mark: ClusterMark,
+    ) -> Result<LayoutWalk<'a, S>> {
         let cursor = tree.seek_index(mark.index)?;
-        Ok(Walk { layout: self, cursor, index: mark.index, cluster: mark.cluster })
+        Ok(LayoutWalk { layout: self, cursor, index: mark.index, cluster: mark.cluster })
     }
 
     /// A walk that passes the entry that has `cluster`.
@@ -103,10 +77,9 @@ impl Layout {
         &'a self,
         tree: &'a Tree<S>,
         cluster: u64,
-    ) -> Result<Walk<'a, S>> {
+    ) -> Result<LayoutWalk<'a, S>> {
         // Entries without clusters may begin at the same one, so the last mark before it.
-        let after = self.marks.partition_point(|mark| mark.cluster < cluster);
-        self.walk_from(tree, self.marks[after.saturating_sub(1)])
+        self.walk_from(tree, self.marks.last(|mark| mark.cluster < cluster))
     }
 
     /// A walk that begins with the entry that has `index` others before it.
@@ -114,9 +87,8 @@ impl Layout {
         &'a self,
         tree: &'a Tree<S>,
         index: u64,
-    ) -> Result<Walk<'a, S>> {
-        let after = self.marks.partition_point(|mark| mark.index <= index);
-        let mut walk = self.walk_from(tree, self.marks[after.saturating_sub(1)])?;
+    ) -> Result<LayoutWalk<'a, S>> {
+        let mut walk = self.walk_from(tree, self.marks.last(|mark| mark.index <= index))?;
         while walk.index < index && walk.next()?.is_some() {}
         Ok(walk)
     }
@@ -127,11 +99,11 @@ pub(super) struct Laid<'a> {
     pub(super) entry: &'a Entry,
     /// How many entries come before it.
     pub(super) index: u64,
-    pub(super) place: Place,
+    pub(super) clusters: ClusterRange,
 }
 
 /// A walk over entries and their clusters.
-pub(super) struct Walk<'a, S> {
+pub(super) struct LayoutWalk<'a, S> {
     layout: &'a Layout,
     cursor: Cursor<'a, S>,
     /// The index of the next entry.
@@ -140,7 +112,7 @@ pub(super) struct Walk<'a, S> {
     pub(super) cluster: u64,
 }
 
-impl<S: NodeSource> Walk<'_, S> {
+impl<S: NodeSource> LayoutWalk<'_, S> {
     /// The next entry.
     #[allow(clippy::should_implement_trait)] // it lends
     pub(super) fn next(&mut self) -> Result<Option<Laid<'_>>> {
@@ -148,9 +120,9 @@ impl<S: NodeSource> Walk<'_, S> {
         let index = self.index;
         let bytes = entry.size().unwrap_or_else(|| self.layout.large.bytes(index));
         let cluster = self.layout.geometry.cluster.into();
-        let place = place(self.cluster, bytes, is_aligned(entry), cluster);
+        let clusters = allocate(self.cluster, bytes, is_aligned(entry), cluster);
         self.index += 1;
-        self.cluster = place.end;
-        Ok(Some(Laid { entry, index, place }))
+        self.cluster = clusters.end;
+        Ok(Some(Laid { entry, index, clusters }))
     }
 }

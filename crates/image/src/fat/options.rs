@@ -1,11 +1,8 @@
 //! What can be chosen about a FAT image. The choice is part of the image's name.
 
-use freestone_core::limits::BLOCK_BYTES;
+use crate::length::{IMAGE_BYTES_MAX, Length};
 use freestone_core::{Error, ErrorKind, Result};
 use std::fmt;
-
-/// The longest image: what a file offset of any system can say.
-const IMAGE_BYTES_MAX: u64 = i64::MAX as u64;
 
 /// For whom the image is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,24 +73,22 @@ impl fmt::Display for FatType {
 
 /// The options of a FAT image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct FatOptions {
     profile: Profile,
     fat_type: Option<FatType>,
     block_bytes: u32,
     free: u64,
-    pad_to: Option<u64>,
-    size: Option<u64>,
+    length: Length,
 }
 
-impl Default for Options {
+impl Default for FatOptions {
     fn default() -> Self {
         Self {
             profile: Profile::Any,
             fat_type: None,
             block_bytes: 512,
             free: 0,
-            pad_to: None,
-            size: None,
+            length: Length::default(),
         }
     }
 }
@@ -102,7 +97,7 @@ fn usage(what: String) -> Error {
     Error::new(ErrorKind::Usage, what)
 }
 
-impl Options {
+impl FatOptions {
     /// Those of an image for MirageOS's reader.
     pub fn for_mirage() -> Self {
         Self { profile: Profile::Mirage, fat_type: Some(FatType::Fat16), ..Self::default() }
@@ -170,23 +165,7 @@ impl Options {
     /// # Errors
     /// [`ErrorKind::Usage`] if a length is 0 or no multiple of 4096, or both are given.
     pub fn with_length(mut self, pad_to: Option<u64>, size: Option<u64>) -> Result<Self> {
-        if pad_to.is_some() && size.is_some() {
-            return Err(usage("an image cannot have both an exact size and padding".into())
-                .hint("give one of --size and --pad-to"));
-        }
-        for (what, length) in [("padding", pad_to), ("size", size)] {
-            let Some(length) = length else { continue };
-            if length == 0 || !length.is_multiple_of(BLOCK_BYTES) {
-                return Err(usage(format!(
-                    "a {what} of {length} bytes is no multiple of {BLOCK_BYTES}"
-                ))
-                .hint("Xen's sectors are 4096 bytes, and a trailing part of one is dropped"));
-            }
-            if length > IMAGE_BYTES_MAX {
-                return Err(usage(format!("a {what} of {length} bytes is beyond any file")));
-            }
-        }
-        (self.pad_to, self.size) = (pad_to, size);
+        self.length = Length::new(pad_to, size)?;
         Ok(self)
     }
 
@@ -212,12 +191,17 @@ impl Options {
 
     /// What the image's length is a multiple of, in bytes.
     pub fn pad_to(&self) -> Option<u64> {
-        self.pad_to
+        self.length.pad_to()
     }
 
     /// The image's exact length in bytes.
     pub fn size(&self) -> Option<u64> {
-        self.size
+        self.length.size()
+    }
+
+    /// Returns the requested length.
+    pub(super) fn length(&self) -> Length {
+        self.length
     }
 
     /// Reads what [`fmt::Display`] writes, and nothing else.
@@ -225,7 +209,6 @@ impl Options {
         let mut fields = text.split(';');
         let mut field = |key: &str| fields.next()?.strip_prefix(key);
         let number = |text: &str| text.parse::<u64>().ok();
-        let given = |text: &str| number(text).map(|number| Some(number).filter(|n| *n != 0));
         let profile = Profile::parse(field("profile=")?)?;
         let fat_type = match field("type=")? {
             "auto" => None,
@@ -233,28 +216,27 @@ impl Options {
         };
         let block_bytes = number(field("block=")?)?;
         let free = number(field("free=")?)?;
-        let (pad_to, size) = (given(field("pad=")?)?, given(field("size=")?)?);
+        let length = Length::parse(field("pad=")?, field("size=")?)?;
         let options = Self::default()
             .with_type(fat_type)
             .and_then(|options| options.with_profile(profile))
             .and_then(|options| options.with_block_bytes(block_bytes))
             .and_then(|options| options.with_free(free))
-            .and_then(|options| options.with_length(pad_to, size))
+            .map(|options| Self { length, ..options })
             .ok()?;
         (options.to_string() == text).then_some(options)
     }
 }
 
 /// `profile=any|mirage;type=auto|12|16|32;block=512|4096;free=N;pad=N;size=N`; 0 means not given.
-impl fmt::Display for Options {
+impl fmt::Display for FatOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "profile={};type=", self.profile)?;
         match self.fat_type {
             None => f.write_str("auto")?,
             Some(fat_type) => fat_type.fmt(f)?,
         }
-        let (pad, size) = (self.pad_to.unwrap_or(0), self.size.unwrap_or(0));
-        write!(f, ";block={};free={};pad={pad};size={size}", self.block_bytes, self.free)
+        write!(f, ";block={};free={};{}", self.block_bytes, self.free, self.length)
     }
 }
 
@@ -264,7 +246,7 @@ mod tests {
 
     #[test]
     fn the_text_round_trips_and_has_one_spelling() {
-        let any = Options::default();
+        let any = FatOptions::default();
         let text = "profile=any;type=auto;block=512;free=0;pad=0;size=0";
         assert_eq!(any.to_string(), text);
         let mirage = any.with_profile(Profile::Mirage).unwrap();
@@ -275,7 +257,7 @@ mod tests {
             mirage.with_block_bytes(4096).unwrap().with_length(None, Some(1 << 24)).unwrap(),
             any.with_length(Some(1 << 20), None).unwrap(),
         ] {
-            assert_eq!(Options::parse(&options.to_string()), Some(options));
+            assert_eq!(FatOptions::parse(&options.to_string()), Some(options));
         }
         // The profile has a type, which is always said.
         assert_eq!(mirage, mirage.with_type(Some(FatType::Fat16)).unwrap());
@@ -291,13 +273,13 @@ mod tests {
             "type=16;profile=any;block=512;free=0;pad=0;size=0",
             "profile=any;type=16;block=512;free=0;pad=0;size=0;",
         ] {
-            assert_eq!(Options::parse(wrong), None, "{wrong}");
+            assert_eq!(FatOptions::parse(wrong), None, "{wrong}");
         }
     }
 
     #[test]
     fn nonsense_is_a_usage_error() {
-        let any = Options::default();
+        let any = FatOptions::default();
         let mirage = any.with_profile(Profile::Mirage).unwrap();
         for error in [
             any.with_block_bytes(1024),

@@ -9,12 +9,14 @@ use super::geometry::{self, SLOT_BYTES};
 use super::head::Head;
 use super::layout::{Laid, Layout};
 use super::table::{self, PIECE_ENTRIES};
-use super::{FatType, Options, scan};
-use crate::{Format, ImageName};
-use freestone_core::{Error, Extent, Id, NodeSource, Plan, Result, Source, path};
-use freestone_manifest::{Entry, Kind, Tree, content};
+use super::{FatOptions, FatType, scan};
+use crate::extents::{file, intersects, zeros};
+use crate::format::FormatOptions;
+use freestone_core::wire::to_usize;
+use freestone_core::{Error, Extent, Id, NodeSource, Plan, Result, Source, lock, path};
+use freestone_manifest::Tree;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Bytes of a directory that are given as one extent.
 const PIECE_BYTES: u64 = 64 << 10;
@@ -27,8 +29,8 @@ type Kept = Vec<(Option<u64>, Arc<Vec<u8>>)>;
 /// The layout of the FAT image of a manifest.
 pub struct FatPlan<S> {
     tree: Tree<S>,
-    name: ImageName,
-    options: Options,
+    name: String,
+    options: FatOptions,
     layout: Layout,
     root_slots: u64,
     length: u64,
@@ -36,24 +38,26 @@ pub struct FatPlan<S> {
 }
 
 impl<S: NodeSource> FatPlan<S> {
-    /// Lays out the manifest `root`.
+    /// Opens the manifest `root` and lays it out.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn open(nodes: S, root: &Id, options: FatOptions) -> Result<Self> {
+        Self::new(Tree::open(nodes, root)?, options)
+    }
+
+    /// Lays out a manifest.
     ///
     /// # Errors
     /// The manifest cannot be read; [`Refused`](freestone_core::ErrorKind::Refused) if it holds
-    /// what FAT cannot, every path listed, or does not fit what the options ask for.
-    pub fn open(nodes: S, root: &Id, options: Options) -> Result<Self> {
-        let tree = Tree::open(nodes, root)?;
+    /// paths that FAT cannot hold, with a list of them, or does not fit what the options ask for.
+    pub fn new(tree: Tree<S>, options: FatOptions) -> Result<Self> {
         let scan = scan::scan(&tree, options.profile())?;
         let (geometry, length) = geometry::choose(&scan.needs, &options)?;
         let root_slots = scan.needs.root_slots;
         let layout = Layout::new(&tree, geometry, scan.large, root_slots)?;
-        let name = ImageName { format: Format::Fat(options), root: *root };
+        let name = options.image_name(&tree.id());
         Ok(Self { tree, name, options, layout, root_slots, length, kept: Mutex::default() })
-    }
-
-    /// What the image is.
-    pub fn name(&self) -> &ImageName {
-        &self.name
     }
 
     /// FAT12, 16 or 32: what was chosen, if the options leave it open.
@@ -96,7 +100,7 @@ impl<S: NodeSource> FatPlan<S> {
             }
             let length = whole.min(end - offset);
             let mut bytes = table::piece(&self.layout, &self.tree, piece)?;
-            bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+            bytes.truncate(to_usize(length));
             each(Extent { offset, length, source: Source::Inline(bytes) })?;
         }
         zeros(range, (start + pieces * whole).min(end), end, each)
@@ -116,7 +120,7 @@ impl<S: NodeSource> FatPlan<S> {
         if length > end - start {
             return Err(Error::corrupt(format!(
                 "manifest {}: directory \"{}\" is longer than its entries said before",
-                self.name.root,
+                self.tree.id(),
                 path::display(directory.path)
             )));
         }
@@ -133,9 +137,8 @@ impl<S: NodeSource> FatPlan<S> {
     /// The bytes of a directory.
     fn made(&self, directory: &Directory<'_>) -> Result<Arc<Vec<u8>>> {
         let index = directory.own.map(|(index, ..)| index);
-        let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         {
-            let mut kept = lock();
+            let mut kept = lock(&self.kept);
             if let Some(at) = kept.iter().position(|(kept, _)| *kept == index) {
                 let found = kept.remove(at);
                 let bytes = Arc::clone(&found.1);
@@ -145,7 +148,7 @@ impl<S: NodeSource> FatPlan<S> {
         }
         let bytes = directory.bytes(&self.layout, &self.tree, self.options.profile())?;
         let bytes = Arc::new(bytes);
-        let mut kept = lock();
+        let mut kept = lock(&self.kept);
         kept.push((index, Arc::clone(&bytes)));
         let mut sum: usize = kept.iter().map(|(_, bytes)| bytes.capacity()).sum();
         while sum > KEPT_BYTES_MAX && kept.len() > 1 {
@@ -190,10 +193,10 @@ impl<S: NodeSource> FatPlan<S> {
                 }
                 return Err(Error::corrupt(format!(
                     "manifest {} ends at byte {before} of its image, and ended elsewhere before",
-                    self.name.root
+                    self.tree.id()
                 )));
             };
-            zeros(range, before, geometry.cluster_offset(laid.place.first), each)?;
+            zeros(range, before, geometry.cluster_offset(laid.clusters.first), each)?;
             self.laid(&laid, range, each)?;
         }
         Ok(())
@@ -207,25 +210,18 @@ impl<S: NodeSource> FatPlan<S> {
         each: &mut dyn FnMut(Extent) -> Result<()>,
     ) -> Result<()> {
         let geometry = &self.layout.geometry;
-        let entry: &Entry = laid.entry;
-        let start = geometry.cluster_offset(laid.place.first);
-        let end = geometry.cluster_offset(laid.place.end);
+        let entry = laid.entry;
+        let start = geometry.cluster_offset(laid.clusters.first);
+        let end = geometry.cluster_offset(laid.clusters.end);
         if !intersects(range, start, end) {
             return Ok(());
         }
-        let Kind::File { size, sha1, content, .. } = &entry.kind else {
-            let own = Some((laid.index, entry.mtime, laid.place.number()));
+        if entry.is_directory() {
+            let own = Some((laid.index, entry.mtime, laid.clusters.number()));
             let directory = Directory { path: &entry.path, own };
             return self.directory(&directory, start, end, range, each);
-        };
-        let wanted = range.start.saturating_sub(start)..range.end.saturating_sub(start);
-        let nodes = self.tree.source();
-        content::pieces(nodes, content, *size, Some(sha1), wanted, &mut |mut piece| {
-            piece.offset += start;
-            each(piece)
-        })
-        .map_err(|error| error.context(path::display(&entry.path)))?;
-        zeros(range, start + size, end, each)
+        }
+        file(self.tree.source(), entry, start..end, range, each)
     }
 }
 
@@ -260,24 +256,6 @@ impl<S: NodeSource> Plan for FatPlan<S> {
     }
 
     fn identity(&self) -> String {
-        self.name.to_string()
+        self.name.clone()
     }
-}
-
-/// Whether the bytes from `start` to before `end` and the range have some in common.
-fn intersects(range: &Range<u64>, start: u64, end: u64) -> bool {
-    range.start.max(start) < range.end.min(end)
-}
-
-/// Zeros from `start` to before `end`, if the range has some of them.
-fn zeros(
-    range: &Range<u64>,
-    start: u64,
-    end: u64,
-    each: &mut dyn FnMut(Extent) -> Result<()>,
-) -> Result<()> {
-    if intersects(range, start, end) {
-        each(Extent { offset: start, length: end - start, source: Source::Zeros })?;
-    }
-    Ok(())
 }

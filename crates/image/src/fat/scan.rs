@@ -6,11 +6,11 @@
 //! most) and the list of large directories.
 
 use super::Profile;
-use super::clusters::{LargeDirectories, cluster_bytes, directory_bytes, is_aligned, place};
+use super::clusters::{LargeDirectories, allocate, cluster_bytes, directory_bytes, is_aligned};
 use super::geometry::{CLUSTER_SIZES, Needs};
 use super::name::Name;
 use super::refusal::Refusals;
-use freestone_core::digest::plain;
+use crate::hash::short_hash;
 use freestone_core::{NodeSource, Result, path};
 use freestone_manifest::{Cursor, Tree};
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ pub(super) const FILE_BYTES_MAX: u64 = u32::MAX as u64;
 const PASSED_MAX: u32 = 32;
 
 /// An entry of a directory.
-pub(super) struct Child {
+pub(super) struct DirectoryChild {
     /// How many entries of the manifest come before it.
     pub(super) index: u64,
     /// Its name, without the directory's path.
@@ -49,7 +49,7 @@ impl<'a, S: NodeSource> Children<'a, S> {
     }
 
     /// The next one.
-    pub(super) fn next(&mut self) -> Result<Option<Child>> {
+    pub(super) fn next(&mut self) -> Result<Option<DirectoryChild>> {
         let skipped = if self.top.is_empty() { 0 } else { self.top.len() + 1 };
         let mut passed = 0;
         loop {
@@ -59,7 +59,7 @@ impl<'a, S: NodeSource> Children<'a, S> {
             }
             let name = &entry.path[skipped..];
             let Some(slash) = name.iter().position(|byte| *byte == b'/') else {
-                let child = Child {
+                let child = DirectoryChild {
                     index: self.index,
                     name: name.to_vec(),
                     size: entry.size(),
@@ -116,7 +116,7 @@ pub(super) fn scan<S: NodeSource>(tree: &Tree<S>, profile: Profile) -> Result<Sc
             }
         };
         for (size, clusters) in (0..CLUSTER_SIZES).cycle().zip(needs.clusters.as_flattened_mut()) {
-            *clusters = place(*clusters, bytes, is_aligned(entry), cluster_bytes(size)).end;
+            *clusters = allocate(*clusters, bytes, is_aligned(entry), cluster_bytes(size)).end;
         }
         index += 1;
     }
@@ -154,9 +154,7 @@ fn slots<S: NodeSource>(
             // One more name makes no difference to what is said, and would to memory.
             continue;
         }
-        let mut hash = [0; 16];
-        hash.copy_from_slice(&plain(name.folded.as_bytes()).0[..16]);
-        if let Some(first) = names.insert(hash, child.index) {
+        if let Some(first) = names.insert(short_hash(name.folded.as_bytes()), child.index) {
             let why = if refusals.is_full() {
                 String::new()
             } else {

@@ -5,6 +5,7 @@
 
 use super::FatType;
 use super::layout::Layout;
+use freestone_core::wire::to_usize;
 use freestone_core::{NodeSource, Result};
 use freestone_manifest::Tree;
 use std::ops::Range;
@@ -35,14 +36,14 @@ pub(super) fn piece<S: NodeSource>(layout: &Layout, tree: &Tree<S>, piece: u64) 
         for number in start.max(first)..end.min(first + PIECE_ENTRIES) {
             let next =
                 if number + 1 == end { END } else { u32::try_from(number + 1).unwrap_or(END) };
-            entries[usize::try_from(number - first).unwrap_or(0)] = next;
+            entries[to_usize(number - first)] = next;
         }
     };
     chain(0..layout.root);
     let mut walk = layout.walk(tree, first.saturating_sub(2))?;
     while walk.cluster + 2 < first + PIECE_ENTRIES {
         let Some(laid) = walk.next()? else { break };
-        chain(laid.place.first..laid.place.end);
+        chain(laid.clusters.first..laid.clusters.end);
     }
     if first == 0 {
         entries[..2].copy_from_slice(&[MEDIUM, END]);

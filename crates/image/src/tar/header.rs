@@ -9,6 +9,9 @@
 //! space. Owners are 0 without names, modes 0644 or 0755, as they are for all freestone writes.
 //! See *pax Interchange Format* and *ustar Interchange Format* in POSIX.1-2017, `pax`.
 
+use super::options::TarOptions;
+use crate::format::FormatOptions;
+use freestone_core::Id;
 use freestone_core::limits::{MTIME_MAX, PAX_PAYLOAD_BYTES_MAX, USTAR_SIZE_MAX};
 use freestone_core::tar1::{Shape, pax_record};
 use freestone_manifest::{Entry, Kind};
@@ -69,6 +72,16 @@ pub(crate) fn head(image_name: &str) -> Vec<u8> {
     out
 }
 
+/// Returns the options and the root that are named in the `g` header with which a tar image begins,
+/// if it is exactly such a header.
+pub(crate) fn name_in(bytes: &[u8]) -> Option<(TarOptions, Id)> {
+    let payload = bytes.get(HEADER_BYTES..2 * HEADER_BYTES)?;
+    let record = payload.split(|byte| *byte == b'\n').next()?;
+    let (_, text) = std::str::from_utf8(record).ok()?.split_once(" comment=")?;
+    let name = TarOptions::parse_image_name(text)?;
+    (bytes[..2 * HEADER_BYTES] == head(text)).then_some(name)
+}
+
 /// A header that readers pass over.
 pub(crate) fn filler() -> [u8; HEADER_BYTES] {
     Header { prefix: b"", name: b"./", executable: true, size: 0, mtime: 0, kind: b'5' }.encode()
@@ -123,7 +136,7 @@ pub(crate) fn entry(entry: &Entry, shape: &Shape, fillers: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use freestone_core::{Id, Sha1};
+    use freestone_core::Sha1;
 
     fn file(path: &[u8], size: u64) -> Entry {
         let kind =

@@ -8,7 +8,7 @@
 
 mod header;
 
-use crate::ReadAt;
+use crate::read::ReadAt;
 use freestone_core::path;
 use header::{BLOCK, Fields, Pax};
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ fn crash<T>(offset: u64, what: impl Into<String>) -> Result<T, Crash> {
 
 /// A value or dictionary of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Node {
+pub enum MirageNode {
     /// A file: its length and where its data start, in bytes, and its time.
     Value {
         /// Length in bytes.
@@ -50,15 +50,15 @@ pub enum Node {
         /// Last change, in seconds since 1970.
         mtime: i64,
         /// By name.
-        nodes: BTreeMap<Vec<u8>, Node>,
+        nodes: BTreeMap<Vec<u8>, MirageNode>,
     },
 }
 
 /// A connected image.
-pub struct Store<'a, R: ?Sized> {
+pub struct MirageStore<'a, R: ?Sized> {
     image: &'a R,
     sector: u64,
-    nodes: BTreeMap<Vec<u8>, Node>,
+    nodes: BTreeMap<Vec<u8>, MirageNode>,
 }
 
 /// What the decoder waits for, as its `decode_state`.
@@ -67,7 +67,7 @@ enum State {
     RealHeader(Pax),
 }
 
-impl<'a, R: ReadAt + ?Sized> Store<'a, R> {
+impl<'a, R: ReadAt + ?Sized> MirageStore<'a, R> {
     /// Connects to the image on a device whose sectors have `sector` bytes: 512 on Solo5, 4096 on
     /// Xen. A trailing part of a sector is not there.
     ///
@@ -174,36 +174,36 @@ impl<'a, R: ReadAt + ?Sized> Store<'a, R> {
         let Some(last) = segments.pop() else { return crash(offset, "a name of slashes alone") };
         let mut nodes = &mut self.nodes;
         for segment in segments {
-            let dictionary = Node::Dictionary { mtime: 0, nodes: BTreeMap::new() };
+            let dictionary = MirageNode::Dictionary { mtime: 0, nodes: BTreeMap::new() };
             nodes = match nodes.entry(segment.to_vec()).or_insert(dictionary) {
-                Node::Dictionary { nodes, .. } => nodes,
-                Node::Value { .. } => {
+                MirageNode::Dictionary { nodes, .. } => nodes,
+                MirageNode::Value { .. } => {
                     return crash(offset, format!("{:?} is below a file", path::display(name)));
                 }
             };
         }
         let node = if name.ends_with(b"/") {
-            Node::Dictionary { mtime, nodes: BTreeMap::new() }
+            MirageNode::Dictionary { mtime, nodes: BTreeMap::new() }
         } else {
-            Node::Value { size, data, mtime }
+            MirageNode::Value { size, data, mtime }
         };
         nodes.insert(last.to_vec(), node);
         Ok(())
     }
 
     /// What is in the top directory.
-    pub fn nodes(&self) -> &BTreeMap<Vec<u8>, Node> {
+    pub fn nodes(&self) -> &BTreeMap<Vec<u8>, MirageNode> {
         &self.nodes
     }
 
     /// What stands at `path`.
-    pub fn find(&self, path: &[u8]) -> Option<&Node> {
+    pub fn find(&self, path: &[u8]) -> Option<&MirageNode> {
         let mut segments = path.split(|byte| *byte == b'/');
         let mut node = self.nodes.get(segments.next()?)?;
         for segment in segments {
             match node {
-                Node::Dictionary { nodes, .. } => node = nodes.get(segment)?,
-                Node::Value { .. } => return None,
+                MirageNode::Dictionary { nodes, .. } => node = nodes.get(segment)?,
+                MirageNode::Value { .. } => return None,
             }
         }
         Some(node)
@@ -214,7 +214,7 @@ impl<'a, R: ReadAt + ?Sized> Store<'a, R> {
     /// # Errors
     /// Reading fails: it takes whole sectors, and one more where the data end with a sector.
     pub fn get(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Crash> {
-        let Some(Node::Value { size, data, .. }) = self.find(path) else { return Ok(None) };
+        let Some(MirageNode::Value { size, data, .. }) = self.find(path) else { return Ok(None) };
         let last_sector = data.saturating_add(*size) / self.sector;
         if last_sector >= self.image.length() / self.sector {
             return crash(*data, "reads a sector beyond the device");

@@ -8,7 +8,7 @@
 
 use crate::images::{image, mirage};
 use crate::site::{Built, Site};
-use freestone_image::fat::Options;
+use freestone_image::fat::FatOptions;
 
 struct Volume<'a> {
     image: &'a [u8],
@@ -215,7 +215,7 @@ fn names_of_every_kind_are_found() {
 #[test]
 fn other_profiles_are_not_for_it() {
     let built = named().build();
-    assert!(Volume::connect(&image(&built, Options::default()), 512).is_err());
+    assert!(Volume::connect(&image(&built, FatOptions::default()), 512).is_err());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::layout::boundary_sizes;
 use crate::site::{Built, Data, Image, Site, noise};
 use freestone_core::Plan;
 use freestone_image::ReadAt;
-use freestone_image::fat::{FatType, Options};
+use freestone_image::fat::{FatOptions, FatType};
 use freestone_manifest::Kind;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
@@ -75,9 +75,9 @@ fn names(is_mirage: bool) -> Site {
     site
 }
 
-fn images() -> Vec<(Built, Options)> {
+fn images() -> Vec<(Built, FatOptions)> {
     let mut images = Vec::new();
-    for options in [Options::default(), of_type(FatType::Fat16), of_type(FatType::Fat32)] {
+    for options in [FatOptions::default(), of_type(FatType::Fat16), of_type(FatType::Fat32)] {
         images.push((boundary_sizes().build(), options));
     }
     for options in all_options().into_iter().filter(|options| options.size().is_none()) {
@@ -87,7 +87,7 @@ fn images() -> Vec<(Built, Options)> {
     images
 }
 
-fn write(folder: &Path, built: &Built, options: Options) -> std::path::PathBuf {
+fn write(folder: &Path, built: &Built, options: FatOptions) -> std::path::PathBuf {
     let path = folder.join("x.img");
     let bytes = image(built, options);
     let file = std::fs::File::create(&path).unwrap();
@@ -180,7 +180,8 @@ fn mtools_copies_every_file_out() {
 
 #[test]
 fn seven_zip_unpacks_every_file() {
-    for options in [Options::default(), of_type(FatType::Fat16), of_type(FatType::Fat32), mirage()]
+    for options in
+        [FatOptions::default(), of_type(FatType::Fat16), of_type(FatType::Fat32), mirage()]
     {
         let built = names(options.profile() == mirage().profile()).build();
         let folder = tempfile::tempdir().unwrap();
@@ -281,7 +282,7 @@ fn others_tell_the_same_type_at_the_bounds() {
     for (free, fat_type) in
         [(4083, "12 bit"), (4084, "16 bit"), (65_523, "16 bit"), (65_524, "32 bit")]
     {
-        let plan = plan(&built, Options::default().with_free(free * 4096).unwrap()).unwrap();
+        let plan = plan(&built, FatOptions::default().with_free(free * 4096).unwrap()).unwrap();
         let path = folder.path().join("x.img");
         let file = std::fs::File::create(&path).unwrap();
         file.set_len(plan.length()).unwrap();
@@ -298,7 +299,7 @@ fn others_tell_the_same_type_at_the_bounds() {
 fn an_unfinished_image_is_refused_by_all() {
     let folder = tempfile::tempdir().unwrap();
     let built = names(true).build();
-    for options in [Options::default(), of_type(FatType::Fat32), mirage()] {
+    for options in [FatOptions::default(), of_type(FatType::Fat32), mirage()] {
         let Ok(plan) = plan(&built, options) else { continue };
         let mut bytes = image(&built, options);
         bytes[..4096].copy_from_slice(&plan.unfinished_head());

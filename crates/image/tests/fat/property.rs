@@ -4,7 +4,7 @@ use crate::images::{assert_read_back, checked, image, mirage, plan};
 use crate::mirage::assert_mirage_finds_all;
 use crate::site::{Data, Image, Site};
 use freestone_core::{Plan, path};
-use freestone_image::fat::{FatType, Options, strict};
+use freestone_image::fat::{FatOptions, FatType, strict};
 use freestone_image::{Container, ReadAt};
 use freestone_testkit::cases;
 use proptest::prelude::*;
@@ -78,7 +78,7 @@ fn site(is_mirage: bool) -> impl Strategy<Value = Site> {
     })
 }
 
-fn options() -> impl Strategy<Value = Options> {
+fn options() -> impl Strategy<Value = FatOptions> {
     let fat_type = prop_oneof![
         3 => Just(None),
         1 => Just(Some(FatType::Fat12)),
@@ -86,7 +86,7 @@ fn options() -> impl Strategy<Value = Options> {
         1 => Just(Some(FatType::Fat32)),
     ];
     (fat_type, 0..600_000u64, 0..4u64).prop_map(|(fat_type, free, pad)| {
-        Options::default()
+        FatOptions::default()
             .with_type(fat_type)
             .and_then(|options| options.with_free(free))
             .and_then(|options| options.with_length((pad > 0).then_some(pad * 65_536), None))

@@ -3,9 +3,9 @@
 use crate::layout::{assert_read_back, unaligned};
 use crate::site::{Built, Data, Image, Site};
 use freestone_core::{Plan, path};
-use freestone_image::tar::mirage::{Node, Store};
+use freestone_image::tar::mirage::{MirageNode, MirageStore};
 use freestone_image::tar::strict::{Member, check};
-use freestone_image::tar::{Align, Options};
+use freestone_image::tar::{Align, TarOptions};
 use freestone_image::{Container, ReadAt};
 use freestone_testkit::cases;
 use proptest::prelude::*;
@@ -66,13 +66,13 @@ pub fn site() -> impl Strategy<Value = Site> {
 fn assert_mirage_sees_all(image: &[u8], built: &Built) {
     for sector in [512, 4096] {
         let image = image.to_vec();
-        let store = Store::connect(&image, sector).unwrap();
+        let store = MirageStore::connect(&image, sector).unwrap();
         let mut count = 0;
         let mut open = vec![store.nodes()];
         while let Some(nodes) = open.pop() {
             count += nodes.len();
             for node in nodes.values() {
-                if let Node::Dictionary { nodes, .. } = node {
+                if let MirageNode::Dictionary { nodes, .. } = node {
                     open.push(nodes);
                 }
             }
@@ -80,10 +80,10 @@ fn assert_mirage_sees_all(image: &[u8], built: &Built) {
         assert_eq!(count, built.entries.len());
         for entry in &built.entries {
             match store.find(&entry.path).unwrap() {
-                Node::Dictionary { mtime, .. } => {
+                MirageNode::Dictionary { mtime, .. } => {
                     assert!(entry.is_directory() && *mtime == entry.mtime);
                 }
-                Node::Value { mtime, size, .. } => {
+                MirageNode::Value { mtime, size, .. } => {
                     assert_eq!((Some(*size), *mtime), (entry.size(), entry.mtime));
                     assert!(store.get(&entry.path).unwrap().unwrap() == built.content(&entry.path));
                 }
@@ -99,7 +99,7 @@ fn members(image: &[u8]) -> (Option<String>, Vec<Member>, u64) {
         Ok(())
     })
     .unwrap();
-    (report.name.map(|name| name.to_string()), members, report.violations.count())
+    (report.name, members, report.violations.count())
 }
 
 /// What damage puts into a header: kinds, numbers, anything.
@@ -116,7 +116,7 @@ proptest! {
     #[test]
     fn every_reader_sees_what_the_manifest_holds(site in site()) {
         let built = site.build();
-        for options in [Options::default(), unaligned()] {
+        for options in [TarOptions::default(), unaligned()] {
             let plan = built.plan(options).unwrap();
             built.extents(&plan);
             let image = built.image(options);
@@ -129,7 +129,7 @@ proptest! {
     fn any_range_agrees_with_the_whole(
         site in site(), from in 0.0..1.0f64, length in 0..200_000u64, align in any::<bool>()
     ) {
-        let options = if align { Options::default() } else { unaligned() };
+        let options = if align { TarOptions::default() } else { unaligned() };
         let built = site.build();
         let plan = built.plan(options).unwrap();
         let all = built.extents(&plan);
@@ -153,7 +153,7 @@ proptest! {
     #[test]
     fn alignment_is_the_only_difference_between_the_layouts(site in site()) {
         let built = site.build();
-        let without_fillers = |options: Options| {
+        let without_fillers = |options: TarOptions| {
             let plan = built.plan(options).unwrap();
             let image = Image { plan: &plan, built: &built };
             let mut found = Vec::new();
@@ -163,8 +163,8 @@ proptest! {
             }).unwrap();
             (found, image.length())
         };
-        let (aligned, long) = without_fillers(Options::default());
-        let (rigid, short) = without_fillers(Options::new(Align::None, None, None).unwrap());
+        let (aligned, long) = without_fillers(TarOptions::default());
+        let (rigid, short) = without_fillers(TarOptions::new(Align::None, None, None).unwrap());
         prop_assert_eq!(aligned, rigid);
         prop_assert!(short <= long);
     }
@@ -176,7 +176,7 @@ proptest! {
         site in site(), at in any::<prop::sample::Index>(), to in any::<u8>(), sums in any::<bool>()
     ) {
         let built = site.build();
-        let image = built.image(Options::default());
+        let image = built.image(TarOptions::default());
         let before = members(&image);
         prop_assert_eq!(before.2, 0);
         let mut spots = Vec::new();
@@ -199,7 +199,7 @@ proptest! {
             prop_assert!(after.2 > 0 || (&after.0, &after.1) != (&before.0, &before.1), "byte {}", spot);
             // Whatever it is now, it ends no reader's model.
             for sector in [512, 4096] {
-                if let Ok(store) = Store::connect(&changed, sector) {
+                if let Ok(store) = MirageStore::connect(&changed, sector) {
                     for member in &after.1 {
                         let _ = store.get(&member.path);
                     }
@@ -214,7 +214,7 @@ proptest! {
         damage in prop::collection::vec((any::<prop::sample::Index>(), 0..512usize, damage()), 0..20),
         cut in any::<prop::sample::Index>(),
     ) {
-        let mut image = site.build().image(Options::default());
+        let mut image = site.build().image(TarOptions::default());
         image.truncate(image.len() - cut.index(image.len()) / 8);
         let headers: Vec<_> = (0..image.len() / 512)
             .filter(|block| &image[block * 512 + 257..][..5] == b"ustar")
@@ -230,7 +230,7 @@ proptest! {
             check(&image, container, &mut |_| Ok(())).unwrap();
         }
         for sector in [512, 4096] {
-            if let Ok(store) = Store::connect(&image, sector) {
+            if let Ok(store) = MirageStore::connect(&image, sector) {
                 for path in store.nodes().keys() {
                     let _ = store.get(path);
                 }

@@ -7,7 +7,7 @@ use freestone_core::plan::{NodeKind, NodeSource};
 use freestone_core::{Error, Extent, Id, Plan, Result, Sha1, Source, path};
 use freestone_image::ReadAt;
 use freestone_image::tar::strict::Member;
-use freestone_image::tar::{Options, TarPlan};
+use freestone_image::tar::{TarOptions, TarPlan};
 use freestone_manifest::content::{ContentItem, ContentRecord, ContentTreeBuilder};
 use freestone_manifest::{Builder, Entry, Kind, MemoryNodes, NodeSink};
 use std::collections::HashMap;
@@ -204,7 +204,7 @@ pub struct Built {
 }
 
 impl Built {
-    pub fn plan(&self, options: Options) -> Result<TarPlan<Counted>> {
+    pub fn plan(&self, options: TarOptions) -> Result<TarPlan<Counted>> {
         TarPlan::open(self.nodes.clone(), &self.root, options)
     }
 
@@ -226,7 +226,7 @@ impl Built {
     }
 
     /// The bytes of the image.
-    pub fn image(&self, options: Options) -> Vec<u8> {
+    pub fn image(&self, options: TarOptions) -> Vec<u8> {
         let plan = self.plan(options).unwrap();
         let mut bytes = vec![0; usize::try_from(plan.length()).unwrap()];
         Image { plan: &plan, built: self }.read_at(0, &mut bytes).unwrap();

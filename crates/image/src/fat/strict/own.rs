@@ -3,23 +3,22 @@
 //! Files and directories are met in manifest order. Their clusters are given out once more as the
 //! writer does, and each directory's slots are made once more from its names.
 
-use super::rule::{Rule, broken};
-use super::slots::{Child, Notes};
+use super::rule::FatRule;
+use super::slots::{Notes, SlotChild};
 use super::table::Chain;
 use super::volume::Volume;
-use crate::ImageName;
 use crate::fat::alias::Aliases;
-use crate::fat::clusters::{Place, cluster_bytes, directory_bytes, place};
+use crate::fat::clusters::{ClusterRange, allocate, cluster_bytes, directory_bytes};
 use crate::fat::directory::{ARCHIVE, DIRECTORY, ShortEntry, long};
 use crate::fat::geometry::{CLUSTER_SIZES, Geometry, Needs, choose};
 use crate::fat::name::Name;
-use crate::fat::{FatType, Options, Profile};
+use crate::fat::{FatOptions, FatType, Profile};
 use crate::violation::Violations;
 use freestone_core::{path, tar1};
 
 /// An image of freestone's that is being checked.
-pub(super) struct Own {
-    options: Options,
+pub(super) struct OwnLayout {
+    options: FatOptions,
     geometry: Geometry,
     needs: Needs,
     /// The first cluster that was not given out yet, counted from 0.
@@ -29,11 +28,10 @@ pub(super) struct Own {
     last: Option<Vec<u8>>,
 }
 
-impl Own {
-    pub(super) fn new(name: &ImageName, geometry: Geometry) -> Option<Self> {
-        let crate::Format::Fat(options) = name.format else { return None };
+impl OwnLayout {
+    pub(super) fn new(options: FatOptions, geometry: Geometry) -> Self {
         let (needs, last) = (Needs::default(), None);
-        Some(Self { options, geometry, needs, cluster: 0, used: 0, last })
+        Self { options, geometry, needs, cluster: 0, used: 0, last }
     }
 
     pub(super) fn profile(&self) -> Profile {
@@ -41,7 +39,12 @@ impl Own {
     }
 
     /// Takes the root directory, whose clusters FAT32 gives out first.
-    pub(super) fn root(&mut self, children: &[Child], chain: &Chain, violations: &mut Violations) {
+    pub(super) fn root(
+        &mut self,
+        children: &[SlotChild],
+        chain: &Chain,
+        violations: &mut Violations,
+    ) {
         self.needs.root_slots = self.slots(children);
         let bytes = directory_bytes(self.needs.root_slots);
         for (size, clusters) in self.needs.clusters[1].iter_mut().enumerate() {
@@ -52,12 +55,12 @@ impl Own {
             self.used = self.cluster;
             if !chain.is(2, self.cluster) {
                 let what = format!("not clusters 2 to {}", self.cluster + 1);
-                broken(violations, Rule::Placement, 0, Some(b""), what);
+                violations.add(FatRule::Placement, 0, Some(b""), what);
             }
         }
     }
 
-    fn slots(&self, children: &[Child]) -> u64 {
+    fn slots(&self, children: &[SlotChild]) -> u64 {
         let names = children.iter().filter_map(|child| Name::of(&child.name, self.profile()).ok());
         names.map(|name| u64::from(name.slots(self.profile()))).sum()
     }
@@ -67,32 +70,35 @@ impl Own {
     pub(super) fn entry(
         &mut self,
         full: &[u8],
-        child: &Child,
-        children: Option<&[Child]>,
+        child: &SlotChild,
+        children: Option<&[SlotChild]>,
         chain: &Chain,
         offset: u64,
         violations: &mut Violations,
-    ) -> Place {
+    ) -> ClusterRange {
         let (bytes, is_aligned) = match children {
             Some(children) => (directory_bytes(2 + self.slots(children)), false),
             None => (child.size, tar1::is_aligned(Some(child.size))),
         };
         let clusters = self.needs.clusters.as_flattened_mut().iter_mut();
         for (size, clusters) in (0..CLUSTER_SIZES).cycle().zip(clusters) {
-            *clusters = place(*clusters, bytes, is_aligned, cluster_bytes(size)).end;
+            *clusters = allocate(*clusters, bytes, is_aligned, cluster_bytes(size)).end;
         }
-        let place = place(self.cluster, bytes, is_aligned, self.geometry.cluster.into());
-        self.cluster = place.end;
-        self.used += place.end - place.first;
-        if child.cluster != place.number() || !chain.is(place.first + 2, place.end - place.first) {
-            let what = format!("not {} clusters from {}", place.end - place.first, place.first + 2);
-            broken(violations, Rule::Placement, offset, Some(full), what);
+        let wanted = allocate(self.cluster, bytes, is_aligned, self.geometry.cluster.into());
+        self.cluster = wanted.end;
+        self.used += wanted.end - wanted.first;
+        if child.cluster != wanted.number()
+            || !chain.is(wanted.first + 2, wanted.end - wanted.first)
+        {
+            let what =
+                format!("not {} clusters from {}", wanted.end - wanted.first, wanted.first + 2);
+            violations.add(FatRule::Placement, offset, Some(full), what);
         }
         if self.last.as_ref().is_some_and(|last| path::compare(last, full).is_ge()) {
-            broken(violations, Rule::Slots, offset, Some(full), "it is out of order");
+            violations.add(FatRule::Slots, offset, Some(full), "it is out of order");
         }
         self.last = Some(full.to_vec());
-        place
+        wanted
     }
 
     /// Checks the bytes of a directory against those that its children ask for. `own` is the
@@ -100,8 +106,8 @@ impl Own {
     pub(super) fn directory(
         &self,
         bytes: &[u8],
-        children: &[Child],
-        own: Option<(&Child, u64)>,
+        children: &[SlotChild],
+        own: Option<(&SlotChild, u64)>,
         notes: &mut Notes<'_>,
     ) {
         let mut wanted = Vec::new();
@@ -133,9 +139,9 @@ impl Own {
         if let Some(at) = wanted.iter().zip(bytes).position(|(a, b)| a != b) {
             let behind = children.iter().find(|child| child.at + 32 > at);
             let name = behind.map_or(&b""[..], |child| &child.name);
-            notes.add(Rule::Slots, at, name, "other bytes");
+            notes.add(FatRule::Slots, at, name, "other bytes");
         } else if wanted.len() != bytes.len() {
-            notes.add(Rule::Slots, bytes.len(), b"", "slots are missing");
+            notes.add(FatRule::Slots, bytes.len(), b"", "slots are missing");
         }
     }
 
@@ -154,17 +160,17 @@ impl Own {
     ) -> u64 {
         match choose(&self.needs, &self.options) {
             Err(error) => {
-                broken(violations, Rule::Head, 0, None, error.to_string());
+                violations.add(FatRule::Head, 0, None, error.to_string());
                 volume.end()
             }
             Ok((geometry, wanted)) => {
                 if geometry != self.geometry {
                     let what = format!("{:?} instead of {geometry:?}", self.geometry);
-                    broken(violations, Rule::Head, 11, None, what);
+                    violations.add(FatRule::Head, 11, None, what);
                 }
                 if length < wanted || (length > wanted && !is_device) {
                     let what = format!("{length} bytes instead of {wanted}");
-                    broken(violations, Rule::Size, 0, None, what);
+                    violations.add(FatRule::Size, 0, None, what);
                 }
                 wanted
             }

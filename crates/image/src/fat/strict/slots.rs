@@ -1,10 +1,11 @@
 //! Taking the slots of a directory apart.
 
-use super::rule::{Rule, broken};
+use super::rule::FatRule;
 use crate::fat::directory::{DIRECTORY, LONG, UNIT_OFFSETS, sum};
 use crate::fat::geometry::SLOT;
 use crate::fat::name::{Name, SLOT_UNITS, Short, fold, is_short};
 use crate::fat::{Profile, time};
+use crate::hash::short_hash;
 use crate::violation::Violations;
 use std::collections::HashSet;
 
@@ -17,7 +18,7 @@ const LOWER_EXTENSION: u8 = 0x10;
 
 /// A file or directory of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Child {
+pub(super) struct SlotChild {
     /// Where its short entry stands in the directory, in bytes.
     pub(super) at: usize,
     pub(super) name: Vec<u8>,
@@ -36,12 +37,12 @@ pub(super) struct Notes<'a> {
 }
 
 impl Notes<'_> {
-    pub(super) fn add(&mut self, rule: Rule, at: usize, name: &[u8], what: impl Into<String>) {
+    pub(super) fn add(&mut self, rule: FatRule, at: usize, name: &[u8], what: impl Into<String>) {
         let path = match self.path {
             b"" => name.to_vec(),
             path => [path, b"/", name].concat(),
         };
-        broken(self.violations, rule, (self.offset_of)(at), Some(&path), what);
+        self.violations.add(rule, (self.offset_of)(at), Some(&path), what);
     }
 }
 
@@ -78,7 +79,7 @@ pub(super) fn children(
     is_root: bool,
     profile: Profile,
     notes: &mut Notes<'_>,
-) -> Vec<Child> {
+) -> Vec<SlotChild> {
     let mut children = Vec::new();
     let mut long: Option<Long> = None;
     let mut shorts = HashSet::new();
@@ -102,17 +103,22 @@ pub(super) fn children(
         if slot[11] & LABEL != 0 {
             orphan(long.take(), at, notes);
             if profile == Profile::Mirage {
-                notes.add(Rule::MirageName, at, b"", "a label, which is shown as a file");
+                notes.add(FatRule::MirageName, at, b"", "a label, which is shown as a file");
             }
             continue;
         }
         let child = short_slot(slot, long.take(), at, profile, notes);
         if !shorts.insert(child.short) {
-            notes.add(Rule::ShortName, at, &child.name, "its short name came before");
+            notes.add(FatRule::ShortName, at, &child.name, "its short name came before");
         }
         let folded = fold(&String::from_utf8_lossy(&child.name));
-        if !names.insert(crate::fat::strict::hash(folded.as_bytes())) {
-            notes.add(Rule::Name, at, &child.name, "another differs by case alone, or not at all");
+        if !names.insert(short_hash(folded.as_bytes())) {
+            notes.add(
+                FatRule::Name,
+                at,
+                &child.name,
+                "another differs by case alone, or not at all",
+            );
         }
         children.push(child);
     }
@@ -122,7 +128,7 @@ pub(super) fn children(
 
 fn orphan(long: Option<Long>, at: usize, notes: &mut Notes<'_>) {
     if long.is_some() {
-        notes.add(Rule::LongName, at, b"", "a long name without its short one behind it");
+        notes.add(FatRule::LongName, at, b"", "a long name without its short one behind it");
     }
 }
 
@@ -135,13 +141,13 @@ fn long_slot(slot: &[u8], before: Option<Long>, at: usize, notes: &mut Notes<'_>
         }
         (false, Some(long)) => long,
         (false, None) => {
-            notes.add(Rule::LongName, at, b"", "it begins in the middle");
+            notes.add(FatRule::LongName, at, b"", "it begins in the middle");
             return None;
         }
     };
     let is_plain = slot[11] == LONG && slot[12] == 0 && word(slot, 26) == 0;
     if number != long.next || number == 0 || number > 20 || slot[13] != long.sum || !is_plain {
-        notes.add(Rule::LongName, at, b"", "its slots do not belong together");
+        notes.add(FatRule::LongName, at, b"", "its slots do not belong together");
         return None;
     }
     let units = UNIT_OFFSETS.map(|offset| word(slot, offset));
@@ -169,7 +175,7 @@ fn short_slot(
     at: usize,
     profile: Profile,
     notes: &mut Notes<'_>,
-) -> Child {
+) -> SlotChild {
     let mut short = [0; 11];
     short.copy_from_slice(&slot[..11]);
     let mut name = shown(&short, slot[12]);
@@ -182,7 +188,7 @@ fn short_slot(
         });
         match text {
             Some(text) if long.next == 0 && long.sum == sum(&short) => name = text.into_bytes(),
-            _ => notes.add(Rule::LongName, at, &name, "the long name in front is another's"),
+            _ => notes.add(FatRule::LongName, at, &name, "the long name in front is another's"),
         }
     }
     let parts = [&short[..8], &short[8..]].map(|part| {
@@ -190,14 +196,14 @@ fn short_slot(
         part[..end].iter().all(|byte| is_short(*byte) || *byte >= 0x80)
     });
     if parts != [true, true] || short[0] == b' ' {
-        notes.add(Rule::ShortName, at, &name, "its short name is made of other characters");
+        notes.add(FatRule::ShortName, at, &name, "its short name is made of other characters");
     }
     match Name::of(&name, profile) {
-        Err(why) => notes.add(Rule::Name, at, &name, format!("it {why}")),
+        Err(why) => notes.add(FatRule::Name, at, &name, format!("it {why}")),
         Ok(found) if profile == Profile::Mirage => {
             if found.long.is_some() != is_long || (is_long && !has_end) {
                 notes.add(
-                    Rule::MirageName,
+                    FatRule::MirageName,
                     at,
                     &name,
                     "its long name is missing, too much, or cut",
@@ -208,9 +214,9 @@ fn short_slot(
     }
     let mtime = time::decode(word(slot, 24), word(slot, 22));
     if mtime.is_none() {
-        notes.add(Rule::Time, at, &name, "the time of its last change is none");
+        notes.add(FatRule::Time, at, &name, "the time of its last change is none");
     }
-    Child {
+    SlotChild {
         at,
         name,
         short,

@@ -1,14 +1,15 @@
 //! Following chains through the table, a window of it in memory, and a bit for each cluster.
 
-use super::rule::{Rule, broken};
+use super::rule::FatRule;
 use super::volume::Volume;
-use crate::ReadAt;
 use crate::fat::FatType;
+use crate::read::ReadAt;
 use crate::violation::Violations;
 use freestone_core::Result;
+use freestone_core::wire::to_usize;
 
 /// Bytes of the table that are held; a multiple of 3, for FAT12's pairs.
-const WINDOW_BYTES: u64 = 96 << 10;
+const HELD_BYTES: u64 = 96 << 10;
 
 /// The clusters of a file or directory, as runs of consecutive numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,8 +39,8 @@ impl Chain {
 pub(super) struct Table<'a, R: ?Sized> {
     image: &'a R,
     volume: Volume,
-    window: Vec<u8>,
-    window_offset: u64,
+    held: Vec<u8>,
+    held_offset: u64,
     used: Vec<u64>,
     /// Where an entry has another end mark than all ones, or reserved bits that are not 0.
     pub(super) odd: Option<u64>,
@@ -48,14 +49,7 @@ pub(super) struct Table<'a, R: ?Sized> {
 impl<'a, R: ReadAt + ?Sized> Table<'a, R> {
     pub(super) fn new(image: &'a R, volume: Volume) -> Self {
         let words = usize::try_from((volume.clusters + 2).div_ceil(64)).unwrap_or(0);
-        Self {
-            image,
-            volume,
-            window: Vec::new(),
-            window_offset: 0,
-            used: vec![0; words],
-            odd: None,
-        }
+        Self { image, volume, held: Vec::new(), held_offset: 0, used: vec![0; words], odd: None }
     }
 
     /// The entry of cluster `number`: of 32 bits, 28.
@@ -63,17 +57,17 @@ impl<'a, R: ReadAt + ?Sized> Table<'a, R> {
         let bits = u64::from(self.volume.fat_type.bits());
         let offset = number * bits / 8;
         let length = if bits == 32 { 4 } else { 2 };
-        let window = self.window_offset..self.window_offset + self.window.len() as u64;
-        if !window.contains(&offset) || offset + length > window.end {
-            self.window_offset = offset / WINDOW_BYTES * WINDOW_BYTES;
+        let held = self.held_offset..self.held_offset + self.held.len() as u64;
+        if !held.contains(&offset) || offset + length > held.end {
+            self.held_offset = offset / HELD_BYTES * HELD_BYTES;
             // One byte more, for an entry of FAT12 across the end.
-            let left = self.volume.table - self.window_offset;
-            let length = usize::try_from(left.min(WINDOW_BYTES + 1)).unwrap_or(0);
-            self.window.resize(length, 0);
-            self.image.read_at(self.volume.table_offset + self.window_offset, &mut self.window)?;
+            let left = self.volume.table - self.held_offset;
+            let length = to_usize(left.min(HELD_BYTES + 1));
+            self.held.resize(length, 0);
+            self.image.read_at(self.volume.table_offset + self.held_offset, &mut self.held)?;
         }
-        let at = usize::try_from(offset - self.window_offset).unwrap_or(0);
-        let byte = |index: usize| u64::from(self.window.get(at + index).copied().unwrap_or(0));
+        let at = to_usize(offset - self.held_offset);
+        let byte = |index: usize| u64::from(self.held.get(at + index).copied().unwrap_or(0));
         let two = byte(0) | byte(1) << 8;
         let entry = match self.volume.fat_type {
             FatType::Fat12 if number % 2 == 1 => two >> 4,
@@ -106,13 +100,13 @@ impl<'a, R: ReadAt + ?Sized> Table<'a, R> {
         let (is_start, all) = (medium == wanted, self.end() | 7);
         if !is_start || end != all {
             let what = format!("{medium:#x} and {end:#x}");
-            broken(violations, Rule::TableStart, self.volume.table_offset, None, what);
+            violations.add(FatRule::TableStart, self.volume.table_offset, None, what);
         }
         Ok(())
     }
 
     fn take(&mut self, number: u64) -> bool {
-        let word = &mut self.used[usize::try_from(number / 64).unwrap_or(0)];
+        let word = &mut self.used[to_usize(number / 64)];
         let bit = 1 << (number % 64);
         let is_free = *word & bit == 0;
         *word |= bit;
@@ -132,12 +126,12 @@ impl<'a, R: ReadAt + ?Sized> Table<'a, R> {
         loop {
             if number < 2 || number >= self.volume.clusters + 2 {
                 let what = format!("cluster {number}, behind {} clusters", chain.count);
-                broken(violations, Rule::Chain, offset, Some(path), what);
+                violations.add(FatRule::Chain, offset, Some(path), what);
                 return Ok(None);
             }
             if !self.take(number) {
                 let what = format!("cluster {number} is another's, or came before");
-                broken(violations, Rule::Chain, offset, Some(path), what);
+                violations.add(FatRule::Chain, offset, Some(path), what);
                 return Ok(None);
             }
             chain.count += 1;
@@ -158,7 +152,7 @@ impl<'a, R: ReadAt + ?Sized> Table<'a, R> {
     pub(super) fn check_rest(&mut self, violations: &mut Violations) -> Result<u64> {
         let mut free = 0;
         for number in 2..self.volume.clusters + 2 {
-            if self.used[usize::try_from(number / 64).unwrap_or(0)] >> (number % 64) & 1 == 1 {
+            if self.used[to_usize(number / 64)] >> (number % 64) & 1 == 1 {
                 continue;
             }
             let entry = self.entry(number)?;
@@ -166,7 +160,7 @@ impl<'a, R: ReadAt + ?Sized> Table<'a, R> {
                 free += 1;
             } else if entry != self.end() - 1 {
                 let what = format!("cluster {number} says {entry:#x} and belongs to nothing");
-                broken(violations, Rule::Lost, self.volume.cluster_offset(number), None, what);
+                violations.add(FatRule::Lost, self.volume.cluster_offset(number), None, what);
             }
         }
         Ok(free)
@@ -174,6 +168,6 @@ impl<'a, R: ReadAt + ?Sized> Table<'a, R> {
 
     /// Whether cluster `number` is taken.
     pub(super) fn is_taken(&self, number: u64) -> bool {
-        self.used[usize::try_from(number / 64).unwrap_or(0)] >> (number % 64) & 1 == 1
+        self.used[to_usize(number / 64)] >> (number % 64) & 1 == 1
     }
 }

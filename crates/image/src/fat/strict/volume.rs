@@ -1,9 +1,9 @@
 //! What a boot sector says, as readers take it: by the specification, and by nothing of the
 //! writer's.
 
-use super::rule::{Rule, broken};
-use crate::ReadAt;
+use super::rule::FatRule;
 use crate::fat::FatType;
+use crate::read::ReadAt;
 use crate::violation::Violations;
 use freestone_core::Result;
 
@@ -48,27 +48,27 @@ impl Volume {
     ) -> Result<Option<Self>> {
         let mut boot = [0; 512];
         if image.length() < 512 {
-            broken(violations, Rule::Boot, 0, None, "the image has no boot sector");
+            violations.add(FatRule::Boot, 0, None, "the image has no boot sector");
             return Ok(None);
         }
         image.read_at(0, &mut boot)?;
         match decode(&boot) {
             Err(what) => {
-                broken(violations, Rule::Boot, 0, None, what);
+                violations.add(FatRule::Boot, 0, None, what);
                 Ok(None)
             }
             Ok((volume, sectors)) => {
                 let end = sectors * volume.sector;
                 if end > image.length() || volume.end() > end {
                     let what = format!("it is {end} bytes long, the image {}", image.length());
-                    broken(violations, Rule::Inside, 32, None, what);
+                    violations.add(FatRule::Inside, 32, None, what);
                     return Ok(None);
                 }
                 let bits = (volume.clusters + 2) * u64::from(volume.fat_type.bits());
                 if bits.div_ceil(8) > volume.table {
                     let what =
                         format!("{} clusters, tables of {} bytes", volume.clusters, volume.table);
-                    broken(violations, Rule::TableLength, 22, None, what);
+                    violations.add(FatRule::TableLength, 22, None, what);
                     return Ok(None);
                 }
                 Ok(Some(volume))

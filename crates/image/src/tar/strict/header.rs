@@ -1,6 +1,6 @@
 //! Reading one 512-byte header, and the records of a pax payload.
 
-use super::rule::Rule;
+use super::rule::TarRule;
 use freestone_core::pax::Record;
 
 /// The length of a header.
@@ -50,7 +50,7 @@ const NUMBERS: [(&str, usize, usize); 7] = [
 
 impl Header {
     /// Takes a header apart, or says which rule it breaks and how.
-    pub(super) fn decode(block: [u8; BLOCK]) -> Result<Self, (Rule, String)> {
+    pub(super) fn decode(block: [u8; BLOCK]) -> Result<Self, (TarRule, String)> {
         let sum: u64 = block
             .iter()
             .enumerate()
@@ -59,16 +59,19 @@ impl Header {
         match octal(&block[148..156]) {
             Some(stored) if stored == sum => {}
             Some(stored) => {
-                return Err((Rule::Checksum, format!("the checksum is {stored:o}, not {sum:o}")));
+                return Err((
+                    TarRule::Checksum,
+                    format!("the checksum is {stored:o}, not {sum:o}"),
+                ));
             }
-            None => return Err((Rule::Checksum, "the checksum is no octal number".into())),
+            None => return Err((TarRule::Checksum, "the checksum is no octal number".into())),
         }
         let is_ustar = block[257..].starts_with(b"ustar");
         let mut numbers = [0; NUMBERS.len()];
         let known = if is_ustar { NUMBERS.len() } else { NUMBERS.len() - 2 };
         for (number, (name, offset, length)) in numbers.iter_mut().zip(NUMBERS).take(known) {
             let value = octal(&block[offset..offset + length]);
-            *number = value.ok_or_else(|| (Rule::Octal, format!("the {name} is not octal")))?;
+            *number = value.ok_or_else(|| (TarRule::Octal, format!("the {name} is not octal")))?;
         }
         // Twelve octal digits are 36 bits.
         let mtime = i64::try_from(numbers[4]).unwrap_or(0);

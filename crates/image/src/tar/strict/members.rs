@@ -1,11 +1,13 @@
 //! Walking over an archive as its readers do: header by header, one block at a time.
 
 use super::header::{BLOCK, Header, Pax};
-use super::rule::{Rule, Violations};
-use crate::ReadAt;
+use super::rule::TarRule;
+use crate::read::ReadAt;
+use crate::violation::Violations;
 use freestone_core::Result;
 use freestone_core::limits::PAX_PAYLOAD_BYTES_MAX;
 use freestone_core::pax::records;
+use freestone_core::wire::to_usize;
 use std::collections::HashSet;
 
 /// Payloads beyond what the strict readers take are looked at up to here, to go on.
@@ -33,7 +35,7 @@ pub(super) struct RawMember {
 }
 
 /// What stands next.
-pub(super) enum Step {
+pub(super) enum NextItem {
     /// A `g` header and its payload, at an offset.
     Global(u64),
     Member(Box<RawMember>),
@@ -81,24 +83,29 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
     }
 
     /// Goes on to what stands next, and notes what is wrong with it.
-    pub(super) fn next(&mut self, violations: &mut Violations) -> Result<Step> {
+    pub(super) fn next(&mut self, violations: &mut Violations) -> Result<NextItem> {
         let mut pending = Pending::default();
         loop {
             let offset = self.at;
             let Some(block) = self.block(offset)? else {
-                violations.add(Rule::End, offset, None, "the image ends before its archive does");
-                return Ok(Step::Broken);
+                violations.add(
+                    TarRule::End,
+                    offset,
+                    None,
+                    "the image ends before its archive does",
+                );
+                return Ok(NextItem::Broken);
             };
             if block == [0; BLOCK] {
                 if pending.start.is_some() {
                     let what = "a zero block stands behind the header of a payload";
-                    violations.add(Rule::PaxFollower, offset, None, what);
+                    violations.add(TarRule::PaxFollower, offset, None, what);
                 }
                 match self.block(offset + BLOCK as u64)? {
-                    Some(next) if next == [0; BLOCK] => return Ok(Step::End(offset)),
+                    Some(next) if next == [0; BLOCK] => return Ok(NextItem::End(offset)),
                     Some(_) => {
                         violations.add(
-                            Rule::LoneZeroBlock,
+                            TarRule::LoneZeroBlock,
                             offset,
                             None,
                             "one zero block, and more behind it",
@@ -108,8 +115,8 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
                     }
                     None => {
                         let what = "one zero block where two should end the archive";
-                        violations.add(Rule::End, offset, None, what);
-                        return Ok(Step::Broken);
+                        violations.add(TarRule::End, offset, None, what);
+                        return Ok(NextItem::Broken);
                     }
                 }
             }
@@ -117,16 +124,16 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
                 Ok(header) => header,
                 Err((rule, what)) => {
                     violations.add(rule, offset, None, what);
-                    return Ok(Step::Broken);
+                    return Ok(NextItem::Broken);
                 }
             };
             if matches!(header.kind, b'x' | b'g' | b'L' | b'K') {
                 let is_global = header.kind == b'g';
                 if !self.payload(header, &mut pending, violations)? {
-                    return Ok(Step::Broken);
+                    return Ok(NextItem::Broken);
                 }
                 if is_global {
-                    return Ok(Step::Global(offset));
+                    return Ok(NextItem::Global(offset));
                 }
                 continue;
             }
@@ -145,30 +152,30 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
         let kind = char::from(header.kind);
         let Some(end) = self.padded_end(offset + BLOCK as u64, header.size) else {
             let what = format!("the payload of {} bytes ends beyond the image", header.size);
-            violations.add(Rule::Inside, offset, None, what);
+            violations.add(TarRule::Inside, offset, None, what);
             return Ok(false);
         };
         if !(1..=PAX_PAYLOAD_BYTES_MAX as u64).contains(&header.size) {
             let what = format!("the {kind} header has a payload of {} bytes", header.size);
-            violations.add(Rule::Payload, offset, None, what);
+            violations.add(TarRule::Payload, offset, None, what);
         }
         if pending.pax.is_some() {
             let what = format!("a header of kind {kind} stands behind an x");
-            violations.add(Rule::PaxFollower, offset, None, what);
+            violations.add(TarRule::PaxFollower, offset, None, what);
         }
         pending.start.get_or_insert(offset);
         self.at = end;
         let mut payload = Vec::new();
         if header.size <= PAYLOAD_READ_MAX {
             // At most 64 KiB, just checked.
-            payload.resize(usize::try_from(header.size).unwrap_or(0), 0);
+            payload.resize(to_usize(header.size), 0);
             self.image.read_at(offset + BLOCK as u64, &mut payload)?;
         }
         match header.kind {
             b'L' | b'K' => {
                 if header.name() != b"././@LongLink" {
                     let what = format!("the {kind} header has another name");
-                    violations.add(Rule::LongName, offset, None, what);
+                    violations.add(TarRule::LongName, offset, None, what);
                 }
                 pending.is_long = true;
                 if header.kind == b'L' {
@@ -187,7 +194,12 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
         Ok(true)
     }
 
-    fn member(&mut self, header: Header, pending: Pending, violations: &mut Violations) -> Step {
+    fn member(
+        &mut self,
+        header: Header,
+        pending: Pending,
+        violations: &mut Violations,
+    ) -> NextItem {
         let offset = self.at;
         let name = pending.said.path.or(pending.long_name).unwrap_or_else(|| header.name());
         let size = pending.said.size.unwrap_or(header.size);
@@ -195,15 +207,15 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
         let data = offset + BLOCK as u64;
         let Some(end) = self.padded_end(data, size) else {
             let what = format!("its {size} bytes end beyond the image");
-            violations.add(Rule::Inside, offset, Some(&name), what);
-            return Step::Broken;
+            violations.add(TarRule::Inside, offset, Some(&name), what);
+            return NextItem::Broken;
         };
         if !matches!(header.kind, b'0' | b'5' | 0) {
             let what = format!("a member of kind {:?}", char::from(header.kind));
-            violations.add(Rule::MemberKind, offset, Some(&name), what);
+            violations.add(TarRule::MemberKind, offset, Some(&name), what);
         }
         self.at = end;
-        Step::Member(Box::new(RawMember {
+        NextItem::Member(Box::new(RawMember {
             start: pending.start.unwrap_or(offset),
             offset,
             header,
@@ -221,7 +233,7 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
 /// What the records of a payload say, and what is wrong with them.
 fn pax(offset: u64, is_global: bool, payload: &[u8], violations: &mut Violations) -> Pax {
     let Some(records) = records(payload) else {
-        violations.add(Rule::PaxRecords, offset, None, "the payload is not made of pax records");
+        violations.add(TarRule::PaxRecords, offset, None, "the payload is not made of pax records");
         return Pax::default();
     };
     let mut seen = HashSet::new();
@@ -229,18 +241,18 @@ fn pax(offset: u64, is_global: bool, payload: &[u8], violations: &mut Violations
         let key_text = String::from_utf8_lossy(key);
         if !seen.insert(key) {
             let what = format!("the key {key_text:?} is repeated");
-            violations.add(Rule::PaxRepeated, offset, None, what);
+            violations.add(TarRule::PaxRepeated, offset, None, what);
         }
         if is_global && *key != b"comment" {
             let what = format!("a g header sets {key_text:?}");
-            violations.add(Rule::GlobalComment, offset, None, what);
+            violations.add(TarRule::GlobalComment, offset, None, what);
         }
     }
     if is_global {
         return Pax::default();
     }
     Pax::decode(&records).unwrap_or_else(|what| {
-        violations.add(Rule::PaxRecords, offset, None, what);
+        violations.add(TarRule::PaxRecords, offset, None, what);
         Pax::default()
     })
 }

@@ -3,9 +3,10 @@
 use super::header::Header;
 use super::member::Member;
 use super::members::RawMember;
-use super::rule::{Rule, Violations};
+use super::rule::TarRule;
 use crate::tar::layout::{FIRST_UNIT, fillers_of_nothing};
-use crate::tar::{Align, Options};
+use crate::tar::{Align, TarOptions};
+use crate::violation::Violations;
 use freestone_core::limits::{BLOCK_BYTES, USTAR_SIZE_MAX};
 use freestone_core::measure::filler;
 use freestone_core::tar1::{self, Shape};
@@ -14,8 +15,8 @@ use freestone_manifest::placement_fault;
 const UNIT: u64 = 512;
 
 /// Checks an image whose head says that freestone wrote it.
-pub(super) struct Own {
-    options: Options,
+pub(super) struct OwnLayout {
+    options: TarOptions,
     previous: Option<(Vec<u8>, bool)>,
     /// Fillers in front of the next member: where the first stands, and how many.
     fillers: Option<(u64, u64)>,
@@ -64,8 +65,8 @@ fn field_faults(header: &Header, mode: &[u8], size: u64, mtime: i64) -> Vec<&'st
     faults
 }
 
-impl Own {
-    pub(super) fn new(options: Options) -> Self {
+impl OwnLayout {
+    pub(super) fn new(options: TarOptions) -> Self {
         Self { options, previous: None, fillers: None }
     }
 
@@ -77,14 +78,14 @@ impl Own {
         let is_plain = raw.pax.is_none() && !raw.is_long;
         if !is_plain || !holds(&block[..100], b"./") || !holds(&block[345..500], b"") {
             let what = "a filler is just a header named ./";
-            violations.add(Rule::Fillers, raw.offset, None, what);
+            violations.add(TarRule::Fillers, raw.offset, None, what);
         }
         let mut faults = field_faults(&raw.header, b"0000755", 0, 0);
         if raw.header.kind != b'5' {
             faults.push("the kind is another");
         }
         for fault in faults {
-            violations.add(Rule::Fields, raw.offset, None, fault);
+            violations.add(TarRule::Fields, raw.offset, None, fault);
         }
     }
 
@@ -98,8 +99,8 @@ impl Own {
         let previous =
             self.previous.as_ref().map(|(path, is_directory)| (&path[..], *is_directory));
         match placement_fault(previous, &member.path) {
-            Some(fault) if fault.contains("order") => add(Rule::Order, format!("it {fault}")),
-            Some(fault) => add(Rule::Parents, format!("it {fault}")),
+            Some(fault) if fault.contains("order") => add(TarRule::Order, format!("it {fault}")),
+            Some(fault) => add(TarRule::Parents, format!("it {fault}")),
             None => {}
         }
         self.previous = Some((member.path.clone(), member.is_directory));
@@ -109,20 +110,20 @@ impl Own {
         let headers = (raw.data - raw.start) / UNIT;
         let wanted = if is_aligned { filler(start / UNIT + headers) } else { 0 };
         if fillers != wanted {
-            add(Rule::Fillers, format!("{fillers} fillers, not {wanted}, stand before it"));
+            add(TarRule::Fillers, format!("{fillers} fillers, not {wanted}, stand before it"));
         }
         if is_aligned && !raw.data.is_multiple_of(BLOCK_BYTES) {
-            add(Rule::Alignment, format!("its data start at {}", raw.data));
+            add(TarRule::Alignment, format!("its data start at {}", raw.data));
         }
 
         for fault in own_header_faults(raw, member) {
-            add(Rule::Fields, fault.into());
+            add(TarRule::Fields, fault.into());
         }
         match Shape::of(&member.path, size) {
-            None => add(Rule::PaxNeed, "no pax records can say its path".into()),
+            None => add(TarRule::PaxNeed, "no pax records can say its path".into()),
             Some(shape) => {
                 for fault in pax_faults(raw, member, &shape) {
-                    add(Rule::PaxNeed, fault.into());
+                    add(TarRule::PaxNeed, fault.into());
                 }
             }
         }
@@ -135,7 +136,7 @@ impl Own {
         let wanted = fillers_of_nothing(members, self.options.align());
         if count != wanted {
             let what = format!("{count} fillers, not {wanted}, stand before nothing");
-            violations.add(Rule::Fillers, offset, None, what);
+            violations.add(TarRule::Fillers, offset, None, what);
         }
     }
 }

@@ -4,13 +4,14 @@
 //! way to the last member. Only one that is not, another program's, needs a set of all paths; it
 //! holds hashes, 24 bytes a path or so.
 
-use super::members::{Members, Step};
-use super::rule::{Rule, Violations};
+use super::members::{Members, NextItem};
+use super::rule::TarRule;
 use super::spelling;
-use crate::ReadAt;
-use freestone_core::digest::plain;
+use crate::hash::short_hash;
+use crate::read::ReadAt;
+use crate::violation::Violations;
 use freestone_core::limits::PATH_BYTES_MAX;
-use freestone_core::{Id, Result, path};
+use freestone_core::{Result, path};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
 
@@ -34,13 +35,6 @@ enum Memory {
 /// The paths of an archive, in the order of its members.
 pub(super) struct Seen(Memory);
 
-fn hash(path: &[u8]) -> [u8; 16] {
-    let Id(bytes) = plain(path);
-    let mut short = [0; 16];
-    short.copy_from_slice(&bytes[..16]);
-    short
-}
-
 impl Seen {
     pub(super) fn new() -> Self {
         Self(Memory::Way(Vec::new()))
@@ -62,7 +56,7 @@ impl Seen {
                 }
                 if way.last().is_some_and(|(_, is_directory)| !is_directory) {
                     let what = "it stands below a file";
-                    violations.add(Rule::OneKind, offset, Some(member_path), what);
+                    violations.add(TarRule::OneKind, offset, Some(member_path), what);
                 }
                 way.push((member_path.to_vec(), is_directory));
                 return Ok(());
@@ -81,12 +75,12 @@ impl Seen {
         let mut members = Members::new(image);
         loop {
             match members.next(&mut ignored)? {
-                Step::Member(member) if member.offset < end => {
+                NextItem::Member(member) if member.offset < end => {
                     if let Some((path, is_directory)) = spelling::path(&member.name) {
                         add_to_set(&mut set, member.offset, (path, is_directory), &mut ignored);
                     }
                 }
-                Step::Global(_) => {}
+                NextItem::Global(_) => {}
                 _ => return Ok(set),
             }
         }
@@ -100,17 +94,17 @@ fn add_to_set(
     violations: &mut Violations,
 ) {
     let now = if is_directory { Known::Directory } else { Known::File };
-    let broken = match (set.insert(hash(member_path), now), now) {
+    let broken = match (set.insert(short_hash(member_path), now), now) {
         (None, _) => None,
-        (Some(Known::File), Known::File) => Some((Rule::FileOnce, "the file came before")),
+        (Some(Known::File), Known::File) => Some((TarRule::FileOnce, "the file came before")),
         (Some(Known::Directory), Known::Directory) => {
-            Some((Rule::DirectoryOnce, "the directory came before"))
+            Some((TarRule::DirectoryOnce, "the directory came before"))
         }
         (Some(Known::Implied), Known::Directory) => {
-            Some((Rule::DirectoryFirst, "something below it came before"))
+            Some((TarRule::DirectoryFirst, "something below it came before"))
         }
-        (Some(_), Known::File) => Some((Rule::OneKind, "it was a directory before")),
-        (Some(_), _) => Some((Rule::OneKind, "it was a file before")),
+        (Some(_), Known::File) => Some((TarRule::OneKind, "it was a directory before")),
+        (Some(_), _) => Some((TarRule::OneKind, "it was a file before")),
     };
     if let Some((rule, what)) = broken {
         violations.add(rule, offset, Some(member_path), what);
@@ -118,7 +112,7 @@ fn add_to_set(
     // What is too long for a path is told elsewhere, and would take long here.
     let mut below = if member_path.len() <= PATH_BYTES_MAX { member_path } else { &[] };
     while let Some(parent) = path::parent(below) {
-        match set.entry(hash(parent)) {
+        match set.entry(short_hash(parent)) {
             MapEntry::Vacant(new) => {
                 new.insert(Known::Implied);
             }
@@ -126,7 +120,7 @@ fn add_to_set(
             MapEntry::Occupied(known) => {
                 if matches!(known.get(), Known::File) {
                     let what = "it stands below a file";
-                    violations.add(Rule::OneKind, offset, Some(member_path), what);
+                    violations.add(TarRule::OneKind, offset, Some(member_path), what);
                 }
                 break;
             }

@@ -6,7 +6,7 @@ use crate::site::{Built, Data, Image, Site};
 use freestone_core::Plan;
 use freestone_core::digest::sha1;
 use freestone_image::ReadAt;
-use freestone_image::tar::Options;
+use freestone_image::tar::TarOptions;
 use freestone_manifest::Kind;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
@@ -19,7 +19,7 @@ use std::process::Command;
 fn an_image_without_entries_is_taken_by_all() {
     let temporary = tempfile::tempdir().unwrap();
     let image = temporary.path().join("image.tar");
-    fs::write(&image, Site::default().build().image(Options::default())).unwrap();
+    fs::write(&image, Site::default().build().image(TarOptions::default())).unwrap();
     for (package, program) in
         [("tar", "tar"), ("libarchive-tools", "bsdtar"), ("busybox", "busybox")]
     {
@@ -103,7 +103,7 @@ fn python_lists_names_that_no_file_system_takes() {
     let built = extreme();
     let temporary = tempfile::tempdir().unwrap();
     let image = temporary.path().join("image.tar");
-    fs::write(&image, built.image(Options::default())).unwrap();
+    fs::write(&image, built.image(TarOptions::default())).unwrap();
     assert_eq!(python_listing(&image), listing(&built));
 }
 
@@ -112,7 +112,7 @@ fn gnu_tar_and_bsdtar_list_names_that_no_file_system_takes() {
     let built = extreme();
     let temporary = tempfile::tempdir().unwrap();
     let image = temporary.path().join("image.tar");
-    fs::write(&image, built.image(Options::default())).unwrap();
+    fs::write(&image, built.image(TarOptions::default())).unwrap();
     let mut expected: Vec<u8> = Vec::new();
     for entry in &built.entries {
         expected.extend(&entry.path);
@@ -150,7 +150,7 @@ fn files_of_8_gib_and_more_are_listed_with_their_sizes() {
         site = site.full_file(format!("{size}"), false, 77, Data::Hole(size));
     }
     let built = site.build();
-    let plan = built.plan(Options::default()).unwrap();
+    let plan = built.plan(TarOptions::default()).unwrap();
     let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path().join("image.tar");
     write_sparse(&Image { plan: &plan, built: &built }, &path);

@@ -3,7 +3,7 @@
 use super::{command, run};
 use crate::layout::{boundary_sizes, paths_of, unaligned};
 use crate::site::{Built, Data, Site, noise};
-use freestone_image::tar::{Align, Options};
+use freestone_image::tar::{Align, TarOptions};
 use freestone_manifest::Kind;
 use std::ffi::OsStr;
 use std::fs;
@@ -74,11 +74,11 @@ fn varied() -> Site {
 }
 
 /// The images that programs unpack, each with what is in it.
-fn images() -> Vec<(&'static str, Built, Options)> {
+fn images() -> Vec<(&'static str, Built, TarOptions)> {
     vec![
-        ("varied", varied().build(), Options::default()),
+        ("varied", varied().build(), TarOptions::default()),
         ("varied, not aligned", varied().build(), unaligned()),
-        ("sizes", boundary_sizes().build(), Options::default()),
+        ("sizes", boundary_sizes().build(), TarOptions::default()),
         ("sizes, not aligned", boundary_sizes().build(), unaligned()),
         (NEWLINE_IN_PAX, Site::default().file("pax\n/".repeat(60) + "f", "f").build(), unaligned()),
         (
