@@ -1,4 +1,4 @@
-//! FAT images, 12, 16 and 32: what Linux, firmware, mtools and Windows take; and a strict FAT16
+//! FAT images, 12, 16 and 32, which Linux, firmware, mtools and Windows take; and a strict FAT16
 //! for MirageOS's reader.
 //!
 //! ```text
@@ -9,12 +9,13 @@
 //! D        clusters: FAT32's root directory; then, in manifest order, each directory's own
 //!          clusters and each file's, contiguous
 //! ```
-//! R is 4096, or 32,768 for FAT32 with sectors of 4096 bytes. D is a multiple of 4096, and contents
-//! of 64 KiB and more start at one, so that they can be shared with the store by reflink.
+//! R is 4096, or 32,768 for FAT32 with sectors of 4096 bytes. D is a multiple of 4096. Contents of
+//! 64 KiB and more start at multiples of 4096, so that they can be shared with the store by
+//! reflink.
 //!
-//! The layout follows from a walk over the manifest, of which marks are kept: at most
-//! 1 MiB, and 16 bytes for each directory of more than 16 slots. The FAT and the directories are made
-//! when they are asked for, one directory (2 MiB at most) at a time.
+//! The layout follows from a walk over the manifest. Of the walk, marks are kept: at most 1 MiB,
+//! and 16 bytes for each directory of more than 16 slots. The FAT and the directories are made when
+//! they are asked for, one directory (2 MiB at most) at a time.
 
 mod alias;
 mod clusters;

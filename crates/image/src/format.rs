@@ -20,7 +20,7 @@ const PREFIX: &str = "freestone 1 ";
 pub trait FormatOptions: Copy + Eq + Default + fmt::Display {
     /// The format's name on the command line and in images' names.
     const NAME: &'static str;
-    /// The words by which [`identify`](crate::identify) describes such images of other programs.
+    /// The words with which [`identify`](crate::identify) describes such images of other programs.
     const LOOKS_LIKE: &'static str;
 
     /// Returns the options with which images are attached, each with the ending of the image's

@@ -1,12 +1,12 @@
-//! Reading an image at any place, whatever holds it.
+//! Reading an image at any offset.
 
 use freestone_core::wire::to_usize;
 use freestone_core::{Error, Result};
 use std::ops::Range;
 
-/// An image that can be read at any place: a file, a device, a plan with its contents, bytes.
+/// An image that can be read at any offset: a file, a device, a plan with its contents, or bytes.
 pub trait ReadAt {
-    /// The length of the image in bytes.
+    /// Returns the length of the image in bytes.
     fn length(&self) -> u64;
 
     /// Fills `out` with the bytes at `offset`.

@@ -2,13 +2,13 @@
 
 /// A rule of a strict model.
 pub(crate) trait Rule: Copy {
-    /// Returns the rule's short name, for programs, and what goes wrong where it is broken, for
+    /// Returns the rule's short name, for programs, and the consequence of breaking it, for
     /// people.
     fn texts(self) -> (&'static str, &'static str);
 }
 
-/// Defines an enum of rules. Each rule stands once: its documentation, its variant, its short name
-/// for programs, and what goes wrong where it is broken, for people.
+/// Defines an enum of rules. Each rule is in one place: its documentation, its variant, its short name
+/// for programs, and the consequence of breaking it, for people.
 macro_rules! rules {
     (
         $(#[$doc:meta])*
@@ -42,7 +42,7 @@ macro_rules! rules {
                 $crate::rule::Rule::texts(self).0
             }
 
-            /// Returns what goes wrong where the rule is broken, for people.
+            /// Returns the consequence of breaking the rule, for people.
             pub fn why(self) -> &'static str {
                 $crate::rule::Rule::texts(self).1
             }
@@ -80,7 +80,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn rules_have_names_of_their_own_and_stand_in_order() {
+    fn rules_have_names_of_their_own_and_are_in_order() {
         let names: HashSet<_> = TarRule::ALL.iter().map(|rule| rule.name()).collect();
         assert_eq!(names.len(), TarRule::ALL.len());
         assert!(TarRule::ALL.is_sorted());

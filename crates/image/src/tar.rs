@@ -1,4 +1,4 @@
-//! Tar images: what MirageOS's readers, GNU tar, bsdtar, busybox and Python's `tarfile` all take.
+//! Tar images, which MirageOS's readers, GNU tar, bsdtar, busybox and Python's `tarfile` all take.
 //!
 //! ```text
 //! unit 0   pax `g` header, whose comment is the image's name
@@ -10,7 +10,7 @@
 //!            data      padded with zeros to whole units
 //! L        zeros up to the image's end, at least roundup(L, 4096) + 4096
 //! ```
-//! A unit is 512 bytes. Directories have headers of their own, before what is in them.
+//! A unit is 512 bytes. A directory has a header of its own, before what is in it.
 
 mod header;
 mod layout;

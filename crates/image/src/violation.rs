@@ -12,13 +12,13 @@ const KEPT_MAX: usize = 100;
 pub struct Violation {
     /// The rule's short name, for programs.
     pub rule: &'static str,
-    /// What goes wrong where the rule is broken, for people.
+    /// The consequence of a broken rule, for people.
     pub why: &'static str,
     /// The place, in bytes from the image's start.
     pub offset: u64,
     /// The path of the file or directory, where the violation is about one.
     pub path: Option<Vec<u8>>,
-    /// What was found at the place.
+    /// A description of the place.
     pub what: String,
 }
 

@@ -7,7 +7,7 @@
 //! long:   0 number 1, 0x40 in the last  1 units 10  11 0x0f 1     12 0 1
 //!        13 sum of the short name 1     14 units 12 26 0 2        28 units 4
 //! ```
-//! A long name stands in front of its short one, its last slot first. All times are the entry's
+//! A long name comes before its short one, with its last slot first. All times are the entry's
 //! mtime.
 
 use super::alias::Aliases;
@@ -22,16 +22,16 @@ use freestone_manifest::Tree;
 pub(super) const DIRECTORY: u8 = 0x10;
 pub(super) const ARCHIVE: u8 = 0x20;
 pub(super) const LONG: u8 = 0x0f;
-/// Where a long slot's thirteen units are.
+/// The offsets of the thirteen units of a long slot.
 pub(super) const UNIT_OFFSETS: [usize; SLOT_UNITS] =
     [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
 
-/// The sum of a short name that its long slots carry.
+/// Returns the checksum of a short name, which its long slots carry.
 pub(super) fn sum(short: &Short) -> u8 {
     short.iter().fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
 }
 
-/// A short entry.
+/// A slot with a short name.
 pub(super) struct ShortEntry {
     pub(super) name: Short,
     pub(super) attributes: u8,
@@ -63,7 +63,7 @@ impl ShortEntry {
     }
 }
 
-/// The slots of a long name.
+/// Returns the slots of a long name.
 pub(super) fn long(units: &[u16], short: &Short, profile: Profile) -> Vec<u8> {
     let count = long_slots(units.len(), profile);
     let mut bytes = Vec::with_capacity(count as usize * SLOT);
@@ -87,16 +87,16 @@ pub(super) fn long(units: &[u16], short: &Short, profile: Profile) -> Vec<u8> {
     bytes
 }
 
-/// A directory that is to be made.
+/// A directory whose bytes are to be made.
 pub(super) struct Directory<'a> {
     /// Its path; empty for the root.
     pub(super) path: &'a [u8],
-    /// Its own entry's index, time, and first cluster's number; `None` for the root.
+    /// The index, the time and the first cluster's number of its own entry; `None` for the root.
     pub(super) own: Option<(u64, i64, u64)>,
 }
 
 impl Directory<'_> {
-    /// Its bytes, without what fills the last cluster up.
+    /// Makes its bytes, without the rest of the last cluster.
     ///
     /// # Errors
     /// A node cannot be read.
@@ -124,12 +124,12 @@ impl Directory<'_> {
         let mut aliases = Aliases::new(children.iter().map(|(_, name)| name));
         let mut at: Option<LayoutWalk<'_, S>> = None;
         for (child, name) in &children {
-            // Files one after the other are found by walking on.
+            // Consecutive files are found by continuing the same walk.
             let mut walk = match at.take() {
                 Some(walk) if walk.index == child.index => walk,
                 _ => layout.walk_to(tree, child.index)?,
             };
-            let laid = walk.next()?.ok_or_else(|| self.changed(child, "is gone"))?;
+            let laid = walk.next()?.ok_or_else(|| self.changed(child, "is missing"))?;
             let short = aliases.next(name);
             if let Some(units) = &name.long {
                 bytes.extend(long(units, &short, profile));
@@ -147,7 +147,7 @@ impl Directory<'_> {
         Ok(bytes)
     }
 
-    /// The first cluster of the directory that this is in; 0 for the root.
+    /// Returns the number of the first cluster of the parent directory; 0 for the root.
     fn above<S: NodeSource>(&self, layout: &Layout, tree: &Tree<S>) -> Result<u64> {
         let Some(above) = path::parent(self.path) else { return Ok(0) };
         let mut walk = layout.walk_to(tree, tree.index_of(above)?)?;

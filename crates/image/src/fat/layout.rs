@@ -1,8 +1,8 @@
-//! Where the clusters of each entry are.
+//! The clusters of each entry.
 //!
-//! Clusters are given out in manifest order, so where an entry's begin follows from all before it.
-//! Of one walk over all entries a bounded number of marks is kept, and an entry, or a cluster, is
-//! found by walking on from the last mark before it.
+//! Clusters are allocated in manifest order, so those of an entry depend on all entries before it.
+//! A walk over all entries keeps a bounded number of marks. An entry, or the entry that has a
+//! cluster, is found by walking on from the last mark before it.
 
 use super::FatType;
 use super::clusters::{ClusterRange, LargeDirectories, allocate, directory_bytes, is_aligned};
@@ -11,7 +11,7 @@ use crate::marks::{MARKS_MAX, Marks};
 use freestone_core::{NodeSource, Result};
 use freestone_manifest::{Cursor, Entry, Tree};
 
-/// Where an entry's clusters begin, or would.
+/// An entry, and the first cluster that is free before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ClusterMark {
     index: u64,
@@ -23,16 +23,17 @@ pub(super) struct Layout {
     pub(super) geometry: Geometry,
     large: LargeDirectories,
     marks: Marks<ClusterMark>,
-    /// Clusters of FAT32's root directory, which come first.
+    /// The number of clusters of FAT32's root directory, which come first.
     pub(super) root: u64,
-    /// Behind the last cluster that is given out.
+    /// The first cluster after all that are allocated.
     pub(super) end: u64,
-    /// How many are given out; the others before `end` are gaps before aligned contents.
+    /// The number of allocated clusters. Other clusters before `end` are gaps before aligned
+    /// contents.
     pub(super) used: u64,
 }
 
 impl Layout {
-    /// Gives the clusters out.
+    /// Allocates the clusters.
     ///
     /// # Errors
     /// A node cannot be read.
@@ -63,6 +64,7 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Starts a walk at a mark.
     fn walk_from<'a, S: NodeSource>(
         &'a self,
         tree: &'a Tree<S>,
@@ -72,17 +74,17 @@ impl Layout {
         Ok(LayoutWalk { layout: self, cursor, index: mark.index, cluster: mark.cluster })
     }
 
-    /// A walk that passes the entry that has `cluster`.
+    /// Starts a walk that passes the entry that has `cluster`.
     pub(super) fn walk<'a, S: NodeSource>(
         &'a self,
         tree: &'a Tree<S>,
         cluster: u64,
     ) -> Result<LayoutWalk<'a, S>> {
-        // Entries without clusters may begin at the same one, so the last mark before it.
+        // Entries without clusters may share a mark's cluster, so the mark must be before it.
         self.walk_from(tree, self.marks.last(|mark| mark.cluster < cluster))
     }
 
-    /// A walk that begins with the entry that has `index` others before it.
+    /// Starts a walk at the entry that has `index` others before it.
     pub(super) fn walk_to<'a, S: NodeSource>(
         &'a self,
         tree: &'a Tree<S>,
@@ -97,7 +99,7 @@ impl Layout {
 /// An entry with its clusters.
 pub(super) struct Laid<'a> {
     pub(super) entry: &'a Entry,
-    /// How many entries come before it.
+    /// The number of entries before it.
     pub(super) index: u64,
     pub(super) clusters: ClusterRange,
 }
@@ -108,12 +110,12 @@ pub(super) struct LayoutWalk<'a, S> {
     cursor: Cursor<'a, S>,
     /// The index of the next entry.
     pub(super) index: u64,
-    /// The first cluster that is given out to none before it.
+    /// The first cluster that no entry before it has.
     pub(super) cluster: u64,
 }
 
 impl<S: NodeSource> LayoutWalk<'_, S> {
-    /// The next entry.
+    /// Returns the next entry.
     #[allow(clippy::should_implement_trait)] // it lends
     pub(super) fn next(&mut self) -> Result<Option<Laid<'_>>> {
         let Some(entry) = self.cursor.next()? else { return Ok(None) };

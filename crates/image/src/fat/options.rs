@@ -1,16 +1,16 @@
-//! What can be chosen about a FAT image. The choice is part of the image's name.
+//! The options of a FAT image, which are part of its name.
 
 use crate::length::{IMAGE_BYTES_MAX, Length};
 use freestone_core::{Error, ErrorKind, Result};
 use std::fmt;
 
-/// For whom the image is.
+/// The readers for which an image is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
-    /// Everybody who reads FAT with long names.
+    /// All readers of FAT with long names.
     #[default]
     Any,
-    /// MirageOS's reader: FAT16 only, ASCII names, long names always ended by a NUL.
+    /// MirageOS's reader: FAT16 only, ASCII names, and a NUL at the end of every long name.
     Mirage,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Profile {
     }
 }
 
-/// How wide the entries of the allocation table are. Readers tell it from the number of clusters.
+/// The width of the allocation table's entries. Readers derive it from the number of clusters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FatType {
     /// 12 bits: up to 4,084 clusters.
@@ -46,7 +46,7 @@ pub enum FatType {
 }
 
 impl FatType {
-    /// All, the narrowest first.
+    /// All types, the narrowest first.
     pub const ALL: [Self; 3] = [Self::Fat12, Self::Fat16, Self::Fat32];
 
     /// Reads `12`, `16` or `32`.
@@ -54,7 +54,7 @@ impl FatType {
         Self::ALL.into_iter().find(|fat_type| fat_type.to_string() == text)
     }
 
-    /// Bits of an entry.
+    /// Returns the bits of an entry.
     pub fn bits(self) -> u32 {
         match self {
             Self::Fat12 => 12,
@@ -64,7 +64,7 @@ impl FatType {
     }
 }
 
-/// Its number alone.
+/// The number alone.
 impl fmt::Display for FatType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.bits().fmt(f)
@@ -98,21 +98,21 @@ fn usage(what: String) -> Error {
 }
 
 impl FatOptions {
-    /// Those of an image for MirageOS's reader.
+    /// Returns the options of an image for MirageOS's reader.
     pub fn for_mirage() -> Self {
         Self { profile: Profile::Mirage, fat_type: Some(FatType::Fat16), ..Self::default() }
     }
 
-    /// For whom the image is.
+    /// Sets the readers for which the image is made.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if a type was chosen that the profile's readers do not take.
+    /// [`ErrorKind::Usage`] if a type was chosen that these readers do not take.
     pub fn with_profile(mut self, profile: Profile) -> Result<Self> {
         self.profile = profile;
         self.checked()
     }
 
-    /// FAT12, 16 or 32, whatever the size; `None` for what fits.
+    /// Requests FAT12, 16 or 32, for any size; `None` takes the type that fits.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] if the profile's readers do not take it.
@@ -121,6 +121,7 @@ impl FatOptions {
         self.checked()
     }
 
+    /// Checks that the profile's readers take the type, and chooses it where they take only one.
     fn checked(mut self) -> Result<Self> {
         if self.profile == Profile::Mirage {
             if let Some(fat_type) = self.fat_type.filter(|fat_type| *fat_type != FatType::Fat16) {
@@ -132,7 +133,7 @@ impl FatOptions {
         Ok(self)
     }
 
-    /// The sectors' length in bytes, the device's: 512 or 4096.
+    /// Sets the length of the device's sectors in bytes: 512 or 4096.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] if it is anything else.
@@ -141,60 +142,61 @@ impl FatOptions {
             512 => 512,
             4096 => 4096,
             _ => {
-                return Err(usage(format!("a block size of {block_bytes} bytes"))
+                return Err(usage(format!("a block size of {block_bytes} bytes is not possible"))
                     .hint("give 512 (most devices) or 4096 (Xen, disks with large sectors)"));
             }
         };
         Ok(self)
     }
 
-    /// How many bytes of clusters are left free, at least.
+    /// Sets the least number of bytes in free clusters.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if no image can be as long.
+    /// [`ErrorKind::Usage`] if files cannot be that long.
     pub fn with_free(mut self, free: u64) -> Result<Self> {
         if free > IMAGE_BYTES_MAX {
-            return Err(usage(format!("{free} bytes of free space are beyond any file")));
+            return Err(usage(format!("{free} bytes of free space are more than a file can have")));
         }
         self.free = free;
         Ok(self)
     }
 
-    /// What the image's length is a multiple of, or its exact length, both in bytes.
+    /// Sets the length of which the image's length is a multiple, or its exact length, both in
+    /// bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if a length is 0 or no multiple of 4096, or both are given.
+    /// [`ErrorKind::Usage`] if a length is not a multiple of 4096 or is 0, or both are given.
     pub fn with_length(mut self, pad_to: Option<u64>, size: Option<u64>) -> Result<Self> {
         self.length = Length::new(pad_to, size)?;
         Ok(self)
     }
 
-    /// For whom the image is.
+    /// Returns the readers for which the image is made.
     pub fn profile(&self) -> Profile {
         self.profile
     }
 
-    /// The type that was asked for.
+    /// Returns the type that was requested.
     pub fn fat_type(&self) -> Option<FatType> {
         self.fat_type
     }
 
-    /// The sectors' length in bytes.
+    /// Returns the length of the sectors in bytes.
     pub fn block_bytes(&self) -> u32 {
         self.block_bytes
     }
 
-    /// How many bytes of clusters are left free, at least.
+    /// Returns the least number of bytes in free clusters.
     pub fn free(&self) -> u64 {
         self.free
     }
 
-    /// What the image's length is a multiple of, in bytes.
+    /// Returns the length of which the image's length is a multiple, in bytes.
     pub fn pad_to(&self) -> Option<u64> {
         self.length.pad_to()
     }
 
-    /// The image's exact length in bytes.
+    /// Returns the image's exact length in bytes.
     pub fn size(&self) -> Option<u64> {
         self.length.size()
     }
@@ -204,7 +206,7 @@ impl FatOptions {
         self.length
     }
 
-    /// Reads what [`fmt::Display`] writes, and nothing else.
+    /// Reads the text that [`fmt::Display`] writes, and no other spelling.
     pub fn parse(text: &str) -> Option<Self> {
         let mut fields = text.split(';');
         let mut field = |key: &str| fields.next()?.strip_prefix(key);

@@ -1,8 +1,9 @@
 //! The layout of a FAT image, as a plan over its manifest.
 //!
-//! Opening walks over the manifest twice: what it needs, and where it goes. After that the plan holds
-//! marks, and makes heads, tables and directories when they are asked for. Directories are made
-//! whole, since the short names depend on each other; the last ones are kept, 4 MiB at most.
+//! Opening walks over the manifest twice: to find what it needs, and to allocate it. After that the
+//! plan holds marks, and makes heads, tables and directories when they are asked for. A directory
+//! is made whole, since the short names depend on each other. The last ones are kept, 4 MiB at
+//! most.
 
 use super::directory::Directory;
 use super::geometry::{self, SLOT_BYTES};
@@ -18,12 +19,12 @@ use freestone_manifest::Tree;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-/// Bytes of a directory that are given as one extent.
+/// How many bytes of a directory are one extent.
 const PIECE_BYTES: u64 = 64 << 10;
-/// Bytes of directories that are kept.
+/// How many bytes of directories are kept.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
-/// Directories that were made lately, by their entry's index, the latest at the end.
+/// The directories that were made last, by their entry's index, the latest at the end.
 type Kept = Vec<(Option<u64>, Arc<Vec<u8>>)>;
 
 /// The layout of the FAT image of a manifest.
@@ -60,28 +61,30 @@ impl<S: NodeSource> FatPlan<S> {
         Ok(Self { tree, name, options, layout, root_slots, length, kept: Mutex::default() })
     }
 
-    /// FAT12, 16 or 32: what was chosen, if the options leave it open.
+    /// Returns the type: FAT12, 16 or 32. It was chosen if the options leave it open.
     pub fn fat_type(&self) -> FatType {
         self.layout.geometry.fat_type
     }
 
-    /// Bytes of a cluster.
+    /// Returns the bytes of a cluster.
     pub fn cluster_bytes(&self) -> u32 {
         self.layout.geometry.cluster
     }
 
-    /// How many clusters there are.
+    /// Returns the number of clusters.
     pub fn clusters(&self) -> u64 {
         self.layout.geometry.clusters
     }
 
+    /// Makes the reserved bytes before the tables.
     fn head(&self) -> Vec<u8> {
         let Layout { geometry, end, used, .. } = self.layout;
-        // The last number that is used is one more than the count before its end.
+        // The number of the last used cluster is one more than the number of clusters before its
+        // end.
         Head { geometry, free: geometry.clusters - used, last: end + 1 }.encode(&self.name)
     }
 
-    /// The parts of one table that intersect `range`.
+    /// Emits the extents of the table at `start` that intersect `range`.
     fn table(
         &self,
         start: u64,
@@ -106,7 +109,7 @@ impl<S: NodeSource> FatPlan<S> {
         zeros(range, (start + pieces * whole).min(end), end, each)
     }
 
-    /// The parts of a directory at `start` that intersect `range`; zeros up to `end`.
+    /// Emits the extents of a directory at `start` that intersect `range`, and zeros up to `end`.
     fn directory(
         &self,
         directory: &Directory<'_>,
@@ -119,7 +122,7 @@ impl<S: NodeSource> FatPlan<S> {
         let length = bytes.len() as u64;
         if length > end - start {
             return Err(Error::corrupt(format!(
-                "manifest {}: directory \"{}\" is longer than its entries said before",
+                "manifest {}: directory \"{}\" is longer than when the manifest was opened",
                 self.tree.id(),
                 path::display(directory.path)
             )));
@@ -134,7 +137,7 @@ impl<S: NodeSource> FatPlan<S> {
         zeros(range, start + length, end, each)
     }
 
-    /// The bytes of a directory.
+    /// Returns the bytes of a directory.
     fn made(&self, directory: &Directory<'_>) -> Result<Arc<Vec<u8>>> {
         let index = directory.own.map(|(index, ..)| index);
         {
@@ -157,7 +160,7 @@ impl<S: NodeSource> FatPlan<S> {
         Ok(bytes)
     }
 
-    /// The root directory, which has `slots` slots at `start` and what follows up to `end`.
+    /// Emits the extents of the root directory, which is at `start`, and zeros up to `end`.
     fn root(
         &self,
         start: u64,
@@ -174,7 +177,7 @@ impl<S: NodeSource> FatPlan<S> {
         self.directory(&Directory { path: b"", own: None }, start, end, range, each)
     }
 
-    /// The clusters that intersect `range`.
+    /// Emits the extents in clusters that intersect `range`.
     fn clusters_in(
         &self,
         range: &Range<u64>,
@@ -192,7 +195,7 @@ impl<S: NodeSource> FatPlan<S> {
                     return Ok(());
                 }
                 return Err(Error::corrupt(format!(
-                    "manifest {} ends at byte {before} of its image, and ended elsewhere before",
+                    "manifest {} ends at byte {before} of its image, but ended elsewhere when it was opened",
                     self.tree.id()
                 )));
             };
@@ -202,7 +205,7 @@ impl<S: NodeSource> FatPlan<S> {
         Ok(())
     }
 
-    /// The clusters of an entry.
+    /// Emits the extents of one entry.
     fn laid(
         &self,
         laid: &Laid<'_>,

@@ -1,12 +1,12 @@
-//! A strict model of the programs that read FAT: what Linux, fsck.fat, mtools, firmware and, in the
-//! strict profile, MirageOS's reader agree about.
+//! A strict model of the programs that read FAT: the rules on which Linux, fsck.fat, mtools,
+//! firmware and, in the strict profile, MirageOS's reader agree.
 //!
-//! Each rule is a [`FatRule`]. An image that says that freestone wrote it must keep the rules of
-//! freestone's layout as well ([`FatRule::is_own`]), which leave one way to write each manifest. The
-//! readers' rules share nothing with the writer but the shape of slots and names; the layout's are
-//! checked by giving clusters and short names out once more.
+//! Each rule is a [`FatRule`]. An image that says that freestone wrote it must also keep the rules
+//! of freestone's layout ([`FatRule::is_own`]), which allow one way to write each manifest. The
+//! readers' rules share with the writer only the shape of slots and names. The layout's rules are
+//! checked by allocating clusters and short names again.
 //!
-//! It holds a bit for each cluster, a window of the table, and the directories on the way.
+//! It holds a bit for each cluster, a part of the table, and the directories on the way.
 
 mod own;
 mod rule;
@@ -30,7 +30,7 @@ use slots::{Notes, SlotChild, children};
 use table::{Chain, Table};
 use volume::Volume;
 
-/// Bytes of a directory, at most: 65,536 slots.
+/// The most bytes of a directory: 65,536 slots.
 const DIRECTORY_BYTES_MAX: u64 = 65_536 * SLOT_BYTES;
 
 /// A file or directory of a file system.
@@ -38,7 +38,7 @@ const DIRECTORY_BYTES_MAX: u64 = 65_536 * SLOT_BYTES;
 pub struct Member {
     /// Its path.
     pub path: Vec<u8>,
-    /// The short name that stands for its last part.
+    /// The short name of the last part of the path.
     pub short: [u8; 11],
     /// Whether it is a directory.
     pub is_directory: bool,
@@ -46,15 +46,16 @@ pub struct Member {
     pub mtime: i64,
     /// Its length in bytes; 0 for a directory.
     pub size: u64,
-    /// Where its bytes are: runs of offset and length, whole clusters.
+    /// The runs of its bytes, which are whole clusters: offset and length.
     pub runs: Vec<(u64, u64)>,
 }
 
-/// Checks a FAT image against the rules, and gives `each` its files and directories, a directory
-/// before what is in it. Another program's is checked against the readers' rules alone.
+/// Checks a FAT image against the rules, and calls `each` for its files and directories, a
+/// directory before what is in it. A file system of another program is checked against the readers'
+/// rules only.
 ///
 /// # Errors
-/// The image cannot be read, or what `each` returns. Broken rules are no errors.
+/// The image cannot be read, or `each` fails. A broken rule is not an error.
 pub fn check<R: ReadAt + ?Sized>(
     image: &R,
     container: Container,
@@ -87,7 +88,7 @@ pub fn check<R: ReadAt + ?Sized>(
     Ok(walk.report)
 }
 
-/// A directory whose children are being looked at.
+/// A directory whose children are being checked.
 struct Level {
     path: Vec<u8>,
     first: u64,
@@ -95,10 +96,11 @@ struct Level {
     offsets: Offsets,
 }
 
-/// Where the bytes of a directory are in the image.
+/// The runs of a directory's bytes in the image.
 struct Offsets(Vec<(u64, u64)>);
 
 impl Offsets {
+    /// Returns the offset in the image of byte `at` of the directory.
     fn of(&self, at: usize) -> u64 {
         let mut left = at as u64;
         for (offset, length) in &self.0 {
@@ -111,6 +113,7 @@ impl Offsets {
     }
 }
 
+/// The state of a check.
 struct StrictWalk<'a, R: ?Sized> {
     image: &'a R,
     volume: Volume,
@@ -122,7 +125,7 @@ struct StrictWalk<'a, R: ?Sized> {
 }
 
 impl<R: ReadAt + ?Sized> StrictWalk<'_, R> {
-    /// Compares the tables.
+    /// Checks that the tables are equal.
     fn tables(&mut self) -> Result<()> {
         if self.volume.tables < 2 {
             return Ok(());
@@ -144,6 +147,7 @@ impl<R: ReadAt + ?Sized> StrictWalk<'_, R> {
         Ok(())
     }
 
+    /// Returns the runs of a chain in the image: offset and length.
     fn runs(&self, chain: &Chain) -> Vec<(u64, u64)> {
         let run = |(first, count): &(u64, u64)| {
             (self.volume.cluster_offset(*first), count * self.volume.cluster)
@@ -151,7 +155,7 @@ impl<R: ReadAt + ?Sized> StrictWalk<'_, R> {
         chain.runs.iter().map(run).collect()
     }
 
-    /// Reads a directory and takes it apart; `own` is its entry and the first cluster above.
+    /// Reads a directory and decodes it. `own` is its entry and the first cluster of its parent.
     fn directory(
         &mut self,
         path: Vec<u8>,
@@ -192,7 +196,7 @@ impl<R: ReadAt + ?Sized> StrictWalk<'_, R> {
                     FatRule::Dots,
                     0,
                     b"",
-                    "it does not begin with . and .. of the right places",
+                    "it does not begin with . and .. that have the right clusters",
                 );
             }
         }
@@ -202,7 +206,7 @@ impl<R: ReadAt + ?Sized> StrictWalk<'_, R> {
         Ok((bytes, children, level))
     }
 
-    /// Checks a directory's slots against the only ones that freestone writes.
+    /// Checks that a directory's slots are exactly those that freestone writes.
     fn own_slots(
         &mut self,
         bytes: &[u8],
@@ -218,7 +222,7 @@ impl<R: ReadAt + ?Sized> StrictWalk<'_, R> {
         }
     }
 
-    /// Walks over everything.
+    /// Checks all files and directories.
     fn all(&mut self) -> Result<()> {
         let mut chain = Chain::default();
         let runs = if self.volume.fat_type == FatType::Fat32 {
@@ -260,7 +264,7 @@ impl<R: ReadAt + ?Sized> StrictWalk<'_, R> {
         Ok(())
     }
 
-    /// Looks at a file or directory; gives a directory to go on in.
+    /// Checks a file or directory. Returns a directory in which to continue.
     fn child(
         &mut self,
         path: Vec<u8>,
@@ -316,7 +320,7 @@ impl<R: ReadAt + ?Sized> StrictWalk<'_, R> {
         Ok(Some(level))
     }
 
-    /// Checks FAT32's FSInfo and the copy of the boot sector, where there are `free` free clusters.
+    /// Checks FAT32's FSInfo and the copy of the boot sector. There are `free` free clusters.
     fn info(&mut self, free: u64) -> Result<()> {
         if self.volume.fat_type != FatType::Fat32 {
             return Ok(());
@@ -328,7 +332,7 @@ impl<R: ReadAt + ?Sized> StrictWalk<'_, R> {
         for (sector, number) in sectors.iter_mut().zip(numbers) {
             let offset = number * volume.sector;
             if offset + volume.sector > volume.table_offset {
-                let what = format!("sector {number} is no reserved one");
+                let what = format!("sector {number} is not a reserved one");
                 self.report.violations.add(FatRule::Info, 48, None, what);
                 return Ok(());
             }
@@ -361,17 +365,17 @@ impl<R: ReadAt + ?Sized> StrictWalk<'_, R> {
         Ok(())
     }
 
-    /// Checks what nothing has in an image of freestone's.
+    /// Checks the bytes of a freestone image that belong to nothing.
     fn rest(&mut self, container: Container) -> Result<()> {
         let Some(own) = &self.own else { return Ok(()) };
         let (volume, length) = (self.volume, self.image.length());
         let is_device = container == Container::Device;
         let wanted = own.end(&volume, length, is_device, &mut self.report.violations);
         if let Some(odd) = self.table.odd {
-            let what = "other bits than freestone writes";
+            let what = "an entry has other bits than freestone writes";
             self.report.violations.add(FatRule::Padding, odd, None, what);
         }
-        // Behind the head's 4096 bytes, which were compared, there may be more reserved sectors.
+        // The first 4096 bytes were compared. There may be more reserved sectors after them.
         if volume.fat_type == FatType::Fat32 && volume.sector == BLOCK_BYTES {
             for sector in 1..volume.table_offset / volume.sector {
                 let start = sector * volume.sector;
@@ -387,7 +391,7 @@ impl<R: ReadAt + ?Sized> StrictWalk<'_, R> {
                 let mut byte = [0];
                 self.image.read_at(start + used - 1, &mut byte)?;
                 if byte[0] >> 4 != 0 {
-                    let what = "half a byte behind the last entry";
+                    let what = "the half byte after the last entry is not zero";
                     self.report.violations.add(FatRule::Padding, start + used - 1, None, what);
                 }
             }

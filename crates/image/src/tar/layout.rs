@@ -1,15 +1,16 @@
-//! Where the parts of an entry lie in an image.
+//! The offsets of an entry's parts in an image.
 
 use crate::tar::Align;
 use freestone_core::limits::TAR_BLOCK_BYTES;
 use freestone_core::{Error, Measure, Result, path};
 use freestone_manifest::Entry;
 
-/// The unit at which the first entry starts: behind the `g` header and its payload.
+/// The unit at which the first entry starts, after the `g` header and its payload.
 pub(crate) const FIRST_UNIT: u64 = 2;
 
-/// Fillers of an image without entries: Python's tarfile takes an archive that has nothing but a
-/// `g` header for damaged. An image without fillers stays without.
+/// Returns the number of fillers in an image with this number of entries that have no entry after
+/// them. It is 1 for an image without entries, because Python's `tarfile` takes an archive that has
+/// only a `g` header for damaged; but an image that is laid out without fillers has none at all.
 pub(crate) fn fillers_of_nothing(entries: u64, align: Align) -> u64 {
     u64::from(entries == 0 && align == Align::Blocks)
 }

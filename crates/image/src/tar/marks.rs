@@ -1,8 +1,8 @@
 //! Finding entries in an image without fillers.
 //!
-//! The manifest's measures describe the layout with fillers. Without them an image is laid out by
-//! one walk over all entries, and from that walk a bounded number of marks is kept: where an entry
-//! starts here, and where it would start with fillers, which is where the manifest finds it.
+//! The manifest's measures describe the layout with fillers. Without fillers, one walk over all
+//! entries finds the layout, and a bounded number of marks is kept from it: where an entry starts
+//! in this image, and where it would start with fillers, which is where the manifest finds it.
 
 use super::layout::{EntryUnits, FIRST_UNIT};
 use crate::marks::{MARKS_MAX, Marks};
@@ -10,16 +10,16 @@ use crate::tar::Align;
 use freestone_core::{NodeSource, Result};
 use freestone_manifest::Tree;
 
-/// Where one entry starts, in units of 512 bytes.
+/// The unit of 512 bytes at which an entry starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnitMark {
-    /// In this image.
+    /// The unit in this image.
     pub(crate) unit: u64,
-    /// In the image with fillers.
+    /// The unit in the image with fillers.
     pub(crate) aligned: u64,
 }
 
-/// Marks of an image without fillers, in order; the first is that of the first entry.
+/// The marks of an image without fillers.
 pub(crate) struct UnitMarks(Marks<UnitMark>);
 
 impl UnitMarks {

@@ -1,20 +1,20 @@
-//! What can be chosen about a tar image. The choice is part of the image's name.
+//! The options of a tar image, which are part of its name.
 
 use crate::length::{Length, does_not_fit, too_long};
 use freestone_core::limits::BLOCK_BYTES;
 use freestone_core::{Error, ErrorKind, Result};
 use std::fmt;
 
-/// Where large contents start.
+/// The alignment of large contents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Align {
-    /// At multiples of 4096 bytes, by `./` headers in front of them: they can be shared with the
-    /// store by reflink, and are read by whole pages.
+    /// They start at multiples of 4096 bytes, by `./` headers before them. So they can be shared
+    /// with the store by reflink, and are read by whole pages.
     #[default]
     Blocks,
-    /// Where they come, without fillers: for archives that people unpack, since a `./` header sets
-    /// mode and time of the folder that is unpacked into, and makes GNU tar set the times of other
-    /// directories before they are filled.
+    /// They start anywhere, without fillers. This is for archives that people unpack: a `./` header
+    /// sets the mode and the time of the directory that is unpacked into, and makes GNU tar set the
+    /// times of other directories before they are filled.
     None,
 }
 
@@ -27,7 +27,7 @@ impl Align {
         match text {
             "4096" => Ok(Self::Blocks),
             "none" => Ok(Self::None),
-            _ => Err(Error::new(ErrorKind::Usage, format!("alignment {text:?} is not known"))
+            _ => Err(Error::new(ErrorKind::Usage, format!("{text:?} is not a known alignment"))
                 .hint("give 4096 or none")),
         }
     }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_always_a_whole_zero_block_behind_the_last_entry() {
+    fn there_is_always_a_whole_zero_block_after_the_last_entry() {
         let options = TarOptions::default();
         for (end, length) in [(1024, 8192), (4095, 8192), (4096, 8192), (4097, 12288)] {
             assert_eq!(options.image_length(end).unwrap(), length);

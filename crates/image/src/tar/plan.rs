@@ -1,9 +1,9 @@
 //! The layout of a tar image, as a plan over its manifest.
 //!
-//! With fillers, opening a plan reads the manifest's root alone: the root's measure is the image's
-//! length, and a range is found by descending. Without, opening walks over all entries once and
-//! keeps [marks](super::marks). Either way a plan holds no entries, and emits the same parts: the
-//! headers of an entry as one inline extent, its chunks and runs of zeros, its padding.
+//! With fillers, opening a plan reads only the manifest's root: its measure gives the image's
+//! length, and a range is found by descending. Without fillers, opening walks over all entries once
+//! and keeps [marks](super::marks). Either way a plan holds no entries, and emits the same extents:
+//! the headers of an entry as one inline extent, its chunks and runs of zeros, and its padding.
 
 use super::header;
 use super::layout::{EntryUnits, FIRST_UNIT, fillers_of_nothing};
@@ -18,7 +18,7 @@ use freestone_core::{Error, Extent, Id, Measure, NodeSource, Plan, Result, Sourc
 use freestone_manifest::{Entry, Tree};
 use std::ops::Range;
 
-/// How many paths that tar cannot express are listed.
+/// How many of the paths that tar cannot express are listed.
 const LISTED_MAX: usize = 100;
 
 /// The layout of the tar image of a manifest.
@@ -26,9 +26,9 @@ pub struct TarPlan<S> {
     tree: Tree<S>,
     name: String,
     align: Align,
-    /// Only without fillers.
+    /// The marks of an image without fillers.
     marks: Option<UnitMarks>,
-    /// Behind the last entry, in bytes.
+    /// The offset after the last entry, in bytes.
     end: u64,
     length: u64,
 }
@@ -69,7 +69,8 @@ impl<S: NodeSource> TarPlan<S> {
         Ok(Self { tree, name, align: options.align(), marks, end, length })
     }
 
-    /// The entries' parts that intersect `range`, whose end is at most the image's length.
+    /// Emits the extents of entries that intersect `range`, whose end is at most the image's
+    /// length.
     fn entries(
         &self,
         range: &Range<u64>,
@@ -103,7 +104,7 @@ impl<S: NodeSource> TarPlan<S> {
         Ok(())
     }
 
-    /// The parts of the entry that starts at unit `start`; gives the unit behind it.
+    /// Emits the extents of the entry that starts at unit `start`. Returns the unit after it.
     fn entry(
         &self,
         entry: &Entry,
@@ -153,7 +154,8 @@ impl<S: NodeSource> Plan for TarPlan<S> {
     }
 }
 
-/// Says what of the manifest cannot be expressed, by going down where the measures say so.
+/// Creates the error that lists the paths that tar cannot express. It descends only where the
+/// measures say that there are some.
 fn inexpressible<S: NodeSource>(tree: &Tree<S>) -> Result<Error> {
     let mut listed = String::new();
     let (mut listed_count, mut count) = (0, 0u64);
@@ -189,7 +191,7 @@ fn inexpressible<S: NodeSource>(tree: &Tree<S>) -> Result<Error> {
         "tar readers cannot take {count} of the paths, which are too long:{listed}"
     ))
     .hint(format!(
-        "readers take at most {path_bytes_max} bytes, a directory's / counted, and some 20 less for a \
-         file of 8 GiB and more; choose shorter names"
+        "readers take at most {path_bytes_max} bytes, which include the / of a directory, and about 20 \
+         less for a file of 8 GiB or more; choose shorter names"
     )))
 }

@@ -1,13 +1,14 @@
-//! A strict model of the programs that read tar images: what none of them stumbles over.
+//! A strict model of the programs that read tar images: the rules that make all of them read an
+//! image alike.
 //!
-//! The rules were found by feeding images to MirageOS's reader (ocaml-tar 3.3.0), GNU tar,
-//! bsdtar, busybox and Python's `tarfile`, and by reading their sources; each is a [`TarRule`]. An
-//! image that breaks none is read alike by all of them. An image that says that freestone wrote
-//! it must keep the rules of freestone's layout as well ([`TarRule::is_own`]), which leave one
-//! way to write each manifest.
+//! The rules were found by giving images to MirageOS's reader (ocaml-tar 3.3.0), GNU tar, bsdtar,
+//! busybox and Python's `tarfile`, and by reading their sources. Each is a [`TarRule`]. All of
+//! these programs read an image that breaks no rule alike. An image that says that freestone wrote
+//! it must also keep the rules of freestone's layout ([`TarRule::is_own`]), which allow one way to
+//! write each manifest.
 //!
-//! The model reads a block at a time. It shares with the writer what an entry needs in front of
-//! it ([`freestone_core::tar1`]) and the head ([`identify`]), and otherwise nothing.
+//! The model reads a block at a time. It shares with the writer only the head and the rule which
+//! headers an entry needs ([`freestone_core::tar1`]).
 
 mod header;
 mod member;
@@ -31,11 +32,11 @@ use members::{Members, NextItem, RawMember};
 use own::OwnLayout;
 use seen::Seen;
 
-/// Checks a tar image against the rules, and gives `each` its files and directories in their
-/// order. Another program's archive is checked against the readers' rules alone.
+/// Checks a tar image against the rules, and calls `each` for its files and directories in their
+/// order. An archive of another program is checked against the readers' rules only.
 ///
 /// # Errors
-/// The image cannot be read, or what `each` returns. Broken rules are no errors.
+/// The image cannot be read, or `each` fails. A broken rule is not an error.
 pub fn check<R: ReadAt + ?Sized>(
     image: &R,
     container: Container,
@@ -105,7 +106,7 @@ pub fn check<R: ReadAt + ?Sized>(
     Ok(report)
 }
 
-/// Checks a member by itself; gives what readers show of it, `None` if that is nothing.
+/// Checks one member. Returns what readers show of it; `None` if they show nothing.
 fn member<R: ReadAt + ?Sized>(
     image: &R,
     raw: &RawMember,
@@ -115,7 +116,7 @@ fn member<R: ReadAt + ?Sized>(
     let is_directory = raw.name.ends_with(b"/");
     let path = Some(&raw.name[..]);
     if is_directory != (raw.header.kind == b'5') && matches!(raw.header.kind, b'0' | b'5' | 0) {
-        let what = "its kind says otherwise than the end of its name";
+        let what = "its kind and the end of its name contradict each other";
         violations.add(TarRule::DirectorySlash, raw.offset, path, what);
     }
     if is_directory && raw.size != 0 {
@@ -130,7 +131,7 @@ fn member<R: ReadAt + ?Sized>(
                     TarRule::Padding,
                     offset,
                     path,
-                    "the last block is not padded with 0",
+                    "the last block is not padded with zeros",
                 );
             }
         }
@@ -159,8 +160,8 @@ fn member<R: ReadAt + ?Sized>(
     Ok(Some(member))
 }
 
-/// Checks what stands behind the last member, which ends at `end`: a whole zero block at least;
-/// zeros up to `wanted` in an image of freestone's.
+/// Checks what follows the last member, which ends at `end`: at least a whole zero block, and in an
+/// image that freestone wrote zeros up to `wanted`.
 fn tail<R: ReadAt + ?Sized>(
     image: &R,
     end: u64,
@@ -174,18 +175,23 @@ fn tail<R: ReadAt + ?Sized>(
         .filter(|block_end| *block_end <= image.length());
     match block_end {
         None => {
-            let what = "the image ends before a whole zero block does";
+            let what = "the image ends before the end of a whole zero block";
             violations.add(TarRule::Tail, end, None, what);
         }
         Some(block_end) => {
             if let Some(offset) = first_nonzero(image, end..block_end)? {
-                let what = "something stands in the block behind the last member";
+                let what = "the block after the last member is not zero";
                 violations.add(TarRule::Tail, offset, None, what);
             }
         }
     }
     if is_own && let Some(offset) = first_nonzero(image, end..wanted)? {
-        violations.add(TarRule::Padding, offset, None, "something stands behind the last member");
+        violations.add(
+            TarRule::Padding,
+            offset,
+            None,
+            "the bytes after the last member are not zero",
+        );
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ pub fn plan(built: &Built, options: FatOptions) -> Result<FatPlan<Counted>> {
     FatPlan::open(built.nodes.clone(), &built.root, options)
 }
 
-/// The bytes of an image.
+/// Returns the bytes of an image.
 pub fn image(built: &Built, options: FatOptions) -> Vec<u8> {
     let plan = plan(built, options).unwrap();
     let mut bytes = vec![0; usize::try_from(plan.length()).unwrap()];
@@ -27,7 +27,7 @@ pub fn mirage() -> FatOptions {
     FatOptions::default().with_profile(Profile::Mirage).unwrap()
 }
 
-/// FatOptions of every kind whose images of small content stay small.
+/// Returns options of every kind with which images of small content stay small.
 pub fn all_options() -> Vec<FatOptions> {
     let any = FatOptions::default();
     vec![
@@ -44,7 +44,7 @@ pub fn all_options() -> Vec<FatOptions> {
     ]
 }
 
-/// What the strict model says of an image, and finds in it.
+/// Returns the report of the strict model for an image, and what it found in it.
 pub fn checked(image: &(impl ReadAt + ?Sized)) -> (CheckReport, Vec<Member>) {
     let mut members = Vec::new();
     let report = check(image, Container::File, &mut |member| {
@@ -55,7 +55,7 @@ pub fn checked(image: &(impl ReadAt + ?Sized)) -> (CheckReport, Vec<Member>) {
     (report, members)
 }
 
-/// The time that FAT can say instead of one.
+/// Returns the time that FAT stores for `mtime`.
 pub fn kept_time(mtime: i64) -> i64 {
     mtime.clamp(315_532_800, 4_354_819_198) / 2 * 2
 }

@@ -1,4 +1,4 @@
-//! What the plan says of places, lengths and costs.
+//! The offsets, the lengths and the cost of a plan.
 
 use crate::images::{all_options, assert_read_back, checked, image, mirage, of_type, plan};
 use crate::site::{Built, Data, Image, Site, noise};
@@ -8,8 +8,8 @@ use freestone_image::fat::{FatOptions, FatPlan, FatType, Profile};
 use freestone_image::{Identity, ImageName, identify};
 use freestone_manifest::{Builder, Kind, MemoryNodes};
 
-/// Files of every size around the boundaries that matter, and directories that hold just as many
-/// names as fit some clusters.
+/// Files of every size around the boundaries that matter, and directories with as many names as fit
+/// into some clusters.
 pub fn boundary_sizes() -> Site {
     let mut site = Site::default().directory("empty", 1_600_000_000);
     for around in [0i64, 512, 1024, 2048, 4096, 8192, 65_536, 1 << 20] {
@@ -110,7 +110,7 @@ fn a_size_is_filled_with_clusters_or_refused_with_what_it_would_take() {
     assert_eq!(plan(&built, padded).unwrap().length(), 3 << 20);
 }
 
-/// Around where the type changes, no size is without an image, and the types' bounds are kept.
+/// Every size around a change of type has an image, and the bounds of the types are kept.
 #[test]
 fn sizes_around_the_types_bounds_are_filled() {
     let built = Site::default().build();
@@ -123,7 +123,7 @@ fn sizes_around_the_types_bounds_are_filled() {
             FatType::Fat32 => 65_525..=u64::MAX,
         };
         assert!(bounds.contains(&plan.clusters()), "{blocks}");
-        // Reading hundreds of megabytes takes its time: of the larger ones, a few.
+        // Reading hundreds of megabytes takes long, so only a few of the larger ones are read.
         if blocks < 5000 || blocks % 50 == 0 {
             let (report, _) = checked(&Image { plan: &plan, built: &built });
             assert_eq!(report.violations.count(), 0, "{blocks}: {:?}", report.violations.kept());

@@ -1,7 +1,7 @@
-//! What MirageOS sees of a FAT image: a model of ocaml-fat's reader, mistakes included, as far as
-//! looking files up and reading them goes.
+//! A model of ocaml-fat's reader, which is MirageOS's: how it searches and reads files, mistakes
+//! included.
 //!
-//! It tells the type by the number of clusters alone (and takes FAT12 for FAT16), reads the table
+//! It determines the type by the number of clusters alone (and takes FAT12 for FAT16), reads the table
 //! and the root directory whole, ends a chain at numbers above 0xFFEF, finds names that are legal
 //! in short entries by those alone, and others by the units of the long name, its NUL and filling
 //! included, with case.

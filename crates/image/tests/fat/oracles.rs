@@ -1,4 +1,4 @@
-//! What other programs make of our images. A program that is missing fails the test.
+//! Reading our images with other programs. A program that is missing fails the test.
 
 use crate::images::{all_options, image, kept_time, mirage, of_type, plan};
 use crate::layout::boundary_sizes;
@@ -13,9 +13,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::UNIX_EPOCH;
 
-/// Runs a program that Debian has in `package`; gives what it printed.
+/// Runs a program of Debian's `package`. Returns what it printed.
 fn run(package: &str, command: &mut Command) -> String {
-    // Where fsck.fat is, which not every PATH has.
+    // The directories of fsck.fat, which are not in every PATH.
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let command = command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").env("PATH", path);
     let output = command.output().unwrap_or_else(|error| {
@@ -115,7 +115,7 @@ fn fsck_finds_nothing_to_mend() {
     }
 }
 
-/// What a program unpacked, by path: time and content, `None` for a directory.
+/// The files and directories that a program unpacked, by path: time, and content or `None`.
 fn unpacked(folder: &Path, top: &Path, found: &mut BTreeMap<String, (i64, Option<Vec<u8>>)>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -153,7 +153,7 @@ fn assert_same(
     for (path, (time, content)) in found {
         let (expected_time, expected_content) = &expected[path];
         assert!(content == expected_content, "{what}: {path}");
-        // mtools takes 2100 for a leap year.
+        // mtools treats 2100 as a leap year.
         if with_times && content.is_some() && *expected_time < 4_107_542_400 {
             assert_eq!(time, expected_time, "{what}: {path}");
         }
@@ -274,7 +274,7 @@ fn the_crate_fatfs_reads_every_file() {
     }
 }
 
-/// The types' bounds, as others count clusters.
+/// Checks the bounds of the types as other programs count clusters.
 #[test]
 fn others_tell_the_same_type_at_the_bounds() {
     let folder = tempfile::tempdir().unwrap();
@@ -294,7 +294,7 @@ fn others_tell_the_same_type_at_the_bounds() {
     }
 }
 
-/// While it is written in place, nobody takes it for a file system.
+/// While an image is written in place, programs do not take it for a file system.
 #[test]
 fn an_unfinished_image_is_refused_by_all() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What FAT cannot hold is refused, with every path, before anything is laid out.
+//! Manifests that FAT cannot hold are refused, with every path, before they are laid out.
 
 use crate::images::{mirage, of_type, plan};
 use crate::site::{Built, Data, Site};
@@ -88,7 +88,7 @@ fn a_directory_of_too_many_names_is_refused() {
     assert!(text.contains("\n  d holds names for 65535 slots"), "{text}");
     let text = refused(&flat("", 65_537), FatOptions::default());
     assert!(text.contains("\n  (the top) holds names"), "{text}");
-    // What the fixed root directory of FAT16 has no room for is FAT32.
+    // A root directory that is too large for FAT16's fixed place makes the image FAT32.
     let top = flat("", 65_408);
     assert_eq!(plan(&top, FatOptions::default()).unwrap().fat_type(), FatType::Fat12);
     let mut larger = Site::default().full_file("large", false, 0, Data::Hole(1 << 24));

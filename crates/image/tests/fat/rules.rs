@@ -6,7 +6,7 @@ use freestone_image::fat::strict::FatRule;
 use freestone_image::fat::{FatOptions, FatType};
 use std::collections::BTreeSet;
 
-/// What is broken, and which rules must say so.
+/// A way to damage an image, and the rule that must find it.
 struct Case {
     rule: FatRule,
     options: FatOptions,
@@ -17,19 +17,19 @@ fn word(image: &[u8], at: usize) -> usize {
     usize::from(u16::from_le_bytes([image[at], image[at + 1]]))
 }
 
-/// Where the FAT starts, the root directory, and the clusters: of FAT12 and FAT16.
+/// Returns the offsets of the FAT, the root directory, and the clusters, for FAT12 and FAT16.
 fn places(image: &[u8]) -> (usize, usize, usize) {
     let table = word(image, 14) * 512;
     let root = table + 2 * word(image, 22) * 512;
     (table, root, root + word(image, 17) * 32)
 }
 
-/// Where the short entry is whose eleven bytes are `name`.
+/// Returns the offset of the short entry whose eleven bytes begin with `name`.
 fn slot(image: &[u8], name: &[u8]) -> usize {
     image.chunks(32).position(|slot| slot.starts_with(name)).unwrap() * 32
 }
 
-/// Puts a value into both tables of a FAT16.
+/// Writes an entry into both tables of a FAT16.
 fn link(image: &mut [u8], cluster: usize, to: u16) {
     let (table, root, _) = places(image);
     for start in [table, table + (root - table) / 2] {
@@ -41,7 +41,7 @@ fn first_cluster(image: &[u8], name: &[u8]) -> usize {
     word(image, slot(image, name) + 26)
 }
 
-/// The name in the head gone: another program's file system.
+/// Removes the name from the head, so that the file system is that of another program.
 fn foreign(image: &mut [u8]) {
     image[1024..1536].fill(0);
 }
@@ -57,7 +57,7 @@ fn cases() -> Vec<Case> {
         case(FatRule::Boot, fat16, |image| image[21] = 7),
         case(FatRule::Inside, fat16, |image| image.truncate(image.len() / 2 / 4096 * 4096)),
         case(FatRule::TableLength, fat16, |image| {
-            // Fewer sectors a table are more clusters.
+            // A shorter table leaves space for more clusters.
             image[22] -= 2;
         }),
         case(FatRule::TablesEqual, fat16, |image| {
@@ -118,7 +118,7 @@ fn cases() -> Vec<Case> {
             image[root + 11] = 0x08;
         }),
         case(FatRule::Head, fat32, |image| {
-            // FSInfo and its copy, as if a cluster had been written to last that was not.
+            // FSInfo and its copy name another last cluster.
             image[512 + 492] ^= 1;
             image[3584 + 492] ^= 1;
         }),
@@ -163,7 +163,7 @@ fn every_rule_is_found_broken() {
             case.rule.name()
         );
         if !case.rule.is_own() && !matches!(case.rule, FatRule::MirageName) {
-            // Another program's is held to it as well.
+            // A file system of another program must keep the rule, too.
             foreign(&mut damaged);
             let (report, _) = checked(&damaged);
             let told: Vec<_> = report.violations.kept().iter().map(|v| v.rule).collect();
@@ -171,7 +171,7 @@ fn every_rule_is_found_broken() {
         }
         found.insert(case.rule);
     }
-    // What a damaged byte cannot do: see below.
+    // One damaged byte cannot break these: see below.
     found.extend([FatRule::Limit, FatRule::MirageType]);
     assert_eq!(found, FatRule::ALL.iter().copied().collect());
 }

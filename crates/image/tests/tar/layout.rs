@@ -1,4 +1,4 @@
-//! What the plan says of places, lengths and costs.
+//! The offsets, the lengths and the cost of a plan.
 
 use crate::site::{Built, Data, Image, Site, noise};
 use freestone_core::{ErrorKind, Id, Plan, Source};
@@ -125,7 +125,7 @@ fn files_of_8_gib_and_more_are_found_at_their_places() {
     }
 }
 
-/// The members, found without reading the gigabytes between them.
+/// Finds the members without reading the gigabytes between them.
 fn members_without_padding(image: &Image<'_>) -> Vec<Member> {
     let mut members = Vec::new();
     let report = check(image, Container::File, &mut |member| {

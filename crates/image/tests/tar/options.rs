@@ -1,4 +1,4 @@
-//! What the options do to an image.
+//! The effects of the options on an image.
 
 use crate::layout::assert_read_back;
 use crate::site::{Site, noise};

@@ -31,7 +31,7 @@ fn part() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Files, whose paths are no other's directory.
+/// Files, none of whose paths is the directory of another.
 pub fn site() -> impl Strategy<Value = Site> {
     let path = prop::collection::vec(part(), 1..4).prop_map(|parts| parts.join(&b'/'));
     let file = (path, any::<bool>(), 0..1i64 << 33, size(), any::<u8>());
@@ -102,7 +102,7 @@ fn members(image: &[u8]) -> (Option<String>, Vec<Member>, u64) {
     (report.name, members, report.violations.count())
 }
 
-/// What damage puts into a header: kinds, numbers, anything.
+/// Bytes with which damage overwrites a header: kinds, numbers, anything.
 fn damage() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         "[0-7gxLK5 /.]{1,12}".prop_map(String::into_bytes),
@@ -169,8 +169,8 @@ proptest! {
         prop_assert!(short <= long);
     }
 
-    /// No byte but those of contents can change unseen: a rule breaks, or the image says that it
-    /// is another one.
+    /// A changed byte outside contents is always seen: a rule breaks, or the image says that it is
+    /// another one.
     #[test]
     fn a_changed_byte_is_seen(
         site in site(), at in any::<prop::sample::Index>(), to in any::<u8>(), sums in any::<bool>()
@@ -190,14 +190,14 @@ proptest! {
         let mut changed = image.clone();
         changed[spot] = to;
         let block = spot / 512 * 512;
-        // Not where a content would change by it.
+        // Not in a content.
         if sums && (block + 148..block + 156).all(|spot| spots.binary_search(&spot).is_ok()) {
             crate::raw::sum(&mut changed[block..block + 512]);
         }
         if changed != image {
             let after = members(&changed);
             prop_assert!(after.2 > 0 || (&after.0, &after.1) != (&before.0, &before.1), "byte {}", spot);
-            // Whatever it is now, it ends no reader's model.
+            // The model of the reader must not panic for it, either.
             for sector in [512, 4096] {
                 if let Ok(store) = MirageStore::connect(&changed, sector) {
                     for member in &after.1 {
@@ -207,7 +207,7 @@ proptest! {
             }
         }
     }
-    /// Nothing that stands in an image ends the models but with an answer.
+    /// The models answer for any bytes, and do not panic.
     #[test]
     fn no_damaged_image_panics(
         site in site(),

@@ -7,7 +7,7 @@ use freestone_image::Container;
 use freestone_image::tar::strict::{TarRule, check};
 use std::collections::BTreeSet;
 
-/// The rules that an image breaks.
+/// Returns the rules that an image breaks.
 fn broken(image: &Vec<u8>) -> BTreeSet<TarRule> {
     let report = check(image, Container::File, &mut |_| Ok(())).unwrap();
     assert!(report.violations.count() <= 100);

@@ -1,7 +1,8 @@
-//! What freestone's layout adds to the readers' rules: one way to write each manifest.
+//! The rules of freestone's own layout, beyond those of the readers: one way to write each
+//! manifest.
 //!
-//! Files and directories are met in manifest order. Their clusters are given out once more as the
-//! writer does, and each directory's slots are made once more from its names.
+//! Files and directories come in manifest order. Their clusters are allocated again as the writer
+//! does, and each directory's slots are made again from its names.
 
 use super::rule::FatRule;
 use super::slots::{Notes, SlotChild};
@@ -16,14 +17,14 @@ use crate::fat::{FatOptions, FatType, Profile};
 use crate::violation::Violations;
 use freestone_core::{path, tar1};
 
-/// An image of freestone's that is being checked.
+/// A check of the layout of an image whose head says that freestone wrote it.
 pub(super) struct OwnLayout {
     options: FatOptions,
     geometry: Geometry,
     needs: Needs,
-    /// The first cluster that was not given out yet, counted from 0.
+    /// The first cluster that is not allocated yet, counted from 0.
     cluster: u64,
-    /// How many were given out.
+    /// The number of allocated clusters.
     used: u64,
     last: Option<Vec<u8>>,
 }
@@ -38,7 +39,7 @@ impl OwnLayout {
         self.options.profile()
     }
 
-    /// Takes the root directory, whose clusters FAT32 gives out first.
+    /// Checks the root directory, whose clusters FAT32 allocates first.
     pub(super) fn root(
         &mut self,
         children: &[SlotChild],
@@ -54,19 +55,20 @@ impl OwnLayout {
             self.cluster = bytes.div_ceil(self.geometry.cluster.into());
             self.used = self.cluster;
             if !chain.is(2, self.cluster) {
-                let what = format!("not clusters 2 to {}", self.cluster + 1);
+                let what = format!("its clusters are not 2 to {}", self.cluster + 1);
                 violations.add(FatRule::Placement, 0, Some(b""), what);
             }
         }
     }
 
+    /// Returns the slots that the names of these children take.
     fn slots(&self, children: &[SlotChild]) -> u64 {
         let names = children.iter().filter_map(|child| Name::of(&child.name, self.profile()).ok());
         names.map(|name| u64::from(name.slots(self.profile()))).sum()
     }
 
-    /// Takes the next file or directory; `children` are the directory's. Gives where its clusters
-    /// should be.
+    /// Checks the next file or directory, which has these `children` if it is a directory. Returns
+    /// the clusters that it should have.
     pub(super) fn entry(
         &mut self,
         full: &[u8],
@@ -90,19 +92,22 @@ impl OwnLayout {
         if child.cluster != wanted.number()
             || !chain.is(wanted.first + 2, wanted.end - wanted.first)
         {
-            let what =
-                format!("not {} clusters from {}", wanted.end - wanted.first, wanted.first + 2);
+            let what = format!(
+                "its clusters are not the {} from {} on",
+                wanted.end - wanted.first,
+                wanted.first + 2
+            );
             violations.add(FatRule::Placement, offset, Some(full), what);
         }
         if self.last.as_ref().is_some_and(|last| path::compare(last, full).is_ge()) {
-            violations.add(FatRule::Slots, offset, Some(full), "it is out of order");
+            violations.add(FatRule::Slots, offset, Some(full), "it is not in manifest order");
         }
         self.last = Some(full.to_vec());
         wanted
     }
 
-    /// Checks the bytes of a directory against those that its children ask for. `own` is the
-    /// directory's own entry and the first cluster of the one above.
+    /// Checks the bytes of a directory against those that freestone makes for its children. `own`
+    /// is the directory's own entry and the first cluster of its parent.
     pub(super) fn directory(
         &self,
         bytes: &[u8],
@@ -137,20 +142,20 @@ impl OwnLayout {
         }
         wanted.resize(bytes.len().max(wanted.len()), 0);
         if let Some(at) = wanted.iter().zip(bytes).position(|(a, b)| a != b) {
-            let behind = children.iter().find(|child| child.at + 32 > at);
-            let name = behind.map_or(&b""[..], |child| &child.name);
-            notes.add(FatRule::Slots, at, name, "other bytes");
+            let owner = children.iter().find(|child| child.at + 32 > at);
+            let name = owner.map_or(&b""[..], |child| &child.name);
+            notes.add(FatRule::Slots, at, name, "the bytes of the slot are different");
         } else if wanted.len() != bytes.len() {
             notes.add(FatRule::Slots, bytes.len(), b"", "slots are missing");
         }
     }
 
-    /// How many clusters before the last are gaps, and what FSInfo should say.
+    /// Returns the number of free clusters and the number of the last used one, for FSInfo.
     pub(super) fn info(&self) -> (u64, u64) {
         (self.geometry.clusters - self.used.min(self.geometry.clusters), self.cluster + 1)
     }
 
-    /// Checks sizes at the end; gives the length that the image should have.
+    /// Checks the sizes at the end. Returns the length that the image should have.
     pub(super) fn end(
         &self,
         volume: &Volume,

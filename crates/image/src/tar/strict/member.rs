@@ -1,4 +1,4 @@
-//! A file or directory of an archive.
+//! The files and directories of an archive, as readers see them.
 
 /// A file or directory of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -7,12 +7,12 @@ pub struct Member {
     pub path: Vec<u8>,
     /// Whether readers take it for a directory.
     pub is_directory: bool,
-    /// Whether its owner may execute it, or enter it.
+    /// Whether its owner may execute it, or enter the directory.
     pub executable: bool,
     /// Last change, in seconds since 1970.
     pub mtime: i64,
     /// Its length in bytes; 0 for a directory.
     pub size: u64,
-    /// Where its data start, in bytes from the image's start.
+    /// The offset of its data, in bytes from the image's start.
     pub data: u64,
 }

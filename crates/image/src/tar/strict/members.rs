@@ -1,4 +1,4 @@
-//! Walking over an archive as its readers do: header by header, one block at a time.
+//! Walking over an archive as its readers do: one header after the other, one block at a time.
 
 use super::header::{BLOCK, Header, Pax};
 use super::rule::TarRule;
@@ -10,38 +10,39 @@ use freestone_core::pax::records;
 use freestone_core::wire::to_usize;
 use std::collections::HashSet;
 
-/// Payloads beyond what the strict readers take are looked at up to here, to go on.
+/// The longest payload that is read. The strict readers take shorter ones only; the model reads
+/// longer ones to continue after them.
 const PAYLOAD_READ_MAX: u64 = 64 << 10;
 
-/// A member with all that was said of it.
+/// A member with everything that its headers say of it.
 #[derive(Clone)]
 pub(super) struct RawMember {
-    /// Where its first header starts, that of its payload if it has one.
+    /// The offset of its first header, which is that of its payload if it has one.
     pub(super) start: u64,
-    /// Where its own header starts.
+    /// The offset of its own header.
     pub(super) offset: u64,
     pub(super) header: Header,
-    /// The `x` header before it and the payload, with where that stands.
+    /// The `x` header before it, the payload, and the offset of that header.
     pub(super) pax: Option<(Header, Vec<u8>, u64)>,
-    /// Whether an `L` or `K` stands before it.
+    /// Whether an `L` or `K` header comes before it.
     pub(super) is_long: bool,
     /// The whole name as readers see it.
     pub(super) name: Vec<u8>,
     pub(super) size: u64,
     pub(super) mtime: i64,
-    /// Where its data start and where they end, padded.
+    /// The offset of its data, and the offset after the padded data.
     pub(super) data: u64,
     pub(super) end: u64,
 }
 
-/// What stands next.
+/// The next thing in an archive.
 pub(super) enum NextItem {
-    /// A `g` header and its payload, at an offset.
+    /// A `g` header with its payload, at this offset.
     Global(u64),
     Member(Box<RawMember>),
-    /// Two zero blocks, at an offset.
+    /// Two zero blocks, at this offset.
     End(u64),
-    /// Something that no reader gets past.
+    /// Something after which no reader can continue.
     Broken,
 }
 
@@ -51,7 +52,7 @@ pub(super) struct Members<'a, R: ?Sized> {
     at: u64,
 }
 
-/// What headers before a member said of it.
+/// The values that the headers before a member give it.
 #[derive(Default)]
 struct Pending {
     start: Option<u64>,
@@ -66,7 +67,7 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
         Self { image, at: 0 }
     }
 
-    /// The block at `offset`; `None` if it is not inside the image.
+    /// Reads the block at `offset`; `None` if it is not inside the image.
     fn block(&self, offset: u64) -> Result<Option<[u8; BLOCK]>> {
         if offset.checked_add(BLOCK as u64).is_none_or(|end| end > self.image.length()) {
             return Ok(None);
@@ -76,13 +77,14 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
         Ok(Some(block))
     }
 
-    /// Where `size` bytes at `offset` end, padded; `None` if that is not inside the image.
+    /// Returns the offset after `size` bytes at `offset`, padded; `None` if that is not inside the
+    /// image.
     fn padded_end(&self, offset: u64, size: u64) -> Option<u64> {
         let end = size.checked_next_multiple_of(BLOCK as u64)?.checked_add(offset)?;
         (end <= self.image.length()).then_some(end)
     }
 
-    /// Goes on to what stands next, and notes what is wrong with it.
+    /// Returns the next thing in the archive, and adds the rules that it breaks.
     pub(super) fn next(&mut self, violations: &mut Violations) -> Result<NextItem> {
         let mut pending = Pending::default();
         loop {
@@ -98,7 +100,7 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
             };
             if block == [0; BLOCK] {
                 if pending.start.is_some() {
-                    let what = "a zero block stands behind the header of a payload";
+                    let what = "a zero block follows the header of a payload";
                     violations.add(TarRule::PaxFollower, offset, None, what);
                 }
                 match self.block(offset + BLOCK as u64)? {
@@ -108,7 +110,7 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
                             TarRule::LoneZeroBlock,
                             offset,
                             None,
-                            "one zero block, and more behind it",
+                            "one zero block, and other blocks after it",
                         );
                         self.at += BLOCK as u64;
                         continue;
@@ -141,7 +143,7 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
         }
     }
 
-    /// Reads the payload behind `header`; false if nothing can be read behind that.
+    /// Reads the payload after `header`. Returns false if nothing can be read after it.
     fn payload(
         &mut self,
         header: Header,
@@ -160,14 +162,14 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
             violations.add(TarRule::Payload, offset, None, what);
         }
         if pending.pax.is_some() {
-            let what = format!("a header of kind {kind} stands behind an x");
+            let what = format!("a header of kind {kind} follows an x header");
             violations.add(TarRule::PaxFollower, offset, None, what);
         }
         pending.start.get_or_insert(offset);
         self.at = end;
         let mut payload = Vec::new();
         if header.size <= PAYLOAD_READ_MAX {
-            // At most 64 KiB, just checked.
+            // It is at most 64 KiB, see above.
             payload.resize(to_usize(header.size), 0);
             self.image.read_at(offset + BLOCK as u64, &mut payload)?;
         }
@@ -194,6 +196,7 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
         Ok(true)
     }
 
+    /// Returns the member with this header, and adds the rules that it breaks.
     fn member(
         &mut self,
         header: Header,
@@ -230,7 +233,7 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
     }
 }
 
-/// What the records of a payload say, and what is wrong with them.
+/// Decodes the records of a payload, and adds the rules that they break.
 fn pax(offset: u64, is_global: bool, payload: &[u8], violations: &mut Violations) -> Pax {
     let Some(records) = records(payload) else {
         violations.add(TarRule::PaxRecords, offset, None, "the payload is not made of pax records");

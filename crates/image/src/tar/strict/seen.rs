@@ -1,8 +1,8 @@
-//! Which paths came before, so that nothing comes twice or too late.
+//! The paths that came before, to find those that come twice or too late.
 //!
-//! An archive in manifest order needs no memory of what came before but the directories on the
-//! way to the last member. Only one that is not, another program's, needs a set of all paths; it
-//! holds hashes, 24 bytes a path or so.
+//! In an archive in manifest order, it is enough to remember the directories on the way to the last
+//! member. Only an archive of another order, which another program wrote, needs a set of all paths.
+//! The set holds hashes, about 24 bytes for each path.
 
 use super::members::{Members, NextItem};
 use super::rule::TarRule;
@@ -15,20 +15,20 @@ use freestone_core::{Result, path};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
 
-/// What is known of a path.
+/// The state of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
     File,
     Directory,
-    /// It has no header of its own yet, but something stands below it.
+    /// Something below it came, but not its own header.
     Implied,
 }
 
-/// What came before.
+/// The paths that came before.
 enum Memory {
-    /// Manifest order so far: the last member, and the directories or files on its way.
+    /// In manifest order so far: the last member, and the directories or files on the way to it.
     Way(Vec<(Vec<u8>, bool)>),
-    /// Any order.
+    /// In any order.
     Set(HashMap<[u8; 16], Known>),
 }
 
@@ -40,7 +40,7 @@ impl Seen {
         Self(Memory::Way(Vec::new()))
     }
 
-    /// Notes the member at `offset`, and what is wrong with its coming here.
+    /// Adds the member at `offset`, and the rules that it breaks by coming here.
     pub(super) fn add<R: ReadAt + ?Sized>(
         &mut self,
         image: &R,
@@ -55,7 +55,7 @@ impl Seen {
                     way.pop();
                 }
                 if way.last().is_some_and(|(_, is_directory)| !is_directory) {
-                    let what = "it stands below a file";
+                    let what = "it is below a file";
                     violations.add(TarRule::OneKind, offset, Some(member_path), what);
                 }
                 way.push((member_path.to_vec(), is_directory));
@@ -69,7 +69,7 @@ impl Seen {
         Ok(())
     }
 
-    /// The paths of all members before `end`: walks over them again.
+    /// Collects the paths of all members before `end`, by walking over them again.
     fn all_before<R: ReadAt + ?Sized>(image: &R, end: u64) -> Result<HashMap<[u8; 16], Known>> {
         let (mut set, mut ignored) = (HashMap::new(), Violations::default());
         let mut members = Members::new(image);
@@ -87,6 +87,7 @@ impl Seen {
     }
 }
 
+/// Adds a member to the set of all paths, and the rules that it breaks by coming here.
 fn add_to_set(
     set: &mut HashMap<[u8; 16], Known>,
     offset: u64,
@@ -109,17 +110,17 @@ fn add_to_set(
     if let Some((rule, what)) = broken {
         violations.add(rule, offset, Some(member_path), what);
     }
-    // What is too long for a path is told elsewhere, and would take long here.
+    // A path that is too long breaks another rule already, and would take long here.
     let mut below = if member_path.len() <= PATH_BYTES_MAX { member_path } else { &[] };
     while let Some(parent) = path::parent(below) {
         match set.entry(short_hash(parent)) {
             MapEntry::Vacant(new) => {
                 new.insert(Known::Implied);
             }
-            // All above it are known too.
+            // All directories above it are in the set, too.
             MapEntry::Occupied(known) => {
                 if matches!(known.get(), Known::File) {
-                    let what = "it stands below a file";
+                    let what = "it is below a file";
                     violations.add(TarRule::OneKind, offset, Some(member_path), what);
                 }
                 break;

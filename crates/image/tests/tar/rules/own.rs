@@ -9,7 +9,7 @@ use freestone_image::tar::strict::TarRule;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// An image of ours.
+/// An image that freestone wrote.
 struct Ours(Vec<u8>);
 
 impl Ours {
@@ -25,13 +25,13 @@ impl Ours {
         Self(image)
     }
 
-    /// Where the first header stands whose name field begins with `name`.
+    /// Returns the offset of the first header whose name field begins with `name`.
     fn header(&self, name: &[u8]) -> usize {
         let is_it = |block: &[u8]| block.starts_with(name) && block[257..].starts_with(b"ustar");
         self.0.chunks(512).position(is_it).unwrap() * 512
     }
 
-    /// The image with a header changed and summed up anew.
+    /// Returns the image with a changed header, whose checksum is right again.
     fn patched(&self, header: usize, offset: usize, bytes: &[u8]) -> Vec<u8> {
         let mut image = self.0.clone();
         image[header + offset..header + offset + bytes.len()].copy_from_slice(bytes);
@@ -39,7 +39,7 @@ impl Ours {
         image
     }
 
-    /// The image with something else at a place.
+    /// Returns the image with other bytes in a range.
     fn spliced(&self, range: Range<usize>, bytes: impl Into<Vec<u8>>) -> Vec<u8> {
         let mut image = self.0.clone();
         image.splice(range, bytes.into());
@@ -51,7 +51,7 @@ impl Ours {
     }
 }
 
-/// An image that breaks a rule, and perhaps those that come along with it.
+/// An image that breaks a rule, and possibly others that follow from it.
 pub struct Case {
     pub rule: TarRule,
     image: Vec<u8>,
@@ -62,7 +62,7 @@ fn case(rule: TarRule, image: Vec<u8>, also: &'static [TarRule]) -> Case {
     Case { rule, image, also }
 }
 
-/// What comes along when something is put in or taken out: the end moves.
+/// The rules that also break when bytes are inserted or removed, because the end moves.
 const MOVED: &[TarRule] = &[TarRule::Size, TarRule::Length, TarRule::Tail];
 
 fn fields(ours: &Ours) -> Vec<Case> {
@@ -92,7 +92,7 @@ fn fields(ours: &Ours) -> Vec<Case> {
         (pax, 100, b"0000755"),
     ];
     let patched = |(header, offset, bytes)| ours.patched(header, offset, bytes);
-    // Readers take a checksum with a space before it for the same.
+    // Readers ignore a space before a checksum.
     let spaced = |header: usize| ours.spliced(header + 148..header + 149, *b" ");
     let images = changes.into_iter().map(patched);
     let images = images.chain([directory, file, filler, pax].map(spaced));
@@ -145,7 +145,7 @@ fn places(ours: &Ours) -> Vec<Case> {
     ]
 }
 
-/// Images that break every rule of the layout.
+/// Returns images that break every rule of the layout.
 pub fn cases() -> Vec<Case> {
     let ours = Ours::new();
     [fields(&ours), headers(&ours), places(&ours)].into_iter().flatten().collect()

@@ -7,7 +7,7 @@ use freestone_image::tar::mirage::{MirageNode, MirageStore};
 use freestone_image::tar::strict::TarRule;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What MirageOS makes of an archive: the files it shows, or nothing if it does not boot.
+/// The files of an archive that MirageOS shows; `None` if it does not boot.
 type Seen = Option<Vec<String>>;
 
 const CRASHES: Seen = None;
@@ -142,7 +142,7 @@ fn places() -> Vec<Case> {
     ]
 }
 
-/// Archives that break every rule of the readers.
+/// Returns archives that break every rule of the readers.
 pub fn cases() -> Vec<Case> {
     [headers(), payloads(), paths(), places()].into_iter().flatten().collect()
 }
@@ -152,7 +152,7 @@ fn an_archive_that_breaks_a_rule_breaks_just_that() {
     for (index, Case { rule, image, seen }) in cases().into_iter().enumerate() {
         let mut found = broken(&image);
         assert!(found.remove(&rule), "{index} {rule}: {found:?}");
-        // What ends early has no good length either.
+        // An archive that ends early has a wrong length, too.
         if matches!(rule, TarRule::Tail | TarRule::Inside) {
             found.remove(&TarRule::Length);
         }
@@ -180,7 +180,7 @@ fn other_programs_archives_that_keep_the_rules_are_taken() {
 }
 
 #[test]
-fn mirage_reads_a_sector_more_behind_data_that_end_with_one() {
+fn mirage_reads_one_more_sector_after_data_that_end_with_one() {
     let archive = raw().file("a", &[1; 3584]).0;
     let get =
         |image: &Vec<u8>, sector| MirageStore::connect(image, sector).map(|s| s.get(b"a").is_ok());
