@@ -147,7 +147,7 @@ fn options_of_another_format_are_a_usage_error() {
         (&["--format", "fat", "--align", "none"], "--align is an option of --format tar"),
         (&["--format", "fat", "--block-size", "1024"], "a block size of 1024 bytes"),
         (&["--format", "fat", "--profile", "mirage", "--fat-type", "32"], "does not take FAT32"),
-        (&["--format", "fat", "--size", "1000"], "no multiple of 4096"),
+        (&["--format", "fat", "--size", "1000"], "not a multiple of 4096"),
         (&["--format", "iso"], "invalid value 'iso'"),
     ] {
         let failed = home.fails(2, ["image", "main", "-o", "x.img"].iter().chain(options));

@@ -30,7 +30,7 @@ pub struct Part {
     pub revision: Revision,
     /// What stands at the path; `None` where the whole revision is meant.
     pub entry: Option<Entry>,
-    tree: Tree<Records>,
+    tree: Tree<PartNodes>,
     store: Store,
 }
 
@@ -42,7 +42,8 @@ impl Part {
     pub fn find(store: &Store, name: &Name) -> Result<Self> {
         let resolved = store.resolve_to_read(&name.revision)?;
         store.prime(&resolved.id)?;
-        let tree = store.tree(&resolved.revision.root)?;
+        let nodes = PartNodes { built: None, records: store.records()? };
+        let tree = Tree::open(nodes, &resolved.revision.root)?;
         let entry = match &name.path {
             None => None,
             Some(wanted) => Some(tree.get(wanted)?.ok_or_else(|| {
@@ -78,7 +79,7 @@ impl Part {
 
     /// Where its nodes and chunks are.
     pub fn records(&self) -> &Records {
-        self.tree.source()
+        &self.tree.source().records
     }
 
     /// The path of the directory that it is, which is empty for the whole revision.
@@ -110,15 +111,14 @@ impl Part {
         Ok(Below { tree: &self.tree, cursor, top })
     }
 
-    /// The manifest that has the directory as its top: the revision's own, or one built for the
-    /// purpose. Gives its root and its nodes.
+    /// Returns the manifest that has the directory as its top: the revision's own, or one that is
+    /// built for the purpose.
     ///
     /// # Errors
     /// It is a file, or cannot be read; there is no room for a temporary file.
-    pub fn manifest(&self, interrupt: &Interrupt) -> Result<(Id, PartNodes)> {
-        let records = self.records().clone();
+    pub fn manifest(&self, interrupt: &Interrupt) -> Result<Tree<PartNodes>> {
         if self.entry.is_none() {
-            return Ok((self.tree.id(), PartNodes { built: None, records }));
+            return Ok(self.tree.clone());
         }
         let mut builder = Builder::new(NodeSpool::new()?);
         let mut below = self.below()?;
@@ -128,14 +128,14 @@ impl Part {
         }
         let (root, spool) = builder.finish()?;
         let built = Some(Arc::new(spool.finish()?));
-        Ok((root.id, PartNodes { built, records }))
+        Tree::open(PartNodes { built, records: self.records().clone() }, &root.id)
     }
 }
 
 /// The entries below a directory.
 pub struct Below<'a> {
-    tree: &'a Tree<Records>,
-    cursor: Cursor<'a, Records>,
+    tree: &'a Tree<PartNodes>,
+    cursor: Cursor<'a, PartNodes>,
     top: &'a [u8],
 }
 

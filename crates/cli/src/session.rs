@@ -8,9 +8,8 @@ use crate::place::Place;
 use crate::progress::{Progress, Unit};
 use crate::time;
 use freestone_backend::Backend;
-use freestone_backend::directory::Directory;
-use freestone_backend::directory::directory_of;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_backend::directory::{Directory, directory_of};
+use freestone_core::{Error, ErrorKind, Result, Watch};
 use freestone_sink::Control;
 use freestone_source::{directory, exclude};
 use freestone_store::Store;
@@ -201,8 +200,7 @@ impl Session {
         let default = Control::default();
         Control {
             workers: self.config.threads.unwrap_or(default.workers),
-            progress: advance,
-            cancel: self.interrupt.flag(),
+            watch: Watch::new(self.interrupt.flag(), advance),
             ..default
         }
     }

@@ -24,12 +24,14 @@ struct Cache {
     bytes: usize,
 }
 
-/// A manifest, opened at its root. Reading it holds at most a bounded number of nodes.
+/// A manifest, opened at its root. Reading it holds at most a bounded number of nodes. Clones share
+/// these.
+#[derive(Clone)]
 pub struct Tree<S> {
     source: S,
     root: Arc<Node>,
     summary: Child,
-    cache: Mutex<Cache>,
+    cache: Arc<Mutex<Cache>>,
 }
 
 /// Where a unit of a tar image lies.
@@ -48,7 +50,7 @@ impl<S: NodeSource> Tree<S> {
     pub fn open(source: S, id: &Id) -> Result<Self> {
         let root = Arc::new(read(&source, id)?);
         let summary = root.child(*id)?;
-        Ok(Self { source, root, summary, cache: Mutex::default() })
+        Ok(Self { source, root, summary, cache: Arc::default() })
     }
 
     /// What the manifest holds, as a parent of the root would say it.

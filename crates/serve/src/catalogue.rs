@@ -234,8 +234,9 @@ impl Catalogue {
             Error::corrupt(format!("revision {id} is missing from the store"))
                 .hint("`freestone verify` lists all that is missing")
         })?;
-        let records = self.store.records()?;
-        let plan = self.scope.formats[at].1.plan(records.clone(), &revision.root)?;
+        let manifest = self.store.tree(&revision.root)?;
+        let records = manifest.source().clone();
+        let plan = self.scope.formats[at].1.plan(manifest)?;
         Ok(ServedImage::new(plan, records, self.service.clone()))
     }
 }

@@ -11,10 +11,10 @@ use freestone_sink::{Control, Image, ImageReader, digest as digests};
 use std::ops::Range;
 use toy::{Toy, noise};
 
-/// A toy whose extents were tampered with.
+/// A toy image with a changed extent.
 struct Tampered(Toy, Tamper);
 
-/// Changes the extent of that number; says whether it is given at all.
+/// Changes the extent of this number; returns false to leave it out.
 type Tamper = fn(usize, &mut Extent) -> bool;
 
 impl Plan for Tampered {
@@ -101,7 +101,7 @@ fn layouts_that_cannot_be_are_corrupt() {
 
 #[test]
 fn a_plan_that_answers_differently_is_found_out() {
-    // Asked from the second window on, it leaves the chunk out that hangs over from the first.
+    // From the second window on, it leaves out the chunk that starts in the first.
     struct Fickle(Toy);
     impl Plan for Fickle {
         fn length(&self) -> u64 {

@@ -8,7 +8,7 @@ use crate::part::Part;
 use crate::session::Session;
 use clap::Args;
 use freestone_core::{Result, path};
-use freestone_manifest::{Change, Entry, Times, Tree, diff};
+use freestone_manifest::{Change, Entry, Times, diff};
 use serde::Serialize;
 use std::ffi::OsString;
 
@@ -71,11 +71,7 @@ impl Diff {
         let store = session.store()?;
         let before = Part::find(&store, &Name::parse(&self.before)?)?;
         let after = Part::find(&store, &Name::parse(&self.after)?)?;
-        let manifest = |part: &Part| {
-            let (root, nodes) = part.manifest(&session.interrupt)?;
-            Tree::open(nodes, &root)
-        };
-        let trees = (manifest(&before)?, manifest(&after)?);
+        let trees = (before.manifest(&session.interrupt)?, after.manifest(&session.interrupt)?);
         let mut differs = false;
         let mut changes = |each: &mut dyn FnMut(&Change) -> Result<()>| {
             diff(&trees.0, &trees.1, Times::Ignore, &mut |change| {

@@ -16,7 +16,7 @@ use format::FormatOptions;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_image::{Identity, identify};
 use freestone_sink::update::Updated;
-use freestone_sink::{self as sink, Report};
+use freestone_sink::{self as sink, SinkReport};
 use report::Made;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -258,6 +258,6 @@ impl Image {
 }
 
 /// What was written anew.
-fn written(report: Report) -> Updated {
+fn written(report: SinkReport) -> Updated {
     Updated { report, ..Updated::default() }
 }

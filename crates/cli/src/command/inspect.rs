@@ -9,8 +9,9 @@ use crate::session::Session;
 use crate::size::{count, show};
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
-use freestone_image::check::{self, Container, Report};
-use freestone_image::{HEAD_BYTES, Identity, ReadAt, identify};
+use freestone_image::{
+    self as image, CheckReport, Container, HEAD_BYTES, Identity, ImageName, ReadAt, identify,
+};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -131,15 +132,16 @@ impl<'a> Opened<'a> {
 
     /// Compares it with the image of `name`, of the format and options that its head says.
     fn compare(&self, identity: &Identity, name: &OsStr, session: &Session) -> Result<Against> {
-        let Identity::Image(image) = identity else {
+        let Identity::Image(held) = identity else {
             let (place, what) = (self.path.display(), describe(identity).1);
             return Err(Error::refused(format!("{place}: {what}"))
                 .hint("only a finished image of freestone's can be compared with a revision"));
         };
         let part = Part::find(&session.store()?, &Name::parse(name)?)?;
         part.bring(Bring::Contents, session)?;
-        let (root, nodes) = part.manifest(&session.interrupt)?;
-        let plan = image.format.plan(nodes, &root)?;
+        let tree = part.manifest(&session.interrupt)?;
+        let root = tree.id();
+        let plan = held.format.plan(tree)?;
         let progress = session.progress("comparing", Unit::Bytes, Some(plan.length()));
         let advance = |bytes| progress.add(bytes);
         let difference = freestone_sink::compare(
@@ -177,7 +179,7 @@ impl Inspect {
             None => None,
             Some(name) => Some(opened.compare(&identity, name, session)?),
         };
-        let report = check::check(&opened, opened.container, &identity, &mut |found| {
+        let report = image::check(&opened, opened.container, &identity, &mut |found| {
             if let Some(Against { offset: Some(offset), path: path @ None, .. }) = &mut against
                 && found.bytes.contains(offset)
             {
@@ -189,9 +191,16 @@ impl Inspect {
         let report = report.unwrap_or_default();
         let is_good = report.violations.count() == 0 && against.as_ref().is_none_or(|a| a.equal);
         if session.output.is_json() {
-            session.output.json(&answer(kind, &what, &opened, &report, against))?;
+            session.output.json(&answer(
+                kind,
+                &what,
+                &opened,
+                name_of(&identity),
+                &report,
+                against,
+            ))?;
         } else {
-            say(&what, &opened, &report, against.as_ref(), session)?;
+            say(&what, &opened, name_of(&identity), &report, against.as_ref(), session)?;
         }
         match kind {
             "unfinished" => Ok(Exit::Corrupt),
@@ -199,6 +208,14 @@ impl Inspect {
             _ if is_good => Ok(Exit::Done),
             _ => Ok(Exit::Corrupt),
         }
+    }
+}
+
+/// Returns the name of an image of freestone's.
+fn name_of(identity: &Identity) -> Option<&ImageName> {
+    match identity {
+        Identity::Image(name) => Some(name),
+        _ => None,
     }
 }
 
@@ -221,10 +238,11 @@ fn answer(
     kind: &'static str,
     what: &str,
     opened: &Opened<'_>,
-    report: &Report,
+    name: Option<&ImageName>,
+    report: &CheckReport,
     against: Option<Against>,
 ) -> Answer {
-    let violation = |violation: &check::Violation| Violation {
+    let violation = |violation: &image::Violation| Violation {
         rule: violation.rule,
         offset: violation.offset,
         path: violation.path.as_deref().map(JsonPath::new),
@@ -234,8 +252,8 @@ fn answer(
     Answer {
         kind,
         what: what.to_owned(),
-        image: report.name.map(|name| name.to_string()),
-        root: report.name.map(|name| name.root.to_string()),
+        image: name.map(ToString::to_string),
+        root: name.map(|name| name.root.to_string()),
         length: opened.length,
         files: report.files,
         directories: report.directories,
@@ -249,7 +267,8 @@ fn answer(
 fn say(
     what: &str,
     opened: &Opened<'_>,
-    report: &Report,
+    name: Option<&ImageName>,
+    report: &CheckReport,
     against: Option<&Against>,
     session: &Session,
 ) -> Result<()> {
@@ -283,7 +302,7 @@ fn say(
     let revision = &against.revision;
     // Another root, another image: where they begin to differ says nothing.
     let root = &against.root;
-    if report.name.is_some_and(|name| name.root.to_string() != *root) {
+    if name.is_some_and(|name| name.root.to_string() != *root) {
         return output
             .line(format_args!("against  {revision}: another image; the root of this is {root}"));
     }

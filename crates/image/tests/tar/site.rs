@@ -7,7 +7,7 @@ use freestone_core::plan::{NodeKind, NodeSource};
 use freestone_core::{Error, Extent, Id, Plan, Result, Sha1, Source, path};
 use freestone_image::ReadAt;
 use freestone_image::tar::strict::Member;
-use freestone_image::tar::{Options, TarPlan};
+use freestone_image::tar::{TarOptions, TarPlan};
 use freestone_manifest::content::{ContentItem, ContentRecord, ContentTreeBuilder};
 use freestone_manifest::{Builder, Entry, Kind, MemoryNodes, NodeSink};
 use std::collections::HashMap;
@@ -20,13 +20,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub enum Data {
     /// These.
     Bytes(Vec<u8>),
-    /// So many bytes of [`noise`], or zeros for seed 0; a failing property shows it on one line.
+    /// This many bytes of [`noise`], or zeros for seed 0. A failing property shows it on one line.
     Noise(u64, usize),
-    /// So many zeros, more than fit in memory.
+    /// This many zeros, more than fit in memory.
     Hole(u64),
 }
 
-/// Files and directories to make a manifest of, in any order.
+/// Files and directories for a manifest, in any order.
 #[derive(Clone, Default)]
 pub struct Site {
     directories: Vec<(Vec<u8>, i64)>,
@@ -81,7 +81,7 @@ impl Site {
         self
     }
 
-    /// The manifest; directories that were not given are made.
+    /// Builds the manifest, and adds the directories that were not given.
     pub fn build(self) -> Built {
         let mut chunks = HashMap::new();
         let mut nodes = MemoryNodes::default();
@@ -182,7 +182,7 @@ impl Counted {
         Self { nodes: Arc::new(nodes), reads: Arc::default() }
     }
 
-    /// How many nodes were read since this was asked.
+    /// Returns how many nodes were read since the last call.
     pub fn reads(&self) -> u64 {
         self.reads.swap(0, Ordering::Relaxed)
     }
@@ -204,11 +204,11 @@ pub struct Built {
 }
 
 impl Built {
-    pub fn plan(&self, options: Options) -> Result<TarPlan<Counted>> {
+    pub fn plan(&self, options: TarOptions) -> Result<TarPlan<Counted>> {
         TarPlan::open(self.nodes.clone(), &self.root, options)
     }
 
-    /// All extents of the image, which are checked to follow each other and to cover it.
+    /// Returns all extents of the image, and checks that they follow each other and cover it.
     pub fn extents(&self, plan: &dyn Plan) -> Vec<Extent> {
         let mut extents: Vec<Extent> = Vec::new();
         plan.extents(0..plan.length(), &mut |extent| {
@@ -225,15 +225,15 @@ impl Built {
         extents
     }
 
-    /// The bytes of the image.
-    pub fn image(&self, options: Options) -> Vec<u8> {
+    /// Returns the bytes of the image.
+    pub fn image(&self, options: TarOptions) -> Vec<u8> {
         let plan = self.plan(options).unwrap();
         let mut bytes = vec![0; usize::try_from(plan.length()).unwrap()];
         Image { plan: &plan, built: self }.read_at(0, &mut bytes).unwrap();
         bytes
     }
 
-    /// What a reader is to see.
+    /// Returns what a reader must see.
     pub fn members(&self) -> Vec<Member> {
         self.entries
             .iter()
@@ -248,7 +248,7 @@ impl Built {
             .collect()
     }
 
-    /// The bytes of the file at `path`.
+    /// Returns the bytes of the file at `path`.
     pub fn content(&self, path: &[u8]) -> Vec<u8> {
         let entry = self.entries.iter().find(|entry| entry.path == path).unwrap();
         let Kind::File { size, content, .. } = entry.kind else { return Vec::new() };
@@ -272,7 +272,7 @@ impl Built {
     }
 }
 
-/// The image of a plan, put together where it is read.
+/// The image of a plan, made where it is read.
 pub struct Image<'a> {
     pub plan: &'a dyn Plan,
     pub built: &'a Built,

@@ -1,9 +1,11 @@
 //! Every step of an update in turn is its last, with every power cut after it.
 
 use super::*;
+use crate::head::SECTOR_BYTES;
 use freestone_core::{ChunkSource, Extent, Id, Source, digest};
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::Mutex;
 
 /// An image of fixed extents.
 struct Toy {
@@ -48,7 +50,7 @@ impl Toy {
         for extent in &self.extents {
             match &extent.source {
                 Source::Inline(inline) => bytes.extend_from_slice(inline),
-                Source::Zeros => bytes.resize(bytes.len() + index(extent.length), 0),
+                Source::Zeros => bytes.resize(bytes.len() + to_usize(extent.length), 0),
                 Source::Chunk(id) => bytes.extend_from_slice(&self.chunks[id]),
             }
         }
@@ -100,13 +102,13 @@ enum Pending {
 impl Pending {
     fn apply(&self, bytes: &mut Vec<u8>) {
         match self {
-            Self::Length(length) => bytes.resize(index(*length), 0),
+            Self::Length(length) => bytes.resize(to_usize(*length), 0),
             Self::Write(offset, data) => {
-                let end = index(*offset) + data.len();
+                let end = to_usize(*offset) + data.len();
                 if bytes.len() < end {
                     bytes.resize(end, 0);
                 }
-                bytes[index(*offset)..end].copy_from_slice(data);
+                bytes[to_usize(*offset)..end].copy_from_slice(data);
             }
         }
     }
@@ -146,7 +148,7 @@ impl State {
 impl Medium for Stopping {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let state = self.state.lock().unwrap();
-        out.copy_from_slice(&state.now[index(offset)..][..out.len()]);
+        out.copy_from_slice(&state.now[to_usize(offset)..][..out.len()]);
         Ok(())
     }
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
@@ -158,7 +160,7 @@ impl Medium for Stopping {
         Ok(())
     }
     fn zero(&self, offset: u64, length: u64) -> Result<()> {
-        self.write_at(offset, &vec![0; index(length)])
+        self.write_at(offset, &vec![0; to_usize(length)])
     }
     fn sync(&self) -> Result<()> {
         let mut state = self.step()?;
@@ -187,7 +189,7 @@ fn is_unfinished(bytes: &[u8]) -> bool {
     bytes.starts_with(b"freestone: this image is unfinished; ")
 }
 
-/// What a power cut may leave: of what was not synced any part. Some of them.
+/// Returns some of the states that a power cut may leave: any part of what was not synced is lost.
 fn survivors(state: &State) -> Vec<Vec<u8>> {
     let mut found = vec![state.durable.clone(), state.now.clone()];
     let count = state.pending.len();

@@ -1,4 +1,4 @@
-//! An image in memory: the plan, the chunks and the bytes that they must come to.
+//! An image in memory: the plan, the chunks and the bytes that they must produce.
 
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::cast_possible_truncation, reason = "all of it is in memory")]
@@ -11,22 +11,22 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a head of such an image begins with.
+/// The first bytes of such an image.
 pub const MAGIC: &[u8] = b"toy image";
 
-/// A plan of the extents that it was given, and the chunks that they name.
+/// A plan of given extents, with the chunks that they name.
 #[derive(Default)]
 pub struct Toy {
     pub extents: Vec<Extent>,
     pub chunks: HashMap<Id, Vec<u8>>,
-    /// After so many chunks were fetched, the source fails.
+    /// The number of chunks after which the source fails.
     pub fails_after: Option<u64>,
     pub fetched: AtomicU64,
     length: u64,
 }
 
 impl Toy {
-    /// An image of one recognisable block.
+    /// Creates an image of one block with a known head.
     pub fn new() -> Self {
         let mut toy = Self::default();
         let mut head = MAGIC.to_vec();
@@ -66,7 +66,7 @@ impl Toy {
         self.zeros(self.length.next_multiple_of(unit) - self.length);
     }
 
-    /// The whole image.
+    /// Returns the whole image.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for extent in &self.extents {
@@ -110,7 +110,7 @@ impl ChunkSource for Toy {
     }
 }
 
-/// Bytes without a pattern, different for every seed.
+/// Returns bytes without a pattern, different for every seed.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -124,7 +124,7 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A tar-like image of small files and then large ones.
+/// Creates a tar-like image of small files and then large ones.
 pub fn site(small: u64, small_bytes: usize, large: u64, large_bytes: usize) -> Toy {
     let mut toy = Toy::new();
     for seed in 0..small {

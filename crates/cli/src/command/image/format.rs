@@ -6,7 +6,7 @@ use clap::builder::PossibleValuesParser;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_image::Format;
 use freestone_image::fat::{FatType, Profile};
-use freestone_image::tar::{self, Align};
+use freestone_image::tar::{Align, TarOptions};
 
 /// Which format, and what can be chosen about it.
 #[derive(Args)]
@@ -81,7 +81,7 @@ impl FormatOptions {
         match Format::named(&self.format).ok_or_else(unknown)? {
             Format::Tar(_) => {
                 let align = self.align.unwrap_or_default();
-                Ok(Format::Tar(tar::Options::new(align, self.pad_to, self.size)?))
+                Ok(Format::Tar(TarOptions::new(align, self.pad_to, self.size)?))
             }
             Format::Fat(options) => {
                 let block_size = self.block_size.unwrap_or(options.block_bytes().into());

@@ -71,11 +71,10 @@ impl Subject {
         } else {
             part.bring(Bring::Contents, session)?;
         }
-        let (root, nodes) = part.manifest(&session.interrupt)?;
-        let tree = Tree::open(nodes.clone(), &root)?;
-        let (entries, bytes) = (tree.summary().entries, tree.summary().bytes);
+        let tree = part.manifest(&session.interrupt)?;
+        let (root, entries, bytes) = (tree.id(), tree.summary().entries, tree.summary().bytes);
         Ok(Self {
-            plan: format.plan(nodes, &root)?,
+            plan: format.plan(tree)?,
             chunks: Box::new(part.records().clone()),
             raw: Some(Box::new(part.records().clone())),
             store: Some(store),
@@ -115,7 +114,7 @@ impl Subject {
         };
         let Loose { root, nodes, contents, report } = loose::read(walk, opener, &reading)?;
         Ok(Self {
-            plan: format.plan(nodes, &root.id)?,
+            plan: format.plan(Tree::open(nodes, &root.id)?)?,
             chunks: Box::new(contents),
             raw: None,
             store: None,

@@ -2,6 +2,7 @@
 
 use freestone_core::{Plan, Result};
 use freestone_image::{HEAD_BYTES, Identity, identify};
+use freestone_manifest::Tree;
 use freestone_store::Store;
 
 /// The layout of the image that `head` is of, if `store` has its manifest.
@@ -14,5 +15,6 @@ pub(super) fn base(
     store: Option<&Store>,
 ) -> Result<Option<Box<dyn Plan>>> {
     let (Identity::Image(name), Some(store)) = (identify(head), store) else { return Ok(None) };
-    Ok(name.format.plan(store.records()?, &name.root).ok())
+    let manifest = Tree::open(store.records()?, &name.root);
+    Ok(manifest.and_then(|manifest| name.format.plan(manifest)).ok())
 }

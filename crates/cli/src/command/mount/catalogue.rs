@@ -107,7 +107,8 @@ impl Revisions for Catalogue {
         let known = self.formats.iter().find(|(name, _)| *name == format);
         let (_, format) = known.ok_or_else(|| Error::not_found(format!("format {format}")))?;
         let root = self.root(id)?;
-        format.plan(self.records_of(id)?, &root).map(Arc::from)
+        let manifest = freestone_manifest::Tree::open(self.records_of(id)?, &root)?;
+        format.plan(manifest).map(Arc::from)
     }
 
     fn tree(&self, id: &Id) -> Result<Tree> {
