@@ -7,6 +7,8 @@
 //! read       both, in one, for who can wait
 //! ```
 
+mod take;
+
 use crate::layout::{Bytes, Chunk, Window};
 use crate::service::Service;
 use freestone_core::{ChunkSource, Plan, Result};
@@ -14,6 +16,9 @@ use freestone_store::Records;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
+
+pub use take::Attempt;
+pub(crate) use take::Taker;
 
 thread_local! {
     /// What is proven goes through this: a chunk.

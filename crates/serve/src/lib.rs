@@ -5,7 +5,6 @@
 //! served; a [`Server`] serves them by [`nbd`] or [`http`]. All connections share the caches of
 //! one [`Service`], and a fixed number of threads that do what takes time ([`Workers`]).
 
-mod attempt;
 mod cache;
 mod catalogue;
 pub mod http;
@@ -19,9 +18,8 @@ mod service;
 mod socket;
 mod workers;
 
-pub use attempt::Attempt;
 pub use catalogue::{Catalogue, Export, Scope};
-pub use image::ServedImage;
+pub use image::{Attempt, ServedImage};
 pub use metrics::{Counter, Histogram, Metrics, ProtocolMetrics};
 pub use server::{Protocol, Server};
 pub use service::{CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, Log, Service};

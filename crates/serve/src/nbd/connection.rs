@@ -7,8 +7,8 @@ use super::wire::{
     ALLOCATION_ID, CHUNK_BYTES, HOLE_AND_ZERO, READ_BYTES_MAX, REQUEST_BYTES, Request, chunk,
     command, errno, failure, simple, structured,
 };
-use crate::attempt::Taker;
 use crate::catalogue::Export;
+use crate::image::Taker;
 use crate::socket::receive;
 use crate::workers::Workers;
 use freestone_core::{Error, ErrorKind, Result};

@@ -8,7 +8,7 @@
 //! ```
 
 use super::wire::{CHUNK_BYTES, SIMPLE_BYTES, chunk, errno, failure, simple, structured};
-use crate::attempt::Taker;
+use crate::image::Taker;
 use crate::service::{Pinned, Service};
 use crate::socket::{send_all, send_parts};
 use freestone_core::Error;
