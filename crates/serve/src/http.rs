@@ -5,6 +5,7 @@
 //! rules: what takes time is the workers', memory is bounded, and who is too slow in asking or in
 //! taking is cut off (`docs/decisions/http-threads.md`).
 
+mod answers;
 mod connection;
 mod content;
 mod reply;
@@ -14,6 +15,7 @@ mod site;
 use crate::metrics::ProtocolMetrics;
 use crate::server::Protocol;
 use crate::service::Service;
+use answers::Answers;
 use reply::Reply;
 use request::Request;
 use rustix::fd::OwnedFd;
@@ -22,12 +24,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub use site::Site;
-
-/// Answers requests.
-trait Answers {
-    /// The answer to `request`, whose method is `GET` or `HEAD`.
-    fn answer(&self, request: &Request) -> Reply;
-}
 
 impl Protocol for Site {
     fn serve(&self, socket: Arc<OwnedFd>, is_ending: &AtomicBool) -> io::Result<()> {

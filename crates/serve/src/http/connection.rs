@@ -1,6 +1,6 @@
 //! A connection of HTTP: one request after the other, each answered before the next is read.
 
-use super::Answers;
+use super::answers::Answers;
 use super::reply::{Body, Reply};
 use super::request::{HEAD_BYTES_MAX, Parsed, Request, parse};
 use crate::image::ServedImage;

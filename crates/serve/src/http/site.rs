@@ -1,6 +1,6 @@
 //! What is found at which address.
 
-use super::Answers;
+use super::answers::Answers;
 use super::content::ContentPlan;
 use super::reply::{Reply, Resource};
 use super::request::{Request, decode};
@@ -208,19 +208,7 @@ impl Site {
         open.insert(*id, image.clone());
         Ok(image)
     }
-}
 
-impl Answers for Site {
-    fn answer(&self, request: &Request) -> Reply {
-        match self.find(request) {
-            Ok(Some(reply)) => reply,
-            Ok(None) => Reply::error(404, "nothing is served there"),
-            Err(error) => self.failed(request, &error),
-        }
-    }
-}
-
-impl Site {
     fn failed(&self, request: &Request, error: &Error) -> Reply {
         let status = match error.kind() {
             ErrorKind::NotFound => 404,
@@ -232,6 +220,16 @@ impl Site {
             }
         };
         Reply::error(status, &error.to_string())
+    }
+}
+
+impl Answers for Site {
+    fn answer(&self, request: &Request) -> Reply {
+        match self.find(request) {
+            Ok(Some(reply)) => reply,
+            Ok(None) => Reply::error(404, "nothing is served there"),
+            Err(error) => self.failed(request, &error),
+        }
     }
 }
 
