@@ -1,7 +1,7 @@
 //! What `stat` says of a node, and for how long that holds.
 
-use crate::nodes::Node;
-use crate::place::Options;
+use crate::inodes::Node;
+use crate::options::Options;
 use freestone_manifest::Kind;
 use fuser::{FileAttr, FileType, INodeNo};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

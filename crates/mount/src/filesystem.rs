@@ -3,9 +3,9 @@
 use crate::attributes::{self, holds};
 use crate::cache::Cache;
 use crate::files::{self, FilePlan};
+use crate::inodes::{Node, TREES, Table};
 use crate::listing::{Below, Listing};
-use crate::nodes::{Node, TREES, Table};
-use crate::place::Options;
+use crate::options::Options;
 use crate::revisions::{Revisions, Tree};
 use freestone_core::{Error, ErrorKind, Id, Plan, Result};
 use freestone_manifest::Kind;

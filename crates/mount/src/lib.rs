@@ -17,12 +17,12 @@ mod attributes;
 mod cache;
 mod files;
 mod filesystem;
+mod inodes;
 mod listing;
 mod mounted;
-mod nodes;
-mod place;
+mod options;
 mod revisions;
 
 pub use mounted::{Mounted, mount};
-pub use place::Options;
+pub use options::Options;
 pub use revisions::{Nodes, Revisions, Tree};

@@ -2,7 +2,7 @@
 //! serves on until what is open in it is closed.
 
 use crate::filesystem::FileSystem;
-use crate::place::Options;
+use crate::options::Options;
 use crate::revisions::Revisions;
 use freestone_core::{Error, ErrorKind, Result};
 use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};

@@ -1,7 +1,7 @@
 //! The requests one by one. What would change something is refused: "read-only file system".
 
 use super::{FileSystem, Listing, lock};
-use crate::nodes::{Node, TOP};
+use crate::inodes::{Node, TOP};
 use fuser::{
     BsdFileFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
     InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
