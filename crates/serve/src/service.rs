@@ -46,8 +46,8 @@ pub(crate) struct Pinned {
     service: Arc<Service>,
 }
 
-/// That nobody else makes the same chunk be at hand.
-pub(crate) struct Alone<'a>(&'a Service, Id);
+/// A guard: while it lives, no other thread proves or decodes the same chunk.
+pub(crate) struct ChunkGuard<'a>(&'a Service, Id);
 
 impl Service {
     /// Caches of `cache_bytes` for decoded chunks, and a log. `always_prove`: hash everything
@@ -87,13 +87,13 @@ impl Service {
         self.chunks.weight()
     }
 
-    /// Waits until nobody else is at chunk `id`.
-    pub(crate) fn alone(&self, id: Id) -> Alone<'_> {
+    /// Waits until no other thread proves or decodes chunk `id`.
+    pub(crate) fn lock_chunk(&self, id: Id) -> ChunkGuard<'_> {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         while !busy.insert(id) {
             busy = self.not_busy.wait(busy).unwrap_or_else(PoisonError::into_inner);
         }
-        Alone(self, id)
+        ChunkGuard(self, id)
     }
 
     /// Writes a line to the log.
@@ -136,7 +136,7 @@ impl Drop for Pinned {
     }
 }
 
-impl Drop for Alone<'_> {
+impl Drop for ChunkGuard<'_> {
     fn drop(&mut self) {
         self.0.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
         self.0.not_busy.notify_all();
