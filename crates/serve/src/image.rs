@@ -105,6 +105,15 @@ impl ServedImage {
         })
     }
 
+    /// Returns the bytes of `range`, which must be inside of the image.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub(crate) fn read_range(&self, range: Range<u64>) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; to_usize(range.end - range.start)];
+        self.read(range.start, &mut bytes).map(|()| bytes)
+    }
+
     /// Fills as much of `out`, from its start, as is available of the bytes from `offset` on; the
     /// range must be inside of the image. Never waits.
     pub fn try_read(&self, offset: u64, out: &mut [u8]) -> Attempt {

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A number that only grows.
 #[derive(Default)]
@@ -68,6 +68,15 @@ pub struct ProtocolMetrics {
     pub sent_bytes: Counter,
     /// From a request's arrival to its answer's.
     pub latency: Histogram,
+}
+
+impl ProtocolMetrics {
+    /// Counts a request that arrived at `begun` and is answered now, with an error if `failed`.
+    pub fn answered(&self, begun: Instant, failed: bool) {
+        self.requests.add(1);
+        self.failures.add(failed.into());
+        self.latency.add(begun.elapsed());
+    }
 }
 
 /// What a server counts.

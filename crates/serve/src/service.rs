@@ -41,7 +41,7 @@ pub struct Service {
 }
 
 /// A decoded chunk that is sent from where it lies.
-pub(crate) struct Pinned {
+pub(crate) struct PinnedChunk {
     bytes: Arc<Vec<u8>>,
     service: Arc<Service>,
 }
@@ -69,13 +69,13 @@ impl Service {
 
     /// Lets a decoded chunk stay in memory for as long as it takes to send it; `None` if there is
     /// too much of that already.
-    pub(crate) fn pin(self: &Arc<Self>, bytes: &Arc<Vec<u8>>) -> Option<Pinned> {
+    pub(crate) fn pin(self: &Arc<Self>, bytes: &Arc<Vec<u8>>) -> Option<PinnedChunk> {
         let weight = bytes.capacity() as u64;
         if self.pinned.fetch_add(weight, Ordering::Relaxed) + weight > PINNED_BYTES_MAX {
             self.pinned.fetch_sub(weight, Ordering::Relaxed);
             return None;
         }
-        Some(Pinned { bytes: bytes.clone(), service: self.clone() })
+        Some(PinnedChunk { bytes: bytes.clone(), service: self.clone() })
     }
 
     pub(crate) fn next_image(&self) -> u64 {
@@ -124,13 +124,13 @@ impl Service {
     }
 }
 
-impl Pinned {
+impl PinnedChunk {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Pinned {
+impl Drop for PinnedChunk {
     fn drop(&mut self) {
         self.service.pinned.fetch_sub(self.bytes.capacity() as u64, Ordering::Relaxed);
     }
@@ -151,7 +151,8 @@ mod tests {
     fn what_is_pinned_is_bounded_and_given_back() {
         let service = Arc::new(Service::new(0, false, Box::new(|_| {})));
         let chunk = Arc::new(vec![0; 4 << 20]);
-        let mut pinned: Vec<Pinned> = std::iter::from_fn(|| service.pin(&chunk)).take(9).collect();
+        let mut pinned: Vec<PinnedChunk> =
+            std::iter::from_fn(|| service.pin(&chunk)).take(9).collect();
         assert_eq!(pinned.len(), 4);
         pinned.pop();
         assert!(service.pin(&Arc::new(vec![0; 1 << 20])).is_some());

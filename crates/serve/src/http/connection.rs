@@ -7,11 +7,11 @@ use crate::image::ServedImage;
 use crate::metrics::ProtocolMetrics;
 use crate::socket::Until;
 use crate::workers::Workers;
+use freestone_core::Result;
 use rustix::fd::OwnedFd;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 /// The bytes that are read and sent at once.
@@ -43,7 +43,7 @@ pub fn serve<A: Answers>(
                     let keeps = keeps && !is_ending.load(Ordering::Relaxed);
                     let reply = answers.answer(&request);
                     send(socket, &reply, is_head, keeps, metrics, workers)?;
-                    count(metrics, &reply, begun);
+                    metrics.answered(begun, reply.is_error());
                     if keeps {
                         continue;
                     }
@@ -54,17 +54,9 @@ pub fn serve<A: Answers>(
             Err(status) => (Reply::error(status, "that is no request"), false),
         };
         send(socket, &reply, false, keeps, metrics, workers)?;
-        count(metrics, &reply, begun);
+        metrics.answered(begun, reply.is_error());
         return Err(io::ErrorKind::InvalidData.into());
     }
-}
-
-fn count(metrics: &ProtocolMetrics, reply: &Reply, begun: Instant) {
-    metrics.requests.add(1);
-    if reply.status >= 400 {
-        metrics.failures.add(1);
-    }
-    metrics.latency.add(begun.elapsed());
 }
 
 /// The next request; `None` if the client leaves. A status where it sends something else.
@@ -151,29 +143,19 @@ fn send(
     Ok(())
 }
 
-/// Fills `piece`: at once with what is at hand, and with what a worker reads.
+/// Fills `piece` with what is available, or else with what a worker reads.
 fn fill(
     image: &Arc<ServedImage>,
     offset: u64,
     piece: &mut [u8],
     workers: Option<&Workers>,
-) -> freestone_core::Result<()> {
+) -> Result<()> {
     let done = image.try_read(offset, piece).bytes;
     if done == piece.len() {
         return Ok(());
     }
     let Some(workers) = workers else { return image.read(offset, piece) };
-    let (give, take) = sync_channel(1);
-    let (image, length) = (image.clone(), piece.len());
-    workers.give(move || {
-        let mut bytes = vec![0; length];
-        let outcome = image.read(offset, &mut bytes);
-        let _ = give.send(outcome.map(|()| bytes));
-    });
-    let fallen = |_| {
-        let what = "a worker failed; this is an error of freestone's";
-        freestone_core::Error::new(freestone_core::ErrorKind::Failed, what)
-    };
-    piece.copy_from_slice(&take.recv().map_err(fallen)??);
+    let (image, range) = (image.clone(), offset..offset + piece.len() as u64);
+    piece.copy_from_slice(&workers.run(move || image.read_range(range))?);
     Ok(())
 }

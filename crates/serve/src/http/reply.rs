@@ -107,6 +107,11 @@ impl Reply {
         reply.header("Content-Range", format_args!("bytes {start}-{}/{length}", end - 1))
     }
 
+    /// Returns true if the status is that of an error.
+    pub fn is_error(&self) -> bool {
+        self.status >= 400
+    }
+
     /// How many bytes the body has.
     pub fn length(&self) -> u64 {
         match &self.body {

@@ -2,7 +2,7 @@
 
 use super::wire::{
     ALLOCATION, ALLOCATION_ID, Asked, Contexts, FIXED_NEWSTYLE, HELLO, NO_ZEROES, OPTION,
-    OPTION_REPLY, READ_BYTES_MAX, export, info, option, reply,
+    OPTION_REPLY, READ_BYTES_MAX, broken, export, info, option, reply,
 };
 use crate::catalogue::{Catalogue, Export};
 use std::io::{self, Read, Write};
@@ -38,10 +38,6 @@ fn flags(export: &Export, is_structured: bool) -> u16 {
         flags |= export::SEND_DF;
     }
     flags
-}
-
-fn broken(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 struct Handshake<'a, S> {

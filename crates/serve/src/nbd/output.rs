@@ -9,7 +9,7 @@
 
 use super::wire::{CHUNK_BYTES, SIMPLE_BYTES, chunk, errno, failure, simple, structured};
 use crate::image::Taker;
-use crate::service::{Pinned, Service};
+use crate::service::{PinnedChunk, Service};
 use crate::socket::{send_all, send_parts};
 use freestone_core::Error;
 use freestone_store::RunPart;
@@ -35,9 +35,9 @@ const HELD_BYTES_MIN: usize = 8 << 10;
 const COPY_BYTES: usize = 64 << 10;
 
 /// What goes out between bytes of the buffer.
-enum Part {
+enum QueuedPart {
     File(RunPart),
-    Held(Pinned, Range<usize>),
+    Held(PinnedChunk, Range<usize>),
     /// Here ends a chunk that has files in it, about the bytes from `offset` on: if one of them
     /// could not be read, that is said now.
     End {
@@ -48,26 +48,26 @@ enum Part {
 
 /// A place in what goes out.
 #[derive(Clone, Copy)]
-pub struct Mark {
+pub struct OutputMark {
     used: usize,
     parts: usize,
     queued: usize,
 }
 
-pub struct Output {
+pub struct ReplyOutput {
     socket: Arc<OwnedFd>,
     service: Arc<Service>,
     buffer: Box<[u8]>,
     used: usize,
     /// Each with the place in the buffer that it comes before; in order.
-    parts: Vec<(usize, Part)>,
+    parts: Vec<(usize, QueuedPart)>,
     /// The bytes in the buffer and in the parts.
     queued: usize,
     /// What could not be read when it was its turn, with its offset in the image.
     pub faults: Vec<(u64, Error)>,
 }
 
-impl Output {
+impl ReplyOutput {
     pub fn new(socket: Arc<OwnedFd>, service: Arc<Service>) -> Self {
         Self {
             socket,
@@ -93,25 +93,25 @@ impl Output {
         for (at, part) in &parts {
             gathered.push(IoSlice::new(&self.buffer[sent..*at]));
             sent = *at;
-            if let Part::Held(chunk, range) = part {
+            if let QueuedPart::Held(chunk, range) = part {
                 gathered.push(IoSlice::new(&chunk.bytes()[range.clone()]));
                 continue;
             }
             send_parts(&self.socket, &mut gathered)?;
             gathered.clear();
             match part {
-                Part::File(part) => {
+                QueuedPart::File(part) => {
                     if let Err(error) = send_file(&self.socket, part)? {
                         fault.get_or_insert(error);
                     }
                 }
-                Part::End { cookie, offset } => {
+                QueuedPart::End { cookie, offset } => {
                     if let Some(error) = fault.take() {
                         send_all(&self.socket, &failure(*cookie, false, errno::IO))?;
                         self.faults.push((*offset, error));
                     }
                 }
-                Part::Held(..) => {}
+                QueuedPart::Held(..) => {}
             }
         }
         gathered.push(IoSlice::new(&self.buffer[sent..used]));
@@ -138,14 +138,14 @@ impl Output {
         &mut self.buffer[start..self.used]
     }
 
-    fn mark(&self) -> Mark {
-        Mark { used: self.used, parts: self.parts.len(), queued: self.queued }
+    fn mark(&self) -> OutputMark {
+        OutputMark { used: self.used, parts: self.parts.len(), queued: self.queued }
     }
 
     /// Leaves room for a head, of a structured reply's chunk or of a simple reply; `length` bytes
     /// of data are to follow, at most a piece, and then [`Self::end_structured`],
     /// [`Self::end_simple`] or [`Self::forget`] with what this gives.
-    pub fn begin(&mut self, is_structured: bool, length: usize) -> io::Result<Mark> {
+    pub fn begin(&mut self, is_structured: bool, length: usize) -> io::Result<OutputMark> {
         let head = if is_structured { DATA_BYTES } else { SIMPLE_BYTES };
         self.make_room(head + length + CHUNK_BYTES)?;
         let mark = self.mark();
@@ -160,21 +160,21 @@ impl Output {
     }
 
     /// All that came after a mark is not sent.
-    pub fn forget(&mut self, mark: Mark) {
+    pub fn forget(&mut self, mark: OutputMark) {
         self.used = mark.used;
         self.queued = mark.queued;
         self.parts.truncate(mark.parts);
     }
 
     /// What came after the mark is the head and the data of a simple reply.
-    pub fn end_simple(&mut self, mark: Mark, cookie: u64) {
+    pub fn end_simple(&mut self, mark: OutputMark, cookie: u64) {
         self.buffer[mark.used..mark.used + SIMPLE_BYTES].copy_from_slice(&simple(cookie, 0));
     }
 
     /// What came after the mark is a chunk of a structured reply: the image from `offset` on.
-    pub fn end_structured(&mut self, mark: Mark, cookie: u64, is_last: bool, offset: u64) {
+    pub fn end_structured(&mut self, mark: OutputMark, cookie: u64, is_last: bool, offset: u64) {
         let has_files =
-            self.parts[mark.parts..].iter().any(|(_, part)| matches!(part, Part::File(_)));
+            self.parts[mark.parts..].iter().any(|(_, part)| matches!(part, QueuedPart::File(_)));
         let length = self.queued - mark.queued - CHUNK_BYTES;
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         // Where an error may follow, the chunk must not be the last.
@@ -184,7 +184,7 @@ impl Output {
         first.copy_from_slice(&head);
         rest[..8].copy_from_slice(&offset.to_be_bytes());
         if has_files {
-            self.parts.push((self.used, Part::End { cookie, offset }));
+            self.parts.push((self.used, QueuedPart::End { cookie, offset }));
             if is_last {
                 self.push(&structured(cookie, chunk::DONE, chunk::NONE, 0));
             }
@@ -222,7 +222,7 @@ impl Output {
 }
 
 struct DataTaker<'a> {
-    out: &'a mut Output,
+    out: &'a mut ReplyOutput,
     with_files: bool,
 }
 
@@ -237,7 +237,7 @@ impl Taker for DataTaker<'_> {
 
     fn file(&mut self, part: RunPart) {
         self.out.queued += part.length();
-        self.out.parts.push((self.out.used, Part::File(part)));
+        self.out.parts.push((self.out.used, QueuedPart::File(part)));
     }
 
     fn takes_held(&self, length: usize) -> bool {
@@ -249,7 +249,7 @@ impl Taker for DataTaker<'_> {
             return self.room(range.len()).copy_from_slice(&bytes[range]);
         };
         self.out.queued += range.len();
-        self.out.parts.push((self.out.used, Part::Held(pinned, range)));
+        self.out.parts.push((self.out.used, QueuedPart::Held(pinned, range)));
     }
 }
 
@@ -319,12 +319,12 @@ mod tests {
         }
     }
 
-    fn output() -> (Output, OwnedFd) {
+    fn output() -> (ReplyOutput, OwnedFd) {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)
                 .unwrap();
         let service = Arc::new(Service::new(0, false, Box::new(|_| {})));
-        (Output::new(Arc::new(ours), service), theirs)
+        (ReplyOutput::new(Arc::new(ours), service), theirs)
     }
 
     /// All that comes until the other side is closed.

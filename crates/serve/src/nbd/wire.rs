@@ -1,5 +1,7 @@
 //! The numbers and layouts of the protocol. All numbers on the wire are big-endian.
 
+use std::io;
+
 /// What a server says first, and what every option begins with.
 pub const HELLO: u64 = 0x4e42_444d_4147_4943;
 pub const OPTION: u64 = 0x4948_4156_454f_5054;
@@ -104,6 +106,11 @@ pub const REQUEST_BYTES: usize = 28;
 pub const SIMPLE_BYTES: usize = 16;
 /// The bytes of a structured reply's chunk before its payload.
 pub const CHUNK_BYTES: usize = 20;
+
+/// Returns the error of a client that breaks the protocol.
+pub fn broken(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
 
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
