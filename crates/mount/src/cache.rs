@@ -1,9 +1,9 @@
 //! Chunks that were read in part: who reads a file in steps shorter than its chunks fetches and
 //! proves each chunk once.
 
-use freestone_core::{ChunkSource, Id, Result};
+use freestone_core::{ChunkSource, Id, Result, lock};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// A chunk, or the place where it will be: who finds it empty fetches it, and others that want
 /// the same chunk wait for him.
@@ -27,10 +27,6 @@ struct State {
     by_use: BTreeMap<u64, Id>,
     uses: u64,
     bytes: u64,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Cache {

@@ -2,6 +2,7 @@
 
 use crate::cache::Cache;
 use crate::revisions::{Revisions, Tree};
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, Extent, Id, Plan, Result, Sha1};
 use freestone_manifest::content;
 use freestone_sink as sink;
@@ -63,8 +64,7 @@ pub(crate) fn read(
 }
 
 fn copy(bytes: &[u8], part: Range<u64>, out: &mut [u8], id: &Id) -> Result<()> {
-    let end = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-    match bytes.get(end(part.start)..end(part.end)) {
+    match bytes.get(to_usize(part.start)..to_usize(part.end)) {
         Some(bytes) if bytes.len() == out.len() => out.copy_from_slice(bytes),
         _ => return Err(Error::corrupt(format!("chunk {id}: {} bytes came", bytes.len()))),
     }

@@ -7,14 +7,14 @@ use crate::inodes::{Node, TREES, Table};
 use crate::listing::{Below, Listing};
 use crate::options::Options;
 use crate::revisions::{Revisions, Tree};
-use freestone_core::{Error, ErrorKind, Id, Plan, Result};
+use freestone_core::{Error, ErrorKind, Id, Plan, Result, lock};
 use freestone_manifest::Kind;
 use fuser::{Errno, FileType};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 mod requests;
 
@@ -41,10 +41,6 @@ pub(crate) struct FileSystem {
 enum Opened {
     Plan(String, Arc<dyn Plan>),
     Tree(Arc<Tree>),
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl FileSystem {

@@ -1,9 +1,9 @@
 //! The nodes of the file system that the kernel knows.
 
-use freestone_core::Id;
+use freestone_core::{Id, lock};
 use freestone_manifest::Entry;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The number of the mounted directory.
 pub(crate) const TOP: u64 = 1;
@@ -101,7 +101,7 @@ impl Table {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<Node> {

@@ -4,7 +4,7 @@
 use crate::filesystem::FileSystem;
 use crate::options::Options;
 use crate::revisions::Revisions;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, ErrorKind, Result, lock};
 use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
 use rustix::fs::{AtFlags, CWD, StatxFlags, major, minor, statx};
 use rustix::io::Errno;
@@ -14,7 +14,7 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread::JoinHandle;
 
 /// What the system's table of mounts says that is mounted.
@@ -114,7 +114,7 @@ impl Mounted {
             |error| Error::io(format!("{}: cannot be unmounted", self.directory.display()), error);
         // First by who mounted it, which it does but once, whatever comes of it: else it would unmount
         // whatever is mounted there when what is open here is closed, be that somebody else's.
-        let mut unmounter = self.unmounter.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unmounter = lock(&self.unmounter);
         let Err(busy) = unmounter.unmount() else { return Ok(()) };
         match unmount(&self.directory, UnmountFlags::DETACH) {
             // Ended by somebody else.

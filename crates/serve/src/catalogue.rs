@@ -13,11 +13,11 @@
 
 use crate::image::ServedImage;
 use crate::service::Service;
-use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_core::{Error, ErrorKind, Id, Result, lock};
 use freestone_image::Format;
 use freestone_store::{Resolved, Store};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Images that are kept open though nobody reads them: each holds nodes of its manifest.
 const OPEN_MAX: usize = 32;
@@ -103,7 +103,7 @@ impl Catalogue {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// The names that were given, with what they are bound to.
@@ -214,13 +214,12 @@ impl Catalogue {
         if let Some(image) = self.state().open.get(&(revision, at)) {
             return Ok(image.clone());
         }
-        // The revision may be younger than the index that was listed last.
-        let image = self.lay_out(&revision, at).or_else(|error| match error.kind() {
-            ErrorKind::Corrupt | ErrorKind::NotFound => {
-                self.store.refresh();
-                self.lay_out(&revision, at).map_err(|_| error)
+        let image = self.lay_out(&revision, at).or_else(|error| {
+            if !may_be_stale(&error) {
+                return Err(error);
             }
-            _ => Err(error),
+            self.store.refresh();
+            self.lay_out(&revision, at).map_err(|_| error)
         })?;
         let mut state = self.state();
         if state.open.len() >= OPEN_MAX {
@@ -231,13 +230,19 @@ impl Catalogue {
 
     fn lay_out(&self, id: &Id, at: usize) -> Result<ServedImage> {
         let revision = self.store.revision(id)?.ok_or_else(|| {
-            Error::corrupt(format!("revision {id} is missing from the store"))
-                .hint("`freestone verify` lists all that is missing")
+            Error::missing(format!("revision {id} is missing from the store"))
+                .hint("`freestone verify` lists everything that is missing")
         })?;
         let records = self.store.records()?;
         let plan = self.scope.formats[at].1.plan(records.clone(), &revision.root)?;
         Ok(ServedImage::new(plan, records, self.service.clone()))
     }
+}
+
+/// Returns true if `error` may only say that the index is old: it was listed before the revision
+/// was pushed, or before a compaction moved records and removed packs that it names.
+fn may_be_stale(error: &Error) -> bool {
+    error.is_damage() || error.kind() == ErrorKind::NotFound
 }
 
 fn file_name(id: &Id, ending: &str) -> String {

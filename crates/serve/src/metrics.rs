@@ -3,9 +3,10 @@
 //! The text is that of the *exposition format*, version 0.0.4: names end in their unit, sums in
 //! `_total`.
 
+use freestone_core::lock;
 use std::fmt::Write as _;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A number that only grows.
@@ -103,7 +104,7 @@ pub struct Metrics {
 impl Metrics {
     /// Says what is served from now on: names, each with its revision.
     pub fn set_served(&self, served: Vec<(String, String)>) {
-        *self.served.lock().unwrap_or_else(PoisonError::into_inner) = served;
+        *lock(&self.served) = served;
     }
 
     /// All of it, as Prometheus reads it; `cached_bytes` is the size of the cache now.
@@ -143,7 +144,7 @@ impl Metrics {
             text.row(name, "", value);
         }
         text.head("served_info", "gauge", "What is served, and of which revision.");
-        for (name, revision) in self.served.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (name, revision) in lock(&self.served).iter() {
             let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             text.row("served_info", &format!("name=\"{name}\",revision=\"{revision}\""), 1);
         }

@@ -3,7 +3,7 @@
 use crate::listen::{self, Listener};
 use crate::metrics::ProtocolMetrics;
 use crate::service::Service;
-use freestone_core::Result;
+use freestone_core::{Result, lock};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::net::Shutdown;
 use std::collections::HashMap;
@@ -109,7 +109,7 @@ impl<P: Protocol> Inner<P> {
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<OwnedFd>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
 
     fn start(inner: &Arc<Self>, number: u64, socket: OwnedFd) {

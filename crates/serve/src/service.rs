@@ -3,7 +3,7 @@
 use crate::cache::Cache;
 use crate::layout::Layouts;
 use crate::metrics::Metrics;
-use freestone_core::{Error, Id};
+use freestone_core::{Error, Id, lock};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -89,7 +89,7 @@ impl Service {
 
     /// Waits until no other thread proves or decodes chunk `id`.
     pub(crate) fn lock_chunk(&self, id: Id) -> ChunkGuard<'_> {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut busy = lock(&self.busy);
         while !busy.insert(id) {
             busy = self.not_busy.wait(busy).unwrap_or_else(PoisonError::into_inner);
         }
@@ -104,14 +104,9 @@ impl Service {
     /// Counts that the bytes of `name` from `offset` on could not be read, and logs it once.
     pub fn failed(&self, name: &str, offset: u64, error: &Error) {
         self.metrics.read_failures.add(1);
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
+        let text = error.chain();
         {
-            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failures = lock(&self.failures);
             if failures.contains(&text) {
                 return;
             }
@@ -138,7 +133,7 @@ impl Drop for PinnedChunk {
 
 impl Drop for ChunkGuard<'_> {
     fn drop(&mut self) {
-        self.0.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        lock(&self.0.busy).remove(&self.1);
         self.0.not_busy.notify_all();
     }
 }

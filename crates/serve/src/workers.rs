@@ -8,7 +8,6 @@ use crossbeam_channel::{Sender, bounded, unbounded};
 use freestone_core::{Error, ErrorKind, Result};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -17,7 +16,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct Workers {
     /// Holds no more jobs than the bounded number of requests of all connections.
     jobs: Option<Sender<Job>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
@@ -34,7 +33,7 @@ impl Workers {
             let thread = thread::Builder::new().name("worker".into()).spawn(work);
             threads.push(thread.map_err(|error| Error::io("cannot start a thread", error))?);
         }
-        Ok(Self { jobs: Some(jobs), threads: Mutex::new(threads) })
+        Ok(Self { jobs: Some(jobs), threads })
     }
 
     /// Queues `work`. The thread that runs it then calls `done` with its result, which is an error
@@ -78,7 +77,7 @@ fn panicked() -> Error {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.jobs = None;
-        for thread in self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for thread in self.threads.drain(..) {
             // A worker that holds the last reference cannot wait for itself.
             if thread.thread().id() != thread::current().id() {
                 let _ = thread.join();

@@ -1,7 +1,10 @@
 //! The requests one by one. What would change something is refused: "read-only file system".
 
-use super::{FileSystem, Listing, lock};
+use super::FileSystem;
 use crate::inodes::{Node, TOP};
+use crate::listing::Listing;
+use freestone_core::lock;
+use freestone_core::wire::to_usize;
 use fuser::{
     BsdFileFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
     InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
@@ -148,7 +151,7 @@ impl Filesystem for FileSystem {
         let plan = lock(&self.files).get(&handle.0).cloned();
         let Some(plan) = plan else { return reply.error(Errno::EBADF) };
         BUFFER.with_borrow_mut(|buffer| {
-            let size = usize::try_from(size).unwrap_or(0);
+            let size = to_usize(size.into());
             if buffer.len() < size {
                 buffer.resize(size, 0);
             }
@@ -240,7 +243,7 @@ impl Filesystem for FileSystem {
                 below.list(from, &mut |n, name, kind| add(n, OsStr::from_bytes(name), kind))
             }
             Listing::Names(names) => {
-                let first = usize::try_from(from).unwrap_or(usize::MAX).min(names.len());
+                let first = to_usize(from).min(names.len());
                 let numbered = (from..).zip(&names[first..]);
                 let _ = numbered
                     .take_while(|(n, (name, kind))| add(*n, OsStr::new(name), *kind))

@@ -8,6 +8,7 @@ use crate::metrics::ProtocolMetrics;
 use crate::socket::Until;
 use crate::workers::Workers;
 use freestone_core::Result;
+use freestone_core::wire::to_usize;
 use rustix::fd::OwnedFd;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -123,7 +124,7 @@ fn send(
     let mut at = part.start;
     while at < part.end {
         let room = (part.end - at).min((buffer.len() - used) as u64);
-        let length = usize::try_from(room).unwrap_or(PIECE_BYTES);
+        let length = to_usize(room);
         let piece = &mut buffer[used..used + length];
         if let Err(error) = fill(image, at, piece, workers) {
             image.service().failed(name, at, &error);

@@ -7,12 +7,12 @@ use super::request::{Request, decode};
 use crate::catalogue::Catalogue;
 use crate::image::ServedImage;
 use crate::workers::Workers;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1, path};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, lock, path};
 use freestone_manifest::{Entry, Kind};
 use freestone_store::Revision;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Contents that are kept open, so that a client that reads one in many ranges finds its layout
 /// again.
@@ -194,7 +194,7 @@ impl Site {
     }
 
     fn content(&self, id: &Id, size: u64) -> Result<Arc<ServedImage>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         if let Some(image) = open.get(id) {
             return Ok(image.clone());
         }
