@@ -1,7 +1,7 @@
-//! What `stat` says of a node, and for how long that holds.
+//! What `stat` says of a inode, and for how long that holds.
 
-use crate::inodes::Node;
-use crate::options::Options;
+use crate::inodes::Inode;
+use crate::options::MountOptions;
 use freestone_manifest::Kind;
 use fuser::{FileAttr, FileType, INodeNo};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,39 +16,44 @@ const STAT_BLOCK_BYTES: u64 = 512;
 /// What readers are told to read at a time.
 const PREFERRED_BYTES: u32 = 128 << 10;
 
-/// How long the attributes and the name of a node hold.
-pub(crate) fn holds(node: &Node) -> Duration {
-    match node {
-        Node::Top | Node::Trees | Node::Link { .. } => BRIEFLY,
-        Node::Image { .. } | Node::TreeTop { .. } | Node::Entry { .. } => FOREVER,
+/// How long the attributes and the name of a inode hold.
+pub(crate) fn holds(inode: &Inode) -> Duration {
+    match inode {
+        Inode::Top | Inode::Trees | Inode::Link { .. } => BRIEFLY,
+        Inode::Image { .. } | Inode::TreeTop { .. } | Inode::Entry { .. } => FOREVER,
     }
 }
 
-/// What a node is.
-pub(crate) fn kind(node: &Node) -> FileType {
-    match node {
-        Node::Top | Node::Trees | Node::TreeTop { .. } => FileType::Directory,
-        Node::Link { .. } => FileType::Symlink,
-        Node::Image { .. } => FileType::RegularFile,
-        Node::Entry { entry, .. } if entry.is_directory() => FileType::Directory,
-        Node::Entry { .. } => FileType::RegularFile,
+/// What a inode is.
+pub(crate) fn kind(inode: &Inode) -> FileType {
+    match inode {
+        Inode::Top | Inode::Trees | Inode::TreeTop { .. } => FileType::Directory,
+        Inode::Link { .. } => FileType::Symlink,
+        Inode::Image { .. } => FileType::RegularFile,
+        Inode::Entry { entry, .. } if entry.is_directory() => FileType::Directory,
+        Inode::Entry { .. } => FileType::RegularFile,
     }
 }
 
-/// The attributes of node `number`. `target_bytes` is how long the text of a link is.
-pub(crate) fn of(number: u64, node: &Node, target_bytes: u64, options: &Options) -> FileAttr {
-    let (size, time) = match node {
-        Node::Top | Node::Trees => (0, 0),
-        Node::Link { .. } => (target_bytes, 0),
-        Node::Image { length, time, .. } => (*length, *time),
-        Node::TreeTop { time, .. } => (0, *time),
-        Node::Entry { entry, .. } => (entry.size().unwrap_or(0), entry.mtime),
+/// The attributes of inode `number`. `target_bytes` is how long the text of a link is.
+pub(crate) fn of(
+    number: u64,
+    inode: &Inode,
+    target_bytes: u64,
+    options: &MountOptions,
+) -> FileAttr {
+    let (size, time) = match inode {
+        Inode::Top | Inode::Trees => (0, 0),
+        Inode::Link { .. } => (target_bytes, 0),
+        Inode::Image { length, time, .. } => (*length, *time),
+        Inode::TreeTop { time, .. } => (0, *time),
+        Inode::Entry { entry, .. } => (entry.size().unwrap_or(0), entry.mtime),
     };
-    let kind = kind(node);
-    let perm = match (kind, node) {
+    let kind = kind(inode);
+    let perm = match (kind, inode) {
         (FileType::Directory, _) => options.directory_mode(),
         (FileType::Symlink, _) => 0o777,
-        (_, Node::Entry { entry, .. })
+        (_, Inode::Entry { entry, .. })
             if matches!(entry.kind, Kind::File { executable: true, .. }) =>
         {
             options.mode | (options.mode & 0o444) >> 2

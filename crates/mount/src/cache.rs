@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 
 /// A chunk, or the place where it will be: who finds it empty fetches it, and others that want
 /// the same chunk wait for him.
-type Slot = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
+type ChunkSlot = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
 
 /// Chunks, those that were not used for longest given up first.
-pub(crate) struct Cache {
+pub(crate) struct ChunkCache {
     bytes_max: u64,
-    state: Mutex<State>,
+    state: Mutex<CacheState>,
     /// Held by who proves a chunk: a few locks for all.
     proving: [Mutex<()>; PROVING_LOCKS],
 }
@@ -21,15 +21,15 @@ pub(crate) struct Cache {
 const PROVING_LOCKS: usize = 64;
 
 #[derive(Default)]
-struct State {
+struct CacheState {
     /// With when it was last used, and how long it is.
-    slots: HashMap<Id, (u64, u64, Slot)>,
+    slots: HashMap<Id, (u64, u64, ChunkSlot)>,
     by_use: BTreeMap<u64, Id>,
     uses: u64,
     bytes: u64,
 }
 
-impl Cache {
+impl ChunkCache {
     /// An empty cache that keeps at most `bytes_max`. Chunks that are in use come on top: one for
     /// each thread.
     pub(crate) fn new(bytes_max: u64) -> Self {
@@ -83,8 +83,8 @@ impl Cache {
     }
 }
 
-impl State {
-    fn slot(&mut self, id: Id, length: u64, bytes_max: u64) -> Slot {
+impl CacheState {
+    fn slot(&mut self, id: Id, length: u64, bytes_max: u64) -> ChunkSlot {
         self.uses += 1;
         let uses = self.uses;
         if let Some((used, _, slot)) = self.slots.get_mut(&id) {
@@ -93,7 +93,7 @@ impl State {
             self.by_use.insert(uses, id);
             return slot.clone();
         }
-        let slot = Slot::default();
+        let slot = ChunkSlot::default();
         self.slots.insert(id, (uses, length, slot.clone()));
         self.by_use.insert(uses, id);
         self.bytes += length;
@@ -107,7 +107,7 @@ impl State {
     }
 
     /// Takes out what could not be fetched, so that the next one tries anew.
-    fn forget(&mut self, id: &Id, slot: &Slot) {
+    fn forget(&mut self, id: &Id, slot: &ChunkSlot) {
         if self.slots.get(id).is_some_and(|(_, _, held)| Arc::ptr_eq(held, slot))
             && let Some((used, length, _)) = self.slots.remove(id)
         {
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded_and_the_oldest_goes() {
-        let (cache, chunks) = (Cache::new(30), Counting::default());
+        let (cache, chunks) = (ChunkCache::new(30), Counting::default());
         for n in [1, 2, 3, 1, 4, 1, 2] {
             assert_eq!(*cache.chunk(&chunks, &id(n), 10).unwrap(), [id(n).0[0]; 10]);
             assert!(lock(&cache.state).bytes <= 30);
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_not_kept() {
-        let (cache, fails) = (Cache::new(30), Counting { fails: true, ..Counting::default() });
+        let (cache, fails) = (ChunkCache::new(30), Counting { fails: true, ..Counting::default() });
         assert!(cache.chunk(&fails, &id(1), 10).is_err());
         assert_eq!(lock(&cache.state).bytes, 0);
         assert!(cache.chunk(&Counting::default(), &id(1), 10).is_ok());
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn many_that_want_one_chunk_fetch_it_once() {
-        let (cache, chunks) = (Cache::new(1 << 20), Counting::default());
+        let (cache, chunks) = (ChunkCache::new(1 << 20), Counting::default());
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| cache.chunk(&chunks, &id(7), 1000).unwrap());

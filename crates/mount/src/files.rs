@@ -1,7 +1,7 @@
 //! The bytes of what is opened: images, and files of trees.
 
-use crate::cache::Cache;
-use crate::revisions::{Revisions, Tree};
+use crate::cache::ChunkCache;
+use crate::revisions::{RevisionTree, Revisions};
 use freestone_core::wire::to_usize;
 use freestone_core::{Error, Extent, Id, Plan, Result, Sha1};
 use freestone_manifest::content;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// The content of a file of a tree, as a plan.
 pub(crate) struct FilePlan {
-    pub(crate) tree: Arc<Tree>,
+    pub(crate) tree: Arc<RevisionTree>,
     pub(crate) content: Id,
     pub(crate) size: u64,
     pub(crate) sha1: Sha1,
@@ -41,7 +41,7 @@ impl Plan for FilePlan {
 pub(crate) fn read(
     plan: &dyn Plan,
     revisions: &dyn Revisions,
-    cache: &Cache,
+    cache: &ChunkCache,
     offset: u64,
     out: &mut [u8],
 ) -> Result<usize> {

@@ -12,7 +12,7 @@ pub(crate) const TREES: u64 = 2;
 
 /// What stands at a place.
 #[derive(Clone)]
-pub(crate) enum Node {
+pub(crate) enum Inode {
     /// The mounted directory.
     Top,
     /// `tree/`.
@@ -51,9 +51,9 @@ pub(crate) enum Node {
     },
 }
 
-/// What tells a node from all others: two look-ups of one place give one number.
+/// What tells a inode from all others: two look-ups of one place give one number.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Key {
+pub(crate) enum InodeKey {
     Top,
     Trees,
     Link(String, String),
@@ -61,57 +61,58 @@ pub(crate) enum Key {
     Tree(Id, Vec<u8>),
 }
 
-impl Node {
-    pub(crate) fn key(&self) -> Key {
+impl Inode {
+    pub(crate) fn key(&self) -> InodeKey {
         match self {
-            Self::Top => Key::Top,
-            Self::Trees => Key::Trees,
-            Self::Link { name, ending } => Key::Link(name.clone(), ending.clone()),
-            Self::Image { id, format, .. } => Key::Image(*id, format.clone()),
-            Self::TreeTop { id, .. } => Key::Tree(*id, Vec::new()),
-            Self::Entry { id, entry, .. } => Key::Tree(*id, entry.path.clone()),
+            Self::Top => InodeKey::Top,
+            Self::Trees => InodeKey::Trees,
+            Self::Link { name, ending } => InodeKey::Link(name.clone(), ending.clone()),
+            Self::Image { id, format, .. } => InodeKey::Image(*id, format.clone()),
+            Self::TreeTop { id, .. } => InodeKey::Tree(*id, Vec::new()),
+            Self::Entry { id, entry, .. } => InodeKey::Tree(*id, entry.path.clone()),
         }
     }
 }
 
-struct Known {
-    node: Node,
+struct KnownInode {
+    inode: Inode,
     /// Look-ups that the kernel was told of and has not forgotten.
     lookups: u64,
 }
 
 /// The nodes by number. A number is never used again.
-pub(crate) struct Table(Mutex<State>);
+pub(crate) struct InodeTable(Mutex<TableState>);
 
-struct State {
-    known: HashMap<u64, Known>,
-    numbers: HashMap<Key, u64>,
+struct TableState {
+    known: HashMap<u64, KnownInode>,
+    numbers: HashMap<InodeKey, u64>,
     next: u64,
 }
 
-impl Table {
+impl InodeTable {
     pub(crate) fn new() -> Self {
-        let mut state = State { known: HashMap::new(), numbers: HashMap::new(), next: TREES + 1 };
-        for (number, node) in [(TOP, Node::Top), (TREES, Node::Trees)] {
-            state.numbers.insert(node.key(), number);
+        let mut state =
+            TableState { known: HashMap::new(), numbers: HashMap::new(), next: TREES + 1 };
+        for (number, inode) in [(TOP, Inode::Top), (TREES, Inode::Trees)] {
+            state.numbers.insert(inode.key(), number);
             // Never forgotten.
-            state.known.insert(number, Known { node, lookups: u64::MAX / 2 });
+            state.known.insert(number, KnownInode { inode, lookups: u64::MAX / 2 });
         }
         Self(Mutex::new(state))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, TableState> {
         lock(&self.0)
     }
 
-    pub(crate) fn get(&self, number: u64) -> Option<Node> {
-        self.lock().known.get(&number).map(|known| known.node.clone())
+    pub(crate) fn get(&self, number: u64) -> Option<Inode> {
+        self.lock().known.get(&number).map(|known| known.inode.clone())
     }
 
-    /// Counts a look-up of `node`; gives its number.
-    pub(crate) fn look_up(&self, node: Node) -> u64 {
+    /// Counts a look-up of `inode`; gives its number.
+    pub(crate) fn look_up(&self, inode: Inode) -> u64 {
         let mut state = self.lock();
-        let key = node.key();
+        let key = inode.key();
         let number = match state.numbers.get(&key) {
             Some(number) => *number,
             None => {
@@ -121,7 +122,7 @@ impl Table {
                 number
             }
         };
-        state.known.entry(number).or_insert(Known { node, lookups: 0 }).lookups += 1;
+        state.known.entry(number).or_insert(KnownInode { inode, lookups: 0 }).lookups += 1;
         number
     }
 
@@ -131,7 +132,7 @@ impl Table {
         let Some(known) = state.known.get_mut(&number) else { return };
         known.lookups = known.lookups.saturating_sub(count);
         if known.lookups == 0 {
-            let key = known.node.key();
+            let key = known.inode.key();
             state.known.remove(&number);
             state.numbers.remove(&key);
         }
@@ -148,13 +149,13 @@ impl Table {
 mod tests {
     use super::*;
 
-    fn link(name: &str) -> Node {
-        Node::Link { name: name.into(), ending: ".tar".into() }
+    fn link(name: &str) -> Inode {
+        Inode::Link { name: name.into(), ending: ".tar".into() }
     }
 
     #[test]
     fn a_node_is_known_while_the_kernel_knows_it() {
-        let table = Table::new();
+        let table = InodeTable::new();
         let a = table.look_up(link("a"));
         assert_eq!(table.look_up(link("a")), a);
         let b = table.look_up(link("b"));

@@ -10,7 +10,7 @@
 //! changes, so the system may keep all that it knows of it, bytes too; only links follow a ref.
 //!
 //! Nothing of stores is known here: [`Revisions`] is what the file system asks. Requests are
-//! served by several threads, and what is held is bounded by [`Options`]: chunks that were read in
+//! served by several threads, and what is held is bounded by [`MountOptions`]: chunks that were read in
 //! part in a cache that all files share, a node of the file system only while the kernel knows it.
 
 mod attributes;
@@ -24,5 +24,5 @@ mod options;
 mod revisions;
 
 pub use mounted::{Mounted, mount};
-pub use options::Options;
-pub use revisions::{Nodes, Revisions, Tree};
+pub use options::MountOptions;
+pub use revisions::{RevisionTree, Revisions, SharedNodes};

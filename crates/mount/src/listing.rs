@@ -1,29 +1,29 @@
 //! Listing a directory, a part at a time, wherever the kernel wants to go on.
 
-use crate::revisions::Tree;
+use crate::revisions::RevisionTree;
 use freestone_core::{Result, path};
 use freestone_manifest::Entry;
 use fuser::FileType;
 use std::sync::Arc;
 
 /// A directory that is open.
-pub(crate) enum Listing {
+pub(crate) enum OpenDirectory {
     /// Names that were listed when it was opened.
     Names(Vec<(String, FileType)>),
     /// A directory of a tree, which is listed as it is read.
-    Tree(Below),
+    Tree(TreeDirectory),
 }
 
 /// What stands directly below a directory of a tree.
-pub(crate) struct Below {
-    tree: Arc<Tree>,
+pub(crate) struct TreeDirectory {
+    tree: Arc<RevisionTree>,
     directory: Vec<u8>,
     /// The number of the next, and the path of the last before it.
     position: (u64, Option<Vec<u8>>),
 }
 
-impl Below {
-    pub(crate) fn new(tree: Arc<Tree>, directory: Vec<u8>) -> Self {
+impl TreeDirectory {
+    pub(crate) fn new(tree: Arc<RevisionTree>, directory: Vec<u8>) -> Self {
         Self { tree, directory, position: (0, None) }
     }
 

@@ -2,7 +2,7 @@
 //! serves on until what is open in it is closed.
 
 use crate::filesystem::FileSystem;
-use crate::options::Options;
+use crate::options::MountOptions;
 use crate::revisions::Revisions;
 use freestone_core::{Error, ErrorKind, Result, lock};
 use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
@@ -40,7 +40,7 @@ pub struct Mounted {
 pub fn mount(
     revisions: Box<dyn Revisions>,
     directory: &Path,
-    options: Options,
+    options: MountOptions,
     failed: Box<dyn Fn(&Error) + Send + Sync>,
 ) -> Result<Mounted> {
     let name = directory.display();

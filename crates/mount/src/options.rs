@@ -2,7 +2,7 @@
 
 /// How a file system is mounted, and what it may hold.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct MountOptions {
     /// Whether users other than the one who mounts may look in.
     pub allow_other: bool,
     /// Whom everything belongs to.
@@ -19,7 +19,7 @@ pub struct Options {
     pub cache_bytes: u64,
 }
 
-impl Options {
+impl MountOptions {
     /// The permissions of directories.
     pub(crate) fn directory_mode(&self) -> u16 {
         let readable = self.mode & 0o444;

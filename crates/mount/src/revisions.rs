@@ -5,10 +5,10 @@ use freestone_core::{ChunkSource, Id, NodeSource, Plan, Result};
 use std::sync::Arc;
 
 /// The nodes of a tree, wherever they come from.
-pub type Nodes = Arc<dyn NodeSource>;
+pub type SharedNodes = Arc<dyn NodeSource>;
 
 /// The manifest of a revision.
-pub type Tree = freestone_manifest::Tree<Nodes>;
+pub type RevisionTree = freestone_manifest::Tree<SharedNodes>;
 
 /// Revisions, their images and trees. Used by many threads at once.
 pub trait Revisions: Send + Sync + 'static {
@@ -50,7 +50,7 @@ pub trait Revisions: Send + Sync + 'static {
     ///
     /// # Errors
     /// It cannot be read.
-    fn tree(&self, id: &Id) -> Result<Tree>;
+    fn tree(&self, id: &Id) -> Result<RevisionTree>;
 
     /// Where chunks are had.
     fn chunks(&self) -> &dyn ChunkSource;

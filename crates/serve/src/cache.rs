@@ -10,18 +10,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub(crate) struct Cache<K, V> {
-    state: RwLock<State<K, V>>,
+    state: RwLock<CacheState<K, V>>,
     weight_max: u64,
 }
 
-struct State<K, V> {
-    kept: HashMap<K, Kept<V>>,
+struct CacheState<K, V> {
+    kept: HashMap<K, CacheEntry<V>>,
     /// All keys of `kept`, the next to be looked at in front.
     turns: VecDeque<K>,
     weight: u64,
 }
 
-struct Kept<V> {
+struct CacheEntry<V> {
     value: Arc<V>,
     weight: u64,
     was_used: AtomicBool,
@@ -29,7 +29,7 @@ struct Kept<V> {
 
 impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     pub fn new(weight_max: u64) -> Self {
-        let state = State { kept: HashMap::new(), turns: VecDeque::new(), weight: 0 };
+        let state = CacheState { kept: HashMap::new(), turns: VecDeque::new(), weight: 0 };
         Self { state: RwLock::new(state), weight_max }
     }
 
@@ -49,7 +49,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *state;
-        let kept = Kept { value, weight, was_used: AtomicBool::new(false) };
+        let kept = CacheEntry { value, weight, was_used: AtomicBool::new(false) };
         match state.kept.insert(key, kept) {
             Some(before) => state.weight -= before.weight,
             None => state.turns.push_back(key),

@@ -52,11 +52,11 @@ pub struct Catalogue {
     store: Store,
     service: Arc<Service>,
     scope: Scope,
-    state: Mutex<State>,
+    state: Mutex<CatalogueState>,
 }
 
 #[derive(Default)]
-struct State {
+struct CatalogueState {
     bound: BTreeMap<String, Id>,
     /// Everything that was ever bound.
     ids: BTreeSet<Id>,
@@ -102,7 +102,7 @@ impl Catalogue {
         self.service.metrics.set_served(rows);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, CatalogueState> {
         lock(&self.state)
     }
 

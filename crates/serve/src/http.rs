@@ -40,9 +40,9 @@ impl Protocol for Site {
 }
 
 /// The figures of a service at `/metrics`, as Prometheus reads them.
-pub struct Figures(pub Arc<Service>);
+pub struct MetricsPage(pub Arc<Service>);
 
-impl Answers for Figures {
+impl Answers for MetricsPage {
     fn answer(&self, request: &Request) -> Reply {
         match &request.path[..] {
             b"/metrics" => {
@@ -54,13 +54,13 @@ impl Answers for Figures {
     }
 }
 
-impl Protocol for Figures {
+impl Protocol for MetricsPage {
     fn serve(&self, socket: Arc<OwnedFd>, is_ending: &AtomicBool) -> io::Result<()> {
         connection::serve(&socket, self, self.metrics(), None, is_ending)
     }
 
     fn metrics(&self) -> &ProtocolMetrics {
-        &self.0.metrics.figures
+        &self.0.metrics.scrapes
     }
 
     fn service(&self) -> &Service {

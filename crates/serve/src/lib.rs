@@ -22,5 +22,5 @@ pub use catalogue::{Catalogue, Export, Scope};
 pub use image::{Attempt, ServedImage};
 pub use metrics::{Counter, Histogram, Metrics, ProtocolMetrics};
 pub use server::{Protocol, Server};
-pub use service::{CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, Log, Service};
+pub use service::{CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, Logger, Service};
 pub use workers::Workers;

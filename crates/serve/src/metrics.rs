@@ -88,7 +88,7 @@ pub struct Metrics {
     /// HTTP.
     pub http: ProtocolMetrics,
     /// Of those who ask for these figures.
-    pub figures: ProtocolMetrics,
+    pub scrapes: ProtocolMetrics,
     /// Chunks that were found decoded.
     pub cache_hits: Counter,
     /// Chunks that had to be read and proven.
@@ -110,7 +110,7 @@ impl Metrics {
     /// All of it, as Prometheus reads it; `cached_bytes` is the size of the cache now.
     pub fn text(&self, cached_bytes: u64) -> String {
         let mut text = Text(String::new());
-        let protocols = [("nbd", &self.nbd), ("http", &self.http), ("metrics", &self.figures)];
+        let protocols = [("nbd", &self.nbd), ("http", &self.http), ("metrics", &self.scrapes)];
         type Read = fn(&ProtocolMetrics) -> u64;
         let rows: [(&str, &str, &str, Read); 6] = [
             ("connections_total", "counter", "Connections accepted.", |m| m.connections.get()),

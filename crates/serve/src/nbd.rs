@@ -24,7 +24,7 @@ use crate::catalogue::Catalogue;
 use crate::metrics::ProtocolMetrics;
 use crate::server::Protocol;
 use crate::service::Service;
-use crate::socket::Until;
+use crate::socket::DeadlineSocket;
 use crate::workers::Workers;
 use connection::Connection;
 use rustix::fd::OwnedFd;
@@ -46,7 +46,7 @@ pub struct Nbd {
 impl Protocol for Nbd {
     fn serve(&self, socket: Arc<OwnedFd>, is_ending: &AtomicBool) -> io::Result<()> {
         let deadline = Instant::now() + self.negotiation;
-        let mut until = Until { socket: &socket, deadline };
+        let mut until = DeadlineSocket { socket: &socket, deadline };
         let negotiated = handshake::negotiate(&mut until, &self.catalogue)?;
         let Some(negotiated) = negotiated else { return Ok(()) };
         Connection::new(socket, negotiated, &self.workers, is_ending)?.run()

@@ -38,9 +38,9 @@ pub trait Protocol: Send + Sync + 'static {
 }
 
 /// A server of one protocol.
-pub struct Server<P>(Arc<Inner<P>>);
+pub struct Server<P>(Arc<ServerState<P>>);
 
-struct Inner<P> {
+struct ServerState<P> {
     protocol: P,
     connections_max: usize,
     is_ending: AtomicBool,
@@ -52,7 +52,7 @@ impl<P: Protocol> Server<P> {
     /// A server of at most `connections_max` connections at once; further ones are closed as they
     /// come.
     pub fn new(protocol: P, connections_max: usize) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(ServerState {
             protocol,
             connections_max,
             is_ending: AtomicBool::new(false),
@@ -74,7 +74,7 @@ impl<P: Protocol> Server<P> {
                 match listeners[at].accept() {
                     Ok(Some(socket)) => {
                         number += 1;
-                        Inner::start(inner, number, socket);
+                        ServerState::start(inner, number, socket);
                     }
                     Ok(None) => {}
                     Err(error) => {
@@ -92,9 +92,9 @@ impl<P: Protocol> Server<P> {
 }
 
 /// Counts a connection as open while it lives, and takes it off the list.
-struct Entered<'a, P: Protocol>(&'a Inner<P>, u64);
+struct OpenConnection<'a, P: Protocol>(&'a ServerState<P>, u64);
 
-impl<P: Protocol> Drop for Entered<'_, P> {
+impl<P: Protocol> Drop for OpenConnection<'_, P> {
     fn drop(&mut self) {
         let mut open = self.0.open();
         open.remove(&self.1);
@@ -103,7 +103,7 @@ impl<P: Protocol> Drop for Entered<'_, P> {
     }
 }
 
-impl<P: Protocol> Inner<P> {
+impl<P: Protocol> ServerState<P> {
     fn log(&self, line: &str) {
         self.protocol.service().log(line);
     }
@@ -127,7 +127,7 @@ impl<P: Protocol> Inner<P> {
         metrics.open.fetch_add(1, Ordering::Relaxed);
         let shared = inner.clone();
         let serve = move || {
-            let _entered = Entered(&*shared, number);
+            let _entered = OpenConnection(&*shared, number);
             if let Err(error) = shared.protocol.serve(socket, &shared.is_ending)
                 && is_misconduct(&error)
             {
@@ -136,7 +136,7 @@ impl<P: Protocol> Inner<P> {
         };
         let thread = thread::Builder::new().name("connection".into()).stack_size(STACK_BYTES);
         if let Err(error) = thread.spawn(serve) {
-            drop(Entered(&**inner, number));
+            drop(OpenConnection(&**inner, number));
             inner.log(&format!("a connection cannot be served: {error}"));
         }
     }

@@ -22,7 +22,7 @@ const LAYOUT_BYTES_MAX: u64 = 16 << 20;
 const FAILURES_MAX: usize = 1024;
 
 /// Takes a line of the log.
-pub type Log = Box<dyn Fn(&str) + Send + Sync>;
+pub type Logger = Box<dyn Fn(&str) + Send + Sync>;
 
 /// What all images of a server share.
 pub struct Service {
@@ -32,7 +32,7 @@ pub struct Service {
     pub(crate) always_prove: bool,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    log: Log,
+    log: Logger,
     failures: Mutex<HashSet<String>>,
     images: AtomicU64,
     busy: Mutex<HashSet<Id>>,
@@ -52,7 +52,7 @@ pub(crate) struct ChunkGuard<'a>(&'a Service, Id);
 impl Service {
     /// Caches of `cache_bytes` for decoded chunks, and a log. `always_prove`: hash everything
     /// that is read, even if it was proven before.
-    pub fn new(cache_bytes: u64, always_prove: bool, log: Log) -> Self {
+    pub fn new(cache_bytes: u64, always_prove: bool, log: Logger) -> Self {
         Self {
             layouts: Layouts::new(LAYOUT_BYTES_MAX),
             chunks: Cache::new(cache_bytes.max(CACHE_BYTES_MIN)),

@@ -45,12 +45,12 @@ pub fn send_parts(socket: &OwnedFd, mut parts: &mut [IoSlice<'_>]) -> io::Result
 }
 
 /// A socket that is read and written until a deadline.
-pub struct Until<'a> {
+pub struct DeadlineSocket<'a> {
     pub socket: &'a OwnedFd,
     pub deadline: Instant,
 }
 
-impl Until<'_> {
+impl DeadlineSocket<'_> {
     fn wait(&self, flags: PollFlags) -> io::Result<()> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).map_err(io::Error::other)?;
@@ -63,7 +63,7 @@ impl Until<'_> {
     }
 }
 
-impl io::Read for Until<'_> {
+impl io::Read for DeadlineSocket<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
             self.wait(PollFlags::IN)?;
@@ -76,7 +76,7 @@ impl io::Read for Until<'_> {
     }
 }
 
-impl io::Write for Until<'_> {
+impl io::Write for DeadlineSocket<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             self.wait(PollFlags::OUT)?;

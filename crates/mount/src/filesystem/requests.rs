@@ -1,8 +1,8 @@
 //! The requests one by one. What would change something is refused: "read-only file system".
 
 use super::FileSystem;
-use crate::inodes::{Node, TOP};
-use crate::listing::Listing;
+use crate::inodes::{Inode, TOP};
+use crate::listing::OpenDirectory;
 use freestone_core::lock;
 use freestone_core::wire::to_usize;
 use fuser::{
@@ -32,7 +32,7 @@ thread_local! {
 
 impl FileSystem {
     fn is_image(&self, number: INodeNo) -> bool {
-        matches!(self.nodes.get(number.0), Some(Node::Image { .. }))
+        matches!(self.inodes.get(number.0), Some(Inode::Image { .. }))
     }
 
     /// Whether a change of `number` is to be taken and forgotten.
@@ -41,9 +41,9 @@ impl FileSystem {
     }
 
     fn reply_attributes(&self, number: INodeNo, reply: ReplyAttr) {
-        let Some(node) = self.nodes.get(number.0) else { return reply.error(Errno::ESTALE) };
-        match self.attributes(number.0, &node) {
-            Ok(Some(attributes)) => reply.attr(&Self::ttl(&node), &attributes),
+        let Some(inode) = self.inodes.get(number.0) else { return reply.error(Errno::ESTALE) };
+        match self.attributes(number.0, &inode) {
+            Ok(Some(attributes)) => reply.attr(&Self::ttl(&inode), &attributes),
             Ok(None) => reply.error(Errno::ENOENT),
             Err(error) => reply.error(self.errno(&error)),
         }
@@ -59,25 +59,25 @@ impl Filesystem for FileSystem {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let Some(parent) = self.nodes.get(parent.0) else { return reply.error(Errno::ESTALE) };
+        let Some(parent) = self.inodes.get(parent.0) else { return reply.error(Errno::ESTALE) };
         let found = match self.find(&parent, name) {
-            Ok(Some(node)) => node,
+            Ok(Some(inode)) => inode,
             Ok(None) => return reply.error(Errno::ENOENT),
             Err(error) => return reply.error(self.errno(&error)),
         };
         let ttl = Self::ttl(&found);
-        let number = self.nodes.look_up(found.clone());
+        let number = self.inodes.look_up(found.clone());
         match self.attributes(number, &found) {
             Ok(Some(attributes)) => return reply.entry(&ttl, &attributes, Generation(0)),
             Ok(None) => reply.error(Errno::ENOENT),
             Err(error) => reply.error(self.errno(&error)),
         }
         // The kernel was not told of it.
-        self.nodes.forget(number, 1);
+        self.inodes.forget(number, 1);
     }
 
     fn forget(&self, _: &Request, number: INodeNo, count: u64) {
-        self.nodes.forget(number.0, count);
+        self.inodes.forget(number.0, count);
     }
 
     fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
@@ -109,8 +109,8 @@ impl Filesystem for FileSystem {
     }
 
     fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {
-        let Some(node) = self.nodes.get(number.0) else { return reply.error(Errno::ESTALE) };
-        match self.target(&node) {
+        let Some(inode) = self.inodes.get(number.0) else { return reply.error(Errno::ESTALE) };
+        match self.target(&inode) {
             Ok(Some(target)) => reply.data(target.as_bytes()),
             Ok(None) => reply.error(Errno::ENOENT),
             Err(error) => reply.error(self.errno(&error)),
@@ -118,12 +118,12 @@ impl Filesystem for FileSystem {
     }
 
     fn open(&self, _: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let Some(node) = self.nodes.get(number.0) else { return reply.error(Errno::ESTALE) };
+        let Some(inode) = self.inodes.get(number.0) else { return reply.error(Errno::ESTALE) };
         let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
-        if writes && !matches!(node, Node::Image { .. }) {
+        if writes && !matches!(inode, Inode::Image { .. }) {
             return reply.error(Errno::EROFS);
         }
-        let plan = match self.bytes(&node) {
+        let plan = match self.bytes(&inode) {
             Ok(Some(plan)) => plan,
             Ok(None) => return reply.error(Errno::EISDIR),
             Err(error) => return reply.error(self.errno(&error)),
@@ -174,8 +174,8 @@ impl Filesystem for FileSystem {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.nodes.get(number.0) {
-            Some(Node::Image { length, .. }) if self.options.discard_writes => {
+        match self.inodes.get(number.0) {
+            Some(Inode::Image { length, .. }) if self.options.discard_writes => {
                 // A device has an end; so has an image.
                 let left = length.saturating_sub(offset);
                 let taken = u32::try_from(left.min(data.len() as u64)).unwrap_or(u32::MAX);
@@ -207,8 +207,8 @@ impl Filesystem for FileSystem {
     }
 
     fn opendir(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let Some(node) = self.nodes.get(number.0) else { return reply.error(Errno::ESTALE) };
-        match self.listing(&node) {
+        let Some(inode) = self.inodes.get(number.0) else { return reply.error(Errno::ESTALE) };
+        match self.listing(&inode) {
             Ok(Some(listing)) => {
                 let handle = self.handle();
                 lock(&self.directories).insert(handle, Arc::new(Mutex::new(listing)));
@@ -239,10 +239,10 @@ impl Filesystem for FileSystem {
         // What comes after number n is asked for by n + 1, and two stand before the first.
         let mut add = |n: u64, name: &OsStr, kind| !reply.add(unknown, n + 3, kind, name);
         let listed = match &mut *lock(&listing) {
-            Listing::Tree(below) => {
-                below.list(from, &mut |n, name, kind| add(n, OsStr::from_bytes(name), kind))
+            OpenDirectory::Tree(directory) => {
+                directory.list(from, &mut |n, name, kind| add(n, OsStr::from_bytes(name), kind))
             }
-            Listing::Names(names) => {
+            OpenDirectory::Names(names) => {
                 let first = to_usize(from).min(names.len());
                 let numbered = (from..).zip(&names[first..]);
                 let _ = numbered

@@ -5,7 +5,7 @@ use super::reply::{Body, Reply};
 use super::request::{HEAD_BYTES_MAX, Parsed, Request, parse};
 use crate::image::ServedImage;
 use crate::metrics::ProtocolMetrics;
-use crate::socket::Until;
+use crate::socket::DeadlineSocket;
 use crate::workers::Workers;
 use freestone_core::Result;
 use freestone_core::wire::to_usize;
@@ -66,7 +66,7 @@ fn receive(
     received: &mut Vec<u8>,
     is_ending: &AtomicBool,
 ) -> io::Result<Option<Result<Request, u16>>> {
-    let mut until = Until { socket, deadline: Instant::now() + HEAD_TIME };
+    let mut until = DeadlineSocket { socket, deadline: Instant::now() + HEAD_TIME };
     loop {
         match parse(received) {
             Parsed::Request(request, length) => {
@@ -94,7 +94,7 @@ fn receive(
 }
 
 fn send_all(socket: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
-    Until { socket, deadline: Instant::now() + PIECE_TIME }.write_all(bytes)
+    DeadlineSocket { socket, deadline: Instant::now() + PIECE_TIME }.write_all(bytes)
 }
 
 fn send(

@@ -1,6 +1,6 @@
 //! Answers, before they are sent.
 
-use super::request::{Request, Wanted, matches, wanted};
+use super::request::{Request, RequestedRange, matches, wanted};
 use crate::image::ServedImage;
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -89,10 +89,11 @@ impl Reply {
         // Only a strong ETag says that the bytes are the same; a date never does.
         let is_same = request.if_range.as_ref().is_none_or(|tag| *tag == etag);
         let range = request.range.as_deref().filter(|_| is_same);
-        let (status, part) = match range.map_or(Wanted::All, |range| wanted(range, length)) {
-            Wanted::All => (200, 0..length),
-            Wanted::Part(part) => (206, part),
-            Wanted::Nothing => {
+        let (status, part) = match range.map_or(RequestedRange::All, |range| wanted(range, length))
+        {
+            RequestedRange::All => (200, 0..length),
+            RequestedRange::Part(part) => (206, part),
+            RequestedRange::Nothing => {
                 return Self::error(416, "there are no such bytes")
                     .header("Content-Range", format_args!("bytes */{length}"));
             }
@@ -132,7 +133,7 @@ impl Reply {
             408 => "Request Timeout",
             413 => "Content Too Large",
             416 => "Range Not Satisfiable",
-            431 => "Request Header Fields Too Large",
+            431 => "Request Header FieldReader Too Large",
             _ => "Internal Server Error",
         };
         let mut head = format!("HTTP/1.1 {} {word}\r\n", self.status);

@@ -105,7 +105,7 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
 
 /// What a `Range` asks for of something `length` bytes long.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum RequestedRange {
     /// All of it: no range, several, or one that is none.
     All,
     /// This part.
@@ -116,25 +116,25 @@ pub enum Wanted {
 
 /// Reads the value of a `Range` header. Several ranges are answered with the whole, as servers
 /// may.
-pub fn wanted(range: &str, length: u64) -> Wanted {
-    let Some(("bytes", list)) = range.split_once('=') else { return Wanted::All };
-    let Some((first, last)) = list.trim().split_once('-') else { return Wanted::All };
+pub fn wanted(range: &str, length: u64) -> RequestedRange {
+    let Some(("bytes", list)) = range.split_once('=') else { return RequestedRange::All };
+    let Some((first, last)) = list.trim().split_once('-') else { return RequestedRange::All };
     let number = |text: &str| {
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         // Digits beyond 64 bits are a place beyond every end.
         is_number.then(|| text.parse::<u64>().unwrap_or(u64::MAX))
     };
     match (first, number(first), last, number(last)) {
-        ("", _, _, Some(0)) => Wanted::Nothing,
-        ("", _, _, Some(_)) if length == 0 => Wanted::Nothing,
-        ("", _, _, Some(count)) => Wanted::Part(length.saturating_sub(count)..length),
-        (_, Some(first), "", _) if first < length => Wanted::Part(first..length),
-        (_, Some(first), _, Some(last)) if last < first => Wanted::All,
+        ("", _, _, Some(0)) => RequestedRange::Nothing,
+        ("", _, _, Some(_)) if length == 0 => RequestedRange::Nothing,
+        ("", _, _, Some(count)) => RequestedRange::Part(length.saturating_sub(count)..length),
+        (_, Some(first), "", _) if first < length => RequestedRange::Part(first..length),
+        (_, Some(first), _, Some(last)) if last < first => RequestedRange::All,
         (_, Some(first), _, Some(last)) if first < length => {
-            Wanted::Part(first..last.saturating_add(1).min(length))
+            RequestedRange::Part(first..last.saturating_add(1).min(length))
         }
-        (_, Some(_), "", _) | (_, Some(_), _, Some(_)) => Wanted::Nothing,
-        _ => Wanted::All,
+        (_, Some(_), "", _) | (_, Some(_), _, Some(_)) => RequestedRange::Nothing,
+        _ => RequestedRange::All,
     }
 }
 
@@ -155,24 +155,24 @@ mod tests {
     #[test]
     fn ranges_are_what_the_rfc_says() {
         for (range, length, expected) in [
-            ("bytes=0-0", 10, Wanted::Part(0..1)),
-            ("bytes=2-", 10, Wanted::Part(2..10)),
-            ("bytes=9-99", 10, Wanted::Part(9..10)),
-            ("bytes=-3", 10, Wanted::Part(7..10)),
-            ("bytes=-99", 10, Wanted::Part(0..10)),
-            ("bytes=0-18446744073709551615", 10, Wanted::Part(0..10)),
-            ("bytes=0-99999999999999999999999", 10, Wanted::Part(0..10)),
-            ("bytes=10-", 10, Wanted::Nothing),
-            ("bytes=10-12", 10, Wanted::Nothing),
-            ("bytes=-0", 10, Wanted::Nothing),
-            ("bytes=0-", 0, Wanted::Nothing),
-            ("bytes=-1", 0, Wanted::Nothing),
-            ("bytes=5-2", 10, Wanted::All),
-            ("bytes=0-1,3-4", 10, Wanted::All),
-            ("bytes=", 10, Wanted::All),
-            ("bytes=-", 10, Wanted::All),
-            ("bytes=+1-2", 10, Wanted::All),
-            ("items=0-1", 10, Wanted::All),
+            ("bytes=0-0", 10, RequestedRange::Part(0..1)),
+            ("bytes=2-", 10, RequestedRange::Part(2..10)),
+            ("bytes=9-99", 10, RequestedRange::Part(9..10)),
+            ("bytes=-3", 10, RequestedRange::Part(7..10)),
+            ("bytes=-99", 10, RequestedRange::Part(0..10)),
+            ("bytes=0-18446744073709551615", 10, RequestedRange::Part(0..10)),
+            ("bytes=0-99999999999999999999999", 10, RequestedRange::Part(0..10)),
+            ("bytes=10-", 10, RequestedRange::Nothing),
+            ("bytes=10-12", 10, RequestedRange::Nothing),
+            ("bytes=-0", 10, RequestedRange::Nothing),
+            ("bytes=0-", 0, RequestedRange::Nothing),
+            ("bytes=-1", 0, RequestedRange::Nothing),
+            ("bytes=5-2", 10, RequestedRange::All),
+            ("bytes=0-1,3-4", 10, RequestedRange::All),
+            ("bytes=", 10, RequestedRange::All),
+            ("bytes=-", 10, RequestedRange::All),
+            ("bytes=+1-2", 10, RequestedRange::All),
+            ("items=0-1", 10, RequestedRange::All),
         ] {
             assert_eq!(wanted(range, length), expected, "{range} of {length}");
         }
@@ -206,7 +206,7 @@ mod tests {
 
         #[test]
         fn a_part_lies_inside(range in "bytes=[0-9]{0,20}-[0-9]{0,20}", length in any::<u64>()) {
-            if let Wanted::Part(part) = wanted(&range, length) {
+            if let RequestedRange::Part(part) = wanted(&range, length) {
                 prop_assert!(part.start < part.end && part.end <= length);
             }
         }

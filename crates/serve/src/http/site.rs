@@ -28,7 +28,7 @@ pub struct Site {
 }
 
 /// An answer, or `None` where there is nothing.
-type Found = Result<Option<Reply>>;
+type MaybeReply = Result<Option<Reply>>;
 
 impl Site {
     /// The site of what `catalogue` names.
@@ -44,7 +44,7 @@ impl Site {
         &self.workers
     }
 
-    fn find(&self, request: &Request) -> Found {
+    fn find(&self, request: &Request) -> MaybeReply {
         let parts: Option<Vec<Vec<u8>>> = request.path[..]
             .strip_prefix(b"/")
             .map(|path| path.split(|byte| *byte == b'/').map(decode).collect())
@@ -64,7 +64,7 @@ impl Site {
         }
     }
 
-    fn image(&self, name: &str, request: &Request) -> Found {
+    fn image(&self, name: &str, request: &Request) -> MaybeReply {
         let Some(export) = self.catalogue.find(name)? else { return Ok(None) };
         let is_tar = export.name.ends_with(".tar");
         let kind = if is_tar { "application/x-tar" } else { "application/octet-stream" };
@@ -109,7 +109,7 @@ impl Site {
         Ok(reply.header("Cache-Control", "no-cache"))
     }
 
-    fn revision(&self, name: &str) -> Found {
+    fn revision(&self, name: &str) -> MaybeReply {
         let Some((id, _)) = self.catalogue.revision(name)? else { return Ok(None) };
         let revision = self.catalogue.store().revision(&id)?;
         Ok(revision.map(|revision| {
@@ -117,7 +117,7 @@ impl Site {
         }))
     }
 
-    fn tree(&self, name: &str, parts: &[Vec<u8>], request: &Request) -> Found {
+    fn tree(&self, name: &str, parts: &[Vec<u8>], request: &Request) -> MaybeReply {
         let Some((id, is_fixed)) = self.catalogue.revision(name)? else { return Ok(None) };
         let store = self.catalogue.store();
         let Some(revision) = store.revision(&id)? else { return Ok(None) };
@@ -178,7 +178,7 @@ impl Site {
         Ok(Some(Reply::json(&listing)))
     }
 
-    fn sha1(&self, hex: &str, request: &Request) -> Found {
+    fn sha1(&self, hex: &str, request: &Request) -> MaybeReply {
         let Ok(sha1) = Sha1::parse(hex) else { return Ok(None) };
         let records = self.catalogue.store().records()?;
         let Some(found) = records.find_sha1(&sha1)? else { return Ok(None) };

@@ -1,7 +1,7 @@
 //! The negotiation: which export, and what client and server can do.
 
 use super::wire::{
-    ALLOCATION, ALLOCATION_ID, Asked, Contexts, FIXED_NEWSTYLE, HELLO, NO_ZEROES, OPTION,
+    ALLOCATION, ALLOCATION_ID, ContextQuery, ExportQuery, FIXED_NEWSTYLE, HELLO, NO_ZEROES, OPTION,
     OPTION_REPLY, READ_BYTES_MAX, broken, export, info, option, reply,
 };
 use crate::catalogue::{Catalogue, Export};
@@ -97,7 +97,7 @@ impl<S: Read + Write> Handshake<'_, S> {
     fn option(&mut self) -> io::Result<Option<End>> {
         let mut head = [0; 16];
         self.stream.read_exact(&mut head)?;
-        let mut fields = super::wire::Fields(&head);
+        let mut fields = super::wire::FieldReader(&head);
         let (magic, option, length) = (fields.u64(), fields.u32(), fields.u32());
         let (Some(OPTION), Some(option), Some(length)) = (magic, option, length) else {
             return Err(broken("an option does not begin as one"));
@@ -206,7 +206,7 @@ impl<S: Read + Write> Handshake<'_, S> {
     }
 
     fn information(&mut self, option: u32, data: &[u8]) -> io::Result<End> {
-        let Some(asked) = Asked::parse(data) else {
+        let Some(asked) = ExportQuery::parse(data) else {
             self.refuse(option, reply::ERR_INVALID, "the option's data is no question")?;
             return Ok(None);
         };
@@ -240,7 +240,7 @@ impl<S: Read + Write> Handshake<'_, S> {
         if is_set {
             self.allocation_of = None;
         }
-        let Some(asked) = Contexts::parse(data) else {
+        let Some(asked) = ContextQuery::parse(data) else {
             return self.refuse(option, reply::ERR_INVALID, "the option's data is no question");
         };
         if !self.is_structured {

@@ -290,7 +290,7 @@ fn send_file(socket: &OwnedFd, part: &RunPart) -> io::Result<Result<(), Error>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nbd::wire::Fields;
+    use crate::nbd::wire::FieldReader;
     use freestone_core::Result;
     use freestone_store::backend::Object;
     use freestone_store::format::segment::Bytes;
@@ -358,7 +358,7 @@ mod tests {
         assert_eq!(out.faults[0].0, 4096);
         drop(out);
         let got = receive_all(&theirs);
-        let mut fields = Fields(&got);
+        let mut fields = FieldReader(&got);
         let mut seen = Vec::new();
         while let Some(magic) = fields.u32() {
             assert_eq!(magic, super::super::wire::STRUCTURED_REPLY);

@@ -125,7 +125,7 @@ pub struct Request {
 impl Request {
     /// Reads one; `None` if it does not begin as one.
     pub fn parse(bytes: &[u8; REQUEST_BYTES]) -> Option<Self> {
-        let mut fields = Fields(bytes);
+        let mut fields = FieldReader(bytes);
         if fields.u32()? != REQUEST {
             return None;
         }
@@ -169,9 +169,9 @@ pub fn failure(cookie: u64, is_last: bool, error: u32) -> [u8; CHUNK_BYTES + 6] 
 }
 
 /// Takes numbers and texts off the front of bytes; `None` where they end too early.
-pub struct Fields<'a>(pub &'a [u8]);
+pub struct FieldReader<'a>(pub &'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> FieldReader<'a> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (first, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
@@ -200,15 +200,15 @@ impl<'a> Fields<'a> {
 }
 
 /// An export's name and what is asked of it, as INFO and GO carry them.
-pub struct Asked<'a> {
+pub struct ExportQuery<'a> {
     pub name: &'a [u8],
     pub infos: Vec<u16>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> ExportQuery<'a> {
     /// Reads it; `None` if it is something else, longer or shorter.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let mut fields = Fields(bytes);
+        let mut fields = FieldReader(bytes);
         let name = fields.string()?;
         let count = fields.u16()?;
         let infos: Option<Vec<u16>> = (0..count).map(|_| fields.u16()).collect();
@@ -217,15 +217,15 @@ impl<'a> Asked<'a> {
 }
 
 /// An export's name and the contexts that are asked for, as the options for contexts carry them.
-pub struct Contexts<'a> {
+pub struct ContextQuery<'a> {
     pub name: &'a [u8],
     pub queries: Vec<&'a [u8]>,
 }
 
-impl<'a> Contexts<'a> {
+impl<'a> ContextQuery<'a> {
     /// Reads it; `None` if it is something else, longer or shorter.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let mut fields = Fields(bytes);
+        let mut fields = FieldReader(bytes);
         let name = fields.string()?;
         let count = fields.u32()?;
         let mut queries = Vec::new();
@@ -245,8 +245,8 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_received_is_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            Asked::parse(&bytes);
-            Contexts::parse(&bytes);
+            ExportQuery::parse(&bytes);
+            ContextQuery::parse(&bytes);
             if let Some(first) = bytes.first_chunk::<REQUEST_BYTES>() {
                 prop_assert_eq!(Request::parse(first).is_some(), first[..4] == REQUEST.to_be_bytes());
             }
@@ -256,13 +256,13 @@ mod tests {
     #[test]
     fn what_options_carry_is_read_whole_and_nothing_behind_it() {
         let mut bytes = [&3u32.to_be_bytes()[..], b"abc", &[0, 2, 0, 3, 0, 1]].concat();
-        let asked = Asked::parse(&bytes).unwrap();
+        let asked = ExportQuery::parse(&bytes).unwrap();
         assert_eq!((asked.name, &asked.infos[..]), (&b"abc"[..], &[3, 1][..]));
         bytes.push(0);
-        assert!(Asked::parse(&bytes).is_none());
-        assert!(Asked::parse(&bytes[..bytes.len() - 2]).is_none());
+        assert!(ExportQuery::parse(&bytes).is_none());
+        assert!(ExportQuery::parse(&bytes[..bytes.len() - 2]).is_none());
         // A length far beyond what follows is refused before anything is made of it.
         let contexts = [&0u32.to_be_bytes()[..], &u32::MAX.to_be_bytes()].concat();
-        assert!(Contexts::parse(&contexts).is_none());
+        assert!(ContextQuery::parse(&contexts).is_none());
     }
 }

@@ -3,7 +3,7 @@
 use freestone_core::plan::{RawChunks, RawPlace};
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, Result};
 use freestone_image::Format;
-use freestone_mount::{Revisions, Tree};
+use freestone_mount::{RevisionTree, Revisions};
 use freestone_store::{Records, RefAction, Store};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -109,9 +109,9 @@ impl Revisions for Catalogue {
         format.plan(self.records_of(id)?, &root).map(Arc::from)
     }
 
-    fn tree(&self, id: &Id) -> Result<Tree> {
+    fn tree(&self, id: &Id) -> Result<RevisionTree> {
         let root = self.root(id)?;
-        Tree::open(Arc::new(self.records_of(id)?), &root)
+        RevisionTree::open(Arc::new(self.records_of(id)?), &root)
     }
 
     fn chunks(&self) -> &dyn ChunkSource {
