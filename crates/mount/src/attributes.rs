@@ -1,4 +1,4 @@
-//! What `stat` says of a inode, and for how long that holds.
+//! The attributes that `stat` returns for an inode, and how long the kernel may cache them.
 
 use crate::inodes::Inode;
 use crate::options::MountOptions;
@@ -6,25 +6,25 @@ use freestone_manifest::Kind;
 use fuser::{FileAttr, FileType, INodeNo};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How long the kernel need not ask again for what has an id in its path: it never changes.
+/// How long the kernel may cache what has an id in its path: it never changes.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
-/// How long it may take a ref that it knows for unmoved.
+/// How long the kernel may cache what depends on a ref.
 const BRIEFLY: Duration = Duration::from_secs(1);
 
-/// The unit that a file's blocks are counted in.
+/// The unit of `st_blocks`.
 const STAT_BLOCK_BYTES: u64 = 512;
-/// What readers are told to read at a time.
+/// The value of `st_blksize`: how much a reader is to read at a time.
 const PREFERRED_BYTES: u32 = 128 << 10;
 
-/// How long the attributes and the name of a inode hold.
-pub(crate) fn holds(inode: &Inode) -> Duration {
+/// Returns how long the kernel may cache the name and the attributes of an inode.
+pub(crate) fn cache_time(inode: &Inode) -> Duration {
     match inode {
         Inode::Top | Inode::Trees | Inode::Link { .. } => BRIEFLY,
         Inode::Image { .. } | Inode::TreeTop { .. } | Inode::Entry { .. } => FOREVER,
     }
 }
 
-/// What a inode is.
+/// Returns the file type of an inode.
 pub(crate) fn kind(inode: &Inode) -> FileType {
     match inode {
         Inode::Top | Inode::Trees | Inode::TreeTop { .. } => FileType::Directory,
@@ -35,7 +35,7 @@ pub(crate) fn kind(inode: &Inode) -> FileType {
     }
 }
 
-/// The attributes of inode `number`. `target_bytes` is how long the text of a link is.
+/// Returns the attributes of inode `number`; `target_bytes` is the length of a link's target.
 pub(crate) fn of(
     number: u64,
     inode: &Inode,
@@ -80,6 +80,7 @@ pub(crate) fn of(
     }
 }
 
+/// Returns the time `seconds` after 1970 began, or before it if negative.
 fn at(seconds: i64) -> SystemTime {
     let away = Duration::from_secs(seconds.unsigned_abs());
     let time =

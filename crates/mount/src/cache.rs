@@ -1,37 +1,39 @@
-//! Chunks that were read in part: who reads a file in steps shorter than its chunks fetches and
-//! proves each chunk once.
+//! A cache of chunks that were read in part, so that a reader whose reads are shorter than the
+//! chunks fetches and proves each chunk once.
 
 use freestone_core::{ChunkSource, Id, Result, lock};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-/// A chunk, or the place where it will be: who finds it empty fetches it, and others that want
-/// the same chunk wait for him.
+/// A chunk, or room for one. The thread that finds it empty fetches the chunk while it holds the
+/// lock, and other threads that want the same chunk wait.
 type ChunkSlot = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
 
-/// Chunks, those that were not used for longest given up first.
+/// A cache of chunks that evicts the least recently used one first.
 pub(crate) struct ChunkCache {
     bytes_max: u64,
     state: Mutex<CacheState>,
-    /// Held by who proves a chunk: a few locks for all.
+    /// Held by the thread that proves a chunk; several chunks share one lock.
     proving: [Mutex<()>; PROVING_LOCKS],
 }
 
-/// More than there are threads.
+/// The number of locks for proving: more than there are threads.
 const PROVING_LOCKS: usize = 64;
 
 #[derive(Default)]
 struct CacheState {
-    /// With when it was last used, and how long it is.
+    /// Each with the number of its last use, and the chunk's length in bytes.
     slots: HashMap<Id, (u64, u64, ChunkSlot)>,
     by_use: BTreeMap<u64, Id>,
+    /// The number of uses so far.
     uses: u64,
+    /// The length of all chunks together.
     bytes: u64,
 }
 
 impl ChunkCache {
-    /// An empty cache that keeps at most `bytes_max`. Chunks that are in use come on top: one for
-    /// each thread.
+    /// Creates an empty cache of at most `bytes_max`. Chunks in use are not counted: at most one
+    /// for each thread.
     pub(crate) fn new(bytes_max: u64) -> Self {
         Self {
             bytes_max,
@@ -40,11 +42,12 @@ impl ChunkCache {
         }
     }
 
-    /// What `find` says of chunk `id`. It is asked whether it knows at once, and only then to find
-    /// out, by one thread at a time: others that want the same wait, and know then.
+    /// Returns what `find` returns for chunk `id`. It is first called with false, to return what it
+    /// knows; then, if that is nothing, with true, to find out. Only one thread at a time finds
+    /// out: others that want the same chunk wait.
     ///
     /// # Errors
-    /// What `find` returns.
+    /// The errors of `find`.
     pub(crate) fn one_at_a_time<T>(
         &self,
         id: &Id,
@@ -57,10 +60,10 @@ impl ChunkCache {
         find(true)
     }
 
-    /// The chunk `id` of `length` bytes, from `chunks` unless it is here.
+    /// Returns chunk `id` of `length` bytes from the cache, or else from `chunks`.
     ///
     /// # Errors
-    /// What `chunks` returns; other bytes came than were to come.
+    /// The chunk cannot be read, or is not what its id says.
     pub(crate) fn chunk(
         &self,
         chunks: &dyn ChunkSource,
@@ -84,6 +87,7 @@ impl ChunkCache {
 }
 
 impl CacheState {
+    /// Returns the slot of chunk `id`, and evicts others if there is no room for a new one.
     fn slot(&mut self, id: Id, length: u64, bytes_max: u64) -> ChunkSlot {
         self.uses += 1;
         let uses = self.uses;
@@ -106,7 +110,7 @@ impl CacheState {
         slot
     }
 
-    /// Takes out what could not be fetched, so that the next one tries anew.
+    /// Removes a slot whose chunk could not be fetched, so that the next reader tries again.
     fn forget(&mut self, id: &Id, slot: &ChunkSlot) {
         if self.slots.get(id).is_some_and(|(_, _, held)| Arc::ptr_eq(held, slot))
             && let Some((used, length, _)) = self.slots.remove(id)
@@ -145,15 +149,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded_and_the_oldest_goes() {
+    fn the_cache_is_bounded_and_evicts_the_least_recently_used() {
         let (cache, chunks) = (ChunkCache::new(30), Counting::default());
         for n in [1, 2, 3, 1, 4, 1, 2] {
             assert_eq!(*cache.chunk(&chunks, &id(n), 10).unwrap(), [id(n).0[0]; 10]);
             assert!(lock(&cache.state).bytes <= 30);
         }
-        // 2 went when 4 came, since 1 had been used again.
+        // 2 was evicted for 4, since 1 had been used again.
         assert_eq!(chunks.fetched.load(Ordering::SeqCst), 5);
-        // One that is longer than the cache is given, not kept.
+        // A chunk that is longer than the cache is returned, but not kept.
         assert_eq!(cache.chunk(&chunks, &id(9), 31).unwrap().len(), 31);
         assert_eq!(lock(&cache.state).bytes, 0);
     }

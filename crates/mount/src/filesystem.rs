@@ -1,6 +1,6 @@
-//! The kernel's requests, answered.
+//! The file system: finds what the kernel asks for, and keeps open what it uses.
 
-use crate::attributes::{self, holds};
+use crate::attributes;
 use crate::cache::ChunkCache;
 use crate::files::{self, FilePlan};
 use crate::inodes::{Inode, InodeTable, TREES};
@@ -18,32 +18,40 @@ use std::sync::{Arc, Mutex};
 
 mod requests;
 
-/// Plans and trees that are kept open for the next look-up; what is in use stays besides.
+/// The number of plans and trees that are kept open for the next look-up, beside those in use.
 const OPENED_MAX: usize = 8;
-/// The folder of trees.
+/// The name of the directory of trees.
 const TREE: &str = "tree";
 
 /// The file system.
 pub(crate) struct FileSystem {
     revisions: Box<dyn Revisions>,
     options: MountOptions,
+    /// Called with each error that a user should see.
     failed: Box<dyn Fn(&Error) + Send + Sync>,
     inodes: InodeTable,
     cache: ChunkCache,
-    /// The last used at the end.
+    /// The most recently used is last.
     opened: Mutex<Vec<(Id, OpenedRevision)>>,
+    /// The open files by handle.
     files: Mutex<HashMap<u64, Arc<dyn Plan>>>,
+    /// The open directories by handle.
     directories: Mutex<HashMap<u64, Arc<Mutex<OpenDirectory>>>>,
     next_handle: AtomicU64,
 }
 
+/// A plan or a tree of a revision, kept open.
 #[derive(Clone)]
 enum OpenedRevision {
+    /// The plan of its image in a format.
     Plan(String, Arc<dyn Plan>),
+    /// Its tree.
     Tree(Arc<RevisionTree>),
 }
 
 impl FileSystem {
+    /// Creates a file system that shows `revisions`. `failed` is called with each error that is not
+    /// the caller's mistake.
     pub(crate) fn new(
         revisions: Box<dyn Revisions>,
         options: MountOptions,
@@ -62,7 +70,8 @@ impl FileSystem {
         }
     }
 
-    /// What a failed request is answered with; what is not the asker's doing is told besides.
+    /// Returns the error number for a failed request, and reports an error that is not the caller's
+    /// mistake.
     fn errno(&self, error: &Error) -> Errno {
         match error.kind() {
             ErrorKind::NotFound => return Errno::ENOENT,
@@ -75,6 +84,7 @@ impl FileSystem {
         Errno::EIO
     }
 
+    /// Returns what is kept open and `wanted`, and marks it as just used.
     fn opened(&self, wanted: impl Fn(&Id, &OpenedRevision) -> bool) -> Option<OpenedRevision> {
         let mut opened = lock(&self.opened);
         let at = opened.iter().position(|(id, held)| wanted(id, held))?;
@@ -84,6 +94,7 @@ impl FileSystem {
         Some(held)
     }
 
+    /// Keeps `held` open, in the place of the least recently used one if there are too many.
     fn keep(&self, id: Id, held: OpenedRevision) {
         let mut opened = lock(&self.opened);
         if opened.len() >= OPENED_MAX {
@@ -92,8 +103,12 @@ impl FileSystem {
         opened.push((id, held));
     }
 
+    /// Returns the plan of the image of revision `id` in `format`.
     fn plan(&self, id: &Id, format: &str) -> Result<Arc<dyn Plan>> {
-        let is_it = |of: &Id, held: &OpenedRevision| matches!(held, OpenedRevision::Plan(f, _) if of == id && f == format);
+        let is_it = |of: &Id, held: &OpenedRevision| match held {
+            OpenedRevision::Plan(name, _) => of == id && name == format,
+            OpenedRevision::Tree(_) => false,
+        };
         if let Some(OpenedRevision::Plan(_, plan)) = self.opened(is_it) {
             return Ok(plan);
         }
@@ -102,6 +117,7 @@ impl FileSystem {
         Ok(plan)
     }
 
+    /// Returns the tree of revision `id`.
     fn tree(&self, id: &Id) -> Result<Arc<RevisionTree>> {
         let is_it =
             |of: &Id, held: &OpenedRevision| of == id && matches!(held, OpenedRevision::Tree(_));
@@ -113,7 +129,7 @@ impl FileSystem {
         Ok(tree)
     }
 
-    /// What `name` in the directory `parent` is.
+    /// Looks up `name` in the directory `parent`.
     fn find(&self, parent: &Inode, name: &OsStr) -> Result<Option<Inode>> {
         match parent {
             Inode::Top if name == TREE => Ok(self.inodes.get(TREES)),
@@ -125,13 +141,14 @@ impl FileSystem {
         }
     }
 
+    /// Looks up an image, or a link to one, in the mounted directory.
     fn find_image(&self, name: &OsStr) -> Result<Option<Inode>> {
         let Some(name) = name.to_str() else { return Ok(None) };
         let formats = self.revisions.formats();
         let ending = |format: &&str| {
             name.strip_suffix(format).and_then(|stem| stem.strip_suffix('.')).is_some()
         };
-        // The longest, should one end in another.
+        // The longest, since one ending may be the end of another.
         let Some(format) = formats.iter().copied().filter(|f| ending(f)).max_by_key(|f| f.len())
         else {
             return Ok(None);
@@ -144,6 +161,7 @@ impl FileSystem {
         self.find_link(stem, format!(".{format}"))
     }
 
+    /// Looks up a tree, or a link to one, in `tree/`.
     fn find_tree(&self, name: &OsStr) -> Result<Option<Inode>> {
         let Some(name) = name.to_str() else { return Ok(None) };
         match self.by_id(name)? {
@@ -152,22 +170,24 @@ impl FileSystem {
         }
     }
 
+    /// Returns a link from a name of a revision, if it names one.
     fn find_link(&self, stem: &str, ending: String) -> Result<Option<Inode>> {
         let name = stem.replace("%2F", "/");
         let found = self.revisions.resolve(&name)?;
         Ok(found.map(|_| Inode::Link { name, ending }))
     }
 
-    /// The revision that `text` is the whole id of, and its time.
+    /// Returns the revision whose whole id `text` is, and its time.
     fn by_id(&self, text: &str) -> Result<Option<(Id, i64)>> {
         let Ok(id) = Id::parse(text) else { return Ok(None) };
-        // An id has one spelling here, or an image would have two paths.
+        // An id is accepted in one spelling only, or an image would have two paths.
         if id.to_string() != text {
             return Ok(None);
         }
         Ok(self.revisions.time(&id)?.map(|time| (id, time)))
     }
 
+    /// Looks up `name` in a directory of the tree of revision `id`.
     fn find_entry(&self, id: &Id, directory: &[u8], name: &OsStr) -> Result<Option<Inode>> {
         let mut path = directory.to_vec();
         if !path.is_empty() {
@@ -178,13 +198,13 @@ impl FileSystem {
         Ok(entry.map(|entry| Inode::Entry { id: *id, entry: Arc::new(entry) }))
     }
 
-    /// The text of a link; `None` if what it named is gone.
+    /// Returns the target of a link, or `None` if its name names nothing any more.
     fn target(&self, inode: &Inode) -> Result<Option<String>> {
         let Inode::Link { name, ending } = inode else { return Ok(None) };
         Ok(self.revisions.resolve(name)?.map(|id| format!("{id}{ending}")))
     }
 
-    /// The names in the mounted directory or in `tree/`.
+    /// Lists the mounted directory, or `tree/` if not `is_top`.
     fn names(&self, is_top: bool) -> Result<Vec<(String, FileType)>> {
         let mut names = Vec::new();
         let endings: Vec<String> = if is_top {
@@ -208,7 +228,7 @@ impl FileSystem {
         Ok(names)
     }
 
-    /// What is listed of a directory; `None` if it is none.
+    /// Opens a directory for listing; returns `None` if the inode is not a directory.
     fn listing(&self, inode: &Inode) -> Result<Option<OpenDirectory>> {
         Ok(match inode {
             Inode::Top => Some(OpenDirectory::Names(self.names(true)?)),
@@ -223,7 +243,7 @@ impl FileSystem {
         })
     }
 
-    /// The bytes of a file; `None` if it is none.
+    /// Opens the bytes of a file; returns `None` if the inode is not a regular file.
     fn bytes(&self, inode: &Inode) -> Result<Option<Arc<dyn Plan>>> {
         Ok(match inode {
             Inode::Image { id, format, .. } => Some(self.plan(id, format)?),
@@ -237,10 +257,12 @@ impl FileSystem {
         })
     }
 
+    /// Returns a new number for something that is opened.
     fn handle(&self) -> u64 {
         self.next_handle.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Returns the attributes of an inode, or `None` for a link whose name names nothing any more.
     fn attributes(&self, number: u64, inode: &Inode) -> Result<Option<fuser::FileAttr>> {
         let bytes = match inode {
             Inode::Link { .. } => match self.target(inode)? {
@@ -252,10 +274,7 @@ impl FileSystem {
         Ok(Some(attributes::of(number, inode, bytes, &self.options)))
     }
 
-    fn ttl(inode: &Inode) -> std::time::Duration {
-        holds(inode)
-    }
-
+    /// Fills `out` with the bytes of `plan` from `offset` on, and returns how many there are.
     fn read(&self, plan: &dyn Plan, offset: u64, out: &mut [u8]) -> Result<usize> {
         files::read(plan, &*self.revisions, &self.cache, offset, out)
     }

@@ -1,4 +1,4 @@
-//! The nodes of the file system that the kernel knows.
+//! The inodes of the file system that the kernel knows.
 
 use freestone_core::{Id, lock};
 use freestone_manifest::Entry;
@@ -10,14 +10,14 @@ pub(crate) const TOP: u64 = 1;
 /// The number of `tree/` in it.
 pub(crate) const TREES: u64 = 2;
 
-/// What stands at a place.
+/// A file, a directory or a link of the file system.
 #[derive(Clone)]
 pub(crate) enum Inode {
     /// The mounted directory.
     Top,
     /// `tree/`.
     Trees,
-    /// A link from a name of a revision to the image or tree of it.
+    /// A link from a name of a revision to its image or tree.
     Link {
         /// The name.
         name: String,
@@ -35,33 +35,39 @@ pub(crate) enum Inode {
         /// When the revision was made.
         time: i64,
     },
-    /// The top of the tree of a revision.
+    /// The root directory of the tree of a revision.
     TreeTop {
         /// The revision.
         id: Id,
         /// When the revision was made.
         time: i64,
     },
-    /// Something in a tree.
+    /// A file or a directory in a tree.
     Entry {
         /// The revision.
         id: Id,
-        /// What it is.
+        /// Its entry in the manifest.
         entry: Arc<Entry>,
     },
 }
 
-/// What tells a inode from all others: two look-ups of one place give one number.
+/// The identity of an inode: two look-ups of one path return the same number.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum InodeKey {
+    /// The mounted directory.
     Top,
+    /// `tree/`.
     Trees,
+    /// A link: its name and ending.
     Link(String, String),
+    /// An image: its revision and format.
     Image(Id, String),
+    /// A path in the tree of a revision; empty for its root.
     Tree(Id, Vec<u8>),
 }
 
 impl Inode {
+    /// Returns the identity of the inode.
     pub(crate) fn key(&self) -> InodeKey {
         match self {
             Self::Top => InodeKey::Top,
@@ -74,13 +80,14 @@ impl Inode {
     }
 }
 
+/// An inode that the kernel knows.
 struct KnownInode {
     inode: Inode,
-    /// Look-ups that the kernel was told of and has not forgotten.
+    /// The number of look-ups that the kernel received and has not forgotten.
     lookups: u64,
 }
 
-/// The nodes by number. A number is never used again.
+/// The inodes by number. A number is never used again.
 pub(crate) struct InodeTable(Mutex<TableState>);
 
 struct TableState {
@@ -90,12 +97,12 @@ struct TableState {
 }
 
 impl InodeTable {
+    /// Creates a table of the mounted directory and `tree/`, which are never forgotten.
     pub(crate) fn new() -> Self {
         let mut state =
             TableState { known: HashMap::new(), numbers: HashMap::new(), next: TREES + 1 };
         for (number, inode) in [(TOP, Inode::Top), (TREES, Inode::Trees)] {
             state.numbers.insert(inode.key(), number);
-            // Never forgotten.
             state.known.insert(number, KnownInode { inode, lookups: u64::MAX / 2 });
         }
         Self(Mutex::new(state))
@@ -105,11 +112,12 @@ impl InodeTable {
         lock(&self.0)
     }
 
+    /// Returns inode `number`, if it is known.
     pub(crate) fn get(&self, number: u64) -> Option<Inode> {
         self.lock().known.get(&number).map(|known| known.inode.clone())
     }
 
-    /// Counts a look-up of `inode`; gives its number.
+    /// Counts a look-up of `inode`, and returns its number.
     pub(crate) fn look_up(&self, inode: Inode) -> u64 {
         let mut state = self.lock();
         let key = inode.key();
@@ -126,7 +134,7 @@ impl InodeTable {
         number
     }
 
-    /// The kernel has forgotten `count` look-ups.
+    /// Subtracts `count` look-ups that the kernel has forgotten, and removes the inode at zero.
     pub(crate) fn forget(&self, number: u64, count: u64) {
         let mut state = self.lock();
         let Some(known) = state.known.get_mut(&number) else { return };
@@ -138,7 +146,7 @@ impl InodeTable {
         }
     }
 
-    /// How many nodes are known.
+    /// Returns the number of inodes.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.lock().known.len()
@@ -154,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_known_while_the_kernel_knows_it() {
+    fn an_inode_is_kept_while_the_kernel_knows_it() {
         let table = InodeTable::new();
         let a = table.look_up(link("a"));
         assert_eq!(table.look_up(link("a")), a);

@@ -1,26 +1,26 @@
-//! How a file system is mounted.
+//! The options of a mount.
 
-/// How a file system is mounted, and what it may hold.
+/// The options of a mount.
 #[derive(Clone, Debug)]
 pub struct MountOptions {
-    /// Whether users other than the one who mounts may look in.
+    /// Whether users other than the one that mounts have access.
     pub allow_other: bool,
-    /// Whom everything belongs to.
+    /// The user that owns all files.
     pub uid: u32,
-    /// Whose group it is.
+    /// The group that owns all files.
     pub gid: u32,
-    /// The permissions of files. Directories can be searched by whoever can read.
+    /// The permissions of files. A user that can read files can also search directories.
     pub mode: u16,
-    /// Take what is written to images and forget it, instead of refusing it.
+    /// Whether writes to images are accepted and discarded instead of refused.
     pub discard_writes: bool,
-    /// Threads that serve requests, at least 1.
+    /// The number of threads that serve requests, at least 1.
     pub threads: usize,
-    /// Bytes of chunks that are kept because a part of them was read.
+    /// The size in bytes of the cache of chunks that were read in part.
     pub cache_bytes: u64,
 }
 
 impl MountOptions {
-    /// The permissions of directories.
+    /// Returns the permissions of directories.
     pub(crate) fn directory_mode(&self) -> u16 {
         let readable = self.mode & 0o444;
         readable | readable >> 2 | (self.mode & 0o200)
