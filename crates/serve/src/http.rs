@@ -1,9 +1,9 @@
-//! Images and files over HTTP/1.1: `GET` and `HEAD`, with ranges, strong ETags and `If-Range`
-//! (RFC 9110, RFC 9112).
+//! Serves images and files over HTTP/1.1: `GET` and `HEAD`, with ranges, strong ETags and
+//! `If-Range` (RFC 9110, RFC 9112).
 //!
-//! Requests are parsed by `httparse`. A connection has one thread, as with NBD, and the same
-//! rules: what takes time is the workers', memory is bounded, and who is too slow in asking or in
-//! taking is cut off (`docs/decisions/http-threads.md`).
+//! `httparse` parses the requests. A connection has one thread and follows the same rules as with
+//! NBD: workers do what takes time, and memory is bounded. A client that sends or receives too
+//! slowly is disconnected (`docs/decisions/http-threads.md`).
 
 mod answers;
 mod connection;
@@ -39,8 +39,11 @@ impl Protocol for Site {
     }
 }
 
-/// The figures of a service at `/metrics`, as Prometheus reads them.
-pub struct MetricsPage(pub Arc<Service>);
+/// A server of a service's metrics at `/metrics`, as text for Prometheus.
+pub struct MetricsPage(
+    /// The service whose metrics are served.
+    pub Arc<Service>,
+);
 
 impl Answers for MetricsPage {
     fn answer(&self, request: &Request) -> Reply {
@@ -49,7 +52,7 @@ impl Answers for MetricsPage {
                 let text = self.0.metrics.text(self.0.cached_bytes());
                 Reply::text(200, "text/plain; version=0.0.4; charset=utf-8", text)
             }
-            _ => Reply::error(404, "the figures are at /metrics"),
+            _ => Reply::error(404, "the metrics are at /metrics"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What all images of a server share: caches, figures, and the log.
+//! The caches, the metrics and the log that all images of a server share.
 
 use crate::cache::Cache;
 use crate::layout::Layouts;
@@ -8,39 +8,45 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// The smallest cache of decoded chunks: four of the longest.
+/// The smallest cache of decoded chunks in bytes: room for four of the longest.
 pub const CACHE_BYTES_MIN: u64 = 16 << 20;
-/// The cache of decoded chunks, unless told otherwise.
+/// The usual size of the cache of decoded chunks in bytes.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 << 20;
 
-/// Decoded chunks that are sent from where they lie, together: they stay in memory until their
-/// clients have taken them, even if the cache has given them up. What is more is copied first.
+/// The bytes of decoded chunks that may be sent without a copy at one time. They stay in memory
+/// until their clients have received them, even if the cache has evicted them. Others are copied
+/// first.
 const PINNED_BYTES_MAX: u64 = 16 << 20;
-/// The layouts of images, together.
+/// The size of the layout cache of all images together.
 const LAYOUT_BYTES_MAX: u64 = 16 << 20;
-/// Failures that are remembered, so that each is logged once.
+/// The number of failures that are remembered, so that each is logged once.
 const FAILURES_MAX: usize = 1024;
 
-/// Takes a line of the log.
+/// Receives the lines of the log.
 pub type Logger = Box<dyn Fn(&str) + Send + Sync>;
 
-/// What all images of a server share.
+/// The caches, the metrics and the log that all images of a server share.
 pub struct Service {
     pub(crate) layouts: Layouts,
     pub(crate) chunks: Cache<Id, Vec<u8>>,
-    /// Whether what is read is hashed each time, even if it was before.
+    /// Whether chunks are hashed at each read, even if they were proven before.
     pub(crate) always_prove: bool,
-    /// What is counted.
+    /// The counters.
     pub metrics: Arc<Metrics>,
     log: Logger,
+    /// The failures that were logged.
     failures: Mutex<HashSet<String>>,
+    /// The number of images so far.
     images: AtomicU64,
+    /// The chunks that a thread proves or decodes now.
     busy: Mutex<HashSet<Id>>,
+    /// Notified when a thread has finished with a chunk.
     not_busy: Condvar,
+    /// The bytes of all [`PinnedChunk`]s together.
     pinned: AtomicU64,
 }
 
-/// A decoded chunk that is sent from where it lies.
+/// A decoded chunk that stays in memory while it is sent without a copy.
 pub(crate) struct PinnedChunk {
     bytes: Arc<Vec<u8>>,
     service: Arc<Service>,
@@ -50,8 +56,8 @@ pub(crate) struct PinnedChunk {
 pub(crate) struct ChunkGuard<'a>(&'a Service, Id);
 
 impl Service {
-    /// Caches of `cache_bytes` for decoded chunks, and a log. `always_prove`: hash everything
-    /// that is read, even if it was proven before.
+    /// Creates a service with a cache of `cache_bytes` for decoded chunks. With `always_prove`,
+    /// chunks are hashed at each read, even if they were proven before.
     pub fn new(cache_bytes: u64, always_prove: bool, log: Logger) -> Self {
         Self {
             layouts: Layouts::new(LAYOUT_BYTES_MAX),
@@ -67,8 +73,8 @@ impl Service {
         }
     }
 
-    /// Lets a decoded chunk stay in memory for as long as it takes to send it; `None` if there is
-    /// too much of that already.
+    /// Keeps a decoded chunk in memory until it is sent; returns `None` if too many are kept
+    /// already.
     pub(crate) fn pin(self: &Arc<Self>, bytes: &Arc<Vec<u8>>) -> Option<PinnedChunk> {
         let weight = bytes.capacity() as u64;
         if self.pinned.fetch_add(weight, Ordering::Relaxed) + weight > PINNED_BYTES_MAX {
@@ -78,11 +84,12 @@ impl Service {
         Some(PinnedChunk { bytes: bytes.clone(), service: self.clone() })
     }
 
+    /// Returns a number for a new image.
     pub(crate) fn next_image(&self) -> u64 {
         self.images.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Bytes of decoded chunks that are kept.
+    /// Returns the size of the cached decoded chunks in bytes.
     pub fn cached_bytes(&self) -> u64 {
         self.chunks.weight()
     }
@@ -101,7 +108,8 @@ impl Service {
         (self.log)(line);
     }
 
-    /// Counts that the bytes of `name` from `offset` on could not be read, and logs it once.
+    /// Counts that the bytes of `name` from `offset` on could not be read, and logs each error
+    /// once.
     pub fn failed(&self, name: &str, offset: u64, error: &Error) {
         self.metrics.read_failures.add(1);
         let text = error.chain();
@@ -120,6 +128,7 @@ impl Service {
 }
 
 impl PinnedChunk {
+    /// Returns the chunk's bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -143,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_pinned_is_bounded_and_given_back() {
+    fn pinned_bytes_are_bounded_and_released() {
         let service = Arc::new(Service::new(0, false, Box::new(|_| {})));
         let chunk = Arc::new(vec![0; 4 << 20]);
         let mut pinned: Vec<PinnedChunk> =

@@ -56,7 +56,7 @@ impl Workers {
     /// Runs `work` on one of the threads, and waits for its result.
     ///
     /// # Errors
-    /// What `work` returns; or it panicked.
+    /// `work` returns an error or panics.
     pub fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,

@@ -1,10 +1,10 @@
-//! What answers the requests of a connection.
+//! The seam between a connection and a site: a request in, a reply out.
 
 use super::reply::Reply;
 use super::request::Request;
 
-/// Answers requests.
+/// A site that answers requests.
 pub trait Answers {
-    /// The answer to `request`, whose method is `GET` or `HEAD`.
+    /// Answers `request`, whose method is `GET` or `HEAD`.
     fn answer(&self, request: &Request) -> Reply;
 }

@@ -1,4 +1,4 @@
-//! A connection of HTTP: one request after the other, each answered before the next is read.
+//! An HTTP connection: each request is answered before the next one is read.
 
 use super::answers::Answers;
 use super::reply::{Body, Reply};
@@ -15,14 +15,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// The bytes that are read and sent at once.
+/// The bytes of an image that are read and sent at once.
 const PIECE_BYTES: usize = 128 << 10;
-/// How long a connection may be idle, and the head of a request take.
+/// The time limit of an idle connection, and of receiving the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// How long a client may take for a piece; slower ones are cut off.
+/// The time limit of a client to receive a piece; a slower client is disconnected.
 const PIECE_TIME: Duration = Duration::from_secs(60);
 
-/// Serves the connection to its end.
+/// Serves a connection to its end; `answers` may wait for `workers`, or has none if it needs none.
+///
+/// # Errors
+/// The connection is lost, or the client breaks the protocol or its time limits.
 pub fn serve<A: Answers>(
     socket: &OwnedFd,
     answers: &A,
@@ -36,7 +39,7 @@ pub fn serve<A: Answers>(
         let begun = Instant::now();
         let (reply, keeps) = match request {
             Ok(request) if request.has_body => {
-                (Reply::error(413, "no request has a body here"), false)
+                (Reply::error(413, "requests with a body are not accepted"), false)
             }
             Ok(request) => match &*request.method {
                 "GET" | "HEAD" => {
@@ -50,9 +53,13 @@ pub fn serve<A: Answers>(
                     }
                     return Ok(());
                 }
-                _ => (Reply::error(405, "only GET and HEAD").header("Allow", "GET, HEAD"), false),
+                _ => (
+                    Reply::error(405, "only GET and HEAD are supported")
+                        .header("Allow", "GET, HEAD"),
+                    false,
+                ),
             },
-            Err(status) => (Reply::error(status, "that is no request"), false),
+            Err(status) => (Reply::error(status, "not an HTTP request"), false),
         };
         send(socket, &reply, false, keeps, metrics, workers)?;
         metrics.answered(begun, reply.is_error());
@@ -60,7 +67,8 @@ pub fn serve<A: Answers>(
     }
 }
 
-/// The next request; `None` if the client leaves. A status where it sends something else.
+/// Receives the next request. Returns `None` if the client disconnects, and the status of an error
+/// reply if the client sends something else.
 fn receive(
     socket: &OwnedFd,
     received: &mut Vec<u8>,
@@ -84,7 +92,7 @@ fn receive(
         match until.read(&mut part) {
             Ok(0) => return Ok(None),
             Ok(count) => received.extend(&part[..count]),
-            // Idle until now is in good order; half a request is not.
+            // An idle client may end here; one that has sent half a request may not.
             Err(error) if error.kind() == io::ErrorKind::TimedOut && received.is_empty() => {
                 return Ok(None);
             }
@@ -93,10 +101,12 @@ fn receive(
     }
 }
 
+/// Sends all of `bytes` within the time limit of a piece.
 fn send_all(socket: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
     DeadlineSocket { socket, deadline: Instant::now() + PIECE_TIME }.write_all(bytes)
 }
 
+/// Sends a reply; only its head if `is_head`. `keeps` says whether the connection stays open.
 fn send(
     socket: &OwnedFd,
     reply: &Reply,
@@ -116,8 +126,8 @@ fn send(
     if is_head || part.is_empty() {
         return send_all(socket, &head);
     }
-    // With the head goes as much as there is room for; so what cannot be read at all is still an
-    // error that the client is told.
+    // The first piece is read before the head is sent, so that an error can still be reported to
+    // the client.
     let mut buffer = vec![0; PIECE_BYTES];
     let mut used = head.len();
     buffer[..used].copy_from_slice(&head);

@@ -1,4 +1,4 @@
-//! What is found at which address.
+//! The addresses of images, revisions, files and contents.
 
 use super::answers::Answers;
 use super::content::ContentPlan;
@@ -14,36 +14,39 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-/// Contents that are kept open, so that a client that reads one in many ranges finds its layout
-/// again.
+/// The number of contents that are kept open, so that a client that reads one in many ranges finds
+/// its layout cached.
 const OPEN_MAX: usize = 256;
-/// Entries in one answer about a directory, and revisions in one answer about all.
+/// The number of entries in one listing of a directory, and of revisions in one listing of these.
 const LISTED_MAX: usize = 1000;
 
-/// What a catalogue names, with its files.
+/// A site with the images of a catalogue, and the revisions and files that they are made of.
 pub struct Site {
     catalogue: Arc<Catalogue>,
     workers: Arc<Workers>,
     open: Mutex<HashMap<Id, Arc<ServedImage>>>,
 }
 
-/// An answer, or `None` where there is nothing.
+/// A reply, or `None` for an address that has nothing.
 type MaybeReply = Result<Option<Reply>>;
 
 impl Site {
-    /// The site of what `catalogue` names.
+    /// Creates a site of `catalogue`; `workers` read, decode and prove.
     pub fn new(catalogue: Arc<Catalogue>, workers: Arc<Workers>) -> Self {
         Self { catalogue, workers, open: Mutex::default() }
     }
 
+    /// Returns the catalogue.
     pub(super) fn catalogue(&self) -> &Catalogue {
         &self.catalogue
     }
 
+    /// Returns the workers.
     pub(super) fn workers(&self) -> &Workers {
         &self.workers
     }
 
+    /// Finds the reply to `request`.
     fn find(&self, request: &Request) -> MaybeReply {
         let parts: Option<Vec<Vec<u8>>> = request.path[..]
             .strip_prefix(b"/")
@@ -64,6 +67,7 @@ impl Site {
         }
     }
 
+    /// Replies with an image: `/images/NAME`.
     fn image(&self, name: &str, request: &Request) -> MaybeReply {
         let Some(export) = self.catalogue.find(name)? else { return Ok(None) };
         let is_tar = export.name.ends_with(".tar");
@@ -79,6 +83,7 @@ impl Site {
         Ok(Some(Reply::resource(resource, request)))
     }
 
+    /// Replies with the refs: `/refs`.
     fn refs(&self) -> Result<Reply> {
         let mut refs: Vec<Value> = Vec::new();
         if self.catalogue.serves_all() {
@@ -94,6 +99,7 @@ impl Site {
             .header("Cache-Control", "no-cache"))
     }
 
+    /// Replies with the list of revisions: `/revisions`.
     fn revisions(&self, request: &Request) -> Result<Reply> {
         let ids = self.catalogue.revision_ids()?;
         let after = after(request);
@@ -109,6 +115,7 @@ impl Site {
         Ok(reply.header("Cache-Control", "no-cache"))
     }
 
+    /// Replies with a revision: `/revisions/REV`.
     fn revision(&self, name: &str) -> MaybeReply {
         let Some((id, _)) = self.catalogue.revision(name)? else { return Ok(None) };
         let revision = self.catalogue.store().revision(&id)?;
@@ -117,6 +124,7 @@ impl Site {
         }))
     }
 
+    /// Replies with a file or the listing of a directory: `/revisions/REV/tree/PATH`.
     fn tree(&self, name: &str, parts: &[Vec<u8>], request: &Request) -> MaybeReply {
         let Some((id, is_fixed)) = self.catalogue.revision(name)? else { return Ok(None) };
         let store = self.catalogue.store();
@@ -147,7 +155,7 @@ impl Site {
         let start = if after.is_empty() || path::fault(&after).is_some() {
             wanted.clone()
         } else {
-            // Behind everything below the last that was listed.
+            // After everything below the last entry of the previous listing.
             [&wanted[..], if wanted.is_empty() { b"" } else { b"/" }, &after, &[1]].concat()
         };
         let mut cursor = tree.seek(&start)?;
@@ -167,17 +175,18 @@ impl Site {
                 break;
             }
             let is_directory = entry.is_directory();
-            let behind = [&entry.path[..], &[1]].concat();
+            let after_all_below = [&entry.path[..], &[1]].concat();
             last = entry.path[skipped..].to_vec();
             entries.push(entry_json(&entry.path[skipped..], entry));
             if is_directory {
-                cursor = tree.seek(&behind)?;
+                cursor = tree.seek(&after_all_below)?;
             }
         }
         let listing = json!({ "entries": entries, "after": next, "after_encoded": next_encoded });
         Ok(Some(Reply::json(&listing)))
     }
 
+    /// Replies with a content by its SHA-1: `/contents/sha1/HEX`.
     fn sha1(&self, hex: &str, request: &Request) -> MaybeReply {
         let Ok(sha1) = Sha1::parse(hex) else { return Ok(None) };
         let records = self.catalogue.store().records()?;
@@ -193,6 +202,7 @@ impl Site {
         Ok(Some(Reply::resource(resource, request)))
     }
 
+    /// Opens a content of `size` bytes.
     fn content(&self, id: &Id, size: u64) -> Result<Arc<ServedImage>> {
         let mut open = lock(&self.open);
         if let Some(image) = open.get(id) {
@@ -209,6 +219,7 @@ impl Site {
         Ok(image)
     }
 
+    /// Replies with an error, and logs it if the client did not cause it.
     fn failed(&self, request: &Request, error: &Error) -> Reply {
         let status = match error.kind() {
             ErrorKind::NotFound => 404,
@@ -227,20 +238,20 @@ impl Answers for Site {
     fn answer(&self, request: &Request) -> Reply {
         match self.find(request) {
             Ok(Some(reply)) => reply,
-            Ok(None) => Reply::error(404, "nothing is served there"),
+            Ok(None) => Reply::error(404, "nothing is served at this address"),
             Err(error) => self.failed(request, &error),
         }
     }
 }
 
-/// The value of `?after=`.
+/// Returns the value of `?after=`; empty if there is none.
 fn after(request: &Request) -> Vec<u8> {
     let fields = request.query.split(|byte| *byte == b'&');
     let value = fields.filter_map(|field| field.strip_prefix(b"after=")).next();
     value.and_then(decode).unwrap_or_default()
 }
 
-/// A path as it stands in `?after=`, whatever its bytes.
+/// Encodes a path, which may have any bytes, for `?after=`.
 fn encode(path: &[u8]) -> String {
     let mut text = String::new();
     for byte in path {
@@ -254,6 +265,7 @@ fn encode(path: &[u8]) -> String {
     text
 }
 
+/// Returns a revision as JSON.
 fn revision_json(id: &Id, revision: &Revision) -> Value {
     json!({
         "revision": id.to_string(),
@@ -268,6 +280,7 @@ fn revision_json(id: &Id, revision: &Revision) -> Value {
     })
 }
 
+/// Returns an entry of a listing as JSON.
 fn entry_json(name: &[u8], entry: &Entry) -> Value {
     let (key, text) = match std::str::from_utf8(name) {
         Ok(text) => ("path", text.to_owned()),

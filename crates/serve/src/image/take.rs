@@ -1,4 +1,4 @@
-//! Who receives the bytes of an image, and how many of them were available.
+//! Receivers of an image's bytes, and how many bytes were available.
 //!
 //! A sender need not have all of a reply in memory: proven raw runs can go from their file to a
 //! socket, and decoded chunks from the cache, without a copy in between.

@@ -59,7 +59,7 @@ impl PendingRead {
     }
 }
 
-/// What a worker has finished: the request that it was for, and the result.
+/// A result of a worker, with the request that it is for.
 enum Finished {
     /// The next piece of a read is loaded.
     Piece(PendingRead, Result<()>),
@@ -73,7 +73,7 @@ enum Finished {
     Holes(PendingRequest, Result<Vec<(u64, bool)>>),
 }
 
-/// Where workers leave what they have finished.
+/// A queue of the workers' results for a connection.
 struct Inbox {
     finished: Mutex<VecDeque<Finished>>,
     /// Readable while there may be something.
