@@ -11,7 +11,7 @@ use background::Background;
 use catalogue::Catalogue;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
-use freestone_mount::{Mounted, Options};
+use freestone_mount::{MountOptions, Mounted};
 use freestone_store::Store;
 use owner::Owner;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -143,10 +143,10 @@ impl Mount {
         Ok(Exit::Done)
     }
 
-    fn options(&self, session: &Session) -> Options {
+    fn options(&self, session: &Session) -> MountOptions {
         let mine = Owner::mine();
         let owner = self.owner.unwrap_or(mine);
-        Options {
+        MountOptions {
             allow_other: self.allow_other,
             uid: owner.uid,
             gid: owner.gid.unwrap_or(mine.gid.unwrap_or(0)),

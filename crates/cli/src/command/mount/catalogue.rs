@@ -4,7 +4,7 @@ use freestone_core::plan::{RawChunks, RawPlace};
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, Result};
 use freestone_format::RefAction;
 use freestone_image::Format;
-use freestone_mount::{Revisions, Tree};
+use freestone_mount::{RevisionTree, Revisions};
 use freestone_store::{Records, Store};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -111,9 +111,9 @@ impl Revisions for Catalogue {
         format.plan(manifest).map(Arc::from)
     }
 
-    fn tree(&self, id: &Id) -> Result<Tree> {
+    fn tree(&self, id: &Id) -> Result<RevisionTree> {
         let root = self.root(id)?;
-        Tree::open(Arc::new(self.records_of(id)?), &root)
+        RevisionTree::open(Arc::new(self.records_of(id)?), &root)
     }
 
     fn chunks(&self) -> &dyn ChunkSource {

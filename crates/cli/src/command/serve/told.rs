@@ -116,7 +116,7 @@ impl Told {
         let Some(address) = &self.metrics else { return Ok(None) };
         let listener = Listener::bind(address)?;
         let place = listener.to_string();
-        let figures = http::Figures(catalogue.service().clone());
+        let figures = http::MetricsPage(catalogue.service().clone());
         let server = Server::new(figures, METRICS_CONNECTIONS_MAX);
         // Nothing is ever written to it: this ends with the process.
         let (stop, keep) = UnixStream::pair()
