@@ -1,7 +1,8 @@
 //! What can be said before any command, and how a wrong command line is answered.
 
 use crate::command::Command;
-use crate::{config, exit, name, output, size};
+use crate::values::{name, size};
+use crate::{config, exit, output};
 use clap::error::ErrorKind;
 use clap::{Args, Parser};
 use std::io::Write;

@@ -26,8 +26,8 @@ mod store;
 mod verify;
 mod which;
 
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::session::Session;
 use clap::Subcommand;
 use freestone_core::Result;
 

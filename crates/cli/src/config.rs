@@ -4,7 +4,7 @@
 //! first one's. `--config FILE` is read in the place of both. Keys that are not known are refused,
 //! so that a misspelled one does not go unnoticed.
 
-use crate::size;
+use crate::values::size;
 use freestone_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};

@@ -1,8 +1,8 @@
 //! Bringing what a store that follows an upstream has not.
 
-use crate::progress::Unit;
-use crate::session::Session;
-use crate::size::{count, show};
+use crate::context::Session;
+use crate::output::progress::Unit;
+use crate::values::size::{count, show};
 use freestone_core::{Error, Result};
 use freestone_store::Store;
 use freestone_store::upstream::{Fetch, Fetched, Subject};

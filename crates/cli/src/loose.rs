@@ -17,7 +17,7 @@ mod record;
 pub use contents::Contents;
 
 use crate::interrupt::Interrupt;
-use crate::progress::Progress;
+use crate::output::progress::Progress;
 use contents::ContentsSpool;
 use freestone_core::item::{Item, ItemKind, ItemSource};
 use freestone_core::limits::MTIME_MAX;
@@ -72,7 +72,7 @@ pub fn read(mut walk: Walk, opener: Opener, options: &Options<'_>) -> Result<Loo
     };
     let mut times = Times { fixed: options.mtime, open: Vec::new() };
     let lock = || spool.lock().unwrap_or_else(PoisonError::into_inner);
-    let listed = crate::order::run(
+    let listed = crate::ordered::run(
         options.workers,
         || {
             options.interrupt.check()?;

@@ -2,39 +2,34 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`arguments`], [`command`] | what can be said; one file a command |
-//! | [`session`], [`config`] | what a command works with: outputs, configuration, the store |
-//! | [`output`], [`progress`], [`transfer`], [`exit`] | what is said back |
-//! | [`name`], [`part`], [`place`] | what arguments name |
-//! | [`following`] | bringing what a store that follows an upstream has not |
-//! | [`loose`] | manifests that no store holds, for images of directories and parts |
-//! | [`order`] | work on many threads |
+//! | [`arguments`], [`command`] | the command line; one file a command |
+//! | [`context`], [`config`], [`interrupt`] | what a command works with |
+//! | [`output`], [`transfer`], [`exit`] | answers, notes, progress bars, exit codes |
+//! | [`values`], [`location`], [`part`] | what arguments name |
+//! | [`following`] | fetching from the upstream of a store that follows one |
+//! | [`loose`] | the image of a directory, without a store |
+//! | [`ordered`] | work on many threads, with its results in order |
 
 mod arguments;
 mod command;
 mod config;
+mod context;
 mod exit;
-mod figures;
 mod following;
 mod interrupt;
+mod location;
 mod loose;
-mod name;
-mod order;
+mod ordered;
 mod output;
 mod part;
-mod place;
-mod progress;
-mod session;
-mod size;
-mod skipped;
-mod time;
 mod transfer;
+mod values;
 
 use arguments::Arguments;
 use clap::Parser;
+use context::Session;
 use freestone_core::{Error, Result};
 use interrupt::Interrupt;
-use session::Session;
 use std::io::Write;
 use std::process::ExitCode;
 

@@ -1,6 +1,9 @@
 //! What is said, and where: the answer on the standard output, all else on the standard error.
 
+pub mod diff_stats;
 mod json;
+pub mod progress;
+pub mod skipped;
 
 pub use json::{JsonEntry, JsonPath, JsonRevision};
 

@@ -1,9 +1,9 @@
 //! A revision or a part of it, as `REV[:PATH]` names it.
 
+use crate::context::Session;
 use crate::following;
 use crate::interrupt::Interrupt;
-use crate::name::Name;
-use crate::session::Session;
+use crate::values::name::Name;
 use freestone_core::plan::{NodeKind, NodeSource};
 use freestone_core::{Error, Id, Result, path};
 use freestone_manifest::{Builder, Cursor, Entry, Tree};

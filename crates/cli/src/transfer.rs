@@ -1,7 +1,7 @@
 //! What a command sent and received: its line of figures, and its part of the JSON.
 
-use crate::session::Session;
-use crate::size::{count, show};
+use crate::context::Session;
+use crate::values::size::{count, show};
 use serde::Serialize;
 
 /// What the help says of it, where a command answers with it.

@@ -1,9 +1,9 @@
 //! `freestone cat`.
 
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::name::{self, Name};
 use crate::part::{Bring, Part};
-use crate::session::Session;
+use crate::values::name::{self, Name};
 use clap::Args;
 use freestone_core::{ChunkSource, Error, ErrorKind, Extent, Id, Result, Sha1, Source, path};
 use freestone_manifest::{Entry, Kind, content};

@@ -1,8 +1,8 @@
 //! `freestone completions`.
 
 use crate::arguments::Arguments;
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::session::Session;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use freestone_core::Result;

@@ -1,13 +1,13 @@
 //! `freestone copy`.
 
+use crate::context::Session;
 use crate::exit::Exit;
 use crate::following;
-use crate::name::{self, Name};
+use crate::output::progress::Unit;
 use crate::output::{JSON_SEE, short};
-use crate::progress::Unit;
-use crate::session::Session;
-use crate::size::{count, show};
-use crate::time;
+use crate::values::name::{self, Name};
+use crate::values::size::{count, show};
+use crate::values::time;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::Resolved;

@@ -1,11 +1,11 @@
 //! `freestone diff`.
 
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::figures::Figures;
-use crate::name::{self, Name};
+use crate::output::diff_stats::Figures;
 use crate::output::{JSON_SEE, JsonEntry, JsonPath};
 use crate::part::Part;
-use crate::session::Session;
+use crate::values::name::{self, Name};
 use clap::Args;
 use freestone_core::{Result, path};
 use freestone_manifest::{Change, Entry, Times, Tree, diff};

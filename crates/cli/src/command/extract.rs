@@ -1,21 +1,21 @@
 //! `freestone extract`.
 
-mod place;
+mod destination;
 
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::name::{self, Name};
-use crate::order;
+use crate::ordered;
 use crate::output;
+use crate::output::progress::{Progress, Unit};
 use crate::part::{Bring, Part};
-use crate::progress::{Progress, Unit};
-use crate::session::Session;
-use crate::size::{count, show};
-use crate::time;
+use crate::values::name::{self, Name};
+use crate::values::size::{count, show};
+use crate::values::time;
 use clap::Args;
+use destination::{Place, Target};
 use freestone_core::{ChunkSource, Error, Result, Source, path};
 use freestone_manifest::{Entry, Kind, content};
 use freestone_store::Records;
-use place::{Place, Target};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fs::File;
@@ -110,7 +110,7 @@ fn fill(part: &Part, place: &Place, sums: &Sums, session: &Session) -> Result<()
     let progress = session.progress("extracting", Unit::Bytes, total);
     let writing = Writing { place, records: part.records(), progress: &progress, session };
     let mut below = part.below()?;
-    order::run(
+    ordered::run(
         session.workers(),
         || {
             while let Some((entry, path)) = below.next()? {

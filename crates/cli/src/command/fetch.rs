@@ -1,10 +1,10 @@
 //! `freestone fetch`.
 
+use crate::context::Session;
 use crate::exit::Exit;
 use crate::following::{self, JsonFetch};
-use crate::name::{self, Name};
 use crate::output::{JSON_SEE, short};
-use crate::session::Session;
+use crate::values::name::{self, Name};
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::Store;

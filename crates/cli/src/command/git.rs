@@ -2,8 +2,8 @@
 
 mod write;
 
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::session::Session;
 use clap::{Args, Subcommand};
 use freestone_core::Result;
 

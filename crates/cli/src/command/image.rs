@@ -5,12 +5,12 @@ mod report;
 mod subject;
 mod target;
 
+use crate::context::Session;
 use crate::exit::{Exit, is_closed_output};
 use crate::output::JSON_SEE;
-use crate::progress::Unit;
-use crate::session::Session;
+use crate::output::progress::Unit;
 use crate::transfer;
-use crate::{name, size, time};
+use crate::values::{name, size, time};
 use clap::{ArgGroup, Args};
 use format::FormatOptions;
 use freestone_core::{Error, ErrorKind, Result};

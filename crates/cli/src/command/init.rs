@@ -1,9 +1,9 @@
 //! `freestone init`.
 
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::place::Place;
-use crate::session::Session;
-use crate::size;
+use crate::location::Place;
+use crate::values::size;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::Store;

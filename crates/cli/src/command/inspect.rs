@@ -1,12 +1,12 @@
 //! `freestone inspect`: what a file or device is, and whether its readers will take it.
 
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::name::{self, Name};
+use crate::output::progress::Unit;
 use crate::output::{JSON_SEE, JsonPath};
 use crate::part::{Bring, Part};
-use crate::progress::Unit;
-use crate::session::Session;
-use crate::size::{count, show};
+use crate::values::name::{self, Name};
+use crate::values::size::{count, show};
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_image::check::{self, Container, Report};

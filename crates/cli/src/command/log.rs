@@ -1,13 +1,13 @@
 //! `freestone log`.
 
 use crate::command::diff;
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::figures::Figures;
-use crate::name::{self, Name};
+use crate::output::diff_stats::Figures;
 use crate::output::{JSON_SEE, JsonRevision, short, text};
-use crate::session::Session;
-use crate::size::show;
-use crate::time;
+use crate::values::name::{self, Name};
+use crate::values::size::show;
+use crate::values::time;
 use clap::Args;
 use freestone_core::Result;
 use freestone_manifest::{Change, Times};

@@ -1,11 +1,11 @@
 //! `freestone ls`.
 
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::name::{self, Name};
 use crate::output::{JSON_SEE, JsonEntry};
 use crate::part::{Bring, Part};
-use crate::session::Session;
-use crate::time;
+use crate::values::name::{self, Name};
+use crate::values::time;
 use clap::Args;
 use freestone_core::{Result, path};
 use freestone_manifest::{Entry, Kind};

@@ -1,8 +1,8 @@
 //! `freestone man`.
 
 use crate::arguments::Arguments;
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::session::Session;
 use clap::{Args, CommandFactory};
 use freestone_core::{Error, Result};
 use std::path::PathBuf;

@@ -4,9 +4,9 @@ mod background;
 mod catalogue;
 mod owner;
 
-use crate::exit::Exit;
-use crate::session::Session;
-use crate::{exit, name, size};
+use crate::context::Session;
+use crate::exit::{self, Exit};
+use crate::values::{name, size};
 use background::Background;
 use catalogue::Catalogue;
 use clap::Args;

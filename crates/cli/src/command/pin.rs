@@ -1,10 +1,10 @@
 //! `freestone pin`.
 
 use super::fetch::only_here;
+use crate::context::Session;
 use crate::exit::Exit;
 use crate::output::short;
-use crate::session::Session;
-use crate::time;
+use crate::values::time;
 use clap::{Args, Subcommand};
 use freestone_core::Result;
 use freestone_store::Store;

@@ -7,11 +7,11 @@ mod report;
 mod source;
 
 use crate::command::refs;
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::name::{self, Name};
-use crate::session::Session;
-use crate::time;
 use crate::transfer;
+use crate::values::name::{self, Name};
+use crate::values::time;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::push::{PushOptions, PushProgress, Source};

@@ -1,10 +1,10 @@
 //! `freestone ref`.
 
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::name::{self, Name};
 use crate::output::short;
-use crate::session::Session;
-use crate::time;
+use crate::values::name::{self, Name};
+use crate::values::time;
 use clap::{Args, Subcommand};
 use freestone_core::{Error, Result};
 use freestone_store::{Expect, RefAction, RefEntry, Store};

@@ -1,8 +1,8 @@
 //! `freestone resolve`.
 
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::name::{self, Name};
-use crate::session::Session;
+use crate::values::name::{self, Name};
 use clap::Args;
 use freestone_core::Result;
 use serde::Serialize;

@@ -2,10 +2,10 @@
 
 mod http;
 mod nbd;
-mod told;
+mod options;
 
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::session::Session;
 use clap::{Args, Subcommand};
 use freestone_core::Result;
 

@@ -1,11 +1,11 @@
 //! `freestone show`.
 
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::name::{self, Name};
 use crate::output::{JSON_SEE, JsonRevision, text};
-use crate::session::Session;
-use crate::size::show;
-use crate::time;
+use crate::values::name::{self, Name};
+use crate::values::size::show;
+use crate::values::time;
 use clap::Args;
 use freestone_core::Result;
 use std::ffi::OsString;

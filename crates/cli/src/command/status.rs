@@ -2,11 +2,11 @@
 
 mod upstream;
 
+use crate::context::Session;
 use crate::exit::Exit;
 use crate::output::short;
-use crate::session::Session;
-use crate::size::show;
-use crate::time;
+use crate::values::size::show;
+use crate::values::time;
 use clap::Args;
 use freestone_core::Result;
 use freestone_store::Store;

@@ -3,11 +3,11 @@
 mod compact;
 mod stats;
 
+use crate::context::Session;
 use crate::exit::Exit;
 use crate::following;
-use crate::progress::Unit;
-use crate::session::Session;
-use crate::size::count;
+use crate::output::progress::Unit;
+use crate::values::size::count;
 use clap::{Args, Subcommand};
 use freestone_core::Result;
 use serde::Serialize;

@@ -1,12 +1,12 @@
 //! `freestone verify`.
 
+use crate::context::Session;
 use crate::exit::Exit;
 use crate::following;
+use crate::output::progress::{Unit, while_working};
 use crate::output::text;
-use crate::progress::{Unit, while_working};
-use crate::session::Session;
-use crate::size::{count, show};
-use crate::time;
+use crate::values::size::{count, show};
+use crate::values::time;
 use clap::Args;
 use freestone_core::{Error, Result};
 use freestone_store::verify::{Finding, VerifyOptions, VerifyProgress, VerifyReport};

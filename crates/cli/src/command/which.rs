@@ -1,11 +1,11 @@
 //! `freestone which`.
 
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::name::{self, Name};
+use crate::output::progress::Unit;
 use crate::output::{JSON_SEE, JsonPath, short};
-use crate::progress::Unit;
-use crate::session::Session;
-use crate::time;
+use crate::values::name::{self, Name};
+use crate::values::time;
 use clap::Args;
 use freestone_core::digest::{self, NameHasher};
 use freestone_core::{Error, Id, Result, Sha1, path};

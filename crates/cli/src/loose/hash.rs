@@ -2,7 +2,7 @@
 
 use super::contents::ContentsSpool;
 use crate::interrupt::Interrupt;
-use crate::progress::Progress;
+use crate::output::progress::Progress;
 use freestone_core::chunker::{Chunker, Piece};
 use freestone_core::digest::{self, NameHasher, PlainHasher};
 use freestone_core::item::{FileOpener, OpenFile, Stamp};

@@ -1,12 +1,12 @@
 //! `freestone git write`.
 
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::name::Name;
+use crate::output::progress::{Progress, Unit};
 use crate::output::short;
 use crate::part::{Bring, Part};
-use crate::progress::{Progress, Unit};
-use crate::session::Session;
-use crate::size::count;
+use crate::values::name::Name;
+use crate::values::size::count;
 use clap::Args;
 use freestone_core::plan::{ChunkSource, Source};
 use freestone_core::{Error, ErrorKind, Id, Result, path};

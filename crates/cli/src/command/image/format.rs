@@ -1,6 +1,6 @@
 //! The format of an image, as options say it.
 
-use crate::size;
+use crate::values::size;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use freestone_core::{Error, ErrorKind, Result};

@@ -1,13 +1,13 @@
 //! What is said of an image that was made, or would be.
 
 use super::subject::Subject;
+use crate::context::Session;
 use crate::following::{self, JsonFetch};
 use crate::output;
-use crate::session::Session;
-use crate::size::{count, show};
-use crate::skipped::{self, JsonSkipped};
-use crate::time;
+use crate::output::skipped::{self, JsonSkipped};
 use crate::transfer::Transfer;
+use crate::values::size::{count, show};
+use crate::values::time;
 use freestone_core::Result;
 use freestone_image::Format;
 use freestone_sink::update::Updated;

@@ -1,12 +1,12 @@
 //! What an image is made of.
 
 use super::Directory;
+use crate::context::Session;
 use crate::loose::{self, Loose};
-use crate::name::Name;
+use crate::output::progress::Unit;
 use crate::part::{Bring, Part};
-use crate::progress::Unit;
-use crate::session::Session;
-use crate::time;
+use crate::values::name::Name;
+use crate::values::time;
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, RawChunks, Result};
 use freestone_image::Format;
 use freestone_manifest::Tree;

@@ -1,8 +1,8 @@
 //! Serving in the background: the program is started once more, and who started it waits until it
 //! says that it is mounted, so that an error is still told where it is seen.
 
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::session::Session;
 use freestone_core::{Error, ErrorKind, Result};
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;

@@ -1,8 +1,8 @@
 //! Commits of a git repository as revisions.
 
 use super::report;
+use crate::context::Session;
 use crate::output::text;
-use crate::session::Session;
 use freestone_core::limits::{LABEL_BYTES_MAX, MESSAGE_BYTES_MAX};
 use freestone_core::{Error, ErrorKind, Id, Result, path};
 use freestone_git::tree::{self, LABEL_LINKS, LABEL_SKIPPED, TreeChanges};
@@ -180,7 +180,7 @@ impl<'a> Commits<'a> {
             return Err(Error::refused(format!(
                 "the clone is shallow: it ends at commit {cut}, {} deep; what came before is \
                  missing",
-                crate::size::count(chain.commits.len() as u64, "commit", "commits"),
+                crate::values::size::count(chain.commits.len() as u64, "commit", "commits"),
             ))
             .hint(format!(
                 "`git fetch --unshallow` brings the rest; or begin behind it with --since {cut}"

@@ -1,11 +1,11 @@
 //! What is said of a push while it runs and when it is done.
 
-use crate::progress::{Unit, while_working};
-use crate::session::Session;
-use crate::size::{count, show};
-use crate::skipped::{self, JsonSkipped};
-use crate::time;
+use crate::context::Session;
+use crate::output::progress::{Unit, while_working};
+use crate::output::skipped::{self, JsonSkipped};
 use crate::transfer::Transfer;
+use crate::values::size::{count, show};
+use crate::values::time;
 use freestone_core::Result;
 use freestone_source::directory::Report;
 use freestone_store::push::{PushOptions, PushOutcome, PushProgress};

@@ -1,11 +1,11 @@
 //! `freestone serve http`.
 
-use super::told::{self, Told};
+use super::options::{self, Told};
+use crate::context::Session;
 use crate::exit::Exit;
-use crate::name;
 use crate::output::JSON_SEE;
-use crate::session::Session;
-use crate::size;
+use crate::values::name;
+use crate::values::size;
 use clap::Args;
 use freestone_core::Result;
 use freestone_serve::{Server, http};
@@ -53,11 +53,11 @@ impl Http {
         let site = http::Site::new(catalogue.clone(), self.told.workers()?);
         let server = Server::new(site, self.told.connections_max());
         let metrics = self.told.metrics(&catalogue)?;
-        told::bind_at_hangup(&catalogue, again)?;
+        options::bind_at_hangup(&catalogue, again)?;
         session.interrupt.serve_on();
-        told::ready(&catalogue, &listeners, metrics, session)?;
+        options::ready(&catalogue, &listeners, metrics, session)?;
         server.run(listeners, end.as_fd())?;
-        told::end(&catalogue);
+        options::end(&catalogue);
         Ok(Exit::Done)
     }
 }

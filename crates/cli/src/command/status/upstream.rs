@@ -2,8 +2,8 @@
 
 use crate::command::pin::JsonPin;
 use crate::output::{Output, short};
-use crate::size::show;
-use crate::time;
+use crate::values::size::show;
+use crate::values::time;
 use freestone_core::{ErrorKind, Result};
 use freestone_store::Store;
 use freestone_store::upstream::{Complete, Pin};

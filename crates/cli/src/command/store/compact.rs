@@ -1,8 +1,8 @@
 //! `freestone store compact`.
 
-use crate::progress::{Unit, while_working};
-use crate::session::Session;
-use crate::size::{count, show};
+use crate::context::Session;
+use crate::output::progress::{Unit, while_working};
+use crate::values::size::{count, show};
 use clap::Args;
 use freestone_core::Result;
 use freestone_store::compact::{CompactOptions, CompactProgress, Compacted};

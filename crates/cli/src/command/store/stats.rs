@@ -1,11 +1,11 @@
 //! `freestone store stats`.
 
+use crate::context::Session;
 use crate::following;
+use crate::output::progress::Unit;
 use crate::output::{Output, short};
-use crate::progress::Unit;
-use crate::session::Session;
-use crate::size::show;
-use crate::time;
+use crate::values::size::show;
+use crate::values::time;
 use freestone_core::Result;
 use freestone_store::Stats;
 use serde::Serialize;

@@ -3,10 +3,10 @@
 use crate::arguments::Global;
 use crate::config::{self, Config};
 use crate::interrupt::Interrupt;
+use crate::location::Place;
 use crate::output::Output;
-use crate::place::Place;
-use crate::progress::{Progress, Unit};
-use crate::time;
+use crate::output::progress::{Progress, Unit};
+use crate::values::time;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_sink::Control;
 use freestone_source::{directory, exclude};

@@ -1,6 +1,6 @@
 //! What differs between two manifests, in figures.
 
-use crate::size::{count, show};
+use crate::values::size::{count, show};
 use freestone_core::Result;
 use freestone_manifest::{Change, Entry};
 use serde::Serialize;

@@ -1,9 +1,9 @@
 //! What every server is told, and what it says when it is ready.
 
-use crate::name::Name;
+use crate::context::Session;
 use crate::output::short;
-use crate::session::Session;
-use crate::size;
+use crate::values::name::Name;
+use crate::values::size;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_image::Format;
