@@ -1,7 +1,9 @@
 //! What every command works with.
 
-use crate::arguments::Global;
+mod remote;
+
 use crate::config::{self, Config};
+use crate::global::Global;
 use crate::interrupt::Interrupt;
 use crate::location::Place;
 use crate::output::Output;
@@ -11,17 +13,12 @@ use freestone_core::{Error, ErrorKind, Result};
 use freestone_sink::Control;
 use freestone_source::{directory, exclude};
 use freestone_store::Store;
-use freestone_store::backend::Backend;
-use freestone_store::backend::directory::Directory;
 use freestone_store::upstream::{Opening, directory_of};
+use remote::Open;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
 #[cfg(feature = "remote")]
-use {std::io::Write, std::num::NonZeroU32, std::time::Duration};
-
-/// Opens what a URL names.
-type Open = Box<dyn Fn(&str) -> Result<Arc<dyn Backend>> + Send + Sync>;
+use {freestone_store::backend::Backend, std::sync::Arc};
 
 /// Threads, unless the configuration says otherwise: more do not help the disk.
 const WORKERS_MAX: usize = 16;
@@ -50,9 +47,9 @@ impl Session {
         let output = Output::new(global.json, global.quiet, global.verbose);
         let config = Config::load(global.config.as_deref())?;
         #[cfg(feature = "remote")]
-        let remote = remote_options(global, &config, &output, &interrupt);
+        let remote = remote::options(global, &config, &output, &interrupt);
         Ok(Self {
-            open: opener(
+            open: remote::opener(
                 #[cfg(feature = "remote")]
                 remote.clone(),
             ),
@@ -210,58 +207,6 @@ impl Session {
     pub fn progress(&self, label: &'static str, unit: Unit, total: Option<u64>) -> Progress {
         Progress::new(&self.output, label, unit, total)
     }
-}
-
-/// How requests are made: what the options say, else the configuration.
-#[cfg(feature = "remote")]
-fn remote_options(
-    global: &Global,
-    config: &Config,
-    output: &Output,
-    interrupt: &Interrupt,
-) -> freestone_remote::Options {
-    let default = freestone_remote::Options::default();
-    let seconds = |given: Option<NonZeroU32>, default: Duration| {
-        given.map_or(default, |seconds| Duration::from_secs(u64::from(seconds.get())))
-    };
-    let is_quiet = output.is_quiet();
-    let notice = move |text: &str| {
-        if !is_quiet {
-            // Nobody can be told that nothing can be said.
-            let _ = writeln!(std::io::stderr(), "{text}");
-        }
-    };
-    let patience = seconds(config.retry_for, default.patience);
-    // Who says how long means it from the beginning.
-    let first_patience = seconds(config.retry_for, default.first_patience);
-    let pusher = std::env::var("FREESTONE_PUSHER").ok().filter(|name| !name.is_empty());
-    freestone_remote::Options {
-        rate_limit: global.limit_rate.or(config.limit_rate),
-        stall: seconds(config.timeout, default.stall),
-        first_patience,
-        patience,
-        pusher,
-        cancel: interrupt.given_up(),
-        notice: freestone_remote::options::Notice(Arc::new(notice)),
-        ..default
-    }
-}
-
-/// Opens what an upstream's URL names, or the target of a copy.
-///
-/// # Errors
-/// [`ErrorKind::Refused`] if this build does not know the kind.
-fn opener(#[cfg(feature = "remote")] remote: freestone_remote::Options) -> Open {
-    Box::new(move |url| {
-        if let Some(path) = directory_of(url) {
-            return Ok(Arc::new(Directory::new(path)));
-        }
-        match Place::parse(PathBuf::from(url))? {
-            Place::Directory(path) => Ok(Arc::new(Directory::new(path))),
-            #[cfg(feature = "remote")]
-            Place::Remote(place) => freestone_remote::open(&place, remote.clone()),
-        }
-    })
 }
 
 /// The store of who names none.

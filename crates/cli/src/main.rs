@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`arguments`], [`command`] | the command line; one file a command |
+//! | [`arguments`], [`global`], [`command`] | the command line; one file a command |
 //! | [`context`], [`config`], [`interrupt`] | what a command works with |
 //! | [`output`], [`transfer`], [`exit`] | answers, notes, progress bars, exit codes |
 //! | [`values`], [`location`], [`part`] | what arguments name |
@@ -16,6 +16,7 @@ mod config;
 mod context;
 mod exit;
 mod following;
+mod global;
 mod interrupt;
 mod location;
 mod loose;

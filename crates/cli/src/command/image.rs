@@ -1,6 +1,7 @@
 //! `freestone image`: the image of a revision, of a part of one, or of a directory.
 
 mod format;
+mod options;
 mod report;
 mod subject;
 mod target;
@@ -10,13 +11,14 @@ use crate::exit::{Exit, is_closed_output};
 use crate::output::JSON_SEE;
 use crate::output::progress::Unit;
 use crate::transfer;
-use crate::values::{name, size, time};
+use crate::values::{name, size};
 use clap::{ArgGroup, Args};
 use format::FormatOptions;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_image::{Identity, identify};
 use freestone_sink::update::Updated;
 use freestone_sink::{self as sink, Report};
+use options::Directory;
 use report::Made;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -76,37 +78,6 @@ pub struct Image {
 
     #[command(flatten)]
     directory: Directory,
-}
-
-/// What only an image of a directory can be told.
-#[derive(Args)]
-#[command(next_help_heading = "For the image of a directory")]
-struct Directory {
-    /// Give everything this time, in seconds since 1970 or like 2026-05-04T12:00:00Z; else
-    /// $SOURCE_DATE_EPOCH, else each file its own
-    #[arg(long, value_name = "T", value_parser = time::argument)]
-    mtime: Option<i64>,
-
-    /// Leave out what this pattern matches, written as in a .gitignore; may be repeated
-    #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
-
-    /// Leave out what the patterns in this file match, one a line
-    #[arg(long, value_name = "FILE")]
-    exclude_from: Vec<PathBuf>,
-
-    /// Skip links that lead to no file inside, devices, sockets and pipes, instead of refusing
-    #[arg(long)]
-    skip_special: bool,
-}
-
-impl Directory {
-    fn is_given(&self) -> bool {
-        self.mtime.is_some()
-            || !self.exclude.is_empty()
-            || !self.exclude_from.is_empty()
-            || self.skip_special
-    }
 }
 
 fn after_help() -> String {

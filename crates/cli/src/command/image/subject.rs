@@ -1,6 +1,6 @@
 //! What an image is made of.
 
-use super::Directory;
+use super::options::Directory;
 use crate::context::Session;
 use crate::loose::{self, Loose};
 use crate::output::progress::Unit;
