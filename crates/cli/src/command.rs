@@ -26,7 +26,7 @@ mod store;
 mod verify;
 mod which;
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use clap::Subcommand;
 use freestone_core::Result;
@@ -45,9 +45,9 @@ macro_rules! commands {
             ///
             /// # Errors
             /// It could not be done.
-            pub fn run(&self, session: &Session) -> Result<Exit> {
+            pub fn run(&self, context: &Context) -> Result<Exit> {
                 match self {
-                    $($(#[$attribute])* Self::$name(command) => command.run(session),)+
+                    $($(#[$attribute])* Self::$name(command) => command.run(context),)+
                 }
             }
         }

@@ -5,7 +5,7 @@ mod remote;
 use crate::config::{self, Config};
 use crate::global::Global;
 use crate::interrupt::Interrupt;
-use crate::location::Place;
+use crate::location::Location;
 use crate::output::Output;
 use crate::output::progress::{Progress, Unit};
 use crate::values::time;
@@ -24,7 +24,7 @@ use {freestone_store::backend::Backend, std::sync::Arc};
 const WORKERS_MAX: usize = 16;
 
 /// Outputs, configuration, and the way to the store.
-pub struct Session {
+pub struct Context {
     /// Where answers and all else go.
     pub output: Output,
     /// What was configured.
@@ -38,7 +38,7 @@ pub struct Session {
     remote: freestone_remote::Options,
 }
 
-impl Session {
+impl Context {
     /// What `global` says, and the configuration.
     ///
     /// # Errors
@@ -67,12 +67,12 @@ impl Session {
     ///
     /// # Errors
     /// Nothing says where; or it is of a kind that this build does not know.
-    pub fn store_place(&self) -> Result<Place> {
+    pub fn store_location(&self) -> Result<Location> {
         let place = self.named_store().or_else(default_store).ok_or_else(|| {
             Error::new(ErrorKind::Usage, "nothing says where the store is, not even $HOME")
                 .hint("name it with -s, or in $FREESTONE_STORE")
         })?;
-        Place::parse(place)
+        Location::parse(place)
     }
 
     fn named_store(&self) -> Option<PathBuf> {
@@ -88,12 +88,12 @@ impl Session {
     /// # Errors
     /// There is none, or it cannot be opened.
     pub fn store(&self) -> Result<Store> {
-        let place = self.store_place()?;
+        let place = self.store_location()?;
         self.output.detail(format_args!("store {place}"));
         match &place {
-            Place::Directory(path) => Store::open_with(path, &self.opening()),
+            Location::Directory(path) => Store::open_with(path, &self.opening()),
             #[cfg(feature = "remote")]
-            Place::Remote(place) => {
+            Location::Remote(place) => {
                 if self.offline {
                     return Err(Error::refused(format!("store {place} is not here"))
                         .hint("leave out --offline, or name a host's store that follows it"));

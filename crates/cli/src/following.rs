@@ -1,6 +1,6 @@
 //! Bringing what a store that follows an upstream has not.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::output::progress::Unit;
 use crate::values::size::{count, show};
 use freestone_core::{Error, Result};
@@ -38,20 +38,20 @@ pub fn sum(fetched: &Fetched) -> String {
 ///
 /// # Errors
 /// The upstream is out of reach, or something is missing or damaged.
-pub fn bring(store: &Store, subject: &Subject, session: &Session) -> Result<Fetched> {
+pub fn fetch_missing(store: &Store, subject: &Subject, context: &Context) -> Result<Fetched> {
     let Some(follower) = store.following() else { return Ok(Fetched::default()) };
     if follower.is_offline() {
         // Who reads it tells what is not here.
         return Ok(Fetched::default());
     }
-    let bar = session.progress("fetching", Unit::Bytes, None);
+    let bar = context.progress("fetching", Unit::Bytes, None);
     let advance = |bytes| bar.add(bytes);
     let how =
-        Fetch { dry_run: false, progress: Some(&advance), cancel: Some(session.interrupt.flag()) };
+        Fetch { dry_run: false, progress: Some(&advance), cancel: Some(context.interrupt.flag()) };
     let fetched = store.fetch(subject, &how)?;
     drop(bar);
     if fetched.requests > 0 {
-        session.output.note(format_args!("fetched {}", sum(&fetched)));
+        context.output.note(format_args!("fetched {}", sum(&fetched)));
     }
     Ok(fetched)
 }
@@ -61,11 +61,11 @@ pub fn bring(store: &Store, subject: &Subject, session: &Session) -> Result<Fetc
 ///
 /// # Errors
 /// As [`bring`].
-pub fn preview(store: &Store, subject: &Subject, session: &Session) -> Result<Option<Fetched>> {
+pub fn preview(store: &Store, subject: &Subject, context: &Context) -> Result<Option<Fetched>> {
     if store.following().is_none() {
         return Ok(None);
     }
-    let how = Fetch { dry_run: true, progress: None, cancel: Some(session.interrupt.flag()) };
+    let how = Fetch { dry_run: true, progress: None, cancel: Some(context.interrupt.flag()) };
     store.fetch(subject, &how).map(Some)
 }
 
@@ -73,7 +73,7 @@ pub fn preview(store: &Store, subject: &Subject, session: &Session) -> Result<Op
 ///
 /// # Errors
 /// [`Refused`](freestone_core::ErrorKind::Refused) if `store` follows an upstream.
-pub fn refuse(store: &Store) -> Result<()> {
+pub fn refuse_follower(store: &Store) -> Result<()> {
     let Some(follower) = store.following() else { return Ok(()) };
     let url = &follower.config().url;
     Err(Error::refused(format!("this store keeps parts of {url} only")).hint(format!(

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Where a store is.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum Location {
     /// A directory.
     Directory(PathBuf),
     /// Object storage, or a web server.
@@ -16,7 +16,7 @@ pub enum Place {
     Remote(freestone_remote::Place),
 }
 
-impl Place {
+impl Location {
     /// What `named`, a path or a URL, names.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path) => write!(f, "{}", path.display()),

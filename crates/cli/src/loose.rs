@@ -25,7 +25,7 @@ use freestone_core::{ErrorKind, Result, Unreadable, path};
 use freestone_manifest::{Builder, Child, Entry, Kind};
 use freestone_source::directory::{Opener, Report, Walk};
 use freestone_store::spool::{NodeSpool, SpooledNodes};
-use hash::Hashing;
+use hash::FileHasher;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
@@ -42,7 +42,7 @@ pub struct Loose {
 }
 
 /// How to read a directory.
-pub struct Options<'a> {
+pub struct ReadOptions<'a> {
     /// The time of everything, in seconds since 1970; else each file has its own.
     pub mtime: Option<i64>,
     /// Threads that hash.
@@ -58,11 +58,11 @@ pub struct Options<'a> {
 /// # Errors
 /// It cannot be read, or something keeps changing in it; a path cannot stand in a manifest; there
 /// is no room for temporary files.
-pub fn read(mut walk: Walk, opener: Opener, options: &Options<'_>) -> Result<Loose> {
+pub fn read(mut walk: Walk, opener: Opener, options: &ReadOptions<'_>) -> Result<Loose> {
     let nodes = Mutex::new(NodeSpool::new()?);
     let spool = Mutex::new(ContentsSpool::new()?);
     let unreadable = Mutex::default();
-    let hashing = Hashing {
+    let hasher = FileHasher {
         opener: &opener,
         nodes: &nodes,
         contents: &spool,
@@ -78,7 +78,7 @@ pub fn read(mut walk: Walk, opener: Opener, options: &Options<'_>) -> Result<Loo
             options.interrupt.check()?;
             walk.next()
         },
-        |item: Item| entry(item, &hashing),
+        |item: Item| entry(item, &hasher),
         |entry| {
             let Some(entry) = entry else { return Ok(()) };
             let spool = &mut *lock();
@@ -115,11 +115,11 @@ fn refuse_unreadable(listed: Result<()>, mut unreadable: Unreadable) -> Result<(
 
 /// The manifest's entry of `item`; `None` of a file that cannot be read. A directory's time is 0
 /// until something is found in it.
-fn entry(item: Item, hashing: &Hashing<'_>) -> Result<Option<Entry>> {
+fn entry(item: Item, hasher: &FileHasher<'_>) -> Result<Option<Entry>> {
     match item.kind {
         ItemKind::Directory => Ok(Some(Entry::directory(item.path, 0))),
         ItemKind::File { executable, link, .. } => {
-            let Some(hashed) = hashing.file(&item.path)? else { return Ok(None) };
+            let Some(hashed) = hasher.file(&item.path)? else { return Ok(None) };
             let kind = Kind::File {
                 executable,
                 size: hashed.size,

@@ -28,7 +28,7 @@ mod values;
 
 use arguments::Arguments;
 use clap::Parser;
-use context::Session;
+use context::Context;
 use freestone_core::{Error, Result};
 use interrupt::Interrupt;
 use std::io::Write;
@@ -47,9 +47,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<exit::Exit> {
-    let session = Session::new(&arguments.global, interrupt.clone())?;
-    let exit = arguments.command.run(&session)?;
-    match session.output.finish() {
+    let context = Context::new(&arguments.global, interrupt.clone())?;
+    let exit = arguments.command.run(&context)?;
+    match context.output.finish() {
         // Who reads the answer may have seen enough of it; what was found is as it was.
         Err(error) if !exit::is_closed_output(&error) => Err(error),
         _ => Ok(exit),

@@ -11,7 +11,7 @@ use std::thread;
 /// hashed, so many small ones go on.
 const AHEAD_MAX: u64 = 4096;
 
-struct Source<N> {
+struct Input<N> {
     next: N,
     number: u64,
     ended: bool,
@@ -27,8 +27,8 @@ struct Results<R, T> {
     failure: Option<Error>,
 }
 
-struct Shared<N, R, T> {
-    source: Mutex<Source<N>>,
+struct Pool<N, R, T> {
+    input: Mutex<Input<N>>,
     results: Mutex<Results<R, T>>,
     changed: Condvar,
     stopped: AtomicBool,
@@ -45,8 +45,8 @@ pub fn run<I: Send, R: Send>(
     work: impl Fn(I) -> Result<R> + Sync,
     take: impl FnMut(R) -> Result<()> + Send,
 ) -> Result<()> {
-    let shared = Shared {
-        source: Mutex::new(Source { next, number: 0, ended: false }),
+    let pool = Pool {
+        input: Mutex::new(Input { next, number: 0, ended: false }),
         results: Mutex::new(Results {
             take,
             next: 0,
@@ -59,15 +59,15 @@ pub fn run<I: Send, R: Send>(
     };
     thread::scope(|scope| {
         for _ in 1..workers.get() {
-            scope.spawn(|| shared.work(&work));
+            scope.spawn(|| pool.work(&work));
         }
-        shared.work(&work);
+        pool.work(&work);
     });
-    let results = shared.results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let results = pool.results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.failure.map_or(Ok(()), Err)
 }
 
-impl<I, R, N, T> Shared<N, R, T>
+impl<I, R, N, T> Pool<N, R, T>
 where
     N: FnMut() -> Result<Option<I>>,
     T: FnMut(R) -> Result<()>,
@@ -106,20 +106,20 @@ where
     }
 
     fn next(&self) -> Result<Option<(u64, I)>> {
-        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        if source.ended || self.is_stopped() {
+        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        if input.ended || self.is_stopped() {
             return Ok(None);
         }
-        let item = (source.next)();
+        let item = (input.next)();
         // Also after a failure, which who waits for this lock does not know of yet.
-        source.ended = !matches!(item, Ok(Some(_)));
+        input.ended = !matches!(item, Ok(Some(_)));
         let Some(item) = item? else { return Ok(None) };
-        source.number += 1;
-        Ok(Some((source.number - 1, item)))
+        input.number += 1;
+        Ok(Some((input.number - 1, item)))
     }
 }
 
-impl<N, R, T> Shared<N, R, T> {
+impl<N, R, T> Pool<N, R, T> {
     fn results(&self) -> MutexGuard<'_, Results<R, T>> {
         self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,7 +146,7 @@ impl<R, T: FnMut(R) -> Result<()>> Results<R, T> {
     }
 }
 
-struct StopUnlessDone<'a, N, R, T>(&'a Shared<N, R, T>);
+struct StopUnlessDone<'a, N, R, T>(&'a Pool<N, R, T>);
 
 impl<N, R, T> Drop for StopUnlessDone<'_, N, R, T> {
     fn drop(&mut self) {

@@ -1,6 +1,6 @@
 //! A revision or a part of it, as `REV[:PATH]` names it.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::following;
 use crate::interrupt::Interrupt;
 use crate::values::name::Name;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// What is brought of a part.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Bring {
+pub enum Need {
     /// Its entries.
     Entries,
     /// Its entries and contents.
@@ -58,21 +58,21 @@ impl Part {
     ///
     /// # Errors
     /// The upstream is out of reach, or something is missing or damaged.
-    pub fn bring(&self, what: Bring, session: &Session) -> Result<()> {
+    pub fn fetch(&self, what: Need, context: &Context) -> Result<()> {
         let below = self.entry.as_ref().map(|entry| entry.path.clone());
-        let contents = what == Bring::Contents;
+        let contents = what == Need::Contents;
         let subject = Subject { root: self.tree.id(), below, contents };
-        following::bring(&self.store, &subject, session).map(|_| ())
+        following::fetch_missing(&self.store, &subject, context).map(|_| ())
     }
 
     /// What bringing its contents would take; nothing where the store follows no upstream.
     ///
     /// # Errors
     /// As [`Self::bring`].
-    pub fn preview(&self, session: &Session) -> Result<Option<Fetched>> {
+    pub fn preview(&self, context: &Context) -> Result<Option<Fetched>> {
         let below = self.entry.as_ref().map(|entry| entry.path.clone());
         let subject = Subject { root: self.tree.id(), below, contents: true };
-        following::preview(&self.store, &subject, session)
+        following::preview(&self.store, &subject, context)
     }
 
     /// Where its nodes and chunks are.

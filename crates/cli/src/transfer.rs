@@ -1,6 +1,6 @@
 //! What a command sent and received: its line of figures, and its part of the JSON.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::values::size::{count, show};
 use serde::Serialize;
 
@@ -23,11 +23,11 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// What the session has sent and received; nothing for stores in directories.
-    pub fn of(session: &Session) -> Self {
+    /// What the context has sent and received; nothing for stores in directories.
+    pub fn of(context: &Context) -> Self {
         #[cfg(feature = "remote")]
         {
-            let figures = session.traffic().figures();
+            let figures = context.traffic().figures();
             Self {
                 requests: figures.requests,
                 retries: figures.retries,
@@ -37,14 +37,14 @@ impl Transfer {
         }
         #[cfg(not(feature = "remote"))]
         {
-            let _ = session;
+            let _ = context;
             Self::default()
         }
     }
 
     /// Says it to people, if there was anything.
-    pub fn note(session: &Session) {
-        let transfer = Self::of(session);
+    pub fn note(context: &Context) {
+        let transfer = Self::of(context);
         if transfer.requests == 0 {
             return;
         }
@@ -52,7 +52,7 @@ impl Transfer {
             0 => String::new(),
             retries => format!(" ({retries} made again)"),
         };
-        session.output.note(format_args!(
+        context.output.note(format_args!(
             "{}{again}: sent {}, received {}",
             count(transfer.requests, "request", "requests"),
             show(transfer.sent_bytes),

@@ -1,8 +1,8 @@
 //! `freestone cat`.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::part::{Bring, Part};
+use crate::part::{Need, Part};
 use crate::values::name::{self, Name};
 use clap::Args;
 use freestone_core::{ChunkSource, Error, ErrorKind, Extent, Id, Result, Sha1, Source, path};
@@ -35,9 +35,9 @@ Examples:
 }
 
 impl Cat {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let store = session.store()?;
-        if session.output.is_json() {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let store = context.store()?;
+        if context.output.is_json() {
             return Err(Error::new(
                 ErrorKind::Usage,
                 "a content is bytes, and is not given as JSON",
@@ -49,14 +49,14 @@ impl Cat {
                 Error::not_found(format!("no content has the SHA-1 {sha1}"))
                     .hint("it is what `sha1sum` prints of the file")
             })?;
-            return write(&records, &content.id, content.size, &sha1, session);
+            return write(&records, &content.id, content.size, &sha1, context);
         }
         let name = Name::parse(&self.name)?;
         let part = Part::find(&store, &name)?;
         match &part.entry {
             Some(Entry { kind: Kind::File { content, size, sha1, .. }, .. }) => {
-                part.bring(Bring::Contents, session)?;
-                write(part.records(), content, *size, sha1, session)
+                part.fetch(Need::Contents, context)?;
+                write(part.records(), content, *size, sha1, context)
             }
             Some(Entry { path, kind: Kind::Directory, .. }) => {
                 let path = path::display(path);
@@ -69,21 +69,21 @@ impl Cat {
     }
 }
 
-fn write(records: &Records, id: &Id, size: u64, sha1: &Sha1, session: &Session) -> Result<Exit> {
+fn write(records: &Records, id: &Id, size: u64, sha1: &Sha1, context: &Context) -> Result<Exit> {
     let mut buffer = Vec::new();
     let mut each = |piece: Extent| {
-        session.interrupt.check()?;
+        context.interrupt.check()?;
         match piece.source {
             Source::Chunk(id) => {
                 let chunk = records.chunk_in(&id, piece.length, &mut buffer)?;
-                session.output.bytes(chunk)
+                context.output.bytes(chunk)
             }
-            Source::Inline(bytes) => session.output.bytes(&bytes),
+            Source::Inline(bytes) => context.output.bytes(&bytes),
             Source::Zeros => {
                 let mut left = piece.length;
                 while left > 0 {
                     let count = left.min(ZEROS.len() as u64);
-                    session.output.bytes(&ZEROS[..usize::try_from(count).unwrap_or(0)])?;
+                    context.output.bytes(&ZEROS[..usize::try_from(count).unwrap_or(0)])?;
                     left -= count;
                 }
                 Ok(())

@@ -1,7 +1,7 @@
 //! `freestone completions`.
 
 use crate::arguments::Arguments;
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
@@ -20,10 +20,10 @@ pub struct Completions {
 }
 
 impl Completions {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Arguments::command(), "freestone", &mut script);
-        session.output.bytes(&script)?;
+        context.output.bytes(&script)?;
         Ok(Exit::Done)
     }
 }

@@ -1,6 +1,6 @@
 //! `freestone copy`.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::following;
 use crate::output::progress::Unit;
@@ -66,20 +66,20 @@ struct Answer {
     bytes_stored: u64,
     ref_entries: u64,
     #[serde(flatten)]
-    fetched: Option<Fetched>,
+    fetched: Option<JsonTraffic>,
 }
 
 #[derive(Serialize)]
-struct Fetched {
+struct JsonTraffic {
     requests: u64,
     bytes_fetched: u64,
 }
 
 impl Copy {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
-        let source = session.store()?;
-        let target = session.store_at(&self.to)?;
+        let source = context.store()?;
+        let target = context.store_at(&self.to)?;
         if target.id() == source.id() {
             return Err(Error::new(ErrorKind::Usage, "a store is not copied to itself"));
         }
@@ -88,12 +88,12 @@ impl Copy {
             let name = Name::parse_revision(argument)?;
             found.push(source.resolve_to_read(&name)?);
         }
-        let bar = session.progress("copying", Unit::Bytes, None);
+        let bar = context.progress("copying", Unit::Bytes, None);
         let advance = |bytes| bar.add(bytes);
         let options = CopyOptions {
             dry_run: self.dry_run,
             progress: Some(&advance),
-            cancel: Some(session.interrupt.flag()),
+            cancel: Some(context.interrupt.flag()),
         };
         let mut copier = Copier::new(&source, &target, options)?;
         for (resolved, argument) in found.iter().zip(&self.names) {
@@ -101,18 +101,18 @@ impl Copy {
             source.prime(&resolved.id)?;
             let contents = !self.dry_run;
             let subject = Subject { root: resolved.revision.root, below: None, contents };
-            following::bring(&source, &subject, session)?;
+            following::fetch_missing(&source, &subject, context)?;
             match entry_of(&source, resolved, &argument.to_string_lossy())? {
                 Some((name, n)) => copier.ref_entries(&name, n)?,
                 None => copier.revision(&resolved.id)?,
             }
-            if let Some(name) = resolved.ref_name.as_ref().filter(|_| session.output.is_verbose()) {
-                session.output.note(format_args!("{} {name}", short(&resolved.id)));
+            if let Some(name) = resolved.ref_name.as_ref().filter(|_| context.output.is_verbose()) {
+                context.output.note(format_args!("{} {name}", short(&resolved.id)));
             }
         }
         let copied = copier.finish();
         drop(bar);
-        self.say(&copied, &source, begun, session)?;
+        self.say(&copied, &source, begun, context)?;
         Ok(Exit::Done)
     }
 
@@ -121,18 +121,18 @@ impl Copy {
         copied: &Copied,
         source: &freestone_store::Store,
         begun: Instant,
-        session: &Session,
+        context: &Context,
     ) -> Result<()> {
-        if session.output.is_json() {
+        if context.output.is_json() {
             let traffic = source.following().map(freestone_store::upstream::Follower::traffic);
-            return session.output.json(&Answer {
+            return context.output.json(&Answer {
                 to: self.to.clone(),
                 revisions: copied.revisions,
                 records: copied.records,
                 bytes: copied.bytes,
                 bytes_stored: copied.bytes_stored,
                 ref_entries: copied.ref_entries,
-                fetched: traffic.map(|traffic| Fetched {
+                fetched: traffic.map(|traffic| JsonTraffic {
                     requests: traffic.requests,
                     bytes_fetched: traffic.bytes,
                 }),
@@ -144,13 +144,13 @@ impl Copy {
         );
         let entries = count(copied.ref_entries, "entry of a ref", "entries of refs");
         if self.dry_run {
-            return session.output.line(format_args!(
+            return context.output.line(format_args!(
                 "{}: lacks {revisions} with {records} of {}, and {entries}",
                 self.to,
                 show(copied.bytes)
             ));
         }
-        session.output.note(format_args!(
+        context.output.note(format_args!(
             "{}: {revisions} with {records}, {entries}; stored {}, {}",
             self.to,
             show(copied.bytes_stored),

@@ -1,8 +1,8 @@
 //! `freestone diff`.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::diff_stats::Figures;
+use crate::output::diff_stats::DiffStats;
 use crate::output::{JSON_SEE, JsonEntry, JsonPath};
 use crate::part::Part;
 use crate::values::name::{self, Name};
@@ -44,7 +44,7 @@ the entry as `freestone ls --json` gives it)}}]}}
 {JSON_SEE}
 
 {}",
-        Figures::KEYS,
+        DiffStats::KEYS,
         name::TEXT
     )
 }
@@ -55,7 +55,7 @@ struct Answer {
     before: String,
     after: String,
     #[serde(flatten)]
-    figures: Figures,
+    stats: DiffStats,
 }
 
 #[derive(Serialize)]
@@ -67,30 +67,30 @@ struct JsonChange {
 }
 
 impl Diff {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let store = session.store()?;
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let store = context.store()?;
         let before = Part::find(&store, &Name::parse(&self.before)?)?;
         let after = Part::find(&store, &Name::parse(&self.after)?)?;
         let manifest = |part: &Part| {
-            let (root, nodes) = part.manifest(&session.interrupt)?;
+            let (root, nodes) = part.manifest(&context.interrupt)?;
             Tree::open(nodes, &root)
         };
         let trees = (manifest(&before)?, manifest(&after)?);
         let mut differs = false;
         let mut changes = |each: &mut dyn FnMut(&Change) -> Result<()>| {
             diff(&trees.0, &trees.1, Times::Ignore, &mut |change| {
-                session.interrupt.check()?;
+                context.interrupt.check()?;
                 differs = true;
                 each(&change)
             })
         };
-        if session.output.is_json() {
+        if context.output.is_json() {
             let answer = Answer {
                 before: before.id.to_string(),
                 after: after.id.to_string(),
-                figures: Figures::of(&mut changes)?,
+                stats: DiffStats::of(&mut changes)?,
             };
-            session.output.json_list(&answer, "changes", |list| {
+            context.output.json_list(&answer, "changes", |list| {
                 changes(&mut |change| {
                     let entry = |entry: &Option<Entry>| {
                         entry.as_ref().map(|entry| JsonEntry::new(&entry.path, entry))
@@ -103,13 +103,13 @@ impl Diff {
                 })
             })?;
         } else {
-            let mut figures = Figures::default();
+            let mut stats = DiffStats::default();
             changes(&mut |change| {
-                figures.add(change);
-                session.output.line(line(change))
+                stats.add(change);
+                context.output.line(line(change))
             })?;
             if differs {
-                session.output.note(figures.line());
+                context.output.note(stats.line());
             }
         }
         Ok(if differs && self.exit_code { Exit::Different } else { Exit::Done })

@@ -2,17 +2,17 @@
 
 mod destination;
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::ordered;
 use crate::output;
 use crate::output::progress::{Progress, Unit};
-use crate::part::{Bring, Part};
+use crate::part::{Need, Part};
 use crate::values::name::{self, Name};
 use crate::values::size::{count, show};
 use crate::values::time;
 use clap::Args;
-use destination::{Place, Target};
+use destination::{Destination, OutputDirectory};
 use freestone_core::{ChunkSource, Error, Result, Source, path};
 use freestone_manifest::{Entry, Kind, content};
 use freestone_store::Records;
@@ -74,24 +74,24 @@ struct Sums {
 }
 
 impl Extract {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
         let name = Name::parse(&self.name)?;
-        let part = Part::find(&session.store()?, &name)?;
+        let part = Part::find(&context.store()?, &name)?;
         part.directory()?;
-        part.bring(Bring::Contents, session)?;
-        let target = Target::prepare(&self.directory)?;
+        part.fetch(Need::Contents, context)?;
+        let target = Destination::prepare(&self.directory)?;
         let sums = Sums::default();
-        fill(&part, target.place(), &sums, session)?;
+        fill(&part, target.place(), &sums, context)?;
         target.finish()?;
         let (files, directories, bytes) =
             (sums.files.into_inner(), sums.directories.into_inner(), sums.bytes.into_inner());
-        if session.output.is_json() {
+        if context.output.is_json() {
             let (revision, output) = (part.id.to_string(), output::place(&self.directory));
             let answer = Answer { revision, output, files, directories, content_bytes: bytes };
-            session.output.json(&answer)?;
+            context.output.json(&answer)?;
         } else {
-            session.output.note(format_args!(
+            context.output.note(format_args!(
                 "{}: {} and {}, {}, {}",
                 self.directory.display(),
                 count(files, "file", "files"),
@@ -105,16 +105,16 @@ impl Extract {
 }
 
 /// Writes what is below `part` to `place`.
-fn fill(part: &Part, place: &Place, sums: &Sums, session: &Session) -> Result<()> {
+fn fill(part: &Part, place: &OutputDirectory, sums: &Sums, context: &Context) -> Result<()> {
     let total = part.entry.is_none().then_some(part.revision.bytes);
-    let progress = session.progress("extracting", Unit::Bytes, total);
-    let writing = Writing { place, records: part.records(), progress: &progress, session };
+    let progress = context.progress("extracting", Unit::Bytes, total);
+    let writing = FileWriter { place, records: part.records(), progress: &progress, context };
     let mut below = part.below()?;
     ordered::run(
-        session.workers(),
+        context.workers(),
         || {
             while let Some((entry, path)) = below.next()? {
-                session.interrupt.check()?;
+                context.interrupt.check()?;
                 if !entry.is_directory() {
                     return Ok(Some(Entry { path: path.to_vec(), ..entry.clone() }));
                 }
@@ -134,7 +134,7 @@ fn fill(part: &Part, place: &Place, sums: &Sums, session: &Session) -> Result<()
     // Last, since making what is in a directory changes its time.
     let mut below = part.below()?;
     while let Some((entry, path)) = below.next()? {
-        session.interrupt.check()?;
+        context.interrupt.check()?;
         if entry.is_directory() {
             place.set_directory_time(path, entry.mtime)?;
         }
@@ -143,14 +143,14 @@ fn fill(part: &Part, place: &Place, sums: &Sums, session: &Session) -> Result<()
 }
 
 /// What is needed to write any file.
-struct Writing<'a> {
-    place: &'a Place,
+struct FileWriter<'a> {
+    place: &'a OutputDirectory,
     records: &'a Records,
     progress: &'a Progress,
-    session: &'a Session,
+    context: &'a Context,
 }
 
-impl Writing<'_> {
+impl FileWriter<'_> {
     /// Writes a file; gives its size.
     fn file(&self, entry: &Entry) -> Result<u64> {
         let Kind::File { executable, size, sha1, content } = &entry.kind else { return Ok(0) };
@@ -159,7 +159,7 @@ impl Writing<'_> {
             |error| Error::io(format!("{} cannot be written", path::display(&entry.path)), error);
         let mut buffer = Vec::new();
         content::pieces(self.records, content, *size, Some(sha1), 0..*size, &mut |piece| {
-            self.session.interrupt.check()?;
+            self.context.interrupt.check()?;
             match &piece.source {
                 Source::Chunk(id) => {
                     let chunk = self.records.chunk_in(id, piece.length, &mut buffer)?;

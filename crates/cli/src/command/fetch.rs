@@ -1,6 +1,6 @@
 //! `freestone fetch`.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::following::{self, JsonFetch};
 use crate::output::{JSON_SEE, short};
@@ -60,14 +60,14 @@ With --json: {{\"revisions\": [{{\"revision\", \"fetch\": {{\"bytes\", \"request
 /// The answer as JSON; its keys stand in the help.
 #[derive(Serialize)]
 struct Answer {
-    revisions: Vec<Revision>,
+    revisions: Vec<JsonFetched>,
     pin: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pinned_upstream: Option<bool>,
 }
 
 #[derive(Serialize)]
-struct Revision {
+struct JsonFetched {
     revision: String,
     fetch: JsonFetch,
 }
@@ -82,13 +82,13 @@ pub fn only_here(store: &Store, error: &Error) -> String {
 }
 
 impl Fetch {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let store = session.store()?;
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let store = context.store()?;
         if store.following().is_none() {
             return Err(Error::refused("this store follows no upstream: all of it is here")
                 .hint("`freestone init --upstream URL` makes a store that fetches"));
         }
-        if session.is_offline() {
+        if context.is_offline() {
             return Err(Error::new(
                 ErrorKind::Usage,
                 "--offline asks nobody, so nothing is fetched",
@@ -107,20 +107,20 @@ impl Fetch {
         for (number, name) in names.iter().enumerate() {
             // A pin that cannot be had any more keeps no other from being brought.
             let is_pin = number >= self.names.len();
-            let outcome = self.one(name, is_pin, &store, session, &mut answer);
+            let outcome = self.one(name, is_pin, &store, context, &mut answer);
             match outcome {
                 Err(error)
                     if is_pin
                         && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) =>
                 {
-                    session.output.note(format_args!("pinned {name}: {error}"));
+                    context.output.note(format_args!("pinned {name}: {error}"));
                     failed.get_or_insert(error);
                 }
                 outcome => outcome?,
             }
         }
-        if session.output.is_json() {
-            session.output.json(&answer)?;
+        if context.output.is_json() {
+            context.output.json(&answer)?;
         }
         failed.map_or(Ok(Exit::Done), Err)
     }
@@ -131,41 +131,41 @@ impl Fetch {
         name: &str,
         is_pin: bool,
         store: &Store,
-        session: &Session,
+        context: &Context,
         answer: &mut Answer,
     ) -> Result<()> {
         let resolved = store.resolve_to_read(name)?;
         store.prime(&resolved.id)?;
         let subject = Subject { root: resolved.revision.root, below: None, contents: true };
         let fetched = match self.dry_run {
-            true => following::preview(store, &subject, session)?.unwrap_or_default(),
-            false => following::bring(store, &subject, session)?,
+            true => following::preview(store, &subject, context)?.unwrap_or_default(),
+            false => following::fetch_missing(store, &subject, context)?,
         };
         let sum = following::sum(&fetched);
         let (id, shown) = (resolved.id, short(&resolved.id));
         if self.dry_run {
-            if !session.output.is_json() {
-                session.output.line(format_args!("{shown} {name}: {sum}"))?;
+            if !context.output.is_json() {
+                context.output.line(format_args!("{shown} {name}: {sum}"))?;
             }
         } else {
             // A pin's own name is its id: what it was asked for as stays what is shown.
             if !is_pin {
                 store.note_complete(&id, name);
             }
-            if !session.output.is_json() {
-                session.output.note(format_args!("{shown} {name} is complete here"));
+            if !context.output.is_json() {
+                context.output.note(format_args!("{shown} {name} is complete here"));
             }
             if let Some(pin) = &self.pin {
-                let pinned = store.pin(pin, id, session.time()?)?;
+                let pinned = store.pin(pin, id, context.time()?)?;
                 answer.pinned_upstream = Some(matches!(pinned, Pinned::AtUpstream));
                 answer.pin = Some(pin.clone());
                 if let Pinned::OnlyHere(error) = &pinned {
-                    session.output.note(only_here(store, error));
+                    context.output.note(only_here(store, error));
                 }
             }
         }
         let (revision, fetch) = (id.to_string(), JsonFetch::new(&fetched));
-        answer.revisions.push(Revision { revision, fetch });
+        answer.revisions.push(JsonFetched { revision, fetch });
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 mod write;
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use clap::{Args, Subcommand};
 use freestone_core::Result;
@@ -22,9 +22,9 @@ enum GitCommand {
 }
 
 impl Git {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         match &self.command {
-            GitCommand::Write(write) => write.run(session),
+            GitCommand::Write(write) => write.run(context),
         }
     }
 }

@@ -6,7 +6,7 @@ mod report;
 mod subject;
 mod target;
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::{Exit, is_closed_output};
 use crate::output::JSON_SEE;
 use crate::output::progress::Unit;
@@ -18,12 +18,12 @@ use freestone_core::{Error, ErrorKind, Result};
 use freestone_image::{Identity, identify};
 use freestone_sink::update::Updated;
 use freestone_sink::{self as sink, Report};
-use options::Directory;
-use report::Made;
+use options::DirectoryOptions;
+use report::ImageReport;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use subject::{Subject, Wishes};
+use subject::{ImageSubject, RevisionOptions};
 
 /// Write the block image of a revision, of a part of one, or of a directory
 ///
@@ -77,7 +77,7 @@ pub struct Image {
     dry_run: bool,
 
     #[command(flatten)]
-    directory: Directory,
+    directory: DirectoryOptions,
 }
 
 fn after_help() -> String {
@@ -102,10 +102,10 @@ and \"from\" (the image that was there, if known) or null; \"blake3\" and \"sha2
 }
 
 impl Image {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
         let is_stdout = self.output.as_deref() == Some(Path::new("-"));
-        self.check(session, is_stdout)?;
+        self.check(context, is_stdout)?;
         let format = self.format.format()?;
         let output = self.output.as_deref().filter(|_| !is_stdout);
         let overwrite = sink::Overwrite {
@@ -119,21 +119,27 @@ impl Image {
             sink::check(0, path, &overwrite)?;
         }
         let subject = if name::is_directory(&self.subject) {
-            Subject::directory(Path::new(&self.subject), &self.directory, output, format, session)?
+            ImageSubject::directory(
+                Path::new(&self.subject),
+                &self.directory,
+                output,
+                format,
+                context,
+            )?
         } else {
-            let wishes = Wishes { dry_run: self.dry_run, proves: self.prove };
-            Subject::revision(&self.subject, format, wishes, session)?
+            let wishes = RevisionOptions { dry_run: self.dry_run, prove_again: self.prove };
+            ImageSubject::revision(&self.subject, format, wishes, context)?
         };
-        let mut made = Made { output: None, format };
+        let mut made = ImageReport { output: None, format };
         if self.dry_run {
             if let Some(path) = output {
                 sink::check(subject.plan.length(), path, &overwrite)?;
                 made.output = Some(path);
             }
-            made.dry_run(&subject, session)?;
+            made.dry_run(&subject, context)?;
             return Ok(Exit::Done);
         }
-        let report = match self.take(&subject, is_stdout, output, &overwrite, session) {
+        let report = match self.take(&subject, is_stdout, output, &overwrite, context) {
             // Whoever read it knows why; but an image that is not whole is none.
             Err(error) if is_closed_output(&error) => return Ok(Exit::Failed),
             report => report?,
@@ -142,12 +148,12 @@ impl Image {
             store.save_proofs();
         }
         made.output = output;
-        made.done(&subject, &report, is_stdout, begun.elapsed(), session)?;
+        made.done(&subject, &report, is_stdout, begun.elapsed(), context)?;
         Ok(Exit::Done)
     }
 
     /// What makes no sense together.
-    fn check(&self, session: &Session, is_stdout: bool) -> Result<()> {
+    fn check(&self, context: &Context, is_stdout: bool) -> Result<()> {
         let usage = |what: &str| Err(Error::new(ErrorKind::Usage, what));
         if self.directory.is_given() && !name::is_directory(&self.subject) {
             return Err(Error::new(
@@ -158,7 +164,7 @@ impl Image {
             .hint("a directory begins with . or /, as in ./site"));
         }
         if is_stdout && !self.dry_run {
-            if session.output.is_json() {
+            if context.output.is_json() {
                 return usage("the image and JSON cannot both go to the standard output");
             }
             if self.read_back {
@@ -167,7 +173,7 @@ impl Image {
             if self.update {
                 return usage("the standard output cannot be updated");
             }
-            if session.output.is_terminal() {
+            if context.output.is_terminal() {
                 return Err(Error::refused(
                     "the standard output is a terminal, no place for an image",
                 )
@@ -180,17 +186,17 @@ impl Image {
     /// Takes the image whole.
     fn take(
         &self,
-        subject: &Subject,
+        subject: &ImageSubject,
         is_stdout: bool,
         output: Option<&Path>,
         overwrite: &sink::Overwrite,
-        session: &Session,
+        context: &Context,
     ) -> Result<Updated> {
         let image = sink::Image::new(&*subject.plan, &*subject.chunks);
         let length = subject.plan.length();
-        let bar = session.progress("writing", Unit::Bytes, Some(length));
+        let bar = context.progress("writing", Unit::Bytes, Some(length));
         let advance = |bytes| bar.add(bytes);
-        let control = sink::Control { digest: self.digest, ..session.control(&advance) };
+        let control = sink::Control { digest: self.digest, ..context.control(&advance) };
         let Some(path) = output else {
             if is_stdout {
                 return sink::stream::write(
@@ -214,9 +220,9 @@ impl Image {
         };
         drop(bar);
         if self.read_back {
-            let bar = session.progress("reading back", Unit::Bytes, Some(length));
+            let bar = context.progress("reading back", Unit::Bytes, Some(length));
             let advance = |bytes| bar.add(bytes);
-            let control = session.control(&advance);
+            let control = context.control(&advance);
             if let Some(difference) = sink::read_back(&image, path, &control)? {
                 let offset = difference.offset;
                 let what = format!("{}: differs from the image at byte {offset}", path.display());

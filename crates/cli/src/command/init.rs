@@ -1,8 +1,8 @@
 //! `freestone init`.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::location::Place;
+use crate::location::Location;
 use crate::values::size;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
@@ -31,7 +31,7 @@ pub struct Init {
 
     /// What the upstream's packs may take here; none for no limit
     #[arg(long, value_name = "SIZE|none", default_value = "10G", value_parser = cache_size, requires = "upstream")]
-    cache_size: Limit,
+    cache_size: CacheLimit,
 
     /// The name under which this host pins revisions at the upstream; else the machine's
     #[arg(long, value_name = "NAME", requires = "upstream")]
@@ -40,10 +40,14 @@ pub struct Init {
 
 /// A size, or none.
 #[derive(Clone, Copy)]
-struct Limit(Option<u64>);
+struct CacheLimit(Option<u64>);
 
-fn cache_size(text: &str) -> Result<Limit, String> {
-    if text == "none" { Ok(Limit(None)) } else { size::argument(text).map(Some).map(Limit) }
+fn cache_size(text: &str) -> Result<CacheLimit, String> {
+    if text == "none" {
+        Ok(CacheLimit(None))
+    } else {
+        size::argument(text).map(Some).map(CacheLimit)
+    }
 }
 
 /// The machine's name, as far as it can be part of a ref's.
@@ -63,28 +67,28 @@ struct Answer {
 }
 
 impl Init {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let place = match (&self.place, session.has_store_option()) {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let place = match (&self.place, context.has_store_option()) {
             (Some(_), true) => {
                 return Err(Error::new(
                     ErrorKind::Usage,
                     "the store is named twice, here and by -s",
                 ));
             }
-            (Some(place), false) => Place::parse(place.clone())?,
-            (None, _) => session.store_place()?,
+            (Some(place), false) => Location::parse(place.clone())?,
+            (None, _) => context.store_location()?,
         };
         let store = match (&place, &self.upstream) {
-            (Place::Directory(path), None) => Store::init(path)?,
-            (Place::Directory(path), Some(url)) => {
+            (Location::Directory(path), None) => Store::init(path)?,
+            (Location::Directory(path), Some(url)) => {
                 let host = self.host.clone().unwrap_or_else(host_name);
-                let opening = session.opening();
+                let opening = context.opening();
                 Store::init_following(path, url, self.cache_size.0, &host, &opening)?
             }
             #[cfg(feature = "remote")]
-            (Place::Remote(place), None) => Store::init_backend(session.remote(place)?, None)?,
+            (Location::Remote(place), None) => Store::init_backend(context.remote(place)?, None)?,
             #[cfg(feature = "remote")]
-            (Place::Remote(place), Some(_)) => {
+            (Location::Remote(place), Some(_)) => {
                 return Err(Error::new(
                     ErrorKind::Usage,
                     format!("{place}: a store that follows an upstream is a directory"),
@@ -93,13 +97,13 @@ impl Init {
             }
         };
         let upstream = store.following().map(|follower| follower.config().url.clone());
-        if session.output.is_json() {
+        if context.output.is_json() {
             let (store_id, store) = (store.id().to_string(), place.json());
-            session.output.json(&Answer { store, store_id, upstream })?;
+            context.output.json(&Answer { store, store_id, upstream })?;
         } else {
             let follows = upstream.map(|url| format!(", which follows {url}")).unwrap_or_default();
             let id = store.id();
-            session.output.note(format_args!("made store {id} in {place}{follows}"));
+            context.output.note(format_args!("made store {id} in {place}{follows}"));
         }
         Ok(Exit::Done)
     }

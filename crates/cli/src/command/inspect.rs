@@ -1,10 +1,10 @@
 //! `freestone inspect`: what a file or device is, and whether its readers will take it.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::progress::Unit;
 use crate::output::{JSON_SEE, JsonPath};
-use crate::part::{Bring, Part};
+use crate::part::{Need, Part};
 use crate::values::name::{self, Name};
 use crate::values::size::{count, show};
 use clap::Args;
@@ -67,12 +67,12 @@ struct Answer {
     directories: u64,
     content_bytes: u64,
     violation_count: u64,
-    violations: Vec<Violation>,
-    against: Option<Against>,
+    violations: Vec<JsonViolation>,
+    against: Option<Comparison>,
 }
 
 #[derive(Serialize)]
-struct Violation {
+struct JsonViolation {
     rule: &'static str,
     offset: u64,
     #[serde(flatten)]
@@ -83,7 +83,7 @@ struct Violation {
 
 /// What the comparison came to.
 #[derive(Serialize)]
-struct Against {
+struct Comparison {
     revision: String,
     root: String,
     equal: bool,
@@ -93,14 +93,14 @@ struct Against {
 }
 
 /// A file or device that is open.
-struct Opened<'a> {
+struct OpenedFile<'a> {
     path: &'a Path,
     file: File,
     length: u64,
     container: Container,
 }
 
-impl<'a> Opened<'a> {
+impl<'a> OpenedFile<'a> {
     fn open(path: &'a Path) -> Result<Self> {
         let name = path.display();
         let wrong = |error: std::io::Error| match error.kind() {
@@ -130,24 +130,24 @@ impl<'a> Opened<'a> {
     }
 
     /// Compares it with the image of `name`, of the format and options that its head says.
-    fn compare(&self, identity: &Identity, name: &OsStr, session: &Session) -> Result<Against> {
+    fn compare(&self, identity: &Identity, name: &OsStr, context: &Context) -> Result<Comparison> {
         let Identity::Image(image) = identity else {
             let (place, what) = (self.path.display(), describe(identity).1);
             return Err(Error::refused(format!("{place}: {what}"))
                 .hint("only a finished image of freestone's can be compared with a revision"));
         };
-        let part = Part::find(&session.store()?, &Name::parse(name)?)?;
-        part.bring(Bring::Contents, session)?;
-        let (root, nodes) = part.manifest(&session.interrupt)?;
+        let part = Part::find(&context.store()?, &Name::parse(name)?)?;
+        part.fetch(Need::Contents, context)?;
+        let (root, nodes) = part.manifest(&context.interrupt)?;
         let plan = image.format.plan(nodes, &root)?;
-        let progress = session.progress("comparing", Unit::Bytes, Some(plan.length()));
+        let progress = context.progress("comparing", Unit::Bytes, Some(plan.length()));
         let advance = |bytes| progress.add(bytes);
         let difference = freestone_sink::compare(
             &freestone_sink::Image::new(&*plan, part.records()),
             self.path,
-            &session.control(&advance),
+            &context.control(&advance),
         )?;
-        Ok(Against {
+        Ok(Comparison {
             revision: part.id.to_string(),
             root: root.to_string(),
             equal: difference.is_none(),
@@ -157,7 +157,7 @@ impl<'a> Opened<'a> {
     }
 }
 
-impl ReadAt for Opened<'_> {
+impl ReadAt for OpenedFile<'_> {
     fn length(&self) -> u64 {
         self.length
     }
@@ -169,29 +169,29 @@ impl ReadAt for Opened<'_> {
 }
 
 impl Inspect {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let opened = Opened::open(&self.place)?;
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let opened = OpenedFile::open(&self.place)?;
         let identity = opened.identity()?;
         let (kind, what) = describe(&identity);
         let mut against = match &self.against {
             None => None,
-            Some(name) => Some(opened.compare(&identity, name, session)?),
+            Some(name) => Some(opened.compare(&identity, name, context)?),
         };
         let report = check::check(&opened, opened.container, &identity, &mut |found| {
-            if let Some(Against { offset: Some(offset), path: path @ None, .. }) = &mut against
+            if let Some(Comparison { offset: Some(offset), path: path @ None, .. }) = &mut against
                 && found.bytes.contains(offset)
             {
                 *path = Some(JsonPath::new(&found.path));
             }
-            session.interrupt.check()
+            context.interrupt.check()
         })?;
         let is_known = report.is_some();
         let report = report.unwrap_or_default();
         let is_good = report.violations.count() == 0 && against.as_ref().is_none_or(|a| a.equal);
-        if session.output.is_json() {
-            session.output.json(&answer(kind, &what, &opened, &report, against))?;
+        if context.output.is_json() {
+            context.output.json(&answer(kind, &what, &opened, &report, against))?;
         } else {
-            say(&what, &opened, &report, against.as_ref(), session)?;
+            say(&what, &opened, &report, against.as_ref(), context)?;
         }
         match kind {
             "unfinished" => Ok(Exit::Corrupt),
@@ -220,11 +220,11 @@ fn describe(identity: &Identity) -> (&'static str, String) {
 fn answer(
     kind: &'static str,
     what: &str,
-    opened: &Opened<'_>,
+    opened: &OpenedFile<'_>,
     report: &Report,
-    against: Option<Against>,
+    against: Option<Comparison>,
 ) -> Answer {
-    let violation = |violation: &check::Violation| Violation {
+    let violation = |violation: &check::Violation| JsonViolation {
         rule: violation.rule,
         offset: violation.offset,
         path: violation.path.as_deref().map(JsonPath::new),
@@ -248,12 +248,12 @@ fn answer(
 
 fn say(
     what: &str,
-    opened: &Opened<'_>,
+    opened: &OpenedFile<'_>,
     report: &Report,
-    against: Option<&Against>,
-    session: &Session,
+    against: Option<&Comparison>,
+    context: &Context,
 ) -> Result<()> {
-    let output = &session.output;
+    let output = &context.output;
     output.line(format_args!("{}: {what}", opened.path.display()))?;
     let length = opened.length;
     output.line(format_args!("length   {length} ({})", show(length)))?;

@@ -1,9 +1,9 @@
 //! `freestone log`.
 
 use crate::command::diff;
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::diff_stats::Figures;
+use crate::output::diff_stats::DiffStats;
 use crate::output::{JSON_SEE, JsonRevision, short, text};
 use crate::values::name::{self, Name};
 use crate::values::size::show;
@@ -51,7 +51,7 @@ and with --stat \"stat\": {{{}}}
 
 {}",
         JsonRevision::KEYS,
-        Figures::KEYS,
+        DiffStats::KEYS,
         name::TEXT
     )
 }
@@ -62,19 +62,19 @@ struct Answer {
     #[serde(flatten)]
     revision: JsonRevision,
     #[serde(skip_serializing_if = "Option::is_none")]
-    stat: Option<Figures>,
+    stat: Option<DiffStats>,
 }
 
 impl Log {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let store = session.store()?;
-        let default = session.ref_name(None);
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let store = context.store()?;
+        let default = context.ref_name(None);
         let name = self.name.as_deref().unwrap_or(OsStr::new(&default));
         let resolved = store.resolve(&Name::parse_revision(name)?)?;
         let (mut id, mut revision) = (resolved.id, resolved.revision);
         let mut count = 0;
         while self.max_count.is_none_or(|max| count < max) {
-            session.interrupt.check()?;
+            context.interrupt.check()?;
             let parent = revision.parents.first();
             let before = match parent {
                 Some(parent) => store.revision(parent)?,
@@ -83,31 +83,31 @@ impl Log {
             // In a copy the history is cut: what the oldest revision changed is not known.
             let cut = parent.filter(|_| before.is_none()).copied();
             let shows_stat = self.stat && cut.is_none();
-            if session.output.is_json() {
+            if context.output.is_json() {
                 let stat = match shows_stat {
                     true => {
-                        Some(stat(&store, before.as_ref(), &revision, session, &mut |_| Ok(()))?)
+                        Some(stat(&store, before.as_ref(), &revision, context, &mut |_| Ok(()))?)
                     }
                     false => None,
                 };
                 let revision = JsonRevision::new(&id, &revision);
-                session.output.json(&Answer { revision, stat })?;
+                context.output.json(&Answer { revision, stat })?;
             } else {
                 let message = text(revision.message.lines().next().unwrap_or_default());
                 let (time, size) = (time::show(revision.time), show(revision.bytes));
                 let line = format!("{} {time} {size:>9}  {message}", short(&id));
-                session.output.line(line.trim_end())?;
+                context.output.line(line.trim_end())?;
                 if shows_stat {
                     let each = &mut |change: &Change| {
-                        session.output.line(format_args!("  {}", diff::line(change)))
+                        context.output.line(format_args!("  {}", diff::line(change)))
                     };
-                    let figures = stat(&store, before.as_ref(), &revision, session, each)?;
-                    session.output.line(format_args!("  {}", figures.line()))?;
+                    let figures = stat(&store, before.as_ref(), &revision, context, each)?;
+                    context.output.line(format_args!("  {}", figures.line()))?;
                 }
             }
             count += 1;
             if let Some(parent) = cut {
-                session.output.note(format_args!(
+                context.output.note(format_args!(
                     "the history ends here: {}, the parent of {}, is not in this store",
                     short(&parent),
                     short(&id)
@@ -126,12 +126,12 @@ fn stat(
     store: &Store,
     before: Option<&Revision>,
     revision: &Revision,
-    session: &Session,
+    context: &Context,
     each: &mut dyn FnMut(&Change) -> Result<()>,
-) -> Result<Figures> {
-    let mut figures = Figures::default();
+) -> Result<DiffStats> {
+    let mut figures = DiffStats::default();
     let mut seen = |change: &Change| {
-        session.interrupt.check()?;
+        context.interrupt.check()?;
         figures.add(change);
         each(change)
     };

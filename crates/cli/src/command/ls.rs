@@ -1,9 +1,9 @@
 //! `freestone ls`.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::{JSON_SEE, JsonEntry};
-use crate::part::{Bring, Part};
+use crate::part::{Need, Part};
 use crate::values::name::{self, Name};
 use crate::values::time;
 use clap::Args;
@@ -56,21 +56,21 @@ struct Answer {
 }
 
 impl Ls {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         let name = Name::parse(&self.name)?;
-        let part = Part::find(&session.store()?, &name)?;
+        let part = Part::find(&context.store()?, &name)?;
         if self.recursive {
-            part.bring(Bring::Entries, session)?;
+            part.fetch(Need::Entries, context)?;
         }
-        if session.output.is_json() {
+        if context.output.is_json() {
             let answer = Answer { revision: part.id.to_string() };
-            session.output.json_list(&answer, "entries", |list| {
-                self.each(&part, session, &mut |entry, path| {
+            context.output.json_list(&answer, "entries", |list| {
+                self.each(&part, context, &mut |entry, path| {
                     list.item(&JsonEntry::new(path, entry))
                 })
             })?;
         } else {
-            self.each(&part, session, &mut |entry, path| self.line(entry, path, session))?;
+            self.each(&part, context, &mut |entry, path| self.line(entry, path, context))?;
         }
         Ok(Exit::Done)
     }
@@ -78,7 +78,7 @@ impl Ls {
     fn each(
         &self,
         part: &Part,
-        session: &Session,
+        context: &Context,
         each: &mut dyn FnMut(&Entry, &[u8]) -> Result<()>,
     ) -> Result<()> {
         if let Some(file) = part.entry.as_ref().filter(|entry| !entry.is_directory()) {
@@ -87,7 +87,7 @@ impl Ls {
         }
         let mut below = part.below()?;
         loop {
-            session.interrupt.check()?;
+            context.interrupt.check()?;
             let Some((entry, path)) = below.next()? else { return Ok(()) };
             each(entry, path)?;
             if !self.recursive && entry.is_directory() {
@@ -97,20 +97,20 @@ impl Ls {
         }
     }
 
-    fn line(&self, entry: &Entry, path: &[u8], session: &Session) -> Result<()> {
+    fn line(&self, entry: &Entry, path: &[u8], context: &Context) -> Result<()> {
         let slash = if entry.is_directory() { "/" } else { "" };
         let shown = path::display(path);
         if !self.long {
-            return session.output.line(format_args!("{shown}{slash}"));
+            return context.output.line(format_args!("{shown}{slash}"));
         }
         let time = time::show(entry.mtime);
         match &entry.kind {
-            Kind::Directory => session
+            Kind::Directory => context
                 .output
                 .line(format_args!("drwxr-xr-x {:>12} {time} {:40} {shown}{slash}", "-", "-")),
             Kind::File { executable, size, sha1, .. } => {
                 let mode = if *executable { "-rwxr-xr-x" } else { "-rw-r--r--" };
-                session.output.line(format_args!("{mode} {size:>12} {time} {sha1} {shown}"))
+                context.output.line(format_args!("{mode} {size:>12} {time} {sha1} {shown}"))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! `freestone man`.
 
 use crate::arguments::Arguments;
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use clap::{Args, CommandFactory};
 use freestone_core::{Error, Result};
@@ -19,12 +19,12 @@ pub struct Man {
 }
 
 impl Man {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         let place = self.directory.display();
         let wrong = |error| Error::io(format!("the pages cannot be written to {place}"), error);
         std::fs::create_dir_all(&self.directory).map_err(wrong)?;
         clap_mangen::generate_to(Arguments::command(), &self.directory).map_err(wrong)?;
-        session.output.detail(format_args!("wrote the manual pages to {place}"));
+        context.output.detail(format_args!("wrote the manual pages to {place}"));
         Ok(Exit::Done)
     }
 }

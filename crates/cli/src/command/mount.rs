@@ -4,7 +4,7 @@ mod background;
 mod catalogue;
 mod owner;
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::{self, Exit};
 use crate::values::{name, size};
 use background::Background;
@@ -97,43 +97,43 @@ and is told on the standard error.
 }
 
 impl Mount {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        if session.output.is_json() {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        if context.output.is_json() {
             return Err(Error::new(ErrorKind::Usage, "mount gives no answer, not even as JSON"));
         }
         let background = Background::child();
         if self.background && background.is_none() {
-            return Background::start(&self.directory, session);
+            return Background::start(&self.directory, context);
         }
         // By their whole paths: in the background there is no other directory than /.
-        let revisions = Catalogue::open(match session.store_place()?.directory() {
+        let revisions = Catalogue::open(match context.store_location()?.directory() {
             Some(path) => {
                 let path = std::path::absolute(path)
                     .map_err(|error| Error::io("the store's path", error))?;
-                Store::open_with(&path, &session.opening())?
+                Store::open_with(&path, &context.opening())?
             }
-            None => session.store()?,
+            None => context.store()?,
         })?;
         // From here on, so that a signal finds nothing half mounted.
         let mut signals = Signals::watch()?;
         let mounted = freestone_mount::mount(
             Box::new(revisions),
             &self.directory,
-            self.options(session),
+            self.options(context),
             Box::new(|error| eprint!("{}", exit::describe(error))),
         )?;
-        session.interrupt.serve_on();
+        context.interrupt.serve_on();
         match background {
             Some(background) => background.ready()?,
             None => {
-                session.output.note(format_args!("mounted at {}", mounted.directory().display()));
+                context.output.note(format_args!("mounted at {}", mounted.directory().display()));
                 notify_systemd();
             }
         }
         if signals.wait(&mounted) {
             mounted.end()?;
             if !mounted.is_over() {
-                session.output.note(
+                context.output.note(
                     "unmounted; what is still open is served until it is closed, \
                      or until the next signal",
                 );
@@ -143,7 +143,7 @@ impl Mount {
         Ok(Exit::Done)
     }
 
-    fn options(&self, session: &Session) -> Options {
+    fn options(&self, context: &Context) -> Options {
         let mine = Owner::mine();
         let owner = self.owner.unwrap_or(mine);
         Options {
@@ -153,7 +153,7 @@ impl Mount {
             mode: self.mode,
             discard_writes: self.discard_writes,
             // One that waits for the disk must not keep the others from what is in memory.
-            threads: session.workers().max(NonZeroUsize::new(4).unwrap_or(NonZeroUsize::MIN)).get(),
+            threads: context.workers().max(NonZeroUsize::new(4).unwrap_or(NonZeroUsize::MIN)).get(),
             cache_bytes: self.cache,
         }
     }

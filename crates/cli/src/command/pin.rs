@@ -1,7 +1,7 @@
 //! `freestone pin`.
 
 use super::fetch::only_here;
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::short;
 use crate::values::time;
@@ -95,17 +95,17 @@ impl JsonPin {
 }
 
 impl Pin {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let store = session.store()?;
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let store = context.store()?;
         match &self.command {
-            PinCommand::List => list(&store, session)?,
+            PinCommand::List => list(&store, context)?,
             PinCommand::Remove { name } => {
-                let removed = store.unpin(name, session.time()?)?;
-                if session.output.is_json() {
+                let removed = store.unpin(name, context.time()?)?;
+                if context.output.is_json() {
                     let removed_upstream = matches!(removed, Pinned::AtUpstream);
-                    session.output.json(&Removed { pin: name.clone(), removed_upstream })?;
+                    context.output.json(&Removed { pin: name.clone(), removed_upstream })?;
                 } else if let Pinned::OnlyHere(error) = &removed {
-                    session.output.note(only_here(&store, error));
+                    context.output.note(only_here(&store, error));
                 }
             }
         }
@@ -113,11 +113,11 @@ impl Pin {
     }
 }
 
-fn list(store: &Store, session: &Session) -> Result<()> {
+fn list(store: &Store, context: &Context) -> Result<()> {
     let pins = store.pins()?;
     let shown = pins.iter().map(|pin| JsonPin::new(store, pin)).collect::<Result<Vec<_>>>()?;
-    if session.output.is_json() {
-        return session.output.json(&Pins { pins: shown });
+    if context.output.is_json() {
+        return context.output.json(&Pins { pins: shown });
     }
-    pins.iter().zip(&shown).try_for_each(|(pin, shown)| session.output.line(shown.line(pin)))
+    pins.iter().zip(&shown).try_for_each(|(pin, shown)| context.output.line(shown.line(pin)))
 }

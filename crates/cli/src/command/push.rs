@@ -1,21 +1,21 @@
 //! `freestone push`.
 
 mod archive;
+mod directory;
 #[cfg(feature = "git")]
 mod git;
 mod report;
-mod source;
 
 use crate::command::refs;
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::transfer;
 use crate::values::name::{self, Name};
 use crate::values::time;
 use clap::Args;
+use directory::PushedDirectory;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::push::{PushOptions, PushProgress, Source};
-use source::Directory;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -151,26 +151,26 @@ With --json: {{\"revision\", \"up_to_date\", \"made\" (how many revisions), \"dr
 }
 
 impl Push {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
-        let store = session.store()?;
-        let options = self.options(&store, session)?;
+        let store = context.store()?;
+        let options = self.options(&store, context)?;
         #[cfg(feature = "git")]
         if let Some(place) = &self.git {
-            return self.push_commits(place, &store, &options, session, begun);
+            return self.push_commits(place, &store, &options, context, begun);
         }
         let place = self.directory.as_deref().unwrap_or(Path::new(""));
         if archive::is_one(place) {
-            return self.push_archive(place, &store, &options, session, begun);
+            return self.push_archive(place, &store, &options, context, begun);
         }
-        let directory = Directory::new(place, self.walking(&store, session)?)?;
+        let directory = PushedDirectory::new(place, self.walking(&store, context)?)?;
         let source =
             Source { walk: &|| directory.walk(), opener: &directory, key: Some(directory.key()) };
         let progress = PushProgress::default();
         let outcome =
-            report::watch(&progress, session, || store.push(&source, &options, &progress))?;
+            report::watch(&progress, context, || store.push(&source, &options, &progress))?;
         let made = u64::from(!outcome.up_to_date);
-        report::say(&outcome, made, &options, &directory.report(), begun.elapsed(), session)?;
+        report::say(&outcome, made, &options, &directory.report(), begun.elapsed(), context)?;
         Ok(Exit::Done)
     }
 
@@ -179,14 +179,14 @@ impl Push {
         place: &Path,
         store: &freestone_store::Store,
         options: &PushOptions,
-        session: &Session,
+        context: &Context,
         begun: Instant,
     ) -> Result<Exit> {
-        let mut tar = archive::Tar::open(place, self.walking(store, session)?, options)?;
+        let mut tar = archive::ArchiveSeries::open(place, self.walking(store, context)?, options)?;
         let progress = PushProgress::default();
         let pushed =
-            report::watch(&progress, session, || store.push_series(&mut tar, options, &progress))?;
-        report::say(&pushed.last, pushed.made, options, &tar.report(), begun.elapsed(), session)?;
+            report::watch(&progress, context, || store.push_series(&mut tar, options, &progress))?;
+        report::say(&pushed.last, pushed.made, options, &tar.report(), begun.elapsed(), context)?;
         Ok(Exit::Done)
     }
 
@@ -196,29 +196,29 @@ impl Push {
         place: &Path,
         store: &freestone_store::Store,
         options: &PushOptions,
-        session: &Session,
+        context: &Context,
         begun: Instant,
     ) -> Result<Exit> {
         let repository = freestone_git::Repository::open(place)?;
-        let wanted = git::Wanted {
+        let wanted = git::CommitSelection {
             commit: self.commit.as_deref().unwrap_or("HEAD"),
             subdir: self.subdir.as_deref(),
             history: self.history,
             since: self.since.as_deref(),
             skip_special: self.skip_special,
         };
-        let mut commits = git::Commits::new(&repository, &wanted, options, session)?;
+        let mut commits = git::CommitSeries::new(&repository, &wanted, options, context)?;
         let progress = PushProgress::default();
         let counts = (commits.done.clone(), commits.total.clone());
-        let pushed = git::watch(counts, &progress, session, || {
+        let pushed = git::watch(counts, &progress, context, || {
             store.push_series(&mut commits, options, &progress)
         })?;
         let report = commits.report();
-        report::say(&pushed.last, pushed.made, options, &report, begun.elapsed(), session)?;
+        report::say(&pushed.last, pushed.made, options, &report, begun.elapsed(), context)?;
         Ok(Exit::Done)
     }
 
-    fn options(&self, store: &freestone_store::Store, session: &Session) -> Result<PushOptions> {
+    fn options(&self, store: &freestone_store::Store, context: &Context) -> Result<PushOptions> {
         let parent = match &self.parent {
             None => None,
             Some(name) => Some(store.resolve(&Name::parse_revision(name)?)?.id),
@@ -236,18 +236,18 @@ impl Push {
             }
         }
         Ok(PushOptions {
-            ref_name: (!self.no_ref).then(|| session.ref_name(self.ref_name.as_deref())),
+            ref_name: (!self.no_ref).then(|| context.ref_name(self.ref_name.as_deref())),
             parent,
             expect: refs::expectation(store, self.expect.as_ref())?,
             retry: self.retry,
             message: self.message.clone(),
             labels,
-            time: session.time()?,
+            time: context.time()?,
             mtime: self.mtime,
             dry_run: self.dry_run,
             #[cfg(feature = "git")]
             thorough: self.history,
-            threads: session.workers().get(),
+            threads: context.workers().get(),
             ..PushOptions::default()
         })
     }
@@ -255,13 +255,13 @@ impl Push {
     fn walking(
         &self,
         store: &freestone_store::Store,
-        session: &Session,
+        context: &Context,
     ) -> Result<freestone_source::directory::Options> {
-        let store_root = store.root().map(source::absolute).transpose()?;
+        let store_root = store.root().map(directory::absolute).transpose()?;
         Ok(freestone_source::directory::Options {
             skip_special: self.skip_special,
             leave_out: store_root.into_iter().collect(),
-            ..session.walking(&self.exclude_from, &self.exclude)?
+            ..context.walking(&self.exclude_from, &self.exclude)?
         })
     }
 }

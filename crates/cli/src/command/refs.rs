@@ -1,6 +1,6 @@
 //! `freestone ref`.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::short;
 use crate::values::name::{self, Name};
@@ -119,52 +119,52 @@ pub fn expectation(store: &Store, expect: Option<&OsString>) -> Result<Expect> {
 }
 
 impl Ref {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let store = session.store()?;
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let store = context.store()?;
         match &self.command {
-            RefCommand::List => list(&store, session)?,
-            RefCommand::Log { name } => log(&store, &session.ref_name(name.as_deref()), session)?,
+            RefCommand::List => list(&store, context)?,
+            RefCommand::Log { name } => log(&store, &context.ref_name(name.as_deref()), context)?,
             RefCommand::Set { name, revision, expect } => {
                 store.check_writable()?;
                 let expect = expectation(&store, expect.as_ref())?;
                 let id = store.resolve(&Name::parse_revision(revision)?)?.id;
-                let entry = store.refs().set(name, id, expect, session.time()?)?;
-                changed(&entry, session)?;
+                let entry = store.refs().set(name, id, expect, context.time()?)?;
+                changed(&entry, context)?;
             }
             RefCommand::Delete { name, expect } => {
                 store.check_writable()?;
                 let expect = expectation(&store, expect.as_ref())?;
-                let entry = store.refs().delete(name, expect, session.time()?)?;
-                changed(&entry, session)?;
+                let entry = store.refs().delete(name, expect, context.time()?)?;
+                changed(&entry, context)?;
             }
         }
         Ok(Exit::Done)
     }
 }
 
-fn list(store: &Store, session: &Session) -> Result<()> {
+fn list(store: &Store, context: &Context) -> Result<()> {
     let entries = store.refs().list()?;
-    if session.output.is_json() {
-        return session.output.json(&JsonRefs { refs: entries.iter().map(JsonRef::new).collect() });
+    if context.output.is_json() {
+        return context.output.json(&JsonRefs { refs: entries.iter().map(JsonRef::new).collect() });
     }
     let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(0);
     for entry in &entries {
         let id = entry.revision().as_ref().map(short).unwrap_or_default();
         let (name, time) = (&entry.name, time::show(entry.time));
-        session.output.line(format_args!("{name:width$} {id} {time}"))?;
+        context.output.line(format_args!("{name:width$} {id} {time}"))?;
     }
     Ok(())
 }
 
-fn log(store: &Store, name: &str, session: &Session) -> Result<()> {
+fn log(store: &Store, name: &str, context: &Context) -> Result<()> {
     let entries = store.refs().log(name)?;
     if entries.is_empty() {
         return Err(Error::not_found(format!("there is no ref {name}"))
             .hint("`freestone ref list` shows the refs"));
     }
     for entry in &entries {
-        if session.output.is_json() {
-            session.output.json(&JsonRef::new(entry))?;
+        if context.output.is_json() {
+            context.output.json(&JsonRef::new(entry))?;
             continue;
         }
         let what = match entry.action {
@@ -172,20 +172,20 @@ fn log(store: &Store, name: &str, session: &Session) -> Result<()> {
             RefAction::Delete => format!("{:12}", "deleted"),
         };
         let time = time::show(entry.time);
-        session.output.line(format_args!("{name}@{:<6} {what} {time}", entry.n))?;
+        context.output.line(format_args!("{name}@{:<6} {what} {time}", entry.n))?;
     }
     Ok(())
 }
 
-fn changed(entry: &RefEntry, session: &Session) -> Result<()> {
-    if session.output.is_json() {
-        return session.output.json(&JsonRef::new(entry));
+fn changed(entry: &RefEntry, context: &Context) -> Result<()> {
+    if context.output.is_json() {
+        return context.output.json(&JsonRef::new(entry));
     }
     match entry.action {
         RefAction::Set(id) => {
-            session.output.note(format_args!("{}@{} is {id}", entry.name, entry.n));
+            context.output.note(format_args!("{}@{} is {id}", entry.name, entry.n));
         }
-        RefAction::Delete => session.output.note(format_args!("deleted {}", entry.name)),
+        RefAction::Delete => context.output.note(format_args!("deleted {}", entry.name)),
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `freestone resolve`.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::values::name::{self, Name};
 use clap::Args;
@@ -40,16 +40,16 @@ struct Answer {
 }
 
 impl Resolve {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let resolved = session.store()?.resolve(&Name::parse_revision(&self.name)?)?;
-        if session.output.is_json() {
-            session.output.json(&Answer {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let resolved = context.store()?.resolve(&Name::parse_revision(&self.name)?)?;
+        if context.output.is_json() {
+            context.output.json(&Answer {
                 revision: resolved.id.to_string(),
                 root: resolved.revision.root.to_string(),
                 r#ref: resolved.ref_name,
             })?;
         } else {
-            session.output.line(resolved.id)?;
+            context.output.line(resolved.id)?;
         }
         Ok(Exit::Done)
     }

@@ -4,7 +4,7 @@ mod http;
 mod nbd;
 mod options;
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use clap::{Args, Subcommand};
 use freestone_core::Result;
@@ -27,10 +27,10 @@ enum Protocol {
 }
 
 impl Serve {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         match &self.protocol {
-            Protocol::Nbd(nbd) => nbd.run(session),
-            Protocol::Http(http) => http.run(session),
+            Protocol::Nbd(nbd) => nbd.run(context),
+            Protocol::Http(http) => http.run(context),
         }
     }
 }

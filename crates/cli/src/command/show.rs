@@ -1,6 +1,6 @@
 //! `freestone show`.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::{JSON_SEE, JsonRevision, text};
 use crate::values::name::{self, Name};
@@ -36,10 +36,10 @@ With --json: {{{}}}
 }
 
 impl Show {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let resolved = session.store()?.resolve(&Name::parse_revision(&self.name)?)?;
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let resolved = context.store()?.resolve(&Name::parse_revision(&self.name)?)?;
         let (id, revision) = (resolved.id, resolved.revision);
-        let output = &session.output;
+        let output = &context.output;
         if output.is_json() {
             output.json(&JsonRevision::new(&id, &revision))?;
             return Ok(Exit::Done);

@@ -2,7 +2,7 @@
 
 mod upstream;
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::short;
 use crate::values::size::show;
@@ -75,14 +75,14 @@ fn below(place: &Path) -> u64 {
 }
 
 impl Status {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let (mut store, mut upstream) = (session.store()?, None);
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let (mut store, mut upstream) = (context.store()?, None);
         if store.following().is_some() {
             let answer;
             (store, answer) = upstream::look(store)?;
             upstream = Some(answer);
         }
-        let place = session.store_place()?;
+        let place = context.store_location()?;
         let following = upstream.is_some();
         // What a host's store has of its own is beside it.
         let folder =
@@ -97,7 +97,7 @@ impl Status {
         let beside = Beside { db: beside("db"), cache: beside("cache") };
         let refs = store.refs().list()?;
         let revisions = store.revision_ids()?.len() as u64;
-        let out = &session.output;
+        let out = &context.output;
         if out.is_json() {
             out.json(&Answer {
                 version: env!("CARGO_PKG_VERSION"),

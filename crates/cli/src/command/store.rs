@@ -3,7 +3,7 @@
 mod compact;
 mod stats;
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::following;
 use crate::output::progress::Unit;
@@ -48,28 +48,28 @@ struct Reindexed {
 }
 
 impl Store {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         match &self.command {
             StoreCommand::Compact(compact) => {
                 // Killed anywhere, a store is whole.
-                session.interrupt.end_at_once();
-                compact.run(session)?;
+                context.interrupt.end_at_once();
+                compact.run(context)?;
             }
-            StoreCommand::Stats => stats::run(session)?,
+            StoreCommand::Stats => stats::run(context)?,
             StoreCommand::Reindex => {
                 // Killed anywhere, a store is whole.
-                session.interrupt.end_at_once();
-                reindex(session)?;
+                context.interrupt.end_at_once();
+                reindex(context)?;
             }
         }
         Ok(Exit::Done)
     }
 }
 
-fn reindex(session: &Session) -> Result<()> {
-    let store = session.store()?;
-    following::refuse(&store)?;
-    let progress = session.progress("reindexing packs", Unit::Things, None);
+fn reindex(context: &Context) -> Result<()> {
+    let store = context.store()?;
+    following::refuse_follower(&store)?;
+    let progress = context.progress("reindexing packs", Unit::Things, None);
     let mut before = 0;
     let done = store.reindex(&mut |read, total| {
         progress.set_total(total);
@@ -77,15 +77,15 @@ fn reindex(session: &Session) -> Result<()> {
         before = read;
     })?;
     drop(progress);
-    if session.output.is_json() {
-        return session.output.json(&Reindexed {
+    if context.output.is_json() {
+        return context.output.json(&Reindexed {
             packs: done.packs,
             records: done.records,
             segments: done.segments,
             revisions: done.revisions,
         });
     }
-    session.output.note(format_args!(
+    context.output.note(format_args!(
         "read {}, listed {} in {}, wrote {} again",
         count(done.packs, "pack", "packs"),
         count(done.records, "record", "records"),

@@ -1,6 +1,6 @@
 //! `freestone verify`.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::following;
 use crate::output::progress::{Unit, while_working};
@@ -60,12 +60,12 @@ struct JsonFinding {
 }
 
 impl Verify {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
-        let store = session.store()?;
-        following::refuse(&store)?;
+        let store = context.store()?;
+        following::refuse_follower(&store)?;
         let mut findings: Vec<Finding> = Vec::new();
-        let report = watch(session, |progress| {
+        let report = watch(context, |progress| {
             let options = VerifyOptions { data: self.data };
             store.verify_watched(options, progress, &mut |finding| findings.push(finding))
         });
@@ -73,17 +73,17 @@ impl Verify {
             Ok(report) => report,
             Err(error) => {
                 // What was found until then is worth knowing.
-                list(&findings, session)?;
+                list(&findings, context)?;
                 return Err(error);
             }
         };
         if self.data {
             store.replace_proofs();
         }
-        if session.output.is_json() {
-            session.output.json(&answer(findings, &report, begun))?;
+        if context.output.is_json() {
+            context.output.json(&answer(findings, &report, begun))?;
         } else {
-            say(&findings, &report, begun, session)?;
+            say(&findings, &report, begun, context)?;
         }
         match (report.findings, report.newer) {
             (0, 0) => Ok(Exit::Done),
@@ -97,12 +97,12 @@ impl Verify {
 }
 
 /// Does `verify`, shows its progress meanwhile, and ends it when the program shall end.
-fn watch<T>(session: &Session, verify: impl FnOnce(&VerifyProgress) -> T) -> T {
+fn watch<T>(context: &Context, verify: impl FnOnce(&VerifyProgress) -> T) -> T {
     let progress = VerifyProgress::default();
-    let bar = session.progress("verifying", Unit::Things, None);
+    let bar = context.progress("verifying", Unit::Things, None);
     let mut seen = 0;
     let look = || {
-        if session.interrupt.is_set() {
+        if context.interrupt.is_set() {
             progress.cancel.store(true, Ordering::Relaxed);
         }
         let looked_at = progress.looked_at.load(Ordering::Relaxed);
@@ -132,11 +132,11 @@ fn answer(findings: Vec<Finding>, report: &VerifyReport, begun: Instant) -> Answ
 }
 
 /// A line for each finding; with `--json` they stand in the answer, which there is only at the end.
-fn list(findings: &[Finding], session: &Session) -> Result<()> {
-    for finding in findings.iter().filter(|_| !session.output.is_json()) {
+fn list(findings: &[Finding], context: &Context) -> Result<()> {
+    for finding in findings.iter().filter(|_| !context.output.is_json()) {
         let (object, fault) = (text(&finding.object), text(&finding.fault));
         let newer = if finding.newer { " (no damage: use a newer freestone)" } else { "" };
-        session.output.line(format_args!("{object}: {fault}{newer}"))?;
+        context.output.line(format_args!("{object}: {fault}{newer}"))?;
     }
     Ok(())
 }
@@ -145,10 +145,10 @@ fn say(
     findings: &[Finding],
     report: &VerifyReport,
     begun: Instant,
-    session: &Session,
+    context: &Context,
 ) -> Result<()> {
-    let output = &session.output;
-    list(findings, session)?;
+    let output = &context.output;
+    list(findings, context)?;
     let result = match report.findings {
         0 => "no damage".to_owned(),
         damaged => count(damaged, "finding", "findings"),

@@ -1,6 +1,6 @@
 //! `freestone which`.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::progress::Unit;
 use crate::output::{JSON_SEE, JsonPath, short};
@@ -67,19 +67,19 @@ struct Found {
 type Paths = Arc<BTreeSet<Vec<u8>>>;
 
 impl Which {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         let sha1 = match name::sha1(&self.content)? {
             Some(sha1) => sha1,
-            None => hash(&self.content, session)?,
+            None => hash(&self.content, context)?,
         };
-        let store = session.store()?;
+        let store = context.store()?;
         if let Some(name) = &self.since {
-            let found = since(&store, name, sha1, session)?;
-            return say(&sha1, &found, session);
+            let found = since(&store, name, sha1, context)?;
+            return say(&sha1, &found, context);
         }
         let revisions = revisions(&store)?;
-        let mut search = Search { store: &store, sha1, known: HashMap::new(), session };
-        let progress = session.progress("searching", Unit::Things, Some(revisions.len() as u64));
+        let mut search = Search { store: &store, sha1, known: HashMap::new(), context };
+        let progress = context.progress("searching", Unit::Things, Some(revisions.len() as u64));
         let mut found = Vec::new();
         for (id, revision) in &revisions {
             let paths = search.paths(revision)?;
@@ -97,17 +97,17 @@ impl Which {
             .rev()
             .flat_map(|(id, time, paths)| paths.iter().map(|path| (**id, *time, path.clone())))
             .collect();
-        say(&sha1, &lines, session)
+        say(&sha1, &lines, context)
     }
 }
 
 /// A revision, its time, and a path at which it holds the content.
 type Line = (Id, i64, Vec<u8>);
 
-fn say(sha1: &Sha1, found: &[Line], session: &Session) -> Result<Exit> {
-    if session.output.is_json() {
+fn say(sha1: &Sha1, found: &[Line], context: &Context) -> Result<Exit> {
+    if context.output.is_json() {
         let answer = Answer { sha1: sha1.to_string() };
-        session.output.json_list(&answer, "found", |list| {
+        context.output.json_list(&answer, "found", |list| {
             found.iter().try_for_each(|(id, time, path)| {
                 let path = JsonPath::new(path);
                 list.item(&Found { revision: id.to_string(), time: *time, path })
@@ -117,18 +117,18 @@ fn say(sha1: &Sha1, found: &[Line], session: &Session) -> Result<Exit> {
     }
     for (id, time, path) in found {
         let (id, time) = (short(id), time::show(*time));
-        session.output.line(format_args!("{id} {time} {}", path::display(path)))?;
+        context.output.line(format_args!("{id} {time} {}", path::display(path)))?;
     }
     Ok(Exit::Done)
 }
 
 /// For each path at which the revision `name` holds the content, the first of the revisions that
 /// have held it there without a break since.
-fn since(store: &Store, name: &OsStr, sha1: Sha1, session: &Session) -> Result<Vec<Line>> {
-    let default = session.ref_name(None);
+fn since(store: &Store, name: &OsStr, sha1: Sha1, context: &Context) -> Result<Vec<Line>> {
+    let default = context.ref_name(None);
     let name = if name.is_empty() { OsStr::new(&default) } else { name };
     let resolved = store.resolve(&Name::parse_revision(name)?)?;
-    let mut search = Search { store, sha1, known: HashMap::new(), session };
+    let mut search = Search { store, sha1, known: HashMap::new(), context };
     let paths = search.paths(&resolved.revision)?;
     if paths.is_empty() {
         let name = name.display();
@@ -139,7 +139,7 @@ fn since(store: &Store, name: &OsStr, sha1: Sha1, session: &Session) -> Result<V
     let mut open: Vec<Vec<u8>> = paths.iter().cloned().collect();
     let mut found = Vec::new();
     while !open.is_empty() {
-        session.interrupt.check()?;
+        context.interrupt.check()?;
         let before = match revision.parents.first() {
             Some(parent) => store.revision(parent)?.map(|revision| (*parent, revision)),
             None => None,
@@ -150,7 +150,7 @@ fn since(store: &Store, name: &OsStr, sha1: Sha1, session: &Session) -> Result<V
         };
         let mut still = Vec::new();
         for path in open {
-            session.interrupt.check()?;
+            context.interrupt.check()?;
             let entry = match &tree {
                 Some(tree) => tree.get(&path)?,
                 None => None,
@@ -170,7 +170,7 @@ fn since(store: &Store, name: &OsStr, sha1: Sha1, session: &Session) -> Result<V
 }
 
 /// The SHA-1 of a file of this machine.
-fn hash(place: &OsStr, session: &Session) -> Result<Sha1> {
+fn hash(place: &OsStr, context: &Context) -> Result<Sha1> {
     let name = place.display();
     let wrong = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Error::not_found(format!("file {name} does not exist"))
@@ -185,7 +185,7 @@ fn hash(place: &OsStr, session: &Session) -> Result<Sha1> {
     let mut hasher = digest::sha1_hasher();
     let mut buffer = vec![0; 1 << 20];
     loop {
-        session.interrupt.check()?;
+        context.interrupt.check()?;
         match file.read(&mut buffer) {
             Ok(0) => return Ok(NameHasher::finish(hasher)),
             Ok(count) => hasher.update(&buffer[..count]),
@@ -244,7 +244,7 @@ struct Search<'a> {
     sha1: Sha1,
     /// By the manifest's root.
     known: HashMap<Id, Paths>,
-    session: &'a Session,
+    context: &'a Context,
 }
 
 impl Search<'_> {
@@ -276,7 +276,7 @@ impl Search<'_> {
         let mut paths = BTreeSet::new();
         let mut cursor = tree.cursor();
         while let Some(entry) = cursor.next()? {
-            self.session.interrupt.check()?;
+            self.context.interrupt.check()?;
             if self.holds(entry) {
                 paths.insert(entry.path.clone());
             }
@@ -287,7 +287,7 @@ impl Search<'_> {
     fn after(&self, paths: &Paths, before: &Tree<Records>, after: &Tree<Records>) -> Result<Paths> {
         let mut paths = paths.clone();
         diff(before, after, Times::Ignore, &mut |change| {
-            self.session.interrupt.check()?;
+            self.context.interrupt.check()?;
             let held = change.before.as_ref().is_some_and(|entry| self.holds(entry));
             let holds = change.after.as_ref().is_some_and(|entry| self.holds(entry));
             if held && !holds {

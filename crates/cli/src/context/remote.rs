@@ -1,6 +1,6 @@
 //! Opening stores that a URL names.
 
-use crate::location::Place;
+use crate::location::Location;
 use freestone_core::Result;
 use freestone_store::backend::Backend;
 use freestone_store::backend::directory::Directory;
@@ -60,10 +60,10 @@ pub(super) fn opener(#[cfg(feature = "remote")] remote: freestone_remote::Option
         if let Some(path) = directory_of(url) {
             return Ok(Arc::new(Directory::new(path)));
         }
-        match Place::parse(PathBuf::from(url))? {
-            Place::Directory(path) => Ok(Arc::new(Directory::new(path))),
+        match Location::parse(PathBuf::from(url))? {
+            Location::Directory(path) => Ok(Arc::new(Directory::new(path))),
             #[cfg(feature = "remote")]
-            Place::Remote(place) => freestone_remote::open(&place, remote.clone()),
+            Location::Remote(place) => freestone_remote::open(&place, remote.clone()),
         }
     })
 }

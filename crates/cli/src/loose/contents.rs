@@ -74,7 +74,7 @@ pub struct Contents {
 }
 
 /// Where a chunk is.
-struct Place {
+struct ChunkPlace {
     path: Vec<u8>,
     /// The length of the file.
     size: u64,
@@ -129,16 +129,16 @@ impl Contents {
     }
 
     /// The place that the record at `offset` leads to, if it is one of chunk `id`.
-    fn place(&self, offset: u64, id: &Id) -> Result<Option<Place>> {
+    fn place(&self, offset: u64, id: &Id) -> Result<Option<ChunkPlace>> {
         match self.record(offset)? {
             Record::Entry(Entry { path, kind: Kind::File { content, size, .. }, .. })
                 if content == *id =>
             {
-                Ok(Some(Place { path, size, offset: 0 }))
+                Ok(Some(ChunkPlace { path, size, offset: 0 }))
             }
             Record::Chunk { id: chunk, file, offset, .. } if chunk == *id => {
                 match self.record(file)? {
-                    Record::File { size, path } => Ok(Some(Place { path, size, offset })),
+                    Record::File { size, path } => Ok(Some(ChunkPlace { path, size, offset })),
                     _ => Err(Error::corrupt("a temporary record is damaged")),
                 }
             }
@@ -147,7 +147,7 @@ impl Contents {
     }
 
     /// Reads what is at `place`.
-    fn read(&self, place: &Place, out: &mut [u8]) -> Result<()> {
+    fn read(&self, place: &ChunkPlace, out: &mut [u8]) -> Result<()> {
         let mut file = self.opener.open(&place.path)?;
         if file.stamp()?.size != place.size {
             return Err(changed(&place.path));

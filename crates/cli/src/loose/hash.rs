@@ -21,7 +21,7 @@ const READ_BYTES: usize = 1 << 20;
 const READS_MAX: usize = 5;
 
 /// What is needed to hash any file of the directory.
-pub(super) struct Hashing<'a> {
+pub(super) struct FileHasher<'a> {
     pub(super) opener: &'a dyn FileOpener,
     pub(super) nodes: &'a Mutex<NodeSpool>,
     pub(super) contents: &'a Mutex<ContentsSpool>,
@@ -32,7 +32,7 @@ pub(super) struct Hashing<'a> {
 }
 
 /// What a file's bytes came to.
-pub(super) struct Hashed {
+pub(super) struct HashedFile {
     pub(super) size: u64,
     /// In whole seconds since 1970.
     pub(super) mtime: i64,
@@ -41,17 +41,17 @@ pub(super) struct Hashed {
 }
 
 /// Puts nodes into the spool that all threads share.
-struct Shared<'a>(&'a Mutex<NodeSpool>);
+struct SharedNodes<'a>(&'a Mutex<NodeSpool>);
 
-impl NodeSink for Shared<'_> {
+impl NodeSink for SharedNodes<'_> {
     fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).put(kind, id, bytes)
     }
 }
 
-impl Hashing<'_> {
+impl FileHasher<'_> {
     /// Hashes the file at `path`; `None` if it cannot be read, or another could not.
-    pub(super) fn file(&self, path: &[u8]) -> Result<Option<Hashed>> {
+    pub(super) fn file(&self, path: &[u8]) -> Result<Option<HashedFile>> {
         let unreadable = || self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = if unreadable().is_empty() {
             self.read(path).map(Some)
@@ -62,7 +62,7 @@ impl Hashing<'_> {
     }
 
     /// Hashes the file at `path`, again if it changes meanwhile.
-    fn read(&self, path: &[u8]) -> Result<Hashed> {
+    fn read(&self, path: &[u8]) -> Result<HashedFile> {
         for _ in 0..READS_MAX {
             let mut file = self.opener.open(path)?;
             let before = file.stamp()?;
@@ -83,13 +83,18 @@ impl Hashing<'_> {
     }
 
     /// `None` if the length is not what the stamp says.
-    fn small(&self, path: &[u8], file: &mut dyn OpenFile, stamp: Stamp) -> Result<Option<Hashed>> {
+    fn small(
+        &self,
+        path: &[u8],
+        file: &mut dyn OpenFile,
+        stamp: Stamp,
+    ) -> Result<Option<HashedFile>> {
         // One byte more, so that a file that grew is noticed with the same read.
         let mut bytes = vec![0; usize::try_from(stamp.size + 1).unwrap_or(0)];
         let length = fill(file, &mut bytes).map_err(|error| unreadable(path, error))?;
         bytes.truncate(length);
         self.progress.add(bytes.len() as u64);
-        Ok((bytes.len() as u64 == stamp.size).then(|| Hashed {
+        Ok((bytes.len() as u64 == stamp.size).then(|| HashedFile {
             size: stamp.size,
             mtime: seconds(stamp),
             sha1: digest::sha1(&bytes),
@@ -98,10 +103,15 @@ impl Hashing<'_> {
     }
 
     /// As [`Self::small`]; the chunks' places and the tree's nodes go to the spools as they come.
-    fn large(&self, path: &[u8], file: &mut dyn OpenFile, stamp: Stamp) -> Result<Option<Hashed>> {
+    fn large(
+        &self,
+        path: &[u8],
+        file: &mut dyn OpenFile,
+        stamp: Stamp,
+    ) -> Result<Option<HashedFile>> {
         let contents = || self.contents.lock().unwrap_or_else(PoisonError::into_inner);
         let record = contents().file(stamp.size, path)?;
-        let mut tree = ContentTreeBuilder::new(Shared(self.nodes));
+        let mut tree = ContentTreeBuilder::new(SharedNodes(self.nodes));
         let mut offset = 0;
         let mut each = |piece: Piece<'_>| {
             let item = match piece {
@@ -146,8 +156,8 @@ impl Hashing<'_> {
         let chunker = CHUNKER;
         let record = ContentRecord { chunker, length, sha1, blake3: plain.finish(), level, top };
         let content = record.id();
-        Shared(self.nodes).put(NodeKind::ContentRecord, content, &record.encode())?;
-        Ok(Some(Hashed { size: length, mtime: seconds(stamp), sha1, content }))
+        SharedNodes(self.nodes).put(NodeKind::ContentRecord, content, &record.encode())?;
+        Ok(Some(HashedFile { size: length, mtime: seconds(stamp), sha1, content }))
     }
 }
 

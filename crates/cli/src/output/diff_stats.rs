@@ -1,13 +1,13 @@
-//! What differs between two manifests, in figures.
+//! What differs between two manifests, in stats.
 
 use crate::values::size::{count, show};
 use freestone_core::Result;
 use freestone_manifest::{Change, Entry};
 use serde::Serialize;
 
-/// The figures; directories are not counted.
+/// The stats; directories are not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Figures {
+pub struct DiffStats {
     /// Files that were not there before.
     pub new: u64,
     /// Files whose content, mode or link is another.
@@ -20,7 +20,7 @@ pub struct Figures {
     pub bytes_before: u64,
 }
 
-impl Figures {
+impl DiffStats {
     /// The keys, for the help.
     pub const KEYS: &str =
         "\"new\", \"changed\", \"gone\" (files), \"bytes_after\", \"bytes_before\" (of them)";
@@ -46,12 +46,12 @@ impl Figures {
     pub fn of(
         changes: impl FnOnce(&mut dyn FnMut(&Change) -> Result<()>) -> Result<()>,
     ) -> Result<Self> {
-        let mut figures = Self::default();
+        let mut stats = Self::default();
         changes(&mut |change| {
-            figures.add(change);
+            stats.add(change);
             Ok(())
         })?;
-        Ok(figures)
+        Ok(stats)
     }
 
     /// A line for people.

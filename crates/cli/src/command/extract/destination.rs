@@ -27,7 +27,7 @@ const NEW_FILE: OFlags = OFlags::WRONLY
     .union(OFlags::CLOEXEC);
 
 /// Where files go.
-pub(super) struct Place {
+pub(super) struct OutputDirectory {
     root: OwnedFd,
     /// The directory that was asked for last: what follows is mostly in the same one.
     last: Mutex<(Vec<u8>, Option<Arc<OwnedFd>>)>,
@@ -48,7 +48,7 @@ fn wrong(path: &[u8], what: &str, errno: Errno) -> Error {
     }
 }
 
-impl Place {
+impl OutputDirectory {
     fn open(directory: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         // Opened before anything is written: it is told of all that cannot be.
@@ -136,8 +136,8 @@ impl Place {
 }
 
 /// The directory to fill. Dropped without [`Self::finish`], nothing stays of what was written.
-pub(super) struct Target {
-    place: Place,
+pub(super) struct Destination {
+    place: OutputDirectory,
     path: PathBuf,
     /// Where a new directory is filled: beside its place, where nobody else looks.
     beside: Option<TempDir>,
@@ -147,7 +147,7 @@ pub(super) struct Target {
 /// The name of a new directory while it is filled.
 const FILLED: &str = "new";
 
-impl Target {
+impl Destination {
     /// Makes ready to fill `path`.
     ///
     /// # Errors
@@ -177,11 +177,11 @@ impl Target {
                 filled
             }
         };
-        let place = Place::open(&filled).map_err(wrong)?;
+        let place = OutputDirectory::open(&filled).map_err(wrong)?;
         Ok(Self { place, path: path.to_owned(), beside, is_finished: false })
     }
 
-    pub(super) fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &OutputDirectory {
         &self.place
     }
 
@@ -206,7 +206,7 @@ impl Target {
     }
 }
 
-impl Drop for Target {
+impl Drop for Destination {
     fn drop(&mut self) {
         if self.is_finished || self.beside.is_some() {
             return;
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn what_others_wrote_stays_when_it_fails() {
         let folder = tempfile::tempdir().unwrap();
-        let target = Target::prepare(folder.path()).unwrap();
+        let target = Destination::prepare(folder.path()).unwrap();
         target.place().make_directory(b"ours").unwrap();
         target.place().make_file(b"ours/file", false).unwrap();
         target.place().make_file(b"file", false).unwrap();

@@ -1,10 +1,10 @@
 //! `freestone git write`.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::progress::{Progress, Unit};
 use crate::output::short;
-use crate::part::{Bring, Part};
+use crate::part::{Need, Part};
 use crate::values::name::Name;
 use crate::values::size::count;
 use clap::Args;
@@ -61,11 +61,11 @@ pub struct Write {
 struct Answer {
     repository: String,
     commits: u64,
-    branches: Vec<Branch>,
+    branches: Vec<JsonBranch>,
 }
 
 #[derive(Serialize)]
-struct Branch {
+struct JsonBranch {
     r#ref: String,
     revision: String,
     commit: String,
@@ -73,16 +73,16 @@ struct Branch {
 }
 
 impl Write {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let store = session.store()?;
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let store = context.store()?;
         let refs = self.wanted(&store)?;
         let head = refs.iter().find(|(name, _)| name == "main").or(refs.first());
         let Some((head, _)) = head else {
             return Err(Error::not_found("the store has no refs, and nothing to write"));
         };
         let target = Target::open(&self.directory, head)?;
-        let progress = session.progress("writing commits", Unit::Things, None);
-        let mut writer = Writer::new(&store, &target, session, &progress)?;
+        let progress = context.progress("writing commits", Unit::Things, None);
+        let mut writer = CommitWriter::new(&store, &target, context, &progress)?;
         let mut branches = Vec::new();
         for (name, revision) in &refs {
             let commit = writer.commit_of(revision);
@@ -92,7 +92,7 @@ impl Write {
             settled?;
             let may_go = |now: ObjectId| self.force || writer.is_ours(now);
             let changed = target.set_branch(name, commit, &may_go)?;
-            branches.push(Branch {
+            branches.push(JsonBranch {
                 r#ref: name.clone(),
                 revision: revision.to_string(),
                 commit: commit.to_string(),
@@ -102,15 +102,15 @@ impl Write {
         let made = writer.made;
         drop(writer);
         drop(progress);
-        if session.output.is_json() {
+        if context.output.is_json() {
             let repository = self.directory.display().to_string();
-            session.output.json(&Answer { repository, commits: made, branches })?;
+            context.output.json(&Answer { repository, commits: made, branches })?;
             return Ok(Exit::Done);
         }
         for branch in &branches {
-            session.output.line(format_args!("{} {}", branch.commit, branch.r#ref))?;
+            context.output.line(format_args!("{} {}", branch.commit, branch.r#ref))?;
         }
-        session.output.note(format_args!(
+        context.output.note(format_args!(
             "wrote {} to {}",
             count(made, "commit", "commits"),
             self.directory.display()
@@ -144,10 +144,10 @@ impl Write {
 }
 
 /// Writes commits.
-struct Writer<'a> {
+struct CommitWriter<'a> {
     store: &'a Store,
     target: &'a Target,
-    session: &'a Session,
+    context: &'a Context,
     progress: &'a Progress,
     /// What revisions were written as.
     written: HashMap<Id, ObjectId>,
@@ -157,11 +157,11 @@ struct Writer<'a> {
     made: u64,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> CommitWriter<'a> {
     fn new(
         store: &'a Store,
         target: &'a Target,
-        session: &'a Session,
+        context: &'a Context,
         progress: &'a Progress,
     ) -> Result<Self> {
         let list = target.root().join(WRITTEN);
@@ -180,7 +180,7 @@ impl<'a> Writer<'a> {
         Ok(Self {
             store,
             target,
-            session,
+            context,
             progress,
             written,
             unlisted: Vec::new(),
@@ -205,7 +205,7 @@ impl<'a> Writer<'a> {
     fn commit_of(&mut self, tip: &Id) -> Result<ObjectId> {
         let mut open = vec![*tip];
         while let Some(id) = open.last().copied() {
-            self.session.interrupt.check()?;
+            self.context.interrupt.check()?;
             if self.known(&id).is_some() {
                 open.pop();
                 continue;
@@ -230,7 +230,7 @@ impl<'a> Writer<'a> {
             }
             let commit = self.write(&id, &revision, &parents)?;
             if let Some(parent) = cut {
-                self.session.output.note(format_args!(
+                self.context.output.note(format_args!(
                     "commit {commit} has no parent: {}, the parent of {}, is not in this store",
                     short(&parent),
                     short(&id)
@@ -251,7 +251,7 @@ impl<'a> Writer<'a> {
     fn write(&mut self, id: &Id, revision: &Revision, parents: &[ObjectId]) -> Result<ObjectId> {
         let name = Name { revision: id.to_string(), path: None };
         let part = Part::find(self.store, &name)?;
-        part.bring(Bring::Contents, self.session)?;
+        part.fetch(Need::Contents, self.context)?;
         let records = part.records().clone();
         let after = Tree::open(records.clone(), &revision.root)?;
         // A parent may be a commit of the target, and not be in this store; or the other way round.
@@ -301,7 +301,7 @@ impl<'a> Writer<'a> {
         records: &Records,
         entry: &Entry,
     ) -> Result<()> {
-        self.session.interrupt.check()?;
+        self.context.interrupt.check()?;
         let node = match (&entry.kind, &entry.link) {
             (_, Some(text)) => Node::Link(self.target.blob(text)?),
             (Kind::Directory, None) => return Ok(()),
@@ -329,7 +329,7 @@ impl<'a> Writer<'a> {
         let mut blob = BlobWriter::new(self.target, size)?;
         let mut buffer = Vec::new();
         content::pieces(records, id, size, Some(sha1), 0..size, &mut |piece| {
-            self.session.interrupt.check()?;
+            self.context.interrupt.check()?;
             match &piece.source {
                 Source::Chunk(id) => {
                     let chunk = records.chunk_in(id, piece.length, &mut buffer)?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// What only an image of a directory can be told.
 #[derive(Args)]
 #[command(next_help_heading = "For the image of a directory")]
-pub(super) struct Directory {
+pub(super) struct DirectoryOptions {
     /// Give everything this time, in seconds since 1970 or like 2026-05-04T12:00:00Z; else
     /// $SOURCE_DATE_EPOCH, else each file its own
     #[arg(long, value_name = "T", value_parser = time::argument)]
@@ -26,7 +26,7 @@ pub(super) struct Directory {
     pub(super) skip_special: bool,
 }
 
-impl Directory {
+impl DirectoryOptions {
     pub(super) fn is_given(&self) -> bool {
         self.mtime.is_some()
             || !self.exclude.is_empty()

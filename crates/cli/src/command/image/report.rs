@@ -1,7 +1,7 @@
 //! What is said of an image that was made, or would be.
 
-use super::subject::Subject;
-use crate::context::Session;
+use super::subject::ImageSubject;
+use crate::context::Context;
 use crate::following::{self, JsonFetch};
 use crate::output;
 use crate::output::skipped::{self, JsonSkipped};
@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// An image.
-pub(super) struct Made<'a> {
+pub(super) struct ImageReport<'a> {
     /// Where it went by name.
     pub(super) output: Option<&'a Path>,
     pub(super) format: Format,
@@ -69,8 +69,8 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-impl Made<'_> {
-    fn answer(&self, subject: &Subject) -> Answer {
+impl ImageReport<'_> {
+    fn answer(&self, subject: &ImageSubject) -> Answer {
         Answer {
             image: subject.plan.identity(),
             format: self.format.name(),
@@ -90,8 +90,8 @@ impl Made<'_> {
     }
 
     /// Says what would be written.
-    pub(super) fn dry_run(&self, subject: &Subject, session: &Session) -> Result<()> {
-        let output = &session.output;
+    pub(super) fn dry_run(&self, subject: &ImageSubject, context: &Context) -> Result<()> {
+        let output = &context.output;
         if output.is_json() {
             return output.json(&self.answer(subject));
         }
@@ -113,13 +113,13 @@ impl Made<'_> {
     /// Says what was written.
     pub(super) fn done(
         &self,
-        subject: &Subject,
+        subject: &ImageSubject,
         updated: &Updated,
         is_stdout: bool,
         took: Duration,
-        session: &Session,
+        context: &Context,
     ) -> Result<()> {
-        let output = &session.output;
+        let output = &context.output;
         let report = &updated.report;
         let digests = report.digests.as_ref().map(|digests| Digests {
             blake3: digests.blake3.to_string(),
@@ -136,7 +136,7 @@ impl Made<'_> {
                 from: updated.from.clone(),
             };
             let written = self.output.map(|_| written);
-            let transfer = Transfer::of(session);
+            let transfer = Transfer::of(context);
             return output.json(&Answer { written, digests, transfer, ..self.answer(subject) });
         }
         skipped::note(&subject.report, output);
@@ -171,7 +171,7 @@ impl Made<'_> {
                 show(subject.bytes),
                 time::show_duration(took),
             ));
-            Transfer::note(session);
+            Transfer::note(context);
         }
         Ok(())
     }

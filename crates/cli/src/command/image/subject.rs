@@ -1,10 +1,10 @@
 //! What an image is made of.
 
-use super::options::Directory;
-use crate::context::Session;
+use super::options::DirectoryOptions;
+use crate::context::Context;
 use crate::loose::{self, Loose};
 use crate::output::progress::Unit;
-use crate::part::{Bring, Part};
+use crate::part::{Need, Part};
 use crate::values::name::Name;
 use crate::values::time;
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, RawChunks, Result};
@@ -17,15 +17,15 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// How much is to be done for a revision.
-pub(super) struct Wishes {
-    /// Nothing is to be written: what would be fetched is only told.
+pub(super) struct RevisionOptions {
+    /// Nothing is to be written: what would be fetched is only given.
     pub(super) dry_run: bool,
     /// What was proven before does not count.
-    pub(super) proves: bool,
+    pub(super) prove_again: bool,
 }
 
 /// A manifest that is laid out, and its contents.
-pub(super) struct Subject {
+pub(super) struct ImageSubject {
     pub(super) plan: Box<dyn Plan>,
     pub(super) chunks: Box<dyn ChunkSource>,
     /// Where chunks lie as they are, if they do.
@@ -43,18 +43,18 @@ pub(super) struct Subject {
     pub(super) preview: Option<Fetched>,
 }
 
-impl Subject {
+impl ImageSubject {
     /// The revision, or the directory of one, that `argument` names.
     /// What was proven before counts unless the wishes say otherwise.
     pub(super) fn revision(
         argument: &OsStr,
         format: Format,
-        wishes: Wishes,
-        session: &Session,
+        wishes: RevisionOptions,
+        context: &Context,
     ) -> Result<Self> {
-        let Wishes { dry_run, proves } = wishes;
-        let store = session.store()?;
-        if !proves {
+        let RevisionOptions { dry_run, prove_again } = wishes;
+        let store = context.store()?;
+        if !prove_again {
             store.load_proofs();
         }
         let found = Part::find(&store, &Name::parse(argument)?);
@@ -67,11 +67,11 @@ impl Subject {
         })?;
         let mut preview = None;
         if dry_run {
-            preview = part.preview(session)?;
+            preview = part.preview(context)?;
         } else {
-            part.bring(Bring::Contents, session)?;
+            part.fetch(Need::Contents, context)?;
         }
-        let (root, nodes) = part.manifest(&session.interrupt)?;
+        let (root, nodes) = part.manifest(&context.interrupt)?;
         let tree = Tree::open(nodes.clone(), &root)?;
         let (entries, bytes) = (tree.summary().entries, tree.summary().bytes);
         Ok(Self {
@@ -91,27 +91,27 @@ impl Subject {
     /// The directory `place`, of which `output` is no part.
     pub(super) fn directory(
         place: &Path,
-        told: &Directory,
+        given: &DirectoryOptions,
         output: Option<&Path>,
         format: Format,
-        session: &Session,
+        context: &Context,
     ) -> Result<Self> {
         let options = directory::Options {
-            skip_special: told.skip_special,
+            skip_special: given.skip_special,
             leave_out: output.map(absolute).transpose()?.into_iter().collect(),
-            ..session.walking(&told.exclude_from, &told.exclude)?
+            ..context.walking(&given.exclude_from, &given.exclude)?
         };
-        let mtime = match told.mtime {
+        let mtime = match given.mtime {
             Some(mtime) => Some(mtime),
             None => time::source_date_epoch()?,
         };
         let (walk, opener) = directory::open(place, &options)?;
-        let progress = session.progress("hashing", Unit::Bytes, None);
-        let reading = loose::Options {
+        let progress = context.progress("hashing", Unit::Bytes, None);
+        let reading = loose::ReadOptions {
             mtime,
-            workers: session.workers(),
+            workers: context.workers(),
             progress: &progress,
-            interrupt: &session.interrupt,
+            interrupt: &context.interrupt,
         };
         let Loose { root, nodes, contents, report } = loose::read(walk, opener, &reading)?;
         Ok(Self {

@@ -1,7 +1,7 @@
 //! Serving in the background: the program is started once more, and who started it waits until it
 //! says that it is mounted, so that an error is still told where it is seen.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::exit::Exit;
 use freestone_core::{Error, ErrorKind, Result};
 use std::io::{Read, Write};
@@ -24,7 +24,7 @@ impl Background {
     }
 
     /// Starts that process, and waits until it is mounted.
-    pub(super) fn start(directory: &Path, session: &Session) -> Result<Exit> {
+    pub(super) fn start(directory: &Path, context: &Context) -> Result<Exit> {
         let wrong = |error| Error::io("cannot go to the background", error);
         let program = std::env::current_exe().map_err(wrong)?;
         let mut child = Command::new(program)
@@ -40,7 +40,7 @@ impl Background {
             stdout.read_to_end(&mut said).map_err(wrong)?;
         }
         if said == READY {
-            session.output.note(format_args!("mounted at {}", directory.display()));
+            context.output.note(format_args!("mounted at {}", directory.display()));
             return Ok(Exit::Done);
         }
         let status = child.wait().map_err(wrong)?;

@@ -14,12 +14,12 @@ const SEEN_MAX: usize = 4096;
 /// The revisions of a store, those too that are pushed later.
 pub(super) struct Catalogue {
     store: Store,
-    current: Mutex<Current>,
+    current: Mutex<CurrentIndex>,
     formats: Vec<(&'static str, Format)>,
     names: Vec<&'static str>,
 }
 
-struct Current {
+struct CurrentIndex {
     records: Records,
     /// Revisions that were complete when the index was listed, or earlier.
     seen: HashSet<Id>,
@@ -30,11 +30,11 @@ impl Catalogue {
         store.load_proofs();
         let formats = Format::attached();
         let names = formats.iter().map(|(name, _)| *name).collect();
-        let current = Current { records: store.records()?, seen: HashSet::new() };
+        let current = CurrentIndex { records: store.records()?, seen: HashSet::new() };
         Ok(Self { store, current: Mutex::new(current), formats, names })
     }
 
-    fn current(&self) -> MutexGuard<'_, Current> {
+    fn current(&self) -> MutexGuard<'_, CurrentIndex> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

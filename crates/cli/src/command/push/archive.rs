@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// An archive to be pushed: one revision.
-pub(super) struct Tar {
+pub(super) struct ArchiveSeries {
     archive: Archive,
     options: PushOptions,
     /// Whether the bytes have been read; they are there once.
@@ -23,9 +23,9 @@ pub(super) struct Tar {
 }
 
 /// Opens nothing: an archive's bytes come by themselves.
-struct Nothing;
+struct NoFiles;
 
-impl FileOpener for Nothing {
+impl FileOpener for NoFiles {
     fn open(&self, _: &[u8]) -> Result<Box<dyn OpenFile>> {
         Err(Error::new(ErrorKind::Failed, "an archive is read once"))
     }
@@ -36,7 +36,7 @@ pub(super) fn is_one(place: &Path) -> bool {
     place == Path::new("-") || place.metadata().is_ok_and(|metadata| !metadata.is_dir())
 }
 
-impl Tar {
+impl ArchiveSeries {
     /// The archive at `place`; `-` is the standard input.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl Tar {
     }
 }
 
-impl Series for Tar {
+impl Series for ArchiveSeries {
     fn begin(&mut self, _: Option<(&Id, &Revision)>) -> Result<()> {
         self.is_told = false;
         Ok(())
@@ -93,7 +93,7 @@ impl Series for Tar {
         };
         Ok(Some(Step {
             items,
-            opener: &Nothing,
+            opener: &NoFiles,
             time: self.options.time,
             message: self.options.message.clone(),
             labels: self.options.labels.clone(),

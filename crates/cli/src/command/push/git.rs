@@ -1,7 +1,7 @@
 //! Commits of a git repository as revisions.
 
 use super::report;
-use crate::context::Session;
+use crate::context::Context;
 use crate::output::text;
 use freestone_core::limits::{LABEL_BYTES_MAX, MESSAGE_BYTES_MAX};
 use freestone_core::{Error, ErrorKind, Id, Result, path};
@@ -24,7 +24,7 @@ const LABEL_AUTHOR: &str = "git.author";
 const LABEL_COMMITTER: &str = "git.committer";
 
 /// What is pushed of a repository.
-pub(super) struct Wanted<'a> {
+pub(super) struct CommitSelection<'a> {
     pub(super) commit: &'a str,
     pub(super) subdir: Option<&'a Path>,
     pub(super) history: bool,
@@ -33,7 +33,7 @@ pub(super) struct Wanted<'a> {
 }
 
 /// Commits to be pushed.
-pub(super) struct Commits<'a> {
+pub(super) struct CommitSeries<'a> {
     repository: &'a Repository,
     blobs: Blobs<'a>,
     tip: Commit,
@@ -42,7 +42,7 @@ pub(super) struct Commits<'a> {
     since: Option<ObjectId>,
     skip_special: bool,
     options: PushOptions,
-    session: &'a Session,
+    context: &'a Context,
     pending: VecDeque<ObjectId>,
     reported: Arc<Mutex<Report>>,
     /// Commits that are done, and all.
@@ -71,16 +71,16 @@ fn cut(text: &str, max: usize) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
-impl<'a> Commits<'a> {
+impl<'a> CommitSeries<'a> {
     /// What `wanted` names.
     ///
     /// # Errors
     /// A commit does not exist, or cannot be read.
     pub(super) fn new(
         repository: &'a Repository,
-        wanted: &Wanted<'_>,
+        wanted: &CommitSelection<'_>,
         options: &PushOptions,
-        session: &'a Session,
+        context: &'a Context,
     ) -> Result<Self> {
         if let Some(key) = options.labels.keys().find(|key| key.starts_with("git.")) {
             let what = format!("label {key:?} follows from the commit, and cannot be given");
@@ -96,7 +96,7 @@ impl<'a> Commits<'a> {
             since: since.map(|commit| commit.id),
             skip_special: wanted.skip_special,
             options: options.clone(),
-            session,
+            context,
             pending: VecDeque::new(),
             reported: Arc::default(),
             done: Arc::default(),
@@ -130,7 +130,7 @@ impl<'a> Commits<'a> {
         let commit = match self.repository.commit(id) {
             Ok(Some(commit)) => commit,
             _ => {
-                self.session.output.note(format_args!(
+                self.context.output.note(format_args!(
                     "commit {id} of the parent revision is not in this clone: listing all files; \
                      a deeper clone lists only what changed"
                 ));
@@ -163,7 +163,7 @@ impl<'a> Commits<'a> {
         let base = parent.and_then(|(_, revision)| self.commit_of(revision));
         let since = self.since;
         let chain = Chain::behind(self.repository, &self.tip, &mut |id| {
-            self.session.interrupt.check()?;
+            self.context.interrupt.check()?;
             Ok(Some(id) == base || Some(id) == since)
         })?;
         let tip = self.tip.id;
@@ -198,7 +198,7 @@ impl<'a> Commits<'a> {
     }
 }
 
-impl Series for Commits<'_> {
+impl Series for CommitSeries<'_> {
     fn begin(&mut self, parent: Option<(&Id, &Revision)>) -> Result<()> {
         self.pending =
             if self.history { self.chain(parent)?.into() } else { VecDeque::from([self.tip.id]) };
@@ -254,11 +254,11 @@ impl Series for Commits<'_> {
 pub(super) fn watch<T>(
     commits: (Arc<AtomicU64>, Arc<AtomicU64>),
     progress: &freestone_store::push::PushProgress,
-    session: &Session,
+    context: &Context,
     push: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let (done, total) = commits;
-    report::watch_with(progress, session, "pushing commits", push, move || {
+    report::watch_with(progress, context, "pushing commits", push, move || {
         let total = total.load(Ordering::Relaxed);
         (done.load(Ordering::Relaxed), (total > 1).then_some(total))
     })

@@ -1,6 +1,6 @@
 //! What is said of a push while it runs and when it is done.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::output::progress::{Unit, while_working};
 use crate::output::skipped::{self, JsonSkipped};
 use crate::transfer::Transfer;
@@ -40,25 +40,25 @@ struct Answer {
 /// Does `push`, shows its progress meanwhile, and ends it when the program shall end.
 pub(super) fn watch<T>(
     progress: &PushProgress,
-    session: &Session,
+    context: &Context,
     push: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let entries = || (progress.entries.load(Ordering::Relaxed), None);
-    watch_with(progress, session, "pushing", push, entries)
+    watch_with(progress, context, "pushing", push, entries)
 }
 
 /// The same, where `done` tells how much is done, and of how much if that is known.
 pub(super) fn watch_with<T>(
     progress: &PushProgress,
-    session: &Session,
+    context: &Context,
     label: &'static str,
     push: impl FnOnce() -> Result<T>,
     mut done: impl FnMut() -> (u64, Option<u64>) + Send,
 ) -> Result<T> {
-    let bar = session.progress(label, Unit::Things, None);
+    let bar = context.progress(label, Unit::Things, None);
     let mut seen = 0;
     let look = || {
-        if session.interrupt.is_set() {
+        if context.interrupt.is_set() {
             progress.cancel.store(true, Ordering::Relaxed);
         }
         let (done, total) = done();
@@ -78,11 +78,11 @@ pub(super) fn say(
     options: &PushOptions,
     left: &Report,
     took: Duration,
-    session: &Session,
+    context: &Context,
 ) -> Result<()> {
-    let output = &session.output;
+    let output = &context.output;
     if output.is_json() {
-        let transfer = Transfer::of(session);
+        let transfer = Transfer::of(context);
         let answer = answer(outcome, made, options, left, took);
         return output.json(&Answer { transfer, ..answer });
     }
@@ -115,7 +115,7 @@ pub(super) fn say(
         show(outcome.bytes_stored),
         time::show_duration(took),
     ));
-    Transfer::note(session);
+    Transfer::note(context);
     Ok(())
 }
 

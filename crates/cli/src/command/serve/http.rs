@@ -1,7 +1,7 @@
 //! `freestone serve http`.
 
-use super::options::{self, Told};
-use crate::context::Session;
+use super::options::{self, ServeOptions};
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::JSON_SEE;
 use crate::values::name;
@@ -29,7 +29,7 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 #[command(verbatim_doc_comment, after_long_help = after_help())]
 pub struct Http {
     #[command(flatten)]
-    told: Told,
+    options: ServeOptions,
 }
 
 fn after_help() -> String {
@@ -46,16 +46,16 @@ With --json, when it is ready: {\"listening\": [], \"metrics\" or null, \"export
 }
 
 impl Http {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let (end, again) = session.interrupt.for_server()?;
-        let listeners = self.told.listeners(LISTEN_DEFAULT)?;
-        let catalogue = self.told.catalogue(session)?;
-        let site = http::Site::new(catalogue.clone(), self.told.workers()?);
-        let server = Server::new(site, self.told.connections_max());
-        let metrics = self.told.metrics(&catalogue)?;
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let (end, again) = context.interrupt.for_server()?;
+        let listeners = self.options.listeners(LISTEN_DEFAULT)?;
+        let catalogue = self.options.catalogue(context)?;
+        let site = http::Site::new(catalogue.clone(), self.options.workers()?);
+        let server = Server::new(site, self.options.connections_max());
+        let metrics = self.options.metrics(&catalogue)?;
         options::bind_at_hangup(&catalogue, again)?;
-        session.interrupt.serve_on();
-        options::ready(&catalogue, &listeners, metrics, session)?;
+        context.interrupt.serve_on();
+        options::ready(&catalogue, &listeners, metrics, context)?;
         server.run(listeners, end.as_fd())?;
         options::end(&catalogue);
         Ok(Exit::Done)

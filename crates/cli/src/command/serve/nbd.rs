@@ -1,7 +1,7 @@
 //! `freestone serve nbd`.
 
-use super::options::{self, Told};
-use crate::context::Session;
+use super::options::{self, ServeOptions};
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::JSON_SEE;
 use crate::values::name;
@@ -28,7 +28,7 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:10809";
 #[command(after_long_help = after_help())]
 pub struct Nbd {
     #[command(flatten)]
-    told: Told,
+    options: ServeOptions,
 
     /// Seconds that a client may take to choose an export
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds())]
@@ -54,20 +54,20 @@ With --json, when it is ready: {\"listening\": [], \"metrics\" or null, \"export
 }
 
 impl Nbd {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let (end, again) = session.interrupt.for_server()?;
-        let listeners = self.told.listeners(LISTEN_DEFAULT)?;
-        let catalogue = self.told.catalogue(session)?;
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let (end, again) = context.interrupt.for_server()?;
+        let listeners = self.options.listeners(LISTEN_DEFAULT)?;
+        let catalogue = self.options.catalogue(context)?;
         let protocol = nbd::Nbd {
             catalogue: catalogue.clone(),
-            workers: self.told.workers()?,
+            workers: self.options.workers()?,
             negotiation: Duration::from_secs(self.negotiation_timeout),
         };
-        let server = Server::new(protocol, self.told.connections_max());
-        let metrics = self.told.metrics(&catalogue)?;
+        let server = Server::new(protocol, self.options.connections_max());
+        let metrics = self.options.metrics(&catalogue)?;
         options::bind_at_hangup(&catalogue, again)?;
-        session.interrupt.serve_on();
-        options::ready(&catalogue, &listeners, metrics, session)?;
+        context.interrupt.serve_on();
+        options::ready(&catalogue, &listeners, metrics, context)?;
         server.run(listeners, end.as_fd())?;
         options::end(&catalogue);
         Ok(Exit::Done)

@@ -1,6 +1,6 @@
 //! What every server is told, and what it says when it is ready.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::output::short;
 use crate::values::name::Name;
 use crate::values::size;
@@ -29,7 +29,7 @@ const METRICS_CONNECTIONS_MAX: usize = 8;
 
 /// What every server is told.
 #[derive(Args)]
-pub struct Told {
+pub struct ServeOptions {
     /// The revisions whose images are served, by name and by id
     #[arg(value_name = "REV", required_unless_present = "all")]
     revisions: Vec<OsString>,
@@ -92,7 +92,7 @@ struct Answer {
     revisions: BTreeMap<String, String>,
 }
 
-impl Told {
+impl ServeOptions {
     /// How many connections there may be.
     pub fn connections_max(&self) -> usize {
         self.max_connections.get()
@@ -147,7 +147,7 @@ impl Told {
     ///
     /// # Errors
     /// One of them means nothing, or its image cannot be laid out.
-    pub fn catalogue(&self, session: &Session) -> Result<Arc<Catalogue>> {
+    pub fn catalogue(&self, context: &Context) -> Result<Arc<Catalogue>> {
         let revisions: Result<Vec<String>> =
             self.revisions.iter().map(|rev| Name::parse_revision(rev)).collect();
         let scope = Scope {
@@ -156,9 +156,9 @@ impl Told {
             follow: self.follow,
             formats: Format::attached(),
         };
-        let log = session.output.log();
+        let log = context.output.log();
         let service = Service::new(self.cache, self.prove, log);
-        Catalogue::open(session.store()?, scope, Arc::new(service)).map(Arc::new)
+        Catalogue::open(context.store()?, scope, Arc::new(service)).map(Arc::new)
     }
 }
 
@@ -170,9 +170,9 @@ pub fn ready(
     catalogue: &Catalogue,
     listeners: &[Listener],
     metrics: Option<String>,
-    session: &Session,
+    context: &Context,
 ) -> Result<()> {
-    let output = &session.output;
+    let output = &context.output;
     let bound = catalogue.bound();
     let listening: Vec<String> = listeners.iter().map(ToString::to_string).collect();
     if output.is_json() {

@@ -1,6 +1,6 @@
 //! `freestone store compact`.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::output::progress::{Unit, while_working};
 use crate::values::size::{count, show};
 use clap::Args;
@@ -47,22 +47,22 @@ pub(super) struct Compact {
 #[derive(Serialize)]
 struct Answer {
     dry_run: bool,
-    old_packs: Packs,
-    new_packs: Packs,
-    removed_packs: Packs,
-    waiting_packs: Packs,
+    old_packs: JsonPacks,
+    new_packs: JsonPacks,
+    removed_packs: JsonPacks,
+    waiting_packs: JsonPacks,
     revision_files: u64,
     stored_bytes_before: u64,
     stored_bytes_after: u64,
 }
 
 #[derive(Serialize)]
-struct Packs {
+struct JsonPacks {
     count: u64,
     bytes: u64,
 }
 
-impl From<(u64, u64)> for Packs {
+impl From<(u64, u64)> for JsonPacks {
     fn from((count, bytes): (u64, u64)) -> Self {
         Self { count, bytes }
     }
@@ -85,8 +85,8 @@ fn duration(text: &str) -> std::result::Result<Duration, String> {
 }
 
 impl Compact {
-    pub(super) fn run(&self, session: &Session) -> Result<()> {
-        let store = session.store()?;
+    pub(super) fn run(&self, context: &Context) -> Result<()> {
+        let store = context.store()?;
         let before = store.stored_bytes()?;
         let options = CompactOptions {
             all: self.all,
@@ -95,7 +95,7 @@ impl Compact {
             dry_run: self.dry_run,
         };
         let progress = CompactProgress::default();
-        let bar = session.progress("compacting records", Unit::Things, None);
+        let bar = context.progress("compacting records", Unit::Things, None);
         let mut shown = 0;
         let look = || {
             let total = progress.records.load(Ordering::Relaxed);
@@ -109,8 +109,8 @@ impl Compact {
         let done = while_working(look, || store.compact(&options, &progress))?;
         drop(bar);
         let after = store.stored_bytes()?;
-        if session.output.is_json() {
-            return session.output.json(&Answer {
+        if context.output.is_json() {
+            return context.output.json(&Answer {
                 dry_run: self.dry_run,
                 old_packs: done.old_packs.into(),
                 new_packs: done.new_packs.into(),
@@ -121,17 +121,17 @@ impl Compact {
                 stored_bytes_after: after,
             });
         }
-        self.say(&done, (before, after), session);
+        self.say(&done, (before, after), context);
         Ok(())
     }
 
-    fn say(&self, done: &Compacted, (before, after): (u64, u64), session: &Session) {
+    fn say(&self, done: &Compacted, (before, after): (u64, u64), context: &Context) {
         let packs = |(number, bytes): (u64, u64)| {
             format!("{} of {}", count(number, "pack", "packs"), show(bytes))
         };
         let files = count(done.revision_files, "file of a revision", "files of revisions");
         if self.dry_run {
-            session.output.note(format_args!(
+            context.output.note(format_args!(
                 "would rewrite {}, fold {files}, remove {}",
                 packs(done.old_packs),
                 packs(done.removed)
@@ -139,21 +139,21 @@ impl Compact {
             return;
         }
         match done.old_packs.0 {
-            0 => session.output.note(format_args!("nothing to rewrite; folded {files}")),
-            _ => session.output.note(format_args!(
+            0 => context.output.note(format_args!("nothing to rewrite; folded {files}")),
+            _ => context.output.note(format_args!(
                 "made {} of {}; folded {files}",
                 packs(done.new_packs),
                 packs(done.old_packs)
             )),
         }
-        session.output.note(format_args!(
+        context.output.note(format_args!(
             "removed {}; the store takes {}, before {}",
             packs(done.removed),
             show(after),
             show(before)
         ));
         if done.waiting.0 > 0 {
-            session.output.note(format_args!(
+            context.output.note(format_args!(
                 "{} wait for the grace period: a later `freestone store compact` removes them",
                 packs(done.waiting)
             ));

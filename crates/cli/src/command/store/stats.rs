@@ -1,6 +1,6 @@
 //! `freestone store stats`.
 
-use crate::context::Session;
+use crate::context::Context;
 use crate::following;
 use crate::output::progress::Unit;
 use crate::output::{Output, short};
@@ -30,22 +30,22 @@ struct Answer {
     logical_bytes: u64,
     stored_bytes: u64,
     revisions: u64,
-    files: BTreeMap<&'static str, Files>,
-    records: BTreeMap<&'static str, Records>,
+    files: BTreeMap<&'static str, JsonFiles>,
+    records: BTreeMap<&'static str, JsonRecords>,
     depths: BTreeMap<u64, u64>,
     table_bytes: u64,
     gap_bytes: u64,
-    growth: Vec<Growth>,
+    growth: Vec<JsonGrowth>,
 }
 
 #[derive(Serialize)]
-struct Files {
+struct JsonFiles {
     count: u64,
     bytes: u64,
 }
 
 #[derive(Serialize)]
-struct Records {
+struct JsonRecords {
     count: u64,
     plain_bytes: u64,
     stored_bytes: u64,
@@ -54,7 +54,7 @@ struct Records {
 }
 
 #[derive(Serialize)]
-struct Growth {
+struct JsonGrowth {
     revision: String,
     time: i64,
     entries: u64,
@@ -62,23 +62,23 @@ struct Growth {
     stored_bytes: u64,
 }
 
-pub(super) fn run(session: &Session) -> Result<()> {
-    let store = session.store()?;
-    following::refuse(&store)?;
-    let progress = session.progress("reading packs and revisions", Unit::Things, None);
+pub(super) fn run(context: &Context) -> Result<()> {
+    let store = context.store()?;
+    following::refuse_follower(&store)?;
+    let progress = context.progress("reading packs and revisions", Unit::Things, None);
     let mut before = 0;
     let stats = store.stats_watched(&mut |read, total| {
-        session.interrupt.check()?;
+        context.interrupt.check()?;
         progress.set_total(total);
         progress.add(read.saturating_sub(before));
         before = read;
         Ok(())
     })?;
     drop(progress);
-    if session.output.is_json() {
-        return session.output.json(&answer(&stats));
+    if context.output.is_json() {
+        return context.output.json(&answer(&stats));
     }
-    say(&stats, &session.output)
+    say(&stats, &context.output)
 }
 
 fn folders(stats: &Stats) -> [(&'static str, (u64, u64)); 4] {
@@ -93,7 +93,7 @@ fn folders(stats: &Stats) -> [(&'static str, (u64, u64)); 4] {
 fn answer(stats: &Stats) -> Answer {
     let files = folders(stats).into_iter();
     let records = stats.records.iter();
-    let growth = stats.growth.iter().map(|growth| Growth {
+    let growth = stats.growth.iter().map(|growth| JsonGrowth {
         revision: growth.revision.to_string(),
         time: growth.time,
         entries: growth.entries,
@@ -104,14 +104,19 @@ fn answer(stats: &Stats) -> Answer {
         logical_bytes: stats.logical,
         stored_bytes: stats.stored(),
         revisions: stats.revisions,
-        files: files.map(|(name, (count, bytes))| (name, Files { count, bytes })).collect(),
+        files: files.map(|(name, (count, bytes))| (name, JsonFiles { count, bytes })).collect(),
         records: records
             .map(|(kind, sum)| {
                 let (plain_bytes, stored_bytes) = (sum.plain, sum.stored);
                 let (based_count, based_stored_bytes) = (sum.based, sum.based_stored);
                 let count = sum.count;
-                let records =
-                    Records { count, plain_bytes, stored_bytes, based_count, based_stored_bytes };
+                let records = JsonRecords {
+                    count,
+                    plain_bytes,
+                    stored_bytes,
+                    based_count,
+                    based_stored_bytes,
+                };
                 (*kind, records)
             })
             .collect(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// A directory.
-pub(super) struct Directory {
+pub(super) struct PushedDirectory {
     place: PathBuf,
     options: Options,
     /// Opens what the last walk listed.
@@ -27,7 +27,7 @@ pub(super) fn absolute(place: &Path) -> Result<PathBuf> {
         .map_err(|error| Error::io(format!("{}: no such place", place.display()), error))
 }
 
-impl Directory {
+impl PushedDirectory {
     /// Opens the directory `place`.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl Directory {
                 walk
             }
         };
-        Ok(Box::new(Reporting { walk, report: self.report.clone() }))
+        Ok(Box::new(ReportingWalk { walk, report: self.report.clone() }))
     }
 
     /// What the last walk that came to its end has left out.
@@ -74,7 +74,7 @@ impl Directory {
     }
 }
 
-impl FileOpener for Directory {
+impl FileOpener for PushedDirectory {
     fn open(&self, path: &[u8]) -> Result<Box<dyn OpenFile>> {
         let opener = self.opener.read().unwrap_or_else(PoisonError::into_inner).clone();
         opener.open(path)
@@ -82,12 +82,12 @@ impl FileOpener for Directory {
 }
 
 /// A walk that leaves its report behind.
-struct Reporting {
+struct ReportingWalk {
     walk: Walk,
     report: Arc<Mutex<Report>>,
 }
 
-impl ItemSource for Reporting {
+impl ItemSource for ReportingWalk {
     fn next(&mut self) -> Result<Option<Item>> {
         let item = self.walk.next()?;
         if item.is_none() {
