@@ -31,6 +31,8 @@ pub struct Context {
     pub config: Config,
     /// Whether the end was asked for.
     pub interrupt: Interrupt,
+    /// Builds the grammar of the whole command line, for manual pages and completions.
+    pub grammar: fn() -> clap::Command,
     store: Option<PathBuf>,
     offline: bool,
     open: Open,
@@ -43,7 +45,11 @@ impl Context {
     ///
     /// # Errors
     /// The configuration cannot be read or makes no sense.
-    pub fn new(global: &Global, interrupt: Interrupt) -> Result<Self> {
+    pub fn new(
+        global: &Global,
+        interrupt: Interrupt,
+        grammar: fn() -> clap::Command,
+    ) -> Result<Self> {
         let output = Output::new(global.json, global.quiet, global.verbose);
         let config = Config::load(global.config.as_deref())?;
         #[cfg(feature = "remote")]
@@ -58,6 +64,7 @@ impl Context {
             output,
             config,
             interrupt,
+            grammar,
             store: global.store.clone(),
             offline: global.offline,
         })

@@ -23,11 +23,12 @@ mod loose;
 mod ordered;
 mod output;
 mod part;
+mod systemd;
 mod transfer;
 mod values;
 
 use arguments::Arguments;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use context::Context;
 use freestone_core::{Error, Result};
 use interrupt::Interrupt;
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<exit::Exit> {
-    let context = Context::new(&arguments.global, interrupt.clone())?;
+    let context = Context::new(&arguments.global, interrupt.clone(), Arguments::command)?;
     let exit = arguments.command.run(&context)?;
     match context.output.finish() {
         // Who reads the answer may have seen enough of it; what was found is as it was.

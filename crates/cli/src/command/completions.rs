@@ -1,9 +1,8 @@
 //! `freestone completions`.
 
-use crate::arguments::Arguments;
 use crate::context::Context;
 use crate::exit::Exit;
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 use freestone_core::Result;
 
@@ -22,7 +21,7 @@ pub struct Completions {
 impl Completions {
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Arguments::command(), "freestone", &mut script);
+        clap_complete::generate(self.shell, &mut (context.grammar)(), "freestone", &mut script);
         context.output.bytes(&script)?;
         Ok(Exit::Done)
     }

@@ -1,9 +1,8 @@
 //! `freestone man`.
 
-use crate::arguments::Arguments;
 use crate::context::Context;
 use crate::exit::Exit;
-use clap::{Args, CommandFactory};
+use clap::Args;
 use freestone_core::{Error, Result};
 use std::path::PathBuf;
 
@@ -23,7 +22,7 @@ impl Man {
         let place = self.directory.display();
         let wrong = |error| Error::io(format!("the pages cannot be written to {place}"), error);
         std::fs::create_dir_all(&self.directory).map_err(wrong)?;
-        clap_mangen::generate_to(Arguments::command(), &self.directory).map_err(wrong)?;
+        clap_mangen::generate_to((context.grammar)(), &self.directory).map_err(wrong)?;
         context.output.detail(format_args!("wrote the manual pages to {place}"));
         Ok(Exit::Done)
     }

@@ -6,6 +6,7 @@ mod owner;
 
 use crate::context::Context;
 use crate::exit::{self, Exit};
+use crate::systemd;
 use crate::values::{name, size};
 use background::Background;
 use catalogue::Catalogue;
@@ -127,7 +128,7 @@ impl Mount {
             Some(background) => background.ready()?,
             None => {
                 context.output.note(format_args!("mounted at {}", mounted.directory().display()));
-                notify_systemd();
+                systemd::notify("READY=1");
             }
         }
         if signals.wait(&mounted) {
@@ -187,21 +188,4 @@ impl Signals {
             }
         }
     }
-}
-
-/// Tells the service manager that the mount is there, where it asked to be told.
-fn notify_systemd() {
-    let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() else { return };
-    // One that begins with @ is no path, but a name of its own kind.
-    let sent = match place.to_str().and_then(|place| place.strip_prefix('@')) {
-        Some(name) => {
-            use std::os::linux::net::SocketAddrExt;
-            std::os::unix::net::SocketAddr::from_abstract_name(name)
-                .and_then(|place| socket.send_to_addr(b"READY=1", &place))
-        }
-        None => socket.send_to(b"READY=1", place),
-    };
-    // Then the manager gives up waiting, and says so.
-    drop(sent);
 }

@@ -1,6 +1,7 @@
 //! `freestone serve`.
 
 mod http;
+mod lifecycle;
 mod nbd;
 mod options;
 

@@ -1,6 +1,7 @@
 //! `freestone serve http`.
 
-use super::options::{self, ServeOptions};
+use super::lifecycle;
+use super::options::ServeOptions;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::JSON_SEE;
@@ -53,11 +54,11 @@ impl Http {
         let site = http::Site::new(catalogue.clone(), self.options.workers()?);
         let server = Server::new(site, self.options.connections_max());
         let metrics = self.options.metrics(&catalogue)?;
-        options::bind_at_hangup(&catalogue, again)?;
+        lifecycle::bind_at_hangup(&catalogue, again)?;
         context.interrupt.serve_on();
-        options::ready(&catalogue, &listeners, metrics, context)?;
+        lifecycle::ready(&catalogue, &listeners, metrics, context)?;
         server.run(listeners, end.as_fd())?;
-        options::end(&catalogue);
+        lifecycle::end(&catalogue);
         Ok(Exit::Done)
     }
 }

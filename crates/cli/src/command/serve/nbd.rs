@@ -1,6 +1,7 @@
 //! `freestone serve nbd`.
 
-use super::options::{self, ServeOptions};
+use super::lifecycle;
+use super::options::ServeOptions;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::JSON_SEE;
@@ -65,11 +66,11 @@ impl Nbd {
         };
         let server = Server::new(protocol, self.options.connections_max());
         let metrics = self.options.metrics(&catalogue)?;
-        options::bind_at_hangup(&catalogue, again)?;
+        lifecycle::bind_at_hangup(&catalogue, again)?;
         context.interrupt.serve_on();
-        options::ready(&catalogue, &listeners, metrics, context)?;
+        lifecycle::ready(&catalogue, &listeners, metrics, context)?;
         server.run(listeners, end.as_fd())?;
-        options::end(&catalogue);
+        lifecycle::end(&catalogue);
         Ok(Exit::Done)
     }
 }

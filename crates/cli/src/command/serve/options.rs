@@ -1,24 +1,20 @@
 //! What every server is told, and what it says when it is ready.
 
+use super::lifecycle::in_background;
 use crate::context::Context;
-use crate::output::short;
 use crate::values::name::Name;
 use crate::values::size;
 use clap::Args;
-use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_core::{Error, Result};
 use freestone_image::Format;
 use freestone_serve::listen::{Address, Listener};
 use freestone_serve::{
     CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, Catalogue, Scope, Server, Service, Workers, http,
 };
-use rustix::event::{PollFd, PollFlags, poll};
-use serde::Serialize;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 
@@ -81,15 +77,6 @@ fn cache(text: &str) -> Result<u64, String> {
         bytes if bytes >= CACHE_BYTES_MIN => Ok(bytes),
         _ => Err(format!("give at least {}, the room of four chunks", size::show(CACHE_BYTES_MIN))),
     }
-}
-
-/// The answer as JSON, when the server is ready.
-#[derive(Serialize)]
-struct Answer {
-    listening: Vec<String>,
-    metrics: Option<String>,
-    exports: Vec<String>,
-    revisions: BTreeMap<String, String>,
 }
 
 impl ServeOptions {
@@ -160,100 +147,4 @@ impl ServeOptions {
         let service = Service::new(self.cache, self.prove, log);
         Catalogue::open(context.store()?, scope, Arc::new(service)).map(Arc::new)
     }
-}
-
-/// Says where the server listens and what it serves, to people, programs and systemd.
-///
-/// # Errors
-/// The standard output cannot be written.
-pub fn ready(
-    catalogue: &Catalogue,
-    listeners: &[Listener],
-    metrics: Option<String>,
-    context: &Context,
-) -> Result<()> {
-    let output = &context.output;
-    let bound = catalogue.bound();
-    let listening: Vec<String> = listeners.iter().map(ToString::to_string).collect();
-    if output.is_json() {
-        let shown = |(name, id): (String, Id)| (name, id.to_string());
-        output.json(&Answer {
-            listening,
-            metrics,
-            exports: catalogue.names(),
-            revisions: bound.into_iter().map(shown).collect(),
-        })?;
-    } else {
-        for (name, id) in bound {
-            output.note(format_args!("serving {name}, revision {}", short(&id)));
-        }
-        if let Some(place) = metrics {
-            output.note(format_args!("figures at http://{place}/metrics"));
-        }
-        for place in listening {
-            output.line(place)?;
-        }
-    }
-    output.finish()?;
-    tell_systemd("READY=1");
-    Ok(())
-}
-
-/// Tells the service manager, if there is one (`sd_notify`(3)).
-fn tell_systemd(state: &str) {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let Ok(socket) = UnixDatagram::unbound() else { return };
-    let name = path.as_encoded_bytes();
-    // A name that begins with @ is none of the file system.
-    let _ = match name.strip_prefix(b"@") {
-        None => socket.send_to(state.as_bytes(), &path),
-        Some(rest) => SocketAddr::from_abstract_name(rest)
-            .and_then(|address| socket.send_to_addr(state.as_bytes(), &address)),
-    };
-}
-
-/// Binds the names anew at each SIGHUP, which makes `again` readable, for as long as the process
-/// lives.
-///
-/// # Errors
-/// The system gives no thread.
-pub fn bind_at_hangup(catalogue: &Arc<Catalogue>, again: OwnedFd) -> Result<()> {
-    let catalogue = catalogue.clone();
-    let watch = move || {
-        loop {
-            let mut fds = [PollFd::new(&again, PollFlags::IN)];
-            if poll(&mut fds, None).is_err() {
-                continue;
-            }
-            let _ = rustix::io::read(&again, &mut [0; 64]);
-            let service = catalogue.service();
-            match catalogue.bind() {
-                Ok(()) => {
-                    for (name, id) in catalogue.bound() {
-                        service.log(&format!("serving {name}, revision {}", short(&id)));
-                    }
-                }
-                Err(error) => service.log(&format!("the names stay as they were: {error}")),
-            }
-        }
-    };
-    in_background("hangup", watch)
-}
-
-/// Makes durable what was fetched while it was served.
-pub fn end(catalogue: &Catalogue) {
-    // Who is offline adds nothing, and must not lose what nobody could bring back.
-    let Some(follower) = catalogue.store().following().filter(|f| !f.is_offline()) else { return };
-    for outcome in [follower.flush(), follower.evict()] {
-        if let Err(error) = outcome {
-            catalogue.service().log(&error.to_string());
-        }
-    }
-}
-
-fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
-    let thread = thread::Builder::new().name(name.into()).spawn(work);
-    thread
-        .map(|_| ())
-        .map_err(|error| Error::new(ErrorKind::Failed, "cannot start a thread").because(error))
 }
