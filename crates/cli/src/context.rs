@@ -9,6 +9,7 @@ use crate::location::Location;
 use crate::output::Output;
 use crate::output::progress::{Progress, Unit};
 use crate::values::time;
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_sink::Control;
 use freestone_source::{directory, exclude};
@@ -183,7 +184,7 @@ impl Context {
         }
         patterns.extend_from_slice(excludes);
         let default = directory::Options::default();
-        let memory = self.config.memory.and_then(|bytes| usize::try_from(bytes).ok());
+        let memory = self.config.memory.map(to_usize);
         Ok(directory::Options {
             excludes: patterns,
             memory_bytes: memory.unwrap_or(default.memory_bytes),

@@ -4,7 +4,7 @@
 //! program ends with exit code 130. The second ends it at once.
 
 use crate::exit;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::{pipe, unregister};
 use signal_hook::{SigId, flag};
@@ -104,7 +104,7 @@ impl Interrupt {
     /// The end was asked for.
     pub fn check(&self) -> Result<()> {
         if self.is_set() {
-            return Err(Error::new(ErrorKind::Failed, "interrupted"));
+            return Err(Error::interrupted());
         }
         Ok(())
     }

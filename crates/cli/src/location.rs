@@ -2,7 +2,7 @@
 
 use crate::config::is_url;
 use crate::output;
-use freestone_core::Result;
+use freestone_core::{Error, Result};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ impl Location {
         #[cfg(feature = "remote")]
         return Ok(Self::Remote(freestone_remote::Place::parse(&text)?));
         #[cfg(not(feature = "remote"))]
-        return Err(freestone_core::Error::refused(format!(
+        return Err(Error::refused(format!(
             "store {text}: not supported by this build"
         ))
         .hint("this build knows stores in directories; name one, or build it with the feature `remote`"));
@@ -62,4 +62,14 @@ impl fmt::Display for Location {
             Self::Remote(place) => place.fmt(f),
         }
     }
+}
+
+/// Returns the absolute path of `path`, a path on this machine.
+///
+/// # Errors
+/// The path is empty, or the current directory does not exist any more.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| {
+        Error::io(format!("path {} cannot be made absolute", path.display()), error)
+    })
 }

@@ -21,7 +21,7 @@ use crate::output::progress::Progress;
 use contents::ContentsSpool;
 use freestone_core::item::{Item, ItemKind, ItemSource};
 use freestone_core::limits::MTIME_MAX;
-use freestone_core::{ErrorKind, Result, Unreadable, path};
+use freestone_core::{ErrorKind, Result, Unreadable, lock, path};
 use freestone_manifest::{Builder, Child, Entry, Kind};
 use freestone_source::directory::{Opener, Report, Walk};
 use freestone_store::spool::{NodeSpool, SpooledNodes};
@@ -71,7 +71,7 @@ pub fn read(mut walk: Walk, opener: Opener, options: &ReadOptions<'_>) -> Result
         unreadable: &unreadable,
     };
     let mut times = Times { fixed: options.mtime, open: Vec::new() };
-    let lock = || spool.lock().unwrap_or_else(PoisonError::into_inner);
+    let spooled = || lock(&spool);
     let listed = crate::ordered::run(
         options.workers,
         || {
@@ -81,7 +81,7 @@ pub fn read(mut walk: Walk, opener: Opener, options: &ReadOptions<'_>) -> Result
         |item: Item| entry(item, &hasher),
         |entry| {
             let Some(entry) = entry else { return Ok(()) };
-            let spool = &mut *lock();
+            let spool = &mut *spooled();
             times.leave(Some(&entry.path), spool)?;
             let time = times.fixed.unwrap_or(entry.mtime);
             let offset = spool.entry(&Entry { mtime: time, ..entry.clone() })?;
@@ -90,7 +90,7 @@ pub fn read(mut walk: Walk, opener: Opener, options: &ReadOptions<'_>) -> Result
         },
     );
     refuse_unreadable(listed, unreadable.into_inner().unwrap_or_else(PoisonError::into_inner))?;
-    times.leave(None, &mut lock())?;
+    times.leave(None, &mut spooled())?;
     let spool = spool.into_inner().unwrap_or_else(PoisonError::into_inner);
     let contents = spool.finish(opener)?;
     let mut builder = Builder::new(nodes.into_inner().unwrap_or_else(PoisonError::into_inner));

@@ -13,6 +13,7 @@
 mod arguments;
 mod command;
 mod config;
+mod contents;
 mod context;
 mod exit;
 mod following;

@@ -1,6 +1,6 @@
 //! Doing work on many threads, and taking its results in order.
 
-use freestone_core::{Error, Result};
+use freestone_core::{Error, Result, lock};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,7 +106,7 @@ where
     }
 
     fn next(&self) -> Result<Option<(u64, I)>> {
-        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut input = lock(&self.input);
         if input.ended || self.is_stopped() {
             return Ok(None);
         }
@@ -121,7 +121,7 @@ where
 
 impl<N, R, T> Pool<N, R, T> {
     fn results(&self) -> MutexGuard<'_, Results<R, T>> {
-        self.results.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.results)
     }
 
     fn is_stopped(&self) -> bool {

@@ -7,13 +7,13 @@ pub mod skipped;
 
 pub use json::{JsonEntry, JsonPath, JsonRevision};
 
-use freestone_core::{Error, ErrorKind, Id, Result, path};
+use freestone_core::{Error, ErrorKind, Id, Result, lock, path};
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 /// How JSON is written, for the help.
 pub const JSON_TEXT: &str = "\
@@ -174,7 +174,7 @@ impl Output {
     }
 
     fn stdout(&self) -> MutexGuard<'_, BufWriter<io::Stdout>> {
-        self.stdout.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.stdout)
     }
 }
 

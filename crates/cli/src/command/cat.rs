@@ -1,17 +1,15 @@
 //! `freestone cat`.
 
+use crate::contents::{self, Wanted};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::part::{Need, Part};
 use crate::values::name::{self, Name};
 use clap::Args;
-use freestone_core::{ChunkSource, Error, ErrorKind, Extent, Id, Result, Sha1, Source, path};
-use freestone_manifest::{Entry, Kind, content};
+use freestone_core::{Error, ErrorKind, Result, path};
+use freestone_manifest::{Entry, Kind};
 use freestone_store::Records;
 use std::ffi::OsString;
-
-/// Zeros are written so many at a time.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Write a file of a revision, or any content by its SHA-1, to the standard output
 #[derive(Args)]
@@ -49,14 +47,15 @@ impl Cat {
                 Error::not_found(format!("no content has the SHA-1 {sha1}"))
                     .hint("it is what `sha1sum` prints of the file")
             })?;
-            return write(&records, &content.id, content.size, &sha1, context);
+            let wanted = Wanted { id: &content.id, size: content.size, sha1: &sha1 };
+            return write(&records, wanted, context);
         }
         let name = Name::parse(&self.name)?;
         let part = Part::find(&store, &name)?;
         match &part.entry {
             Some(Entry { kind: Kind::File { content, size, sha1, .. }, .. }) => {
                 part.fetch(Need::Contents, context)?;
-                write(part.records(), content, *size, sha1, context)
+                write(part.records(), Wanted { id: content, size: *size, sha1 }, context)
             }
             Some(Entry { path, kind: Kind::Directory, .. }) => {
                 let path = path::display(path);
@@ -69,27 +68,8 @@ impl Cat {
     }
 }
 
-fn write(records: &Records, id: &Id, size: u64, sha1: &Sha1, context: &Context) -> Result<Exit> {
-    let mut buffer = Vec::new();
-    let mut each = |piece: Extent| {
-        context.interrupt.check()?;
-        match piece.source {
-            Source::Chunk(id) => {
-                let chunk = records.chunk_in(&id, piece.length, &mut buffer)?;
-                context.output.bytes(chunk)
-            }
-            Source::Inline(bytes) => context.output.bytes(&bytes),
-            Source::Zeros => {
-                let mut left = piece.length;
-                while left > 0 {
-                    let count = left.min(ZEROS.len() as u64);
-                    context.output.bytes(&ZEROS[..usize::try_from(count).unwrap_or(0)])?;
-                    left -= count;
-                }
-                Ok(())
-            }
-        }
-    };
-    content::pieces(records, id, size, Some(sha1), 0..size, &mut each)?;
+fn write(records: &Records, wanted: Wanted<'_>, context: &Context) -> Result<Exit> {
+    let mut each = |bytes: &[u8]| context.output.bytes(bytes);
+    contents::read(records, wanted, &context.interrupt, &mut each)?;
     Ok(Exit::Done)
 }

@@ -8,6 +8,7 @@ use crate::part::{Need, Part};
 use crate::values::name::{self, Name};
 use crate::values::size::{count, show};
 use clap::Args;
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_image::check::{self, Container, Report};
 use freestone_image::{HEAD_BYTES, Identity, ReadAt, identify};
@@ -123,7 +124,7 @@ impl<'a> OpenedFile<'a> {
     }
 
     fn identity(&self) -> Result<Identity> {
-        let length = usize::try_from(self.length).unwrap_or(HEAD_BYTES).min(HEAD_BYTES);
+        let length = to_usize(self.length).min(HEAD_BYTES);
         let mut head = vec![0; length];
         self.read_at(0, &mut head)?;
         Ok(identify(&head))

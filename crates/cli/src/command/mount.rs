@@ -6,6 +6,7 @@ mod owner;
 
 use crate::context::Context;
 use crate::exit::{self, Exit};
+use crate::location;
 use crate::systemd;
 use crate::values::{name, size};
 use background::Background;
@@ -108,11 +109,7 @@ impl Mount {
         }
         // By their whole paths: in the background there is no other directory than /.
         let revisions = Catalogue::open(match context.store_location()?.directory() {
-            Some(path) => {
-                let path = std::path::absolute(path)
-                    .map_err(|error| Error::io("the store's path", error))?;
-                Store::open_with(&path, &context.opening())?
-            }
+            Some(path) => Store::open_with(&location::absolute(path)?, &context.opening())?,
             None => context.store()?,
         })?;
         // From here on, so that a signal finds nothing half mounted.

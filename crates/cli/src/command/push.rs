@@ -9,6 +9,7 @@ mod report;
 use crate::command::refs;
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::location;
 use crate::transfer;
 use crate::values::name::{self, Name};
 use crate::values::time;
@@ -257,7 +258,7 @@ impl Push {
         store: &freestone_store::Store,
         context: &Context,
     ) -> Result<freestone_source::directory::Options> {
-        let store_root = store.root().map(directory::absolute).transpose()?;
+        let store_root = store.root().map(location::absolute).transpose()?;
         Ok(freestone_source::directory::Options {
             skip_special: self.skip_special,
             leave_out: store_root.into_iter().collect(),

@@ -4,6 +4,7 @@ use super::record::{LENGTH_BYTES, Record, TIME_OFFSET};
 use freestone_core::digest;
 use freestone_core::item::FileOpener;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
+use freestone_core::wire::to_usize;
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, Result, path};
 use freestone_manifest::{Entry, Kind};
 use freestone_source::directory::Opener;
@@ -84,7 +85,7 @@ struct ChunkPlace {
 fn length_of(prefix: &[u8]) -> usize {
     let mut length = [0; LENGTH_BYTES];
     length.copy_from_slice(&prefix[..LENGTH_BYTES]);
-    usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX)
+    to_usize(u32::from_le_bytes(length).into())
 }
 
 impl Contents {
@@ -105,7 +106,7 @@ impl Contents {
             }
             buffer.drain(..start);
             start = 0;
-            let left = usize::try_from(self.spooled.length() - offset).unwrap_or(usize::MAX);
+            let left = to_usize(self.spooled.length() - offset);
             if left == 0 {
                 return Ok(());
             }
@@ -117,7 +118,7 @@ impl Contents {
     }
 
     fn record(&self, offset: u64) -> Result<Record> {
-        let left = usize::try_from(self.spooled.length() - offset).unwrap_or(usize::MAX);
+        let left = to_usize(self.spooled.length() - offset);
         let mut bytes = vec![0; left.min(RECORD_BYTES)];
         self.spooled.read(offset, &mut bytes)?;
         let length = LENGTH_BYTES + length_of(&bytes).min(left);

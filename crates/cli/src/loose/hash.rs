@@ -8,11 +8,12 @@ use freestone_core::digest::{self, NameHasher, PlainHasher};
 use freestone_core::item::{FileOpener, OpenFile, Stamp};
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::NodeKind;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Unreadable, path};
+use freestone_core::wire::to_usize;
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Unreadable, lock, path};
 use freestone_manifest::NodeSink;
 use freestone_manifest::content::{CHUNKER, ContentItem, ContentRecord, ContentTreeBuilder};
 use freestone_store::spool::NodeSpool;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// How much of a large file is read at once.
 const READ_BYTES: usize = 1 << 20;
@@ -45,14 +46,14 @@ struct SharedNodes<'a>(&'a Mutex<NodeSpool>);
 
 impl NodeSink for SharedNodes<'_> {
     fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).put(kind, id, bytes)
+        lock(&self.0).put(kind, id, bytes)
     }
 }
 
 impl FileHasher<'_> {
     /// Hashes the file at `path`; `None` if it cannot be read, or another could not.
     pub(super) fn file(&self, path: &[u8]) -> Result<Option<HashedFile>> {
-        let unreadable = || self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        let unreadable = || lock(&self.unreadable);
         let outcome = if unreadable().is_empty() {
             self.read(path).map(Some)
         } else {
@@ -90,7 +91,7 @@ impl FileHasher<'_> {
         stamp: Stamp,
     ) -> Result<Option<HashedFile>> {
         // One byte more, so that a file that grew is noticed with the same read.
-        let mut bytes = vec![0; usize::try_from(stamp.size + 1).unwrap_or(0)];
+        let mut bytes = vec![0; to_usize(stamp.size + 1)];
         let length = fill(file, &mut bytes).map_err(|error| unreadable(path, error))?;
         bytes.truncate(length);
         self.progress.add(bytes.len() as u64);
@@ -109,7 +110,7 @@ impl FileHasher<'_> {
         file: &mut dyn OpenFile,
         stamp: Stamp,
     ) -> Result<Option<HashedFile>> {
-        let contents = || self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        let contents = || lock(&self.contents);
         let record = contents().file(stamp.size, path)?;
         let mut tree = ContentTreeBuilder::new(SharedNodes(self.nodes));
         let mut offset = 0;

@@ -3,7 +3,7 @@
 //! Everything in it is new, so nothing that stands there is ever followed or replaced: whoever
 //! else may write to it can make the extraction fail, but cannot make it write elsewhere.
 
-use freestone_core::{Error, Result, path};
+use freestone_core::{Error, Result, lock, path};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, mkdirat, open,
@@ -15,7 +15,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 const DIRECTORY: OFlags =
@@ -79,7 +79,7 @@ impl OutputDirectory {
 
     fn note_made(&self, path: &[u8]) {
         if path::parent(path).is_none() {
-            let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut made = lock(&self.made);
             made.extend_from_slice(path);
             made.push(0);
         }
@@ -106,7 +106,7 @@ impl OutputDirectory {
     fn parent<'a>(&self, path: &'a [u8]) -> Result<(Option<Arc<OwnedFd>>, &'a [u8])> {
         let Some(parent) = path::parent(path) else { return Ok((None, path)) };
         let name = &path[parent.len() + 1..];
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         if let (known, Some(open)) = &*last
             && known == parent
         {
@@ -212,7 +212,7 @@ impl Drop for Destination {
             return;
         }
         // Somebody else may have written there too. What cannot be removed stays.
-        let made = self.place.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = lock(&self.place.made);
         for name in made.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
             let path = self.path.join(OsStr::from_bytes(name));
             let is_directory = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());

@@ -1,5 +1,6 @@
 //! `freestone git write`.
 
+use crate::contents::{self, Wanted};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::progress::{Progress, Unit};
@@ -8,11 +9,10 @@ use crate::part::{Need, Part};
 use crate::values::name::Name;
 use crate::values::size::count;
 use clap::Args;
-use freestone_core::plan::{ChunkSource, Source};
-use freestone_core::{Error, ErrorKind, Id, Result, path};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, path};
 use freestone_git::ObjectId;
 use freestone_git::write::{BlobWriter, NewCommit, Node, Target, TreeWriter, branch_fault};
-use freestone_manifest::{Change, Entry, Kind, Times, Tree, content, diff};
+use freestone_manifest::{Change, Entry, Kind, Times, Tree, diff};
 use freestone_store::{Records, Revision, Store};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -26,7 +26,6 @@ const WRITTEN: &str = "freestone-revisions";
 const BLOBS_MAX: usize = 1 << 20;
 /// Commits that a power cut may take: a run after it goes on behind those that are listed.
 const UNLISTED_MAX: usize = 256;
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Write revisions as commits of a bare repository
 ///
@@ -319,34 +318,10 @@ impl<'a> CommitWriter<'a> {
         writer.set(&entry.path, Some(node))
     }
 
-    fn blob(
-        &mut self,
-        records: &Records,
-        id: &Id,
-        size: u64,
-        sha1: &freestone_core::Sha1,
-    ) -> Result<ObjectId> {
+    fn blob(&mut self, records: &Records, id: &Id, size: u64, sha1: &Sha1) -> Result<ObjectId> {
         let mut blob = BlobWriter::new(self.target, size)?;
-        let mut buffer = Vec::new();
-        content::pieces(records, id, size, Some(sha1), 0..size, &mut |piece| {
-            self.context.interrupt.check()?;
-            match &piece.source {
-                Source::Chunk(id) => {
-                    let chunk = records.chunk_in(id, piece.length, &mut buffer)?;
-                    blob.write(chunk)
-                }
-                Source::Inline(bytes) => blob.write(bytes),
-                Source::Zeros => {
-                    let mut left = piece.length;
-                    while left > 0 {
-                        let count = left.min(ZEROS.len() as u64);
-                        blob.write(&ZEROS[..usize::try_from(count).unwrap_or(0)])?;
-                        left -= count;
-                    }
-                    Ok(())
-                }
-            }
-        })?;
+        let wanted = Wanted { id, size, sha1 };
+        contents::read(records, wanted, &self.context.interrupt, &mut |bytes| blob.write(bytes))?;
         let blob = blob.finish()?;
         if self.blobs.len() < BLOBS_MAX {
             self.blobs.insert(*id, blob);
@@ -387,7 +362,6 @@ fn sync_all(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use freestone_core::Sha1;
 
     #[test]
     fn a_directory_that_differs_in_extensions_alone_keeps_what_is_in_it() {

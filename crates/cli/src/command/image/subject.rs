@@ -2,19 +2,20 @@
 
 use super::options::DirectoryOptions;
 use crate::context::Context;
+use crate::location;
 use crate::loose::{self, Loose};
 use crate::output::progress::Unit;
 use crate::part::{Need, Part};
 use crate::values::name::Name;
 use crate::values::time;
-use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, RawChunks, Result};
+use freestone_core::{ChunkSource, ErrorKind, Id, Plan, RawChunks, Result};
 use freestone_image::Format;
 use freestone_manifest::Tree;
 use freestone_source::directory;
 use freestone_store::Store;
 use freestone_store::upstream::Fetched;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// How much is to be done for a revision.
 pub(super) struct RevisionOptions {
@@ -98,7 +99,7 @@ impl ImageSubject {
     ) -> Result<Self> {
         let options = directory::Options {
             skip_special: given.skip_special,
-            leave_out: output.map(absolute).transpose()?.into_iter().collect(),
+            leave_out: output.map(location::absolute).transpose()?.into_iter().collect(),
             ..context.walking(&given.exclude_from, &given.exclude)?
         };
         let mtime = match given.mtime {
@@ -127,9 +128,4 @@ impl ImageSubject {
             preview: None,
         })
     }
-}
-
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path)
-        .map_err(|error| Error::io(format!("{}: no such place", path.display()), error))
 }

@@ -1,12 +1,12 @@
 //! What a mount shows of a store.
 
 use freestone_core::plan::{RawChunks, RawPlace};
-use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, Result};
+use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, Result, lock};
 use freestone_image::Format;
 use freestone_mount::{Revisions, Tree};
 use freestone_store::{Records, RefAction, Store};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Revisions that are remembered to be listed in the index at hand.
 const SEEN_MAX: usize = 4096;
@@ -35,7 +35,7 @@ impl Catalogue {
     }
 
     fn current(&self) -> MutexGuard<'_, CurrentIndex> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.current)
     }
 
     /// Records that have all of the revision `id`: of an index that was listed after the revision

@@ -1,7 +1,7 @@
 //! A tar stream as a revision.
 
 use freestone_core::item::{FileOpener, OpenFile, StreamSource};
-use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_core::{Error, ErrorKind, Id, Result, lock};
 use freestone_source::archive::{self, Archive};
 use freestone_source::report::Report;
 use freestone_store::Revision;
@@ -10,7 +10,7 @@ use freestone_store::push::series::{Items, Series, Step};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// An archive to be pushed: one revision.
 pub(super) struct ArchiveSeries {
@@ -73,7 +73,7 @@ impl ArchiveSeries {
 
     /// What was skipped and left out.
     pub(super) fn report(&self) -> Report {
-        self.reported.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.reported).clone()
     }
 }
 

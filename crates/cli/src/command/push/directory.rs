@@ -1,7 +1,7 @@
 //! The directory that is pushed, as the store asks for it: walked again if need be.
 
 use freestone_core::item::{FileOpener, Item, ItemSource, OpenFile};
-use freestone_core::{Error, Result};
+use freestone_core::{Error, Result, lock};
 use freestone_source::directory::{self, Opener, Options, Report, Walk};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -16,15 +16,6 @@ pub(super) struct PushedDirectory {
     /// The first walk, until it is asked for: opening the directory tells what is wrong with it.
     first: Mutex<Option<Walk>>,
     report: Arc<Mutex<Report>>,
-}
-
-/// The absolute path of `place`.
-///
-/// # Errors
-/// The current directory is gone.
-pub(super) fn absolute(place: &Path) -> Result<PathBuf> {
-    std::path::absolute(place)
-        .map_err(|error| Error::io(format!("{}: no such place", place.display()), error))
 }
 
 impl PushedDirectory {
@@ -56,7 +47,7 @@ impl PushedDirectory {
     /// # Errors
     /// The directory cannot be opened.
     pub(super) fn walk(&self) -> Result<Box<dyn ItemSource>> {
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let first = lock(&self.first).take();
         let walk = match first {
             Some(walk) => walk,
             None => {
@@ -70,7 +61,7 @@ impl PushedDirectory {
 
     /// What the last walk that came to its end has left out.
     pub(super) fn report(&self) -> Report {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.report).clone()
     }
 }
 
@@ -91,7 +82,7 @@ impl ItemSource for ReportingWalk {
     fn next(&mut self) -> Result<Option<Item>> {
         let item = self.walk.next()?;
         if item.is_none() {
-            let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut report = lock(&self.report);
             report.clone_from(self.walk.report());
         }
         Ok(item)

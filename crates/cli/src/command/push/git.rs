@@ -4,7 +4,7 @@ use super::report;
 use crate::context::Context;
 use crate::output::text;
 use freestone_core::limits::{LABEL_BYTES_MAX, MESSAGE_BYTES_MAX};
-use freestone_core::{Error, ErrorKind, Id, Result, path};
+use freestone_core::{Error, ErrorKind, Id, Result, lock, path};
 use freestone_git::tree::{self, LABEL_LINKS, LABEL_SKIPPED, TreeChanges};
 use freestone_git::{Blobs, Chain, Commit, ObjectId, Repository};
 use freestone_source::report::Report;
@@ -14,7 +14,7 @@ use freestone_store::push::series::{Items, Series, Step};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The label that names the commit of a revision.
 const LABEL_COMMIT: &str = "git.commit";
@@ -106,7 +106,7 @@ impl<'a> CommitSeries<'a> {
 
     /// What the last commit had that was skipped.
     pub(super) fn report(&self) -> Report {
-        self.reported.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.reported).clone()
     }
 
     fn label_of_subdir(&self) -> String {
