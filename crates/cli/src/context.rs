@@ -7,10 +7,10 @@ use crate::global::Global;
 use crate::interrupt::Interrupt;
 use crate::location::Location;
 use crate::output::Output;
-use crate::output::progress::{Progress, Unit};
+use crate::output::progress::{Progress, Unit, while_working};
 use crate::values::time;
 use freestone_core::wire::to_usize;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, ErrorKind, Result, Watch};
 use freestone_sink::Control;
 use freestone_source::{directory, exclude};
 use freestone_store::Store;
@@ -18,6 +18,7 @@ use freestone_store::upstream::{Opening, directory_of};
 use remote::Open;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(feature = "remote")]
 use {freestone_store::backend::Backend, std::sync::Arc};
 
@@ -200,20 +201,67 @@ impl Context {
         })
     }
 
-    /// How a sink takes an image, reporting to `advance`.
-    pub fn control<'a>(&'a self, advance: &'a (dyn Fn(u64) + Sync)) -> Control<'a> {
-        let default = Control::default();
-        Control {
-            workers: self.config.threads.unwrap_or(default.workers),
-            progress: advance,
-            cancel: self.interrupt.flag(),
-            ..default
-        }
+    /// Does `work`, which reports to the watch that it is given, and meanwhile shows a progress bar:
+    /// `label`, then how much of `total` is done, in `unit`. The watch is cancelled when the program
+    /// is to end.
+    pub fn watched<T>(
+        &self,
+        label: &'static str,
+        unit: Unit,
+        total: Option<u64>,
+        work: impl FnOnce(Watch<'_>) -> T,
+    ) -> T {
+        let bar = Progress::new(&self.output, label, unit, total);
+        let (add, set_total) = (|units| bar.add(units), |units| bar.set_total(units));
+        work(Watch::new(self.interrupt.flag(), &add).with_total(&set_total))
     }
 
-    /// The progress of some work: see [`Progress::new`].
-    pub fn progress(&self, label: &'static str, unit: Unit, total: Option<u64>) -> Progress {
-        Progress::new(&self.output, label, unit, total)
+    /// Does `work` on an image of `length` bytes, as [`Self::watched`], for a sink.
+    pub fn watched_sink<T>(
+        &self,
+        label: &'static str,
+        length: u64,
+        work: impl FnOnce(Control<'_>) -> T,
+    ) -> T {
+        self.watched(label, Unit::Bytes, Some(length), |watch| {
+            let progress = |bytes| watch.add(bytes);
+            let default = Control::default();
+            work(Control {
+                workers: self.config.threads.unwrap_or(default.workers),
+                progress: &progress,
+                cancel: self.interrupt.flag(),
+                ..default
+            })
+        })
+    }
+
+    /// Does `work` as [`Self::watched`], where `work` only counts what is done: `count` is called
+    /// again and again meanwhile, and returns how many things are done, and of how many if that is
+    /// known. `cancel` is set when the program is to end.
+    pub fn watched_counters<T>(
+        &self,
+        label: &'static str,
+        cancel: Option<&AtomicBool>,
+        mut count: impl FnMut() -> (u64, Option<u64>) + Send,
+        work: impl FnOnce() -> T,
+    ) -> T {
+        self.watched(label, Unit::Things, None, |watch| {
+            let mut seen = 0;
+            let look = || {
+                if watch.is_cancelled()
+                    && let Some(cancel) = cancel
+                {
+                    cancel.store(true, Ordering::Relaxed);
+                }
+                let (done, total) = count();
+                if let Some(total) = total {
+                    watch.set_total(total);
+                }
+                watch.add(done.saturating_sub(seen));
+                seen = seen.max(done);
+            };
+            while_working(look, work)
+        })
     }
 }
 

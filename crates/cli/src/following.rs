@@ -44,12 +44,11 @@ pub fn fetch_missing(store: &Store, subject: &Subject, context: &Context) -> Res
         // Who reads it tells what is not here.
         return Ok(Fetched::default());
     }
-    let bar = context.progress("fetching", Unit::Bytes, None);
-    let advance = |bytes| bar.add(bytes);
-    let how =
-        Fetch { dry_run: false, progress: Some(&advance), cancel: Some(context.interrupt.flag()) };
-    let fetched = store.fetch(subject, &how)?;
-    drop(bar);
+    let fetched = context.watched("fetching", Unit::Bytes, None, |watch| {
+        let progress = |bytes| watch.add(bytes);
+        let cancel = Some(context.interrupt.flag());
+        store.fetch(subject, &Fetch { dry_run: false, progress: Some(&progress), cancel })
+    })?;
     if fetched.requests > 0 {
         context.output.note(format_args!("fetched {}", sum(&fetched)));
     }

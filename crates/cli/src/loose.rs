@@ -16,12 +16,10 @@ mod record;
 
 pub use contents::Contents;
 
-use crate::interrupt::Interrupt;
-use crate::output::progress::Progress;
 use contents::ContentsSpool;
 use freestone_core::item::{Item, ItemKind, ItemSource};
 use freestone_core::limits::MTIME_MAX;
-use freestone_core::{ErrorKind, Result, Unreadable, lock, path};
+use freestone_core::{ErrorKind, Result, Unreadable, Watch, lock, path};
 use freestone_manifest::{Builder, Child, Entry, Kind};
 use freestone_source::directory::{Opener, Report, Walk};
 use freestone_store::spool::{NodeSpool, SpooledNodes};
@@ -47,10 +45,8 @@ pub struct ReadOptions<'a> {
     pub mtime: Option<i64>,
     /// Threads that hash.
     pub workers: NonZeroUsize,
-    /// Counts bytes that were hashed.
-    pub progress: &'a Progress,
-    /// Whether to stop.
-    pub interrupt: &'a Interrupt,
+    /// Is given the bytes that were hashed.
+    pub watch: Watch<'a>,
 }
 
 /// Reads the directory that `walk` lists and `opener` opens.
@@ -66,8 +62,7 @@ pub fn read(mut walk: Walk, opener: Opener, options: &ReadOptions<'_>) -> Result
         opener: &opener,
         nodes: &nodes,
         contents: &spool,
-        progress: options.progress,
-        interrupt: options.interrupt,
+        watch: options.watch,
         unreadable: &unreadable,
     };
     let mut times = Times { fixed: options.mtime, open: Vec::new() };
@@ -75,7 +70,7 @@ pub fn read(mut walk: Walk, opener: Opener, options: &ReadOptions<'_>) -> Result
     let listed = crate::ordered::run(
         options.workers,
         || {
-            options.interrupt.check()?;
+            options.watch.check()?;
             walk.next()
         },
         |item: Item| entry(item, &hasher),
@@ -95,7 +90,7 @@ pub fn read(mut walk: Walk, opener: Opener, options: &ReadOptions<'_>) -> Result
     let contents = spool.finish(opener)?;
     let mut builder = Builder::new(nodes.into_inner().unwrap_or_else(PoisonError::into_inner));
     contents.entries(&mut |entry| {
-        options.interrupt.check()?;
+        options.watch.check()?;
         builder.push(entry)
     })?;
     let (root, nodes) = builder.finish()?;

@@ -9,7 +9,7 @@ use crate::values::name::{self, Name};
 use crate::values::size::{count, show};
 use crate::values::time;
 use clap::Args;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, ErrorKind, Result, Watch};
 use freestone_store::Resolved;
 use freestone_store::copy::{Copied, Copier, CopyOptions};
 use freestone_store::upstream::Subject;
@@ -88,21 +88,36 @@ impl Copy {
             let name = Name::parse_revision(argument)?;
             found.push(source.resolve_to_read(&name)?);
         }
-        let bar = context.progress("copying", Unit::Bytes, None);
-        let advance = |bytes| bar.add(bytes);
+        let copied = context.watched("copying", Unit::Bytes, None, |watch| {
+            self.copy(&source, &target, &found, context, watch)
+        })?;
+        self.say(&copied, &source, begun, context)?;
+        Ok(Exit::Done)
+    }
+
+    /// Copies the revisions in `found`, which `self.names` name.
+    fn copy(
+        &self,
+        source: &freestone_store::Store,
+        target: &freestone_store::Store,
+        found: &[Resolved],
+        context: &Context,
+        watch: Watch<'_>,
+    ) -> Result<Copied> {
+        let progress = |bytes| watch.add(bytes);
         let options = CopyOptions {
             dry_run: self.dry_run,
-            progress: Some(&advance),
+            progress: Some(&progress),
             cancel: Some(context.interrupt.flag()),
         };
-        let mut copier = Copier::new(&source, &target, options)?;
+        let mut copier = Copier::new(source, target, options)?;
         for (resolved, argument) in found.iter().zip(&self.names) {
             // Much at once, before it is read record by record.
             source.prime(&resolved.id)?;
             let contents = !self.dry_run;
             let subject = Subject { root: resolved.revision.root, below: None, contents };
-            following::fetch_missing(&source, &subject, context)?;
-            match entry_of(&source, resolved, &argument.to_string_lossy())? {
+            following::fetch_missing(source, &subject, context)?;
+            match entry_of(source, resolved, &argument.to_string_lossy())? {
                 Some((name, n)) => copier.ref_entries(&name, n)?,
                 None => copier.revision(&resolved.id)?,
             }
@@ -110,10 +125,7 @@ impl Copy {
                 context.output.note(format_args!("{} {name}", short(&resolved.id)));
             }
         }
-        let copied = copier.finish();
-        drop(bar);
-        self.say(&copied, &source, begun, context)?;
-        Ok(Exit::Done)
+        Ok(copier.finish())
     }
 
     fn say(

@@ -6,19 +6,20 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::ordered;
 use crate::output;
-use crate::output::progress::{Progress, Unit};
+use crate::output::progress::Unit;
 use crate::part::{Need, Part};
 use crate::values::name::{self, Name};
 use crate::values::size::{count, show};
 use crate::values::time;
 use clap::Args;
 use destination::{Destination, OutputDirectory};
-use freestone_core::{ChunkSource, Error, Result, Source, path};
+use freestone_core::{ChunkSource, Error, Result, Source, Watch, path};
 use freestone_manifest::{Entry, Kind, content};
 use freestone_store::Records;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fs::File;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -107,14 +108,25 @@ impl Extract {
 /// Writes what is below `part` to `place`.
 fn fill(part: &Part, place: &OutputDirectory, sums: &Sums, context: &Context) -> Result<()> {
     let total = part.entry.is_none().then_some(part.revision.bytes);
-    let progress = context.progress("extracting", Unit::Bytes, total);
-    let writing = FileWriter { place, records: part.records(), progress: &progress, context };
+    context.watched("extracting", Unit::Bytes, total, |watch| {
+        fill_watched(part, place, sums, context.workers(), watch)
+    })
+}
+
+fn fill_watched(
+    part: &Part,
+    place: &OutputDirectory,
+    sums: &Sums,
+    workers: NonZeroUsize,
+    watch: Watch<'_>,
+) -> Result<()> {
+    let files = FileWriter { place, records: part.records(), watch };
     let mut below = part.below()?;
     ordered::run(
-        context.workers(),
+        workers,
         || {
             while let Some((entry, path)) = below.next()? {
-                context.interrupt.check()?;
+                watch.check()?;
                 if !entry.is_directory() {
                     return Ok(Some(Entry { path: path.to_vec(), ..entry.clone() }));
                 }
@@ -124,7 +136,7 @@ fn fill(part: &Part, place: &OutputDirectory, sums: &Sums, context: &Context) ->
             }
             Ok(None)
         },
-        |file| writing.file(&file),
+        |file| files.write(&file),
         |size| {
             sums.files.fetch_add(1, Ordering::Relaxed);
             sums.bytes.fetch_add(size, Ordering::Relaxed);
@@ -134,7 +146,7 @@ fn fill(part: &Part, place: &OutputDirectory, sums: &Sums, context: &Context) ->
     // Last, since making what is in a directory changes its time.
     let mut below = part.below()?;
     while let Some((entry, path)) = below.next()? {
-        context.interrupt.check()?;
+        watch.check()?;
         if entry.is_directory() {
             place.set_directory_time(path, entry.mtime)?;
         }
@@ -146,20 +158,19 @@ fn fill(part: &Part, place: &OutputDirectory, sums: &Sums, context: &Context) ->
 struct FileWriter<'a> {
     place: &'a OutputDirectory,
     records: &'a Records,
-    progress: &'a Progress,
-    context: &'a Context,
+    watch: Watch<'a>,
 }
 
 impl FileWriter<'_> {
     /// Writes a file; gives its size.
-    fn file(&self, entry: &Entry) -> Result<u64> {
+    fn write(&self, entry: &Entry) -> Result<u64> {
         let Kind::File { executable, size, sha1, content } = &entry.kind else { return Ok(0) };
         let file = self.place.make_file(&entry.path, *executable)?;
         let wrong =
             |error| Error::io(format!("{} cannot be written", path::display(&entry.path)), error);
         let mut buffer = Vec::new();
         content::pieces(self.records, content, *size, Some(sha1), 0..*size, &mut |piece| {
-            self.context.interrupt.check()?;
+            self.watch.check()?;
             match &piece.source {
                 Source::Chunk(id) => {
                     let chunk = self.records.chunk_in(id, piece.length, &mut buffer)?;
@@ -171,7 +182,7 @@ impl FileWriter<'_> {
                 // A hole.
                 Source::Zeros => {}
             }
-            self.progress.add(piece.length);
+            self.watch.add(piece.length);
             Ok(())
         })
         .map_err(|error| error.context(path::display(&entry.path)))?;

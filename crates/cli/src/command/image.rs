@@ -9,7 +9,6 @@ mod target;
 use crate::context::Context;
 use crate::exit::{Exit, is_closed_output};
 use crate::output::JSON_SEE;
-use crate::output::progress::Unit;
 use crate::transfer;
 use crate::values::{name, size};
 use clap::{ArgGroup, Args};
@@ -194,36 +193,33 @@ impl Image {
     ) -> Result<Updated> {
         let image = sink::Image::new(&*subject.plan, &*subject.chunks);
         let length = subject.plan.length();
-        let bar = context.progress("writing", Unit::Bytes, Some(length));
-        let advance = |bytes| bar.add(bytes);
-        let control = sink::Control { digest: self.digest, ..context.control(&advance) };
-        let Some(path) = output else {
-            if is_stdout {
-                return sink::stream::write(
-                    &image,
-                    &mut sink::stream::stdout()?,
-                    "the standard output",
-                    &control,
-                )
-                .map(written);
+        let report = context.watched_sink("writing", length, |control| {
+            let control = sink::Control { digest: self.digest, ..control };
+            let Some(path) = output else {
+                if is_stdout {
+                    let mut stdout = sink::stream::stdout()?;
+                    return sink::stream::write(
+                        &image,
+                        &mut stdout,
+                        "the standard output",
+                        &control,
+                    )
+                    .map(written);
+                }
+                return sink::digest(&image, &control).map(|(_, report)| written(report));
+            };
+            if self.update {
+                let base_of = |head: &_| target::base(head, subject.store.as_ref());
+                return sink::update::update(&image, path, overwrite, &base_of, &control);
             }
-            return sink::digest(&image, &control).map(|(_, report)| written(report));
-        };
-        let report = if self.update {
-            let base_of = |head: &_| target::base(head, subject.store.as_ref());
-            sink::update::update(&image, path, overwrite, &base_of, &control)?
-        } else {
             // All content is hashed on its way to the digests.
             let raw = subject.raw.as_deref().filter(|_| !self.digest);
             let image = raw.map_or(image, |raw| image.sharing(raw));
-            written(sink::write(&image, path, overwrite, &control)?)
-        };
-        drop(bar);
-        if self.read_back {
-            let bar = context.progress("reading back", Unit::Bytes, Some(length));
-            let advance = |bytes| bar.add(bytes);
-            let control = context.control(&advance);
-            if let Some(difference) = sink::read_back(&image, path, &control)? {
+            sink::write(&image, path, overwrite, &control).map(written)
+        })?;
+        if let Some(path) = output.filter(|_| self.read_back) {
+            let compare = |control: sink::Control<'_>| sink::read_back(&image, path, &control);
+            if let Some(difference) = context.watched_sink("reading back", length, compare)? {
                 let offset = difference.offset;
                 let what = format!("{}: differs from the image at byte {offset}", path.display());
                 return Err(Error::corrupt(what)

@@ -2,7 +2,6 @@
 
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::progress::Unit;
 use crate::output::{JSON_SEE, JsonPath};
 use crate::part::{Need, Part};
 use crate::values::name::{self, Name};
@@ -141,13 +140,11 @@ impl<'a> OpenedFile<'a> {
         part.fetch(Need::Contents, context)?;
         let (root, nodes) = part.manifest(&context.interrupt)?;
         let plan = image.format.plan(nodes, &root)?;
-        let progress = context.progress("comparing", Unit::Bytes, Some(plan.length()));
-        let advance = |bytes| progress.add(bytes);
-        let difference = freestone_sink::compare(
-            &freestone_sink::Image::new(&*plan, part.records()),
-            self.path,
-            &context.control(&advance),
-        )?;
+        let image = freestone_sink::Image::new(&*plan, part.records());
+        let compare = |control: freestone_sink::Control<'_>| {
+            freestone_sink::compare(&image, self.path, &control)
+        };
+        let difference = context.watched_sink("comparing", plan.length(), compare)?;
         Ok(Comparison {
             revision: part.id.to_string(),
             root: root.to_string(),

@@ -16,7 +16,9 @@ use crate::values::time;
 use clap::Args;
 use directory::PushedDirectory;
 use freestone_core::{Error, ErrorKind, Result};
+use freestone_store::Store;
 use freestone_store::push::{PushOptions, PushProgress, Source};
+use report::Pushed;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -156,70 +158,85 @@ impl Push {
         let begun = Instant::now();
         let store = context.store()?;
         let options = self.options(&store, context)?;
+        let pushed = self.push(&store, &options, context)?;
+        report::say(&pushed, &options, begun.elapsed(), context)?;
+        Ok(Exit::Done)
+    }
+
+    fn push(&self, store: &Store, options: &PushOptions, context: &Context) -> Result<Pushed> {
         #[cfg(feature = "git")]
         if let Some(place) = &self.git {
-            return self.push_commits(place, &store, &options, context, begun);
+            return self.push_commits(place, store, options, context);
         }
         let place = self.directory.as_deref().unwrap_or(Path::new(""));
-        if archive::is_one(place) {
-            return self.push_archive(place, &store, &options, context, begun);
+        match archive::is_one(place) {
+            true => self.push_archive(place, store, options, context),
+            false => self.push_directory(place, store, options, context),
         }
-        let directory = PushedDirectory::new(place, self.walking(&store, context)?)?;
+    }
+
+    fn push_directory(
+        &self,
+        place: &Path,
+        store: &Store,
+        options: &PushOptions,
+        context: &Context,
+    ) -> Result<Pushed> {
+        let directory = PushedDirectory::new(place, self.walking(store, context)?)?;
         let source =
             Source { walk: &|| directory.walk(), opener: &directory, key: Some(directory.key()) };
         let progress = PushProgress::default();
-        let outcome =
-            report::watch(&progress, context, || store.push(&source, &options, &progress))?;
+        let count = || report::entries(&progress);
+        let outcome = report::watch(context, "pushing", &progress, count, || {
+            store.push(&source, options, &progress)
+        })?;
         let made = u64::from(!outcome.up_to_date);
-        report::say(&outcome, made, &options, &directory.report(), begun.elapsed(), context)?;
-        Ok(Exit::Done)
+        Ok(Pushed { outcome, made, left_out: directory.report() })
     }
 
     fn push_archive(
         &self,
         place: &Path,
-        store: &freestone_store::Store,
+        store: &Store,
         options: &PushOptions,
         context: &Context,
-        begun: Instant,
-    ) -> Result<Exit> {
-        let mut tar = archive::ArchiveSeries::open(place, self.walking(store, context)?, options)?;
+    ) -> Result<Pushed> {
+        let walking = self.walking(store, context)?;
+        let mut archive = archive::ArchiveSeries::open(place, walking, options)?;
         let progress = PushProgress::default();
-        let pushed =
-            report::watch(&progress, context, || store.push_series(&mut tar, options, &progress))?;
-        report::say(&pushed.last, pushed.made, options, &tar.report(), begun.elapsed(), context)?;
-        Ok(Exit::Done)
+        let count = || report::entries(&progress);
+        let pushed = report::watch(context, "pushing", &progress, count, || {
+            store.push_series(&mut archive, options, &progress)
+        })?;
+        Ok(Pushed { outcome: pushed.last, made: pushed.made, left_out: archive.report() })
     }
 
     #[cfg(feature = "git")]
     fn push_commits(
         &self,
         place: &Path,
-        store: &freestone_store::Store,
+        store: &Store,
         options: &PushOptions,
         context: &Context,
-        begun: Instant,
-    ) -> Result<Exit> {
+    ) -> Result<Pushed> {
         let repository = freestone_git::Repository::open(place)?;
-        let wanted = git::CommitSelection {
+        let selection = git::CommitSelection {
             commit: self.commit.as_deref().unwrap_or("HEAD"),
             subdir: self.subdir.as_deref(),
             history: self.history,
             since: self.since.as_deref(),
             skip_special: self.skip_special,
         };
-        let mut commits = git::CommitSeries::new(&repository, &wanted, options, context)?;
+        let mut commits = git::CommitSeries::new(&repository, &selection, options, context)?;
         let progress = PushProgress::default();
-        let counts = (commits.done.clone(), commits.total.clone());
-        let pushed = git::watch(counts, &progress, context, || {
+        let count = commits.counter();
+        let pushed = report::watch(context, "pushing commits", &progress, count, || {
             store.push_series(&mut commits, options, &progress)
         })?;
-        let report = commits.report();
-        report::say(&pushed.last, pushed.made, options, &report, begun.elapsed(), context)?;
-        Ok(Exit::Done)
+        Ok(Pushed { outcome: pushed.last, made: pushed.made, left_out: commits.report() })
     }
 
-    fn options(&self, store: &freestone_store::Store, context: &Context) -> Result<PushOptions> {
+    fn options(&self, store: &Store, context: &Context) -> Result<PushOptions> {
         let parent = match &self.parent {
             None => None,
             Some(name) => Some(store.resolve(&Name::parse_revision(name)?)?.id),
@@ -255,7 +272,7 @@ impl Push {
 
     fn walking(
         &self,
-        store: &freestone_store::Store,
+        store: &Store,
         context: &Context,
     ) -> Result<freestone_source::directory::Options> {
         let store_root = store.root().map(location::absolute).transpose()?;

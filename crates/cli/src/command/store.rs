@@ -69,14 +69,14 @@ impl Store {
 fn reindex(context: &Context) -> Result<()> {
     let store = context.store()?;
     following::refuse_follower(&store)?;
-    let progress = context.progress("reindexing packs", Unit::Things, None);
-    let mut before = 0;
-    let done = store.reindex(&mut |read, total| {
-        progress.set_total(total);
-        progress.add(read.saturating_sub(before));
-        before = read;
+    let done = context.watched("reindexing packs", Unit::Things, None, |watch| {
+        let mut before = 0;
+        store.reindex(&mut |read, total| {
+            watch.set_total(total);
+            watch.add(read.saturating_sub(before));
+            before = read;
+        })
     })?;
-    drop(progress);
     if context.output.is_json() {
         return context.output.json(&Reindexed {
             packs: done.packs,

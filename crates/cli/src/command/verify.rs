@@ -3,7 +3,6 @@
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::following;
-use crate::output::progress::{Unit, while_working};
 use crate::output::text;
 use crate::values::size::{count, show};
 use crate::values::time;
@@ -65,10 +64,14 @@ impl Verify {
         let store = context.store()?;
         following::refuse_follower(&store)?;
         let mut findings: Vec<Finding> = Vec::new();
-        let report = watch(context, |progress| {
+        let progress = VerifyProgress::default();
+        let looked_at = || (progress.looked_at.load(Ordering::Relaxed), None);
+        let verify = || {
             let options = VerifyOptions { data: self.data };
-            store.verify_watched(options, progress, &mut |finding| findings.push(finding))
-        });
+            store.verify_watched(options, &progress, &mut |finding| findings.push(finding))
+        };
+        let report =
+            context.watched_counters("verifying", Some(&progress.cancel), looked_at, verify);
         let report = match report {
             Ok(report) => report,
             Err(error) => {
@@ -94,22 +97,6 @@ impl Verify {
             _ => Ok(Exit::Corrupt),
         }
     }
-}
-
-/// Does `verify`, shows its progress meanwhile, and ends it when the program shall end.
-fn watch<T>(context: &Context, verify: impl FnOnce(&VerifyProgress) -> T) -> T {
-    let progress = VerifyProgress::default();
-    let bar = context.progress("verifying", Unit::Things, None);
-    let mut seen = 0;
-    let look = || {
-        if context.interrupt.is_set() {
-            progress.cancel.store(true, Ordering::Relaxed);
-        }
-        let looked_at = progress.looked_at.load(Ordering::Relaxed);
-        bar.add(looked_at.saturating_sub(seen));
-        seen = seen.max(looked_at);
-    };
-    while_working(look, || verify(&progress))
 }
 
 fn answer(findings: Vec<Finding>, report: &VerifyReport, begun: Instant) -> Answer {

@@ -8,7 +8,7 @@ use crate::values::name::{self, Name};
 use crate::values::time;
 use clap::Args;
 use freestone_core::digest::{self, NameHasher};
-use freestone_core::{Error, Id, Result, Sha1, path};
+use freestone_core::{Error, Id, Result, Sha1, Watch, path};
 use freestone_manifest::{Entry, Kind, Times, Tree, diff};
 use freestone_store::{Records, Revision, Store};
 use serde::Serialize;
@@ -77,18 +77,20 @@ impl Which {
             let found = since(&store, name, sha1, context)?;
             return say(&sha1, &found, context);
         }
-        let revisions = revisions(&store)?;
-        let mut search = Search { store: &store, sha1, known: HashMap::new(), context };
-        let progress = context.progress("searching", Unit::Things, Some(revisions.len() as u64));
-        let mut found = Vec::new();
-        for (id, revision) in &revisions {
-            let paths = search.paths(revision)?;
-            if !paths.is_empty() {
-                found.push((id, revision.time, paths));
-            }
-            progress.add(1);
-        }
-        drop(progress);
+        let all = revisions(&store)?;
+        let found =
+            context.watched("searching", Unit::Things, Some(all.len() as u64), |watch| {
+                let mut search = Search { store: &store, sha1, known: HashMap::new(), watch };
+                let mut found = Vec::new();
+                for (id, revision) in &all {
+                    let paths = search.paths(revision)?;
+                    if !paths.is_empty() {
+                        found.push((id, revision.time, paths));
+                    }
+                    watch.add(1);
+                }
+                Ok::<_, Error>(found)
+            })?;
         if found.is_empty() {
             return Err(Error::not_found(format!("no revision holds the content of SHA-1 {sha1}")));
         }
@@ -128,7 +130,8 @@ fn since(store: &Store, name: &OsStr, sha1: Sha1, context: &Context) -> Result<V
     let default = context.ref_name(None);
     let name = if name.is_empty() { OsStr::new(&default) } else { name };
     let resolved = store.resolve(&Name::parse_revision(name)?)?;
-    let mut search = Search { store, sha1, known: HashMap::new(), context };
+    let watch = Watch::cancelled_by(context.interrupt.flag());
+    let mut search = Search { store, sha1, known: HashMap::new(), watch };
     let paths = search.paths(&resolved.revision)?;
     if paths.is_empty() {
         let name = name.display();
@@ -139,7 +142,7 @@ fn since(store: &Store, name: &OsStr, sha1: Sha1, context: &Context) -> Result<V
     let mut open: Vec<Vec<u8>> = paths.iter().cloned().collect();
     let mut found = Vec::new();
     while !open.is_empty() {
-        context.interrupt.check()?;
+        watch.check()?;
         let before = match revision.parents.first() {
             Some(parent) => store.revision(parent)?.map(|revision| (*parent, revision)),
             None => None,
@@ -150,7 +153,7 @@ fn since(store: &Store, name: &OsStr, sha1: Sha1, context: &Context) -> Result<V
         };
         let mut still = Vec::new();
         for path in open {
-            context.interrupt.check()?;
+            watch.check()?;
             let entry = match &tree {
                 Some(tree) => tree.get(&path)?,
                 None => None,
@@ -244,7 +247,7 @@ struct Search<'a> {
     sha1: Sha1,
     /// By the manifest's root.
     known: HashMap<Id, Paths>,
-    context: &'a Context,
+    watch: Watch<'a>,
 }
 
 impl Search<'_> {
@@ -276,7 +279,7 @@ impl Search<'_> {
         let mut paths = BTreeSet::new();
         let mut cursor = tree.cursor();
         while let Some(entry) = cursor.next()? {
-            self.context.interrupt.check()?;
+            self.watch.check()?;
             if self.holds(entry) {
                 paths.insert(entry.path.clone());
             }
@@ -287,7 +290,7 @@ impl Search<'_> {
     fn after(&self, paths: &Paths, before: &Tree<Records>, after: &Tree<Records>) -> Result<Paths> {
         let mut paths = paths.clone();
         diff(before, after, Times::Ignore, &mut |change| {
-            self.context.interrupt.check()?;
+            self.watch.check()?;
             let held = change.before.as_ref().is_some_and(|entry| self.holds(entry));
             let holds = change.after.as_ref().is_some_and(|entry| self.holds(entry));
             if held && !holds {

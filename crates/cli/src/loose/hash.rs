@@ -1,15 +1,13 @@
 //! Hashing the files of a directory in one pass each.
 
 use super::contents::ContentsSpool;
-use crate::interrupt::Interrupt;
-use crate::output::progress::Progress;
 use freestone_core::chunker::{Chunker, Piece};
 use freestone_core::digest::{self, NameHasher, PlainHasher};
 use freestone_core::item::{FileOpener, OpenFile, Stamp};
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::NodeKind;
 use freestone_core::wire::to_usize;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Unreadable, lock, path};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Unreadable, Watch, lock, path};
 use freestone_manifest::NodeSink;
 use freestone_manifest::content::{CHUNKER, ContentItem, ContentRecord, ContentTreeBuilder};
 use freestone_store::spool::NodeSpool;
@@ -26,8 +24,8 @@ pub(super) struct FileHasher<'a> {
     pub(super) opener: &'a dyn FileOpener,
     pub(super) nodes: &'a Mutex<NodeSpool>,
     pub(super) contents: &'a Mutex<ContentsSpool>,
-    pub(super) progress: &'a Progress,
-    pub(super) interrupt: &'a Interrupt,
+    /// Is given the bytes that were hashed.
+    pub(super) watch: Watch<'a>,
     /// What cannot be read. From the first on, files are only opened: no image will come of this.
     pub(super) unreadable: &'a Mutex<Unreadable>,
 }
@@ -46,14 +44,14 @@ struct SharedNodes<'a>(&'a Mutex<NodeSpool>);
 
 impl NodeSink for SharedNodes<'_> {
     fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()> {
-        lock(&self.0).put(kind, id, bytes)
+        lock(self.0).put(kind, id, bytes)
     }
 }
 
 impl FileHasher<'_> {
     /// Hashes the file at `path`; `None` if it cannot be read, or another could not.
     pub(super) fn file(&self, path: &[u8]) -> Result<Option<HashedFile>> {
-        let unreadable = || lock(&self.unreadable);
+        let unreadable = || lock(self.unreadable);
         let outcome = if unreadable().is_empty() {
             self.read(path).map(Some)
         } else {
@@ -94,7 +92,7 @@ impl FileHasher<'_> {
         let mut bytes = vec![0; to_usize(stamp.size + 1)];
         let length = fill(file, &mut bytes).map_err(|error| unreadable(path, error))?;
         bytes.truncate(length);
-        self.progress.add(bytes.len() as u64);
+        self.watch.add(bytes.len() as u64);
         Ok((bytes.len() as u64 == stamp.size).then(|| HashedFile {
             size: stamp.size,
             mtime: seconds(stamp),
@@ -110,7 +108,7 @@ impl FileHasher<'_> {
         file: &mut dyn OpenFile,
         stamp: Stamp,
     ) -> Result<Option<HashedFile>> {
-        let contents = || lock(&self.contents);
+        let contents = || lock(self.contents);
         let record = contents().file(stamp.size, path)?;
         let mut tree = ContentTreeBuilder::new(SharedNodes(self.nodes));
         let mut offset = 0;
@@ -131,7 +129,7 @@ impl FileHasher<'_> {
         let mut buffer = vec![0; READ_BYTES];
         let mut length = 0;
         loop {
-            self.interrupt.check()?;
+            self.watch.check()?;
             let count = match file.read(&mut buffer) {
                 Ok(count) => count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
@@ -146,7 +144,7 @@ impl FileHasher<'_> {
             sha1.update(bytes);
             plain.update(bytes);
             chunker.push(bytes, &mut each)?;
-            self.progress.add(count as u64);
+            self.watch.add(count as u64);
         }
         if length != stamp.size {
             return Ok(None);

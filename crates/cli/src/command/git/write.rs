@@ -3,13 +3,13 @@
 use crate::contents::{self, Wanted};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::progress::{Progress, Unit};
+use crate::output::progress::Unit;
 use crate::output::short;
 use crate::part::{Need, Part};
 use crate::values::name::Name;
 use crate::values::size::count;
 use clap::Args;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1, path};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Watch, path};
 use freestone_git::ObjectId;
 use freestone_git::write::{BlobWriter, NewCommit, Node, Target, TreeWriter, branch_fault};
 use freestone_manifest::{Change, Entry, Kind, Times, Tree, diff};
@@ -80,27 +80,9 @@ impl Write {
             return Err(Error::not_found("the store has no refs, and nothing to write"));
         };
         let target = Target::open(&self.directory, head)?;
-        let progress = context.progress("writing commits", Unit::Things, None);
-        let mut writer = CommitWriter::new(&store, &target, context, &progress)?;
-        let mut branches = Vec::new();
-        for (name, revision) in &refs {
-            let commit = writer.commit_of(revision);
-            // What was written before an error or an interrupt need not be written again.
-            let settled = writer.settle();
-            let commit = commit?;
-            settled?;
-            let may_go = |now: ObjectId| self.force || writer.is_ours(now);
-            let changed = target.set_branch(name, commit, &may_go)?;
-            branches.push(JsonBranch {
-                r#ref: name.clone(),
-                revision: revision.to_string(),
-                commit: commit.to_string(),
-                changed,
-            });
-        }
-        let made = writer.made;
-        drop(writer);
-        drop(progress);
+        let (made, branches) = context.watched("writing commits", Unit::Things, None, |watch| {
+            self.write_branches(&store, &target, &refs, context, watch)
+        })?;
         if context.output.is_json() {
             let repository = self.directory.display().to_string();
             context.output.json(&Answer { repository, commits: made, branches })?;
@@ -115,6 +97,36 @@ impl Write {
             self.directory.display()
         ));
         Ok(Exit::Done)
+    }
+
+    /// Writes the revisions of `refs` and sets their branches. Returns how many commits were
+    /// written, and the branches.
+    fn write_branches(
+        &self,
+        store: &Store,
+        target: &Target,
+        refs: &[(String, Id)],
+        context: &Context,
+        watch: Watch<'_>,
+    ) -> Result<(u64, Vec<JsonBranch>)> {
+        let mut writer = CommitWriter::new(store, target, context, watch)?;
+        let mut branches = Vec::new();
+        for (name, revision) in refs {
+            let commit = writer.commit_of(revision);
+            // What was written before an error or an interrupt need not be written again.
+            let settled = writer.settle();
+            let commit = commit?;
+            settled?;
+            let may_go = |now: ObjectId| self.force || writer.is_ours(now);
+            let changed = target.set_branch(name, commit, &may_go)?;
+            branches.push(JsonBranch {
+                r#ref: name.clone(),
+                revision: revision.to_string(),
+                commit: commit.to_string(),
+                changed,
+            });
+        }
+        Ok((writer.made, branches))
     }
 
     /// The refs, with the revisions that they name.
@@ -147,7 +159,7 @@ struct CommitWriter<'a> {
     store: &'a Store,
     target: &'a Target,
     context: &'a Context,
-    progress: &'a Progress,
+    watch: Watch<'a>,
     /// What revisions were written as.
     written: HashMap<Id, ObjectId>,
     /// Those of them that the list in the repository does not have.
@@ -161,7 +173,7 @@ impl<'a> CommitWriter<'a> {
         store: &'a Store,
         target: &'a Target,
         context: &'a Context,
-        progress: &'a Progress,
+        watch: Watch<'a>,
     ) -> Result<Self> {
         let list = target.root().join(WRITTEN);
         let text = match fs::read_to_string(&list) {
@@ -180,7 +192,7 @@ impl<'a> CommitWriter<'a> {
             store,
             target,
             context,
-            progress,
+            watch,
             written,
             unlisted: Vec::new(),
             blobs: HashMap::new(),
@@ -204,7 +216,7 @@ impl<'a> CommitWriter<'a> {
     fn commit_of(&mut self, tip: &Id) -> Result<ObjectId> {
         let mut open = vec![*tip];
         while let Some(id) = open.last().copied() {
-            self.context.interrupt.check()?;
+            self.watch.check()?;
             if self.known(&id).is_some() {
                 open.pop();
                 continue;
@@ -238,7 +250,7 @@ impl<'a> CommitWriter<'a> {
             self.written.insert(id, commit);
             self.unlisted.push((id, commit));
             self.made += 1;
-            self.progress.add(1);
+            self.watch.add(1);
             if self.unlisted.len() >= UNLISTED_MAX {
                 self.settle()?;
             }
@@ -300,7 +312,7 @@ impl<'a> CommitWriter<'a> {
         records: &Records,
         entry: &Entry,
     ) -> Result<()> {
-        self.context.interrupt.check()?;
+        self.watch.check()?;
         let node = match (&entry.kind, &entry.link) {
             (_, Some(text)) => Node::Link(self.target.blob(text)?),
             (Kind::Directory, None) => return Ok(()),

@@ -8,7 +8,7 @@ use crate::output::progress::Unit;
 use crate::part::{Need, Part};
 use crate::values::name::Name;
 use crate::values::time;
-use freestone_core::{ChunkSource, ErrorKind, Id, Plan, RawChunks, Result};
+use freestone_core::{ChunkSource, ErrorKind, Id, Plan, RawChunks, Result, Watch};
 use freestone_image::Format;
 use freestone_manifest::Tree;
 use freestone_source::directory;
@@ -107,14 +107,12 @@ impl ImageSubject {
             None => time::source_date_epoch()?,
         };
         let (walk, opener) = directory::open(place, &options)?;
-        let progress = context.progress("hashing", Unit::Bytes, None);
-        let reading = loose::ReadOptions {
-            mtime,
-            workers: context.workers(),
-            progress: &progress,
-            interrupt: &context.interrupt,
+        let read = |watch: Watch<'_>| {
+            let reading = loose::ReadOptions { mtime, workers: context.workers(), watch };
+            loose::read(walk, opener, &reading)
         };
-        let Loose { root, nodes, contents, report } = loose::read(walk, opener, &reading)?;
+        let Loose { root, nodes, contents, report } =
+            context.watched("hashing", Unit::Bytes, None, read)?;
         Ok(Self {
             plan: format.plan(nodes, &root.id)?,
             chunks: Box::new(contents),

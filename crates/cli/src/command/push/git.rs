@@ -1,6 +1,5 @@
 //! Commits of a git repository as revisions.
 
-use super::report;
 use crate::context::Context;
 use crate::output::text;
 use freestone_core::limits::{LABEL_BYTES_MAX, MESSAGE_BYTES_MAX};
@@ -46,8 +45,8 @@ pub(super) struct CommitSeries<'a> {
     pending: VecDeque<ObjectId>,
     reported: Arc<Mutex<Report>>,
     /// Commits that are done, and all.
-    pub(super) done: Arc<AtomicU64>,
-    pub(super) total: Arc<AtomicU64>,
+    done: Arc<AtomicU64>,
+    total: Arc<AtomicU64>,
 }
 
 /// The path of a directory of the commit, without slashes at its ends.
@@ -102,6 +101,15 @@ impl<'a> CommitSeries<'a> {
             done: Arc::default(),
             total: Arc::default(),
         })
+    }
+
+    /// Returns what counts the commits that are done, and all of them if there are several.
+    pub(super) fn counter(&self) -> impl FnMut() -> (u64, Option<u64>) + Send + use<> {
+        let (done, total) = (self.done.clone(), self.total.clone());
+        move || {
+            let total = total.load(Ordering::Relaxed);
+            (done.load(Ordering::Relaxed), (total > 1).then_some(total))
+        }
     }
 
     /// What the last commit had that was skipped.
@@ -248,18 +256,4 @@ impl Series for CommitSeries<'_> {
             labels: self.labels(&commit),
         }))
     }
-}
-
-/// Does `push`, and shows how many commits are done.
-pub(super) fn watch<T>(
-    commits: (Arc<AtomicU64>, Arc<AtomicU64>),
-    progress: &freestone_store::push::PushProgress,
-    context: &Context,
-    push: impl FnOnce() -> Result<T>,
-) -> Result<T> {
-    let (done, total) = commits;
-    report::watch_with(progress, context, "pushing commits", push, move || {
-        let total = total.load(Ordering::Relaxed);
-        (done.load(Ordering::Relaxed), (total > 1).then_some(total))
-    })
 }

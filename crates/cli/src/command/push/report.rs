@@ -1,7 +1,6 @@
 //! What is said of a push while it runs and when it is done.
 
 use crate::context::Context;
-use crate::output::progress::{Unit, while_working};
 use crate::output::skipped::{self, JsonSkipped};
 use crate::transfer::Transfer;
 use crate::values::size::{count, show};
@@ -37,56 +36,48 @@ struct Answer {
     skipped_count: u64,
 }
 
-/// Does `push`, shows its progress meanwhile, and ends it when the program shall end.
-pub(super) fn watch<T>(
-    progress: &PushProgress,
-    context: &Context,
-    push: impl FnOnce() -> Result<T>,
-) -> Result<T> {
-    let entries = || (progress.entries.load(Ordering::Relaxed), None);
-    watch_with(progress, context, "pushing", push, entries)
+/// What a push made, of any kind of source.
+pub(super) struct Pushed {
+    /// The last revision.
+    pub(super) outcome: PushOutcome,
+    /// How many revisions were made.
+    pub(super) made: u64,
+    /// What of the source was skipped or left out.
+    pub(super) left_out: Report,
 }
 
-/// The same, where `done` tells how much is done, and of how much if that is known.
-pub(super) fn watch_with<T>(
-    progress: &PushProgress,
+/// Does `push`, and shows as its progress what `count` returns: how much is done, and of how much
+/// if that is known.
+pub(super) fn watch<T>(
     context: &Context,
     label: &'static str,
+    progress: &PushProgress,
+    count: impl FnMut() -> (u64, Option<u64>) + Send,
     push: impl FnOnce() -> Result<T>,
-    mut done: impl FnMut() -> (u64, Option<u64>) + Send,
 ) -> Result<T> {
-    let bar = context.progress(label, Unit::Things, None);
-    let mut seen = 0;
-    let look = || {
-        if context.interrupt.is_set() {
-            progress.cancel.store(true, Ordering::Relaxed);
-        }
-        let (done, total) = done();
-        if let Some(total) = total {
-            bar.set_total(total);
-        }
-        bar.add(done.saturating_sub(seen));
-        seen = seen.max(done);
-    };
-    while_working(look, push)
+    context.watched_counters(label, Some(&progress.cancel), count, push)
+}
+
+/// How many entries `progress` has seen.
+pub(super) fn entries(progress: &PushProgress) -> (u64, Option<u64>) {
+    (progress.entries.load(Ordering::Relaxed), None)
 }
 
 /// Says what was pushed.
 pub(super) fn say(
-    outcome: &PushOutcome,
-    made: u64,
+    pushed: &Pushed,
     options: &PushOptions,
-    left: &Report,
     took: Duration,
     context: &Context,
 ) -> Result<()> {
+    let Pushed { outcome, made, left_out } = pushed;
     let output = &context.output;
     if output.is_json() {
         let transfer = Transfer::of(context);
-        let answer = answer(outcome, made, options, left, took);
+        let answer = answer(pushed, options, took);
         return output.json(&Answer { transfer, ..answer });
     }
-    skipped::note(left, output);
+    skipped::note(left_out, output);
     if outcome.inexpressible {
         output.note(
             "a path is too long for tar images: `freestone image` will refuse them and list it",
@@ -119,18 +110,13 @@ pub(super) fn say(
     Ok(())
 }
 
-fn answer(
-    outcome: &PushOutcome,
-    made: u64,
-    options: &PushOptions,
-    left: &Report,
-    took: Duration,
-) -> Answer {
+fn answer(pushed: &Pushed, options: &PushOptions, took: Duration) -> Answer {
+    let Pushed { outcome, made, left_out } = pushed;
     let entry = outcome.ref_entry.as_ref();
     Answer {
         revision: outcome.id.to_string(),
         up_to_date: outcome.up_to_date,
-        made,
+        made: *made,
         dry_run: options.dry_run,
         r#ref: entry.map(|entry| entry.name.clone()),
         n: entry.map(|entry| entry.n),
@@ -145,7 +131,7 @@ fn answer(
         bytes_stored: outcome.bytes_stored,
         seconds: took.as_secs_f64(),
         transfer: Transfer::default(),
-        skipped: JsonSkipped::all(left),
-        skipped_count: left.refused_count,
+        skipped: JsonSkipped::all(left_out),
+        skipped_count: left_out.refused_count,
     }
 }

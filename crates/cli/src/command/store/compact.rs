@@ -1,7 +1,6 @@
 //! `freestone store compact`.
 
 use crate::context::Context;
-use crate::output::progress::{Unit, while_working};
 use crate::values::size::{count, show};
 use clap::Args;
 use freestone_core::Result;
@@ -95,19 +94,12 @@ impl Compact {
             dry_run: self.dry_run,
         };
         let progress = CompactProgress::default();
-        let bar = context.progress("compacting records", Unit::Things, None);
-        let mut shown = 0;
-        let look = || {
+        let count = || {
             let total = progress.records.load(Ordering::Relaxed);
-            if total > 0 {
-                bar.set_total(total);
-            }
-            let done = progress.records_done.load(Ordering::Relaxed);
-            bar.add(done.saturating_sub(shown));
-            shown = done;
+            (progress.records_done.load(Ordering::Relaxed), (total > 0).then_some(total))
         };
-        let done = while_working(look, || store.compact(&options, &progress))?;
-        drop(bar);
+        let compact = || store.compact(&options, &progress);
+        let done = context.watched_counters("compacting records", None, count, compact)?;
         let after = store.stored_bytes()?;
         if context.output.is_json() {
             return context.output.json(&Answer {

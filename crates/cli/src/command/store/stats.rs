@@ -65,16 +65,15 @@ struct JsonGrowth {
 pub(super) fn run(context: &Context) -> Result<()> {
     let store = context.store()?;
     following::refuse_follower(&store)?;
-    let progress = context.progress("reading packs and revisions", Unit::Things, None);
-    let mut before = 0;
-    let stats = store.stats_watched(&mut |read, total| {
-        context.interrupt.check()?;
-        progress.set_total(total);
-        progress.add(read.saturating_sub(before));
-        before = read;
-        Ok(())
+    let stats = context.watched("reading packs and revisions", Unit::Things, None, |watch| {
+        let mut before = 0;
+        store.stats_watched(&mut |read, total| {
+            watch.set_total(total);
+            watch.step(read.saturating_sub(before))?;
+            before = read;
+            Ok(())
+        })
     })?;
-    drop(progress);
     if context.output.is_json() {
         return context.output.json(&answer(&stats));
     }
