@@ -1,4 +1,4 @@
-//! What can be said before any command, and how a wrong command line is answered.
+//! The grammar of the command line, and the answer to one that is wrong.
 
 use crate::command::Command;
 use crate::global::Global;
@@ -9,11 +9,12 @@ use clap::error::ErrorKind;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Keeps content once, and cuts the block image of any of its revisions out of it
+/// Stores revisions of directories without duplicates, and builds block images of them
 ///
-/// A directory is pushed into a store as a revision, in which equal contents are kept once; the
-/// tar image of any revision comes out again, byte for byte the same everywhere, to be attached
-/// as a block device.
+/// `freestone push` stores a directory as a revision; files with equal contents are stored once,
+/// across all revisions. `freestone image` builds the block image of any revision, a tar archive or
+/// a FAT file system that can be attached as a block device. Its bytes are the same on every
+/// machine.
 #[derive(Parser)]
 #[command(
     name = "freestone",
@@ -25,7 +26,7 @@ use std::process::ExitCode;
     after_long_help = after_help()
 )]
 pub struct Arguments {
-    /// What holds for every command.
+    /// The options that every command takes.
     #[command(flatten)]
     pub global: Global,
     /// The command.
@@ -36,19 +37,19 @@ pub struct Arguments {
 fn after_help() -> String {
     let examples = "\
 Examples:
-  freestone image ./site -o www.img       the image of a directory, without any store
-  freestone init                          make a store
-  freestone push ./site -m 'first one'    push a directory; prints the revision's id
-  freestone image main -o www.img         the image of what was pushed last
-  freestone diff main~1 main              what changed";
+  freestone image ./site -o www.img       build the image of a directory, without a store
+  freestone init                          create a store
+  freestone push ./site -m 'first one'    store a directory as a revision, print its id
+  freestone image main -o www.img         build the image of the newest revision
+  freestone diff main~1 main              list what changed";
     [examples, name::TEXT, config::TEXT, output::JSON_TEXT, size::TEXT, exit::TEXT].join("\n\n")
 }
 
-/// Answers a command line that is not understood, or that asks for help.
+/// Prints the help or the version, if the command line asks for it, or what is wrong with it.
 pub fn report(error: &clap::Error) -> ExitCode {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if asked {
-        // Styled where it goes to a terminal; a closed pipe is as good as any other end.
+        // It is styled on a terminal. A closed pipe is not an error.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }

@@ -31,7 +31,7 @@ use crate::exit::Exit;
 use clap::Subcommand;
 use freestone_core::Result;
 
-/// Declares the commands, in the order of the help.
+/// Declares the commands, in the order in which the help lists them.
 macro_rules! commands {
     ($($(#[$attribute:meta])* $name:ident($module:ident)),+ $(,)?) => {
         /// The commands.
@@ -41,10 +41,10 @@ macro_rules! commands {
         }
 
         impl Command {
-            /// Does what the command says.
+            /// Runs the command.
             ///
             /// # Errors
-            /// It could not be done.
+            /// The command failed.
             pub fn run(&self, context: &Context) -> Result<Exit> {
                 match self {
                     $($(#[$attribute])* Self::$name(command) => command.run(context),)+

@@ -1,4 +1,4 @@
-//! What every command works with.
+//! The context of a command: its outputs, the configuration, and the way to the store.
 
 mod remote;
 
@@ -22,16 +22,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(feature = "remote")]
 use {freestone_store::backend::Backend, std::sync::Arc};
 
-/// Threads, unless the configuration says otherwise: more do not help the disk.
+/// The most threads, unless the configuration gives a number: more do not make a disk faster.
 const WORKERS_MAX: usize = 16;
 
-/// Outputs, configuration, and the way to the store.
+/// The context of a command.
 pub struct Context {
-    /// Where answers and all else go.
+    /// Standard output and standard error.
     pub output: Output,
-    /// What was configured.
+    /// The configuration.
     pub config: Config,
-    /// Whether the end was asked for.
+    /// Set when a signal asks the program to end.
     pub interrupt: Interrupt,
     /// Builds the grammar of the whole command line, for manual pages and completions.
     pub grammar: fn() -> clap::Command,
@@ -43,10 +43,10 @@ pub struct Context {
 }
 
 impl Context {
-    /// What `global` says, and the configuration.
+    /// Creates the context of a command from the options in `global` and the configuration.
     ///
     /// # Errors
-    /// The configuration cannot be read or makes no sense.
+    /// The configuration cannot be read or is not valid.
     pub fn new(
         global: &Global,
         interrupt: Interrupt,
@@ -72,14 +72,15 @@ impl Context {
         })
     }
 
-    /// Where the store is, or is to be.
+    /// Returns the location of the store that was chosen, which need not exist.
     ///
     /// # Errors
-    /// Nothing says where; or it is of a kind that this build does not know.
+    /// No store is given and there is no default; or it is of a kind that this build does not
+    /// support.
     pub fn store_location(&self) -> Result<Location> {
         let place = self.named_store().or_else(default_store).ok_or_else(|| {
-            Error::new(ErrorKind::Usage, "nothing says where the store is, not even $HOME")
-                .hint("name it with -s, or in $FREESTONE_STORE")
+            Error::new(ErrorKind::Usage, "no store is given, and $HOME is not set")
+                .hint("name a store with --store or in $FREESTONE_STORE")
         })?;
         Location::parse(place)
     }
@@ -95,24 +96,26 @@ impl Context {
     /// Opens the store.
     ///
     /// # Errors
-    /// There is none, or it cannot be opened.
+    /// It does not exist, or cannot be opened.
     pub fn store(&self) -> Result<Store> {
         let place = self.store_location()?;
-        self.output.detail(format_args!("store {place}"));
+        self.output.detail(format_args!("using store {place}"));
         match &place {
             Location::Directory(path) => Store::open_with(path, &self.opening()),
             #[cfg(feature = "remote")]
             Location::Remote(place) => {
                 if self.offline {
-                    return Err(Error::refused(format!("store {place} is not here"))
-                        .hint("leave out --offline, or name a host's store that follows it"));
+                    return Err(Error::refused(format!(
+                        "store {place} cannot be used with --offline"
+                    ))
+                    .hint("leave out --offline, or use a local store that follows this one"));
                 }
                 Store::open_backend(self.remote(place)?, None)
             }
         }
     }
 
-    /// Opens another store than the one that is worked on.
+    /// Opens another store, at `place`.
     ///
     /// # Errors
     /// As [`Self::store`].
@@ -123,54 +126,54 @@ impl Context {
         }
     }
 
-    /// How stores are opened.
+    /// Returns how stores are opened: offline or not, and by which function upstreams are.
     pub fn opening(&self) -> Opening<'_> {
         Opening { offline: self.offline, upstream: &*self.open }
     }
 
-    /// Whether nobody is to be asked.
+    /// Returns true if `--offline` was given.
     pub fn is_offline(&self) -> bool {
         self.offline
     }
 
-    /// What keeps the objects of the store at `place`.
+    /// Opens the backend of the remote store at `place`.
     ///
     /// # Errors
-    /// The environment makes no sense.
+    /// The environment does not say how to reach it.
     #[cfg(feature = "remote")]
     pub fn remote(&self, place: &freestone_remote::Place) -> Result<Arc<dyn Backend>> {
         freestone_remote::open(place, self.remote.clone())
     }
 
-    /// What requests to stores elsewhere came to so far.
+    /// Returns the counts of requests and bytes that were exchanged with remote stores so far.
     #[cfg(feature = "remote")]
     pub fn traffic(&self) -> &freestone_remote::Traffic {
         &self.remote.traffic
     }
 
-    /// Whether the store was named by an option.
+    /// Returns true if the store was given by `--store`.
     pub fn has_store_option(&self) -> bool {
         self.store.is_some()
     }
 
-    /// The ref that is meant: `given`, else what the environment or the configuration says, else
-    /// `main`.
+    /// Returns the name of the ref to use: `given`, or the default from the environment or the
+    /// configuration, or `main`.
     pub fn ref_name(&self, given: Option<&str>) -> String {
         let variable = std::env::var("FREESTONE_REF").ok().filter(|name| !name.is_empty());
         let configured = || self.config.ref_name.clone();
         given.map(str::to_owned).or(variable).or_else(configured).unwrap_or_else(|| "main".into())
     }
 
-    /// The time of what is made now: `SOURCE_DATE_EPOCH`, else the clock's.
+    /// Returns the time for what is made now: `SOURCE_DATE_EPOCH`, or the current time.
     ///
     /// # Errors
-    /// `SOURCE_DATE_EPOCH` is no time.
+    /// `SOURCE_DATE_EPOCH` is not a time.
     pub fn time(&self) -> Result<i64> {
         Ok(time::source_date_epoch()?.unwrap_or_else(time::now))
     }
 
-    /// How a directory is walked, with the patterns of the configuration, of `exclude_from`, and
-    /// `excludes`, the last winning.
+    /// Returns how a directory is walked. Paths are left out by the patterns of the configuration,
+    /// of the files `exclude_from`, and of `excludes`; later patterns take precedence.
     ///
     /// # Errors
     /// A file of patterns cannot be read.
@@ -193,7 +196,7 @@ impl Context {
         })
     }
 
-    /// How many threads work.
+    /// Returns the number of threads to use.
     pub fn workers(&self) -> NonZeroUsize {
         self.config.threads.unwrap_or_else(|| {
             let found = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -201,9 +204,9 @@ impl Context {
         })
     }
 
-    /// Does `work`, which reports to the watch that it is given, and meanwhile shows a progress bar:
-    /// `label`, then how much of `total` is done, in `unit`. The watch is cancelled when the program
-    /// is to end.
+    /// Does `work`, which reports to the watch that it is given, and meanwhile shows a progress
+    /// bar: `label`, then how much of `total` is done, in `unit`. The watch is cancelled when the
+    /// program is to end.
     pub fn watched<T>(
         &self,
         label: &'static str,
@@ -265,9 +268,9 @@ impl Context {
     }
 }
 
-/// The store of who names none.
+/// Returns the default location of the store.
 fn default_store() -> Option<PathBuf> {
-    // systemd may name several, parted by colons.
+    // systemd may name several directories, separated by colons.
     let state = std::env::var("STATE_DIRECTORY").ok();
     let state = state.as_deref().and_then(|list| list.split(':').next());
     if let Some(first) = state.filter(|first| !first.is_empty()) {

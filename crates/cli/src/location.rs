@@ -1,4 +1,4 @@
-//! Where a store is: a directory, or a URL.
+//! The location of a store, a directory or a URL; and absolute paths.
 
 use crate::config::is_url;
 use crate::output;
@@ -6,7 +6,7 @@ use freestone_core::{Error, Result};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where a store is.
+/// The location of a store.
 #[derive(Clone, Debug)]
 pub enum Location {
     /// A directory.
@@ -17,10 +17,10 @@ pub enum Location {
 }
 
 impl Location {
-    /// What `named`, a path or a URL, names.
+    /// Parses `named`, a path or a URL.
     ///
     /// # Errors
-    /// It is a URL that no store can have, or this build knows none.
+    /// It is a URL that no store can have, or this build does not support URLs.
     pub fn parse(named: PathBuf) -> Result<Self> {
         let text = named.to_string_lossy();
         if !is_url(&text) {
@@ -29,13 +29,11 @@ impl Location {
         #[cfg(feature = "remote")]
         return Ok(Self::Remote(freestone_remote::Place::parse(&text)?));
         #[cfg(not(feature = "remote"))]
-        return Err(Error::refused(format!(
-            "store {text}: not supported by this build"
-        ))
-        .hint("this build knows stores in directories; name one, or build it with the feature `remote`"));
+        return Err(Error::refused(format!("store {text}: this build does not support URLs"))
+            .hint("name a directory, or build freestone with the feature `remote`"));
     }
 
-    /// The directory, if it is one.
+    /// Returns the path of a store in a directory.
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Self::Directory(path) => Some(path),
@@ -44,7 +42,7 @@ impl Location {
         }
     }
 
-    /// As it stands in JSON.
+    /// Renders the location for JSON.
     pub fn json(&self) -> String {
         match self {
             Self::Directory(path) => output::place(path),

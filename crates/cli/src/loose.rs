@@ -1,17 +1,16 @@
-//! A directory that is in no store, taken as the contents of an image.
+//! A directory that is not in a store, as the contents of an image.
 //!
 //! ```text
 //! 1  walk, hash every file   entries, and where each chunk is    a temporary file
 //! 2  entries                 manifest nodes                      another
 //! 3  the image's plan asks for nodes, its sink for chunks        each is read again, and proven
 //! ```
-//! The files' own times are kept, in whole seconds; a directory has the newest below it. That is
-//! known only behind what is in it, but the manifest needs it before: hence the second step. What
-//! stays in memory is 16 bytes a chunk and a node.
+//! Files keep their own times, in whole seconds; a directory gets the newest time below it. That
+//! time is known only after everything in the directory was read, but the manifest has the
+//! directory first: hence the second step. Memory holds 16 bytes for each chunk and each node.
 
 mod contents;
 mod hash;
-
 mod record;
 
 pub use contents::Contents;
@@ -27,7 +26,7 @@ use hash::FileHasher;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
-/// What a directory came to: its manifest, and where its contents are.
+/// A directory that was read: its manifest, and where its contents are.
 pub struct Loose {
     /// The reference to the manifest's root.
     pub root: Child,
@@ -35,25 +34,25 @@ pub struct Loose {
     pub nodes: SpooledNodes,
     /// The chunks, read from the files.
     pub contents: Contents,
-    /// What the walk left out.
+    /// The paths that the walk left out.
     pub report: Report,
 }
 
-/// How to read a directory.
+/// Options for reading a directory.
 pub struct ReadOptions<'a> {
-    /// The time of everything, in seconds since 1970; else each file has its own.
+    /// The time of all entries, in seconds since 1970; `None` if each file keeps its own.
     pub mtime: Option<i64>,
-    /// Threads that hash.
+    /// Number of threads that hash.
     pub workers: NonZeroUsize,
-    /// Is given the bytes that were hashed.
+    /// Counts hashed bytes.
     pub watch: Watch<'a>,
 }
 
 /// Reads the directory that `walk` lists and `opener` opens.
 ///
 /// # Errors
-/// It cannot be read, or something keeps changing in it; a path cannot stand in a manifest; there
-/// is no room for temporary files.
+/// It cannot be read, or a file in it keeps changing; a manifest cannot hold one of its paths;
+/// there is no space for temporary files.
 pub fn read(mut walk: Walk, opener: Opener, options: &ReadOptions<'_>) -> Result<Loose> {
     let nodes = Mutex::new(NodeSpool::new()?);
     let spool = Mutex::new(ContentsSpool::new()?);
@@ -97,8 +96,8 @@ pub fn read(mut walk: Walk, opener: Opener, options: &ReadOptions<'_>) -> Result
     Ok(Loose { root, nodes: nodes.finish()?, contents, report: walk.report().clone() })
 }
 
-/// Fails with all that is wrong with the directory: what its walk ended with, and what else could not
-/// be read.
+/// Reports everything that is wrong with the directory in one error: what ended its walk, and which
+/// files could not be read.
 fn refuse_unreadable(listed: Result<()>, mut unreadable: Unreadable) -> Result<()> {
     match listed.map_err(|error| unreadable.collect(error)) {
         Err(Err(error)) if error.kind() == ErrorKind::Refused => unreadable.set_beside(error),
@@ -108,8 +107,8 @@ fn refuse_unreadable(listed: Result<()>, mut unreadable: Unreadable) -> Result<(
     unreadable.into_error().map_or(Ok(()), Err)
 }
 
-/// The manifest's entry of `item`; `None` of a file that cannot be read. A directory's time is 0
-/// until something is found in it.
+/// Returns the manifest's entry of `item`, or `None` for a file that cannot be read. The time of a
+/// directory is 0 for now.
 fn entry(item: Item, hasher: &FileHasher<'_>) -> Result<Option<Entry>> {
     match item.kind {
         ItemKind::Directory => Ok(Some(Entry::directory(item.path, 0))),
@@ -127,18 +126,18 @@ fn entry(item: Item, hasher: &FileHasher<'_>) -> Result<Option<Entry>> {
     }
 }
 
-/// Gives directories their times.
+/// The times of directories, which depend on what is in them.
 struct Times {
     fixed: Option<i64>,
-    /// The directories that the last entry was in: path, where the record is, the newest time.
+    /// The directories that hold the last entry: path, offset of the record, newest time so far.
     open: Vec<(Vec<u8>, u64, i64)>,
 }
 
 impl Times {
-    /// Ends the directories that `next`, the path of the next entry, is not in.
+    /// Finishes the directories that do not hold the next entry, whose path is `next`.
     fn leave(&mut self, next: Option<&[u8]>, spool: &mut ContentsSpool) -> Result<()> {
-        while let Some((place, ..)) = self.open.last()
-            && next.is_none_or(|next| !path::is_below(next, place))
+        while let Some((directory, ..)) = self.open.last()
+            && next.is_none_or(|next| !path::is_below(next, directory))
         {
             let Some((_, offset, newest)) = self.open.pop() else { break };
             if self.fixed.is_none() {
@@ -151,7 +150,7 @@ impl Times {
         Ok(())
     }
 
-    /// Takes note of `entry`, whose record is at `offset`.
+    /// Updates the times with `entry`, whose record is at `offset`.
     fn enter(&mut self, entry: Entry, offset: u64) {
         if entry.is_directory() {
             self.open.push((entry.path, offset, 0));

@@ -52,14 +52,14 @@ fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<exit::Exit> {
     let context = Context::new(&arguments.global, interrupt.clone(), Arguments::command)?;
     let exit = arguments.command.run(&context)?;
     match context.output.finish() {
-        // Who reads the answer may have seen enough of it; what was found is as it was.
+        // The reader of the output may have closed it early; the exit code still counts.
         Err(error) if !exit::is_closed_output(&error) => Err(error),
         _ => Ok(exit),
     }
 }
 
 fn failed(error: &Error, interrupt: &Interrupt) -> ExitCode {
-    // Who reads an answer may have seen enough of it.
+    // The reader of the output may have closed it early.
     if exit::is_closed_output(error) {
         return ExitCode::SUCCESS;
     }
@@ -68,7 +68,7 @@ fn failed(error: &Error, interrupt: &Interrupt) -> ExitCode {
     } else {
         (exit::describe(error), exit::code_of(error.kind()))
     };
-    // Nobody can be told that nothing can be said.
+    // If standard error is closed, there is nowhere left to report to.
     let _ = std::io::stderr().write_all(text.as_bytes());
     ExitCode::from(code)
 }

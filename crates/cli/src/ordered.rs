@@ -1,4 +1,4 @@
-//! Doing work on many threads, and taking its results in order.
+//! Work on many threads, whose results are taken in order.
 
 use freestone_core::{Error, Result, lock};
 use std::collections::BTreeMap;
@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Results that may wait for one before them. It bounds the memory; while one large file is
-/// hashed, so many small ones go on.
+/// The most results that wait for an earlier one. It bounds the memory: while one large file is
+/// hashed, the other threads may finish this many small ones.
 const AHEAD_MAX: u64 = 4096;
 
 struct Input<N> {
@@ -19,10 +19,11 @@ struct Input<N> {
 
 struct Results<R, T> {
     take: T,
-    /// The number of the result that is taken next.
+    /// Number of the result that is taken next.
     next: u64,
     waiting: BTreeMap<u64, R>,
-    /// Threads that wait for a result before theirs: telling nobody costs a system call too.
+    /// Threads that wait until earlier results are taken. If there are none, the system call that
+    /// wakes them is saved.
     sleepers: usize,
     failure: Option<Error>,
 }
@@ -34,11 +35,11 @@ struct Pool<N, R, T> {
     stopped: AtomicBool,
 }
 
-/// Does `work` on everything that `next` gives, on `workers` threads, and gives the results to
-/// `take` in the order of `next`.
+/// Does `work` on every item that `next` returns, on `workers` threads, and passes the results to
+/// `take` in the order of the items.
 ///
 /// # Errors
-/// The first that any of the three returns; nothing is asked of `next` after it.
+/// The first error of any of the three; `next` is not called after it.
 pub fn run<I: Send, R: Send>(
     workers: NonZeroUsize,
     next: impl FnMut() -> Result<Option<I>> + Send,
@@ -73,7 +74,7 @@ where
     T: FnMut(R) -> Result<()>,
 {
     fn work(&self, work: &impl Fn(I) -> Result<R>) {
-        // A panic here must not leave the others waiting.
+        // If this thread panics, the others must not wait for it.
         let stop = StopUnlessDone(self);
         if let Err(error) = self.steps(work) {
             self.stop();
@@ -96,9 +97,9 @@ where
             }
             results.waiting.insert(number, result);
             results.drain()?;
-            let told = results.sleepers > 0;
+            let has_sleepers = results.sleepers > 0;
             drop(results);
-            if told {
+            if has_sleepers {
                 self.changed.notify_all();
             }
         }
@@ -111,7 +112,7 @@ where
             return Ok(None);
         }
         let item = (input.next)();
-        // Also after a failure, which who waits for this lock does not know of yet.
+        // Set after a failure, too: threads that wait for this lock do not know of it yet.
         input.ended = !matches!(item, Ok(Some(_)));
         let Some(item) = item? else { return Ok(None) };
         input.number += 1;
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_asked_for_after_a_failure() {
+    fn next_is_not_called_after_a_failure() {
         let mut asked = 0;
         let next = || {
             asked += 1;
@@ -207,7 +208,7 @@ mod tests {
             thread::sleep(Duration::from_millis(50));
             Err(Error::new(ErrorKind::Failed, format!("failure {asked}")))
         };
-        // While a result is being taken, nobody can be told of a failure.
+        // While a result is taken, other threads cannot report a failure.
         let take = |()| {
             thread::sleep(Duration::from_millis(300));
             Ok(())
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_ends_all_and_nobody_waits() {
+    fn a_failure_ends_all_threads() {
         for (work, take, what) in [(1, 0, "work"), (9000, 0, "work"), (0, 1, "take")] {
             let error = numbers(3 * AHEAD_MAX, work, take).unwrap_err();
             assert_eq!(error.to_string(), what);

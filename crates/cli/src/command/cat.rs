@@ -11,11 +11,11 @@ use freestone_manifest::{Entry, Kind};
 use freestone_store::Records;
 use std::ffi::OsString;
 
-/// Write a file of a revision, or any content by its SHA-1, to the standard output
+/// Write a file of a revision, or any content by its SHA-1, to standard output
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Cat {
-    /// The file; or sha1: and the SHA-1 of a content
+    /// File in a revision; or sha1: and the SHA-1 of a content
     #[arg(value_name = "REV:PATH|sha1:HEX")]
     name: OsString,
 }
@@ -38,14 +38,14 @@ impl Cat {
         if context.output.is_json() {
             return Err(Error::new(
                 ErrorKind::Usage,
-                "a content is bytes, and is not given as JSON",
+                "cat prints the bytes of a file; --json cannot be used",
             ));
         }
         if let Some(sha1) = name::sha1(&self.name)? {
             let records = store.records()?;
             let content = records.find_sha1(&sha1)?.ok_or_else(|| {
                 Error::not_found(format!("no content has the SHA-1 {sha1}"))
-                    .hint("it is what `sha1sum` prints of the file")
+                    .hint("give the SHA-1 that `sha1sum` prints for the file")
             })?;
             let wanted = Wanted { id: &content.id, size: content.size, sha1: &sha1 };
             return write(&records, wanted, context);
@@ -59,11 +59,12 @@ impl Cat {
             }
             Some(Entry { path, kind: Kind::Directory, .. }) => {
                 let path = path::display(path);
-                Err(Error::new(ErrorKind::Usage, format!("{path} is a directory"))
-                    .hint("`freestone ls` lists it, `freestone extract` takes it out"))
+                Err(Error::new(ErrorKind::Usage, format!("{path} is a directory")).hint(
+                    "list it with `freestone ls`, or write its files with `freestone extract`",
+                ))
             }
-            None => Err(Error::new(ErrorKind::Usage, "a whole revision is not a file")
-                .hint("name a file of it, as in main:index.html")),
+            None => Err(Error::new(ErrorKind::Usage, "cat needs a file, not a whole revision")
+                .hint("give a file in it, as in main:index.html")),
         }
     }
 }

@@ -6,14 +6,14 @@ use clap::Args;
 use clap_complete::Shell;
 use freestone_core::Result;
 
-/// Print the completions of a shell
+/// Print the completion script for a shell
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   freestone completions bash > /etc/bash_completion.d/freestone
   freestone completions fish > ~/.config/fish/completions/freestone.fish")]
 pub struct Completions {
-    /// The shell
+    /// Shell to complete in
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }

@@ -17,24 +17,25 @@ use serde::Serialize;
 use std::ffi::OsString;
 use std::time::Instant;
 
-/// Copy revisions to another store, with all that they need and that it has not
+/// Copy revisions to another store, writing only what is missing there
 ///
-/// A revision that is named by a ref, or as REF@N, brings the ref's entries: those behind what the
-/// other store has of the ref, with their revisions; or that one entry, if it has none. So a
-/// store that is copied to again and again follows. Everything is proven as it is read. A copy that was
-/// stopped leaves a whole store, and goes on when it is run again.
+/// If a revision is named by a ref or as REF@N, entries of the ref are copied as well: all that are
+/// newer than those in the other store, with their revisions; or only the named one, if the other
+/// store does not have the ref. So copying again later brings the other store up to date. The hash
+/// of everything that is read is checked. A copy that was interrupted leaves a consistent store;
+/// run it again to finish it.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Copy {
-    /// The revisions
+    /// Revisions to copy
     #[arg(value_name = "REV", required = true)]
     names: Vec<OsString>,
 
-    /// The store that they are copied to
+    /// Store to copy to
     #[arg(long, value_name = "STORE")]
     to: String,
 
-    /// Say what would be copied, and write nothing
+    /// Report what would be copied, and write nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
@@ -46,9 +47,9 @@ Examples:
   freestone init /mnt/stick/www.store
   freestone copy main --to /mnt/stick/www.store
 
-With --json: {{\"to\", \"revisions\" (that it had not), \"records\" (that it had not), \"bytes\" (of these,
-as they are stored here), \"bytes_stored\" (that it grew by), \"ref_entries\", \"requests\" and
-\"bytes_fetched\" (if this store follows an upstream)}}
+With --json: {{\"to\", \"revisions\" and \"records\" (that were missing there), \"bytes\" (of these records,
+as stored here), \"bytes_stored\" (by which the other store grew), \"ref_entries\"; if this store
+follows an upstream, \"requests\" and \"bytes_fetched\"}}
 {JSON_SEE}
 
 {}",
@@ -56,7 +57,7 @@ as they are stored here), \"bytes_stored\" (that it grew by), \"ref_entries\", \
     )
 }
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     to: String,
@@ -81,7 +82,7 @@ impl Copy {
         let source = context.store()?;
         let target = context.store_at(&self.to)?;
         if target.id() == source.id() {
-            return Err(Error::new(ErrorKind::Usage, "a store is not copied to itself"));
+            return Err(Error::new(ErrorKind::Usage, "--to names the store that is copied from"));
         }
         let mut found = Vec::new();
         for argument in &self.names {
@@ -112,7 +113,7 @@ impl Copy {
         };
         let mut copier = Copier::new(source, target, options)?;
         for (resolved, argument) in found.iter().zip(&self.names) {
-            // Much at once, before it is read record by record.
+            // Fetches much at once, before records are read one by one.
             source.prime(&resolved.id)?;
             let contents = !self.dry_run;
             let subject = Subject { root: resolved.revision.root, below: None, contents };
@@ -163,7 +164,7 @@ impl Copy {
             ));
         }
         context.output.note(format_args!(
-            "{}: {revisions} with {records}, {entries}; stored {}, {}",
+            "{}: copied {revisions} with {records}, and {entries}; stored {}; {}",
             self.to,
             show(copied.bytes_stored),
             time::show_duration(begun.elapsed()),
@@ -172,7 +173,8 @@ impl Copy {
     }
 }
 
-/// The entry of a ref that `argument` names, if it names one and no ancestor of what it names.
+/// Returns the ref and the number of the entry that `argument` names, if it names an entry and not
+/// an ancestor of its revision.
 fn entry_of(
     source: &freestone_store::Store,
     resolved: &Resolved,
@@ -185,6 +187,6 @@ fn entry_of(
     if let Some((_, n)) = argument.split_once('@') {
         return Ok(n.parse().ok().map(|n| (name.clone(), n)));
     }
-    // As it is now; a push in between may have moved it, which then is copied too.
+    // The newest entry by now: if a push changed the ref meanwhile, that is copied too.
     Ok(source.refs().newest(name)?.map(|entry| (name.clone(), entry.n)))
 }

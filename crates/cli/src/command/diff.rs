@@ -12,22 +12,22 @@ use freestone_manifest::{Change, Entry, Times, Tree, diff};
 use serde::Serialize;
 use std::ffi::OsString;
 
-/// List what differs between two revisions, or parts of them
+/// List the differences between two revisions, or between directories in them
 ///
-/// A line has A (new), M (changed) or D (gone), the size before and after, and the path. Times
-/// are not compared.
+/// A line has A (added), M (modified) or D (deleted), the size before and after, and the path.
+/// Times are not compared.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Diff {
-    /// The first
+    /// First revision, or directory in it
     #[arg(value_name = "REV[:PATH]")]
     before: OsString,
 
-    /// The second
+    /// Second revision, or directory in it
     #[arg(value_name = "REV[:PATH]")]
     after: OsString,
 
-    /// End with exit code 8 if anything differs
+    /// Exit with code 8 if anything differs
     #[arg(long)]
     exit_code: bool,
 }
@@ -39,8 +39,9 @@ Examples:
   freestone diff main~1 main
   freestone diff --exit-code main live && echo nothing to deploy
 
-With --json: {{\"before\", \"after\" (revisions), {}, \"changes\": [{{\"path\", \"before\", \"after\" (null, or
-the entry as `freestone ls --json` gives it)}}]}}
+With --json: {{\"before\", \"after\" (revision ids),
+{},
+\"changes\": [{{\"path\", \"before\", \"after\" (null, or the entry as in `freestone ls --json`)}}]}}
 {JSON_SEE}
 
 {}",
@@ -49,7 +50,7 @@ the entry as `freestone ls --json` gives it)}}]}}
     )
 }
 
-/// The answer as JSON, but for the changes; its keys stand in the help.
+/// The result as JSON, without the changes. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     before: String,
@@ -116,7 +117,7 @@ impl Diff {
     }
 }
 
-/// A line for people.
+/// Renders a change as a line for people.
 pub fn line(change: &Change) -> String {
     let size = |entry: &Option<Entry>| match entry.as_ref().map(Entry::size) {
         None => String::new(),

@@ -25,19 +25,20 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-/// Write the files of a revision, or of a directory of it, into a new directory
+/// Write the files of a revision, or of a directory in it, to a local directory
 ///
-/// A directory that does not exist yet appears when all is there, and not at all if anything
-/// fails. An empty one is filled, and emptied again if anything fails. Links that became files
-/// when they were pushed stay files. Owners are whoever runs this; modes heed the umask.
+/// A new directory appears only when all files are written, and not at all if anything fails. An
+/// empty directory is filled, and emptied again if anything fails. Links that were stored as files
+/// when they were pushed stay files. Files belong to the user who runs this; the umask applies to
+/// their modes.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Extract {
-    /// The revision, or a directory of it
+    /// Revision, or directory in it
     #[arg(value_name = "REV[:PATH]")]
     name: OsString,
 
-    /// The directory; empty or new
+    /// Directory to write to, empty or new
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 }
@@ -56,7 +57,7 @@ With --json: {{\"revision\", \"output\", \"files\", \"directories\", \"content_b
     )
 }
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     revision: String,
@@ -66,7 +67,7 @@ struct Answer {
     content_bytes: u64,
 }
 
-/// What was written so far.
+/// Counts of what was written so far.
 #[derive(Default)]
 struct Sums {
     files: AtomicU64,
@@ -105,7 +106,7 @@ impl Extract {
     }
 }
 
-/// Writes what is below `part` to `place`.
+/// Writes the entries below `part` to `place`.
 fn fill(part: &Part, place: &OutputDirectory, sums: &Sums, context: &Context) -> Result<()> {
     let total = part.entry.is_none().then_some(part.revision.bytes);
     context.watched("extracting", Unit::Bytes, total, |watch| {
@@ -113,6 +114,7 @@ fn fill(part: &Part, place: &OutputDirectory, sums: &Sums, context: &Context) ->
     })
 }
 
+/// Does what [`fill`] does, reporting the bytes that were written to `watch`.
 fn fill_watched(
     part: &Part,
     place: &OutputDirectory,
@@ -130,7 +132,7 @@ fn fill_watched(
                 if !entry.is_directory() {
                     return Ok(Some(Entry { path: path.to_vec(), ..entry.clone() }));
                 }
-                // Before what is in it is given to anybody.
+                // Created before any thread gets a file in it.
                 place.make_directory(path)?;
                 sums.directories.fetch_add(1, Ordering::Relaxed);
             }
@@ -143,7 +145,7 @@ fn fill_watched(
             Ok(())
         },
     )?;
-    // Last, since making what is in a directory changes its time.
+    // Set at the end, because creating entries in a directory changes its time.
     let mut below = part.below()?;
     while let Some((entry, path)) = below.next()? {
         watch.check()?;
@@ -154,7 +156,7 @@ fn fill_watched(
     Ok(())
 }
 
-/// What is needed to write any file.
+/// Writes the files of a revision.
 struct FileWriter<'a> {
     place: &'a OutputDirectory,
     records: &'a Records,
@@ -162,7 +164,7 @@ struct FileWriter<'a> {
 }
 
 impl FileWriter<'_> {
-    /// Writes a file; gives its size.
+    /// Writes a file and returns its size.
     fn write(&self, entry: &Entry) -> Result<u64> {
         let Kind::File { executable, size, sha1, content } = &entry.kind else { return Ok(0) };
         let file = self.place.make_file(&entry.path, *executable)?;
@@ -179,7 +181,7 @@ impl FileWriter<'_> {
                 Source::Inline(bytes) => {
                     file.write_all_at(bytes, piece.offset).map_err(wrong)?;
                 }
-                // A hole.
+                // It becomes a hole.
                 Source::Zeros => {}
             }
             self.watch.add(piece.length);

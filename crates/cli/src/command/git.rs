@@ -9,7 +9,7 @@ use freestone_core::Result;
 
 /// Write revisions into git repositories
 ///
-/// The other way is `freestone push --git`.
+/// To push from a git repository, use `freestone push --git`.
 #[derive(Args)]
 pub struct Git {
     #[command(subcommand)]

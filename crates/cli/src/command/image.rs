@@ -1,4 +1,4 @@
-//! `freestone image`: the image of a revision, of a part of one, or of a directory.
+//! `freestone image`.
 
 mod format;
 mod options;
@@ -24,54 +24,56 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use subject::{ImageSubject, RevisionOptions};
 
-/// Write the block image of a revision, of a part of one, or of a directory
+/// Build the block image of a revision, of a directory in it, or of a local directory
 ///
 /// An image is a tar archive that MirageOS, GNU tar, bsdtar, busybox and Python read alike, padded
-/// for block devices; or a FAT file system. It is a function of content, format and options alone:
-/// the same bytes on every machine.
+/// for block devices; or a FAT file system. Its bytes depend only on the content, the format and
+/// the options: they are the same on every machine.
 ///
-/// A file is written beside its target and renamed, so that whoever has the old image open keeps
-/// it. A device is written in place, and says that it is unfinished meanwhile; so is a file with
-/// --update. On file systems that can (xfs, btrfs), a file shares large content with the store.
+/// A file is written under a temporary name and renamed when it is complete, so that programs that
+/// have the old image open keep it. A device is written in place, and so is a file with --update:
+/// until the image is complete, its first bytes mark it as unfinished. On file systems that support
+/// it (xfs, btrfs), a file shares large contents with the store.
 #[derive(Args)]
 #[command(
     group = ArgGroup::new("what to do").required(true).multiple(true).args(["output", "digest", "dry_run"]),
     after_long_help = after_help()
 )]
 pub struct Image {
-    /// A revision or a part of one; or a directory, which begins with . or / and needs no store
+    /// Revision, or directory in a revision; or a local directory, which must begin with . or / and
+    /// needs no store
     #[arg(value_name = "REV[:PATH]|DIR")]
     subject: OsString,
 
-    /// Where it goes: a file, a device, or - for the standard output
+    /// File or device to write the image to, or - for standard output
     #[arg(short, long, value_name = "FILE|DEVICE|-")]
     output: Option<PathBuf>,
 
     #[command(flatten)]
     format: FormatOptions,
 
-    /// Print the image's BLAKE3, SHA-256 and length; without -o nothing is written
+    /// Print the BLAKE3, the SHA-256 and the length of the image; without -o, write nothing
     #[arg(long)]
     digest: bool,
 
-    /// Write only what differs from what is there, in place; until it is done, the file or device
-    /// says that it is unfinished
+    /// Write only what differs from the image that is there, in place. Until this is done, the file
+    /// or device is marked as unfinished
     #[arg(long, requires = "output")]
     update: bool,
 
-    /// Hash all content, also what was proven before and is shared with the store
+    /// Hash all content, also what was hashed before and is shared with the store
     #[arg(long)]
     prove: bool,
 
-    /// Read back what was written, from the medium, and compare it with the image
+    /// Read the written image back from the medium, and compare it
     #[arg(long, requires = "output")]
     read_back: bool,
 
-    /// Overwrite a file or device that holds something else than an image of freestone's
+    /// Overwrite a file or device that holds anything but an image made by freestone
     #[arg(long, requires = "output")]
     force: bool,
 
-    /// Say what would be written, and write nothing
+    /// Report what would be written, and write nothing
     #[arg(short = 'n', long, conflicts_with_all = ["digest", "read_back"])]
     dry_run: bool,
 
@@ -82,20 +84,20 @@ pub struct Image {
 fn after_help() -> String {
     let examples = "\
 Examples:
-  freestone image main -o www.img              of the ref main
-  freestone image main~1:docs -o /dev/vg/docs  of a part of the revision before, to a device
-  freestone image main --update -o /dev/vg/www only what changed, on the device that has an older one
-  freestone image ./site -o www.img            of a directory, without any store
-  freestone image main --digest                what sha256sum would print of it
+  freestone image main -o www.img              the newest revision of the ref main
+  freestone image main~1:docs -o /dev/vg/docs  a directory of the revision before, to a device
+  freestone image main --update -o /dev/vg/www write only what changed since the image on the device
+  freestone image ./site -o www.img            a local directory, without a store
+  freestone image main --digest                the digest that sha256sum would print
   freestone image main --format fat --free 1M -o www.img    a FAT file system, 1 MiB of it free
   freestone image main -o - | ssh host 'cat > www.img'
 
 With --json: {\"image\" (its name), \"format\", \"root\", \"revision\" or null, \"length\", \"entries\",
-\"content_bytes\", \"output\" or null; if something was written, \"written\", \"zeros\", \"shared\" (with
-the store), \"read\" (to compare) and \"checked\" (hashed now), all bytes, \"updated\" (whether in place)
-and \"from\" (the image that was there, if known) or null; \"blake3\" and \"sha256\" (with --digest),
-\"fetch\": {\"bytes\", \"requests\"} (with -n, if the store follows an upstream),
-\"skipped\": [{\"path\", \"reason\"}], \"skipped_count\",";
+\"content_bytes\", \"output\" or null. If an image was written, in bytes: \"written\", \"zeros\", \"shared\"
+(with the store), \"read\" (to compare), \"checked\" (hashed now); also \"updated\" (true if in place) and
+\"from\" (the name of the previous image, or null). With --digest: \"blake3\", \"sha256\". With -n, if the
+store follows an upstream: \"fetch\": {\"bytes\", \"requests\"}. Always: \"skipped\": [{\"path\", \"reason\"}],
+\"skipped_count\",";
     let transfer = transfer::JSON_TEXT;
     format!("{examples}\n{transfer}}}\n{JSON_SEE}\n\n{}\n\n{}", name::TEXT, size::TEXT)
 }
@@ -114,7 +116,7 @@ impl Image {
             },
         };
         if let Some(path) = output {
-            // Before a directory is read for nothing; its length is checked when it is known.
+            // Checked before a directory is read in vain. The length is checked once it is known.
             sink::check(0, path, &overwrite)?;
         }
         let subject = if name::is_directory(&self.subject) {
@@ -139,7 +141,7 @@ impl Image {
             return Ok(Exit::Done);
         }
         let report = match self.take(&subject, is_stdout, output, &overwrite, context) {
-            // Whoever read it knows why; but an image that is not whole is none.
+            // The reader knows that it stopped reading, but an incomplete image is a failure.
             Err(error) if is_closed_output(&error) => return Ok(Exit::Failed),
             report => report?,
         };
@@ -151,38 +153,38 @@ impl Image {
         Ok(Exit::Done)
     }
 
-    /// What makes no sense together.
+    /// Checks that the options can be used together.
     fn check(&self, context: &Context, is_stdout: bool) -> Result<()> {
         let usage = |what: &str| Err(Error::new(ErrorKind::Usage, what));
         if self.directory.is_given() && !name::is_directory(&self.subject) {
             return Err(Error::new(
                 ErrorKind::Usage,
-                "--mtime, --exclude, --exclude-from and --skip-special are for the image of a \
+                "--mtime, --exclude, --exclude-from and --skip-special apply to the image of a local \
                  directory, not of a revision",
             )
-            .hint("a directory begins with . or /, as in ./site"));
+            .hint("a local directory begins with . or /, as in ./site"));
         }
         if is_stdout && !self.dry_run {
             if context.output.is_json() {
-                return usage("the image and JSON cannot both go to the standard output");
+                return usage(
+                    "standard output cannot take both the image and the JSON; write the image to a file",
+                );
             }
             if self.read_back {
-                return usage("the standard output cannot be read back");
+                return usage("--read-back needs a file or device, not standard output");
             }
             if self.update {
-                return usage("the standard output cannot be updated");
+                return usage("--update needs a file or device, not standard output");
             }
             if context.output.is_terminal() {
-                return Err(Error::refused(
-                    "the standard output is a terminal, no place for an image",
-                )
-                .hint("name a file with -o, or redirect the output"));
+                return Err(Error::refused("a binary image is not written to a terminal")
+                    .hint("give a file with -o, or redirect the output"));
             }
         }
         Ok(())
     }
 
-    /// Takes the image whole.
+    /// Writes the whole image, or only hashes it if there is no output.
     fn take(
         &self,
         subject: &ImageSubject,
@@ -198,13 +200,8 @@ impl Image {
             let Some(path) = output else {
                 if is_stdout {
                     let mut stdout = sink::stream::stdout()?;
-                    return sink::stream::write(
-                        &image,
-                        &mut stdout,
-                        "the standard output",
-                        &control,
-                    )
-                    .map(written);
+                    return sink::stream::write(&image, &mut stdout, "standard output", &control)
+                        .map(written);
                 }
                 return sink::digest(&image, &control).map(|(_, report)| written(report));
             };
@@ -212,7 +209,7 @@ impl Image {
                 let base_of = |head: &_| target::base(head, subject.store.as_ref());
                 return sink::update::update(&image, path, overwrite, &base_of, &control);
             }
-            // All content is hashed on its way to the digests.
+            // For digests all content must be read, so nothing can be shared.
             let raw = subject.raw.as_deref().filter(|_| !self.digest);
             let image = raw.map_or(image, |raw| image.sharing(raw));
             sink::write(&image, path, overwrite, &control).map(written)
@@ -221,16 +218,19 @@ impl Image {
             let compare = |control: sink::Control<'_>| sink::read_back(&image, path, &control);
             if let Some(difference) = context.watched_sink("reading back", length, compare)? {
                 let offset = difference.offset;
-                let what = format!("{}: differs from the image at byte {offset}", path.display());
+                let what = format!(
+                    "{}: what was read back differs from the image at byte {offset}",
+                    path.display()
+                );
                 return Err(Error::corrupt(what)
-                    .hint("the medium did not keep what was written to it; use another one"));
+                    .hint("the medium returned other bytes than were written to it; replace it"));
             }
         }
         Ok(report)
     }
 }
 
-/// What was written anew.
+/// Converts the report of an image that was written from the start, not updated.
 fn written(report: Report) -> Updated {
     Updated { report, ..Updated::default() }
 }

@@ -1,4 +1,4 @@
-//! `freestone inspect`: what a file or device is, and whether its readers will take it.
+//! `freestone inspect`.
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -18,21 +18,21 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
-/// Say what a file or device is, and whether it keeps the rules of those who read it
+/// Identify a file or device, and check that its readers will accept it
 ///
-/// A tar archive is checked against a strict model of what MirageOS, GNU tar, bsdtar, busybox and
-/// Python take, a FAT file system against one of what its readers agree about; an image of
-/// freestone's also against the one way to write it. Exit code 3 if a rule is broken or the content
-/// differs, 1 if it is no image at all.
+/// A tar archive is checked against the rules that MirageOS, GNU tar, bsdtar, busybox and Python
+/// have in common, and a FAT file system against those that its readers have in common. An image
+/// made by freestone must also be laid out exactly as freestone does it. Exit code 3 if a rule is
+/// broken or the content differs, 1 if it is not an image at all.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Inspect {
-    /// The file or device
+    /// File or device to inspect
     #[arg(value_name = "FILE|DEVICE")]
     place: PathBuf,
 
-    /// Compare it with the image of this revision, or of a part of one, of the same format and
-    /// options
+    /// Compare it with the image of this revision, or of a directory in it, in the same format and
+    /// with the same options
     #[arg(long, value_name = "REV[:PATH]")]
     against: Option<OsString>,
 }
@@ -55,7 +55,7 @@ With --json: {{\"kind\" (image, unfinished, archive, filesystem, blank or other)
     )
 }
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     kind: &'static str,
@@ -81,7 +81,7 @@ struct JsonViolation {
     why: &'static str,
 }
 
-/// What the comparison came to.
+/// The result of the comparison.
 #[derive(Serialize)]
 struct Comparison {
     revision: String,
@@ -107,15 +107,15 @@ impl<'a> OpenedFile<'a> {
             std::io::ErrorKind::NotFound => Error::not_found(format!("{name} does not exist")),
             _ => Error::io(format!("{name} cannot be opened"), error),
         };
-        // A pipe would be waited for.
+        // Opening a pipe would wait for its other end.
         let kind = std::fs::metadata(path).map_err(wrong)?.file_type();
         let container = if kind.is_file() {
             Container::File
         } else if kind.is_block_device() {
             Container::Device
         } else {
-            let what = format!("{name}: neither a regular file nor a block device");
-            return Err(Error::new(ErrorKind::Usage, what).hint("name a file or a device"));
+            let what = format!("{name} is neither a regular file nor a block device");
+            return Err(Error::new(ErrorKind::Usage, what).hint("give a file or a device"));
         };
         let mut file = File::open(path).map_err(wrong)?;
         let length = file.seek(SeekFrom::End(0)).map_err(wrong)?;
@@ -129,12 +129,13 @@ impl<'a> OpenedFile<'a> {
         Ok(identify(&head))
     }
 
-    /// Compares it with the image of `name`, of the format and options that its head says.
+    /// Compares it with the image of `name`, in the format and with the options that its head
+    /// names.
     fn compare(&self, identity: &Identity, name: &OsStr, context: &Context) -> Result<Comparison> {
         let Identity::Image(image) = identity else {
             let (place, what) = (self.path.display(), describe(identity).1);
             return Err(Error::refused(format!("{place}: {what}"))
-                .hint("only a finished image of freestone's can be compared with a revision"));
+                .hint("only a complete image made by freestone can be compared with a revision"));
         };
         let part = Part::find(&context.store()?, &Name::parse(name)?)?;
         part.fetch(Need::Contents, context)?;
@@ -200,15 +201,15 @@ impl Inspect {
     }
 }
 
-/// Its kind, for programs, and what it is, for people.
+/// Returns its kind, for programs, and a description, for people.
 fn describe(identity: &Identity) -> (&'static str, String) {
     match identity {
-        Identity::Image(name) => ("image", format!("an image of freestone's: {name}")),
+        Identity::Image(name) => ("image", format!("an image made by freestone: {name}")),
         Identity::Unfinished { becoming: Some(name), .. } => {
-            ("unfinished", format!("an unfinished image, that was to become: {name}"))
+            ("unfinished", format!("an unfinished image, to become: {name}"))
         }
         Identity::Unfinished { text, .. } => ("unfinished", text.replace('\n', "; ")),
-        Identity::Blank => ("blank", "blank: zeros".to_owned()),
+        Identity::Blank => ("blank", "blank (zeros)".to_owned()),
         Identity::Other(what @ "a tar archive") => ("archive", (*what).to_owned()),
         Identity::Other(what @ "a FAT file system") => ("filesystem", (*what).to_owned()),
         Identity::Other(what) => ("other", (*what).to_owned()),
@@ -279,16 +280,17 @@ fn say(
     }
     let Some(against) = against else { return Ok(()) };
     let revision = &against.revision;
-    // Another root, another image: where they begin to differ says nothing.
+    // With another root it is a different image, and the offset of the difference means nothing.
     let root = &against.root;
     if report.name.is_some_and(|name| name.root.to_string() != *root) {
-        return output
-            .line(format_args!("against  {revision}: another image; the root of this is {root}"));
+        return output.line(format_args!(
+            "against  {revision}: a different image; its root would be {root}"
+        ));
     }
     match (against.offset, &against.path) {
         (None, _) => output.line(format_args!("against  {revision}: equal")),
         (Some(offset), Some(path)) => output
-            .line(format_args!("against  {revision}: differs from byte {offset} on, at {path}")),
+            .line(format_args!("against  {revision}: differs from byte {offset} on, in {path}")),
         (Some(offset), None) => {
             output.line(format_args!("against  {revision}: differs from byte {offset} on"))
         }

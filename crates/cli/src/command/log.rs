@@ -15,22 +15,22 @@ use freestone_store::{Revision, Store};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 
-/// List a revision and those it came from, the newest first
+/// List a revision and its ancestors, newest first
 ///
-/// Of several parents the first is followed. What a ref has named in turn, `freestone ref log`
-/// lists.
+/// Of several parents, only the first is followed. To list the revisions that a ref has named, use
+/// `freestone ref log`.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Log {
-    /// The revision to begin with; else the ref that is pushed to
+    /// Revision to start with. Default: the default ref of `push`
     #[arg(value_name = "REV")]
     name: Option<OsString>,
 
-    /// List no more than N
+    /// List at most N revisions
     #[arg(short = 'n', long, value_name = "N")]
     max_count: Option<u64>,
 
-    /// List what each changed, as `freestone diff` does, with its figures
+    /// Also list what each revision changed, as `freestone diff` does, with totals
     #[arg(long)]
     stat: bool,
 }
@@ -44,9 +44,11 @@ Examples:
   freestone log --stat -n 1
   freestone log main --json | jq -r .revision
 
-A line has the id's first digits, the time, the bytes of content, and the message's first line.
-With --json, one object a line: {{{}}}
-and with --stat \"stat\": {{{}}}
+A line has the first digits of the id, the time, the size of the content, and the first line of the
+message.
+With --json, one object per line: {{{}}}
+and with --stat also \"stat\":
+{{{}}}
 {JSON_SEE}
 
 {}",
@@ -56,7 +58,7 @@ and with --stat \"stat\": {{{}}}
     )
 }
 
-/// A line of the answer as JSON; its keys stand in the help.
+/// A line of the result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     #[serde(flatten)]
@@ -80,7 +82,7 @@ impl Log {
                 Some(parent) => store.revision(parent)?,
                 None => None,
             };
-            // In a copy the history is cut: what the oldest revision changed is not known.
+            // A copy may lack older revisions: what its oldest revision changed is then unknown.
             let cut = parent.filter(|_| before.is_none()).copied();
             let shows_stat = self.stat && cut.is_none();
             if context.output.is_json() {
@@ -121,7 +123,8 @@ impl Log {
     }
 }
 
-/// What `revision` changed; a first one brought all that it holds.
+/// Passes the changes of `revision` to `each`, and counts them. Without a revision before it,
+/// everything that it holds is new.
 fn stat(
     store: &Store,
     before: Option<&Revision>,

@@ -12,18 +12,18 @@ use freestone_manifest::{Entry, Kind};
 use serde::Serialize;
 use std::ffi::OsString;
 
-/// List what is in a revision, or in a directory of it
+/// List the entries of a revision, or of a directory in it
 ///
-/// Directories end in a slash. Control characters and bytes that are not UTF-8 are written \xNN,
-/// and \ is doubled.
+/// Names of directories end with a slash. Control characters and bytes that are not UTF-8 are
+/// written \xNN, and \ is doubled.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Ls {
-    /// The revision, or a directory or file of it
+    /// Revision, or directory or file in it
     #[arg(value_name = "REV[:PATH]")]
     name: OsString,
 
-    /// List what is in directories too
+    /// List subdirectories recursively
     #[arg(short = 'R', long)]
     recursive: bool,
 
@@ -40,8 +40,8 @@ Examples:
   freestone ls -lR main:docs
 
 With --json: {{\"revision\", \"entries\": [{{\"path\" (in the directory), \"kind\" (file or directory),
-\"mtime\", and of files \"size\", \"executable\", \"sha1\", \"content\" (the content id), \"link\" (the
-text of the link that it was, escaped as in path_escaped)}}]}}
+\"mtime\"; for files also \"size\", \"executable\", \"sha1\", \"content\" (the content id), \"link\" (the
+target, if it was a symbolic link; escaped as in path_escaped)}}]}}
 {JSON_SEE}
 
 {}",
@@ -49,7 +49,7 @@ text of the link that it was, escaped as in path_escaped)}}]}}
     )
 }
 
-/// The answer as JSON, but for the entries; its keys stand in the help.
+/// The result as JSON, without the entries. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     revision: String,

@@ -13,8 +13,8 @@ use serde::Serialize;
 
 /// List and remove the pins of this host
 ///
-/// `freestone fetch REV --pin NAME` makes one. What is pinned is never given up by the cache; and
-/// the upstream keeps it as long as it has the ref hosts/HOST/NAME.
+/// `freestone fetch REV --pin NAME` creates a pin. The cache never removes a pinned revision, and
+/// the upstream keeps it as long as its ref hosts/HOST/NAME exists.
 #[derive(Args)]
 pub struct Pin {
     #[command(subcommand)]
@@ -25,21 +25,21 @@ pub struct Pin {
 enum PinCommand {
     /// List the pins
     #[command(after_long_help = "\
-With --json: {\"pins\": [{\"pin\", \"revision\", \"time\", \"complete\" (here), \"upstream\" (whether it has
-the pin; null if it cannot be asked)}]}")]
+With --json: {\"pins\": [{\"pin\", \"revision\", \"time\", \"complete\" (true if all of it is here),
+\"upstream\" (true if it has the pin, null if that is not known)}]}")]
     List,
 
     /// Remove a pin, here and at the upstream
     #[command(after_long_help = "\
 With --json: {\"pin\", \"removed_upstream\"}")]
     Remove {
-        /// Its name
+        /// Name of the pin
         #[arg(value_name = "NAME")]
         name: String,
     },
 }
 
-/// A pin as JSON; its keys stand in the help.
+/// A pin as JSON. The help documents its keys.
 #[derive(Serialize)]
 pub struct JsonPin {
     pin: String,
@@ -61,7 +61,7 @@ struct Removed {
 }
 
 impl JsonPin {
-    /// What is to be known of a pin of `store`.
+    /// Looks up the state of a pin of `store`.
     ///
     /// # Errors
     /// The index cannot be read.
@@ -79,15 +79,13 @@ impl JsonPin {
         })
     }
 
-    /// The same for people.
+    /// Renders the pin as a line for people.
     pub fn line(&self, pin: &Pinning) -> String {
-        let complete = if self.complete { "complete" } else { "not complete here" };
+        let complete = if self.complete { "complete" } else { "incomplete here" };
         let upstream = match self.upstream {
-            Some(true) => "the upstream keeps it too",
-            Some(false) => {
-                "the upstream does not know: there, only gc's --keep-within protects this host"
-            }
-            None => "not known whether the upstream keeps it",
+            Some(true) => "pinned at the upstream too",
+            Some(false) => "not pinned at the upstream, which may remove it",
+            None => "unknown whether the upstream has the pin",
         };
         let (id, time) = (short(&pin.revision), time::show(self.time));
         format!("{id} {time} {}, {complete}; {upstream}", self.pin)

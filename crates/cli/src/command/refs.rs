@@ -20,47 +20,48 @@ pub struct Ref {
 
 #[derive(Subcommand)]
 enum RefCommand {
-    /// List the refs and what they name
+    /// List the refs and the revisions that they name
     #[command(after_long_help = "\
 With --json: {\"refs\": [{\"ref\", \"n\" (the entry's number), \"revision\", \"time\"}]}")]
     List,
 
-    /// List what a ref has named in turn, the newest first
+    /// List the revisions that a ref has named, newest first
     #[command(after_long_help = "\
-Entry N is what REF@N names.
+REF@N names the revision of entry N.
 
-With --json, one object a line: {\"ref\", \"n\", \"revision\" (null if the ref was deleted), \"time\"}")]
+With --json, one object per line: {\"ref\", \"n\", \"revision\" (null if the ref was deleted), \"time\"}")]
     Log {
-        /// The ref; else the one that is pushed to
+        /// Ref. Default: the default ref of `push`
         #[arg(value_name = "NAME")]
         name: Option<String>,
     },
 
-    /// Make a ref name a revision
+    /// Set a ref to a revision
     #[command(after_long_help = set_help())]
     Set {
-        /// The ref, which need not exist
+        /// Ref to set; it is created if it does not exist
         #[arg(value_name = "NAME")]
         name: String,
-        /// The revision
+        /// Revision that the ref is to name
         #[arg(value_name = "REV")]
         revision: OsString,
-        /// Change it only if it names this revision now, or nothing; else exit code 6
+        /// Set it only if it names this revision now (none: if it does not exist). Otherwise fail
+        /// with exit code 6
         #[arg(long, value_name = "REV|none")]
         expect: Option<OsString>,
     },
 
-    /// Make a ref name nothing; its log stays
+    /// Delete a ref; its log is kept
     #[command(after_long_help = "\
 Examples:
   freestone ref delete old
 
 With --json: {\"ref\", \"n\", \"revision\": null, \"time\"}")]
     Delete {
-        /// The ref
+        /// Ref to delete
         #[arg(value_name = "NAME")]
         name: String,
-        /// Delete it only if it names this revision now; else exit code 6
+        /// Delete it only if it names this revision now. Otherwise fail with exit code 6
         #[arg(long, value_name = "REV")]
         expect: Option<OsString>,
     },
@@ -80,7 +81,7 @@ With --json: {{\"ref\", \"n\", \"revision\", \"time\"}}
     )
 }
 
-/// An entry as JSON; its keys stand in the help.
+/// An entry of a ref as JSON. The help documents its keys.
 #[derive(Serialize)]
 pub struct JsonRef {
     r#ref: String,
@@ -90,7 +91,7 @@ pub struct JsonRef {
 }
 
 impl JsonRef {
-    /// The entry `entry`.
+    /// Converts `entry`.
     pub fn new(entry: &RefEntry) -> Self {
         Self {
             r#ref: entry.name.clone(),
@@ -106,10 +107,10 @@ struct JsonRefs {
     refs: Vec<JsonRef>,
 }
 
-/// What `--expect` says, where nothing said is anything.
+/// Converts the value of `--expect`. Without it, any state of the ref is accepted.
 ///
 /// # Errors
-/// It names no revision of `store`.
+/// It does not name a revision of `store`.
 pub fn expectation(store: &Store, expect: Option<&OsString>) -> Result<Expect> {
     match expect {
         None => Ok(Expect::Any),
@@ -160,7 +161,7 @@ fn log(store: &Store, name: &str, context: &Context) -> Result<()> {
     let entries = store.refs().log(name)?;
     if entries.is_empty() {
         return Err(Error::not_found(format!("there is no ref {name}"))
-            .hint("`freestone ref list` shows the refs"));
+            .hint("`freestone ref list` lists the refs"));
     }
     for entry in &entries {
         if context.output.is_json() {
@@ -183,9 +184,9 @@ fn changed(entry: &RefEntry, context: &Context) -> Result<()> {
     }
     match entry.action {
         RefAction::Set(id) => {
-            context.output.note(format_args!("{}@{} is {id}", entry.name, entry.n));
+            context.output.note(format_args!("ref {}@{} is revision {id}", entry.name, entry.n));
         }
-        RefAction::Delete => context.output.note(format_args!("deleted {}", entry.name)),
+        RefAction::Delete => context.output.note(format_args!("deleted ref {}", entry.name)),
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use std::ffi::OsString;
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Resolve {
-    /// The revision
+    /// Revision whose id to print
     #[arg(value_name = "REV")]
     name: OsString,
 }
@@ -24,14 +24,14 @@ Examples:
   freestone resolve main
   freestone resolve commit:4f2a9c01
 
-With --json: {{\"revision\", \"root\" (the manifest's), \"ref\" or null}}
+With --json: {{\"revision\", \"root\" (of the manifest), \"ref\" or null}}
 
 {}",
         name::TEXT
     )
 }
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     revision: String,

@@ -10,11 +10,11 @@ use clap::Args;
 use freestone_core::Result;
 use std::ffi::OsString;
 
-/// Show what a revision says of itself
+/// Show the record of a revision: parents, time, totals, labels and message
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Show {
-    /// The revision
+    /// Revision to show
     #[arg(value_name = "REV")]
     name: OsString,
 }

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use freestone_core::Result;
 use serde::Serialize;
 
-/// Look after the store itself
+/// Maintain the store: statistics, compaction, index
 #[derive(Args)]
 pub struct Store {
     #[command(subcommand)]
@@ -21,24 +21,24 @@ pub struct Store {
 
 #[derive(Subcommand)]
 enum StoreCommand {
-    /// Show what the store's bytes are spent on, and what each revision added
+    /// Show what the store's space is used for, and how much each revision added
     #[command(after_long_help = stats::HELP)]
     Stats,
 
-    /// Rewrite small packs as few, as small as they get
+    /// Merge small packs into few, and compress them better
     #[command(after_long_help = compact::HELP)]
     Compact(compact::Compact),
 
-    /// Make the index and all else that is derived anew, from the packs
+    /// Rebuild the index and other derived files from the packs
     ///
-    /// For a store whose index was lost or damaged, or into which packs were copied by hand.
+    /// Use it if the index is lost or damaged, or after packs were copied into the store by hand.
     #[command(after_long_help = "\
 With --json: {\"packs\" (read), \"records\" (listed), \"segments\" (written), \"revisions\" (files that
 were missing or damaged and were written again)}")]
     Reindex,
 }
 
-/// The answer to `reindex` as JSON; its keys stand in the help.
+/// The result of `reindex` as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Reindexed {
     packs: u64,
@@ -51,13 +51,13 @@ impl Store {
     pub fn run(&self, context: &Context) -> Result<Exit> {
         match &self.command {
             StoreCommand::Compact(compact) => {
-                // Killed anywhere, a store is whole.
+                // The store is consistent even if this is killed at any moment.
                 context.interrupt.end_at_once();
                 compact.run(context)?;
             }
             StoreCommand::Stats => stats::run(context)?,
             StoreCommand::Reindex => {
-                // Killed anywhere, a store is whole.
+                // The store is consistent even if this is killed at any moment.
                 context.interrupt.end_at_once();
                 reindex(context)?;
             }

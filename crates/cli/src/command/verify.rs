@@ -13,29 +13,29 @@ use serde::Serialize;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// Look for damage in the store
+/// Check the store for damage
 ///
-/// Checks that everything that is named is there and fits together: packs by their tables, index
-/// segments, revisions down to every entry, refs. Changes nothing. Exit code 3 if anything is
-/// damaged; each finding is a line. What is of a later version is listed too, but is no damage:
-/// exit code 7 if there is nothing else.
+/// Checks that everything that is referenced exists and is consistent: packs by their tables, index
+/// segments, revisions down to every entry, and refs. Nothing is changed. Each finding is printed
+/// on a line; exit code 3 if anything is damaged. Data of a later version of freestone is listed
+/// too, but is not damage: exit code 7 if there is nothing else.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   freestone verify
-  freestone verify --data        what a scrub does, once a month
+  freestone verify --data        for example once a month
 
-With --json: {\"findings\": [{\"object\", \"fault\", \"newer\" (of a later version, no damage)}],
-\"finding_count\" (damage), \"newer_count\", \"packs\", \"records\", \"bytes_proven\", \"segments\",
-\"revisions\", \"entries\", \"refs\" (what was looked at), \"seconds\"}")]
+With --json: {\"findings\": [{\"object\", \"fault\", \"newer\" (true: of a later version, not damage)}],
+\"finding_count\" (damage), \"newer_count\"; of what was checked: \"packs\", \"records\", \"bytes_proven\"
+(hashed), \"segments\", \"revisions\", \"entries\", \"refs\"; \"seconds\"}")]
 pub struct Verify {
-    /// Read every stored byte too, and prove it by its hash; what is proven so is shared with images
-    /// without being hashed again
+    /// Also read every stored byte and check its hash. What was checked can be shared with images
+    /// without hashing it again
     #[arg(long)]
     data: bool,
 }
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     findings: Vec<JsonFinding>,
@@ -75,7 +75,7 @@ impl Verify {
         let report = match report {
             Ok(report) => report,
             Err(error) => {
-                // What was found until then is worth knowing.
+                // The findings so far are still worth knowing.
                 list(&findings, context)?;
                 return Err(error);
             }
@@ -91,7 +91,7 @@ impl Verify {
         match (report.findings, report.newer) {
             (0, 0) => Ok(Exit::Done),
             (0, newer) => {
-                let what = count(newer, "thing is", "things are");
+                let what = count(newer, "object is", "objects are");
                 Err(Error::newer(format!("{what} of a later version, and could not be verified")))
             }
             _ => Ok(Exit::Corrupt),
@@ -118,11 +118,11 @@ fn answer(findings: Vec<Finding>, report: &VerifyReport, begun: Instant) -> Answ
     }
 }
 
-/// A line for each finding; with `--json` they stand in the answer, which there is only at the end.
+/// Prints a line for each finding, except with `--json`: then they are part of the result.
 fn list(findings: &[Finding], context: &Context) -> Result<()> {
     for finding in findings.iter().filter(|_| !context.output.is_json()) {
         let (object, fault) = (text(&finding.object), text(&finding.fault));
-        let newer = if finding.newer { " (no damage: use a newer freestone)" } else { "" };
+        let newer = if finding.newer { " (not damage: use a newer freestone)" } else { "" };
         context.output.line(format_args!("{object}: {fault}{newer}"))?;
     }
     Ok(())
@@ -141,7 +141,7 @@ fn say(
         damaged => count(damaged, "finding", "findings"),
     };
     output.note(format_args!(
-        "{result} in {} with {}, {}, {} with {}, {}; {} proven, {}",
+        "{result} in {} with {}, {}, {} with {}, {}; hashed {}, {}",
         count(report.packs, "pack", "packs"),
         count(report.records, "record", "records"),
         count(report.segments, "index segment", "index segments"),
@@ -152,7 +152,7 @@ fn say(
         time::show_duration(begun.elapsed()),
     ));
     if report.findings > 0 {
-        output.note("what is damaged in the index alone, `freestone store reindex` makes anew");
+        output.note("`freestone store reindex` repairs damage that is only in the index");
     }
     Ok(())
 }

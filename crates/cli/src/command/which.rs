@@ -18,19 +18,19 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 
-/// List the revisions that hold a content, and the paths at which they do
+/// Find the revisions that hold a content, and its paths in them
 ///
 /// A line has the first digits of the revision's id, its time, and the path; the newest revision
-/// comes first. Exit code 5 if no revision holds it.
+/// comes first. Exit code 5 if no revision holds the content.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Which {
-    /// The SHA-1 of the content, or a file of this machine that has it
+    /// SHA-1 of the content, or a local file with this content
     #[arg(value_name = "sha1:HEX|PATH")]
     content: OsString,
 
-    /// List since which revision REV, else the ref that is pushed to, has had it without a break,
-    /// at each of its paths there
+    /// For each path at which REV holds the content, find the first revision since which it has
+    /// been there without a break. Default: the default ref of `push`
     #[arg(long, value_name = "REV", num_args = 0..=1, require_equals = true,
         default_missing_value = "")]
     since: Option<OsString>,
@@ -49,7 +49,7 @@ With --json: {{\"sha1\", \"found\": [{{\"revision\", \"time\", \"path\"}}]}}
     )
 }
 
-/// The answer as JSON, but for what was found; its keys stand in the help.
+/// The result as JSON, without what was found. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     sha1: String,
@@ -92,7 +92,9 @@ impl Which {
                 Ok::<_, Error>(found)
             })?;
         if found.is_empty() {
-            return Err(Error::not_found(format!("no revision holds the content of SHA-1 {sha1}")));
+            return Err(Error::not_found(format!(
+                "no revision holds the content with SHA-1 {sha1}"
+            )));
         }
         let lines: Vec<Line> = found
             .iter()
@@ -124,8 +126,8 @@ fn say(sha1: &Sha1, found: &[Line], context: &Context) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// For each path at which the revision `name` holds the content, the first of the revisions that
-/// have held it there without a break since.
+/// Returns, for each path at which the revision `name` holds the content, the first of the
+/// revisions that have held it there without a break since.
 fn since(store: &Store, name: &OsStr, sha1: Sha1, context: &Context) -> Result<Vec<Line>> {
     let default = context.ref_name(None);
     let name = if name.is_empty() { OsStr::new(&default) } else { name };
@@ -135,8 +137,10 @@ fn since(store: &Store, name: &OsStr, sha1: Sha1, context: &Context) -> Result<V
     let paths = search.paths(&resolved.revision)?;
     if paths.is_empty() {
         let name = name.display();
-        return Err(Error::not_found(format!("{name} does not hold the content of SHA-1 {sha1}"))
-            .hint("without --since all revisions are searched"));
+        return Err(Error::not_found(format!(
+            "{name} does not hold the content with SHA-1 {sha1}"
+        ))
+        .hint("leave out --since to search all revisions"));
     }
     let (mut id, mut revision) = (resolved.id, resolved.revision);
     let mut open: Vec<Vec<u8>> = paths.iter().cloned().collect();
@@ -172,15 +176,15 @@ fn since(store: &Store, name: &OsStr, sha1: Sha1, context: &Context) -> Result<V
     Ok(found)
 }
 
-/// The SHA-1 of a file of this machine.
+/// Returns the SHA-1 of a local file.
 fn hash(place: &OsStr, context: &Context) -> Result<Sha1> {
     let name = place.display();
     let wrong = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Error::not_found(format!("file {name} does not exist"))
-            .hint("name a file of this machine, or sha1: and 40 hex digits"),
+            .hint("give a local file, or sha1: and 40 hex digits"),
         ErrorKind::IsADirectory => {
             Error::new(freestone_core::ErrorKind::Usage, format!("{name} is a directory"))
-                .hint("name a file")
+                .hint("give a file")
         }
         _ => Error::io(format!("file {name} cannot be read"), error),
     };
@@ -198,7 +202,8 @@ fn hash(place: &OsStr, context: &Context) -> Result<Sha1> {
     }
 }
 
-/// All revisions: those listed, those that refs have named, and all they came from.
+/// Returns all revisions: those that the store lists, those that refs have named, and all
+/// ancestors.
 fn revisions(store: &Store) -> Result<Vec<(Id, Revision)>> {
     let mut open = store.revision_ids()?;
     for newest in store.refs().list_all()? {
@@ -210,7 +215,7 @@ fn revisions(store: &Store) -> Result<Vec<(Id, Revision)>> {
         if known.contains_key(&id) {
             continue;
         }
-        // What was forgotten is not there to be searched.
+        // A revision that is not in this store cannot be searched.
         if let Some(revision) = store.revision(&id)? {
             open.extend(&revision.parents);
             known.insert(id, revision);
@@ -219,7 +224,7 @@ fn revisions(store: &Store) -> Result<Vec<(Id, Revision)>> {
     Ok(parents_first(known))
 }
 
-/// The revisions by time, but none before what it came from.
+/// Sorts the revisions by time, but each after its parents.
 fn parents_first(mut known: HashMap<Id, Revision>) -> Vec<(Id, Revision)> {
     let mut by_time: Vec<(i64, Id)> = known.iter().map(|(id, r)| (r.time, *id)).collect();
     by_time.sort_unstable();
@@ -245,14 +250,14 @@ fn parents_first(mut known: HashMap<Id, Revision>) -> Vec<(Id, Revision)> {
 struct Search<'a> {
     store: &'a Store,
     sha1: Sha1,
-    /// By the manifest's root.
+    /// The paths by root of the manifest.
     known: HashMap<Id, Paths>,
     watch: Watch<'a>,
 }
 
 impl Search<'_> {
-    /// The paths at which `revision` holds the content; where the parent's are known, only what
-    /// differs from it is read.
+    /// Returns the paths at which `revision` holds the content. If those of its parent are known,
+    /// only the differences are read.
     fn paths(&mut self, revision: &Revision) -> Result<Paths> {
         if let Some(paths) = self.known.get(&revision.root) {
             return Ok(paths.clone());

@@ -1,4 +1,4 @@
-//! Opening stores that a URL names.
+//! Opening stores by URL.
 
 use crate::location::Location;
 use freestone_core::Result;
@@ -13,10 +13,10 @@ use {
     crate::output::Output, std::io::Write, std::num::NonZeroU32, std::time::Duration,
 };
 
-/// Opens what a URL names.
+/// A function that opens the backend of the store at a URL.
 pub(super) type Open = Box<dyn Fn(&str) -> Result<Arc<dyn Backend>> + Send + Sync>;
 
-/// How requests are made: what the options say, else the configuration.
+/// Returns how requests are made. Options take precedence over the configuration.
 #[cfg(feature = "remote")]
 pub(super) fn options(
     global: &Global,
@@ -31,12 +31,12 @@ pub(super) fn options(
     let is_quiet = output.is_quiet();
     let notice = move |text: &str| {
         if !is_quiet {
-            // Nobody can be told that nothing can be said.
+            // If standard error is closed, there is nowhere left to report to.
             let _ = writeln!(std::io::stderr(), "{text}");
         }
     };
     let patience = seconds(config.retry_for, default.patience);
-    // Who says how long means it from the beginning.
+    // A configured timeout applies to the first request, too.
     let first_patience = seconds(config.retry_for, default.first_patience);
     let pusher = std::env::var("FREESTONE_PUSHER").ok().filter(|name| !name.is_empty());
     freestone_remote::Options {
@@ -51,10 +51,8 @@ pub(super) fn options(
     }
 }
 
-/// Opens what an upstream's URL names, or the target of a copy.
-///
-/// # Errors
-/// [`ErrorKind::Refused`] if this build does not know the kind.
+/// Returns a function that opens an upstream, or the target of a copy. It fails if this build does
+/// not support the kind of URL.
 pub(super) fn opener(#[cfg(feature = "remote")] remote: freestone_remote::Options) -> Open {
     Box::new(move |url| {
         if let Some(path) = directory_of(url) {

@@ -1,4 +1,4 @@
-//! Where the chunks of a directory's files are, and reading them again.
+//! The places of the chunks in a directory's files, and reading the chunks again.
 
 use super::record::{LENGTH_BYTES, Record, TIME_OFFSET};
 use freestone_core::digest;
@@ -11,26 +11,27 @@ use freestone_source::directory::Opener;
 use freestone_store::spool::{Spool, Spooled};
 use std::io;
 
-/// How much is read at once of records that are read in order.
+/// Number of bytes that are read at once when records are read in order.
 const READ_BYTES: usize = 256 << 10;
 
-/// A record is read with one call if it is no longer.
+/// A record of at most this length is read with one call.
 const RECORD_BYTES: usize = 256;
 
-/// Takes entries and places.
+/// Records of entries and of the places of chunks, while they are written.
 pub struct ContentsSpool {
     spool: Spool,
-    /// The head of a chunk's id, and where a record is that leads to it.
+    /// The first bytes of a chunk's id, and the offset of a record that leads to the chunk.
     places: Vec<(u64, u64)>,
 }
 
 impl ContentsSpool {
-    /// An empty one.
+    /// Creates an empty one.
     pub(super) fn new() -> Result<Self> {
         Ok(Self { spool: Spool::new()?, places: Vec::new() })
     }
 
-    /// Adds the next entry; gives its record's place. A file of one chunk leads to that.
+    /// Adds the next entry and returns its record's offset. The record of a file of one chunk leads
+    /// to that chunk.
     pub(super) fn entry(&mut self, entry: &Entry) -> Result<u64> {
         let offset = self.spool.append(&Record::Entry(entry.clone()).encode())?;
         if let Kind::File { size, content, .. } = entry.kind
@@ -41,12 +42,12 @@ impl ContentsSpool {
         Ok(offset)
     }
 
-    /// Gives the entry whose record is at `offset` another time.
+    /// Sets the time of the entry whose record is at `offset`.
     pub(super) fn set_time(&mut self, offset: u64, mtime: i64) -> Result<()> {
         self.spool.patch(offset + TIME_OFFSET, &mtime.to_le_bytes())
     }
 
-    /// Adds a file of several chunks; gives its record's place.
+    /// Adds a file of several chunks and returns its record's offset.
     pub(super) fn file(&mut self, size: u64, path: &[u8]) -> Result<u64> {
         self.spool.append(&Record::File { size, path: path.to_vec() }.encode())
     }
@@ -54,12 +55,12 @@ impl ContentsSpool {
     /// Adds a chunk of the file whose record is at `file`.
     pub(super) fn chunk(&mut self, id: Id, file: u64, offset: u64, length: u64) -> Result<()> {
         let record = Record::Chunk { id, file, offset, length };
-        let place = self.spool.append(&record.encode())?;
-        self.places.push((id.head(), place));
+        let at = self.spool.append(&record.encode())?;
+        self.places.push((id.head(), at));
         Ok(())
     }
 
-    /// Ends writing; chunks are then read through `opener`.
+    /// Finishes writing. Chunks are then read through `opener`.
     pub(super) fn finish(mut self, opener: Opener) -> Result<Contents> {
         self.places.sort_unstable();
         self.places.shrink_to_fit();
@@ -67,14 +68,14 @@ impl ContentsSpool {
     }
 }
 
-/// The chunks of a directory, read from its files when they are asked for, and proven.
+/// The chunks of a directory. They are read from its files on demand, and their hash is checked.
 pub struct Contents {
     spooled: Spooled,
     places: Vec<(u64, u64)>,
     opener: Opener,
 }
 
-/// Where a chunk is.
+/// The place of a chunk in a file.
 struct ChunkPlace {
     path: Vec<u8>,
     /// The length of the file.
@@ -89,7 +90,7 @@ fn length_of(prefix: &[u8]) -> usize {
 }
 
 impl Contents {
-    /// Gives `each` all entries in order.
+    /// Passes all entries to `each`, in order.
     pub(super) fn entries(&self, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         let mut buffer = Vec::new();
         let mut start = 0;
@@ -129,7 +130,7 @@ impl Contents {
         Record::decode(&bytes[LENGTH_BYTES..length])
     }
 
-    /// The place that the record at `offset` leads to, if it is one of chunk `id`.
+    /// Returns the place that the record at `offset` leads to, if the record is of chunk `id`.
     fn place(&self, offset: u64, id: &Id) -> Result<Option<ChunkPlace>> {
         match self.record(offset)? {
             Record::Entry(Entry { path, kind: Kind::File { content, size, .. }, .. })
@@ -147,7 +148,7 @@ impl Contents {
         }
     }
 
-    /// Reads what is at `place`.
+    /// Reads the bytes at `place`.
     fn read(&self, place: &ChunkPlace, out: &mut [u8]) -> Result<()> {
         let mut file = self.opener.open(&place.path)?;
         if file.stamp()?.size != place.size {
@@ -168,7 +169,7 @@ impl Contents {
 fn changed(path: &[u8]) -> Error {
     let path = path::display(path);
     Error::new(ErrorKind::Failed, format!("file {path} changed while the image was made"))
-        .hint("repeat this when nothing writes to the directory, or push it to a store first")
+        .hint("run this again when nothing writes to the directory, or push it to a store first")
 }
 
 impl ChunkSource for Contents {
@@ -176,7 +177,7 @@ impl ChunkSource for Contents {
         let first = self.places.partition_point(|(head, _)| *head < id.head());
         let places = self.places[first..].iter().take_while(|(head, _)| *head == id.head());
         let mut failure = None;
-        // Equal contents have several places, and one of them may have changed.
+        // Equal contents have several places, and some of these files may have changed.
         for (_, offset) in places {
             let Some(place) = self.place(*offset, id)? else { continue };
             match self.read(&place, out) {
@@ -185,6 +186,8 @@ impl ChunkSource for Contents {
                 Err(error) => failure.get_or_insert(error),
             };
         }
-        Err(failure.unwrap_or_else(|| Error::corrupt(format!("chunk {id} is in no file"))))
+        Err(failure.unwrap_or_else(|| {
+            Error::corrupt(format!("no file of the directory holds chunk {id}"))
+        }))
     }
 }

@@ -1,4 +1,4 @@
-//! Hashing the files of a directory in one pass each.
+//! Hashing the files of a directory, each in one pass.
 
 use super::contents::ContentsSpool;
 use freestone_core::chunker::{Chunker, Piece};
@@ -13,24 +13,25 @@ use freestone_manifest::content::{CHUNKER, ContentItem, ContentRecord, ContentTr
 use freestone_store::spool::NodeSpool;
 use std::sync::Mutex;
 
-/// How much of a large file is read at once.
+/// Number of bytes of a large file that are read at once.
 const READ_BYTES: usize = 1 << 20;
 
-/// How often a file that changes while it is read is read, before that is an error.
+/// How often a file is read that changes meanwhile, before this is an error.
 const READS_MAX: usize = 5;
 
-/// What is needed to hash any file of the directory.
+/// Hashes the files of a directory.
 pub(super) struct FileHasher<'a> {
     pub(super) opener: &'a dyn FileOpener,
     pub(super) nodes: &'a Mutex<NodeSpool>,
     pub(super) contents: &'a Mutex<ContentsSpool>,
-    /// Is given the bytes that were hashed.
+    /// Counts hashed bytes.
     pub(super) watch: Watch<'a>,
-    /// What cannot be read. From the first on, files are only opened: no image will come of this.
+    /// Files that cannot be read. After the first one, further files are only opened, to find out
+    /// whether they can be: there will not be an image.
     pub(super) unreadable: &'a Mutex<Unreadable>,
 }
 
-/// What a file's bytes came to.
+/// A file that was hashed.
 pub(super) struct HashedFile {
     pub(super) size: u64,
     /// In whole seconds since 1970.
@@ -39,7 +40,7 @@ pub(super) struct HashedFile {
     pub(super) content: Id,
 }
 
-/// Puts nodes into the spool that all threads share.
+/// The spool of nodes that all threads share.
 struct SharedNodes<'a>(&'a Mutex<NodeSpool>);
 
 impl NodeSink for SharedNodes<'_> {
@@ -49,7 +50,7 @@ impl NodeSink for SharedNodes<'_> {
 }
 
 impl FileHasher<'_> {
-    /// Hashes the file at `path`; `None` if it cannot be read, or another could not.
+    /// Hashes the file at `path`. Returns `None` if it or an earlier file cannot be read.
     pub(super) fn file(&self, path: &[u8]) -> Result<Option<HashedFile>> {
         let unreadable = || lock(self.unreadable);
         let outcome = if unreadable().is_empty() {
@@ -60,7 +61,7 @@ impl FileHasher<'_> {
         outcome.or_else(|error| unreadable().collect(error).map(|()| None))
     }
 
-    /// Hashes the file at `path`, again if it changes meanwhile.
+    /// Hashes the file at `path`. Starts again if the file changes meanwhile.
     fn read(&self, path: &[u8]) -> Result<HashedFile> {
         for _ in 0..READS_MAX {
             let mut file = self.opener.open(path)?;
@@ -77,18 +78,18 @@ impl FileHasher<'_> {
             }
         }
         let path = path::display(path);
-        Err(Error::new(ErrorKind::Failed, format!("file {path} changes while it is read"))
-            .hint("repeat this when nothing writes to the file, or leave it out with --exclude"))
+        Err(Error::new(ErrorKind::Failed, format!("file {path} keeps changing while it is read"))
+            .hint("run this again when nothing writes to the file, or leave it out with --exclude"))
     }
 
-    /// `None` if the length is not what the stamp says.
+    /// Hashes a file of one chunk. Returns `None` if its length differs from that in `stamp`.
     fn small(
         &self,
         path: &[u8],
         file: &mut dyn OpenFile,
         stamp: Stamp,
     ) -> Result<Option<HashedFile>> {
-        // One byte more, so that a file that grew is noticed with the same read.
+        // One byte more, so that the same read shows whether the file grew.
         let mut bytes = vec![0; to_usize(stamp.size + 1)];
         let length = fill(file, &mut bytes).map_err(|error| unreadable(path, error))?;
         bytes.truncate(length);
@@ -101,7 +102,8 @@ impl FileHasher<'_> {
         }))
     }
 
-    /// As [`Self::small`]; the chunks' places and the tree's nodes go to the spools as they come.
+    /// Hashes a file of several chunks, as [`Self::small`]. The places of its chunks and the nodes
+    /// of its content tree go to the spools.
     fn large(
         &self,
         path: &[u8],
@@ -136,7 +138,7 @@ impl FileHasher<'_> {
                 Err(error) => return Err(unreadable(path, error)),
             };
             length += count as u64;
-            // A file that grows as fast as it is read would have no end.
+            // A file that grows as fast as it is read would never end.
             if count == 0 || length > stamp.size {
                 break;
             }
@@ -160,10 +162,10 @@ impl FileHasher<'_> {
     }
 }
 
-/// Reads until `out` is full but for its last byte, or more than that; gives how much was read.
+/// Reads until `out` is full except perhaps for its last byte. Returns the number of bytes read.
 pub(super) fn fill(file: &mut dyn OpenFile, out: &mut [u8]) -> std::io::Result<usize> {
     let mut length = 0;
-    // What a regular file has less than its stamp says, the stamp after reading says too.
+    // If a file is shorter than its stamp says, the stamp after reading differs too.
     while length + 1 < out.len() {
         match file.read(&mut out[length..]) {
             Ok(0) => break,

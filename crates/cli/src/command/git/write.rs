@@ -20,42 +20,42 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// What says which commit a revision was written as, in the repository's folder.
+/// The file in the repository that lists which commit each revision was written as.
 const WRITTEN: &str = "freestone-revisions";
-/// Contents whose blobs are remembered.
+/// The most contents whose blobs are remembered.
 const BLOBS_MAX: usize = 1 << 20;
-/// Commits that a power cut may take: a run after it goes on behind those that are listed.
+/// The most commits that a power failure can lose: the next run continues after those in the list.
 const UNLISTED_MAX: usize = 256;
 
-/// Write revisions as commits of a bare repository
+/// Write revisions as commits of a bare git repository
 ///
-/// Each ref becomes a branch, and the revisions that it came from, the commits before. Only
-/// revisions that are not there yet are written. A revision that was pushed from a commit keeps its
-/// message, its author and times, and the commit's tree; links are links again. Git has no empty
-/// directories: they are left out.
+/// Each ref becomes a branch, and the ancestors of its revision become the commits before it. Only
+/// revisions that the repository does not have yet are written. A revision that was pushed from a
+/// commit keeps the message, the author, the times and the tree of that commit, with its links. Git
+/// cannot store empty directories: they are left out.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   freestone git write site.git
   freestone git write site.git main live
 
-With --json: {\"repository\", \"commits\" (written), \"branches\": [{\"ref\", \"revision\", \"commit\",
+With --json: {\"repository\", \"commits\" (number written), \"branches\": [{\"ref\", \"revision\", \"commit\",
 \"changed\"}]}")]
 pub struct Write {
-    /// The repository; it is made if nothing is there
+    /// Repository to write to; it is created if it does not exist
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 
-    /// The refs; else all
+    /// Refs to write. Default: all
     #[arg(value_name = "REF")]
     refs: Vec<String>,
 
-    /// Change a branch that points at a commit of somebody else's, too
+    /// Also change branches that point to commits that freestone did not write
     #[arg(long)]
     force: bool,
 }
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     repository: String,
@@ -77,7 +77,7 @@ impl Write {
         let refs = self.wanted(&store)?;
         let head = refs.iter().find(|(name, _)| name == "main").or(refs.first());
         let Some((head, _)) = head else {
-            return Err(Error::not_found("the store has no refs, and nothing to write"));
+            return Err(Error::not_found("the store has no refs, so there is nothing to write"));
         };
         let target = Target::open(&self.directory, head)?;
         let (made, branches) = context.watched("writing commits", Unit::Things, None, |watch| {
@@ -113,7 +113,7 @@ impl Write {
         let mut branches = Vec::new();
         for (name, revision) in refs {
             let commit = writer.commit_of(revision);
-            // What was written before an error or an interrupt need not be written again.
+            // Commits that were written before an error or an interrupt are kept for the next run.
             let settled = writer.settle();
             let commit = commit?;
             settled?;
@@ -129,7 +129,7 @@ impl Write {
         Ok((writer.made, branches))
     }
 
-    /// The refs, with the revisions that they name.
+    /// Returns the refs to write, with the revisions that they name.
     fn wanted(&self, store: &Store) -> Result<Vec<(String, Id)>> {
         let mut wanted = Vec::new();
         if self.refs.is_empty() {
@@ -140,14 +140,14 @@ impl Write {
         for name in &self.refs {
             let id = store.refs().current(name)?.ok_or_else(|| {
                 Error::not_found(format!("there is no ref {name}"))
-                    .hint("`freestone ref list` shows the refs")
+                    .hint("`freestone ref list` lists the refs")
             })?;
             wanted.push((name.clone(), id));
         }
         for (name, _) in &wanted {
             if let Some(fault) = branch_fault(name) {
-                let what = format!("ref {name} cannot be a branch of git's: it {fault}");
-                return Err(Error::refused(what).hint("name the refs that are to be written"));
+                let what = format!("ref {name} cannot be a git branch: it {fault}");
+                return Err(Error::refused(what).hint("give the refs to write, without this one"));
             }
         }
         Ok(wanted)
@@ -160,9 +160,9 @@ struct CommitWriter<'a> {
     target: &'a Target,
     context: &'a Context,
     watch: Watch<'a>,
-    /// What revisions were written as.
+    /// The commits that revisions were written as.
     written: HashMap<Id, ObjectId>,
-    /// Those of them that the list in the repository does not have.
+    /// Those of them that the list in the repository does not have yet.
     unlisted: Vec<(Id, ObjectId)>,
     blobs: HashMap<Id, ObjectId>,
     made: u64,
@@ -181,7 +181,7 @@ impl<'a> CommitWriter<'a> {
             text => text
                 .map_err(|error| Error::io(format!("{} cannot be read", list.display()), error))?,
         };
-        // What does not parse was cut off by a crash, and is written again.
+        // A line that does not parse was cut off by a crash; its commit is written again.
         let line = |line: &str| {
             let (revision, commit) = line.split_once(' ')?;
             let commit = ObjectId::from_hex(commit.as_bytes()).ok()?;
@@ -204,7 +204,7 @@ impl<'a> CommitWriter<'a> {
         self.written.values().any(|known| *known == commit)
     }
 
-    /// The commit of a revision that was written, and is there.
+    /// Returns the commit of a revision, if it was written and still exists.
     fn known(&self, id: &Id) -> Option<ObjectId> {
         match self.written.get(id) {
             Some(commit) if self.target.has(*commit) => Some(*commit),
@@ -212,7 +212,7 @@ impl<'a> CommitWriter<'a> {
         }
     }
 
-    /// The commit of a revision; those before it are written first.
+    /// Returns the commit of a revision, after writing it and its ancestors if necessary.
     fn commit_of(&mut self, tip: &Id) -> Result<ObjectId> {
         let mut open = vec![*tip];
         while let Some(id) = open.last().copied() {
@@ -223,7 +223,7 @@ impl<'a> CommitWriter<'a> {
             }
             let revision = self.store.revision(&id)?.ok_or_else(|| {
                 Error::corrupt(format!("revision {id} is missing from the store"))
-                    .hint("`freestone verify` lists all that is missing")
+                    .hint("`freestone verify` lists everything that is missing")
             })?;
             let mut parents = Vec::new();
             let waiting = open.len();
@@ -232,7 +232,7 @@ impl<'a> CommitWriter<'a> {
                 match self.known(parent) {
                     Some(commit) => parents.push(commit),
                     None if self.store.revision(parent)?.is_some() => open.push(*parent),
-                    // In a copy the history is cut.
+                    // A copy may lack older revisions.
                     None => cut = Some(*parent),
                 }
             }
@@ -242,7 +242,7 @@ impl<'a> CommitWriter<'a> {
             let commit = self.write(&id, &revision, &parents)?;
             if let Some(parent) = cut {
                 self.context.output.note(format_args!(
-                    "commit {commit} has no parent: {}, the parent of {}, is not in this store",
+                    "commit {commit} has no parent: revision {}, the parent of {}, is not in this store",
                     short(&parent),
                     short(&id)
                 ));
@@ -256,7 +256,12 @@ impl<'a> CommitWriter<'a> {
             }
             open.pop();
         }
-        self.known(tip).ok_or_else(|| Error::new(ErrorKind::Failed, "a commit vanished"))
+        self.known(tip).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Failed,
+                "internal error: a commit that was just written is missing (please report this)",
+            )
+        })
     }
 
     fn write(&mut self, id: &Id, revision: &Revision, parents: &[ObjectId]) -> Result<ObjectId> {
@@ -265,7 +270,7 @@ impl<'a> CommitWriter<'a> {
         part.fetch(Need::Contents, self.context)?;
         let records = part.records().clone();
         let after = Tree::open(records.clone(), &revision.root)?;
-        // A parent may be a commit of the target, and not be in this store; or the other way round.
+        // The parent may be missing in this store, or its commit in the repository.
         let before = match revision.parents.first() {
             Some(parent) => self.store.revision(parent)?.zip(self.known(parent)),
             None => None,
@@ -341,7 +346,7 @@ impl<'a> CommitWriter<'a> {
         Ok(blob)
     }
 
-    /// Makes what was written durable, and lists it, before a branch names it.
+    /// Makes commits durable and adds them to the list, before a branch names them.
     fn settle(&mut self) -> Result<()> {
         let list = self.target.root().join(WRITTEN);
         let wrong = |error| Error::io(format!("{} cannot be written", list.display()), error);
@@ -358,14 +363,14 @@ impl<'a> CommitWriter<'a> {
     }
 }
 
-/// Whether what stood at the path goes, where no file comes. A directory that stays one, and differs
-/// in what git has no place for, keeps what is in it.
+/// Returns true if a change that does not add a file removes what was at the path. A directory that
+/// stays a directory is not removed: it differs only in what git does not store.
 fn removes(change: &Change) -> bool {
     let stays = change.after.is_some();
     change.before.as_ref().is_some_and(|before| !(stays && before.is_directory()))
 }
 
-/// Makes all of the file system durable: a sync for each of thousands of objects takes far longer.
+/// Makes the whole file system durable. A sync of each of thousands of objects takes far longer.
 fn sync_all(folder: &Path) -> Result<()> {
     let sync = || -> std::io::Result<()> { Ok(rustix::fs::syncfs(File::open(folder)?)?) };
     sync().map_err(|error| Error::io(format!("{} cannot be synced", folder.display()), error))
@@ -376,7 +381,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_that_differs_in_extensions_alone_keeps_what_is_in_it() {
+    fn a_directory_that_differs_only_in_extensions_keeps_its_entries() {
         let directory = Entry::directory("a", 7);
         let other = Entry { extensions: vec![1], ..directory.clone() };
         let kind =

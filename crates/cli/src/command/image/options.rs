@@ -1,32 +1,34 @@
-//! The options of the image of a directory.
+//! The options for the image of a local directory.
 
 use crate::values::time;
 use clap::Args;
 use std::path::PathBuf;
 
-/// What only an image of a directory can be told.
+/// Options that apply only to the image of a local directory.
 #[derive(Args)]
-#[command(next_help_heading = "For the image of a directory")]
+#[command(next_help_heading = "Options for a local directory")]
 pub(super) struct DirectoryOptions {
-    /// Give everything this time, in seconds since 1970 or like 2026-05-04T12:00:00Z; else
-    /// $SOURCE_DATE_EPOCH, else each file its own
+    /// Set the time of all entries: seconds since 1970, or a time such as 2026-05-04T12:00:00Z.
+    /// Default: $SOURCE_DATE_EPOCH, then the own time of each file
     #[arg(long, value_name = "T", value_parser = time::argument)]
     pub(super) mtime: Option<i64>,
 
-    /// Leave out what this pattern matches, written as in a .gitignore; may be repeated
+    /// Leave out paths that match this pattern, written as in a .gitignore; may be repeated
     #[arg(long, value_name = "GLOB")]
     pub(super) exclude: Vec<String>,
 
-    /// Leave out what the patterns in this file match, one a line
+    /// Leave out paths that match a pattern in this file, one pattern per line
     #[arg(long, value_name = "FILE")]
     pub(super) exclude_from: Vec<PathBuf>,
 
-    /// Skip links that lead to no file inside, devices, sockets and pipes, instead of refusing
+    /// Skip devices, sockets, pipes, and links that do not lead to a file inside, instead of
+    /// failing
     #[arg(long)]
     pub(super) skip_special: bool,
 }
 
 impl DirectoryOptions {
+    /// Returns true if any of the options was given.
     pub(super) fn is_given(&self) -> bool {
         self.mtime.is_some()
             || !self.exclude.is_empty()

@@ -1,4 +1,4 @@
-//! What is said of an image that was made, or would be.
+//! The result of `image`: what was written, or would be.
 
 use super::subject::ImageSubject;
 use crate::context::Context;
@@ -16,14 +16,15 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-/// An image.
+/// Prints the result.
 pub(super) struct ImageReport<'a> {
-    /// Where it went by name.
+    /// The file or device that the image was written to.
     pub(super) output: Option<&'a Path>,
+    /// The format of the image.
     pub(super) format: Format,
 }
 
-/// The answer as JSON; its keys stand in the help of `image`.
+/// The result as JSON. The help of `image` documents its keys.
 #[derive(Serialize)]
 struct Answer {
     image: String,
@@ -89,7 +90,7 @@ impl ImageReport<'_> {
         }
     }
 
-    /// Says what would be written.
+    /// Prints what would be written.
     pub(super) fn dry_run(&self, subject: &ImageSubject, context: &Context) -> Result<()> {
         let output = &context.output;
         if output.is_json() {
@@ -110,7 +111,7 @@ impl ImageReport<'_> {
         Ok(())
     }
 
-    /// Says what was written.
+    /// Prints what was written.
     pub(super) fn done(
         &self,
         subject: &ImageSubject,
@@ -147,25 +148,28 @@ impl ImageReport<'_> {
                 format!("length  {}", report.length),
             ];
             for line in lines {
-                // The image itself may go where the answer else does.
+                // Standard output may be taken by the image.
                 if is_stdout { output.aside(line) } else { output.line(line)? }
             }
         }
         if self.output.is_some() || is_stdout {
             let place = self.output.map_or_else(|| "-".into(), |path| path.display().to_string());
-            let mut done = format!("of which {} written", show(report.written));
+            let mut done = format!("wrote {}", show(report.written));
+            if report.zeros > 0 {
+                let _ = write!(done, ", skipped {} of zeros", show(report.zeros));
+            }
             if report.shared > 0 {
-                let _ = write!(done, ", {} shared", show(report.shared));
+                let _ = write!(done, ", shared {} with the store", show(report.shared));
             }
             if report.read > 0 {
-                let _ = write!(done, ", {} read to compare", show(report.read));
+                let _ = write!(done, ", read {} to compare", show(report.read));
             }
-            let _ = write!(done, ", {} checked", show(report.checked));
+            let _ = write!(done, ", hashed {}", show(report.checked));
             if updated.up_to_date {
                 done = "up to date".to_owned();
             }
             output.note(format_args!(
-                "{place}: {}, {done}; {} with {} of content, {}",
+                "{place}: {} with {} and {} of content; {done}; {}",
                 show(report.length),
                 count(subject.entries, "entry", "entries"),
                 show(subject.bytes),

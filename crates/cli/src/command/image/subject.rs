@@ -1,4 +1,4 @@
-//! What an image is made of.
+//! The manifest and contents that an image is built from.
 
 use super::options::DirectoryOptions;
 use crate::context::Context;
@@ -8,7 +8,7 @@ use crate::output::progress::Unit;
 use crate::part::{Need, Part};
 use crate::values::name::Name;
 use crate::values::time;
-use freestone_core::{ChunkSource, ErrorKind, Id, Plan, RawChunks, Result, Watch};
+use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, RawChunks, Result, Watch};
 use freestone_image::Format;
 use freestone_manifest::Tree;
 use freestone_source::directory;
@@ -17,55 +17,54 @@ use freestone_store::upstream::Fetched;
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// How much is to be done for a revision.
+/// Options for a revision.
 pub(super) struct RevisionOptions {
-    /// Nothing is to be written: what would be fetched is only given.
+    /// Nothing is to be written: contents are not fetched, only counted.
     pub(super) dry_run: bool,
-    /// What was proven before does not count.
+    /// Stored bytes are hashed again, even if they were hashed before.
     pub(super) prove_again: bool,
 }
 
-/// A manifest that is laid out, and its contents.
+/// The manifest and contents that an image is built from, with the image's plan.
 pub(super) struct ImageSubject {
     pub(super) plan: Box<dyn Plan>,
     pub(super) chunks: Box<dyn ChunkSource>,
-    /// Where chunks lie as they are, if they do.
+    /// Finds chunks that are stored raw in the store's files, so that they can be shared.
     pub(super) raw: Option<Box<dyn RawChunks>>,
-    /// The store that it is from.
+    /// The store, if it is from one.
     pub(super) store: Option<Store>,
-    /// The revision it is of.
+    /// The revision, if it is from one.
     pub(super) revision: Option<Id>,
     pub(super) root: Id,
     pub(super) entries: u64,
     pub(super) bytes: u64,
-    /// What was left out of a directory.
+    /// The paths that were left out of a local directory.
     pub(super) report: directory::Report,
-    /// What fetching the contents takes, in a dry run on a store that follows an upstream.
+    /// How much would be fetched, in a dry run on a store that follows an upstream.
     pub(super) preview: Option<Fetched>,
 }
 
 impl ImageSubject {
-    /// The revision, or the directory of one, that `argument` names.
-    /// What was proven before counts unless the wishes say otherwise.
+    /// Finds the revision, or the directory in one, that `argument` names.
     pub(super) fn revision(
         argument: &OsStr,
         format: Format,
-        wishes: RevisionOptions,
+        options: RevisionOptions,
         context: &Context,
     ) -> Result<Self> {
-        let RevisionOptions { dry_run, prove_again } = wishes;
+        let RevisionOptions { dry_run, prove_again } = options;
+        // A name that is also a local directory was probably meant as one.
+        let with_hint = |error: Error| match error.kind() {
+            ErrorKind::NotFound if Path::new(argument).is_dir() => {
+                error.hint(format!("write ./{} for the local directory", argument.display()))
+            }
+            _ => error,
+        };
         let store = context.store()?;
         if !prove_again {
             store.load_proofs();
         }
-        let found = Part::find(&store, &Name::parse(argument)?);
-        let part = found.map_err(|error| match error.kind() {
-            ErrorKind::NotFound if Path::new(argument).is_dir() => {
-                let name = argument.display();
-                error.hint(format!("the directory {name} is written ./{name}"))
-            }
-            _ => error,
-        })?;
+        let part = Part::find(&store, &Name::parse(argument)?).map_err(with_hint)?;
         let mut preview = None;
         if dry_run {
             preview = part.preview(context)?;
@@ -89,7 +88,7 @@ impl ImageSubject {
         })
     }
 
-    /// The directory `place`, of which `output` is no part.
+    /// Reads the local directory `place`, without the file `output`.
     pub(super) fn directory(
         place: &Path,
         given: &DirectoryOptions,

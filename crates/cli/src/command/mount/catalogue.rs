@@ -1,4 +1,4 @@
-//! What a mount shows of a store.
+//! The revisions of a store, as a mount shows them.
 
 use freestone_core::plan::{RawChunks, RawPlace};
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, Result, lock};
@@ -8,10 +8,10 @@ use freestone_store::{Records, RefAction, Store};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Revisions that are remembered to be listed in the index at hand.
+/// The most revisions in [`CurrentIndex::seen`].
 const SEEN_MAX: usize = 4096;
 
-/// The revisions of a store, those too that are pushed later.
+/// The revisions of a store, including those that are pushed later.
 pub(super) struct Catalogue {
     store: Store,
     current: Mutex<CurrentIndex>,
@@ -19,9 +19,10 @@ pub(super) struct Catalogue {
     names: Vec<&'static str>,
 }
 
+/// The index as it was last listed.
 struct CurrentIndex {
     records: Records,
-    /// Revisions that were complete when the index was listed, or earlier.
+    /// Revisions whose records this index lists.
     seen: HashSet<Id>,
 }
 
@@ -38,8 +39,8 @@ impl Catalogue {
         lock(&self.current)
     }
 
-    /// Records that have all of the revision `id`: of an index that was listed after the revision
-    /// was there.
+    /// Returns records that include all of the revision `id`: of an index that was listed after the
+    /// revision was pushed.
     fn records_of(&self, id: &Id) -> Result<Records> {
         let mut current = self.current();
         if !current.seen.contains(id) {
@@ -71,7 +72,8 @@ impl Revisions for Catalogue {
     }
 
     fn listed(&self) -> usize {
-        // Tar, which is laid out at once; whoever wants another names it.
+        // Only tar images are listed, because their plan takes no time. Others can be opened by
+        // name.
         1
     }
 

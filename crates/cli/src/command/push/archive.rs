@@ -1,4 +1,4 @@
-//! A tar stream as a revision.
+//! A tar archive that is pushed as a revision.
 
 use freestone_core::item::{FileOpener, OpenFile, StreamSource};
 use freestone_core::{Error, ErrorKind, Id, Result, lock};
@@ -12,42 +12,43 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// An archive to be pushed: one revision.
+/// The series of one revision that an archive becomes.
 pub(super) struct ArchiveSeries {
     archive: Archive,
     options: PushOptions,
-    /// Whether the bytes have been read; they are there once.
+    /// True after the archive was read, which is possible only once.
     is_read: bool,
-    is_told: bool,
+    /// True after the only step of this attempt was returned.
+    is_given: bool,
     reported: Arc<Mutex<Report>>,
 }
 
-/// Opens nothing: an archive's bytes come by themselves.
+/// Opens no files: the entries of an archive bring their bytes.
 struct NoFiles;
 
 impl FileOpener for NoFiles {
     fn open(&self, _: &[u8]) -> Result<Box<dyn OpenFile>> {
-        Err(Error::new(ErrorKind::Failed, "an archive is read once"))
+        Err(Error::new(ErrorKind::Failed, "an archive can be read only once"))
     }
 }
 
-/// Whether `place` is read as an archive, and not walked.
+/// Returns true if `place` is an archive and not a directory.
 pub(super) fn is_one(place: &Path) -> bool {
     place == Path::new("-") || place.metadata().is_ok_and(|metadata| !metadata.is_dir())
 }
 
 impl ArchiveSeries {
-    /// The archive at `place`; `-` is the standard input.
+    /// Opens the archive at `place`; `-` is standard input.
     ///
     /// # Errors
-    /// It cannot be opened, or is none.
+    /// It cannot be opened, or is not an archive.
     pub(super) fn open(
         place: &Path,
         walking: freestone_source::directory::Options,
         options: &PushOptions,
     ) -> Result<Self> {
         let (name, input): (String, Box<dyn Read + Send>) = match place.to_str() {
-            Some("-") => ("the standard input".into(), Box::new(std::io::stdin())),
+            Some("-") => ("standard input".into(), Box::new(std::io::stdin())),
             _ => {
                 let name = place.display().to_string();
                 let file = File::open(place)
@@ -66,12 +67,12 @@ impl ArchiveSeries {
             archive: Archive::open(&name, input, &wanted, reported.clone())?,
             options: options.clone(),
             is_read: false,
-            is_told: false,
+            is_given: false,
             reported,
         })
     }
 
-    /// What was skipped and left out.
+    /// Returns which paths were skipped or left out.
     pub(super) fn report(&self) -> Report {
         lock(&self.reported).clone()
     }
@@ -79,12 +80,12 @@ impl ArchiveSeries {
 
 impl Series for ArchiveSeries {
     fn begin(&mut self, _: Option<(&Id, &Revision)>) -> Result<()> {
-        self.is_told = false;
+        self.is_given = false;
         Ok(())
     }
 
     fn next(&mut self, _: Option<(&Id, &Revision)>) -> Result<Option<Step<'_>>> {
-        if std::mem::replace(&mut self.is_told, true) {
+        if std::mem::replace(&mut self.is_given, true) {
             return Ok(None);
         }
         let items = match std::mem::replace(&mut self.is_read, true) {

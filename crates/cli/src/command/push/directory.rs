@@ -1,4 +1,4 @@
-//! The directory that is pushed, as the store asks for it: walked again if need be.
+//! A directory that is pushed. The store may ask for a second walk.
 
 use freestone_core::item::{FileOpener, Item, ItemSource, OpenFile};
 use freestone_core::{Error, Result, lock};
@@ -7,13 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-/// A directory.
+/// A directory that is pushed.
 pub(super) struct PushedDirectory {
     place: PathBuf,
     options: Options,
-    /// Opens what the last walk listed.
+    /// Opens the files that the last walk listed.
     opener: RwLock<Opener>,
-    /// The first walk, until it is asked for: opening the directory tells what is wrong with it.
+    /// The first walk, until it is asked for: it was started to check the directory.
     first: Mutex<Option<Walk>>,
     report: Arc<Mutex<Report>>,
 }
@@ -22,12 +22,12 @@ impl PushedDirectory {
     /// Opens the directory `place`.
     ///
     /// # Errors
-    /// It cannot be opened, or the options make no sense.
+    /// It cannot be opened, or the options are not valid.
     pub(super) fn new(place: &Path, options: Options) -> Result<Self> {
         let (walk, opener) = directory::open(place, &options)?;
-        let place = place
-            .canonicalize()
-            .map_err(|error| Error::io(format!("{}: no such directory", place.display()), error))?;
+        let place = place.canonicalize().map_err(|error| {
+            Error::io(format!("directory {} cannot be found", place.display()), error)
+        })?;
         Ok(Self {
             place,
             options,
@@ -37,7 +37,7 @@ impl PushedDirectory {
         })
     }
 
-    /// What tells this directory from others of this machine.
+    /// Returns a key that distinguishes this directory from others on this machine.
     pub(super) fn key(&self) -> Vec<u8> {
         [b"directory\0", self.place.as_os_str().as_bytes()].concat()
     }
@@ -59,7 +59,7 @@ impl PushedDirectory {
         Ok(Box::new(ReportingWalk { walk, report: self.report.clone() }))
     }
 
-    /// What the last walk that came to its end has left out.
+    /// Returns what the last complete walk has left out.
     pub(super) fn report(&self) -> Report {
         lock(&self.report).clone()
     }
@@ -72,7 +72,7 @@ impl FileOpener for PushedDirectory {
     }
 }
 
-/// A walk that leaves its report behind.
+/// A walk that saves its report at its end.
 struct ReportingWalk {
     walk: Walk,
     report: Arc<Mutex<Report>>,

@@ -1,4 +1,4 @@
-//! Commits of a git repository as revisions.
+//! Commits of a git repository that are pushed as revisions.
 
 use crate::context::Context;
 use crate::output::text;
@@ -15,14 +15,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// The label that names the commit of a revision.
+/// The label with the commit that a revision was made from.
 const LABEL_COMMIT: &str = "git.commit";
-/// The label that says that a revision holds this directory of the commit, and nothing else.
+/// The label with the directory of the commit that a revision holds.
 const LABEL_SUBDIR: &str = "git.subdir";
 const LABEL_AUTHOR: &str = "git.author";
 const LABEL_COMMITTER: &str = "git.committer";
 
-/// What is pushed of a repository.
+/// The commits of a repository to push.
 pub(super) struct CommitSelection<'a> {
     pub(super) commit: &'a str,
     pub(super) subdir: Option<&'a Path>,
@@ -31,7 +31,7 @@ pub(super) struct CommitSelection<'a> {
     pub(super) skip_special: bool,
 }
 
-/// Commits to be pushed.
+/// The series of revisions that commits become.
 pub(super) struct CommitSeries<'a> {
     repository: &'a Repository,
     blobs: Blobs<'a>,
@@ -44,12 +44,13 @@ pub(super) struct CommitSeries<'a> {
     context: &'a Context,
     pending: VecDeque<ObjectId>,
     reported: Arc<Mutex<Report>>,
-    /// Commits that are done, and all.
+    /// Number of commits that are done.
     done: Arc<AtomicU64>,
+    /// Number of all commits.
     total: Arc<AtomicU64>,
 }
 
-/// The path of a directory of the commit, without slashes at its ends.
+/// Converts the path of a directory of the commit: without slashes at its ends.
 fn subdir(place: Option<&Path>) -> Result<Vec<u8>> {
     use std::os::unix::ffi::OsStrExt;
     let bytes = place.map_or(&b""[..], |place| place.as_os_str().as_bytes());
@@ -64,14 +65,14 @@ fn subdir(place: Option<&Path>) -> Result<Vec<u8>> {
     }
 }
 
-/// At most `max` bytes of `text`, ending between two characters.
+/// Returns the first `max` bytes of `text`, or a few less, so that it ends between two characters.
 fn cut(text: &str, max: usize) -> &str {
     let end = (0..=max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or(0)]
 }
 
 impl<'a> CommitSeries<'a> {
-    /// What `wanted` names.
+    /// Finds the commits that `wanted` names.
     ///
     /// # Errors
     /// A commit does not exist, or cannot be read.
@@ -82,7 +83,7 @@ impl<'a> CommitSeries<'a> {
         context: &'a Context,
     ) -> Result<Self> {
         if let Some(key) = options.labels.keys().find(|key| key.starts_with("git.")) {
-            let what = format!("label {key:?} follows from the commit, and cannot be given");
+            let what = format!("label {key:?} is taken from the commit and cannot be given");
             return Err(Error::new(ErrorKind::Usage, what));
         }
         let since = wanted.since.map(|name| repository.resolve(name)).transpose()?;
@@ -103,7 +104,8 @@ impl<'a> CommitSeries<'a> {
         })
     }
 
-    /// Returns what counts the commits that are done, and all of them if there are several.
+    /// Returns a function that returns the number of commits that are done, and of all commits if
+    /// there are several.
     pub(super) fn counter(&self) -> impl FnMut() -> (u64, Option<u64>) + Send + use<> {
         let (done, total) = (self.done.clone(), self.total.clone());
         move || {
@@ -112,7 +114,7 @@ impl<'a> CommitSeries<'a> {
         }
     }
 
-    /// What the last commit had that was skipped.
+    /// Returns what was skipped in the last commit.
     pub(super) fn report(&self) -> Report {
         lock(&self.reported).clone()
     }
@@ -124,14 +126,15 @@ impl<'a> CommitSeries<'a> {
         }
     }
 
-    /// The commit that `revision` was made of, if it holds the same directory.
+    /// Returns the commit that `revision` was made from, if the revision holds the same directory.
     fn commit_of(&self, revision: &Revision) -> Option<ObjectId> {
         let same = revision.labels.get(LABEL_SUBDIR) == Some(&self.label_of_subdir());
         let commit = revision.labels.get(LABEL_COMMIT).filter(|_| same)?;
         ObjectId::from_hex(commit.as_bytes()).ok()
     }
 
-    /// The tree that `parent` holds, if that is known: from there on, what differs is enough.
+    /// Returns the tree that `parent` holds, if that is known: then only differences are read. The
+    /// second value is true if the revision has links.
     fn tree_of_parent(&self, parent: &Revision) -> Result<Option<(ObjectId, bool)>> {
         let is_whole = !parent.labels.contains_key(LABEL_SKIPPED) && self.options.mtime.is_none();
         let Some(id) = self.commit_of(parent).filter(|_| is_whole) else { return Ok(None) };
@@ -139,8 +142,8 @@ impl<'a> CommitSeries<'a> {
             Ok(Some(commit)) => commit,
             _ => {
                 self.context.output.note(format_args!(
-                    "commit {id} of the parent revision is not in this clone: listing all files; \
-                     a deeper clone lists only what changed"
+                    "commit {id}, from which the parent revision was made, is not in this clone: \
+                     reading all files; in a deeper clone, only changes are read"
                 ));
                 return Ok(None);
             }
@@ -148,7 +151,7 @@ impl<'a> CommitSeries<'a> {
         let tree = match self.repository.tree_of(&commit, &self.subdir) {
             Ok(Some(tree)) => tree,
             Ok(None) => ObjectId::empty_tree(id.kind()),
-            // A clone may have the commit and not its trees.
+            // A partial clone may have the commit but not its trees.
             Err(_) => return Ok(None),
         };
         Ok(Some((tree, parent.labels.contains_key(LABEL_LINKS))))
@@ -166,7 +169,7 @@ impl<'a> CommitSeries<'a> {
         labels
     }
 
-    /// The history from the tip back to what `base` was made of.
+    /// Returns the commits from the one that the parent revision was made from up to the tip.
     fn chain(&self, parent: Option<(&Id, &Revision)>) -> Result<Vec<ObjectId>> {
         let base = parent.and_then(|(_, revision)| self.commit_of(revision));
         let since = self.since;
@@ -180,29 +183,29 @@ impl<'a> CommitSeries<'a> {
         }
         if let Some(since) = since {
             return Err(Error::refused(format!(
-                "commit {since} of --since is not in the first-parent history of {tip}"
+                "commit {since} (--since) is not in the first-parent history of {tip}"
             ))
-            .hint("`git log --first-parent` lists it"));
+            .hint(format!("`git log --first-parent {tip}` lists that history")));
         }
         if let Some(cut) = chain.cut {
             return Err(Error::refused(format!(
-                "the clone is shallow: it ends at commit {cut}, {} deep; what came before is \
+                "the clone is shallow: its history ends at commit {cut}, after {}; earlier commits are \
                  missing",
                 crate::values::size::count(chain.commits.len() as u64, "commit", "commits"),
             ))
             .hint(format!(
-                "`git fetch --unshallow` brings the rest; or begin behind it with --since {cut}"
+                "run `git fetch --unshallow`, or start after that commit with --since {cut}"
             )));
         }
         let Some((id, revision)) = parent else { return Ok(chain.commits) };
-        let of = match revision.labels.get(LABEL_COMMIT) {
-            Some(commit) => format!("commit {}", text(commit)),
-            None => "no commit".to_owned(),
+        let made_from = match revision.labels.get(LABEL_COMMIT) {
+            Some(commit) => format!("was made from commit {}, which", text(commit)),
+            None => "was not made from a commit, so it".to_owned(),
         };
-        Err(Error::refused(format!(
-            "the history of {tip} does not lead to revision {id}, which was made of {of}"
-        ))
-        .hint("push to another --ref, or say with --since behind which commit to begin"))
+        let what =
+            format!("the parent revision {id} {made_from} is not in the history of commit {tip}");
+        Err(Error::refused(what)
+            .hint("push to another --ref, or give with --since the commit to start after"))
     }
 }
 
@@ -228,7 +231,7 @@ impl Series for CommitSeries<'_> {
             };
             match self.repository.tree_of(&commit, &self.subdir)? {
                 Some(tree) => break (commit, tree),
-                // It is gone again; before it was there, there is nothing to make.
+                // The directory was deleted. Before it first exists, no revision is made.
                 None if self.history && parent.is_some() => {
                     break (commit, ObjectId::empty_tree(id.kind()));
                 }

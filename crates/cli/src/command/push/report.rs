@@ -1,4 +1,4 @@
-//! What is said of a push while it runs and when it is done.
+//! Progress and result of a push.
 
 use crate::context::Context;
 use crate::output::skipped::{self, JsonSkipped};
@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The answer as JSON; its keys stand in the help of `push`.
+/// The result as JSON. The help of `push` documents its keys.
 #[derive(Serialize)]
 struct Answer {
     revision: String,
@@ -36,18 +36,18 @@ struct Answer {
     skipped_count: u64,
 }
 
-/// What a push made, of any kind of source.
+/// The result of a push, from any kind of source.
 pub(super) struct Pushed {
     /// The last revision.
     pub(super) outcome: PushOutcome,
-    /// How many revisions were made.
+    /// Number of revisions that were made.
     pub(super) made: u64,
-    /// What of the source was skipped or left out.
+    /// The paths of the source that were skipped or left out.
     pub(super) left_out: Report,
 }
 
-/// Does `push`, and shows as its progress what `count` returns: how much is done, and of how much
-/// if that is known.
+/// Does `push`, and meanwhile shows the progress that `count` returns: the number of things done,
+/// and of all things if that is known.
 pub(super) fn watch<T>(
     context: &Context,
     label: &'static str,
@@ -58,12 +58,12 @@ pub(super) fn watch<T>(
     context.watched_counters(label, Some(&progress.cancel), count, push)
 }
 
-/// How many entries `progress` has seen.
+/// Returns the number of entries that were pushed so far, for [`watch`].
 pub(super) fn entries(progress: &PushProgress) -> (u64, Option<u64>) {
     (progress.entries.load(Ordering::Relaxed), None)
 }
 
-/// Says what was pushed.
+/// Prints the result.
 pub(super) fn say(
     pushed: &Pushed,
     options: &PushOptions,
@@ -80,11 +80,11 @@ pub(super) fn say(
     skipped::note(left_out, output);
     if outcome.inexpressible {
         output.note(
-            "a path is too long for tar images: `freestone image` will refuse them and list it",
+            "a path is too long for tar images: `freestone image` will refuse this revision and list it",
         );
     }
     if let Some(entry) = &outcome.ref_entry {
-        output.detail(format_args!("{}@{} names it", entry.name, entry.n));
+        output.detail(format_args!("ref {}@{} names the revision", entry.name, entry.n));
     }
     output.line(outcome.id)?;
     let entries = count(outcome.revision.entries, "entry", "entries");

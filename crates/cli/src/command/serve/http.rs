@@ -12,20 +12,22 @@ use freestone_core::Result;
 use freestone_serve::{Server, http};
 use rustix::fd::AsFd;
 
-/// Where it listens unless told otherwise.
+/// The default address, for local clients only.
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 /// Serve images and files over HTTP
 ///
-///   /images/NAME.tar           an image, of a revision's id or a name that was given
-///   /revisions                 what is served, as JSON
+///   /images/NAME.tar           the image of a revision, by its id or a name that was given
+///   /revisions                 the revisions that are served, as JSON
 ///   /revisions/REV             a revision, as JSON
-///   /revisions/REV/tree/PATH   a file; of a directory, what is in it, as JSON
-///   /contents/sha1/HEX         any file's content, by its SHA-1 (with --all)
-///   /refs                      what names mean, as JSON
+///   /revisions/REV/tree/PATH   a file; for a directory, its entries as JSON
+///   /contents/sha1/HEX         the content with this SHA-1 (with --all)
+///   /refs                      the revisions that the names are bound to, as JSON
 ///
-/// Ranges, If-Range and strong ETags let block drivers read images: QEMU's and nbdkit's curl.
-/// In REV a / is written %2F.
+/// In these paths REV is a whole id or a name that was given; / in it is written %2F.
+///
+/// Ranges, If-Range and strong ETags allow block drivers to read images, such as those of QEMU and
+/// nbdkit that use curl.
 #[derive(Args)]
 #[command(verbatim_doc_comment, after_long_help = after_help())]
 pub struct Http {

@@ -1,4 +1,4 @@
-//! What every server does when it is ready, at SIGHUP, and at its end.
+//! The steps of both servers when they are ready, at SIGHUP, and at their end.
 
 use crate::context::Context;
 use crate::output::short;
@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
 
-/// The answer as JSON, when the server is ready.
+/// The result as JSON, printed when the server is ready.
 #[derive(Serialize)]
 struct Answer {
     listening: Vec<String>,
@@ -22,10 +22,10 @@ struct Answer {
     revisions: BTreeMap<String, String>,
 }
 
-/// Says where the server listens and what it serves, to people, programs and systemd.
+/// Reports where the server listens and what it serves, and tells systemd that it is ready.
 ///
 /// # Errors
-/// The standard output cannot be written.
+/// Standard output cannot be written.
 pub fn ready(
     catalogue: &Catalogue,
     listeners: &[Listener],
@@ -47,11 +47,11 @@ pub fn ready(
         for (name, id) in bound {
             output.note(format_args!("serving {name}, revision {}", short(&id)));
         }
-        if let Some(place) = metrics {
-            output.note(format_args!("figures at http://{place}/metrics"));
+        if let Some(address) = metrics {
+            output.note(format_args!("metrics at http://{address}/metrics"));
         }
-        for place in listening {
-            output.line(place)?;
+        for address in listening {
+            output.line(address)?;
         }
     }
     output.finish()?;
@@ -59,11 +59,10 @@ pub fn ready(
     Ok(())
 }
 
-/// Binds the names anew at each SIGHUP, which makes `again` readable, for as long as the process
-/// lives.
+/// Binds the names again at each SIGHUP, which makes `again` readable, until the process ends.
 ///
 /// # Errors
-/// The system gives no thread.
+/// The system cannot start a thread.
 pub fn bind_at_hangup(catalogue: &Arc<Catalogue>, again: OwnedFd) -> Result<()> {
     let catalogue = catalogue.clone();
     let watch = move || {
@@ -80,16 +79,16 @@ pub fn bind_at_hangup(catalogue: &Arc<Catalogue>, again: OwnedFd) -> Result<()> 
                         service.log(&format!("serving {name}, revision {}", short(&id)));
                     }
                 }
-                Err(error) => service.log(&format!("the names stay as they were: {error}")),
+                Err(error) => service.log(&format!("the names keep their revisions: {error}")),
             }
         }
     };
     in_background("hangup", watch)
 }
 
-/// Makes durable what was fetched while it was served.
+/// Makes durable what was fetched while serving, and reduces the cache to its size.
 pub fn end(catalogue: &Catalogue) {
-    // Who is offline adds nothing, and must not lose what nobody could bring back.
+    // Offline, nothing was fetched, and nothing must be evicted that cannot be fetched again.
     let Some(follower) = catalogue.store().following().filter(|f| !f.is_offline()) else { return };
     for outcome in [follower.flush(), follower.evict()] {
         if let Err(error) = outcome {
@@ -98,6 +97,7 @@ pub fn end(catalogue: &Catalogue) {
     }
 }
 
+/// Starts a thread that runs until the process ends.
 pub(super) fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
     let thread = thread::Builder::new().name(name.into()).spawn(work);
     thread

@@ -13,18 +13,17 @@ use freestone_serve::{Server, nbd};
 use rustix::fd::AsFd;
 use std::time::Duration;
 
-/// Where it listens unless told otherwise: the port that is registered for NBD, for this machine
-/// alone.
+/// The default address: the port that is registered for NBD, for local clients only.
 const LISTEN_DEFAULT: &str = "127.0.0.1:10809";
 
-/// Serve images as network block devices, read-only
+/// Serve images as network block devices (NBD), read-only
 ///
-/// The exports are ID.tar, ID.fat and, for MirageOS's reader, ID.mirage.fat of each revision, by its
-/// whole id, and the names as they were given, which are tar images, or FAT ones with .fat or
-/// .mirage.fat behind them; a client that names none gets the only one. Several connections at once
-/// are offered for exports by id, which never change.
+/// The exports of a revision are ID.tar, ID.fat and, for MirageOS, ID.mirage.fat, where ID is its
+/// whole id. A name that was given is an export too: of the tar image, or, with .fat or .mirage.fat
+/// appended, of a FAT image. A client that does not name an export gets the only one, if there is
+/// only one. Exports by id never change, and allow several connections at once.
 ///
-/// The places where it listens are printed when it is ready.
+/// The addresses are printed when the server is ready.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Nbd {

@@ -1,4 +1,4 @@
-//! What every server is told, and what it says when it is ready.
+//! The options of both servers.
 
 use super::lifecycle::in_background;
 use crate::context::Context;
@@ -18,28 +18,28 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 
-/// Threads that read, decode and prove, at least: some of them wait for a disk.
+/// The least number of worker threads: some of them wait for a disk.
 const WORKERS_MIN: usize = 4;
-/// Who asks for figures is one, now and then.
+/// The most connections for metrics: usually one client asks, now and then.
 const METRICS_CONNECTIONS_MAX: usize = 8;
 
-/// What every server is told.
+/// The options of both servers.
 #[derive(Args)]
 pub struct ServeOptions {
-    /// The revisions whose images are served, by name and by id
+    /// Revisions whose images are served, by name and by id
     #[arg(value_name = "REV", required_unless_present = "all")]
     revisions: Vec<OsString>,
 
-    /// Serve every other revision of the store too, by its id
+    /// Also serve every other revision of the store, by its id
     #[arg(long)]
     all: bool,
 
-    /// Where to listen: unix:PATH or HOST:PORT; may be repeated. Sockets that systemd hands over
-    /// (LISTEN_FDS) are used in the place of these
+    /// Address to listen on: unix:PATH or HOST:PORT; may be repeated. If systemd passes sockets
+    /// (LISTEN_FDS), they are used instead
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Vec<Address>,
 
-    /// Bind names anew for every client, instead of once at the start
+    /// Bind the names again for every client, instead of once at the start
     #[arg(long)]
     follow: bool,
 
@@ -47,19 +47,20 @@ pub struct ServeOptions {
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = cache)]
     cache: u64,
 
-    /// Connections at once; further ones are closed as they come
+    /// Maximum number of connections at once; further ones are closed immediately
     #[arg(long, value_name = "N", default_value = "128")]
     max_connections: NonZeroUsize,
 
-    /// Threads that read, decode and prove; else twice as many as processors, at least 4
+    /// Number of threads that read, decode and hash. Default: twice the number of processors, at
+    /// least 4
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
 
-    /// Give figures to Prometheus at http://HOST:PORT/metrics
+    /// Serve Prometheus metrics at http://HOST:PORT/metrics
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     metrics: Option<Address>,
 
-    /// Hash everything that is read, each time, even what was proven since the start
+    /// Hash everything each time it is read, also what was hashed since the start
     #[arg(long)]
     prove: bool,
 }
@@ -75,50 +76,50 @@ fn cache(text: &str) -> Result<u64, String> {
     debug_assert_eq!(size::parse("64M").ok(), Some(CACHE_BYTES_DEFAULT), "the default");
     match size::argument(text)? {
         bytes if bytes >= CACHE_BYTES_MIN => Ok(bytes),
-        _ => Err(format!("give at least {}, the room of four chunks", size::show(CACHE_BYTES_MIN))),
+        _ => Err(format!("give at least {}, enough for four chunks", size::show(CACHE_BYTES_MIN))),
     }
 }
 
 impl ServeOptions {
-    /// How many connections there may be.
+    /// Returns the maximum number of connections.
     pub fn connections_max(&self) -> usize {
         self.max_connections.get()
     }
 
-    /// The threads that do what takes time.
+    /// Starts the worker threads.
     ///
     /// # Errors
-    /// The system gives no threads.
+    /// The system cannot start threads.
     pub fn workers(&self) -> Result<Arc<Workers>> {
         let found = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let usual = NonZeroUsize::new((2 * found).max(WORKERS_MIN)).unwrap_or(NonZeroUsize::MIN);
         Workers::start(self.workers.unwrap_or(usual)).map(Arc::new)
     }
 
-    /// Where the figures are given, if they are asked for.
+    /// Starts to serve metrics, if that was asked for, and returns their address.
     ///
     /// # Errors
-    /// That place cannot be listened at.
+    /// The address cannot be listened on.
     pub fn metrics(&self, catalogue: &Catalogue) -> Result<Option<String>> {
         let Some(address) = &self.metrics else { return Ok(None) };
         let listener = Listener::bind(address)?;
-        let place = listener.to_string();
+        let address = listener.to_string();
         let figures = http::Figures(catalogue.service().clone());
         let server = Server::new(figures, METRICS_CONNECTIONS_MAX);
-        // Nothing is ever written to it: this ends with the process.
+        // Nothing is ever written to `keep`: metrics are served until the process ends.
         let (stop, keep) = UnixStream::pair()
             .map_err(|error| Error::io("cannot make a pair of sockets", error))?;
         in_background("metrics", move || {
             let _keep = keep;
             let _ = server.run(vec![listener], stop.as_fd());
         })?;
-        Ok(Some(place))
+        Ok(Some(address))
     }
 
-    /// The sockets of systemd, or those that were told, or `default`.
+    /// Returns the sockets passed by systemd, or binds the given addresses, or `default`.
     ///
     /// # Errors
-    /// One of them cannot be listened at.
+    /// One of them cannot be listened on.
     pub fn listeners(&self, default: &str) -> Result<Vec<Listener>> {
         let given = Listener::from_systemd()?;
         if !given.is_empty() {
@@ -130,10 +131,10 @@ impl ServeOptions {
         self.listen.iter().map(Listener::bind).collect()
     }
 
-    /// The names, bound.
+    /// Opens the store and binds the names.
     ///
     /// # Errors
-    /// One of them means nothing, or its image cannot be laid out.
+    /// A name does not name a revision, or its image cannot be laid out.
     pub fn catalogue(&self, context: &Context) -> Result<Arc<Catalogue>> {
         let revisions: Result<Vec<String>> =
             self.revisions.iter().map(|rev| Name::parse_revision(rev)).collect();

@@ -12,19 +12,19 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 pub(super) const HELP: &str = "\
-Sizes are those of the files under packs, index, revisions and refs. A revision's growth is the
-length of the pack that its record came in; without -v the last ten are shown.
+Sizes are those of the files in packs, index, revisions and refs. The growth of a revision is the
+length of the pack that holds its record. Without -v, only the last ten are shown.
 
 With --json: {\"logical_bytes\" (of all files of all revisions), \"stored_bytes\", \"revisions\",
 \"files\": {FOLDER: {\"count\", \"bytes\"}}, \"records\": {KIND: {\"count\", \"plain_bytes\",
-\"stored_bytes\", \"based_count\", \"based_stored_bytes\" (of those that are stored over a base)}},
-\"depths\": {BASES: how many records lie above so many}, \"table_bytes\", \"gap_bytes\", \"growth\": [{\"revision\", \"time\", \"entries\",
-\"content_bytes\", \"stored_bytes\"}] (oldest first)}";
+\"stored_bytes\", \"based_count\", \"based_stored_bytes\" (of those that are stored against a base)}},
+\"depths\": {DEPTH: number of records with so many bases}, \"table_bytes\", \"gap_bytes\",
+\"growth\": [{\"revision\", \"time\", \"entries\", \"content_bytes\", \"stored_bytes\"}] (oldest first)}";
 
-/// Revisions whose growth is shown to people who did not ask for more.
+/// Number of revisions whose growth is shown without `--verbose`.
 const GROWTH_SHOWN: usize = 10;
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     logical_bytes: u64,
@@ -157,7 +157,7 @@ fn say(stats: &Stats, output: &Output) -> Result<()> {
     output.line(format_args!("  {:20} {:>10} {:>12}", "tables", "", show(stats.tables)))?;
     output.line(format_args!("  {:20} {:>10} {:>12}", "headers and gaps", "", show(stats.gaps)))?;
     if let Some((deepest, _)) = stats.depths.last_key_value() {
-        output.line(format_args!("  at most {deepest} bases above each other"))?;
+        output.line(format_args!("  longest chain of bases: {deepest}"))?;
     }
     output.line("")?;
     output.line(format_args!("{:34} {:>12} {:>12}", "growth", "stored", "content"))?;
