@@ -60,7 +60,7 @@ impl ImageSubject {
             }
             _ => error,
         };
-        let store = context.store()?;
+        let store = context.store().map_err(with_hint)?;
         if !prove_again {
             store.load_proofs();
         }
