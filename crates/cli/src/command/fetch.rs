@@ -79,7 +79,7 @@ pub fn only_here(store: &Store, error: &Error) -> String {
     format!(
         "the pin could not be changed at {url}: {}; until it is, the upstream does not know what this \
          host needs",
-        error
+        error.chain()
     )
 }
 
@@ -114,10 +114,9 @@ impl Fetch {
             let outcome = self.one(name, is_pin, &store, context, &mut answer);
             match outcome {
                 Err(error)
-                    if is_pin
-                        && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) =>
+                    if is_pin && (error.is_damage() || error.kind() == ErrorKind::NotFound) =>
                 {
-                    context.output.note(format_args!("pinned revision {name}: {error}"));
+                    context.output.note(format_args!("pinned revision {name}: {}", error.chain()));
                     failed.get_or_insert(error);
                 }
                 outcome => outcome?,

@@ -222,7 +222,7 @@ impl<'a> CommitWriter<'a> {
                 continue;
             }
             let revision = self.store.revision(&id)?.ok_or_else(|| {
-                Error::corrupt(format!("revision {id} is missing from the store"))
+                Error::missing(format!("revision {id} is missing from the store"))
                     .hint("`freestone verify` lists everything that is missing")
             })?;
             let mut parents = Vec::new();

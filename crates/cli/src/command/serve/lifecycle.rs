@@ -79,7 +79,9 @@ pub fn bind_at_hangup(catalogue: &Arc<Catalogue>, again: OwnedFd) -> Result<()> 
                         service.log(&format!("serving {name}, revision {}", short(&id)));
                     }
                 }
-                Err(error) => service.log(&format!("the names keep their revisions: {error}")),
+                Err(error) => {
+                    service.log(&format!("the names keep their revisions: {}", error.chain()))
+                }
             }
         }
     };
@@ -92,7 +94,7 @@ pub fn end(catalogue: &Catalogue) {
     let Some(follower) = catalogue.store().following().filter(|f| !f.is_offline()) else { return };
     for outcome in [follower.flush(), follower.evict()] {
         if let Err(error) = outcome {
-            catalogue.service().log(&error.to_string());
+            catalogue.service().log(&error.chain());
         }
     }
 }
