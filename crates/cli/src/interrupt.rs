@@ -21,6 +21,10 @@ pub struct Interrupt {
     flag: Arc<AtomicBool>,
     /// Set together with `flag`, except in a server that finishes what it serves: requests to
     /// remote stores are then given up.
+    #[cfg_attr(
+        not(feature = "remote"),
+        expect(dead_code, reason = "only remote stores are asked by requests")
+    )]
     given_up: Arc<AtomicBool>,
     /// The signal handlers that set `given_up`.
     giving_up: Arc<[SigId]>,

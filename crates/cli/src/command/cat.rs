@@ -33,6 +33,10 @@ Examples:
 }
 
 impl Cat {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The file or content does not exist or cannot be read, or standard output cannot be written.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let store = context.store()?;
         if context.output.is_json() {

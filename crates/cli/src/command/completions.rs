@@ -19,6 +19,10 @@ pub struct Completions {
 }
 
 impl Completions {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut (context.grammar)(), "freestone", &mut script);

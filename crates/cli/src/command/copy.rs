@@ -77,6 +77,10 @@ struct JsonTraffic {
 }
 
 impl Copy {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A store cannot be opened, a revision does not exist, or reading or writing fails.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
         let source = context.store()?;

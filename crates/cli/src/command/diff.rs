@@ -68,6 +68,10 @@ struct JsonChange {
 }
 
 impl Diff {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A revision or path does not exist or cannot be read.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let store = context.store()?;
         let before = Part::find(&store, &Name::parse(&self.before)?)?;

@@ -76,6 +76,10 @@ struct Sums {
 }
 
 impl Extract {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The revision does not exist or cannot be read, or the directory cannot be written.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
         let name = Name::parse(&self.name)?;

@@ -84,6 +84,10 @@ pub fn only_here(store: &Store, error: &Error) -> String {
 }
 
 impl Fetch {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The store does not follow an upstream, that cannot be reached, or a revision does not exist.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let store = context.store()?;
         if store.following().is_none() {

@@ -22,6 +22,10 @@ enum GitCommand {
 }
 
 impl Git {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// As of the subcommand.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         match &self.command {
             GitCommand::Write(write) => write.run(context),

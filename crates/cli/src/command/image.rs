@@ -103,6 +103,10 @@ store follows an upstream: \"fetch\": {\"bytes\", \"requests\"}. Always: \"skipp
 }
 
 impl Image {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The subject cannot be read, the format cannot represent it, or the image cannot be written.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
         let is_stdout = self.output.as_deref() == Some(Path::new("-"));

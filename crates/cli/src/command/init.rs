@@ -69,6 +69,10 @@ struct Answer {
 }
 
 impl Init {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The location holds something, or cannot be written.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let place = match (&self.place, context.has_store_option()) {
             (Some(_), true) => {

@@ -168,6 +168,10 @@ impl ReadAt for OpenedFile<'_> {
 }
 
 impl Inspect {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The file cannot be read, or cannot be compared.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let opened = OpenedFile::open(&self.place)?;
         let identity = opened.identity()?;

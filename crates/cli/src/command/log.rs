@@ -68,6 +68,10 @@ struct Answer {
 }
 
 impl Log {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The revision does not exist, or a record cannot be read.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let store = context.store()?;
         let default = context.ref_name(None);

@@ -56,6 +56,10 @@ struct Answer {
 }
 
 impl Ls {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The revision or path does not exist or cannot be read.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let name = Name::parse(&self.name)?;
         let part = Part::find(&context.store()?, &name)?;

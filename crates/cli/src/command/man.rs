@@ -18,6 +18,10 @@ pub struct Man {
 }
 
 impl Man {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let place = self.directory.display();
         let wrong =

@@ -102,6 +102,10 @@ fail, and the reason is printed on standard error.
 }
 
 impl Mount {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The store cannot be opened, or the directory cannot be mounted at.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         if context.output.is_json() {
             return Err(Error::new(ErrorKind::Usage, "mount has no output; --json cannot be used"));

@@ -93,6 +93,10 @@ impl JsonPin {
 }
 
 impl Pin {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The store does not follow an upstream, or the pin does not exist.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let store = context.store()?;
         match &self.command {

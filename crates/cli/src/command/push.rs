@@ -158,6 +158,11 @@ of contents that the store lacks), \"seconds\", \"skipped\": [{{\"path\", \"reas
 }
 
 impl Push {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The source cannot be read or holds what cannot be pushed, the ref was changed meanwhile, or the
+    /// store cannot be written.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
         let store = context.store()?;

@@ -120,6 +120,11 @@ pub fn expectation(store: &Store, expect: Option<&OsString>) -> Result<Expect> {
 }
 
 impl Ref {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The ref or revision does not exist, the ref was changed meanwhile, or the store cannot be
+    /// written.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let store = context.store()?;
         match &self.command {

@@ -40,6 +40,10 @@ struct Answer {
 }
 
 impl Resolve {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The revision does not exist.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let resolved = context.store()?.resolve(&Name::parse_revision(&self.name)?)?;
         if context.output.is_json() {

@@ -29,6 +29,10 @@ enum Protocol {
 }
 
 impl Serve {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// As of the subcommand.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         match &self.protocol {
             Protocol::Nbd(nbd) => nbd.run(context),

@@ -36,6 +36,10 @@ With --json: {{{}}}
 }
 
 impl Show {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The revision does not exist or cannot be read.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let resolved = context.store()?.resolve(&Name::parse_revision(&self.name)?)?;
         let (id, revision) = (resolved.id, resolved.revision);

@@ -76,6 +76,10 @@ fn below(place: &Path) -> u64 {
 }
 
 impl Status {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The store cannot be opened or read.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let (mut store, mut upstream) = (context.store()?, None);
         if store.following().is_some() {

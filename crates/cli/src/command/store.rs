@@ -48,6 +48,10 @@ struct Reindexed {
 }
 
 impl Store {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// As of the subcommand.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         match &self.command {
             StoreCommand::Compact(compact) => {

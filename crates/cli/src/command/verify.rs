@@ -59,6 +59,10 @@ struct JsonFinding {
 }
 
 impl Verify {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The store cannot be opened, or holds data of a later version and no damage.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
         let store = context.store()?;

@@ -67,6 +67,10 @@ struct Found {
 type Paths = Arc<BTreeSet<Vec<u8>>>;
 
 impl Which {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// No revision holds the content, or a file or record cannot be read.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let sha1 = match name::sha1(&self.content)? {
             Some(sha1) => sha1,

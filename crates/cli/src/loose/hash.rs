@@ -21,8 +21,11 @@ const READS_MAX: usize = 5;
 
 /// Hashes the files of a directory.
 pub(super) struct FileHasher<'a> {
+    /// Opens the files.
     pub(super) opener: &'a dyn FileOpener,
+    /// Takes the nodes of content trees, and content records.
     pub(super) nodes: &'a Mutex<NodeSpool>,
+    /// Takes the places of chunks.
     pub(super) contents: &'a Mutex<ContentsSpool>,
     /// Counts hashed bytes.
     pub(super) watch: Watch<'a>,
@@ -33,10 +36,13 @@ pub(super) struct FileHasher<'a> {
 
 /// A file that was hashed.
 pub(super) struct HashedFile {
+    /// The length in bytes.
     pub(super) size: u64,
     /// In whole seconds since 1970.
     pub(super) mtime: i64,
+    /// The SHA-1 of the content.
     pub(super) sha1: Sha1,
+    /// The content id.
     pub(super) content: Id,
 }
 

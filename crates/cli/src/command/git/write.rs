@@ -72,6 +72,11 @@ struct JsonBranch {
 }
 
 impl Write {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A ref does not exist or cannot be a branch, a record cannot be read, or the repository cannot be
+    /// written.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let store = context.store()?;
         let refs = self.wanted(&store)?;

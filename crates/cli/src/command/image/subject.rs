@@ -27,7 +27,9 @@ pub(super) struct RevisionOptions {
 
 /// The manifest and contents that an image is built from, with the image's plan.
 pub(super) struct ImageSubject {
+    /// The plan of the image.
     pub(super) plan: Box<dyn Plan>,
+    /// The chunks of the contents.
     pub(super) chunks: Box<dyn ChunkSource>,
     /// Finds chunks that are stored raw in the store's files, so that they can be shared.
     pub(super) raw: Option<Box<dyn RawChunks>>,
@@ -35,8 +37,11 @@ pub(super) struct ImageSubject {
     pub(super) store: Option<Store>,
     /// The revision, if it is from one.
     pub(super) revision: Option<Id>,
+    /// The root of the manifest.
     pub(super) root: Id,
+    /// Number of entries.
     pub(super) entries: u64,
+    /// Total bytes of the contents.
     pub(super) bytes: u64,
     /// The paths that were left out of a local directory.
     pub(super) report: directory::Report,

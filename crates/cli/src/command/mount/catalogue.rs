@@ -27,6 +27,10 @@ struct CurrentIndex {
 }
 
 impl Catalogue {
+    /// Creates the catalogue of `store`.
+    ///
+    /// # Errors
+    /// The index cannot be read.
     pub(super) fn open(store: Store) -> Result<Self> {
         store.load_proofs();
         let formats = Format::attached();

@@ -5,7 +5,9 @@ use std::fs;
 /// A user and perhaps a group, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
+    /// The number of the user.
     pub(super) uid: u32,
+    /// The number of the group, if one is known.
     pub(super) gid: Option<u32>,
 }
 

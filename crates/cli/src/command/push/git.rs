@@ -24,10 +24,15 @@ const LABEL_COMMITTER: &str = "git.committer";
 
 /// The commits of a repository to push.
 pub(super) struct CommitSelection<'a> {
+    /// The name of the last commit.
     pub(super) commit: &'a str,
+    /// The directory of the commit to push.
     pub(super) subdir: Option<&'a Path>,
+    /// True if a revision is made of each earlier commit, too.
     pub(super) history: bool,
+    /// The commit to start after.
     pub(super) since: Option<&'a str>,
+    /// True if what cannot be pushed is skipped and reported, instead of failing.
     pub(super) skip_special: bool,
 }
 

@@ -49,6 +49,10 @@ With --json, when it is ready: {\"listening\": [], \"metrics\" or null, \"export
 }
 
 impl Http {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A name does not name a revision, or an address cannot be listened on.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let (end, again) = context.interrupt.for_server()?;
         let listeners = self.options.listeners(LISTEN_DEFAULT)?;

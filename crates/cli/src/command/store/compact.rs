@@ -9,6 +9,7 @@ use serde::Serialize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// The details in the help.
 pub(super) const HELP: &str = "\
 The packs of many pushes are merged into few. The newest version of each content is stored whole,
 older ones as differences to newer or similar ones, and the files of revisions are moved into packs.
@@ -23,6 +24,7 @@ With --json: {\"dry_run\", \"old_packs\", \"new_packs\", \"removed_packs\", \"wa
 {\"count\", \"bytes\"}; a later compact removes the waiting ones), \"revision_files\" (moved into packs),
 \"stored_bytes_before\", \"stored_bytes_after\" (equal in a dry run)}";
 
+/// The options of `compact`.
 #[derive(Args)]
 pub(super) struct Compact {
     /// Also rewrite packs of 48 MiB or more
@@ -85,6 +87,10 @@ fn duration(text: &str) -> std::result::Result<Duration, String> {
 }
 
 impl Compact {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
     pub(super) fn run(&self, context: &Context) -> Result<()> {
         let store = context.store()?;
         let before = store.stored_bytes()?;

@@ -11,6 +11,7 @@ use freestone_store::Stats;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// The details in the help.
 pub(super) const HELP: &str = "\
 Sizes are those of the files in packs, index, revisions and refs. The growth of a revision is the
 length of the pack that holds its record. Without -v, only the last ten are shown.
@@ -62,6 +63,10 @@ struct JsonGrowth {
     stored_bytes: u64,
 }
 
+/// Runs the command.
+///
+/// # Errors
+/// The store cannot be read, or standard output cannot be written.
 pub(super) fn run(context: &Context) -> Result<()> {
     let store = context.store()?;
     following::refuse_follower(&store)?;
