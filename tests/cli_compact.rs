@@ -129,8 +129,9 @@ fn its_figures_are_those_of_the_files() {
     let ran = home.run(["store", "compact", "--grace", "0"]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(
-        ran.err
-            .starts_with("nothing to rewrite; folded 0 files of revisions\nremoved 24 packs of "),
+        ran.err.starts_with(
+            "nothing to rewrite; moved 0 files of revisions into packs\nremoved 24 packs of "
+        ),
         "{}",
         ran.err
     );

@@ -1,4 +1,4 @@
-//! The records of a directory's contents, in a temporary file.
+//! The format of the temporary file with the entries of a directory and the places of its chunks.
 //!
 //! ```text
 //! record:  length u32 of what follows | kind u8 | body
@@ -13,9 +13,9 @@ use freestone_core::wire::{Reader, Writer};
 use freestone_core::{Error, Id, Result};
 use freestone_manifest::{Entry, Kind};
 
-/// The length in front of a record.
+/// Size of the length at the start of a record.
 pub(super) const LENGTH_BYTES: usize = 4;
-/// Where in a record of an entry its time stands, behind length and kind.
+/// Offset of the time in the record of an entry, after length and kind.
 pub(super) const TIME_OFFSET: u64 = 5;
 
 const ENTRY: u8 = 0;
@@ -26,26 +26,19 @@ const IS_FILE: u8 = 1;
 const IS_EXECUTABLE: u8 = 2;
 const HAS_LINK: u8 = 4;
 
-/// A record.
+/// A record of the temporary file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Record {
+    /// An entry.
     Entry(Entry),
     /// A file whose chunks have records of their own.
-    File {
-        size: u64,
-        path: Vec<u8>,
-    },
-    /// A chunk: its id, where its file's record is, and which bytes of that it is.
-    Chunk {
-        id: Id,
-        file: u64,
-        offset: u64,
-        length: u64,
-    },
+    File { size: u64, path: Vec<u8> },
+    /// A chunk: its id, the offset of its file's record, and its offset and length in the file.
+    Chunk { id: Id, file: u64, offset: u64, length: u64 },
 }
 
 impl Record {
-    /// The record's bytes, the length in front.
+    /// Returns the record's bytes, which begin with the length.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.u32(0);
@@ -70,7 +63,7 @@ impl Record {
         bytes
     }
 
-    /// Reads what [`Self::encode`] gives, without the length.
+    /// Decodes the bytes of [`Self::encode`], without the length.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
         let mut input = Reader::new(bytes);
         let record = match input.u8()? {

@@ -1,14 +1,14 @@
-//! Where a store is: a directory, or a URL.
+//! The location of a store, a directory or a URL; and absolute paths.
 
 use crate::config::is_url;
 use crate::output;
-use freestone_core::Result;
+use freestone_core::{Error, Result};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where a store is.
+/// The location of a store.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum Location {
     /// A directory.
     Directory(PathBuf),
     /// Object storage, or a web server.
@@ -16,11 +16,11 @@ pub enum Place {
     Remote(freestone_remote::Place),
 }
 
-impl Place {
-    /// What `named`, a path or a URL, names.
+impl Location {
+    /// Parses `named`, a path or a URL.
     ///
     /// # Errors
-    /// It is a URL that no store can have, or this build knows none.
+    /// It is a URL that no store can have, or this build does not support URLs.
     pub fn parse(named: PathBuf) -> Result<Self> {
         let text = named.to_string_lossy();
         if !is_url(&text) {
@@ -29,13 +29,11 @@ impl Place {
         #[cfg(feature = "remote")]
         return Ok(Self::Remote(freestone_remote::Place::parse(&text)?));
         #[cfg(not(feature = "remote"))]
-        return Err(freestone_core::Error::refused(format!(
-            "store {text}: not supported by this build"
-        ))
-        .hint("this build knows stores in directories; name one, or build it with the feature `remote`"));
+        return Err(Error::refused(format!("store {text}: this build does not support URLs"))
+            .hint("name a directory, or build freestone with the feature `remote`"));
     }
 
-    /// The directory, if it is one.
+    /// Returns the path of a store in a directory.
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Self::Directory(path) => Some(path),
@@ -44,7 +42,7 @@ impl Place {
         }
     }
 
-    /// As it stands in JSON.
+    /// Renders the location for JSON.
     pub fn json(&self) -> String {
         match self {
             Self::Directory(path) => output::place(path),
@@ -54,7 +52,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path) => write!(f, "{}", path.display()),
@@ -62,4 +60,14 @@ impl fmt::Display for Place {
             Self::Remote(place) => place.fmt(f),
         }
     }
+}
+
+/// Returns the absolute path of `path`, a path on this machine.
+///
+/// # Errors
+/// The path is empty, or the current directory does not exist any more.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| {
+        Error::io(format!("path {} cannot be made absolute", path.display()), error)
+    })
 }

@@ -1,6 +1,7 @@
-//! What of a directory was skipped, as it is told.
+//! Reporting the paths of a directory that were skipped.
 
 use crate::output::{JsonPath, Output};
+use crate::values::size::count;
 use freestone_core::path;
 use freestone_source::directory::Report;
 use serde::Serialize;
@@ -14,7 +15,7 @@ pub struct JsonSkipped {
 }
 
 impl JsonSkipped {
-    /// All that `report` lists.
+    /// Converts all paths that `report` lists.
     pub fn all(report: &Report) -> Vec<Self> {
         let skipped = report.refused.iter().map(|refusal| Self {
             path: JsonPath::new(&refusal.path),
@@ -24,7 +25,7 @@ impl JsonSkipped {
     }
 }
 
-/// Tells people what was skipped and what was left out.
+/// Prints what was skipped and, with `--verbose`, what was left out.
 pub fn note(report: &Report, output: &Output) {
     for refusal in &report.refused {
         let path = path::display(&refusal.path);
@@ -35,12 +36,13 @@ pub fn note(report: &Report, output: &Output) {
         output.note(format_args!("skipped {more} more"));
     }
     for (left_out, why) in [
-        (report.version_control_count, "of version control's"),
-        (report.excluded_count, "that patterns match"),
-        (report.left_out_count, "that is freestone's own"),
+        (report.version_control_count, "version control"),
+        (report.excluded_count, "excluded by patterns"),
+        (report.left_out_count, "the store or the output itself"),
     ] {
         if left_out > 0 {
-            output.detail(format_args!("left out {left_out} {why}"));
+            let paths = count(left_out, "path", "paths");
+            output.detail(format_args!("left out {paths}: {why}"));
         }
     }
 }

@@ -1,20 +1,20 @@
-//! Times as people write and read them, and the one that makes builds reproducible.
+//! Times as people write and read them, and `SOURCE_DATE_EPOCH` for reproducible builds.
 
 use freestone_core::limits::MTIME_MAX;
 use freestone_core::{Error, ErrorKind, Result};
 use jiff::Timestamp;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Now, in seconds since 1970.
+/// Returns the current time, in seconds since 1970.
 pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(MTIME_MAX)
 }
 
-/// What `SOURCE_DATE_EPOCH` says, if it is set.
+/// Returns the time in `SOURCE_DATE_EPOCH`, if that is set.
 ///
 /// # Errors
-/// [`ErrorKind::Usage`] if it is no time.
+/// [`ErrorKind::Usage`] if its value is not a time.
 pub fn source_date_epoch() -> Result<Option<i64>> {
     const NAME: &str = "SOURCE_DATE_EPOCH";
     let Some(value) = std::env::var_os(NAME).filter(|value| !value.is_empty()) else {
@@ -23,8 +23,8 @@ pub fn source_date_epoch() -> Result<Option<i64>> {
     let seconds = value.to_str().and_then(|text| text.parse().ok()).filter(in_range);
     seconds.map(Some).ok_or_else(|| {
         let value = value.display();
-        Error::new(ErrorKind::Usage, format!("{NAME} is {value:?}, which is no time"))
-            .hint(format!("it is seconds since 1970, 0 to {MTIME_MAX}; or unset it"))
+        Error::new(ErrorKind::Usage, format!("{NAME} is {value:?}, which is not a time"))
+            .hint(format!("set it to seconds since 1970, 0 to {MTIME_MAX}, or unset it"))
     })
 }
 
@@ -32,21 +32,21 @@ fn in_range(seconds: &i64) -> bool {
     (0..=MTIME_MAX).contains(seconds)
 }
 
-/// Reads seconds since 1970, or a time like `2026-05-04T12:00:00Z`; for clap.
+/// Parses seconds since 1970, or a time such as `2026-05-04T12:00:00Z`, for clap.
 ///
 /// # Errors
-/// A text for people.
+/// The text is not valid; the error is a message for people.
 pub fn argument(text: &str) -> Result<i64, String> {
     let seconds = match text.strip_prefix('@').unwrap_or(text).parse() {
         Ok(seconds) => Some(seconds),
         Err(_) => text.parse::<Timestamp>().ok().map(Timestamp::as_second),
     };
     seconds.filter(in_range).ok_or_else(|| {
-        format!("give seconds since 1970, 0 to {MTIME_MAX}, or a time like 2026-05-04T12:00:00Z")
+        format!("give seconds since 1970, 0 to {MTIME_MAX}, or a time such as 2026-05-04T12:00:00Z")
     })
 }
 
-/// A time for people, in UTC.
+/// Renders a time for people, in UTC.
 pub fn show(seconds: i64) -> String {
     match Timestamp::from_second(seconds) {
         Ok(time) => time.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
@@ -54,7 +54,7 @@ pub fn show(seconds: i64) -> String {
     }
 }
 
-/// How long something took, for people.
+/// Renders a duration for people.
 pub fn show_duration(duration: std::time::Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }

@@ -1,42 +1,33 @@
-//! The directory that is pushed, as the store asks for it: walked again if need be.
+//! A directory that is pushed. The store may ask for a second walk.
 
 use freestone_core::item::{FileOpener, Item, ItemSource, OpenFile};
-use freestone_core::{Error, Result};
+use freestone_core::{Error, Result, lock};
 use freestone_source::directory::{self, Opener, Options, Report, Walk};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-/// A directory.
-pub(super) struct Directory {
+/// A directory that is pushed.
+pub(super) struct PushedDirectory {
     place: PathBuf,
     options: Options,
-    /// Opens what the last walk listed.
+    /// Opens the files that the last walk listed.
     opener: RwLock<Opener>,
-    /// The first walk, until it is asked for: opening the directory tells what is wrong with it.
+    /// The first walk, until it is asked for: it was started to check the directory.
     first: Mutex<Option<Walk>>,
     report: Arc<Mutex<Report>>,
 }
 
-/// The absolute path of `place`.
-///
-/// # Errors
-/// The current directory is gone.
-pub(super) fn absolute(place: &Path) -> Result<PathBuf> {
-    std::path::absolute(place)
-        .map_err(|error| Error::io(format!("{}: no such place", place.display()), error))
-}
-
-impl Directory {
+impl PushedDirectory {
     /// Opens the directory `place`.
     ///
     /// # Errors
-    /// It cannot be opened, or the options make no sense.
+    /// It cannot be opened, or the options are not valid.
     pub(super) fn new(place: &Path, options: Options) -> Result<Self> {
         let (walk, opener) = directory::open(place, &options)?;
-        let place = place
-            .canonicalize()
-            .map_err(|error| Error::io(format!("{}: no such directory", place.display()), error))?;
+        let place = place.canonicalize().map_err(|error| {
+            Error::io(format!("directory {} cannot be found", place.display()), error)
+        })?;
         Ok(Self {
             place,
             options,
@@ -46,7 +37,7 @@ impl Directory {
         })
     }
 
-    /// What tells this directory from others of this machine.
+    /// Returns a key that distinguishes this directory from others on this machine.
     pub(super) fn key(&self) -> Vec<u8> {
         [b"directory\0", self.place.as_os_str().as_bytes()].concat()
     }
@@ -56,7 +47,7 @@ impl Directory {
     /// # Errors
     /// The directory cannot be opened.
     pub(super) fn walk(&self) -> Result<Box<dyn ItemSource>> {
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let first = lock(&self.first).take();
         let walk = match first {
             Some(walk) => walk,
             None => {
@@ -65,33 +56,33 @@ impl Directory {
                 walk
             }
         };
-        Ok(Box::new(Reporting { walk, report: self.report.clone() }))
+        Ok(Box::new(ReportingWalk { walk, report: self.report.clone() }))
     }
 
-    /// What the last walk that came to its end has left out.
+    /// Returns what the last complete walk has left out.
     pub(super) fn report(&self) -> Report {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.report).clone()
     }
 }
 
-impl FileOpener for Directory {
+impl FileOpener for PushedDirectory {
     fn open(&self, path: &[u8]) -> Result<Box<dyn OpenFile>> {
         let opener = self.opener.read().unwrap_or_else(PoisonError::into_inner).clone();
         opener.open(path)
     }
 }
 
-/// A walk that leaves its report behind.
-struct Reporting {
+/// A walk that saves its report at its end.
+struct ReportingWalk {
     walk: Walk,
     report: Arc<Mutex<Report>>,
 }
 
-impl ItemSource for Reporting {
+impl ItemSource for ReportingWalk {
     fn next(&mut self) -> Result<Option<Item>> {
         let item = self.walk.next()?;
         if item.is_none() {
-            let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut report = lock(&self.report);
             report.clone_from(self.walk.report());
         }
         Ok(item)

@@ -1,21 +1,21 @@
-//! Sizes as people write and read them. Units are powers of 1024.
+//! Sizes and counts as people write and read them. Units are powers of 1024.
 
 use freestone_core::{Error, ErrorKind, Result};
 
 const UNITS: [(&str, u32); 4] = [("K", 10), ("M", 20), ("G", 30), ("T", 40)];
 
-/// What the help says of sizes.
+/// The text about sizes in the help.
 pub const TEXT: &str = "\
-Sizes are bytes, or end in K, M, G or T (also KiB, MiB, …): powers of 1024, so 1M is 1048576.";
+Sizes are in bytes, or end in K, M, G or T (or KiB, MiB, …): powers of 1024, so 1M is 1048576.";
 
-/// Reads `4096`, `1M`, `1MiB`.
+/// Parses a size such as `4096`, `1M` or `1MiB`.
 ///
 /// # Errors
-/// [`ErrorKind::Usage`] if `text` is anything else, or beyond 64 bits.
+/// [`ErrorKind::Usage`] if `text` is anything else, or does not fit in 64 bits.
 pub fn parse(text: &str) -> Result<u64> {
     let wrong = || {
-        Error::new(ErrorKind::Usage, format!("{text:?} is no size"))
-            .hint("give bytes, or a number with K, M, G or T, as in 4096, 1M or 1MiB")
+        Error::new(ErrorKind::Usage, format!("{text:?} is not a size"))
+            .hint("give a number of bytes, or a number with K, M, G or T, such as 4096, 1M or 1MiB")
     };
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
@@ -29,10 +29,10 @@ pub fn parse(text: &str) -> Result<u64> {
     number.checked_mul(1 << shift).ok_or_else(wrong)
 }
 
-/// As [`parse`], for clap.
+/// Parses a size as [`parse`] does, for clap.
 ///
 /// # Errors
-/// A text for people.
+/// The text is not valid; the error is a message for people.
 pub fn argument(text: &str) -> Result<u64, String> {
     parse(text).map_err(|error| {
         let hint = error.hint_text().map(|hint| format!("; {hint}"));
@@ -40,7 +40,7 @@ pub fn argument(text: &str) -> Result<u64, String> {
     })
 }
 
-/// A size for people: `17 B`, `1.5 KiB`, `23 MiB`.
+/// Renders a size for people: `17 B`, `1.5 KiB`, `23 MiB`.
 pub fn show(bytes: u64) -> String {
     let mut shown = (bytes, "B");
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
@@ -48,7 +48,7 @@ pub fn show(bytes: u64) -> String {
         if bytes >> shift == 0 {
             break;
         }
-        // Tenths, rounded; below 10 they are shown.
+        // Tenths are shown below 10 units; everything is rounded.
         let unit = 1u128 << shift;
         let tenths = (u128::from(bytes) * 10 + unit / 2) / unit;
         if tenths < 100 {
@@ -60,7 +60,7 @@ pub fn show(bytes: u64) -> String {
     format!("{} {}", shown.0, shown.1)
 }
 
-/// A number of things for people: `1 file`, `12,345 files`.
+/// Renders a number of things for people: `1 file`, `12,345 files`.
 pub fn count(number: u64, one: &str, many: &str) -> String {
     let digits = number.to_string();
     let mut shown = String::with_capacity(digits.len() + digits.len() / 3);

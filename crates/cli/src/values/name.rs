@@ -1,24 +1,25 @@
-//! What an argument names: `REV`, `REV:PATH`, `sha1:HEX`, or a directory.
+//! Arguments that name something: `REV`, `REV:PATH`, `sha1:HEX`, or a directory.
 //!
 //! A `REV` is a revision id or a unique prefix of one (8 hex digits or more), a ref, `REF@N`,
-//! `REV~N` or `commit:HEX`; the store resolves it. Refs hold no `:`, so a `REV:PATH` is parted at
-//! its first one (after `commit:`).
+//! `REV~N` or `commit:HEX`; the store resolves it. A ref's name contains no `:`, so `REV:PATH` is
+//! split at the first one (after `commit:`).
 
 use freestone_core::{Error, ErrorKind, Result, Sha1, path};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// What the help says of names.
+/// The text about names in the help.
 pub const TEXT: &str = "\
-REV is a revision id or a unique prefix of one (8 hex digits or more), a ref, REF@N (its N-th
-value), REV~N (the N-th ancestor), or commit:HEX. REV:PATH is a part of it.";
+REV is a revision: its id or a unique prefix of it (8 hex digits or more), a ref, REF@N (entry N of
+the ref's log), REV~N (the N-th ancestor), or commit:HEX (the label git.commit). REV:PATH is a path
+in it.";
 
 /// `REV[:PATH]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
-    /// What the store resolves.
+    /// The part that the store resolves.
     pub revision: String,
-    /// The path; `None` where the whole revision is meant.
+    /// The path; `None` for the whole revision.
     pub path: Option<Vec<u8>>,
 }
 
@@ -27,10 +28,10 @@ fn usage(what: impl Into<String>) -> Error {
 }
 
 impl Name {
-    /// Takes `REV[:PATH]` apart. Slashes at the end of a path mean nothing.
+    /// Parses `REV[:PATH]`. Slashes at the end of the path are ignored.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if it is none.
+    /// [`ErrorKind::Usage`] if `argument` is not such a name.
     pub fn parse(argument: &OsStr) -> Result<Self> {
         let bytes = argument.as_bytes();
         let shown = path::display(bytes);
@@ -41,33 +42,33 @@ impl Name {
             Some(at) => (&bytes[..skipped + at], Some(&bytes[skipped + at + 1..])),
         };
         if revision.len() == skipped {
-            return Err(usage(format!("\"{shown}\" names no revision"))
-                .hint("name one, as in main or main:some/path"));
+            return Err(usage(format!("\"{shown}\" does not name a revision"))
+                .hint("give a revision, as in main or main:some/path"));
         }
         let revision = std::str::from_utf8(revision)
-            .map_err(|_| usage(format!("\"{shown}\" names no revision: it is not UTF-8")))?;
+            .map_err(|_| usage(format!("\"{shown}\" does not name a revision: it is not UTF-8")))?;
         Ok(Self {
             revision: revision.to_owned(),
             path: path.map(entry_path).transpose()?.flatten(),
         })
     }
 
-    /// A name of a revision, without a path.
+    /// Parses a name of a whole revision, without a path.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if it has a path.
+    /// [`ErrorKind::Usage`] if `argument` has a path, or is not a name.
     pub fn parse_revision(argument: &OsStr) -> Result<String> {
         let name = Self::parse(argument)?;
         if name.path.is_some() || argument.as_bytes().ends_with(b":") {
             let shown = path::display(argument.as_bytes());
-            return Err(usage(format!("\"{shown}\" names a part, and a whole revision is needed"))
-                .hint(format!("say {}", name.revision)));
+            let what = format!("\"{shown}\" has a path, but a whole revision is needed");
+            return Err(usage(what).hint(format!("write {}", name.revision)));
         }
         Ok(name.revision)
     }
 }
 
-/// A path of an entry; `None` if it is empty, which means everything.
+/// Parses the path of an entry. Returns `None` if it is empty, which means the whole revision.
 fn entry_path(path: &[u8]) -> Result<Option<Vec<u8>>> {
     let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |at| at + 1);
     let trimmed = &path[..end];
@@ -77,20 +78,20 @@ fn entry_path(path: &[u8]) -> Result<Option<Vec<u8>>> {
     if let Some(fault) = path::fault(trimmed) {
         let shown = path::display(path);
         return Err(usage(format!("path \"{shown}\" {fault}"))
-            .hint("paths are relative to the revision's top, without . and .. in them"));
+            .hint("a path is relative to the top of the revision, without . and .. in it"));
     }
     Ok(Some(trimmed.to_vec()))
 }
 
-/// Whether the argument is a directory of this machine, and no revision.
+/// Returns true if `argument` names a local directory and not a revision.
 pub fn is_directory(argument: &OsStr) -> bool {
     matches!(argument.as_bytes().first(), Some(b'.' | b'/'))
 }
 
-/// The SHA-1 of `sha1:HEX`; `None` if the argument does not begin so.
+/// Parses `sha1:HEX`. Returns `None` if the argument does not begin with `sha1:`.
 ///
 /// # Errors
-/// [`ErrorKind::Usage`] if what follows is no SHA-1.
+/// [`ErrorKind::Usage`] if what follows is not a SHA-1.
 pub fn sha1(argument: &OsStr) -> Result<Option<Sha1>> {
     let Some(hex) = argument.as_bytes().strip_prefix(b"sha1:") else { return Ok(None) };
     Sha1::parse(&String::from_utf8_lossy(hex)).map(Some)
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_parted_at_its_first_colon() {
+    fn a_name_is_split_at_its_first_colon() {
         for (text, revision, path) in [
             (&b"main"[..], "main", None),
             (b"main:", "main", None),

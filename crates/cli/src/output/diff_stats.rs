@@ -1,29 +1,29 @@
-//! What differs between two manifests, in figures.
+//! Counts of the differences between two manifests.
 
-use crate::size::{count, show};
+use crate::values::size::{count, show};
 use freestone_core::Result;
 use freestone_manifest::{Change, Entry};
 use serde::Serialize;
 
-/// The figures; directories are not counted.
+/// Counts of changed files and their sizes; directories are not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Figures {
-    /// Files that were not there before.
+pub struct DiffStats {
+    /// Files that exist only in the second manifest.
     pub new: u64,
-    /// Files whose content, mode or link is another.
+    /// Files whose content, mode or link differs.
     pub changed: u64,
-    /// Files that are no longer there.
+    /// Files that exist only in the first manifest.
     pub gone: u64,
-    /// Bytes of the new files, and of the changed ones as they are now.
+    /// Bytes of new files, and of changed files in the second manifest.
     pub bytes_after: u64,
-    /// Bytes of the changed files as they were, and of those that are gone.
+    /// Bytes of gone files, and of changed files in the first manifest.
     pub bytes_before: u64,
 }
 
-impl Figures {
+impl DiffStats {
     /// The keys, for the help.
-    pub const KEYS: &str =
-        "\"new\", \"changed\", \"gone\" (files), \"bytes_after\", \"bytes_before\" (of them)";
+    pub const KEYS: &str = "\
+\"new\", \"changed\", \"gone\" (files), \"bytes_before\" and \"bytes_after\" (their sizes)";
 
     /// Counts a change.
     pub fn add(&mut self, change: &Change) {
@@ -39,22 +39,22 @@ impl Figures {
         self.bytes_after = self.bytes_after.saturating_add(after.unwrap_or(0));
     }
 
-    /// Those of all changes that `changes` gives.
+    /// Counts all changes that `changes` passes to its argument.
     ///
     /// # Errors
-    /// What `changes` returns.
+    /// `changes` fails.
     pub fn of(
         changes: impl FnOnce(&mut dyn FnMut(&Change) -> Result<()>) -> Result<()>,
     ) -> Result<Self> {
-        let mut figures = Self::default();
+        let mut stats = Self::default();
         changes(&mut |change| {
-            figures.add(change);
+            stats.add(change);
             Ok(())
         })?;
-        Ok(figures)
+        Ok(stats)
     }
 
-    /// A line for people.
+    /// Renders the counts as a line for people.
     pub fn line(&self) -> String {
         let files = count(self.new + self.changed + self.gone, "file", "files");
         format!(

@@ -1,4 +1,4 @@
-//! Progress bars: on a terminal, for what takes longer than a second.
+//! Progress bars, on a terminal, for work that takes longer than a second.
 
 use crate::output::Output;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -6,24 +6,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What takes no longer is over before one has looked.
+/// A bar appears only after this time, so that short work shows none.
 const SHOWN_AFTER: Duration = Duration::from_secs(1);
 
-/// The progress of one piece of work, fed from any number of threads.
+/// The progress bar of one piece of work. Any number of threads may update it.
 pub struct Progress {
     bar: ProgressBar,
     unit: Unit,
     begun: Instant,
-    /// Whether it may be shown and is not yet.
+    /// True until the bar is shown; false from the beginning if it must not be.
     waits: AtomicBool,
 }
 
-/// What is counted.
+/// The unit that a progress bar counts in.
 #[derive(Clone, Copy)]
 pub enum Unit {
     /// Bytes.
     Bytes,
-    /// Files, entries or whatever else.
+    /// Files, entries or other things.
     Things,
 }
 
@@ -40,10 +40,10 @@ fn style(unit: Unit, is_total_known: bool) -> ProgressStyle {
     style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
 
-/// How often work is looked at that does not tell of itself.
+/// How often [`while_working`] calls `look`.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Does `work`, and calls `look` again and again meanwhile, on another thread.
+/// Does `work`, and meanwhile calls `look` again and again on another thread.
 pub fn while_working<T>(mut look: impl FnMut() + Send, work: impl FnOnce() -> T) -> T {
     struct Ended<'a>(&'a AtomicBool, thread::Thread);
     impl Drop for Ended<'_> {
@@ -60,14 +60,14 @@ pub fn while_working<T>(mut look: impl FnMut() + Send, work: impl FnOnce() -> T)
                 thread::park_timeout(LOOK_EVERY);
             }
         });
-        // Also if the work panics, since the scope waits for the watcher.
+        // Dropped also if the work panics: the scope waits for the watcher.
         let _ended = Ended(&done, watcher.thread().clone());
         work()
     })
 }
 
 impl Progress {
-    /// Work called `label` of `total` units, if that is known.
+    /// Creates the bar of work called `label`, of `total` units if that is known.
     pub fn new(output: &Output, label: &'static str, unit: Unit, total: Option<u64>) -> Self {
         let shown = output.shows_progress();
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
@@ -76,7 +76,7 @@ impl Progress {
         Self { bar, unit, begun: Instant::now(), waits: AtomicBool::new(shown) }
     }
 
-    /// How many units there are is known now.
+    /// Sets the number of units, once it is known.
     pub fn set_total(&self, total: u64) {
         if self.bar.length() != Some(total) {
             self.bar.set_length(total);
@@ -84,7 +84,7 @@ impl Progress {
         }
     }
 
-    /// So many more units are done.
+    /// Adds units that are done.
     pub fn add(&self, units: u64) {
         self.bar.inc(units);
         if units == 0 {
@@ -99,7 +99,7 @@ impl Progress {
     }
 }
 
-/// What is on the terminal goes with it.
+/// Removes the bar from the terminal.
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();

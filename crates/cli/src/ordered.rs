@@ -1,17 +1,17 @@
-//! Doing work on many threads, and taking its results in order.
+//! Work on many threads, whose results are taken in order.
 
-use freestone_core::{Error, Result};
+use freestone_core::{Error, Result, lock};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Results that may wait for one before them. It bounds the memory; while one large file is
-/// hashed, so many small ones go on.
+/// The most results that wait for an earlier one. It bounds the memory: while one large file is
+/// hashed, the other threads may finish this many small ones.
 const AHEAD_MAX: u64 = 4096;
 
-struct Source<N> {
+struct Input<N> {
     next: N,
     number: u64,
     ended: bool,
@@ -19,34 +19,35 @@ struct Source<N> {
 
 struct Results<R, T> {
     take: T,
-    /// The number of the result that is taken next.
+    /// Number of the result that is taken next.
     next: u64,
     waiting: BTreeMap<u64, R>,
-    /// Threads that wait for a result before theirs: telling nobody costs a system call too.
+    /// Threads that wait until earlier results are taken. If there are none, the system call that
+    /// wakes them is saved.
     sleepers: usize,
     failure: Option<Error>,
 }
 
-struct Shared<N, R, T> {
-    source: Mutex<Source<N>>,
+struct Pool<N, R, T> {
+    input: Mutex<Input<N>>,
     results: Mutex<Results<R, T>>,
     changed: Condvar,
     stopped: AtomicBool,
 }
 
-/// Does `work` on everything that `next` gives, on `workers` threads, and gives the results to
-/// `take` in the order of `next`.
+/// Does `work` on every item that `next` returns, on `workers` threads, and passes the results to
+/// `take` in the order of the items.
 ///
 /// # Errors
-/// The first that any of the three returns; nothing is asked of `next` after it.
+/// The first error of any of the three; `next` is not called after it.
 pub fn run<I: Send, R: Send>(
     workers: NonZeroUsize,
     next: impl FnMut() -> Result<Option<I>> + Send,
     work: impl Fn(I) -> Result<R> + Sync,
     take: impl FnMut(R) -> Result<()> + Send,
 ) -> Result<()> {
-    let shared = Shared {
-        source: Mutex::new(Source { next, number: 0, ended: false }),
+    let pool = Pool {
+        input: Mutex::new(Input { next, number: 0, ended: false }),
         results: Mutex::new(Results {
             take,
             next: 0,
@@ -59,21 +60,21 @@ pub fn run<I: Send, R: Send>(
     };
     thread::scope(|scope| {
         for _ in 1..workers.get() {
-            scope.spawn(|| shared.work(&work));
+            scope.spawn(|| pool.work(&work));
         }
-        shared.work(&work);
+        pool.work(&work);
     });
-    let results = shared.results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let results = pool.results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.failure.map_or(Ok(()), Err)
 }
 
-impl<I, R, N, T> Shared<N, R, T>
+impl<I, R, N, T> Pool<N, R, T>
 where
     N: FnMut() -> Result<Option<I>>,
     T: FnMut(R) -> Result<()>,
 {
     fn work(&self, work: &impl Fn(I) -> Result<R>) {
-        // A panic here must not leave the others waiting.
+        // If this thread panics, the others must not wait for it.
         let stop = StopUnlessDone(self);
         if let Err(error) = self.steps(work) {
             self.stop();
@@ -96,9 +97,9 @@ where
             }
             results.waiting.insert(number, result);
             results.drain()?;
-            let told = results.sleepers > 0;
+            let has_sleepers = results.sleepers > 0;
             drop(results);
-            if told {
+            if has_sleepers {
                 self.changed.notify_all();
             }
         }
@@ -106,22 +107,22 @@ where
     }
 
     fn next(&self) -> Result<Option<(u64, I)>> {
-        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        if source.ended || self.is_stopped() {
+        let mut input = lock(&self.input);
+        if input.ended || self.is_stopped() {
             return Ok(None);
         }
-        let item = (source.next)();
-        // Also after a failure, which who waits for this lock does not know of yet.
-        source.ended = !matches!(item, Ok(Some(_)));
+        let item = (input.next)();
+        // Set after a failure, too: threads that wait for this lock do not know of it yet.
+        input.ended = !matches!(item, Ok(Some(_)));
         let Some(item) = item? else { return Ok(None) };
-        source.number += 1;
-        Ok(Some((source.number - 1, item)))
+        input.number += 1;
+        Ok(Some((input.number - 1, item)))
     }
 }
 
-impl<N, R, T> Shared<N, R, T> {
+impl<N, R, T> Pool<N, R, T> {
     fn results(&self) -> MutexGuard<'_, Results<R, T>> {
-        self.results.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.results)
     }
 
     fn is_stopped(&self) -> bool {
@@ -146,7 +147,7 @@ impl<R, T: FnMut(R) -> Result<()>> Results<R, T> {
     }
 }
 
-struct StopUnlessDone<'a, N, R, T>(&'a Shared<N, R, T>);
+struct StopUnlessDone<'a, N, R, T>(&'a Pool<N, R, T>);
 
 impl<N, R, T> Drop for StopUnlessDone<'_, N, R, T> {
     fn drop(&mut self) {
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_asked_for_after_a_failure() {
+    fn next_is_not_called_after_a_failure() {
         let mut asked = 0;
         let next = || {
             asked += 1;
@@ -207,7 +208,7 @@ mod tests {
             thread::sleep(Duration::from_millis(50));
             Err(Error::new(ErrorKind::Failed, format!("failure {asked}")))
         };
-        // While a result is being taken, nobody can be told of a failure.
+        // While a result is taken, other threads cannot report a failure.
         let take = |()| {
             thread::sleep(Duration::from_millis(300));
             Ok(())
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_ends_all_and_nobody_waits() {
+    fn a_failure_ends_all_threads() {
         for (work, take, what) in [(1, 0, "work"), (9000, 0, "work"), (0, 1, "take")] {
             let error = numbers(3 * AHEAD_MAX, work, take).unwrap_err();
             assert_eq!(error.to_string(), what);
