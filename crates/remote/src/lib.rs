@@ -11,10 +11,11 @@
 //! | `client`, `rate` | HTTP: counted, limited, never waiting for ever |
 //! | `trust` | TLS, and why a certificate is not believed |
 //! | `fault`, `retry` | what went wrong, and when to try again |
-//! | [`s3`], `upload`, `pusher` | S3: objects, large ones in parts, and who may push |
+//! | [`s3`], `bucket`, `upload`, `pusher` | S3: objects, large ones in parts, and who may push |
 //! | [`web`] | plain HTTPS, from the hints |
 //! | `object` | reading an object by ranges |
 
+mod bucket;
 mod client;
 mod fault;
 mod object;

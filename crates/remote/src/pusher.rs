@@ -7,9 +7,9 @@
 //! made once more: the server that does not refuse then is one that ignores conditions. There a
 //! pusher writes its name into `lock`, and is the only one from then on.
 
+use crate::bucket::Bucket;
 use crate::fault::Fault;
 use crate::retry::Failed;
-use crate::s3::S3;
 use bytes::Bytes;
 use freestone_core::{Error, Result};
 use freestone_store::backend::Created;
@@ -34,36 +34,36 @@ impl Pusher {
     /// # Errors
     /// [`freestone_core::ErrorKind::Refused`] if another one is registered; or the key may not
     /// write, or whatever else keeps the server from answering.
-    pub(crate) async fn find(s3: &S3) -> Result<Self> {
-        if !makes_again(s3).await? || !makes_again(s3).await? {
+    pub(crate) async fn find(bucket: &Bucket) -> Result<Self> {
+        if !makes_again(bucket).await? || !makes_again(bucket).await? {
             return Ok(Self::Any);
         }
-        register(s3).await?;
+        register(bucket).await?;
         Ok(Self::Only)
     }
 }
 
 /// Whether the probe was made, as far as the server says.
-async fn makes_again(s3: &S3) -> Result<bool> {
-    let path = s3.path(PROBE)?;
+async fn makes_again(bucket: &Bucket) -> Result<bool> {
+    let path = bucket.path(PROBE)?;
     let put = || {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        s3.s3.put_opts(&path, PutPayload::from_static(TEXT), options)
+        bucket.s3.put_opts(&path, PutPayload::from_static(TEXT), options)
     };
-    match s3.requests().attempt(put).await {
+    match bucket.requests().attempt(put).await {
         Ok(_) => Ok(true),
         Err(Failed { fault: Fault::Exists, .. }) => Ok(false),
-        Err(failed) => Err(s3.requests().error("write to the store", failed)),
+        Err(failed) => Err(bucket.requests().error("write to the store", failed)),
     }
 }
 
-async fn register(s3: &S3) -> Result<()> {
-    let name = match &s3.requests().options().pusher {
+async fn register(bucket: &Bucket) -> Result<()> {
+    let name = match &bucket.requests().options().pusher {
         Some(name) => name.clone(),
         None => this_machine(),
     };
-    let path = s3.path(LOCK)?;
-    if let Some((found, _)) = s3.reader.start(LOCK, &path, LOCK_BYTES_MAX).await? {
+    let path = bucket.path(LOCK)?;
+    if let Some((found, _)) = bucket.reader.start(LOCK, &path, LOCK_BYTES_MAX).await? {
         let found = String::from_utf8_lossy(&found);
         let found = found.trim().trim_start_matches("pusher: ");
         if found == name {
@@ -72,14 +72,14 @@ async fn register(s3: &S3) -> Result<()> {
         return Err(Error::refused(format!(
             "{}: this server ignores the condition of create-only puts, so two pushers could overwrite \
              each other's refs without knowing; \"{found}\" pushes here, and this is \"{name}\"",
-            s3.requests().place()
+            bucket.requests().place()
         ))
         .hint(format!(
             "push from there; or, if it never will again, push with FREESTONE_PUSHER=\"{found}\"; or use a server \
              that honours If-None-Match, as Amazon's, Ceph's and MinIO's do"
         )));
     }
-    match s3.put_new(LOCK, Bytes::from(format!("pusher: {name}\n"))).await? {
+    match bucket.put_new(LOCK, Bytes::from(format!("pusher: {name}\n"))).await? {
         Created::New | Created::Existed => Ok(()),
     }
 }

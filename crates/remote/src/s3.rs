@@ -4,42 +4,29 @@
 //! `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …), else the
 //! machine itself, as containers and instances of Amazon's do.
 
-use crate::client::Connector;
-use crate::fault::Fault;
-use crate::object::{Reader, RemoteObject, WHOLE_BYTES};
+use crate::bucket::Bucket;
+use crate::object::{RemoteObject, WHOLE_BYTES};
 use crate::options::Options;
 use crate::pusher::Pusher;
-use crate::retry::{Failed, Requests};
+use crate::retry::Requests;
 use crate::upload;
 use bytes::Bytes;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, Result};
 use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
 use futures_util::TryStreamExt;
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
-use object_store::path::Path;
-use object_store::{
-    ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
-};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 /// A store in a bucket.
 pub struct S3 {
-    pub(crate) s3: Arc<AmazonS3>,
-    pub(crate) reader: Arc<Reader>,
-    prefix: String,
+    bucket: Bucket,
     /// Who may write here; known once [`Backend::prepare`] has found out.
     pusher: Mutex<Option<Pusher>>,
     /// Whether a listing has come that did not begin with what sorts first.
     lists_in_no_order: AtomicBool,
-}
-
-/// Retries are `retry`'s.
-pub(crate) fn no_retries() -> RetryConfig {
-    RetryConfig { max_retries: 0, retry_timeout: Duration::ZERO, ..RetryConfig::default() }
 }
 
 impl S3 {
@@ -48,101 +35,30 @@ impl S3 {
     /// # Errors
     /// The environment makes no sense.
     pub fn new(bucket: &str, prefix: &str, options: Options) -> Result<Self> {
-        let place = crate::Place::S3 { bucket: bucket.into(), prefix: prefix.into() }.to_string();
-        let builder = match &options.environment {
-            None => AmazonS3Builder::from_env(),
-            Some(variables) => {
-                variables.iter().fold(AmazonS3Builder::new(), |builder, (key, value)| {
-                    // Others are for others.
-                    let key: Result<AmazonS3ConfigKey, _> = key.to_ascii_lowercase().parse();
-                    key.map_or(builder.clone(), |key| builder.with_config(key, value))
-                })
-            }
-        };
-        let builder = builder
-            .with_bucket_name(bucket)
-            .with_retry(no_retries())
-            .with_disable_bulk_delete(true)
-            .with_http_connector(Connector::new(&options)?);
-        let endpoint = builder
-            .get_config_value(&AmazonS3ConfigKey::Endpoint)
-            .or_else(|| std::env::var("AWS_ENDPOINT_URL_S3").ok())
-            .unwrap_or_else(|| "Amazon S3".into());
-        let s3 = builder.build().map_err(|error| {
-            Error::new(ErrorKind::Usage, format!("{place}: {error}"))
-                .hint("look at the variables AWS_…; docs/remote.md lists them")
-        })?;
-        let s3 = Arc::new(s3);
-        let requests = Requests::new(options, place, endpoint);
-        let reader = Arc::new(Reader { store: s3.clone(), requests });
         Ok(Self {
-            s3,
-            reader,
-            prefix: prefix.into(),
+            bucket: Bucket::new(bucket, prefix, options)?,
             pusher: Mutex::default(),
             lists_in_no_order: AtomicBool::new(false),
         })
     }
 
-    pub(crate) fn requests(&self) -> &Requests {
-        &self.reader.requests
-    }
-
-    pub(crate) fn path(&self, name: &str) -> Result<Path> {
-        let key =
-            if self.prefix.is_empty() { name.into() } else { format!("{}/{name}", self.prefix) };
-        Path::parse(&key).map_err(|error| {
-            Error::new(ErrorKind::Usage, format!("{key:?} can be no key: {error}"))
-        })
+    fn requests(&self) -> &Requests {
+        self.bucket.requests()
     }
 
     fn object(&self, name: &str, length: u64, kept: Option<(u64, Bytes)>) -> Result<RemoteObject> {
         Ok(RemoteObject {
-            reader: self.reader.clone(),
+            reader: self.bucket.reader.clone(),
             name: name.into(),
-            path: self.path(name)?,
+            path: self.bucket.path(name)?,
             length,
             kept: Mutex::new(kept),
         })
     }
 
-    /// Puts an object, unless there is one.
-    pub(crate) async fn put_new(&self, name: &str, bytes: Bytes) -> Result<Created> {
-        let path = self.path(name)?;
-        let put = || {
-            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            self.s3.put_opts(&path, PutPayload::from(bytes.clone()), options)
-        };
-        match self.requests().attempt(put).await {
-            Ok(_) => Ok(Created::New),
-            // It may have been made by a try of ours whose answer was lost.
-            Err(Failed { fault: Fault::Exists, is_open: true, .. }) => {
-                let there = self.reader.start(name, &path, bytes.len() as u64 + 1).await?;
-                let is_ours = there.is_some_and(|(there, _)| there == bytes);
-                Ok(if is_ours { Created::New } else { Created::Existed })
-            }
-            Err(Failed { fault: Fault::Exists, .. }) => Ok(Created::Existed),
-            Err(failed) => Err(self.requests().error(&format!("write {name}"), failed)),
-        }
-    }
-
-    /// Puts an object in the place of whatever is there.
-    pub(crate) async fn put_over(&self, name: &str, bytes: Bytes) -> Result<()> {
-        let path = self.path(name)?;
-        let put = || self.s3.put(&path, PutPayload::from(bytes.clone()));
-        self.requests().make(&format!("write {name}"), put).await.map(drop)
-    }
-
-    /// The length of an object; `None` if there is none.
-    pub(crate) async fn length(&self, name: &str) -> Result<Option<u64>> {
-        let path = self.path(name)?;
-        let found = self.requests().find(&format!("read {name}"), || self.s3.head(&path)).await?;
-        Ok(found.map(|meta| meta.size))
-    }
-
     /// An object as the server lists it.
     fn listed(&self, meta: ObjectMeta) -> Listed {
-        let skipped = if self.prefix.is_empty() { 0 } else { self.prefix.len() + 1 };
+        let skipped = if self.bucket.prefix.is_empty() { 0 } else { self.bucket.prefix.len() + 1 };
         Listed {
             name: meta.location.as_ref().get(skipped..).unwrap_or_default().into(),
             length: meta.size,
@@ -151,11 +67,11 @@ impl S3 {
 
     /// One page of a listing, and whether there is more.
     async fn page(&self, folder: &str, count: usize) -> Result<(Vec<Listed>, bool)> {
-        let prefix = format!("{}/", self.path(folder)?);
+        let prefix = format!("{}/", self.bucket.path(folder)?);
         let request = || async {
             let options =
                 PaginatedListOptions { max_keys: Some(count), ..PaginatedListOptions::default() };
-            let page = self.s3.list_paginated(Some(&prefix), options).await?;
+            let page = self.bucket.s3.list_paginated(Some(&prefix), options).await?;
             let objects = page.result.objects.into_iter();
             Ok((objects.map(|meta| self.listed(meta)).collect(), page.page_token.is_some()))
         };
@@ -181,15 +97,15 @@ impl Backend for S3 {
     fn prepare(&self) -> Result<()> {
         let mut pusher = self.pusher.lock().unwrap_or_else(PoisonError::into_inner);
         if pusher.is_none() {
-            *pusher = Some(self.requests().run(Pusher::find(self))?);
+            *pusher = Some(self.requests().run(Pusher::find(&self.bucket))?);
         }
         Ok(())
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
-        let path = self.path(folder)?;
+        let path = self.bucket.path(folder)?;
         let list = || async {
-            let list = self.s3.list(Some(&path)).map_ok(|meta| self.listed(meta));
+            let list = self.bucket.s3.list(Some(&path)).map_ok(|meta| self.listed(meta));
             let mut listed: Vec<Listed> = list.try_collect().await?;
             listed.sort_unstable();
             Ok(listed)
@@ -210,8 +126,8 @@ impl Backend for S3 {
     }
 
     fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
-        let path = self.path(name)?;
-        let found = self.requests().run(self.reader.start(name, &path, WHOLE_BYTES))?;
+        let path = self.bucket.path(name)?;
+        let found = self.requests().run(self.bucket.reader.start(name, &path, WHOLE_BYTES))?;
         let Some((bytes, length)) = found else { return Ok(None) };
         Ok(Some(Box::new(self.object(name, length, Some((0, bytes)))?)))
     }
@@ -221,20 +137,20 @@ impl Backend for S3 {
     }
 
     fn read_range(&self, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
-        self.reader.fill(name, &self.path(name)?, offset, out)
+        self.bucket.reader.fill(name, &self.bucket.path(name)?, offset, out)
     }
 
     fn hint(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.requests().run(self.put_over(name, Bytes::copy_from_slice(bytes)))
+        self.requests().run(self.bucket.put_over(name, Bytes::copy_from_slice(bytes)))
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
         let bytes = Bytes::copy_from_slice(bytes);
         self.requests().run(async {
-            if self.ignores_conditions() && self.length(name).await?.is_some() {
+            if self.ignores_conditions() && self.bucket.length(name).await?.is_some() {
                 return Ok(Created::Existed);
             }
-            self.put_new(name, bytes).await
+            self.bucket.put_new(name, bytes).await
         })
     }
 
@@ -248,7 +164,7 @@ impl Backend for S3 {
     }
 
     fn publish(&self, spool: Spool, name: &str) -> Result<Created> {
-        self.requests().run(upload::publish(self, spool.file(), name))
+        self.requests().run(upload::publish(&self.bucket, spool.file(), name))
     }
 
     fn settle(&self, _: &str) -> Result<()> {
@@ -257,8 +173,8 @@ impl Backend for S3 {
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        let path = self.path(name)?;
-        let remove = || self.s3.delete(&path);
+        let path = self.bucket.path(name)?;
+        let remove = || self.bucket.s3.delete(&path);
         self.requests().run(self.requests().find(&format!("remove {name}"), remove)).map(drop)
     }
 }

@@ -4,9 +4,9 @@
 //! an object of that name makes one that reads the same. So its name is looked for first, and
 //! completing an upload needs no condition.
 
+use crate::bucket::Bucket;
 use crate::fault::Fault;
 use crate::retry::Failed;
-use crate::s3::S3;
 use bytes::Bytes;
 use freestone_core::{Error, Result};
 use freestone_store::backend::Created;
@@ -26,28 +26,28 @@ const PARTS_MAX: u64 = 10_000;
 const PARTS_AT_ONCE: usize = 4;
 
 /// Makes the object `name` of the bytes of `file`, unless there is one.
-pub(crate) async fn publish(s3: &S3, file: &File, name: &str) -> Result<Created> {
+pub(crate) async fn publish(bucket: &Bucket, file: &File, name: &str) -> Result<Created> {
     let failed = |error| Error::io(format!("cannot read back {name} before it is sent"), error);
     let length = file.metadata().map_err(failed)?.len();
-    if s3.length(name).await?.is_some() {
+    if bucket.length(name).await?.is_some() {
         return Ok(Created::Existed);
     }
     if length <= PART_BYTES {
-        return s3.put_new(name, read(file, 0, length).map_err(failed)?).await;
+        return bucket.put_new(name, read(file, 0, length).map_err(failed)?).await;
     }
-    let path = s3.path(name)?;
+    let path = bucket.path(name)?;
     let what = format!("write {name}");
-    let upload = s3.requests().make(&what, || s3.s3.create_multipart(&path)).await?;
-    let sent = send(s3, file, &path, &upload, length, name).await;
+    let upload = bucket.requests().make(&what, || bucket.s3.create_multipart(&path)).await?;
+    let sent = send(bucket, file, &path, &upload, length, name).await;
     if sent.is_err() {
         // The server charges for parts until somebody clears them away; a bucket's rules can too.
-        let _ = s3.s3.abort_multipart(&path, &upload).await;
+        let _ = bucket.s3.abort_multipart(&path, &upload).await;
     }
     sent
 }
 
 async fn send(
-    s3: &S3,
+    bucket: &Bucket,
     file: &File,
     path: &Path,
     upload: &String,
@@ -62,20 +62,20 @@ async fn send(
         let bytes = read(file, start, part_bytes.min(length - start)).map_err(|error| {
             Error::io(format!("cannot read back {name} before it is sent"), error)
         })?;
-        let put = || s3.s3.put_part(path, upload, number, PutPayload::from(bytes.clone()));
-        s3.requests().make(what, put).await
+        let put = || bucket.s3.put_part(path, upload, number, PutPayload::from(bytes.clone()));
+        bucket.requests().make(what, put).await
     });
     let parts: Vec<PartId> = stream::iter(sends).buffered(PARTS_AT_ONCE).try_collect().await?;
-    let complete = || s3.s3.complete_multipart(path, upload, parts.clone());
-    match s3.requests().attempt(complete).await {
+    let complete = || bucket.s3.complete_multipart(path, upload, parts.clone());
+    match bucket.requests().attempt(complete).await {
         Ok(_) => Ok(Created::New),
         // An earlier try may have completed it, and its answer was lost.
         Err(Failed { fault: Fault::NoUpload | Fault::Missing, .. })
-            if s3.length(name).await? == Some(length) =>
+            if bucket.length(name).await? == Some(length) =>
         {
             Ok(Created::New)
         }
-        Err(failed) => Err(s3.requests().error(what, failed)),
+        Err(failed) => Err(bucket.requests().error(what, failed)),
     }
 }
 

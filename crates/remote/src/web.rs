@@ -5,11 +5,11 @@
 //! shows no old entry. Segments are those of `index/latest`, packs those that the segments name,
 //! revisions those that entries of refs name.
 
+use crate::bucket::no_retries;
 use crate::client::Connector;
 use crate::object::{Reader, RemoteObject, WHOLE_BYTES};
 use crate::options::Options;
 use crate::retry::Requests;
-use crate::s3::no_retries;
 use bytes::Bytes;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::backend::{Backend, Created, Listed, Object, Spool};

@@ -1,0 +1,110 @@
+//! A bucket, and the prefix below which a store's objects are: naming, making and measuring them.
+
+use crate::client::Connector;
+use crate::fault::Fault;
+use crate::object::Reader;
+use crate::options::Options;
+use crate::retry::{Failed, Requests};
+use bytes::Bytes;
+use freestone_core::{Error, ErrorKind, Result};
+use freestone_store::backend::Created;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A bucket, and a prefix in it.
+pub(crate) struct Bucket {
+    pub(crate) s3: Arc<AmazonS3>,
+    pub(crate) reader: Arc<Reader>,
+    pub(crate) prefix: String,
+}
+
+/// Retries are `retry`'s.
+pub(crate) fn no_retries() -> RetryConfig {
+    RetryConfig { max_retries: 0, retry_timeout: Duration::ZERO, ..RetryConfig::default() }
+}
+
+impl Bucket {
+    /// The store below `prefix` of `bucket`. Nothing is asked of the server yet.
+    ///
+    /// # Errors
+    /// The environment makes no sense.
+    pub(crate) fn new(bucket: &str, prefix: &str, options: Options) -> Result<Self> {
+        let place = crate::Place::S3 { bucket: bucket.into(), prefix: prefix.into() }.to_string();
+        let builder = match &options.environment {
+            None => AmazonS3Builder::from_env(),
+            Some(variables) => {
+                variables.iter().fold(AmazonS3Builder::new(), |builder, (key, value)| {
+                    // Others are for others.
+                    let key: Result<AmazonS3ConfigKey, _> = key.to_ascii_lowercase().parse();
+                    key.map_or(builder.clone(), |key| builder.with_config(key, value))
+                })
+            }
+        };
+        let builder = builder
+            .with_bucket_name(bucket)
+            .with_retry(no_retries())
+            .with_disable_bulk_delete(true)
+            .with_http_connector(Connector::new(&options)?);
+        let endpoint = builder
+            .get_config_value(&AmazonS3ConfigKey::Endpoint)
+            .or_else(|| std::env::var("AWS_ENDPOINT_URL_S3").ok())
+            .unwrap_or_else(|| "Amazon S3".into());
+        let s3 = builder.build().map_err(|error| {
+            Error::new(ErrorKind::Usage, format!("{place}: {error}"))
+                .hint("look at the variables AWS_…; docs/remote.md lists them")
+        })?;
+        let s3 = Arc::new(s3);
+        let requests = Requests::new(options, place, endpoint);
+        let reader = Arc::new(Reader { store: s3.clone(), requests });
+        Ok(Self { s3, reader, prefix: prefix.into() })
+    }
+
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.reader.requests
+    }
+
+    pub(crate) fn path(&self, name: &str) -> Result<Path> {
+        let key =
+            if self.prefix.is_empty() { name.into() } else { format!("{}/{name}", self.prefix) };
+        Path::parse(&key).map_err(|error| {
+            Error::new(ErrorKind::Usage, format!("{key:?} can be no key: {error}"))
+        })
+    }
+
+    /// Puts an object, unless there is one.
+    pub(crate) async fn put_new(&self, name: &str, bytes: Bytes) -> Result<Created> {
+        let path = self.path(name)?;
+        let put = || {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            self.s3.put_opts(&path, PutPayload::from(bytes.clone()), options)
+        };
+        match self.requests().attempt(put).await {
+            Ok(_) => Ok(Created::New),
+            // It may have been made by a try of ours whose answer was lost.
+            Err(Failed { fault: Fault::Exists, is_open: true, .. }) => {
+                let there = self.reader.start(name, &path, bytes.len() as u64 + 1).await?;
+                let is_ours = there.is_some_and(|(there, _)| there == bytes);
+                Ok(if is_ours { Created::New } else { Created::Existed })
+            }
+            Err(Failed { fault: Fault::Exists, .. }) => Ok(Created::Existed),
+            Err(failed) => Err(self.requests().error(&format!("write {name}"), failed)),
+        }
+    }
+
+    /// Puts an object in the place of whatever is there.
+    pub(crate) async fn put_over(&self, name: &str, bytes: Bytes) -> Result<()> {
+        let path = self.path(name)?;
+        let put = || self.s3.put(&path, PutPayload::from(bytes.clone()));
+        self.requests().make(&format!("write {name}"), put).await.map(drop)
+    }
+
+    /// The length of an object; `None` if there is none.
+    pub(crate) async fn length(&self, name: &str) -> Result<Option<u64>> {
+        let path = self.path(name)?;
+        let found = self.requests().find(&format!("read {name}"), || self.s3.head(&path)).await?;
+        Ok(found.map(|meta| meta.size))
+    }
+}
