@@ -8,7 +8,7 @@ mod garage;
 #[path = "program/mod.rs"]
 mod program;
 
-use freestone_remote::{Options, Place};
+use freestone_remote::{RemoteOptions, StoreUrl};
 use freestone_testkit::{conformance, noise, text};
 use garage::Garage;
 use program::{Home, Ran, ok, ran};
@@ -46,9 +46,9 @@ fn garage_does_what_every_backend_must_for_one_pusher() {
     }
     let garage = Garage::shared();
     let environment = Some(garage.variables(0));
-    let place = Place::S3 { bucket: "test".into(), prefix: "conformance".into() };
+    let place = StoreUrl::S3 { bucket: "test".into(), prefix: "conformance".into() };
     let pusher = Some("the tests".to_owned());
-    let options = Options { environment, pusher, ..Options::default() };
+    let options = RemoteOptions { environment, pusher, ..RemoteOptions::default() };
     let backend = freestone_remote::open(&place, options).unwrap();
     conformance::writable_alone(&*backend, 20_000_000, 1010).unwrap();
 }

@@ -13,7 +13,7 @@ pub enum Place {
     Directory(PathBuf),
     /// Object storage, or a web server.
     #[cfg(feature = "remote")]
-    Remote(freestone_remote::Place),
+    Remote(freestone_remote::StoreUrl),
 }
 
 impl Place {
@@ -27,7 +27,7 @@ impl Place {
             return Ok(Self::Directory(named));
         }
         #[cfg(feature = "remote")]
-        return Ok(Self::Remote(freestone_remote::Place::parse(&text)?));
+        return Ok(Self::Remote(freestone_remote::StoreUrl::parse(&text)?));
         #[cfg(not(feature = "remote"))]
         return Err(freestone_core::Error::refused(format!(
             "store {text}: not supported by this build"

@@ -38,7 +38,7 @@ pub struct Session {
     offline: bool,
     open: Open,
     #[cfg(feature = "remote")]
-    remote: freestone_remote::Options,
+    remote: freestone_remote::RemoteOptions,
 }
 
 impl Session {
@@ -132,7 +132,7 @@ impl Session {
     /// # Errors
     /// The environment makes no sense.
     #[cfg(feature = "remote")]
-    pub fn remote(&self, place: &freestone_remote::Place) -> Result<Arc<dyn Backend>> {
+    pub fn remote(&self, place: &freestone_remote::StoreUrl) -> Result<Arc<dyn Backend>> {
         freestone_remote::open(place, self.remote.clone())
     }
 
@@ -219,8 +219,8 @@ fn remote_options(
     config: &Config,
     output: &Output,
     interrupt: &Interrupt,
-) -> freestone_remote::Options {
-    let default = freestone_remote::Options::default();
+) -> freestone_remote::RemoteOptions {
+    let default = freestone_remote::RemoteOptions::default();
     let seconds = |given: Option<NonZeroU32>, default: Duration| {
         given.map_or(default, |seconds| Duration::from_secs(u64::from(seconds.get())))
     };
@@ -235,7 +235,7 @@ fn remote_options(
     // Who says how long means it from the beginning.
     let first_patience = seconds(config.retry_for, default.first_patience);
     let pusher = std::env::var("FREESTONE_PUSHER").ok().filter(|name| !name.is_empty());
-    freestone_remote::Options {
+    freestone_remote::RemoteOptions {
         rate_limit: global.limit_rate.or(config.limit_rate),
         stall: seconds(config.timeout, default.stall),
         first_patience,
@@ -251,7 +251,7 @@ fn remote_options(
 ///
 /// # Errors
 /// [`ErrorKind::Refused`] if this build does not know the kind.
-fn opener(#[cfg(feature = "remote")] remote: freestone_remote::Options) -> Open {
+fn opener(#[cfg(feature = "remote")] remote: freestone_remote::RemoteOptions) -> Open {
     Box::new(move |url| {
         if let Some(path) = directory_of(url) {
             return Ok(Arc::new(Directory::new(path)));

@@ -27,7 +27,7 @@ impl Transfer {
     pub fn of(session: &Session) -> Self {
         #[cfg(feature = "remote")]
         {
-            let figures = session.traffic().figures();
+            let figures = session.traffic().stats();
             Self {
                 requests: figures.requests,
                 retries: figures.retries,

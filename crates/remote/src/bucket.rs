@@ -2,9 +2,9 @@
 
 use crate::client::Connector;
 use crate::fault::Fault;
-use crate::object::Reader;
-use crate::options::Options;
-use crate::retry::{Failed, Requests};
+use crate::object::ObjectReader;
+use crate::options::RemoteOptions;
+use crate::retry::{FailedRequest, Requests};
 use bytes::Bytes;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::backend::Created;
@@ -17,7 +17,7 @@ use std::time::Duration;
 /// A bucket, and a prefix in it.
 pub(crate) struct Bucket {
     pub(crate) s3: Arc<AmazonS3>,
-    pub(crate) reader: Arc<Reader>,
+    pub(crate) reader: Arc<ObjectReader>,
     pub(crate) prefix: String,
 }
 
@@ -31,8 +31,9 @@ impl Bucket {
     ///
     /// # Errors
     /// The environment makes no sense.
-    pub(crate) fn new(bucket: &str, prefix: &str, options: Options) -> Result<Self> {
-        let place = crate::Place::S3 { bucket: bucket.into(), prefix: prefix.into() }.to_string();
+    pub(crate) fn new(bucket: &str, prefix: &str, options: RemoteOptions) -> Result<Self> {
+        let place =
+            crate::StoreUrl::S3 { bucket: bucket.into(), prefix: prefix.into() }.to_string();
         let builder = match &options.environment {
             None => AmazonS3Builder::from_env(),
             Some(variables) => {
@@ -58,7 +59,7 @@ impl Bucket {
         })?;
         let s3 = Arc::new(s3);
         let requests = Requests::new(options, place, endpoint);
-        let reader = Arc::new(Reader { store: s3.clone(), requests });
+        let reader = Arc::new(ObjectReader { store: s3.clone(), requests });
         Ok(Self { s3, reader, prefix: prefix.into() })
     }
 
@@ -84,12 +85,12 @@ impl Bucket {
         match self.requests().attempt(put).await {
             Ok(_) => Ok(Created::New),
             // It may have been made by a try of ours whose answer was lost.
-            Err(Failed { fault: Fault::Exists, is_open: true, .. }) => {
+            Err(FailedRequest { fault: Fault::Exists, may_be_done: true, .. }) => {
                 let there = self.reader.start(name, &path, bytes.len() as u64 + 1).await?;
                 let is_ours = there.is_some_and(|(there, _)| there == bytes);
                 Ok(if is_ours { Created::New } else { Created::Existed })
             }
-            Err(Failed { fault: Fault::Exists, .. }) => Ok(Created::Existed),
+            Err(FailedRequest { fault: Fault::Exists, .. }) => Ok(Created::Existed),
             Err(failed) => Err(self.requests().error(&format!("write {name}"), failed)),
         }
     }

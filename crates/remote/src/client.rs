@@ -1,11 +1,11 @@
 //! HTTP as object_store asks for it: counted, limited, and never waiting for ever.
 //!
 //! What a server answers that is no success becomes an error that can be told apart from others
-//! ([`Answer`]), and so does what happens on the way ([`Broken`]); object_store's own retries see
+//! ([`ErrorResponse`]), and so does what happens on the way ([`TransportError`]); object_store's own retries see
 //! neither, since `retry` decides about both.
 
-use crate::options::Options;
-use crate::rate::Rate;
+use crate::options::RemoteOptions;
+use crate::rate::RateLimit;
 use crate::traffic::Traffic;
 use crate::trust::{self, TlsFault};
 use async_trait::async_trait;
@@ -26,15 +26,15 @@ use std::time::{Duration, Instant};
 use sync_wrapper::SyncStream;
 
 /// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that are sent before the limit and the clock are looked at again.
-const PIECE: usize = 64 << 10;
+const PIECE_BYTES: usize = 64 << 10;
 /// The longest answer that is read of a request that failed.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+const ERROR_BODY_BYTES_MAX: usize = 64 << 10;
 
 /// What a server answered that is no success.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct ErrorResponse {
     /// The HTTP status.
     pub(crate) status: u16,
     /// S3's own code, such as `NoSuchBucket`; may be empty.
@@ -43,7 +43,7 @@ pub(crate) struct Answer {
     pub(crate) message: String,
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for ErrorResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the server answered {}", self.status)?;
         if !self.code.is_empty() {
@@ -56,11 +56,11 @@ impl fmt::Display for Answer {
     }
 }
 
-impl std::error::Error for Answer {}
+impl std::error::Error for ErrorResponse {}
 
 /// How a request failed on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum TransportFault {
     /// There was no connection.
     Connect,
     /// There was one, but no TLS, or no trust.
@@ -73,76 +73,76 @@ pub(crate) enum Way {
 
 /// What happened on the way.
 #[derive(Debug)]
-pub(crate) struct Broken {
-    pub(crate) way: Way,
+pub(crate) struct TransportError {
+    pub(crate) fault: TransportFault,
     pub(crate) text: String,
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl std::error::Error for Broken {}
+impl std::error::Error for TransportError {}
 
-fn broken(error: &reqwest::Error) -> Broken {
-    let way = if let Some(fault) = trust::fault_of(error) {
-        Way::Tls(fault)
+fn broken(error: &reqwest::Error) -> TransportError {
+    let fault = if let Some(fault) = trust::fault_of(error) {
+        TransportFault::Tls(fault)
     } else if error.is_connect() {
-        Way::Connect
+        TransportFault::Connect
     } else if error.is_timeout() {
-        Way::Stall
+        TransportFault::Stall
     } else {
-        Way::Break
+        TransportFault::Break
     };
     // The last cause says most: "connection refused", "invalid peer certificate".
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
-    Broken { way, text: cause.to_string() }
+    TransportError { fault, text: cause.to_string() }
 }
 
-fn failed(broken: Broken) -> HttpError {
+fn failed(broken: TransportError) -> HttpError {
     // A kind that object_store does not try again.
     HttpError::new(HttpErrorKind::Unknown, broken)
 }
 
 /// Makes the clients of a backend.
 #[derive(Clone, Debug)]
-pub(crate) struct Connector(Arc<Service>);
+pub(crate) struct Connector(Arc<Transport>);
 
 #[derive(Debug)]
-struct Service {
+struct Transport {
     client: reqwest::Client,
     traffic: Arc<Traffic>,
     stall: Duration,
-    up: Option<Arc<Rate>>,
-    down: Option<Arc<Rate>>,
+    up: Option<Arc<RateLimit>>,
+    down: Option<Arc<RateLimit>>,
 }
 
 impl Connector {
     /// # Errors
     /// This machine has nothing to make connections with, such as certificates.
-    pub(crate) fn new(options: &Options) -> Result<Self> {
+    pub(crate) fn new(options: &RemoteOptions) -> Result<Self> {
         // Only the first call has an effect, and all of this process want the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .user_agent(concat!("freestone/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(options.requests_max)
             .tcp_nodelay(true)
             .http1_only()
             .build()
             .map_err(|error| {
-                let Broken { text, .. } = broken(&error);
+                let TransportError { text, .. } = broken(&error);
                 Error::new(ErrorKind::Storage, format!("no HTTPS on this machine: {text}"))
                     .hint(trust::hint_without_authorities())
             })?;
-        let rate = || options.rate_limit.map(|rate| Arc::new(Rate::new(rate)));
-        Ok(Self(Arc::new(Service {
+        let rate = || options.rate_limit.map(|rate| Arc::new(RateLimit::new(rate)));
+        Ok(Self(Arc::new(Transport {
             client,
             traffic: options.traffic.clone(),
             stall: options.stall,
@@ -154,18 +154,18 @@ impl Connector {
 
 impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Calls(self.0.clone())))
+        Ok(HttpClient::new(TransportClient(self.0.clone())))
     }
 }
 
 #[derive(Debug)]
-struct Calls(Arc<Service>);
+struct TransportClient(Arc<Transport>);
 
 /// When something moved last.
 #[derive(Clone)]
-struct Progress(Arc<(Instant, AtomicU64)>);
+struct LastProgress(Arc<(Instant, AtomicU64)>);
 
-impl Progress {
+impl LastProgress {
     fn new() -> Self {
         Self(Arc::new((Instant::now(), AtomicU64::new(0))))
     }
@@ -191,14 +191,14 @@ impl Progress {
     }
 }
 
-impl Service {
+impl Transport {
     fn stalled(&self) -> HttpError {
         let text = format!("nothing moved for {} s", self.stall.as_secs_f32());
-        failed(Broken { way: Way::Stall, text })
+        failed(TransportError { fault: TransportFault::Stall, text })
     }
 
     /// A request's body in pieces, each sent when the limit allows it.
-    fn body(&self, body: HttpRequestBody, progress: &Progress) -> reqwest::Body {
+    fn body(&self, body: HttpRequestBody, progress: &LastProgress) -> reqwest::Body {
         let (traffic, rate, progress) = (self.traffic.clone(), self.up.clone(), progress.clone());
         let pieces = body.into_data_stream().flat_map(|bytes| {
             stream::iter(bytes.map_or_else(
@@ -254,13 +254,13 @@ impl Service {
         let mut stream = Box::pin(self.received(response));
         while let Some(Ok(bytes)) = stream.next().await {
             body.extend_from_slice(&bytes);
-            if body.len() > ANSWER_BYTES_MAX {
+            if body.len() > ERROR_BODY_BYTES_MAX {
                 break;
             }
         }
         let text = String::from_utf8_lossy(&body);
         let field = |name| element(&text, name).unwrap_or_default();
-        let answer = Answer { status, code: field("Code"), message: field("Message") };
+        let answer = ErrorResponse { status, code: field("Code"), message: field("Message") };
         HttpError::new(HttpErrorKind::Unknown, answer)
     }
 }
@@ -274,11 +274,14 @@ fn element(text: &str, name: &str) -> Option<String> {
 }
 
 fn pieces(bytes: &Bytes) -> Vec<Bytes> {
-    (0..bytes.len()).step_by(PIECE).map(|at| bytes.slice(at..bytes.len().min(at + PIECE))).collect()
+    (0..bytes.len())
+        .step_by(PIECE_BYTES)
+        .map(|at| bytes.slice(at..bytes.len().min(at + PIECE_BYTES)))
+        .collect()
 }
 
 #[async_trait]
-impl HttpService for Calls {
+impl HttpService for TransportClient {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let service = &self.0;
         let (parts, body) = request.into_parts();
@@ -286,7 +289,7 @@ impl HttpService for Calls {
         let url = parts.uri.to_string();
         let mut builder =
             service.client.request(parts.method.clone(), &url).headers(parts.headers.clone());
-        let progress = Progress::new();
+        let progress = LastProgress::new();
         if length > 0 || !parts.method.is_safe() {
             if !parts.headers.contains_key("content-length") {
                 builder = builder.header("content-length", length);

@@ -1,6 +1,6 @@
 //! What went wrong with a request, told apart: for trying again, and for saying what to do.
 
-use crate::client::{Answer, Broken, Way};
+use crate::client::{ErrorResponse, TransportError, TransportFault};
 use crate::trust::TlsFault;
 use freestone_core::{Error, ErrorKind};
 use std::error::Error as StdError;
@@ -29,13 +29,13 @@ pub(crate) enum Fault {
     /// The credentials have expired.
     Expired,
     /// The clocks of here and there differ too much.
-    Skew,
+    ClockSkew,
     /// The key may not do that.
     Denied,
     /// There is no room, or a quota is used up.
     Full,
     /// The bucket is elsewhere.
-    Elsewhere,
+    WrongRegion,
     /// The server is busy or failing.
     Busy,
     /// What arrived there is not what was sent.
@@ -68,20 +68,22 @@ fn cause<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Opti
 
 impl Fault {
     pub(crate) fn of(error: &object_store::Error) -> Self {
-        if let Some(answer) = cause::<Answer>(error) {
+        if let Some(answer) = cause::<ErrorResponse>(error) {
             if is_of_credentials(error) {
                 return Self::NoCredentials;
             }
             return Self::of_answer(answer);
         }
-        if let Some(broken) = cause::<Broken>(error) {
-            return match broken.way {
+        if let Some(broken) = cause::<TransportError>(error) {
+            return match broken.fault {
                 // Credentials that are asked of the machine itself come from a fixed address.
-                Way::Connect | Way::Stall if is_of_credentials(error) => Self::NoCredentials,
-                Way::Tls(fault) => Self::Tls(fault),
-                Way::Connect => Self::Unreachable,
-                Way::Stall => Self::Stalled,
-                Way::Break => Self::Broken,
+                TransportFault::Connect | TransportFault::Stall if is_of_credentials(error) => {
+                    Self::NoCredentials
+                }
+                TransportFault::Tls(fault) => Self::Tls(fault),
+                TransportFault::Connect => Self::Unreachable,
+                TransportFault::Stall => Self::Stalled,
+                TransportFault::Break => Self::Broken,
             };
         }
         match error {
@@ -103,23 +105,23 @@ impl Fault {
         }
     }
 
-    fn of_answer(answer: &Answer) -> Self {
+    fn of_answer(answer: &ErrorResponse) -> Self {
         match &answer.code[..] {
             "NoSuchBucket" => return Self::NoBucket,
             "NoSuchUpload" => return Self::NoUpload,
             "InvalidAccessKeyId" | "InvalidClientTokenId" => return Self::UnknownKey,
             "SignatureDoesNotMatch" => return Self::Signature,
             "ExpiredToken" | "TokenRefreshRequired" => return Self::Expired,
-            "RequestTimeTooSkewed" | "RequestExpired" => return Self::Skew,
+            "RequestTimeTooSkewed" | "RequestExpired" => return Self::ClockSkew,
             "QuotaExceeded" | "XMinioStorageFull" | "InsufficientCapacity" => return Self::Full,
-            "PermanentRedirect" | "AuthorizationHeaderMalformed" => return Self::Elsewhere,
+            "PermanentRedirect" | "AuthorizationHeaderMalformed" => return Self::WrongRegion,
             "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest" => return Self::Garbled,
             "RequestTimeout" | "IncompleteBody" | "SlowDown" => return Self::Busy,
             "ConditionalRequestConflict" | "OperationAborted" => return Self::Raced,
             _ => {}
         }
         match answer.status {
-            301 | 302 | 307 | 308 => Self::Elsewhere,
+            301 | 302 | 307 | 308 => Self::WrongRegion,
             304 | 412 => Self::Exists,
             401 => Self::NoCredentials,
             403 => Self::Denied,
@@ -167,9 +169,9 @@ pub(crate) fn describe(
     error: object_store::Error,
 ) -> Error {
     let fault = Fault::of(&error);
-    let detail = cause::<Answer>(&error)
+    let detail = cause::<ErrorResponse>(&error)
         .map(ToString::to_string)
-        .or_else(|| cause::<Broken>(&error).map(ToString::to_string))
+        .or_else(|| cause::<TransportError>(&error).map(ToString::to_string))
         .unwrap_or_else(|| error.to_string());
     let (kind, text, hint) = say(fault, place, endpoint);
     Error::new(kind, format!("cannot {what}: {text}")).because(detail).hint(hint)
@@ -200,7 +202,7 @@ fn say(fault: Fault, place: &str, endpoint: &str) -> (ErrorKind, String, String)
             "the credentials have expired".into(),
             "get new ones; AWS_SESSION_TOKEN holds the old ones' token",
         ),
-        Fault::Skew => storage(
+        Fault::ClockSkew => storage(
             format!("the clocks of this machine and of {endpoint} differ too much"),
             "set this machine's clock, or the server's; a quarter of an hour is allowed",
         ),
@@ -212,7 +214,7 @@ fn say(fault: Fault, place: &str, endpoint: &str) -> (ErrorKind, String, String)
             format!("{place} is full, or a quota is used up"),
             "make room or raise the quota, and run the command again; nothing is lost",
         ),
-        Fault::Elsewhere => storage(
+        Fault::WrongRegion => storage(
             format!("{place} is in another region, or at another end point"),
             "set AWS_REGION, and AWS_ENDPOINT_URL where it is not Amazon's",
         ),
@@ -228,11 +230,11 @@ fn say(fault: Fault, place: &str, endpoint: &str) -> (ErrorKind, String, String)
             format!("{endpoint} cannot be trusted: its certificate is for another name"),
             "name the server as its certificate does, in AWS_ENDPOINT_URL or the URL of the store",
         ),
-        Fault::Tls(TlsFault::Time) => storage(
+        Fault::Tls(TlsFault::Validity) => storage(
             format!("{endpoint} cannot be trusted: its certificate is out of date, or this machine's clock is"),
             "look at this machine's clock; if that is right, the server needs a new certificate",
         ),
-        Fault::Tls(TlsFault::Language) => storage(
+        Fault::Tls(TlsFault::Protocol) => storage(
             format!("{endpoint} does not speak TLS, or only old versions of it"),
             "a server of plain http is named by http://, in AWS_ENDPOINT_URL; https:// needs TLS 1.2 or 1.3",
         ),

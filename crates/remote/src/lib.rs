@@ -6,7 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`place`] | what a URL names |
+//! | [`url`] | what a URL names |
 //! | [`options`], [`traffic`] | how requests are made, and what they came to |
 //! | `client`, `rate` | HTTP: counted, limited, never waiting for ever |
 //! | `trust` | TLS, and why a certificate is not believed |
@@ -20,7 +20,6 @@ mod client;
 mod fault;
 mod object;
 pub mod options;
-pub mod place;
 mod pusher;
 mod rate;
 mod retry;
@@ -29,12 +28,13 @@ pub mod s3;
 pub mod traffic;
 mod trust;
 mod upload;
+pub mod url;
 pub mod web;
 
-pub use options::Options;
-pub use place::Place;
+pub use options::RemoteOptions;
 pub use s3::S3;
 pub use traffic::Traffic;
+pub use url::StoreUrl;
 pub use web::Web;
 
 use freestone_core::Result;
@@ -45,9 +45,9 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// The environment makes no sense, or no connection can be made at all from this machine.
-pub fn open(place: &Place, options: Options) -> Result<Arc<dyn Backend>> {
+pub fn open(place: &StoreUrl, options: RemoteOptions) -> Result<Arc<dyn Backend>> {
     Ok(match place {
-        Place::S3 { bucket, prefix } => Arc::new(S3::new(bucket, prefix, options)?),
-        Place::Web { url } => Arc::new(Web::new(url, options)?),
+        StoreUrl::S3 { bucket, prefix } => Arc::new(S3::new(bucket, prefix, options)?),
+        StoreUrl::Web { url } => Arc::new(Web::new(url, options)?),
     })
 }

@@ -29,12 +29,12 @@ const PARTS_AT_ONCE: usize = 4;
 const MEMORY_BYTES: u64 = 4 << 20;
 
 /// What reads objects of one store.
-pub(crate) struct Reader {
+pub(crate) struct ObjectReader {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) requests: Requests,
 }
 
-impl Reader {
+impl ObjectReader {
     /// Takes the body of an answer; what is cut off or too long is an error.
     async fn body(result: GetResult) -> object_store::Result<Bytes> {
         let length = usize::try_from(result.range.end - result.range.start).unwrap_or(usize::MAX);
@@ -130,7 +130,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// An object of a store.
 pub(crate) struct RemoteObject {
-    pub(crate) reader: Arc<Reader>,
+    pub(crate) reader: Arc<ObjectReader>,
     pub(crate) name: String,
     pub(crate) path: Path,
     pub(crate) length: u64,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// How requests are made. Clones share what is counted.
 #[derive(Clone)]
-pub struct Options {
+pub struct RemoteOptions {
     /// Bytes a second that are sent at most, and as many that are received.
     pub rate_limit: Option<u64>,
     /// How long a request may go without any progress.
@@ -42,7 +42,7 @@ impl fmt::Debug for Notice {
     }
 }
 
-impl Default for Options {
+impl Default for RemoteOptions {
     fn default() -> Self {
         Self {
             rate_limit: None,
@@ -59,7 +59,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl RemoteOptions {
     pub(crate) fn check(&self) -> Result<()> {
         if self.cancel.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Failed, "interrupted"));

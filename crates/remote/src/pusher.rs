@@ -9,7 +9,7 @@
 
 use crate::bucket::Bucket;
 use crate::fault::Fault;
-use crate::retry::Failed;
+use crate::retry::FailedRequest;
 use bytes::Bytes;
 use freestone_core::{Error, Result};
 use freestone_store::backend::Created;
@@ -18,17 +18,17 @@ use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 const PROBE: &str = "probe/create-only";
 const LOCK: &str = "lock";
 const LOCK_BYTES_MAX: u64 = 4096;
-const TEXT: &[u8] = b"Made create-only, to see whether this server honours that.\n";
+const PROBE_TEXT: &[u8] = b"Made create-only, to see whether this server honours that.\n";
 
 /// Who may push to a store.
-pub(crate) enum Pusher {
+pub(crate) enum Pushers {
     /// Anybody.
     Any,
     /// This one alone, since the server ignores conditions.
-    Only,
+    ThisOne,
 }
 
-impl Pusher {
+impl Pushers {
     /// Finds out, and registers this pusher where that is needed.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Pusher {
             return Ok(Self::Any);
         }
         register(bucket).await?;
-        Ok(Self::Only)
+        Ok(Self::ThisOne)
     }
 }
 
@@ -48,11 +48,11 @@ async fn makes_again(bucket: &Bucket) -> Result<bool> {
     let path = bucket.path(PROBE)?;
     let put = || {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        bucket.s3.put_opts(&path, PutPayload::from_static(TEXT), options)
+        bucket.s3.put_opts(&path, PutPayload::from_static(PROBE_TEXT), options)
     };
     match bucket.requests().attempt(put).await {
         Ok(_) => Ok(true),
-        Err(Failed { fault: Fault::Exists, .. }) => Ok(false),
+        Err(FailedRequest { fault: Fault::Exists, .. }) => Ok(false),
         Err(failed) => Err(bucket.requests().error("write to the store", failed)),
     }
 }

@@ -8,13 +8,13 @@ const BURST: Duration = Duration::from_millis(100);
 
 /// Lets so many bytes a second through, by all who ask together.
 #[derive(Debug)]
-pub(crate) struct Rate {
+pub(crate) struct RateLimit {
     bytes_per_second: f64,
     /// When all that was let through so far has had its time.
     paid_until: Mutex<Instant>,
 }
 
-impl Rate {
+impl RateLimit {
     pub(crate) fn new(bytes_per_second: u64) -> Self {
         // Beyond 2^53 bytes a second no digit counts any more.
         #[allow(clippy::cast_precision_loss)]
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn the_rate_holds_whatever_is_asked_for_and_a_pause_earns_a_burst_only() {
-        let rate = Rate::new(1000);
+        let rate = RateLimit::new(1000);
         let begun = Instant::now() + Duration::from_secs(1);
         let mut waited = Duration::ZERO;
         for bytes in [100, 900, 1, 999, 2000] {

@@ -4,7 +4,7 @@
 //! together do not come back together (M. Brooker, "Exponential Backoff And Jitter", 2015).
 
 use crate::fault::{Fault, describe};
-use crate::options::Options;
+use crate::options::RemoteOptions;
 use crate::runtime;
 use freestone_core::{Error, ErrorKind, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,15 +14,15 @@ use tokio::sync::Semaphore;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How often the wish to give up is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const CANCEL_POLL: Duration = Duration::from_millis(50);
 /// After how much trouble people are told.
-const SILENT: Duration = Duration::from_secs(3);
+const NOTICE_AFTER: Duration = Duration::from_secs(3);
 /// Tries of a request whose signature is found wrong, where the same secret has been right.
 const SIGNATURE_TRIES: u32 = 4;
 
 /// Makes requests of one backend: not too many at a time, again where that can help.
 pub(crate) struct Requests {
-    options: Options,
+    options: RemoteOptions,
     /// What is named in messages: the store and the server.
     place: String,
     endpoint: String,
@@ -34,15 +34,15 @@ pub(crate) struct Requests {
 }
 
 /// How a request failed for good.
-pub(crate) struct Failed {
+pub(crate) struct FailedRequest {
     pub(crate) fault: Fault,
     /// Whether an earlier try, or this one, may have been carried out.
-    pub(crate) is_open: bool,
+    pub(crate) may_be_done: bool,
     error: object_store::Error,
 }
 
 impl Requests {
-    pub(crate) fn new(options: Options, place: String, endpoint: String) -> Self {
+    pub(crate) fn new(options: RemoteOptions, place: String, endpoint: String) -> Self {
         let open = Semaphore::new(options.requests_max.max(1));
         Self {
             options,
@@ -63,7 +63,7 @@ impl Requests {
         &self.place
     }
 
-    pub(crate) fn options(&self) -> &Options {
+    pub(crate) fn options(&self) -> &RemoteOptions {
         &self.options
     }
 
@@ -79,12 +79,12 @@ impl Requests {
 
     async fn cancelled(&self) {
         while self.options.check().is_ok() {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CANCEL_POLL).await;
         }
     }
 
     /// The error of a request to do `what` that failed for good.
-    pub(crate) fn error(&self, what: &str, failed: Failed) -> Error {
+    pub(crate) fn error(&self, what: &str, failed: FailedRequest) -> Error {
         describe(what, &self.place, &self.endpoint, failed.error)
     }
 
@@ -93,7 +93,7 @@ impl Requests {
     pub(crate) async fn attempt<T, F>(
         &self,
         mut request: impl FnMut() -> F,
-    ) -> Result<(T, bool), Failed>
+    ) -> Result<(T, bool), FailedRequest>
     where
         F: Future<Output = object_store::Result<T>>,
     {
@@ -102,7 +102,7 @@ impl Requests {
         let mut bound = FIRST_WAIT;
         let mut strange = 0;
         let mut may_be_done = false;
-        let mut told = SILENT;
+        let mut told = NOTICE_AFTER;
         loop {
             let outcome = {
                 // Closed never; and a request waits for its place without holding one.
@@ -139,7 +139,7 @@ impl Requests {
             };
             let elapsed = begun.get_or_insert_with(Instant::now).elapsed();
             if !again || elapsed >= patience {
-                return Err(Failed { fault, is_open: may_be_done, error });
+                return Err(FailedRequest { fault, may_be_done: may_be_done, error });
             }
             if elapsed >= told {
                 told = elapsed * 2;
@@ -175,8 +175,8 @@ impl Requests {
     {
         match self.attempt(request).await {
             Ok((value, _)) => Ok(Some(value)),
-            Err(Failed { fault: Fault::Missing, .. }) => Ok(None),
-            Err(Failed { fault: Fault::Denied, .. })
+            Err(FailedRequest { fault: Fault::Missing, .. }) => Ok(None),
+            Err(FailedRequest { fault: Fault::Denied, .. })
                 if self.hides_missing && self.has_succeeded.load(Ordering::Relaxed) =>
             {
                 Ok(None)

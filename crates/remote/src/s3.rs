@@ -6,8 +6,8 @@
 
 use crate::bucket::Bucket;
 use crate::object::{RemoteObject, WHOLE_BYTES};
-use crate::options::Options;
-use crate::pusher::Pusher;
+use crate::options::RemoteOptions;
+use crate::pusher::Pushers;
 use crate::retry::Requests;
 use crate::upload;
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use std::sync::{Mutex, PoisonError};
 pub struct S3 {
     bucket: Bucket,
     /// Who may write here; known once [`Backend::prepare`] has found out.
-    pusher: Mutex<Option<Pusher>>,
+    pusher: Mutex<Option<Pushers>>,
     /// Whether a listing has come that did not begin with what sorts first.
     lists_in_no_order: AtomicBool,
 }
@@ -34,7 +34,7 @@ impl S3 {
     ///
     /// # Errors
     /// The environment makes no sense.
-    pub fn new(bucket: &str, prefix: &str, options: Options) -> Result<Self> {
+    pub fn new(bucket: &str, prefix: &str, options: RemoteOptions) -> Result<Self> {
         Ok(Self {
             bucket: Bucket::new(bucket, prefix, options)?,
             pusher: Mutex::default(),
@@ -81,7 +81,7 @@ impl S3 {
     /// How objects are made here, once it is known.
     fn ignores_conditions(&self) -> bool {
         let pusher = self.pusher.lock().unwrap_or_else(PoisonError::into_inner);
-        matches!(*pusher, Some(Pusher::Only))
+        matches!(*pusher, Some(Pushers::ThisOne))
     }
 }
 
@@ -97,7 +97,7 @@ impl Backend for S3 {
     fn prepare(&self) -> Result<()> {
         let mut pusher = self.pusher.lock().unwrap_or_else(PoisonError::into_inner);
         if pusher.is_none() {
-            *pusher = Some(self.requests().run(Pusher::find(&self.bucket))?);
+            *pusher = Some(self.requests().run(Pushers::find(&self.bucket))?);
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ pub struct Traffic {
 
 /// What was counted so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct TrafficStats {
     /// Requests, those that were made again included.
     pub requests: u64,
     /// Requests that were made again.
@@ -27,9 +27,9 @@ pub struct Figures {
 
 impl Traffic {
     /// What was counted so far.
-    pub fn figures(&self) -> Figures {
+    pub fn stats(&self) -> TrafficStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Figures {
+        TrafficStats {
             requests: read(&self.requests),
             retries: read(&self.retries),
             sent: read(&self.sent),

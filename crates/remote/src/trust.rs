@@ -15,9 +15,9 @@ pub(crate) enum TlsFault {
     /// The certificate is one for another server.
     Name,
     /// The certificate is not valid yet, or no more.
-    Time,
+    Validity,
     /// The other side speaks something else than TLS, or none of its versions that we speak.
-    Language,
+    Protocol,
 }
 
 /// What TLS found wrong when a connection was to be made, if that is why it was not.
@@ -34,13 +34,13 @@ pub(crate) fn fault_of(error: &reqwest::Error) -> Option<TlsFault> {
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => TlsFault::Time,
+            | CertificateError::NotValidYetContext { .. } => TlsFault::Validity,
             _ => TlsFault::Authority,
         }),
         rustls::Error::InvalidMessage(_)
         | rustls::Error::PeerIncompatible(_)
         | rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
-            Some(TlsFault::Language)
+            Some(TlsFault::Protocol)
         }
         _ => None,
     }

@@ -6,7 +6,7 @@
 
 use crate::bucket::Bucket;
 use crate::fault::Fault;
-use crate::retry::Failed;
+use crate::retry::FailedRequest;
 use bytes::Bytes;
 use freestone_core::{Error, Result};
 use freestone_store::backend::Created;
@@ -70,7 +70,7 @@ async fn send(
     match bucket.requests().attempt(complete).await {
         Ok(_) => Ok(Created::New),
         // An earlier try may have completed it, and its answer was lost.
-        Err(Failed { fault: Fault::NoUpload | Fault::Missing, .. })
+        Err(FailedRequest { fault: Fault::NoUpload | Fault::Missing, .. })
             if bucket.length(name).await? == Some(length) =>
         {
             Ok(Created::New)

@@ -7,8 +7,8 @@
 
 use crate::bucket::no_retries;
 use crate::client::Connector;
-use crate::object::{Reader, RemoteObject, WHOLE_BYTES};
-use crate::options::Options;
+use crate::object::{ObjectReader, RemoteObject, WHOLE_BYTES};
+use crate::options::RemoteOptions;
 use crate::retry::Requests;
 use bytes::Bytes;
 use freestone_core::{Error, ErrorKind, Result};
@@ -31,7 +31,7 @@ const ENTRIES_AT_ONCE: usize = 8;
 
 /// A store on a web server.
 pub struct Web {
-    reader: Arc<Reader>,
+    reader: Arc<ObjectReader>,
     /// Entries of refs that were read on the way to the newest.
     entries: Mutex<BTreeMap<String, Bytes>>,
 }
@@ -41,7 +41,7 @@ impl Web {
     ///
     /// # Errors
     /// It is no URL.
-    pub fn new(url: &str, options: Options) -> Result<Self> {
+    pub fn new(url: &str, options: RemoteOptions) -> Result<Self> {
         let store = HttpBuilder::new()
             .with_url(url)
             .with_retry(no_retries())
@@ -50,7 +50,7 @@ impl Web {
             .map_err(|error| Error::new(ErrorKind::Usage, format!("store {url}: {error}")))?;
         let endpoint = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
         let requests = Requests::new(options, url.into(), endpoint).hiding_missing();
-        let reader = Arc::new(Reader { store: Arc::new(store), requests });
+        let reader = Arc::new(ObjectReader { store: Arc::new(store), requests });
         Ok(Self { reader, entries: Mutex::default() })
     }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use freestone_remote::{Options, Place};
+use freestone_remote::{RemoteOptions, StoreUrl};
 use freestone_store::backend::Backend;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -56,9 +56,9 @@ fn answer(mut stream: TcpStream, asked: &Mutex<Vec<String>>, broken: Option<usiz
 }
 
 fn backend(port: u16) -> Arc<dyn Backend> {
-    let place = Place::Web { url: format!("http://127.0.0.1:{port}") };
+    let place = StoreUrl::Web { url: format!("http://127.0.0.1:{port}") };
     let patience = Duration::from_secs(5);
-    freestone_remote::open(&place, Options { patience, ..Options::default() }).unwrap()
+    freestone_remote::open(&place, RemoteOptions { patience, ..RemoteOptions::default() }).unwrap()
 }
 
 fn read(breaks: Vec<usize>) -> (Vec<u8>, Vec<String>) {

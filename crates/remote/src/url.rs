@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Where a store is that is no directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum StoreUrl {
     /// `s3://BUCKET/PREFIX`.
     S3 {
         /// The bucket.
@@ -20,7 +20,7 @@ pub enum Place {
     },
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
@@ -34,7 +34,7 @@ fn usage(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Usage, what)
 }
 
-impl Place {
+impl StoreUrl {
     /// Reads a URL.
     ///
     /// # Errors
@@ -128,10 +128,10 @@ mod tests {
             ("http://[::1]:80/a", "http://[::1]:80/a"),
             ("http://localhost/a", "http://localhost/a"),
         ] {
-            assert_eq!(Place::parse(text).unwrap().to_string(), shown);
+            assert_eq!(StoreUrl::parse(text).unwrap().to_string(), shown);
         }
-        let place = Place::parse("s3://b/c/d").unwrap();
-        assert_eq!(place, Place::S3 { bucket: "b".into(), prefix: "c/d".into() });
+        let place = StoreUrl::parse("s3://b/c/d").unwrap();
+        assert_eq!(place, StoreUrl::S3 { bucket: "b".into(), prefix: "c/d".into() });
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
             ("http://localhost.example.com/a", ErrorKind::Refused),
             ("http://10.0.0.1/a", ErrorKind::Refused),
         ] {
-            assert_eq!(Place::parse(text).unwrap_err().kind(), kind, "{text}");
+            assert_eq!(StoreUrl::parse(text).unwrap_err().kind(), kind, "{text}");
         }
     }
 }
