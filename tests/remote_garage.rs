@@ -81,7 +81,7 @@ fn a_second_pusher_is_refused_and_told_why() {
         assert_eq!(ran.code, Some(7), "{arguments:?}: {}", ran.err);
         for words in [
             "this server ignores the condition of create-only puts",
-            "\"ci-1\" pushes here, and this is \"ci-2\"",
+            "the only pusher is \"ci-1\", and this one is \"ci-2\"",
             "FREESTONE_PUSHER=\"ci-1\"",
         ] {
             assert!(ran.err.contains(words), "{arguments:?}: no {words:?} in: {}", ran.err);

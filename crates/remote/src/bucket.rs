@@ -1,4 +1,4 @@
-//! A bucket, and the prefix below which a store's objects are: naming, making and measuring them.
+//! The objects of a store in a bucket, below a prefix: names, creation, lengths.
 
 use crate::client::Connector;
 use crate::fault::Fault;
@@ -14,23 +14,23 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A bucket, and a prefix in it.
+/// A bucket, and the prefix of a store in it.
 pub(crate) struct Bucket {
     pub(crate) s3: Arc<AmazonS3>,
     pub(crate) reader: Arc<ObjectReader>,
     pub(crate) prefix: String,
 }
 
-/// Retries are `retry`'s.
+/// Returns the options that switch object_store's own retries off, since `retry` does them.
 pub(crate) fn no_retries() -> RetryConfig {
     RetryConfig { max_retries: 0, retry_timeout: Duration::ZERO, ..RetryConfig::default() }
 }
 
 impl Bucket {
-    /// The store below `prefix` of `bucket`. Nothing is asked of the server yet.
+    /// Reads the settings of the environment. No request is made yet.
     ///
     /// # Errors
-    /// The environment makes no sense.
+    /// A variable of the environment is invalid.
     pub(crate) fn new(bucket: &str, prefix: &str, options: RemoteOptions) -> Result<Self> {
         let place =
             crate::StoreUrl::S3 { bucket: bucket.into(), prefix: prefix.into() }.to_string();
@@ -38,7 +38,7 @@ impl Bucket {
             None => AmazonS3Builder::from_env(),
             Some(variables) => {
                 variables.iter().fold(AmazonS3Builder::new(), |builder, (key, value)| {
-                    // Others are for others.
+                    // Variables that are not settings of S3 are ignored.
                     let key: Result<AmazonS3ConfigKey, _> = key.to_ascii_lowercase().parse();
                     key.map_or(builder.clone(), |key| builder.with_config(key, value))
                 })
@@ -55,7 +55,7 @@ impl Bucket {
             .unwrap_or_else(|| "Amazon S3".into());
         let s3 = builder.build().map_err(|error| {
             Error::new(ErrorKind::Usage, format!("{place}: {error}"))
-                .hint("look at the variables AWS_…; docs/remote.md lists them")
+                .hint("check the variables AWS_…; docs/remote.md lists them")
         })?;
         let s3 = Arc::new(s3);
         let requests = Requests::new(options, place, endpoint);
@@ -63,19 +63,21 @@ impl Bucket {
         Ok(Self { s3, reader, prefix: prefix.into() })
     }
 
+    /// Returns how requests to this bucket are made.
     pub(crate) fn requests(&self) -> &Requests {
         &self.reader.requests
     }
 
+    /// Returns the key of the object `name`.
     pub(crate) fn path(&self, name: &str) -> Result<Path> {
         let key =
             if self.prefix.is_empty() { name.into() } else { format!("{}/{name}", self.prefix) };
         Path::parse(&key).map_err(|error| {
-            Error::new(ErrorKind::Usage, format!("{key:?} can be no key: {error}"))
+            Error::new(ErrorKind::Usage, format!("{key:?} cannot be a key: {error}"))
         })
     }
 
-    /// Puts an object, unless there is one.
+    /// Creates the object `name`, unless it exists.
     pub(crate) async fn put_new(&self, name: &str, bytes: Bytes) -> Result<Created> {
         let path = self.path(name)?;
         let put = || {
@@ -84,10 +86,10 @@ impl Bucket {
         };
         match self.requests().attempt(put).await {
             Ok(_) => Ok(Created::New),
-            // It may have been made by a try of ours whose answer was lost.
+            // An earlier attempt of this call may have created it, and its answer was lost.
             Err(FailedRequest { fault: Fault::Exists, may_be_done: true, .. }) => {
-                let there = self.reader.start(name, &path, bytes.len() as u64 + 1).await?;
-                let is_ours = there.is_some_and(|(there, _)| there == bytes);
+                let found = self.reader.start(name, &path, bytes.len() as u64 + 1).await?;
+                let is_ours = found.is_some_and(|(found, _)| found == bytes);
                 Ok(if is_ours { Created::New } else { Created::Existed })
             }
             Err(FailedRequest { fault: Fault::Exists, .. }) => Ok(Created::Existed),
@@ -95,14 +97,14 @@ impl Bucket {
         }
     }
 
-    /// Puts an object in the place of whatever is there.
+    /// Creates or replaces the object `name`.
     pub(crate) async fn put_over(&self, name: &str, bytes: Bytes) -> Result<()> {
         let path = self.path(name)?;
         let put = || self.s3.put(&path, PutPayload::from(bytes.clone()));
         self.requests().make(&format!("write {name}"), put).await.map(drop)
     }
 
-    /// The length of an object; `None` if there is none.
+    /// Returns the length of the object `name`; `None` if it does not exist.
     pub(crate) async fn length(&self, name: &str) -> Result<Option<u64>> {
         let path = self.path(name)?;
         let found = self.requests().find(&format!("read {name}"), || self.s3.head(&path)).await?;

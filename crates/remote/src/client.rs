@@ -1,8 +1,8 @@
-//! HTTP as object_store asks for it: counted, limited, and never waiting for ever.
+//! HTTP for object_store, with counters, a rate limit and time-outs.
 //!
-//! What a server answers that is no success becomes an error that can be told apart from others
-//! ([`ErrorResponse`]), and so does what happens on the way ([`TransportError`]); object_store's own retries see
-//! neither, since `retry` decides about both.
+//! An answer that is not a success becomes an [`ErrorResponse`], and a failure of the connection a
+//! [`TransportError`], so that `fault` can classify both. object_store's own retries are off, since
+//! `retry` decides about both.
 
 use crate::options::RemoteOptions;
 use crate::rate::RateLimit;
@@ -25,21 +25,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use sync_wrapper::SyncStream;
 
-/// How long connecting may take.
+/// How long making a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes that are sent before the limit and the clock are looked at again.
+/// Bytes that are sent between two checks of the rate limit and the clock.
 const PIECE_BYTES: usize = 64 << 10;
-/// The longest answer that is read of a request that failed.
+/// The longest body that is read of an answer that is not a success.
 const ERROR_BODY_BYTES_MAX: usize = 64 << 10;
 
-/// What a server answered that is no success.
+/// A server's answer that is not a success.
 #[derive(Clone, Debug)]
 pub(crate) struct ErrorResponse {
     /// The HTTP status.
     pub(crate) status: u16,
     /// S3's own code, such as `NoSuchBucket`; may be empty.
     pub(crate) code: String,
-    /// What it says to people; may be empty.
+    /// S3's message for people; may be empty.
     pub(crate) message: String,
 }
 
@@ -58,20 +58,20 @@ impl fmt::Display for ErrorResponse {
 
 impl std::error::Error for ErrorResponse {}
 
-/// How a request failed on the way.
+/// The way in which the transport of a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TransportFault {
-    /// There was no connection.
+    /// No connection could be made.
     Connect,
-    /// There was one, but no TLS, or no trust.
+    /// The server could be reached, but not by TLS, or not with a trusted certificate.
     Tls(TlsFault),
-    /// Nothing moved for too long.
+    /// No bytes were transferred for too long.
     Stall,
-    /// The connection broke, or what came over it was no HTTP.
+    /// The connection broke, or the answer was not HTTP.
     Break,
 }
 
-/// What happened on the way.
+/// A failure of the transport of a request.
 #[derive(Debug)]
 pub(crate) struct TransportError {
     pub(crate) fault: TransportFault,
@@ -86,6 +86,7 @@ impl fmt::Display for TransportError {
 
 impl std::error::Error for TransportError {}
 
+/// Classifies an error of the HTTP client.
 fn broken(error: &reqwest::Error) -> TransportError {
     let fault = if let Some(fault) = trust::fault_of(error) {
         TransportFault::Tls(fault)
@@ -96,7 +97,7 @@ fn broken(error: &reqwest::Error) -> TransportError {
     } else {
         TransportFault::Break
     };
-    // The last cause says most: "connection refused", "invalid peer certificate".
+    // The last cause is the most precise: "connection refused", "invalid peer certificate".
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
         cause = next;
@@ -104,12 +105,12 @@ fn broken(error: &reqwest::Error) -> TransportError {
     TransportError { fault, text: cause.to_string() }
 }
 
+/// Wraps an error for object_store, in a kind that it does not retry.
 fn failed(broken: TransportError) -> HttpError {
-    // A kind that object_store does not try again.
     HttpError::new(HttpErrorKind::Unknown, broken)
 }
 
-/// Makes the clients of a backend.
+/// Makes the HTTP clients of a backend.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector(Arc<Transport>);
 
@@ -123,10 +124,12 @@ struct Transport {
 }
 
 impl Connector {
+    /// Makes the client that all requests of a backend share.
+    ///
     /// # Errors
-    /// This machine has nothing to make connections with, such as certificates.
+    /// This machine cannot make HTTPS connections, for example because it has no certificates.
     pub(crate) fn new(options: &RemoteOptions) -> Result<Self> {
-        // Only the first call has an effect, and all of this process want the same.
+        // Only the first call of this process has an effect. All calls install the same provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .user_agent(concat!("freestone/", env!("CARGO_PKG_VERSION")))
@@ -161,7 +164,7 @@ impl HttpConnector for Connector {
 #[derive(Debug)]
 struct TransportClient(Arc<Transport>);
 
-/// When something moved last.
+/// When bytes were transferred last.
 #[derive(Clone)]
 struct LastProgress(Arc<(Instant, AtomicU64)>);
 
@@ -170,6 +173,7 @@ impl LastProgress {
         Self(Arc::new((Instant::now(), AtomicU64::new(0))))
     }
 
+    /// Notes that bytes were transferred now.
     fn note(&self) {
         let elapsed = u64::try_from(self.0.0.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.1.store(elapsed, Ordering::Relaxed);
@@ -179,7 +183,7 @@ impl LastProgress {
         self.0.0 + Duration::from_millis(self.0.1.load(Ordering::Relaxed))
     }
 
-    /// Ends when nothing has moved for `stall`.
+    /// Waits until no bytes were transferred for `stall`.
     async fn stalled(&self, stall: Duration) {
         loop {
             let end = self.last() + stall;
@@ -192,12 +196,13 @@ impl LastProgress {
 }
 
 impl Transport {
+    /// Returns the error of a request that made no progress for too long.
     fn stalled(&self) -> HttpError {
-        let text = format!("nothing moved for {} s", self.stall.as_secs_f32());
+        let text = format!("no bytes were transferred for {} s", self.stall.as_secs_f32());
         failed(TransportError { fault: TransportFault::Stall, text })
     }
 
-    /// A request's body in pieces, each sent when the limit allows it.
+    /// Splits a request's body into pieces, each sent when the rate limit allows it.
     fn body(&self, body: HttpRequestBody, progress: &LastProgress) -> reqwest::Body {
         let (traffic, rate, progress) = (self.traffic.clone(), self.up.clone(), progress.clone());
         let pieces = body.into_data_stream().flat_map(|bytes| {
@@ -222,7 +227,7 @@ impl Transport {
         reqwest::Body::wrap_stream(limited)
     }
 
-    /// A response's body, each piece taken when the limit allows it.
+    /// Streams a response's body, each piece read when the rate limit allows it.
     fn received(
         self: &Arc<Self>,
         response: reqwest::Response,
@@ -248,6 +253,7 @@ impl Transport {
         })
     }
 
+    /// Reads an answer that is not a success, as an error.
     async fn refused(self: &Arc<Self>, response: reqwest::Response) -> HttpError {
         let status = response.status().as_u16();
         let mut body = Vec::new();
@@ -265,7 +271,7 @@ impl Transport {
     }
 }
 
-/// The text of the first element of this name; enough for the errors of S3.
+/// Returns the text of the first XML element `name`. This is enough for the errors of S3.
 fn element(text: &str, name: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     let (found, _) = rest.split_once(&format!("</{name}>"))?;
@@ -273,6 +279,7 @@ fn element(text: &str, name: &str) -> Option<String> {
     Some(found.chars().filter(is_fine).take(500).collect())
 }
 
+/// Splits `bytes` into pieces of [`PIECE_BYTES`].
 fn pieces(bytes: &Bytes) -> Vec<Bytes> {
     (0..bytes.len())
         .step_by(PIECE_BYTES)

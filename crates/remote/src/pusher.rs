@@ -1,11 +1,11 @@
-//! Who may push: anybody, where the server keeps what is made first; else one pusher alone.
+//! Who may push: anybody, or only one pusher if the server ignores conditions.
 //!
-//! A ref's entries are numbered objects, each made only if there is none of its name. A server
-//! that ignores this condition lets one pusher overwrite another's entry, and says so to nobody.
-//! So before anything is made, `probe/create-only` is made, with the condition: where it was there
-//! already, the server has just refused to overwrite it, and all is well. Where it was made, it is
-//! made once more: the server that does not refuse then is one that ignores conditions. There a
-//! pusher writes its name into `lock`, and is the only one from then on.
+//! A ref's entries are numbered objects, each created only if no object of its name exists. A
+//! server that ignores this condition lets one pusher overwrite another's entry without notice. So
+//! before the first object, `probe/create-only` is put with the condition. If the object existed,
+//! the server has just refused to overwrite it: it honours conditions. If the object was created,
+//! it is put once more; a server that does not refuse this time ignores conditions. On such a
+//! server the pusher writes its name into `lock`, and is the only one from then on.
 
 use crate::bucket::Bucket;
 use crate::fault::Fault;
@@ -20,22 +20,22 @@ const LOCK: &str = "lock";
 const LOCK_BYTES_MAX: u64 = 4096;
 const PROBE_TEXT: &[u8] = b"Made create-only, to see whether this server honours that.\n";
 
-/// Who may push to a store.
+/// The machines that may push to a store.
 pub(crate) enum Pushers {
-    /// Anybody.
+    /// Any number of pushers.
     Any,
-    /// This one alone, since the server ignores conditions.
+    /// Only this one, since the server ignores conditions.
     ThisOne,
 }
 
 impl Pushers {
-    /// Finds out, and registers this pusher where that is needed.
+    /// Finds out by requests, and registers this pusher if that is needed.
     ///
     /// # Errors
-    /// [`freestone_core::ErrorKind::Refused`] if another one is registered; or the key may not
-    /// write, or whatever else keeps the server from answering.
+    /// [`freestone_core::ErrorKind::Refused`] if another pusher is registered. Or a request failed,
+    /// for example because the key may not write.
     pub(crate) async fn find(bucket: &Bucket) -> Result<Self> {
-        if !makes_again(bucket).await? || !makes_again(bucket).await? {
+        if !creates_probe(bucket).await? || !creates_probe(bucket).await? {
             return Ok(Self::Any);
         }
         register(bucket).await?;
@@ -43,8 +43,8 @@ impl Pushers {
     }
 }
 
-/// Whether the probe was made, as far as the server says.
-async fn makes_again(bucket: &Bucket) -> Result<bool> {
+/// Puts the probe with the condition. Returns true if the server reports that it was created.
+async fn creates_probe(bucket: &Bucket) -> Result<bool> {
     let path = bucket.path(PROBE)?;
     let put = || {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
@@ -57,6 +57,7 @@ async fn makes_again(bucket: &Bucket) -> Result<bool> {
     }
 }
 
+/// Writes the name of this pusher into `lock`, or checks that it is there.
 async fn register(bucket: &Bucket) -> Result<()> {
     let name = match &bucket.requests().options().pusher {
         Some(name) => name.clone(),
@@ -71,12 +72,12 @@ async fn register(bucket: &Bucket) -> Result<()> {
         }
         return Err(Error::refused(format!(
             "{}: this server ignores the condition of create-only puts, so two pushers could overwrite \
-             each other's refs without knowing; \"{found}\" pushes here, and this is \"{name}\"",
+             each other's refs without notice; the only pusher is \"{found}\", and this one is \"{name}\"",
             bucket.requests().place()
         ))
         .hint(format!(
-            "push from there; or, if it never will again, push with FREESTONE_PUSHER=\"{found}\"; or use a server \
-             that honours If-None-Match, as Amazon's, Ceph's and MinIO's do"
+            "push from that machine; or, if it will never push again, set FREESTONE_PUSHER=\"{found}\"; or use a \
+             server that honours If-None-Match, such as Amazon's, Ceph's or MinIO's"
         )));
     }
     match bucket.put_new(LOCK, Bytes::from(format!("pusher: {name}\n"))).await? {
@@ -84,7 +85,7 @@ async fn register(bucket: &Bucket) -> Result<()> {
     }
 }
 
-/// The name of a machine that was given none.
+/// Returns the default name of a pusher: the host name and the beginning of the machine's id.
 fn this_machine() -> String {
     let read = |path: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();

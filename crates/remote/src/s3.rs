@@ -1,8 +1,8 @@
-//! A store in a bucket: S3 and what speaks it.
+//! A store in a bucket of S3 or of a compatible server.
 //!
-//! Who reads or writes there, and where it is, the usual variables say (`AWS_ACCESS_KEY_ID`,
-//! `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …), else the
-//! machine itself, as containers and instances of Amazon's do.
+//! Credentials and server come from the usual variables (`AWS_ACCESS_KEY_ID`,
+//! `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …). Without
+//! them, containers and instances of Amazon provide the credentials.
 
 use crate::bucket::Bucket;
 use crate::object::{RemoteObject, WHOLE_BYTES};
@@ -11,29 +11,29 @@ use crate::pusher::Pushers;
 use crate::retry::Requests;
 use crate::upload;
 use bytes::Bytes;
-use freestone_core::{Error, Result};
+use freestone_core::{Error, Result, lock};
 use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
 use futures_util::TryStreamExt;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// A store in a bucket.
 pub struct S3 {
     bucket: Bucket,
-    /// Who may write here; known once [`Backend::prepare`] has found out.
+    /// The machines that may push; known after [`Backend::prepare`].
     pusher: Mutex<Option<Pushers>>,
-    /// Whether a listing has come that did not begin with what sorts first.
+    /// Set when a listing did not begin with what sorts first.
     lists_in_no_order: AtomicBool,
 }
 
 impl S3 {
-    /// The store below `prefix` of `bucket`. Nothing is asked of the server yet.
+    /// Returns the store below `prefix` of `bucket`. No request is made yet.
     ///
     /// # Errors
-    /// The environment makes no sense.
+    /// A variable of the environment is invalid.
     pub fn new(bucket: &str, prefix: &str, options: RemoteOptions) -> Result<Self> {
         Ok(Self {
             bucket: Bucket::new(bucket, prefix, options)?,
@@ -46,6 +46,7 @@ impl S3 {
         self.bucket.requests()
     }
 
+    /// Returns the object `name` of known length; `kept` are bytes of it and their offset.
     fn object(&self, name: &str, length: u64, kept: Option<(u64, Bytes)>) -> Result<RemoteObject> {
         Ok(RemoteObject {
             reader: self.bucket.reader.clone(),
@@ -56,7 +57,7 @@ impl S3 {
         })
     }
 
-    /// An object as the server lists it.
+    /// Converts an object of the server's listing: its name without the prefix.
     fn listed(&self, meta: ObjectMeta) -> Listed {
         let skipped = if self.bucket.prefix.is_empty() { 0 } else { self.bucket.prefix.len() + 1 };
         Listed {
@@ -65,7 +66,7 @@ impl S3 {
         }
     }
 
-    /// One page of a listing, and whether there is more.
+    /// Fetches one page of a listing. Returns it, and true if there is more.
     async fn page(&self, folder: &str, count: usize) -> Result<(Vec<Listed>, bool)> {
         let prefix = format!("{}/", self.bucket.path(folder)?);
         let request = || async {
@@ -78,9 +79,9 @@ impl S3 {
         self.requests().make(&format!("list {folder}"), request).await
     }
 
-    /// How objects are made here, once it is known.
+    /// Returns true if the server is known to ignore conditions.
     fn ignores_conditions(&self) -> bool {
-        let pusher = self.pusher.lock().unwrap_or_else(PoisonError::into_inner);
+        let pusher = lock(&self.pusher);
         matches!(*pusher, Some(Pushers::ThisOne))
     }
 }
@@ -95,7 +96,7 @@ impl Backend for S3 {
     }
 
     fn prepare(&self) -> Result<()> {
-        let mut pusher = self.pusher.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pusher = lock(&self.pusher);
         if pusher.is_none() {
             *pusher = Some(self.requests().run(Pushers::find(&self.bucket))?);
         }
@@ -156,10 +157,10 @@ impl Backend for S3 {
 
     fn spool(&self) -> Result<Spool> {
         let failed = |error| {
-            Error::io("cannot make a temporary file for a pack", error)
-                .hint("packs are written to TMPDIR first, which needs room for a few of them")
+            Error::io("cannot create a temporary file for a pack", error)
+                .hint("packs are first written to TMPDIR, which needs room for a few of them")
         };
-        // It has no name, so nothing is left of it however this process ends.
+        // The file has no name, so nothing is left of it however this process ends.
         Ok(Spool::new(tempfile::tempfile().map_err(failed)?, PathBuf::new()))
     }
 
@@ -168,7 +169,7 @@ impl Backend for S3 {
     }
 
     fn settle(&self, _: &str) -> Result<()> {
-        // What a server lists is as durable as it gets.
+        // An object that a server lists is as durable as it can be.
         Ok(())
     }
 
@@ -179,8 +180,8 @@ impl Backend for S3 {
     }
 }
 
-/// Whether a page holds objects of `folder` in order, as S3's specification has it. Amazon's own
-/// directory buckets list in none, and what is compatible with S3 may do what it likes.
+/// Returns true if a page holds objects of `folder` in order, as S3's specification requires.
+/// Amazon's own directory buckets list in no order, and so may servers that are compatible with S3.
 fn begins_in_order(folder: &str, page: &[Listed]) -> bool {
     let is_inside = |listed: &Listed| {
         listed.name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
@@ -193,18 +194,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_believed_only_in_order() {
-        let believed = |names: &[&str]| {
+    fn a_page_is_used_only_in_order() {
+        let is_used = |names: &[&str]| {
             let listed = |name: &&str| Listed { name: (*name).into(), length: 1 };
             begins_in_order("refs/a", &names.iter().map(listed).collect::<Vec<_>>())
         };
-        assert!(believed(&[]));
-        assert!(believed(&["refs/a/1"]));
-        assert!(believed(&["refs/a/1", "refs/a/2", "refs/a/latest"]));
-        assert!(!believed(&["refs/a/2", "refs/a/1"]));
-        assert!(!believed(&["refs/a/1", "refs/a/3", "refs/a/2"]));
-        assert!(!believed(&["refs/a/1", "refs/a/1"]));
-        assert!(!believed(&["refs/a/1", "refs/ab/1"]));
-        assert!(!believed(&["index/1"]));
+        assert!(is_used(&[]));
+        assert!(is_used(&["refs/a/1"]));
+        assert!(is_used(&["refs/a/1", "refs/a/2", "refs/a/latest"]));
+        assert!(!is_used(&["refs/a/2", "refs/a/1"]));
+        assert!(!is_used(&["refs/a/1", "refs/a/3", "refs/a/2"]));
+        assert!(!is_used(&["refs/a/1", "refs/a/1"]));
+        assert!(!is_used(&["refs/a/1", "refs/ab/1"]));
+        assert!(!is_used(&["index/1"]));
     }
 }

@@ -1,13 +1,14 @@
-//! Large objects, sent in parts.
+//! Uploads of large objects, in parts.
 //!
-//! A pack is named by the hash of its table, which says all that readers need of it: whoever makes
-//! an object of that name makes one that reads the same. So its name is looked for first, and
-//! completing an upload needs no condition.
+//! A pack is named by the hash of its table, which holds all that readers need: two packs of one
+//! name read the same. So an upload first checks whether the name exists, and needs no condition
+//! when it is completed.
 
 use crate::bucket::Bucket;
 use crate::fault::Fault;
 use crate::retry::FailedRequest;
 use bytes::Bytes;
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, Result};
 use freestone_store::backend::Created;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -20,12 +21,12 @@ use std::os::unix::fs::FileExt;
 /// Objects up to this length are sent in one request, longer ones in parts of this length (S3
 /// wants at least 5 MiB of all but the last).
 const PART_BYTES: u64 = 8 << 20;
-/// Parts that an upload may have, by S3's rules.
+/// The most parts that S3 allows for an upload.
 const PARTS_MAX: u64 = 10_000;
 /// Parts that are sent at once; each is held in memory.
 const PARTS_AT_ONCE: usize = 4;
 
-/// Makes the object `name` of the bytes of `file`, unless there is one.
+/// Uploads `file` as the object `name`, unless it exists.
 pub(crate) async fn publish(bucket: &Bucket, file: &File, name: &str) -> Result<Created> {
     let failed = |error| Error::io(format!("cannot read back {name} before it is sent"), error);
     let length = file.metadata().map_err(failed)?.len();
@@ -40,12 +41,14 @@ pub(crate) async fn publish(bucket: &Bucket, file: &File, name: &str) -> Result<
     let upload = bucket.requests().make(&what, || bucket.s3.create_multipart(&path)).await?;
     let sent = send(bucket, file, &path, &upload, length, name).await;
     if sent.is_err() {
-        // The server charges for parts until somebody clears them away; a bucket's rules can too.
+        // The server charges for parts until they are removed. If this fails too, the rules of the
+        // bucket can remove them.
         let _ = bucket.s3.abort_multipart(&path, &upload).await;
     }
     sent
 }
 
+/// Sends all parts of `file`, several at the same time, and completes the upload.
 async fn send(
     bucket: &Bucket,
     file: &File,
@@ -56,7 +59,7 @@ async fn send(
 ) -> Result<Created> {
     let what = format!("write {name}");
     let part_bytes = PART_BYTES.max(length.div_ceil(PARTS_MAX));
-    let starts = (0..length).step_by(usize::try_from(part_bytes).unwrap_or(usize::MAX));
+    let starts = (0..length).step_by(to_usize(part_bytes));
     let what = &what;
     let sends = starts.enumerate().map(|(number, start)| async move {
         let bytes = read(file, start, part_bytes.min(length - start)).map_err(|error| {
@@ -69,7 +72,7 @@ async fn send(
     let complete = || bucket.s3.complete_multipart(path, upload, parts.clone());
     match bucket.requests().attempt(complete).await {
         Ok(_) => Ok(Created::New),
-        // An earlier try may have completed it, and its answer was lost.
+        // An earlier attempt may have completed the upload, and its answer was lost.
         Err(FailedRequest { fault: Fault::NoUpload | Fault::Missing, .. })
             if bucket.length(name).await? == Some(length) =>
         {
@@ -79,8 +82,9 @@ async fn send(
     }
 }
 
+/// Reads a range of `file`.
 fn read(file: &File, start: u64, length: u64) -> std::io::Result<Bytes> {
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    let mut bytes = vec![0; to_usize(length)];
     file.read_exact_at(&mut bytes, start)?;
     Ok(bytes.into())
 }

@@ -1,19 +1,19 @@
-//! What a URL names: a bucket and a prefix in it, or a folder on a web server.
+//! URLs of stores: a bucket and a prefix in it, or a folder on a web server.
 
 use freestone_core::{Error, ErrorKind, Result};
 use std::fmt;
 
-/// Where a store is that is no directory.
+/// The URL of a store that is not a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
     /// `s3://BUCKET/PREFIX`.
     S3 {
         /// The bucket.
         bucket: String,
-        /// What the keys of the store begin with, without a `/` at either end; may be empty.
+        /// The beginning of all keys of the store, without a `/` at either end; may be empty.
         prefix: String,
     },
-    /// `https://HOST/PATH`, which is only read.
+    /// `https://HOST/PATH`, read only.
     Web {
         /// The URL, without a `/` at its end.
         url: String,
@@ -35,11 +35,11 @@ fn usage(what: impl Into<String>) -> Error {
 }
 
 impl StoreUrl {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if it is none that a store can have, [`ErrorKind::Refused`] if it is
-    /// `http://` and not of this machine.
+    /// [`ErrorKind::Usage`] if it is not the URL of a store, [`ErrorKind::Refused`] if it is
+    /// `http://` and the server is not this machine.
     pub fn parse(text: &str) -> Result<Self> {
         let (scheme, rest) =
             text.split_once("://").ok_or_else(|| usage(format!("store {text}: not a URL")))?;
@@ -52,7 +52,7 @@ impl StoreUrl {
                     return Ok(place);
                 }
                 Err(Error::refused(format!(
-                    "store {text}: over plain http anybody on the way can change what a ref names"
+                    "store {text}: over plain http anybody on the network path can change what a ref names"
                 ))
                 .hint("use https://; plain http is for servers on this machine, as in http://127.0.0.1:8080"))
             }
@@ -66,7 +66,7 @@ impl StoreUrl {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let is_bucket = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
         if bucket.is_empty() || !bucket.bytes().all(is_bucket) {
-            return Err(usage(format!("store {text}: {bucket:?} is no bucket"))
+            return Err(usage(format!("store {text}: {bucket:?} is not a bucket"))
                 .hint("write s3://BUCKET/PREFIX; the server is named by AWS_ENDPOINT_URL"));
         }
         let prefix = prefix.trim_end_matches('/');
@@ -81,13 +81,13 @@ impl StoreUrl {
         let path = rest.split_once('/').map_or("", |(_, path)| path);
         check_path(text, path.trim_end_matches('/'))?;
         if authority(rest).is_empty() {
-            return Err(usage(format!("store {text}: it names no server")));
+            return Err(usage(format!("store {text}: the server is missing")));
         }
         Ok(Self::Web { url: text.trim_end_matches('/').into() })
     }
 }
 
-/// The parts of a path must be such that every server and tool reads them alike.
+/// Checks that every server and tool understands the parts of `path` in the same way.
 fn check_path(text: &str, path: &str) -> Result<()> {
     let is_fine = |part: &str| {
         !part.is_empty() && part != "." && part != ".." && !part.contains(|c: char| c.is_control())
@@ -95,14 +95,17 @@ fn check_path(text: &str, path: &str) -> Result<()> {
     if path.is_empty() || path.split('/').all(is_fine) {
         return Ok(());
     }
-    Err(usage(format!("store {text}: its path has an empty part, or . or .. as one")))
+    Err(usage(format!(
+        "store {text}: its path has a part that is empty, . or .., or has control characters"
+    )))
 }
 
+/// Returns the server's part of a URL, `HOST[:PORT]`; `rest` is what follows the scheme.
 fn authority(rest: &str) -> &str {
     rest.split('/').next().unwrap_or_default()
 }
 
-/// Whether `HOST[:PORT]` is this machine.
+/// Returns true if `HOST[:PORT]` is this machine.
 fn is_loopback(authority: &str) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -117,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_read() {
+    fn urls_are_parsed() {
         for (text, shown) in [
             ("s3://bucket", "s3://bucket"),
             ("s3://bucket/", "s3://bucket"),
@@ -135,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_store_is_said() {
+    fn other_urls_are_refused() {
         for (text, kind) in [
             ("s3://", ErrorKind::Usage),
             ("s3:///a", ErrorKind::Usage),
