@@ -11,7 +11,7 @@ mod support;
 
 use ceph::Ceph;
 use freestone_format::runs::RunsFile;
-use freestone_remote::{Options, Place};
+use freestone_remote::{RemoteOptions, StoreUrl};
 use freestone_store::Store;
 use freestone_testkit::{corpus, noise, text};
 use program::{Home, Ran};
@@ -182,8 +182,8 @@ impl Kept {
 /// Adds entries to `main` that all name what it names, so that it is as long as that of a site of
 /// many years.
 fn lengthen(ceph: &Ceph) {
-    let place = Place::parse(URL).unwrap();
-    let options = Options { environment: Some(ceph.variables()), ..Options::default() };
+    let place = StoreUrl::parse(URL).unwrap();
+    let options = RemoteOptions { environment: Some(ceph.variables()), ..RemoteOptions::default() };
     let store = Store::open_backend(freestone_remote::open(&place, options).unwrap(), None);
     let refs = store.unwrap().refs();
     let mut newest = refs.newest("main").unwrap().unwrap();

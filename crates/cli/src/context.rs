@@ -40,7 +40,7 @@ pub struct Context {
     offline: bool,
     open: Open,
     #[cfg(feature = "remote")]
-    remote: freestone_remote::Options,
+    remote: freestone_remote::RemoteOptions,
 }
 
 impl Context {
@@ -142,7 +142,7 @@ impl Context {
     /// # Errors
     /// The environment does not say how to reach it.
     #[cfg(feature = "remote")]
-    pub fn remote(&self, place: &freestone_remote::Place) -> Result<Arc<dyn Backend>> {
+    pub fn remote(&self, place: &freestone_remote::StoreUrl) -> Result<Arc<dyn Backend>> {
         freestone_remote::open(place, self.remote.clone())
     }
 

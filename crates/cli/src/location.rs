@@ -13,7 +13,7 @@ pub enum Location {
     Directory(PathBuf),
     /// Object storage, or a web server.
     #[cfg(feature = "remote")]
-    Remote(freestone_remote::Place),
+    Remote(freestone_remote::StoreUrl),
 }
 
 impl Location {
@@ -27,7 +27,7 @@ impl Location {
             return Ok(Self::Directory(named));
         }
         #[cfg(feature = "remote")]
-        return Ok(Self::Remote(freestone_remote::Place::parse(&text)?));
+        return Ok(Self::Remote(freestone_remote::StoreUrl::parse(&text)?));
         #[cfg(not(feature = "remote"))]
         return Err(Error::refused(format!("store {text}: this build does not support URLs"))
             .hint("name a directory, or build freestone with the feature `remote`"));

@@ -27,7 +27,7 @@ impl Transfer {
     pub fn of(context: &Context) -> Self {
         #[cfg(feature = "remote")]
         {
-            let counts = context.traffic().figures();
+            let counts = context.traffic().stats();
             Self {
                 requests: counts.requests,
                 retries: counts.retries,

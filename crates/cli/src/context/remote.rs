@@ -22,8 +22,8 @@ pub(super) fn options(
     config: &Config,
     output: &Output,
     interrupt: &Interrupt,
-) -> freestone_remote::Options {
-    let default = freestone_remote::Options::default();
+) -> freestone_remote::RemoteOptions {
+    let default = freestone_remote::RemoteOptions::default();
     let seconds = |given: Option<NonZeroU32>, default: Duration| {
         given.map_or(default, |seconds| Duration::from_secs(u64::from(seconds.get())))
     };
@@ -38,7 +38,7 @@ pub(super) fn options(
     // A configured timeout applies to the first request, too.
     let first_patience = seconds(config.retry_for, default.first_patience);
     let pusher = std::env::var("FREESTONE_PUSHER").ok().filter(|name| !name.is_empty());
-    freestone_remote::Options {
+    freestone_remote::RemoteOptions {
         rate_limit: global.limit_rate.or(config.limit_rate),
         stall: seconds(config.timeout, default.stall),
         first_patience,
@@ -52,7 +52,7 @@ pub(super) fn options(
 
 /// Returns a function that opens an upstream, or the target of a copy. It fails if this build does
 /// not support the kind of URL.
-pub(super) fn opener(#[cfg(feature = "remote")] remote: freestone_remote::Options) -> Open {
+pub(super) fn opener(#[cfg(feature = "remote")] remote: freestone_remote::RemoteOptions) -> Open {
     Box::new(move |url| {
         if let Some(path) = directory_of(url) {
             return Ok(Arc::new(Directory::new(path)));

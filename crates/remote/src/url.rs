@@ -1,26 +1,26 @@
-//! What a URL names: a bucket and a prefix in it, or a folder on a web server.
+//! URLs of stores: a bucket and a prefix in it, or a folder on a web server.
 
 use freestone_core::{Error, ErrorKind, Result};
 use std::fmt;
 
-/// Where a store is that is no directory.
+/// The URL of a store that is not a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum StoreUrl {
     /// `s3://BUCKET/PREFIX`.
     S3 {
         /// The bucket.
         bucket: String,
-        /// What the keys of the store begin with, without a `/` at either end; may be empty.
+        /// The beginning of all keys of the store, without a `/` at either end; may be empty.
         prefix: String,
     },
-    /// `https://HOST/PATH`, which is only read.
+    /// `https://HOST/PATH`, read only.
     Web {
         /// The URL, without a `/` at its end.
         url: String,
     },
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
@@ -34,12 +34,12 @@ fn usage(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Usage, what)
 }
 
-impl Place {
-    /// Reads a URL.
+impl StoreUrl {
+    /// Parses a URL.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if it is none that a store can have, [`ErrorKind::Refused`] if it is
-    /// `http://` and not of this machine.
+    /// [`ErrorKind::Usage`] if it is not the URL of a store, [`ErrorKind::Refused`] if it is
+    /// `http://` and the server is not this machine.
     pub fn parse(text: &str) -> Result<Self> {
         let (scheme, rest) =
             text.split_once("://").ok_or_else(|| usage(format!("store {text}: not a URL")))?;
@@ -52,7 +52,7 @@ impl Place {
                     return Ok(place);
                 }
                 Err(Error::refused(format!(
-                    "store {text}: over plain http anybody on the way can change what a ref names"
+                    "store {text}: over plain http anybody on the network path can change what a ref names"
                 ))
                 .hint("use https://; plain http is for servers on this machine, as in http://127.0.0.1:8080"))
             }
@@ -66,7 +66,7 @@ impl Place {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let is_bucket = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
         if bucket.is_empty() || !bucket.bytes().all(is_bucket) {
-            return Err(usage(format!("store {text}: {bucket:?} is no bucket"))
+            return Err(usage(format!("store {text}: {bucket:?} is not a bucket"))
                 .hint("write s3://BUCKET/PREFIX; the server is named by AWS_ENDPOINT_URL"));
         }
         let prefix = prefix.trim_end_matches('/');
@@ -81,13 +81,13 @@ impl Place {
         let path = rest.split_once('/').map_or("", |(_, path)| path);
         check_path(text, path.trim_end_matches('/'))?;
         if authority(rest).is_empty() {
-            return Err(usage(format!("store {text}: it names no server")));
+            return Err(usage(format!("store {text}: the server is missing")));
         }
         Ok(Self::Web { url: text.trim_end_matches('/').into() })
     }
 }
 
-/// The parts of a path must be such that every server and tool reads them alike.
+/// Checks that every server and tool understands the parts of `path` in the same way.
 fn check_path(text: &str, path: &str) -> Result<()> {
     let is_fine = |part: &str| {
         !part.is_empty() && part != "." && part != ".." && !part.contains(|c: char| c.is_control())
@@ -95,14 +95,17 @@ fn check_path(text: &str, path: &str) -> Result<()> {
     if path.is_empty() || path.split('/').all(is_fine) {
         return Ok(());
     }
-    Err(usage(format!("store {text}: its path has an empty part, or . or .. as one")))
+    Err(usage(format!(
+        "store {text}: its path has a part that is empty, . or .., or has control characters"
+    )))
 }
 
+/// Returns the server's part of a URL, `HOST[:PORT]`; `rest` is what follows the scheme.
 fn authority(rest: &str) -> &str {
     rest.split('/').next().unwrap_or_default()
 }
 
-/// Whether `HOST[:PORT]` is this machine.
+/// Returns true if `HOST[:PORT]` is this machine.
 fn is_loopback(authority: &str) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -117,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_read() {
+    fn urls_are_parsed() {
         for (text, shown) in [
             ("s3://bucket", "s3://bucket"),
             ("s3://bucket/", "s3://bucket"),
@@ -128,14 +131,14 @@ mod tests {
             ("http://[::1]:80/a", "http://[::1]:80/a"),
             ("http://localhost/a", "http://localhost/a"),
         ] {
-            assert_eq!(Place::parse(text).unwrap().to_string(), shown);
+            assert_eq!(StoreUrl::parse(text).unwrap().to_string(), shown);
         }
-        let place = Place::parse("s3://b/c/d").unwrap();
-        assert_eq!(place, Place::S3 { bucket: "b".into(), prefix: "c/d".into() });
+        let place = StoreUrl::parse("s3://b/c/d").unwrap();
+        assert_eq!(place, StoreUrl::S3 { bucket: "b".into(), prefix: "c/d".into() });
     }
 
     #[test]
-    fn what_is_no_store_is_said() {
+    fn other_urls_are_refused() {
         for (text, kind) in [
             ("s3://", ErrorKind::Usage),
             ("s3:///a", ErrorKind::Usage),
@@ -150,7 +153,7 @@ mod tests {
             ("http://localhost.example.com/a", ErrorKind::Refused),
             ("http://10.0.0.1/a", ErrorKind::Refused),
         ] {
-            assert_eq!(Place::parse(text).unwrap_err().kind(), kind, "{text}");
+            assert_eq!(StoreUrl::parse(text).unwrap_err().kind(), kind, "{text}");
         }
     }
 }
