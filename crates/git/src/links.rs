@@ -1,7 +1,8 @@
 //! Symbolic links of a tree, and what they lead to.
 
+use crate::commit::Commit;
+use crate::entry::{Mode, TreeEntry, entries};
 use crate::repository::Repository;
-use crate::tree::{Mode, TreeEntry, entries};
 use freestone_core::limits::LINK_BYTES_MAX;
 use freestone_core::{Result, path};
 use freestone_source::follow::{Found, follow};
@@ -144,5 +145,16 @@ impl<'a> Links<'a> {
         }
         let found = self.at(path)?;
         Ok(found.filter(|entry| entry.mode == Mode::Tree).map(|entry| entry.id))
+    }
+}
+
+impl Repository {
+    /// The tree of the directory `subdir` of a commit, the empty path being its top; `None` if
+    /// there is no such directory.
+    ///
+    /// # Errors
+    /// A tree cannot be read.
+    pub fn tree_of(&self, commit: &Commit, subdir: &[u8]) -> Result<Option<ObjectId>> {
+        Links::new(self, commit.tree).subtree(subdir)
     }
 }

@@ -175,15 +175,6 @@ impl Repository {
         Commit::parse(id, &self.need(id, Kind::Commit)?)
     }
 
-    /// The tree of the directory `subdir` of a commit, the empty path being its top; `None` if
-    /// there is no such directory.
-    ///
-    /// # Errors
-    /// A tree cannot be read.
-    pub fn tree_of(&self, commit: &Commit, subdir: &[u8]) -> Result<Option<ObjectId>> {
-        crate::links::Links::new(self, commit.tree).subtree(subdir)
-    }
-
     /// Whether the repository was cut off at `id`: the clone is shallow, and lacks its parents.
     pub fn is_cut_at(&self, id: ObjectId) -> bool {
         self.cut.binary_search(&id).is_ok()

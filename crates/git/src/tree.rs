@@ -4,11 +4,8 @@
 //! read: what it costs follows what changed. Symbolic links are what they lead to, which may change
 //! while they do not; so where the other tree has links, the tree is listed for its own.
 
-mod entry;
-
-pub(crate) use entry::{Mode, TreeEntry, entries};
-
 use crate::blob;
+use crate::entry::{Mode, TreeEntry, entries};
 use crate::links::{Leads, Links};
 use crate::repository::Repository;
 use freestone_core::item::{ChangeKind, ChangeSource, FileBytes, ItemChange};

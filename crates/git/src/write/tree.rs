@@ -2,7 +2,7 @@
 //! the paths leave it, and only those on the way are held.
 
 use super::Target;
-use crate::tree::{Mode, entries};
+use crate::entry::{Mode, entries};
 use freestone_core::{Error, Result, path};
 use gix_hash::ObjectId;
 use gix_object::Kind;
