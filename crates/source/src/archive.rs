@@ -18,9 +18,11 @@
 //! compressed by gzip or zstd, which the first bytes tell. One that ends without a block of zeros is
 //! taken for cut off.
 
-mod header;
+mod extended;
 mod input;
 mod listing;
+mod member;
+mod members;
 mod paths;
 
 use crate::directory::version_control;
@@ -29,9 +31,10 @@ use crate::report::{Reason, Report};
 use freestone_core::item::{ChangeSource, Content, NamedFile, StreamSource};
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use freestone_core::{Error, Result};
-use header::{Member, Members, What};
 use input::{Input, MemberFile};
 use listing::{Kind, Listing, Sorted};
+use member::{Member, What};
+use members::Members;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -105,7 +108,7 @@ impl Archive {
 
     /// Takes a member; gives the path and executable bit of a file whose bytes are to be read.
     fn take(&mut self, member: &Member) -> Result<Option<(Vec<u8>, bool)>> {
-        let path = match header::clean(&member.path) {
+        let path = match member::clean(&member.path) {
             Ok(path) if path.is_empty() => return Ok(None),
             Ok(path) => path,
             Err(reason) => {
@@ -126,7 +129,7 @@ impl Archive {
                 return Ok(None);
             }
             What::Link(text) => Kind::Link(text.clone()),
-            What::HardLink(target) => match header::clean(target) {
+            What::HardLink(target) => match member::clean(target) {
                 Ok(target) => Kind::HardLink(target),
                 Err(_) => {
                     self.report.refuse(&path, Reason::HardLink);

@@ -6,6 +6,10 @@ use freestone_core::{Error, ErrorKind, Result};
 use std::io::{self, BufRead, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The unit of a tar archive.
+pub(super) const BLOCK: usize = 512;
+pub(super) const DISAGREEMENT: &str =
+    "readers of tar do not agree on where such an archive goes on; write it anew";
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 256 << 10;
 /// What gzip's members start with.

@@ -6,10 +6,10 @@
 //! stack only the innermost stay open; the others are opened again when the walk comes back, and
 //! must be the same directories then.
 
-use super::Options;
 use super::link::{self, Target};
 use super::listing::{Lister, Listing, shown};
 use super::names::Kind;
+use super::options::Options;
 use super::tree::{DIRECTORY, Tree};
 use super::{stamp, version_control};
 use crate::exclude::Excludes;
