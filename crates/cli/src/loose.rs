@@ -22,8 +22,8 @@ use contents::ContentsSpool;
 use freestone_core::item::{Item, ItemKind, ItemSource};
 use freestone_core::limits::MTIME_MAX;
 use freestone_core::{ErrorKind, Result, Unreadable, path};
-use freestone_manifest::{Builder, Child, Entry, Kind};
-use freestone_source::directory::{Opener, Report, Walk};
+use freestone_manifest::{Builder, Entry, EntryKind, Subtree};
+use freestone_source::directory::{Opener, SourceReport, Walk};
 use freestone_store::spool::{NodeSpool, SpooledNodes};
 use hash::Hashing;
 use std::num::NonZeroUsize;
@@ -32,13 +32,13 @@ use std::sync::{Mutex, PoisonError};
 /// What a directory came to: its manifest, and where its contents are.
 pub struct Loose {
     /// The reference to the manifest's root.
-    pub root: Child,
+    pub root: Subtree,
     /// The manifest's nodes, and those of content trees.
     pub nodes: SpooledNodes,
     /// The chunks, read from the files.
     pub contents: Contents,
     /// What the walk left out.
-    pub report: Report,
+    pub report: SourceReport,
 }
 
 /// How to read a directory.
@@ -120,7 +120,7 @@ fn entry(item: Item, hashing: &Hashing<'_>) -> Result<Option<Entry>> {
         ItemKind::Directory => Ok(Some(Entry::directory(item.path, 0))),
         ItemKind::File { executable, link, .. } => {
             let Some(hashed) = hashing.file(&item.path)? else { return Ok(None) };
-            let kind = Kind::File {
+            let kind = EntryKind::File {
                 executable,
                 size: hashed.size,
                 sha1: hashed.sha1,

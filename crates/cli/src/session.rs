@@ -172,15 +172,15 @@ impl Session {
         &self,
         exclude_from: &[PathBuf],
         excludes: &[String],
-    ) -> Result<directory::Options> {
+    ) -> Result<directory::DirectoryOptions> {
         let mut patterns = self.config.exclude.clone().unwrap_or_default();
         for file in exclude_from {
             patterns.extend(exclude::read_patterns(file)?);
         }
         patterns.extend_from_slice(excludes);
-        let default = directory::Options::default();
+        let default = directory::DirectoryOptions::default();
         let memory = self.config.memory.and_then(|bytes| usize::try_from(bytes).ok());
-        Ok(directory::Options {
+        Ok(directory::DirectoryOptions {
             excludes: patterns,
             memory_bytes: memory.unwrap_or(default.memory_bytes),
             ..default

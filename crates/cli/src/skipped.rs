@@ -2,7 +2,7 @@
 
 use crate::output::{JsonPath, Output};
 use freestone_core::path;
-use freestone_source::directory::Report;
+use freestone_source::directory::SourceReport;
 use serde::Serialize;
 
 /// A path that was skipped, as JSON.
@@ -15,7 +15,7 @@ pub struct JsonSkipped {
 
 impl JsonSkipped {
     /// All that `report` lists.
-    pub fn all(report: &Report) -> Vec<Self> {
+    pub fn all(report: &SourceReport) -> Vec<Self> {
         let skipped = report.refused.iter().map(|refusal| Self {
             path: JsonPath::new(&refusal.path),
             reason: refusal.reason.to_string(),
@@ -25,7 +25,7 @@ impl JsonSkipped {
 }
 
 /// Tells people what was skipped and what was left out.
-pub fn note(report: &Report, output: &Output) {
+pub fn note(report: &SourceReport, output: &Output) {
     for refusal in &report.refused {
         let path = path::display(&refusal.path);
         output.note(format_args!("skipped {path}: {}", refusal.reason));

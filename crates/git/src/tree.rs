@@ -11,7 +11,7 @@ use crate::repository::Repository;
 use freestone_core::item::{ChangeKind, ChangeSource, FileBytes, ItemChange};
 use freestone_core::limits::PATH_BYTES_MAX;
 use freestone_core::{Error, Result, path};
-use freestone_source::report::{Reason, Report};
+use freestone_source::report::{Reason, SourceReport};
 use gix_hash::ObjectId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ pub const LABEL_LINKS: &str = "git.links";
 pub const LABEL_SKIPPED: &str = "git.skipped";
 
 /// What is asked of a tree.
-pub struct Options {
+pub struct TreeOptions {
     /// Whether to skip and report what cannot be pushed, instead of failing.
     pub skip_special: bool,
     /// The tree that the parent revision holds, all of it, and whether it has links; `None` tells
@@ -42,8 +42,8 @@ pub struct TreeChanges<'a> {
     /// How many links there are where they were listed; else they are counted.
     links_count: u64,
     links_listed: bool,
-    report: Report,
-    reported: Arc<Mutex<Report>>,
+    report: SourceReport,
+    reported: Arc<Mutex<SourceReport>>,
 }
 
 /// A path, and what stands there in the old and in the new tree.
@@ -65,8 +65,8 @@ impl<'a> TreeChanges<'a> {
     pub fn new(
         repository: &'a Repository,
         tree: ObjectId,
-        options: &Options,
-        reported: Arc<Mutex<Report>>,
+        options: &TreeOptions,
+        reported: Arc<Mutex<SourceReport>>,
     ) -> Result<Self> {
         let links = Links::new(repository, tree);
         let mut changes = Self {
@@ -77,7 +77,7 @@ impl<'a> TreeChanges<'a> {
             moved: BTreeMap::new(),
             links_count: 0,
             links_listed: false,
-            report: Report::default(),
+            report: SourceReport::default(),
             reported,
         };
         if let Some((old, true)) = options.since {

@@ -1,7 +1,7 @@
 //! What differs between two manifests. Subtrees with equal ids are not read.
 
 use crate::entry::Entry;
-use crate::node::{Child, Items};
+use crate::node::{Items, Subtree};
 use crate::tree::Tree;
 use freestone_core::{NodeSource, Result, path};
 use std::cmp::Ordering;
@@ -35,7 +35,7 @@ impl Change {
 }
 
 enum Head {
-    Subtree(Child, u8),
+    Subtree(Subtree, u8),
     Entry(Entry),
 }
 

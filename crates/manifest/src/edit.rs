@@ -8,7 +8,7 @@
 
 use crate::build::{ManifestRope, NodeSink};
 use crate::entry::Entry;
-use crate::node::{Child, Items};
+use crate::node::{Items, Subtree};
 use crate::shape::Open;
 use crate::tree::Tree;
 use freestone_core::{Error, ErrorKind, NodeSource, Result, path};
@@ -41,7 +41,7 @@ pub fn edit<S: NodeSource, W: NodeSink>(
     old: Option<&Tree<S>>,
     changes: &mut dyn Changes,
     sink: W,
-) -> Result<(Child, W)> {
+) -> Result<(Subtree, W)> {
     let open = Open::new(ManifestRope::new(sink));
     let mut edit = Edit { old, changes, open, last: None };
     if let Some(old) = old
@@ -82,7 +82,7 @@ impl<S: NodeSource, W: NodeSink> Edit<'_, S, W> {
     fn subtree(
         &mut self,
         old: &Tree<S>,
-        child: &Child,
+        child: &Subtree,
         level: u8,
         end: Option<&[u8]>,
     ) -> Result<()> {

@@ -26,7 +26,7 @@ const MEASURE_BYTES_MAX: usize = 64;
 
 /// A reference to a node, with what is below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Child {
+pub struct Subtree {
     /// The path of the first entry; empty for the empty manifest.
     pub first: Vec<u8>,
     /// The node's id.
@@ -56,7 +56,7 @@ pub enum Items {
     /// A leaf's.
     Entries(Vec<Entry>),
     /// An inner node's.
-    Children(Vec<Child>),
+    Children(Vec<Subtree>),
 }
 
 fn encode_path(out: &mut Writer, previous: &[u8], path: &[u8]) {
@@ -99,7 +99,7 @@ pub(crate) fn encode_leaf(entries: &[Entry]) -> Vec<u8> {
 }
 
 /// Encodes an inner node of `level`.
-pub(crate) fn encode_inner(level: u8, children: &[Child]) -> Vec<u8> {
+pub(crate) fn encode_inner(level: u8, children: &[Subtree]) -> Vec<u8> {
     let mut out = header(level, children.len());
     let mut previous: &[u8] = &[];
     for child in children {
@@ -130,7 +130,7 @@ fn leaf_digest(entries: &[Entry]) -> Id {
 }
 
 /// The content digest of an inner node: over its children's first paths and content digests.
-fn inner_digest(level: u8, children: &[Child]) -> Id {
+fn inner_digest(level: u8, children: &[Subtree]) -> Id {
     let mut out = header(level, children.len());
     for child in children {
         out.string(&child.first);
@@ -139,7 +139,7 @@ fn inner_digest(level: u8, children: &[Child]) -> Id {
     digest::derived(context::CONTENT_DIGEST, out.bytes())
 }
 
-fn decode_child(input: &mut Reader<'_>, previous: &[u8]) -> Result<Child> {
+fn decode_child(input: &mut Reader<'_>, previous: &[u8]) -> Result<Subtree> {
     let first = decode_path(input, previous)?;
     let (id, content_digest) = (input.id()?, input.id()?);
     let (entries, bytes) = (input.varint()?, input.varint()?);
@@ -166,12 +166,12 @@ fn decode_child(input: &mut Reader<'_>, previous: &[u8]) -> Result<Child> {
         return Err(Error::newer("a child reference with unknown extensions"));
     }
     let measure = measure.ok_or_else(|| Error::corrupt("a child without its tar1 measure"))?;
-    Ok(Child { first, id, content_digest, entries, bytes, measure })
+    Ok(Subtree { first, id, content_digest, entries, bytes, measure })
 }
 
 /// Where in a manifest the node of these bytes stands: its level, and the path of its first entry.
 /// `None` if they are no node. Reads only the node's first bytes.
-pub fn place(bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
+pub fn node_position(bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
     let mut input = Reader::new(bytes);
     let (_, level) = (input.u8().ok()?, input.u8().ok()?);
     input.extensions().ok()?;
@@ -182,7 +182,7 @@ pub fn place(bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
 }
 
 /// Where in an encoded node the ids of contents and nodes stand, in order; `None` if it is none.
-pub fn id_places(bytes: &[u8]) -> Option<Vec<usize>> {
+pub fn id_offsets(bytes: &[u8]) -> Option<Vec<usize>> {
     let mut input = Reader::new(bytes);
     let (_, level) = (input.u8().ok()?, input.u8().ok()?);
     input.extensions().ok()?;
@@ -258,7 +258,7 @@ impl Node {
         let items = match &self.items {
             Items::Entries(entries) => entries.iter().map(Entry::memory_bytes).sum::<usize>(),
             Items::Children(children) => {
-                children.iter().map(|child| size_of::<Child>() + child.first.len()).sum()
+                children.iter().map(|child| size_of::<Subtree>() + child.first.len()).sum()
             }
         };
         size_of::<Self>() + items
@@ -268,7 +268,7 @@ impl Node {
     ///
     /// # Errors
     /// Its totals are beyond 64 bits.
-    pub fn child(&self, id: Id) -> Result<Child> {
+    pub fn child(&self, id: Id) -> Result<Subtree> {
         let first = self.first().to_vec();
         let sums = match &self.items {
             Items::Entries(entries) => entries.iter().try_fold((0u64, 0u64), |(count, sum), e| {
@@ -290,7 +290,7 @@ impl Node {
                 inner_digest(self.level, children),
             ),
         };
-        Ok(Child { first, id, content_digest, entries, bytes, measure })
+        Ok(Subtree { first, id, content_digest, entries, bytes, measure })
     }
 }
 
@@ -314,11 +314,11 @@ fn decode_entries(input: &mut Reader<'_>, count: usize) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn decode_children(input: &mut Reader<'_>, count: usize) -> Result<Vec<Child>> {
+fn decode_children(input: &mut Reader<'_>, count: usize) -> Result<Vec<Subtree>> {
     if count == 0 {
         return Err(Error::corrupt("an inner node without children"));
     }
-    let mut children: Vec<Child> = Vec::with_capacity(count);
+    let mut children: Vec<Subtree> = Vec::with_capacity(count);
     for _ in 0..count {
         let previous = children.last().map_or(&[][..], |child| &child.first);
         let child = decode_child(input, previous)?;

@@ -2,7 +2,7 @@
 
 use crate::nodes::Node;
 use crate::place::Options;
-use freestone_manifest::Kind;
+use freestone_manifest::EntryKind;
 use fuser::{FileAttr, FileType, INodeNo};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -49,7 +49,7 @@ pub(crate) fn of(number: u64, node: &Node, target_bytes: u64, options: &Options)
         (FileType::Directory, _) => options.directory_mode(),
         (FileType::Symlink, _) => 0o777,
         (_, Node::Entry { entry, .. })
-            if matches!(entry.kind, Kind::File { executable: true, .. }) =>
+            if matches!(entry.kind, EntryKind::File { executable: true, .. }) =>
         {
             options.mode | (options.mode & 0o444) >> 2
         }

@@ -8,7 +8,7 @@ use crate::nodes::{Node, TREES, Table};
 use crate::place::Options;
 use crate::revisions::{Revisions, Tree};
 use freestone_core::{Error, ErrorKind, Id, Plan, Result};
-use freestone_manifest::Kind;
+use freestone_manifest::EntryKind;
 use fuser::{Errno, FileType};
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -230,10 +230,10 @@ impl FileSystem {
         Ok(match node {
             Node::Image { id, format, .. } => Some(self.plan(id, format)?),
             Node::Entry { id, entry } => match entry.kind {
-                Kind::File { size, sha1, content, .. } => {
+                EntryKind::File { size, sha1, content, .. } => {
                     Some(Arc::new(FilePlan { tree: self.tree(id)?, content, size, sha1 }))
                 }
-                Kind::Directory => None,
+                EntryKind::Directory => None,
             },
             _ => None,
         })

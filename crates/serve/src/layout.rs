@@ -6,7 +6,7 @@
 //! remembers where it lies.
 
 use crate::cache::Cache;
-use freestone_core::{Error, ErrorKind, Extent, Id, Plan, Result, Source};
+use freestone_core::{Error, ErrorKind, Extent, ExtentSource, Id, Plan, Result};
 use freestone_store::{RawRun, Records};
 use std::sync::{Arc, OnceLock};
 
@@ -70,9 +70,9 @@ pub(crate) struct Piece {
 impl Piece {
     fn new(extent: Extent) -> Self {
         let bytes = match extent.source {
-            Source::Zeros => Bytes::Zeros,
-            Source::Inline(bytes) => Bytes::Inline(bytes.into()),
-            Source::Chunk(id) => {
+            ExtentSource::Zeros => Bytes::Zeros,
+            ExtentSource::Inline(bytes) => Bytes::Inline(bytes.into()),
+            ExtentSource::Chunk(id) => {
                 let (length, run) = (extent.length, OnceLock::new());
                 Bytes::Chunk(Arc::new(Chunk { id, length, run }))
             }

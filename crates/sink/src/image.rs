@@ -2,7 +2,7 @@
 //! checked here before anything relies on it.
 
 use freestone_core::limits::CHUNK_BYTES_MAX;
-use freestone_core::{ChunkSource, Error, Extent, Plan, RawChunks, Result, Source};
+use freestone_core::{ChunkSource, Error, Extent, ExtentSource, Plan, RawChunks, Result};
 use std::ops::Range;
 
 /// What a sink takes: the layout of an image and the source of its content.
@@ -80,10 +80,10 @@ pub fn extents<P: Plan + ?Sized>(
             return Err(wrong(extent.offset, "leaves the image"));
         }
         match &extent.source {
-            Source::Inline(bytes) if bytes.len() as u64 != extent.length => {
+            ExtentSource::Inline(bytes) if bytes.len() as u64 != extent.length => {
                 return Err(wrong(extent.offset, "gives other bytes than it says"));
             }
-            Source::Chunk(_) if extent.length > CHUNK_BYTES_MAX as u64 => {
+            ExtentSource::Chunk(_) if extent.length > CHUNK_BYTES_MAX as u64 => {
                 return Err(wrong(extent.offset, "names a chunk that is longer than chunks are"));
             }
             _ => {}

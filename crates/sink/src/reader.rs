@@ -1,7 +1,7 @@
 //! Reading any part of an image, for what serves it without writing it.
 
 use crate::image::{extents, index};
-use freestone_core::{ChunkSource, Id, Plan, Result, Source};
+use freestone_core::{ChunkSource, ExtentSource, Id, Plan, Result};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,11 +37,11 @@ pub fn read_at<P: Plan + ?Sized>(
         let out = &mut out[index(start - offset)..index(end - offset)];
         let wanted = start - extent.offset..end - extent.offset;
         match &extent.source {
-            Source::Zeros => out.fill(0),
-            Source::Inline(bytes) => {
+            ExtentSource::Zeros => out.fill(0),
+            ExtentSource::Inline(bytes) => {
                 out.copy_from_slice(&bytes[index(wanted.start)..index(wanted.end)]);
             }
-            Source::Chunk(id) => part(id, extent.length, wanted, out)?,
+            ExtentSource::Chunk(id) => part(id, extent.length, wanted, out)?,
         }
         Ok(())
     })?;

@@ -20,7 +20,7 @@ use crate::image::{Image, extents, index};
 use crate::sharing::{Shares, Sharing};
 use crate::zeros::ZEROS;
 use freestone_core::limits::CHUNK_BYTES_MAX;
-use freestone_core::{Error, ErrorKind, Extent, Plan, Result, Source};
+use freestone_core::{Error, ErrorKind, Extent, ExtentSource, Plan, Result};
 use std::num::NonZeroUsize;
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -167,29 +167,29 @@ impl Piece {
     ) -> Result<()> {
         let (start, end) = (extent.offset.max(window.start), extent.end().min(window.end));
         // It belongs to the window before, and so does what it covers of this one.
-        if matches!(extent.source, Source::Chunk(_)) && extent.offset < window.start {
+        if matches!(extent.source, ExtentSource::Chunk(_)) && extent.offset < window.start {
             self.offset = extent.end();
             return Ok(());
         }
         if base.is_some_and(|base| base.has(extent, start..end)) {
-            let is_chunk = matches!(extent.source, Source::Chunk(_));
+            let is_chunk = matches!(extent.source, ExtentSource::Chunk(_));
             self.grow(if is_chunk { extent.length } else { end - start }, Kind::Done);
             return Ok(());
         }
         match &extent.source {
-            Source::Zeros if end - start >= ZEROS_APART_BYTES_MIN => {
+            ExtentSource::Zeros if end - start >= ZEROS_APART_BYTES_MIN => {
                 self.grow(end - start, Kind::Zeros);
             }
-            Source::Zeros => {
+            ExtentSource::Zeros => {
                 self.room(index(end - start)).fill(0);
                 self.grow(end - start, Kind::Data);
             }
-            Source::Inline(bytes) => {
+            ExtentSource::Inline(bytes) => {
                 let part = index(start - extent.offset)..index(end - extent.offset);
                 self.room(part.len()).copy_from_slice(&bytes[part]);
                 self.grow(end - start, Kind::Data);
             }
-            Source::Chunk(id) => {
+            ExtentSource::Chunk(id) => {
                 if sharing.take(extent.offset, id, extent.length)? {
                     self.grow(extent.length, Kind::Done);
                     return Ok(());

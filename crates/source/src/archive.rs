@@ -10,7 +10,7 @@
 //! | regular file whose path ends in `/` | a directory |
 //! | hard link to a file | that file |
 //! | symbolic link to a file inside | that file, with the link's text |
-//! | any other link, device, pipe, sparse file | refused, or skipped with [`Options::skip_special`] |
+//! | any other link, device, pipe, sparse file | refused, or skipped with [`ArchiveOptions::skip_special`] |
 //! | a path that is absolute or has `..` | the same |
 //! | version control's names, and what a pattern names | nothing |
 //!
@@ -27,7 +27,7 @@ mod paths;
 
 use crate::directory::version_control;
 use crate::exclude::Excludes;
-use crate::report::{Reason, Report};
+use crate::report::{Reason, SourceReport};
 use freestone_core::item::{ChangeSource, Content, NamedFile, StreamSource};
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use freestone_core::{Error, Result};
@@ -40,7 +40,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 /// What of an archive is pushed, and what sorting it may take.
-pub struct Options {
+pub struct ArchiveOptions {
     /// Patterns of what to leave out ([`crate::exclude`]), later ones winning.
     pub excludes: Vec<String>,
     /// Whether to skip and report what cannot be pushed, instead of failing.
@@ -60,8 +60,8 @@ pub struct Archive {
     sorted: Option<Arc<Sorted>>,
     /// The file that was given last: its path, and whether it is executable.
     given: Option<(Vec<u8>, bool)>,
-    report: Report,
-    reported: Arc<Mutex<Report>>,
+    report: SourceReport,
+    reported: Arc<Mutex<SourceReport>>,
 }
 
 impl Archive {
@@ -73,8 +73,8 @@ impl Archive {
     pub fn open(
         name: &str,
         input: Box<dyn Read + Send>,
-        options: &Options,
-        reported: Arc<Mutex<Report>>,
+        options: &ArchiveOptions,
+        reported: Arc<Mutex<SourceReport>>,
     ) -> Result<Self> {
         Ok(Self {
             excludes: Excludes::new(&options.excludes)?,
@@ -83,7 +83,7 @@ impl Archive {
             listing: Listing::new(options.memory_bytes, options.spill_dir.clone()),
             sorted: None,
             given: None,
-            report: Report::default(),
+            report: SourceReport::default(),
             reported,
         })
     }

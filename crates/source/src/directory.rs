@@ -6,10 +6,10 @@
 //! | regular file | a file; of its mode, only whether its owner may execute it |
 //! | link to a file inside the directory | that file, with the link's text |
 //! | the same by an absolute path | that file; such a text means something on this machine only |
-//! | any other link, device, pipe, socket | refused, or skipped with [`Options::skip_special`] |
+//! | any other link, device, pipe, socket | refused, or skipped with [`DirectoryOptions::skip_special`] |
 //! | version control's names ([`VERSION_CONTROL_NAMES`], [`VERSION_CONTROL_DIRECTORIES`]) | nothing |
-//! | what a pattern names ([`Options::excludes`]) | nothing; a link to it is still its content |
-//! | what [`Options::leave_out`] names | nothing; a link to it is refused |
+//! | what a pattern names ([`DirectoryOptions::excludes`]) | nothing; a link to it is still its content |
+//! | what [`DirectoryOptions::leave_out`] names | nothing; a link to it is refused |
 //!
 //! A link has the modification time, executable bit and stamp of the file that it leads to. What
 //! is left out is left out before it can be refused. A file that vanishes while the directory is
@@ -26,9 +26,9 @@ mod tree;
 pub(crate) mod version_control;
 mod walk;
 
-pub use crate::report::{REFUSALS_LISTED_MAX, Reason, Refusal, Report};
+pub use crate::report::{REFUSALS_LISTED_MAX, Reason, Refusal, SourceReport};
 pub use opener::Opener;
-pub use options::Options;
+pub use options::DirectoryOptions;
 pub use version_control::{VERSION_CONTROL_DIRECTORIES, VERSION_CONTROL_NAMES};
 pub use walk::Walk;
 
@@ -42,7 +42,7 @@ use std::sync::Arc;
 /// # Errors
 /// `root` is missing, no directory, unreadable or itself to be left out; a pattern cannot be
 /// understood; there is no room for a temporary file.
-pub fn open(root: &Path, options: &Options) -> Result<(Walk, Opener)> {
+pub fn open(root: &Path, options: &DirectoryOptions) -> Result<(Walk, Opener)> {
     let excludes = Excludes::new(&options.excludes)?;
     let tree = Arc::new(tree::Tree::open(root, &options.leave_out)?);
     let opener = Opener::new(Arc::clone(&tree));

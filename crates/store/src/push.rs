@@ -20,7 +20,7 @@ use crate::working::WorkingIndex;
 use freestone_core::digest::{NewNameHasher, sha1_hasher};
 use freestone_core::item::{FileOpener, ItemSource};
 use freestone_core::{Error, ErrorKind, Id, Measure, Result};
-use freestone_manifest::Child;
+use freestone_manifest::Subtree;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -394,7 +394,7 @@ fn outcome(
     walked: &pipeline::Walked,
     stat_cache: bool,
 ) -> PushOutcome {
-    let Child { id: root, content_digest, entries, bytes, measure, .. } = walked.root;
+    let Subtree { id: root, content_digest, entries, bytes, measure, .. } = walked.root;
     let same = parent.filter(|(_, parent)| {
         let has = |(key, value): (&String, &String)| parent.labels.get(key) == Some(value);
         // Times that were asked for count; else they follow the content.

@@ -16,7 +16,7 @@ use crate::store::Store;
 use crate::working::WorkingIndex;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use freestone_manifest::content::ContentRecord;
-use freestone_manifest::{Items, Kind, Node};
+use freestone_manifest::{EntryKind, Items, Node};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -196,8 +196,8 @@ impl Store {
                     read()?;
                     if let Items::Entries(entries) = Node::decode(&bytes)?.items {
                         said.sha1s.extend(entries.iter().filter_map(|entry| match entry.kind {
-                            Kind::File { sha1, content, .. } => Some((content, sha1)),
-                            Kind::Directory => None,
+                            EntryKind::File { sha1, content, .. } => Some((content, sha1)),
+                            EntryKind::Directory => None,
                         }));
                     }
                 }

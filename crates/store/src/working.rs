@@ -12,13 +12,13 @@
 //! value  version u8 = 1 | device | inode | size | mtime ns | ctime ns (8 bytes each) | SHA-1 | content id
 //! ```
 
-use freestone_core::item::Stamp;
+use freestone_core::item::FileStamp;
 use freestone_core::{Id, Sha1};
 
 /// What the stat cache knows of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KnownFile {
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: FileStamp,
     pub(crate) sha1: Sha1,
     pub(crate) content: Id,
 }

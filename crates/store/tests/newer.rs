@@ -7,7 +7,7 @@ use freestone_core::digest::{self, context, derived};
 use freestone_core::wire::Writer;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
-use freestone_manifest::{Builder, Entry, Kind, MemoryNodes, Node};
+use freestone_manifest::{Builder, Entry, EntryKind, MemoryNodes, Node};
 use freestone_store::format::pack::encode_table;
 use freestone_store::format::record::{Codec, RecordKind};
 use freestone_store::format::{ref_entry, segment};
@@ -109,7 +109,7 @@ fn same(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn packs_of_later_versions_are_refused() {
     let file = b"bytes".to_vec();
-    let kind = Kind::File {
+    let kind = EntryKind::File {
         executable: false,
         size: 5,
         sha1: digest::sha1(&file),
@@ -208,7 +208,7 @@ fn content_trees_of_later_versions_are_refused() {
     for (what, tree, record) in cases {
         let content = derived(context::CONTENT_RECORD, &record);
         let sha1 = Sha1([1; 20]);
-        let kind = Kind::File { executable: false, size: LENGTH, sha1, content };
+        let kind = EntryKind::File { executable: false, size: LENGTH, sha1, content };
         let (mut list, revision) = records(Entry { kind, ..Entry::directory("a", 1) }, &same);
         list.push((RecordKind::ContentNode, tree));
         list.push((RecordKind::ContentRecord, record));

@@ -5,8 +5,8 @@ use crate::name::{self, Name};
 use crate::part::{Bring, Part};
 use crate::session::Session;
 use clap::Args;
-use freestone_core::{ChunkSource, Error, ErrorKind, Extent, Id, Result, Sha1, Source, path};
-use freestone_manifest::{Entry, Kind, content};
+use freestone_core::{ChunkSource, Error, ErrorKind, Extent, ExtentSource, Id, Result, Sha1, path};
+use freestone_manifest::{Entry, EntryKind, content};
 use freestone_store::Records;
 use std::ffi::OsString;
 
@@ -54,11 +54,11 @@ impl Cat {
         let name = Name::parse(&self.name)?;
         let part = Part::find(&store, &name)?;
         match &part.entry {
-            Some(Entry { kind: Kind::File { content, size, sha1, .. }, .. }) => {
+            Some(Entry { kind: EntryKind::File { content, size, sha1, .. }, .. }) => {
                 part.bring(Bring::Contents, session)?;
                 write(part.records(), content, *size, sha1, session)
             }
-            Some(Entry { path, kind: Kind::Directory, .. }) => {
+            Some(Entry { path, kind: EntryKind::Directory, .. }) => {
                 let path = path::display(path);
                 Err(Error::new(ErrorKind::Usage, format!("{path} is a directory"))
                     .hint("`freestone ls` lists it, `freestone extract` takes it out"))
@@ -74,12 +74,12 @@ fn write(records: &Records, id: &Id, size: u64, sha1: &Sha1, session: &Session) 
     let mut each = |piece: Extent| {
         session.interrupt.check()?;
         match piece.source {
-            Source::Chunk(id) => {
+            ExtentSource::Chunk(id) => {
                 let chunk = records.chunk_in(&id, piece.length, &mut buffer)?;
                 session.output.bytes(chunk)
             }
-            Source::Inline(bytes) => session.output.bytes(&bytes),
-            Source::Zeros => {
+            ExtentSource::Inline(bytes) => session.output.bytes(&bytes),
+            ExtentSource::Zeros => {
                 let mut left = piece.length;
                 while left > 0 {
                     let count = left.min(ZEROS.len() as u64);

@@ -12,8 +12,8 @@ use crate::session::Session;
 use crate::size::{count, show};
 use crate::time;
 use clap::Args;
-use freestone_core::{ChunkSource, Error, Result, Source, path};
-use freestone_manifest::{Entry, Kind, content};
+use freestone_core::{ChunkSource, Error, ExtentSource, Result, path};
+use freestone_manifest::{Entry, EntryKind, content};
 use freestone_store::Records;
 use place::{Place, Target};
 use serde::Serialize;
@@ -153,7 +153,7 @@ struct Writing<'a> {
 impl Writing<'_> {
     /// Writes a file; gives its size.
     fn file(&self, entry: &Entry) -> Result<u64> {
-        let Kind::File { executable, size, sha1, content } = &entry.kind else { return Ok(0) };
+        let EntryKind::File { executable, size, sha1, content } = &entry.kind else { return Ok(0) };
         let file = self.place.make_file(&entry.path, *executable)?;
         let wrong =
             |error| Error::io(format!("{} cannot be written", path::display(&entry.path)), error);
@@ -161,15 +161,15 @@ impl Writing<'_> {
         content::pieces(self.records, content, *size, Some(sha1), 0..*size, &mut |piece| {
             self.session.interrupt.check()?;
             match &piece.source {
-                Source::Chunk(id) => {
+                ExtentSource::Chunk(id) => {
                     let chunk = self.records.chunk_in(id, piece.length, &mut buffer)?;
                     file.write_all_at(chunk, piece.offset).map_err(wrong)?;
                 }
-                Source::Inline(bytes) => {
+                ExtentSource::Inline(bytes) => {
                     file.write_all_at(bytes, piece.offset).map_err(wrong)?;
                 }
                 // A hole.
-                Source::Zeros => {}
+                ExtentSource::Zeros => {}
             }
             self.progress.add(piece.length);
             Ok(())

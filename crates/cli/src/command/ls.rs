@@ -8,7 +8,7 @@ use crate::session::Session;
 use crate::time;
 use clap::Args;
 use freestone_core::{Result, path};
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 use serde::Serialize;
 use std::ffi::OsString;
 
@@ -105,10 +105,10 @@ impl Ls {
         }
         let time = time::show(entry.mtime);
         match &entry.kind {
-            Kind::Directory => session
+            EntryKind::Directory => session
                 .output
                 .line(format_args!("drwxr-xr-x {:>12} {time} {:40} {shown}{slash}", "-", "-")),
-            Kind::File { executable, size, sha1, .. } => {
+            EntryKind::File { executable, size, sha1, .. } => {
                 let mode = if *executable { "-rwxr-xr-x" } else { "-rw-r--r--" };
                 session.output.line(format_args!("{mode} {size:>12} {time} {sha1} {shown}"))
             }

@@ -256,9 +256,9 @@ impl Push {
         &self,
         store: &freestone_store::Store,
         session: &Session,
-    ) -> Result<freestone_source::directory::Options> {
+    ) -> Result<freestone_source::directory::DirectoryOptions> {
         let store_root = store.root().map(source::absolute).transpose()?;
-        Ok(freestone_source::directory::Options {
+        Ok(freestone_source::directory::DirectoryOptions {
             skip_special: self.skip_special,
             leave_out: store_root.into_iter().collect(),
             ..session.walking(&self.exclude_from, &self.exclude)?

@@ -5,7 +5,7 @@ use freestone_core::digest;
 use freestone_core::item::FileOpener;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, Result, path};
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 use freestone_source::directory::Opener;
 use freestone_store::spool::{Spool, Spooled};
 use std::io;
@@ -32,7 +32,7 @@ impl ContentsSpool {
     /// Adds the next entry; gives its record's place. A file of one chunk leads to that.
     pub(super) fn entry(&mut self, entry: &Entry) -> Result<u64> {
         let offset = self.spool.append(&Record::Entry(entry.clone()).encode())?;
-        if let Kind::File { size, content, .. } = entry.kind
+        if let EntryKind::File { size, content, .. } = entry.kind
             && (1..=CONTENT_WHOLE_BYTES_MAX).contains(&size)
         {
             self.places.push((content.head(), offset));
@@ -131,7 +131,7 @@ impl Contents {
     /// The place that the record at `offset` leads to, if it is one of chunk `id`.
     fn place(&self, offset: u64, id: &Id) -> Result<Option<Place>> {
         match self.record(offset)? {
-            Record::Entry(Entry { path, kind: Kind::File { content, size, .. }, .. })
+            Record::Entry(Entry { path, kind: EntryKind::File { content, size, .. }, .. })
                 if content == *id =>
             {
                 Ok(Some(Place { path, size, offset: 0 }))

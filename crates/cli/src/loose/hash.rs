@@ -3,9 +3,9 @@
 use super::contents::ContentsSpool;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use freestone_core::chunker::{Chunker, Piece};
+use freestone_core::chunker::{Chunker, ContentPiece};
 use freestone_core::digest::{self, NameHasher, PlainHasher};
-use freestone_core::item::{FileOpener, OpenFile, Stamp};
+use freestone_core::item::{FileOpener, FileStamp, OpenFile};
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Unreadable, path};
@@ -83,7 +83,12 @@ impl Hashing<'_> {
     }
 
     /// `None` if the length is not what the stamp says.
-    fn small(&self, path: &[u8], file: &mut dyn OpenFile, stamp: Stamp) -> Result<Option<Hashed>> {
+    fn small(
+        &self,
+        path: &[u8],
+        file: &mut dyn OpenFile,
+        stamp: FileStamp,
+    ) -> Result<Option<Hashed>> {
         // One byte more, so that a file that grew is noticed with the same read.
         let mut bytes = vec![0; usize::try_from(stamp.size + 1).unwrap_or(0)];
         let length = fill(file, &mut bytes).map_err(|error| unreadable(path, error))?;
@@ -98,15 +103,20 @@ impl Hashing<'_> {
     }
 
     /// As [`Self::small`]; the chunks' places and the tree's nodes go to the spools as they come.
-    fn large(&self, path: &[u8], file: &mut dyn OpenFile, stamp: Stamp) -> Result<Option<Hashed>> {
+    fn large(
+        &self,
+        path: &[u8],
+        file: &mut dyn OpenFile,
+        stamp: FileStamp,
+    ) -> Result<Option<Hashed>> {
         let contents = || self.contents.lock().unwrap_or_else(PoisonError::into_inner);
         let record = contents().file(stamp.size, path)?;
         let mut tree = ContentTreeBuilder::new(Shared(self.nodes));
         let mut offset = 0;
-        let mut each = |piece: Piece<'_>| {
+        let mut each = |piece: ContentPiece<'_>| {
             let item = match piece {
-                Piece::Zeros(length) => ContentItem::Zeros(length),
-                Piece::Chunk(bytes) => {
+                ContentPiece::Zeros(length) => ContentItem::Zeros(length),
+                ContentPiece::Chunk(bytes) => {
                     let (id, length) = (digest::plain(bytes), bytes.len() as u64);
                     contents().chunk(id, record, offset, length)?;
                     ContentItem::Chunk(length, id)
@@ -166,7 +176,7 @@ pub(super) fn fill(file: &mut dyn OpenFile, out: &mut [u8]) -> std::io::Result<u
     Ok(length)
 }
 
-fn seconds(stamp: Stamp) -> i64 {
+fn seconds(stamp: FileStamp) -> i64 {
     stamp.mtime_ns.div_euclid(1_000_000_000)
 }
 

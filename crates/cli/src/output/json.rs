@@ -1,7 +1,7 @@
 //! What several answers have in common as JSON.
 
 use freestone_core::{Id, path};
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 use freestone_store::Revision;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -60,8 +60,8 @@ impl JsonEntry {
     /// The entry `entry`, its path given as `path`.
     pub fn new(path: &[u8], entry: &Entry) -> Self {
         let (kind, file) = match &entry.kind {
-            Kind::Directory => ("directory", None),
-            Kind::File { executable, size, sha1, content } => {
+            EntryKind::Directory => ("directory", None),
+            EntryKind::File { executable, size, sha1, content } => {
                 let file = JsonFile {
                     size: *size,
                     executable: *executable,

@@ -1,6 +1,6 @@
 //! One object, written as git writes new ones: a file of its own, named by its id.
 
-use super::{Target, wrong};
+use super::{BareRepository, wrong};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use freestone_core::digest::{NameHasher, sha1_hasher};
@@ -17,7 +17,7 @@ const LEVEL: u32 = 1;
 
 /// Writes the bytes of an object whose length is known.
 pub struct BlobWriter<'a> {
-    target: &'a Target,
+    target: &'a BareRepository,
     hasher: Box<dyn NameHasher>,
     left: u64,
     place: Place,
@@ -34,11 +34,11 @@ impl<'a> BlobWriter<'a> {
     ///
     /// # Errors
     /// There is no place for it.
-    pub fn new(target: &'a Target, length: u64) -> Result<Self> {
+    pub fn new(target: &'a BareRepository, length: u64) -> Result<Self> {
         Self::of_kind(target, Kind::Blob, length)
     }
 
-    pub(super) fn of_kind(target: &'a Target, kind: Kind, length: u64) -> Result<Self> {
+    pub(super) fn of_kind(target: &'a BareRepository, kind: Kind, length: u64) -> Result<Self> {
         let header = format!("{kind} {length}\0").into_bytes();
         let mut hasher = sha1_hasher();
         hasher.update(&header);
@@ -112,11 +112,11 @@ fn other_length() -> Error {
     Error::new(ErrorKind::Corrupt, "a content has another length than its entry says")
 }
 
-fn unwritten(target: &Target, error: std::io::Error) -> Error {
+fn unwritten(target: &BareRepository, error: std::io::Error) -> Error {
     wrong("write an object of", &target.root, error)
 }
 
-fn file(target: &Target) -> Result<ZlibEncoder<BufWriter<NamedTempFile>>> {
+fn file(target: &BareRepository) -> Result<ZlibEncoder<BufWriter<NamedTempFile>>> {
     let folder = target.root.join("objects");
     // Names that `git gc` knows and clears when nobody comes for them.
     let file = tempfile::Builder::new().prefix("tmp_obj_").tempfile_in(&folder);

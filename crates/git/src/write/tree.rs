@@ -1,7 +1,7 @@
 //! A tree from another and what changed, paths in manifest order: a directory is written as soon as
 //! the paths leave it, and only those on the way are held.
 
-use super::Target;
+use super::BareRepository;
 use crate::entry::{Mode, entries};
 use freestone_core::{Error, Result, path};
 use gix_hash::ObjectId;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 /// What is to stand at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Node {
+pub enum NewEntry {
     /// A file.
     File {
         /// Whether it is executable.
@@ -31,7 +31,7 @@ struct Open {
 
 /// Edits a tree.
 pub struct TreeWriter<'a> {
-    target: &'a Target,
+    target: &'a BareRepository,
     /// The directories that the last path lies in; the top first.
     open: Vec<Open>,
 }
@@ -41,7 +41,7 @@ impl<'a> TreeWriter<'a> {
     ///
     /// # Errors
     /// The tree cannot be read.
-    pub fn new(target: &'a Target, base: Option<ObjectId>) -> Result<Self> {
+    pub fn new(target: &'a BareRepository, base: Option<ObjectId>) -> Result<Self> {
         let mut writer = Self { target, open: Vec::new() };
         writer.enter(Vec::new(), base)?;
         Ok(writer)
@@ -105,7 +105,7 @@ impl<'a> TreeWriter<'a> {
     ///
     /// # Errors
     /// The path cannot stand in git, or a tree cannot be read or written.
-    pub fn set(&mut self, path: &[u8], node: Option<Node>) -> Result<()> {
+    pub fn set(&mut self, path: &[u8], node: Option<NewEntry>) -> Result<()> {
         let mut parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
         let Some(name) = parts.pop() else { return Ok(()) };
         let same = self.open[1..].iter().zip(&parts).take_while(|(open, part)| open.name == **part);
@@ -124,14 +124,14 @@ impl<'a> TreeWriter<'a> {
             self.enter(part.to_vec(), tree)?;
         }
         match node {
-            Some(Node::Link(_)) => check_name(name, Shape::Link, path)?,
-            Some(Node::File { .. }) => check_name(name, Shape::File, path)?,
+            Some(NewEntry::Link(_)) => check_name(name, Shape::Link, path)?,
+            Some(NewEntry::File { .. }) => check_name(name, Shape::File, path)?,
             None => {}
         }
         let Some(open) = self.open.last_mut() else { return Ok(()) };
         let wanted = node.map(|node| match node {
-            Node::File { executable, blob } => (Mode::File { executable }, blob),
-            Node::Link(blob) => (Mode::Link, blob),
+            NewEntry::File { executable, blob } => (Mode::File { executable }, blob),
+            NewEntry::Link(blob) => (Mode::Link, blob),
         });
         let before = open.entries.get(name).copied();
         if before != wanted {
@@ -265,17 +265,17 @@ mod tests {
     #[test]
     fn a_link_or_directory_that_means_the_list_of_submodules_is_not_written() {
         let folder = tempfile::tempdir().unwrap();
-        let target = Target::open(folder.path(), "main").unwrap();
+        let target = BareRepository::open(folder.path(), "main").unwrap();
         let blob = target.blob(b"x").unwrap();
-        let file = Node::File { executable: false, blob };
-        let set = |path: &str, node: Node| {
+        let file = NewEntry::File { executable: false, blob };
+        let set = |path: &str, node: NewEntry| {
             let mut writer = TreeWriter::new(&target, None).unwrap();
             writer.set(path.as_bytes(), Some(node)).map_err(|error| error.to_string())
         };
         assert!(set("a/.gitmodules", file).is_ok());
-        assert!(set("a/.gitignore", Node::Link(blob)).is_ok());
+        assert!(set("a/.gitignore", NewEntry::Link(blob)).is_ok());
         for (path, node, said) in [
-            ("a/.GitModules", Node::Link(blob), "a/.GitModules: git takes no link that means"),
+            ("a/.GitModules", NewEntry::Link(blob), "a/.GitModules: git takes no link that means"),
             ("gitmod~1/x", file, "gitmod~1/x: git takes no directory that means .gitmodules"),
         ] {
             let error = set(path, node).unwrap_err();

@@ -11,8 +11,8 @@ use super::layout::{Laid, Layout};
 use super::table::{self, PIECE_ENTRIES};
 use super::{FatType, Options, scan};
 use crate::{Format, ImageName};
-use freestone_core::{Error, Extent, Id, NodeSource, Plan, Result, Source, path};
-use freestone_manifest::{Entry, Kind, Tree, content};
+use freestone_core::{Error, Extent, ExtentSource, Id, NodeSource, Plan, Result, path};
+use freestone_manifest::{Entry, EntryKind, Tree, content};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -97,7 +97,7 @@ impl<S: NodeSource> FatPlan<S> {
             let length = whole.min(end - offset);
             let mut bytes = table::piece(&self.layout, &self.tree, piece)?;
             bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
-            each(Extent { offset, length, source: Source::Inline(bytes) })?;
+            each(Extent { offset, length, source: ExtentSource::Inline(bytes) })?;
         }
         zeros(range, (start + pieces * whole).min(end), end, each)
     }
@@ -124,7 +124,7 @@ impl<S: NodeSource> FatPlan<S> {
             let offset = start + index as u64 * PIECE_BYTES;
             let length = piece.len() as u64;
             if intersects(range, offset, offset + length) {
-                each(Extent { offset, length, source: Source::Inline(piece.to_vec()) })?;
+                each(Extent { offset, length, source: ExtentSource::Inline(piece.to_vec()) })?;
             }
         }
         zeros(range, start + length, end, each)
@@ -213,7 +213,7 @@ impl<S: NodeSource> FatPlan<S> {
         if !intersects(range, start, end) {
             return Ok(());
         }
-        let Kind::File { size, sha1, content, .. } = &entry.kind else {
+        let EntryKind::File { size, sha1, content, .. } = &entry.kind else {
             let own = Some((laid.index, entry.mtime, laid.place.number()));
             let directory = Directory { path: &entry.path, own };
             return self.directory(&directory, start, end, range, each);
@@ -239,7 +239,7 @@ impl<S: NodeSource> Plan for FatPlan<S> {
         let geometry = &self.layout.geometry;
         let reserved = geometry.reserved();
         if intersects(&range, 0, reserved) {
-            let source = Source::Inline(self.head());
+            let source = ExtentSource::Inline(self.head());
             each(Extent { offset: 0, length: reserved, source })?;
         }
         for copy in 0..2 {
@@ -277,7 +277,7 @@ fn zeros(
     each: &mut dyn FnMut(Extent) -> Result<()>,
 ) -> Result<()> {
     if intersects(range, start, end) {
-        each(Extent { offset: start, length: end - start, source: Source::Zeros })?;
+        each(Extent { offset: start, length: end - start, source: ExtentSource::Zeros })?;
     }
     Ok(())
 }

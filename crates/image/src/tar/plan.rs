@@ -12,8 +12,8 @@ use crate::tar::{Align, Options};
 use crate::{Format, ImageName};
 use freestone_core::limits::{PAX_PAYLOAD_BYTES_MAX, TAR_BLOCK_BYTES};
 use freestone_core::tar1::Shape;
-use freestone_core::{Error, Extent, Id, Measure, NodeSource, Plan, Result, Source, path};
-use freestone_manifest::{Entry, Kind, Tree, content};
+use freestone_core::{Error, Extent, ExtentSource, Id, Measure, NodeSource, Plan, Result, path};
+use freestone_manifest::{Entry, EntryKind, Tree, content};
 use std::ops::Range;
 
 /// How many paths that tar cannot express are listed.
@@ -113,9 +113,9 @@ impl<S: NodeSource> TarPlan<S> {
             let shape = Shape::of(&entry.path, entry.size()).ok_or_else(too_long)?;
             let bytes = header::entry(entry, &shape, place.fillers);
             debug_assert_eq!(bytes.len() as u64, data - offset, "the measure is what is written");
-            each(Extent { offset, length: data - offset, source: Source::Inline(bytes) })?;
+            each(Extent { offset, length: data - offset, source: ExtentSource::Inline(bytes) })?;
         }
-        let Kind::File { size, sha1, content, .. } = &entry.kind else { return Ok(place.end) };
+        let EntryKind::File { size, sha1, content, .. } = &entry.kind else { return Ok(place.end) };
         let wanted = range.start.saturating_sub(data)..range.end.saturating_sub(data);
         content::pieces(
             self.tree.source(),
@@ -131,7 +131,7 @@ impl<S: NodeSource> TarPlan<S> {
         .map_err(|error| error.context(path::display(&entry.path)))?;
         let padding = data + size;
         if intersects(range, padding, end) {
-            each(Extent { offset: padding, length: end - padding, source: Source::Zeros })?;
+            each(Extent { offset: padding, length: end - padding, source: ExtentSource::Zeros })?;
         }
         Ok(place.end)
     }
@@ -146,12 +146,12 @@ impl<S: NodeSource> Plan for TarPlan<S> {
         let range = range.start..range.end.min(self.length);
         let first = FIRST_UNIT * TAR_BLOCK_BYTES;
         if intersects(&range, 0, first) {
-            let source = Source::Inline(header::head(&self.identity()));
+            let source = ExtentSource::Inline(header::head(&self.identity()));
             each(Extent { offset: 0, length: first, source })?;
         }
         if intersects(&range, first, self.end) {
             if fillers_of_nothing(self.tree.summary().entries, self.align) > 0 {
-                let source = Source::Inline(header::filler().to_vec());
+                let source = ExtentSource::Inline(header::filler().to_vec());
                 each(Extent { offset: first, length: self.end - first, source })?;
             } else {
                 self.entries(&range, each)?;
@@ -159,7 +159,7 @@ impl<S: NodeSource> Plan for TarPlan<S> {
         }
         if intersects(&range, self.end, self.length) {
             let length = self.length - self.end;
-            each(Extent { offset: self.end, length, source: Source::Zeros })?;
+            each(Extent { offset: self.end, length, source: ExtentSource::Zeros })?;
         }
         Ok(())
     }

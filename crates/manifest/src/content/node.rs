@@ -8,7 +8,7 @@
 //! ```
 
 use freestone_core::limits::{CHUNK_BYTES_MAX, NODE_BYTES_MAX, NODE_ITEMS_MAX, ROPE_LEVELS_MAX};
-use freestone_core::plan::{NodeKind, NodeSource, Source};
+use freestone_core::plan::{ExtentSource, NodeKind, NodeSource};
 use freestone_core::wire::{Reader, Writer};
 use freestone_core::{Error, Id, Result};
 
@@ -34,10 +34,10 @@ impl ContentItem {
     }
 
     /// Where its bytes come from.
-    pub fn source(&self) -> Source {
+    pub fn source(&self) -> ExtentSource {
         match self {
-            Self::Zeros(_) => Source::Zeros,
-            Self::Chunk(_, id) => Source::Chunk(*id),
+            Self::Zeros(_) => ExtentSource::Zeros,
+            Self::Chunk(_, id) => ExtentSource::Chunk(*id),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The bytes of an archive, uncompressed, and of one file in it.
 
 use flate2::bufread::GzDecoder;
-use freestone_core::item::{OpenFile, Stamp};
+use freestone_core::item::{FileStamp, OpenFile};
 use freestone_core::{Error, ErrorKind, Result};
 use std::io::{self, BufRead, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -179,8 +179,8 @@ impl Read for MemberFile {
 }
 
 impl OpenFile for MemberFile {
-    fn stamp(&self) -> Result<Stamp> {
-        Ok(Stamp { device: 0, inode: 0, size: self.size, mtime_ns: 0, ctime_ns: 0 })
+    fn stamp(&self) -> Result<FileStamp> {
+        Ok(FileStamp { device: 0, inode: 0, size: self.size, mtime_ns: 0, ctime_ns: 0 })
     }
 
     fn seek(&mut self, _: u64) -> Result<()> {

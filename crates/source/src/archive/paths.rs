@@ -2,7 +2,7 @@
 
 use super::listing::{Cursor, Kind, Record, Sorted};
 use crate::follow::{Found, follow};
-use crate::report::{Reason, Report};
+use crate::report::{Reason, SourceReport};
 use freestone_core::item::{ChangeKind, ChangeSource, Content, FileBytes, ItemChange};
 use freestone_core::{Error, Result, path};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,15 +21,15 @@ pub(super) struct Paths {
     directory: Vec<u8>,
     /// The last path that is no directory.
     file: Option<Vec<u8>>,
-    report: Report,
-    reported: Arc<Mutex<Report>>,
+    report: SourceReport,
+    reported: Arc<Mutex<SourceReport>>,
 }
 
 impl Paths {
     pub(super) fn new(
         sorted: Arc<Sorted>,
         skip_special: bool,
-        (report, reported): (Report, Arc<Mutex<Report>>),
+        (report, reported): (SourceReport, Arc<Mutex<SourceReport>>),
     ) -> Self {
         let cursor = sorted.start();
         Self {

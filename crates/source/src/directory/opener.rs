@@ -3,7 +3,7 @@
 use super::link::{self, Target};
 use super::stamp;
 use super::tree::{LOOK, READ, Tree};
-use freestone_core::item::{FileOpener, OpenFile, Stamp};
+use freestone_core::item::{FileOpener, FileStamp, OpenFile};
 use freestone_core::{Error, Result, path};
 use rustix::fs::{FileType, fstat, readlinkat};
 use rustix::io::Errno;
@@ -46,7 +46,7 @@ impl Opener {
         }
     }
 
-    fn open_file(&self, path: &[u8]) -> Result<(File, Stamp)> {
+    fn open_file(&self, path: &[u8]) -> Result<(File, FileStamp)> {
         let file = match self.tree.open_at(path, READ) {
             Err(Errno::LOOP) if self.tree.is_listed_link(path) => {
                 let target = self.follow(path)?;
@@ -95,7 +95,7 @@ struct Opened {
     file: File,
     path: Box<[u8]>,
     /// The stamp that was seen when the file was opened; whoever asks first gets it.
-    first: Cell<Option<Stamp>>,
+    first: Cell<Option<FileStamp>>,
 }
 
 impl Read for Opened {
@@ -107,7 +107,7 @@ impl Read for Opened {
 }
 
 impl OpenFile for Opened {
-    fn stamp(&self) -> Result<Stamp> {
+    fn stamp(&self) -> Result<FileStamp> {
         if let Some(stamp) = self.first.take() {
             return Ok(stamp);
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// What of a directory is pushed, and what listing it may take.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct DirectoryOptions {
     /// Patterns of what to leave out ([`crate::exclude`]), later ones winning.
     pub excludes: Vec<String>,
     /// Whether version control's files and directories are pushed too.
@@ -21,7 +21,7 @@ pub struct Options {
     pub spill_dir: PathBuf,
 }
 
-impl Default for Options {
+impl Default for DirectoryOptions {
     fn default() -> Self {
         Self {
             excludes: Vec::new(),

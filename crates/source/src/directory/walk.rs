@@ -9,11 +9,11 @@
 use super::link::{self, Target};
 use super::listing::{Lister, Listing, shown};
 use super::names::Kind;
-use super::options::Options;
+use super::options::DirectoryOptions;
 use super::tree::{DIRECTORY, Tree};
 use super::{stamp, version_control};
 use crate::exclude::Excludes;
-use crate::report::{Reason, Report};
+use crate::report::{Reason, SourceReport};
 use freestone_core::item::{Item, ItemKind, ItemSource};
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use freestone_core::{Error, ErrorKind, Result, Unreadable};
@@ -39,7 +39,7 @@ pub struct Walk {
     /// The directories that the walk is in, the innermost last.
     stack: Vec<Directory>,
     entry: Entry,
-    report: Report,
+    report: SourceReport,
     unreadable: Unreadable,
     failed: bool,
 }
@@ -90,7 +90,11 @@ enum Entered {
 }
 
 impl Walk {
-    pub(super) fn new(tree: Arc<Tree>, excludes: Excludes, options: &Options) -> Result<Self> {
+    pub(super) fn new(
+        tree: Arc<Tree>,
+        excludes: Excludes,
+        options: &DirectoryOptions,
+    ) -> Result<Self> {
         let mut walk = Self {
             tree,
             excludes,
@@ -99,7 +103,7 @@ impl Walk {
             lister: Lister::new(options.memory_bytes, options.spill_dir.clone()),
             stack: Vec::new(),
             entry: Entry { bytes: vec![0], name_start: 0 },
-            report: Report::default(),
+            report: SourceReport::default(),
             unreadable: Unreadable::default(),
             failed: false,
         };
@@ -110,7 +114,7 @@ impl Walk {
     }
 
     /// What was left out or could not be taken so far; after the end, in all.
-    pub fn report(&self) -> &Report {
+    pub fn report(&self) -> &SourceReport {
         &self.report
     }
 
@@ -333,7 +337,8 @@ mod tests {
         for file in ["f", "gone"] {
             std::fs::write(root.join(file), "").unwrap();
         }
-        let options = Options { excludes: vec!["cache/".to_owned()], ..Options::default() };
+        let options =
+            DirectoryOptions { excludes: vec!["cache/".to_owned()], ..DirectoryOptions::default() };
         let mut walk = super::super::open(root, &options).unwrap().0;
         let mut names = Names::default();
         for (kind, name) in [

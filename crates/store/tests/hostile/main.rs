@@ -14,11 +14,11 @@ mod places;
 mod segments;
 
 use freestone_core::digest::{self, context};
-use freestone_core::plan::{NodeKind, Source};
+use freestone_core::plan::{ExtentSource, NodeKind};
 use freestone_core::wire::Writer;
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, NodeSource, Result, Sha1};
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
-use freestone_manifest::{Child, Node};
+use freestone_manifest::{Node, Subtree};
 use freestone_store::format::pack::{Base, HEADER, Row, encode_table, encode_trailer};
 use freestone_store::format::record::{Codec, RecordKind};
 use freestone_store::format::ref_entry::{self, RefAction};

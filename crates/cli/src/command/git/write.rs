@@ -8,11 +8,13 @@ use crate::progress::{Progress, Unit};
 use crate::session::Session;
 use crate::size::count;
 use clap::Args;
-use freestone_core::plan::{ChunkSource, Source};
+use freestone_core::plan::{ChunkSource, ExtentSource};
 use freestone_core::{Error, ErrorKind, Id, Result, path};
 use freestone_git::ObjectId;
-use freestone_git::write::{BlobWriter, NewCommit, Node, Target, TreeWriter, branch_fault};
-use freestone_manifest::{Change, Entry, Kind, Times, Tree, content, diff};
+use freestone_git::write::{
+    BareRepository, BlobWriter, NewCommit, NewEntry, TreeWriter, branch_fault,
+};
+use freestone_manifest::{Change, Entry, EntryKind, Times, Tree, content, diff};
 use freestone_store::{Records, Revision, Store};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -80,7 +82,7 @@ impl Write {
         let Some((head, _)) = head else {
             return Err(Error::not_found("the store has no refs, and nothing to write"));
         };
-        let target = Target::open(&self.directory, head)?;
+        let target = BareRepository::open(&self.directory, head)?;
         let progress = session.progress("writing commits", Unit::Things, None);
         let mut writer = Writer::new(&store, &target, session, &progress)?;
         let mut branches = Vec::new();
@@ -146,7 +148,7 @@ impl Write {
 /// Writes commits.
 struct Writer<'a> {
     store: &'a Store,
-    target: &'a Target,
+    target: &'a BareRepository,
     session: &'a Session,
     progress: &'a Progress,
     /// What revisions were written as.
@@ -160,7 +162,7 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn new(
         store: &'a Store,
-        target: &'a Target,
+        target: &'a BareRepository,
         session: &'a Session,
         progress: &'a Progress,
     ) -> Result<Self> {
@@ -303,9 +305,9 @@ impl<'a> Writer<'a> {
     ) -> Result<()> {
         self.session.interrupt.check()?;
         let node = match (&entry.kind, &entry.link) {
-            (_, Some(text)) => Node::Link(self.target.blob(text)?),
-            (Kind::Directory, None) => return Ok(()),
-            (Kind::File { executable, size, sha1, content }, None) => {
+            (_, Some(text)) => NewEntry::Link(self.target.blob(text)?),
+            (EntryKind::Directory, None) => return Ok(()),
+            (EntryKind::File { executable, size, sha1, content }, None) => {
                 let known = self.blobs.get(content).copied();
                 let blob = match known {
                     Some(blob) => blob,
@@ -313,7 +315,7 @@ impl<'a> Writer<'a> {
                         .blob(records, content, *size, sha1)
                         .map_err(|error| error.context(path::display(&entry.path)))?,
                 };
-                Node::File { executable: *executable, blob }
+                NewEntry::File { executable: *executable, blob }
             }
         };
         writer.set(&entry.path, Some(node))
@@ -331,12 +333,12 @@ impl<'a> Writer<'a> {
         content::pieces(records, id, size, Some(sha1), 0..size, &mut |piece| {
             self.session.interrupt.check()?;
             match &piece.source {
-                Source::Chunk(id) => {
+                ExtentSource::Chunk(id) => {
                     let chunk = records.chunk_in(id, piece.length, &mut buffer)?;
                     blob.write(chunk)
                 }
-                Source::Inline(bytes) => blob.write(bytes),
-                Source::Zeros => {
+                ExtentSource::Inline(bytes) => blob.write(bytes),
+                ExtentSource::Zeros => {
                     let mut left = piece.length;
                     while left > 0 {
                         let count = left.min(ZEROS.len() as u64);
@@ -393,8 +395,12 @@ mod tests {
     fn a_directory_that_differs_in_extensions_alone_keeps_what_is_in_it() {
         let directory = Entry::directory("a", 7);
         let other = Entry { extensions: vec![1], ..directory.clone() };
-        let kind =
-            Kind::File { executable: false, size: 0, sha1: Sha1([0; 20]), content: Id([0; 32]) };
+        let kind = EntryKind::File {
+            executable: false,
+            size: 0,
+            sha1: Sha1([0; 20]),
+            content: Id([0; 32]),
+        };
         let file = Entry { kind, ..directory.clone() };
         let removed = |before: Option<&Entry>, after: Option<&Entry>| {
             removes(&Change { before: before.cloned(), after: after.cloned() })

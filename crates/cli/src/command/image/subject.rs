@@ -38,7 +38,7 @@ pub(super) struct Subject {
     pub(super) entries: u64,
     pub(super) bytes: u64,
     /// What was left out of a directory.
-    pub(super) report: directory::Report,
+    pub(super) report: directory::SourceReport,
     /// What fetching the contents takes, in a dry run on a store that follows an upstream.
     pub(super) preview: Option<Fetched>,
 }
@@ -83,7 +83,7 @@ impl Subject {
             root,
             entries,
             bytes,
-            report: directory::Report::default(),
+            report: directory::SourceReport::default(),
             preview,
         })
     }
@@ -96,7 +96,7 @@ impl Subject {
         format: Format,
         session: &Session,
     ) -> Result<Self> {
-        let options = directory::Options {
+        let options = directory::DirectoryOptions {
             skip_special: told.skip_special,
             leave_out: output.map(absolute).transpose()?.into_iter().collect(),
             ..session.walking(&told.exclude_from, &told.exclude)?

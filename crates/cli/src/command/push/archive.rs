@@ -3,7 +3,7 @@
 use freestone_core::item::{FileOpener, OpenFile, StreamSource};
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_source::archive::{self, Archive};
-use freestone_source::report::Report;
+use freestone_source::report::SourceReport;
 use freestone_store::Revision;
 use freestone_store::push::PushOptions;
 use freestone_store::push::series::{Items, Series, Step};
@@ -19,7 +19,7 @@ pub(super) struct Tar {
     /// Whether the bytes have been read; they are there once.
     is_read: bool,
     is_told: bool,
-    reported: Arc<Mutex<Report>>,
+    reported: Arc<Mutex<SourceReport>>,
 }
 
 /// Opens nothing: an archive's bytes come by themselves.
@@ -43,7 +43,7 @@ impl Tar {
     /// It cannot be opened, or is none.
     pub(super) fn open(
         place: &Path,
-        walking: freestone_source::directory::Options,
+        walking: freestone_source::directory::DirectoryOptions,
         options: &PushOptions,
     ) -> Result<Self> {
         let (name, input): (String, Box<dyn Read + Send>) = match place.to_str() {
@@ -55,13 +55,13 @@ impl Tar {
                 (name, Box::new(file))
             }
         };
-        let wanted = archive::Options {
+        let wanted = archive::ArchiveOptions {
             excludes: walking.excludes,
             skip_special: walking.skip_special,
             memory_bytes: walking.memory_bytes,
             spill_dir: walking.spill_dir,
         };
-        let reported: Arc<Mutex<Report>> = Arc::default();
+        let reported: Arc<Mutex<SourceReport>> = Arc::default();
         Ok(Self {
             archive: Archive::open(&name, input, &wanted, reported.clone())?,
             options: options.clone(),
@@ -72,7 +72,7 @@ impl Tar {
     }
 
     /// What was skipped and left out.
-    pub(super) fn report(&self) -> Report {
+    pub(super) fn report(&self) -> SourceReport {
         self.reported.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

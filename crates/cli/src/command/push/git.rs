@@ -7,7 +7,7 @@ use freestone_core::limits::{LABEL_BYTES_MAX, MESSAGE_BYTES_MAX};
 use freestone_core::{Error, ErrorKind, Id, Result, path};
 use freestone_git::tree::{self, LABEL_LINKS, LABEL_SKIPPED, TreeChanges};
 use freestone_git::{Blobs, Chain, Commit, ObjectId, Repository};
-use freestone_source::report::Report;
+use freestone_source::report::SourceReport;
 use freestone_store::Revision;
 use freestone_store::push::PushOptions;
 use freestone_store::push::series::{Items, Series, Step};
@@ -44,7 +44,7 @@ pub(super) struct Commits<'a> {
     options: PushOptions,
     session: &'a Session,
     pending: VecDeque<ObjectId>,
-    reported: Arc<Mutex<Report>>,
+    reported: Arc<Mutex<SourceReport>>,
     /// Commits that are done, and all.
     pub(super) done: Arc<AtomicU64>,
     pub(super) total: Arc<AtomicU64>,
@@ -105,7 +105,7 @@ impl<'a> Commits<'a> {
     }
 
     /// What the last commit had that was skipped.
-    pub(super) fn report(&self) -> Report {
+    pub(super) fn report(&self) -> SourceReport {
         self.reported.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -236,7 +236,7 @@ impl Series for Commits<'_> {
             Some((_, revision)) => self.tree_of_parent(revision)?,
             None => None,
         };
-        let options = tree::Options { skip_special: self.skip_special, since };
+        let options = tree::TreeOptions { skip_special: self.skip_special, since };
         let reported = self.reported.clone();
         let changes = Box::new(TreeChanges::new(self.repository, tree, &options, reported)?);
         let message = self.options.message.as_deref().unwrap_or(&commit.message);

@@ -7,7 +7,7 @@ use crate::skipped::{self, JsonSkipped};
 use crate::time;
 use crate::transfer::Transfer;
 use freestone_core::Result;
-use freestone_source::directory::Report;
+use freestone_source::directory::SourceReport;
 use freestone_store::push::{PushOptions, PushOutcome, PushProgress};
 use serde::Serialize;
 use std::sync::atomic::Ordering;
@@ -76,7 +76,7 @@ pub(super) fn say(
     outcome: &PushOutcome,
     made: u64,
     options: &PushOptions,
-    left: &Report,
+    left: &SourceReport,
     took: Duration,
     session: &Session,
 ) -> Result<()> {
@@ -123,7 +123,7 @@ fn answer(
     outcome: &PushOutcome,
     made: u64,
     options: &PushOptions,
-    left: &Report,
+    left: &SourceReport,
     took: Duration,
 ) -> Answer {
     let entry = outcome.ref_entry.as_ref();

@@ -2,7 +2,7 @@
 
 use freestone_core::item::{FileOpener, Item, ItemSource, OpenFile};
 use freestone_core::{Error, Result};
-use freestone_source::directory::{self, Opener, Options, Report, Walk};
+use freestone_source::directory::{self, DirectoryOptions, Opener, SourceReport, Walk};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 /// A directory.
 pub(super) struct Directory {
     place: PathBuf,
-    options: Options,
+    options: DirectoryOptions,
     /// Opens what the last walk listed.
     opener: RwLock<Opener>,
     /// The first walk, until it is asked for: opening the directory tells what is wrong with it.
     first: Mutex<Option<Walk>>,
-    report: Arc<Mutex<Report>>,
+    report: Arc<Mutex<SourceReport>>,
 }
 
 /// The absolute path of `place`.
@@ -32,7 +32,7 @@ impl Directory {
     ///
     /// # Errors
     /// It cannot be opened, or the options make no sense.
-    pub(super) fn new(place: &Path, options: Options) -> Result<Self> {
+    pub(super) fn new(place: &Path, options: DirectoryOptions) -> Result<Self> {
         let (walk, opener) = directory::open(place, &options)?;
         let place = place
             .canonicalize()
@@ -69,7 +69,7 @@ impl Directory {
     }
 
     /// What the last walk that came to its end has left out.
-    pub(super) fn report(&self) -> Report {
+    pub(super) fn report(&self) -> SourceReport {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -84,7 +84,7 @@ impl FileOpener for Directory {
 /// A walk that leaves its report behind.
 struct Reporting {
     walk: Walk,
-    report: Arc<Mutex<Report>>,
+    report: Arc<Mutex<SourceReport>>,
 }
 
 impl ItemSource for Reporting {
