@@ -6,7 +6,7 @@
 
 use crate::blob;
 use crate::entry::{Mode, TreeEntry, entries};
-use crate::links::{Leads, Links};
+use crate::links::{LinkTarget, Links};
 use crate::repository::Repository;
 use freestone_core::item::{ChangeKind, ChangeSource, FileBytes, ItemChange};
 use freestone_core::limits::PATH_BYTES_MAX;
@@ -38,7 +38,7 @@ pub struct TreeChanges<'a> {
     frames: Vec<Frame>,
     links: Links<'a>,
     /// Links that changed without being different: what they lead to did.
-    moved: BTreeMap<Vec<u8>, Leads>,
+    moved: BTreeMap<Vec<u8>, LinkTarget>,
     /// How many links there are where they were listed; else they are counted.
     links_count: u64,
     links_listed: bool,
@@ -86,9 +86,9 @@ impl<'a> TreeChanges<'a> {
             changes.links_listed = true;
             let before = Links::new(repository, old);
             for link in listed {
-                let leads = changes.links.leads(&link)?;
-                if Some(&leads) != before.leads_if_link(&link)?.as_ref() {
-                    changes.moved.insert(path_key(&link), leads);
+                let target = changes.links.target(&link)?;
+                if Some(&target) != before.target_if_link(&link)?.as_ref() {
+                    changes.moved.insert(path_key(&link), target);
                 }
             }
         }
@@ -174,8 +174,8 @@ impl<'a> TreeChanges<'a> {
                 }
                 Mode::Link => {
                     self.links_count += u64::from(!self.links_listed);
-                    let leads = self.links.leads(&path)?;
-                    return Ok(self.link(path, leads));
+                    let target = self.links.target(&path)?;
+                    return Ok(self.link(path, target));
                 }
                 Mode::Submodule => {
                     self.report.refuse(&path, Reason::Submodule);
@@ -186,14 +186,14 @@ impl<'a> TreeChanges<'a> {
         Ok(Some(ItemChange { path, kind }))
     }
 
-    fn link(&mut self, path: Vec<u8>, leads: Leads) -> Option<ItemChange> {
-        let kind = match leads {
-            Leads::To { executable, blob, text } => ChangeKind::File {
+    fn link(&mut self, path: Vec<u8>, target: LinkTarget) -> Option<ItemChange> {
+        let kind = match target {
+            LinkTarget::File { executable, blob, text } => ChangeKind::File {
                 executable,
                 link: Some(text),
                 bytes: FileBytes::Named(blob::name(blob)),
             },
-            Leads::Nowhere(reason) => {
+            LinkTarget::Refused(reason) => {
                 self.report.refuse(&path, reason);
                 ChangeKind::Gone
             }
@@ -215,19 +215,19 @@ impl ChangeSource for TreeChanges<'_> {
     fn next(&mut self) -> Result<Option<ItemChange>> {
         loop {
             let Some((path, old, new)) = self.step()? else {
-                let Some((key, leads)) = self.moved.pop_first() else { return Ok(None) };
-                return Ok(self.link(key_path(key), leads));
+                let Some((key, target)) = self.moved.pop_first() else { return Ok(None) };
+                return Ok(self.link(key_path(key), target));
             };
             let key = path_key(&path);
             if let Some(first) = self.moved.first_key_value().map(|(first, _)| first.clone())
                 && first <= key
             {
-                let leads = self.moved.remove(&first);
+                let target = self.moved.remove(&first);
                 if first < key {
                     // The other comes again, when it is its turn.
                     self.put_back(old, new);
-                    if let Some(leads) = leads {
-                        return Ok(self.link(key_path(first), leads));
+                    if let Some(target) = target {
+                        return Ok(self.link(key_path(first), target));
                     }
                     continue;
                 }

@@ -2,7 +2,7 @@
 
 use crate::entry::{Entry, placement_fault};
 use crate::node::{Items, Node, Subtree, encode_inner, encode_leaf};
-use crate::shape::{self, Open, Rope};
+use crate::shape::{self, OpenNodes, Rope};
 use freestone_core::digest::{self, context};
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, Id, Result, path};
@@ -74,14 +74,14 @@ impl<W: NodeSink> Rope for ManifestRope<W> {
 
 /// Builds a manifest. Holds one open node a level, at most 128 items each.
 pub struct Builder<W: NodeSink> {
-    open: Open<ManifestRope<W>>,
+    open: OpenNodes<ManifestRope<W>>,
     previous: Option<(Vec<u8>, bool)>,
 }
 
 impl<W: NodeSink> Builder<W> {
     /// A manifest whose nodes go to `sink`.
     pub fn new(sink: W) -> Self {
-        Self { open: Open::new(ManifestRope::new(sink)), previous: None }
+        Self { open: OpenNodes::new(ManifestRope::new(sink)), previous: None }
     }
 
     /// Adds the next entry in manifest order.

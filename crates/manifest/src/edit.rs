@@ -9,7 +9,7 @@
 use crate::build::{ManifestRope, NodeSink};
 use crate::entry::Entry;
 use crate::node::{Items, Subtree};
-use crate::shape::Open;
+use crate::shape::OpenNodes;
 use crate::tree::Tree;
 use freestone_core::{Error, ErrorKind, NodeSource, Result, path};
 use std::cmp::Ordering;
@@ -42,7 +42,7 @@ pub fn edit<S: NodeSource, W: NodeSink>(
     changes: &mut dyn Changes,
     sink: W,
 ) -> Result<(Subtree, W)> {
-    let open = Open::new(ManifestRope::new(sink));
+    let open = OpenNodes::new(ManifestRope::new(sink));
     let mut edit = Edit { old, changes, open, last: None };
     if let Some(old) = old
         && old.summary().entries > 0
@@ -72,7 +72,7 @@ pub fn edit<S: NodeSource, W: NodeSink>(
 struct Edit<'a, S, W: NodeSink> {
     old: Option<&'a Tree<S>>,
     changes: &'a mut dyn Changes,
-    open: Open<ManifestRope<W>>,
+    open: OpenNodes<ManifestRope<W>>,
     /// The path of the last change.
     last: Option<Vec<u8>>,
 }

@@ -32,8 +32,8 @@ use freestone_core::item::{ChangeSource, Content, NamedFile, StreamSource};
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use freestone_core::{Error, Result};
 use input::{Input, MemberFile};
-use listing::{Kind, Listing, Sorted};
-use member::{Member, What};
+use listing::{ListedKind, Listing, Sorted};
+use member::{Member, MemberKind};
 use members::Members;
 use std::io::Read;
 use std::path::PathBuf;
@@ -118,25 +118,25 @@ impl Archive {
                 return Ok(None);
             }
         };
-        if self.leaves_out(&path, matches!(member.what, What::Directory)) {
+        if self.leaves_out(&path, matches!(member.what, MemberKind::Directory)) {
             return Ok(None);
         }
         let kind = match &member.what {
-            What::File { executable } => return Ok(Some((path, *executable))),
-            What::Directory => Kind::Directory,
-            What::Link(text) if text.len() > LINK_BYTES_MAX => {
+            MemberKind::File { executable } => return Ok(Some((path, *executable))),
+            MemberKind::Directory => ListedKind::Directory,
+            MemberKind::Link(text) if text.len() > LINK_BYTES_MAX => {
                 self.report.refuse(&path, Reason::LinkLong);
                 return Ok(None);
             }
-            What::Link(text) => Kind::Link(text.clone()),
-            What::HardLink(target) => match member::clean(target) {
-                Ok(target) => Kind::HardLink(target),
+            MemberKind::Link(text) => ListedKind::Link(text.clone()),
+            MemberKind::HardLink(target) => match member::clean(target) {
+                Ok(target) => ListedKind::HardLink(target),
                 Err(_) => {
                     self.report.refuse(&path, Reason::HardLink);
                     return Ok(None);
                 }
             },
-            What::Refused(reason) => {
+            MemberKind::Refused(reason) => {
                 self.report.refuse(&path, *reason);
                 return Ok(None);
             }
@@ -160,7 +160,9 @@ impl StreamSource for Archive {
 
     fn stored(&mut self, content: Content) -> Result<()> {
         match self.given.take() {
-            Some((path, executable)) => self.listing.add(path, Kind::File { executable, content }),
+            Some((path, executable)) => {
+                self.listing.add(path, ListedKind::File { executable, content })
+            }
             None => Err(Error::new(freestone_core::ErrorKind::Failed, "no file was given")),
         }
     }

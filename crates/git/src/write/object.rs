@@ -20,10 +20,10 @@ pub struct BlobWriter<'a> {
     target: &'a BareRepository,
     hasher: Box<dyn NameHasher>,
     left: u64,
-    place: Place,
+    pending: PendingBytes,
 }
 
-enum Place {
+enum PendingBytes {
     /// With the header.
     Memory(Vec<u8>),
     File(Box<ZlibEncoder<BufWriter<NamedTempFile>>>),
@@ -42,14 +42,14 @@ impl<'a> BlobWriter<'a> {
         let header = format!("{kind} {length}\0").into_bytes();
         let mut hasher = sha1_hasher();
         hasher.update(&header);
-        let place = if length <= HELD_BYTES_MAX {
-            Place::Memory(header)
+        let pending = if length <= HELD_BYTES_MAX {
+            PendingBytes::Memory(header)
         } else {
             let mut file = file(target)?;
             file.write_all(&header).map_err(|error| unwritten(target, error))?;
-            Place::File(Box::new(file))
+            PendingBytes::File(Box::new(file))
         };
-        Ok(Self { target, hasher, left: length, place })
+        Ok(Self { target, hasher, left: length, pending })
     }
 
     /// Takes the next bytes.
@@ -59,9 +59,9 @@ impl<'a> BlobWriter<'a> {
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(other_length)?;
         self.hasher.update(bytes);
-        match &mut self.place {
-            Place::Memory(held) => held.extend_from_slice(bytes),
-            Place::File(file) => {
+        match &mut self.pending {
+            PendingBytes::Memory(held) => held.extend_from_slice(bytes),
+            PendingBytes::File(file) => {
                 file.write_all(bytes).map_err(|error| unwritten(self.target, error))?;
             }
         }
@@ -80,12 +80,12 @@ impl<'a> BlobWriter<'a> {
         if self.target.has(id) {
             return Ok(id);
         }
-        let written = match self.place {
-            Place::Memory(held) => {
+        let written = match self.pending {
+            PendingBytes::Memory(held) => {
                 let mut written = file(self.target)?;
                 written.write_all(&held).map(|()| written)
             }
-            Place::File(written) => Ok(*written),
+            PendingBytes::File(written) => Ok(*written),
         };
         let finished = written.and_then(|written| {
             let file =

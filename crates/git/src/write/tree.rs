@@ -23,7 +23,7 @@ pub enum NewEntry {
 }
 
 /// A directory that is open.
-struct Open {
+struct OpenDirectory {
     name: Vec<u8>,
     entries: BTreeMap<Vec<u8>, (Mode, ObjectId)>,
     changed: bool,
@@ -33,7 +33,7 @@ struct Open {
 pub struct TreeWriter<'a> {
     target: &'a BareRepository,
     /// The directories that the last path lies in; the top first.
-    open: Vec<Open>,
+    open: Vec<OpenDirectory>,
 }
 
 impl<'a> TreeWriter<'a> {
@@ -53,7 +53,7 @@ impl<'a> TreeWriter<'a> {
             None => Vec::new(),
         };
         let entries = listed.into_iter().map(|entry| (entry.name, (entry.mode, entry.id)));
-        self.open.push(Open { name, entries: entries.collect(), changed: tree.is_none() });
+        self.open.push(OpenDirectory { name, entries: entries.collect(), changed: tree.is_none() });
         Ok(())
     }
 
@@ -76,7 +76,7 @@ impl<'a> TreeWriter<'a> {
         Ok(())
     }
 
-    fn write(&self, directory: &Open) -> Result<ObjectId> {
+    fn write(&self, directory: &OpenDirectory) -> Result<ObjectId> {
         let mut sorted: Vec<_> = directory.entries.iter().collect();
         // Git sorts a directory as if its name ended in a slash.
         let key = |name: &[u8], mode: Mode| match mode {
@@ -114,7 +114,7 @@ impl<'a> TreeWriter<'a> {
             self.leave()?;
         }
         for part in &parts[shared..] {
-            check_name(part, Shape::Directory, path)?;
+            check_name(part, FileType::Directory, path)?;
             let at = self.open.last().and_then(|open| open.entries.get(*part)).copied();
             let tree = match at {
                 Some((Mode::Tree, tree)) => Some(tree),
@@ -124,8 +124,8 @@ impl<'a> TreeWriter<'a> {
             self.enter(part.to_vec(), tree)?;
         }
         match node {
-            Some(NewEntry::Link(_)) => check_name(name, Shape::Link, path)?,
-            Some(NewEntry::File { .. }) => check_name(name, Shape::File, path)?,
+            Some(NewEntry::Link(_)) => check_name(name, FileType::Link, path)?,
+            Some(NewEntry::File { .. }) => check_name(name, FileType::File, path)?,
             None => {}
         }
         let Some(open) = self.open.last_mut() else { return Ok(()) };
@@ -159,13 +159,13 @@ impl<'a> TreeWriter<'a> {
     }
 }
 
-fn check_name(name: &[u8], shape: Shape, whole: &[u8]) -> Result<()> {
+fn check_name(name: &[u8], kind: FileType, whole: &[u8]) -> Result<()> {
     let shown = path::display(whole);
     if let Some(fault) = name_fault(name) {
         return Err(Error::refused(format!("path {shown}: git takes no name that {fault}"))
             .hint("it would let a checkout change the repository itself"));
     }
-    match shape_fault(name, shape) {
+    match kind_fault(name, kind) {
         None => Ok(()),
         Some(fault) => Err(Error::refused(format!("path {shown}: git takes no {fault}"))
             .hint("git itself reads what has that name, and only a file")),
@@ -174,7 +174,7 @@ fn check_name(name: &[u8], shape: Shape, whole: &[u8]) -> Result<()> {
 
 /// What stands at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
+enum FileType {
     File,
     Link,
     Directory,
@@ -200,15 +200,15 @@ pub fn name_fault(name: &[u8]) -> Option<&'static str> {
 
 /// What git takes only for a file, if `name` means that. Links to `.gitattributes`, `.gitignore`
 /// and `.mailmap` it takes: `git fsck` warns of them and finds no error.
-fn shape_fault(name: &[u8], shape: Shape) -> Option<&'static str> {
+fn kind_fault(name: &[u8], kind: FileType) -> Option<&'static str> {
     let is_any = |full: &str, short: &str, hashed: &str| {
         any_spelling(name, |part| means(part, full, short, hashed))
     };
     let is_modules = || is_any(".gitmodules", "gitmod", "gi7eba");
-    match shape {
-        Shape::Link if is_modules() => Some("link that means .gitmodules"),
-        Shape::Directory if is_modules() => Some("directory that means .gitmodules"),
-        Shape::Directory if is_any(".gitattributes", "gitatt", "gi7d29") => {
+    match kind {
+        FileType::Link if is_modules() => Some("link that means .gitmodules"),
+        FileType::Directory if is_modules() => Some("directory that means .gitmodules"),
+        FileType::Directory if is_any(".gitattributes", "gitatt", "gi7d29") => {
             Some("directory that means .gitattributes")
         }
         _ => None,
@@ -297,17 +297,17 @@ mod tests {
             ".g\u{200c}itmodules",
             "a\\.gitmodules",
         ] {
-            assert!(shape_fault(name.as_bytes(), Shape::Link).is_some(), "{name}");
-            assert!(shape_fault(name.as_bytes(), Shape::Directory).is_some(), "{name}");
-            assert!(shape_fault(name.as_bytes(), Shape::File).is_none(), "{name}");
+            assert!(kind_fault(name.as_bytes(), FileType::Link).is_some(), "{name}");
+            assert!(kind_fault(name.as_bytes(), FileType::Directory).is_some(), "{name}");
+            assert!(kind_fault(name.as_bytes(), FileType::File).is_none(), "{name}");
         }
         for name in [".gitattributes", "gitatt~1", "gi7d29~1"] {
-            assert!(shape_fault(name.as_bytes(), Shape::Directory).is_some(), "{name}");
-            assert!(shape_fault(name.as_bytes(), Shape::Link).is_none(), "{name}");
+            assert!(kind_fault(name.as_bytes(), FileType::Directory).is_some(), "{name}");
+            assert!(kind_fault(name.as_bytes(), FileType::Link).is_none(), "{name}");
         }
         for name in ["gitmodules", "gitmod~5", "gi7eba~0", ".gitignore", ".mailmap", "a~1", "~"] {
-            for shape in [Shape::File, Shape::Link, Shape::Directory] {
-                assert!(shape_fault(name.as_bytes(), shape).is_none(), "{name}");
+            for kind in [FileType::File, FileType::Link, FileType::Directory] {
+                assert!(kind_fault(name.as_bytes(), kind).is_none(), "{name}");
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What stands before a member's bytes besides its header: pax headers, long names, sparse maps.
 
 use super::input::{BLOCK, DISAGREEMENT, Input};
-use super::member::{Said, malformed};
+use super::member::{MemberFields, malformed};
 use freestone_core::{Error, Result, path, pax};
 use tar::Header;
 
@@ -69,7 +69,7 @@ impl Extended {
         self.0[..end].to_vec()
     }
 
-    pub(super) fn pax(self, said: &mut Said, input: &Input) -> Result<()> {
+    pub(super) fn pax(self, said: &mut MemberFields, input: &Input) -> Result<()> {
         let records = pax::records(&self.0);
         for (key, value) in records.ok_or_else(|| malformed(input, "a pax field", input.at))? {
             match key {

@@ -12,11 +12,11 @@ pub(super) struct Member {
     pub(super) path: Vec<u8>,
     /// Bytes that follow.
     pub(super) size: u64,
-    pub(super) what: What,
+    pub(super) what: MemberKind,
 }
 
 /// What a member is.
-pub(super) enum What {
+pub(super) enum MemberKind {
     Directory,
     File { executable: bool },
     Link(Vec<u8>),
@@ -26,7 +26,7 @@ pub(super) enum What {
 
 /// What headers before a member say of it.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct MemberFields {
     pub(super) path: Option<Vec<u8>>,
     pub(super) link: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
@@ -40,7 +40,12 @@ pub(super) fn malformed(input: &Input, what: &str, at: u64) -> Error {
     )
 }
 
-pub(super) fn member(header: &Header, said: Said, size: u64, input: &Input) -> Result<Member> {
+pub(super) fn member(
+    header: &Header,
+    said: MemberFields,
+    size: u64,
+    input: &Input,
+) -> Result<Member> {
     let kind = header.entry_type();
     let path = said.path.unwrap_or_else(|| header.path_bytes().into_owned());
     let link =
@@ -48,26 +53,26 @@ pub(super) fn member(header: &Header, said: Said, size: u64, input: &Input) -> R
     // Before there were types, a slash at the end told a directory; GNU tar has it so for all files.
     let is_old_directory = path.ends_with(b"/");
     let what = match kind {
-        _ if said.sparse => What::Refused(Reason::Sparse),
-        EntryType::Directory => What::Directory,
-        EntryType::Regular | EntryType::Continuous if is_old_directory => What::Directory,
+        _ if said.sparse => MemberKind::Refused(Reason::Sparse),
+        EntryType::Directory => MemberKind::Directory,
+        EntryType::Regular | EntryType::Continuous if is_old_directory => MemberKind::Directory,
         EntryType::Regular | EntryType::Continuous => {
             let mode = header.mode().map_err(|_| malformed(input, "a mode", input.at))?;
-            What::File { executable: mode & 0o100 != 0 }
+            MemberKind::File { executable: mode & 0o100 != 0 }
         }
-        EntryType::Link => What::HardLink(link().unwrap_or_default()),
-        EntryType::Symlink => What::Link(link().unwrap_or_default()),
-        EntryType::Char | EntryType::Block => What::Refused(Reason::Device),
-        EntryType::Fifo => What::Refused(Reason::Pipe),
-        EntryType::GNUSparse => What::Refused(Reason::Sparse),
-        _ if kind.as_byte() == b'M' => What::Refused(Reason::Continued),
+        EntryType::Link => MemberKind::HardLink(link().unwrap_or_default()),
+        EntryType::Symlink => MemberKind::Link(link().unwrap_or_default()),
+        EntryType::Char | EntryType::Block => MemberKind::Refused(Reason::Device),
+        EntryType::Fifo => MemberKind::Refused(Reason::Pipe),
+        EntryType::GNUSparse => MemberKind::Refused(Reason::Sparse),
+        _ if kind.as_byte() == b'M' => MemberKind::Refused(Reason::Continued),
         // GNU's directory with the names of what it held.
-        _ if kind.as_byte() == b'D' => What::Directory,
-        _ => What::Refused(Reason::Unknown),
+        _ if kind.as_byte() == b'D' => MemberKind::Directory,
+        _ => MemberKind::Refused(Reason::Unknown),
     };
-    let has_none = matches!(what, What::HardLink(_) | What::Link(_))
-        || (matches!(what, What::Directory) && kind.as_byte() != b'D')
-        || matches!(what, What::Refused(Reason::Device | Reason::Pipe));
+    let has_none = matches!(what, MemberKind::HardLink(_) | MemberKind::Link(_))
+        || (matches!(what, MemberKind::Directory) && kind.as_byte() != b'D')
+        || matches!(what, MemberKind::Refused(Reason::Device | Reason::Pipe));
     if has_none && size > 0 {
         let shown = path::display(&path);
         return Err(Error::refused(format!(

@@ -2,7 +2,7 @@
 
 use super::extended::{extended, skip_sparse_map};
 use super::input::{BLOCK, Input, Shared};
-use super::member::{Member, Said, malformed, member};
+use super::member::{Member, MemberFields, malformed, member};
 use freestone_core::{Error, Result};
 use std::sync::{Arc, Mutex, PoisonError};
 use tar::{EntryType, Header};
@@ -26,7 +26,7 @@ impl Members {
 
     /// The next member; what was left of the one before is passed over.
     pub(super) fn next(&mut self) -> Result<Option<Member>> {
-        let mut said = Said::default();
+        let mut said = MemberFields::default();
         // Whether a header was read that only goes before another.
         let mut awaits = false;
         while !self.ended {
@@ -88,7 +88,7 @@ impl Members {
                 EntryType::XHeader => extended(&mut input, size)?.pax(&mut said, &input)?,
                 EntryType::GNULongName => said.path = Some(extended(&mut input, size)?.text()),
                 EntryType::GNULongLink => said.link = Some(extended(&mut input, size)?.text()),
-                // What it says holds for no path; names of volumes.
+                // MemberKind it says holds for no path; names of volumes.
                 EntryType::XGlobalHeader => {}
                 _ if kind.as_byte() == b'V' => {}
                 _ => return member(header, said, size, &input).map(Some),
@@ -124,7 +124,7 @@ fn skip(input: &mut Input, to: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::super::extended::SPARSE_BLOCKS_MAX;
-    use super::super::member::What;
+    use super::super::member::MemberKind;
     use super::*;
     use crate::report::Reason;
     use freestone_core::ErrorKind;
@@ -214,7 +214,7 @@ mod tests {
         // As when archives are put together.
         let last = [&first[..], &global, &global, &ZEROS].concat();
         assert_eq!(members(&last).unwrap().len(), 1);
-        // What was said for a next member holds beyond the name of a volume.
+        // MemberKind was said for a next member holds beyond the name of a volume.
         let volume = [pax(&named), told(b"volume", b'V', b""), ZEROS.to_vec()].concat();
         assert!(refusal(&volume).to_string().contains("in the middle of a member"));
     }
@@ -253,7 +253,7 @@ mod tests {
         let parts = [pax(&fields), told(b"a", b'0', b"abc"), pax(&fields), link, ZEROS.to_vec()];
         let found = members(&parts.concat()).unwrap();
         assert_eq!((&found[0].path[..], found[0].size), (&b"a"[..], 3));
-        assert!(matches!(&found[1].what, What::Link(text) if text == b"a"));
+        assert!(matches!(&found[1].what, MemberKind::Link(text) if text == b"a"));
         // The name of a sparse file, too: it stays refused by the one it has.
         let sparse: [(&[u8], &[u8]); 1] = [(b"GNU.sparse.name", b"")];
         assert_eq!(paths(&[pax(&sparse), told(b"s", b'0', b"")]), ["s"]);
@@ -283,7 +283,7 @@ mod tests {
             let found = [sparse(count, true), told(b"next", b'0', b"n"), ZEROS.to_vec()].concat();
             let found = members(&found).unwrap();
             assert_eq!(found.len(), 2, "{count}");
-            assert!(matches!(found[0].what, What::Refused(Reason::Sparse)));
+            assert!(matches!(found[0].what, MemberKind::Refused(Reason::Sparse)));
             assert_eq!((&found[0].path[..], &found[1].path[..]), (&b"s"[..], &b"next"[..]));
         }
         let cut = sparse(2, false);
@@ -309,10 +309,10 @@ mod tests {
             let long = [told(b"long", b'L', b"d/\0"), told(b"e", kind, b"")].concat();
             for member in [told(b"d/", kind, b""), long] {
                 let found = members(&[&member[..], &ZEROS].concat()).unwrap();
-                assert!(matches!(found[0].what, What::Directory), "{kind}");
+                assert!(matches!(found[0].what, MemberKind::Directory), "{kind}");
             }
         }
         let found = members(&[told(b"d", 0, b""), ZEROS.to_vec()].concat()).unwrap();
-        assert!(matches!(found[0].what, What::File { .. }));
+        assert!(matches!(found[0].what, MemberKind::File { .. }));
     }
 }

@@ -1,6 +1,6 @@
 //! Opening the files that a walk has listed.
 
-use super::link::{self, Target};
+use super::link::{self, LinkTarget};
 use super::stamp;
 use super::tree::{LOOK, READ, Tree};
 use freestone_core::item::{FileOpener, FileStamp, OpenFile};
@@ -39,8 +39,8 @@ impl Opener {
             Err(errno) => return Err(cannot(path, errno)),
         };
         match link::follow(&self.tree, path, text.to_bytes())? {
-            Target::File(target, _) => Ok(target),
-            Target::Refused(reason) => {
+            LinkTarget::File(target, _) => Ok(target),
+            LinkTarget::Refused(reason) => {
                 Err(Error::refused(format!("{} has become {reason}", path::display(path))))
             }
         }
