@@ -15,6 +15,7 @@ mod cursor;
 mod diff;
 mod edit;
 mod entry;
+mod head;
 mod memory;
 mod node;
 mod shape;

@@ -11,13 +11,12 @@
 //! Counts, lengths, sizes and times are varints. An empty manifest is one leaf without items.
 
 use crate::entry::{self, Entry};
+use crate::head;
 use freestone_core::digest::{self, context};
-use freestone_core::limits::{NODE_BYTES_MAX, NODE_ITEMS_MAX, PATH_BYTES_MAX, ROPE_LEVELS_MAX};
-use freestone_core::wire::{Reader, Writer};
+use freestone_core::limits::{NODE_ITEMS_MAX, PATH_BYTES_MAX};
+use freestone_core::wire::{Reader, Writer, to_usize};
 use freestone_core::{Error, Id, Measure, Result, path};
 
-/// The version that this code writes and reads.
-const VERSION: u8 = 1;
 /// The layout whose measure every child reference carries.
 const LAYOUT_TAR1: u64 = 1;
 /// Layouts that a child reference may carry the measure of, and the longest measure.
@@ -66,8 +65,7 @@ fn encode_path(out: &mut Writer, previous: &[u8], path: &[u8]) {
 }
 
 fn decode_path(input: &mut Reader<'_>, previous: &[u8]) -> Result<Vec<u8>> {
-    let shared = input.varint()?;
-    let shared = usize::try_from(shared).ok().and_then(|shared| previous.get(..shared));
+    let shared = previous.get(..to_usize(input.varint()?));
     let shared = shared.ok_or_else(|| Error::corrupt("a path shares more than there is"))?;
     let rest = input.string(PATH_BYTES_MAX - shared.len().min(PATH_BYTES_MAX))?;
     if previous.get(shared.len()).is_some_and(|byte| rest.first() == Some(byte)) {
@@ -76,18 +74,9 @@ fn decode_path(input: &mut Reader<'_>, previous: &[u8]) -> Result<Vec<u8>> {
     Ok([shared, rest].concat())
 }
 
-fn header(level: u8, count: usize) -> Writer {
-    let mut out = Writer::default();
-    out.u8(VERSION);
-    out.u8(level);
-    out.string(&[]);
-    out.varint(count as u64);
-    out
-}
-
 /// Encodes a leaf.
 pub(crate) fn encode_leaf(entries: &[Entry]) -> Vec<u8> {
-    let mut out = header(1, entries.len());
+    let mut out = head::write(1, entries.len());
     let mut previous: &[u8] = &[];
     for entry in entries {
         encode_path(&mut out, previous, &entry.path);
@@ -100,7 +89,7 @@ pub(crate) fn encode_leaf(entries: &[Entry]) -> Vec<u8> {
 
 /// Encodes an inner node of `level`.
 pub(crate) fn encode_inner(level: u8, children: &[Subtree]) -> Vec<u8> {
-    let mut out = header(level, children.len());
+    let mut out = head::write(level, children.len());
     let mut previous: &[u8] = &[];
     for child in children {
         encode_path(&mut out, previous, &child.first);
@@ -121,7 +110,7 @@ pub(crate) fn encode_inner(level: u8, children: &[Subtree]) -> Vec<u8> {
 
 /// The content digest of a leaf: over its entries, whole paths, times left out.
 fn leaf_digest(entries: &[Entry]) -> Id {
-    let mut out = header(1, entries.len());
+    let mut out = head::write(1, entries.len());
     for entry in entries {
         out.string(&entry.path);
         entry.encode_rest(&mut out);
@@ -131,7 +120,7 @@ fn leaf_digest(entries: &[Entry]) -> Id {
 
 /// The content digest of an inner node: over its children's first paths and content digests.
 fn inner_digest(level: u8, children: &[Subtree]) -> Id {
-    let mut out = header(level, children.len());
+    let mut out = head::write(level, children.len());
     for child in children {
         out.string(&child.first);
         out.id(&child.content_digest);
@@ -173,9 +162,8 @@ fn decode_child(input: &mut Reader<'_>, previous: &[u8]) -> Result<Subtree> {
 /// `None` if they are no node. Reads only the node's first bytes.
 pub fn node_position(bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
     let mut input = Reader::new(bytes);
-    let (_, level) = (input.u8().ok()?, input.u8().ok()?);
-    input.extensions().ok()?;
-    match input.varint().ok()? {
+    let (level, count) = head::skim(&mut input)?;
+    match count {
         0 => Some((level, Vec::new())),
         _ => Some((level, decode_path(&mut input, &[]).ok()?)),
     }
@@ -184,10 +172,8 @@ pub fn node_position(bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
 /// Where in an encoded node the ids of contents and nodes stand, in order; `None` if it is none.
 pub fn id_offsets(bytes: &[u8]) -> Option<Vec<usize>> {
     let mut input = Reader::new(bytes);
-    let (_, level) = (input.u8().ok()?, input.u8().ok()?);
-    input.extensions().ok()?;
-    let count = usize::try_from(input.varint().ok()?).ok()?;
-    let mut places = Vec::with_capacity(count.min(NODE_ITEMS_MAX));
+    let (level, count) = head::skim(&mut input)?;
+    let mut places = Vec::with_capacity(to_usize(count).min(NODE_ITEMS_MAX));
     for _ in 0..count {
         input.varint().ok()?;
         input.string(PATH_BYTES_MAX).ok()?;
@@ -221,21 +207,7 @@ impl Node {
     /// # Errors
     /// The bytes are no node of version 1.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        if bytes.len() > NODE_BYTES_MAX {
-            return Err(Error::corrupt("the node is too long"));
-        }
-        let mut input = Reader::new(bytes);
-        input.version(VERSION, "a node")?;
-        let level = input.u8()?;
-        if level == 0 || level > ROPE_LEVELS_MAX {
-            return Err(Error::corrupt(format!("a node of level {level}")));
-        }
-        if !input.extensions()?.is_empty() {
-            return Err(Error::newer("a node with unknown extensions"));
-        }
-        let count = input.varint()?;
-        let count = usize::try_from(count).ok().filter(|count| *count <= NODE_ITEMS_MAX);
-        let count = count.ok_or_else(|| Error::corrupt("a node with too many items"))?;
+        let (level, count, mut input) = head::read(bytes, "a node")?;
         let items = if level == 1 {
             Items::Entries(decode_entries(&mut input, count)?)
         } else {
