@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
 use freestone_backend::directory::Directory;
-use freestone_core::item::{FileOpener, Item, ItemKind, ItemSource, OpenFile, Stamp};
+use freestone_core::item::{FileOpener, FileStamp, Item, ItemKind, ItemSource, OpenFile};
 use freestone_core::{Plan, Result};
 use freestone_image::fat;
 use freestone_image::tar::{TarOptions, TarPlan};
@@ -77,7 +77,7 @@ impl ItemSource for Items {
         let path = self.tree.path(self.next);
         let size = self.tree.bytes(&path).len() as u64;
         self.next += 1;
-        let stamp = Stamp { device: 1, inode: self.next, size, mtime_ns: 1, ctime_ns: 1 };
+        let stamp = FileStamp { device: 1, inode: self.next, size, mtime_ns: 1, ctime_ns: 1 };
         let kind = ItemKind::File { executable: false, stamp, link: None };
         Ok(Some(Item { path, mtime: 1, kind }))
     }
@@ -92,9 +92,9 @@ impl Read for File {
 }
 
 impl OpenFile for File {
-    fn stamp(&self) -> Result<Stamp> {
+    fn stamp(&self) -> Result<FileStamp> {
         let size = self.0.get_ref().len() as u64;
-        Ok(Stamp { device: 1, inode: 1, size, mtime_ns: 1, ctime_ns: 1 })
+        Ok(FileStamp { device: 1, inode: 1, size, mtime_ns: 1, ctime_ns: 1 })
     }
 
     fn seek(&mut self, offset: u64) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::interrupt::Interrupt;
 use freestone_core::wire::to_usize;
-use freestone_core::{ChunkSource, Id, Result, Sha1, Source};
+use freestone_core::{ChunkSource, ExtentSource, Id, Result, Sha1};
 use freestone_manifest::content;
 use freestone_store::Records;
 
@@ -35,9 +35,9 @@ pub fn read(
     content::pieces(records, id, size, Some(sha1), 0..size, &mut |piece| {
         interrupt.check()?;
         match piece.source {
-            Source::Chunk(id) => each(records.chunk_in(&id, piece.length, &mut buffer)?),
-            Source::Inline(bytes) => each(&bytes),
-            Source::Zeros => {
+            ExtentSource::Chunk(id) => each(records.chunk_in(&id, piece.length, &mut buffer)?),
+            ExtentSource::Inline(bytes) => each(&bytes),
+            ExtentSource::Zeros => {
                 let mut left = piece.length;
                 while left > 0 {
                     let count = left.min(ZEROS.len() as u64);

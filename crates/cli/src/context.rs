@@ -182,15 +182,15 @@ impl Context {
         &self,
         exclude_from: &[PathBuf],
         excludes: &[String],
-    ) -> Result<directory::Options> {
+    ) -> Result<directory::DirectoryOptions> {
         let mut patterns = self.config.exclude.clone().unwrap_or_default();
         for file in exclude_from {
             patterns.extend(exclude::read_patterns(file)?);
         }
         patterns.extend_from_slice(excludes);
-        let default = directory::Options::default();
+        let default = directory::DirectoryOptions::default();
         let memory = self.config.memory.map(to_usize);
-        Ok(directory::Options {
+        Ok(directory::DirectoryOptions {
             excludes: patterns,
             memory_bytes: memory.unwrap_or(default.memory_bytes),
             ..default

@@ -19,8 +19,8 @@ use contents::ContentsSpool;
 use freestone_core::item::{Item, ItemKind, ItemSource};
 use freestone_core::limits::MTIME_MAX;
 use freestone_core::{ErrorKind, Result, Unreadable, Watch, lock, path};
-use freestone_manifest::{Builder, Child, Entry, Kind};
-use freestone_source::directory::{Opener, Report, Walk};
+use freestone_manifest::{Builder, Entry, EntryKind, Subtree};
+use freestone_source::directory::{Opener, SourceReport, Walk};
 use freestone_store::spool::{NodeSpool, SpooledNodes};
 use hash::FileHasher;
 use std::num::NonZeroUsize;
@@ -29,13 +29,13 @@ use std::sync::{Mutex, PoisonError};
 /// A directory that was read: its manifest, and where its contents are.
 pub struct Loose {
     /// The reference to the manifest's root.
-    pub root: Child,
+    pub root: Subtree,
     /// The manifest's nodes, and those of content trees.
     pub nodes: SpooledNodes,
     /// The chunks, read from the files.
     pub contents: Contents,
     /// The paths that the walk left out.
-    pub report: Report,
+    pub report: SourceReport,
 }
 
 /// Options for reading a directory.
@@ -114,7 +114,7 @@ fn entry(item: Item, hasher: &FileHasher<'_>) -> Result<Option<Entry>> {
         ItemKind::Directory => Ok(Some(Entry::directory(item.path, 0))),
         ItemKind::File { executable, link, .. } => {
             let Some(hashed) = hasher.file(&item.path)? else { return Ok(None) };
-            let kind = Kind::File {
+            let kind = EntryKind::File {
                 executable,
                 size: hashed.size,
                 sha1: hashed.sha1,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Where the bytes of an extent come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ExtentSource {
     /// These bytes: headers and the like.
     Inline(Vec<u8>),
     /// Zeros.
@@ -26,7 +26,7 @@ pub struct Extent {
     /// Its length in bytes; never 0.
     pub length: u64,
     /// Where its bytes come from.
-    pub source: Source,
+    pub source: ExtentSource,
 }
 
 impl Extent {

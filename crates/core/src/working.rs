@@ -3,14 +3,14 @@
 //! It is a cache. A push without one hashes every file and makes the same revision, so this trait
 //! is all that a push knows of it, and a program without a database gives it none.
 
-use crate::item::{Content, Stamp};
+use crate::item::{Content, FileStamp};
 use crate::{Id, Result, Sha1};
 
 /// What the stat cache knows of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownFile {
     /// Its size, times and inode when it was hashed.
-    pub stamp: Stamp,
+    pub stamp: FileStamp,
     /// The SHA-1 of its content.
     pub sha1: Sha1,
     /// The id of its content.

@@ -23,7 +23,7 @@ use freestone_format::ref_entry::{RefAction, RefEntry};
 use freestone_format::revision::{PackRange, Revision, decode_file, encode_file};
 use freestone_format::segment::{Segment, SegmentPack, SegmentParts, SegmentRow, prefix};
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord};
-use freestone_manifest::{Child, Entry, Items, Kind, Node};
+use freestone_manifest::{Entry, EntryKind, Items, Node, Subtree};
 use freestone_testkit::{cases, noise};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -188,14 +188,14 @@ fn encode_entry(out: &mut Writer, entry: &Entry) {
     out.varint(entry.mtime.unsigned_abs());
     let has = |condition: bool, flag: u8| if condition { flag } else { 0 };
     let (file, executable) = match entry.kind {
-        Kind::Directory => (false, false),
-        Kind::File { executable, .. } => (true, executable),
+        EntryKind::Directory => (false, false),
+        EntryKind::File { executable, .. } => (true, executable),
     };
     out.u8(has(file, 1)
         | has(executable, 2)
         | has(entry.link.is_some(), 4)
         | has(!entry.extensions.is_empty(), 8));
-    if let Kind::File { size, sha1, content, .. } = &entry.kind {
+    if let EntryKind::File { size, sha1, content, .. } = &entry.kind {
         out.varint(*size);
         out.sha1(sha1);
         out.id(content);
@@ -246,7 +246,7 @@ fn node(dice: &mut Dice) -> Node {
     paths.dedup();
     if dice.below(2) == 0 {
         let mut entry = |path| {
-            let kind = Kind::File {
+            let kind = EntryKind::File {
                 executable: dice.below(2) == 0,
                 size: dice.magnitude(),
                 sha1: Sha1([dice.any() as u8; 20]),
@@ -258,7 +258,7 @@ fn node(dice: &mut Dice) -> Node {
             Entry {
                 path,
                 mtime: (dice.any() >> 32) as i64,
-                kind: if dice.below(5) == 0 { Kind::Directory } else { kind },
+                kind: if dice.below(5) == 0 { EntryKind::Directory } else { kind },
                 link: (dice.below(9) == 0).then(|| b"../there".to_vec()),
                 extensions: if dice.below(3) == 0 { extension.into_bytes() } else { Vec::new() },
             }
@@ -267,7 +267,7 @@ fn node(dice: &mut Dice) -> Node {
         entries.iter_mut().filter(|entry| entry.is_directory()).for_each(|entry| entry.link = None);
         return Node { level: 1, items: Items::Entries(entries) };
     }
-    let mut child = |first| Child {
+    let mut child = |first| Subtree {
         first,
         id: dice.id(),
         content_digest: dice.id(),

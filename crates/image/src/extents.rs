@@ -1,7 +1,7 @@
 //! The extents that all formats have in common.
 
-use freestone_core::{Extent, NodeSource, Result, Source, path};
-use freestone_manifest::{Entry, Kind, content};
+use freestone_core::{Extent, ExtentSource, NodeSource, Result, path};
+use freestone_manifest::{Entry, EntryKind, content};
 use std::ops::Range;
 
 /// Returns true if `range` has bytes from `start` to before `end`.
@@ -20,7 +20,7 @@ pub(crate) fn zeros(
     each: &mut dyn FnMut(Extent) -> Result<()>,
 ) -> Result<()> {
     if intersects(range, start, end) {
-        each(Extent { offset: start, length: end - start, source: Source::Zeros })?;
+        each(Extent { offset: start, length: end - start, source: ExtentSource::Zeros })?;
     }
     Ok(())
 }
@@ -37,7 +37,7 @@ pub(crate) fn file<S: NodeSource>(
     range: &Range<u64>,
     each: &mut dyn FnMut(Extent) -> Result<()>,
 ) -> Result<()> {
-    let Kind::File { size, sha1, content, .. } = &entry.kind else { return Ok(()) };
+    let EntryKind::File { size, sha1, content, .. } = &entry.kind else { return Ok(()) };
     let start = space.start;
     let wanted = range.start.saturating_sub(start)..range.end.saturating_sub(start);
     content::pieces(nodes, content, *size, Some(sha1), wanted, &mut |mut piece| {

@@ -11,14 +11,14 @@
 //! A manifest with one file becomes a tar image:
 //!
 //! ```
-//! use freestone_core::{Source, digest};
+//! use freestone_core::{ExtentSource, digest};
 //! use freestone_image::{Container, Format, Identity, ImageName, check, identify};
-//! use freestone_manifest::{Builder, Entry, Kind, MemoryNodes, Tree};
+//! use freestone_manifest::{Builder, Entry, EntryKind, MemoryNodes, Tree};
 //!
 //! let content = b"hello, image\n";
 //! let id = digest::plain(content);
 //! let (size, sha1) = (content.len() as u64, digest::sha1(content));
-//! let kind = Kind::File { executable: false, size, sha1, content: id };
+//! let kind = EntryKind::File { executable: false, size, sha1, content: id };
 //! let mut builder = Builder::new(MemoryNodes::default());
 //! builder.push(Entry { kind, ..Entry::directory("hello.txt", 0) })?;
 //! let (root, nodes) = builder.finish()?;
@@ -28,9 +28,9 @@
 //! let mut image: Vec<u8> = Vec::new();
 //! plan.extents(0..plan.length(), &mut |extent| {
 //!     match extent.source {
-//!         Source::Inline(bytes) => image.extend(bytes),
-//!         Source::Zeros => image.resize(image.len() + extent.length as usize, 0),
-//!         Source::Chunk(chunk) => {
+//!         ExtentSource::Inline(bytes) => image.extend(bytes),
+//!         ExtentSource::Zeros => image.resize(image.len() + extent.length as usize, 0),
+//!         ExtentSource::Chunk(chunk) => {
 //!             assert_eq!(chunk, id);
 //!             image.extend(content);
 //!         }

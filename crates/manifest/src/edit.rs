@@ -8,8 +8,8 @@
 
 use crate::build::{ManifestRope, NodeSink};
 use crate::entry::Entry;
-use crate::node::{Child, Items};
-use crate::shape::Open;
+use crate::node::{Items, Subtree};
+use crate::shape::OpenNodes;
 use crate::tree::Tree;
 use freestone_core::{Error, ErrorKind, NodeSource, Result, path};
 use std::cmp::Ordering;
@@ -41,8 +41,8 @@ pub fn edit<S: NodeSource, W: NodeSink>(
     old: Option<&Tree<S>>,
     changes: &mut dyn Changes,
     sink: W,
-) -> Result<(Child, W)> {
-    let open = Open::new(ManifestRope::new(sink));
+) -> Result<(Subtree, W)> {
+    let open = OpenNodes::new(ManifestRope::new(sink));
     let mut edit = Edit { old, changes, open, last: None };
     if let Some(old) = old
         && old.summary().entries > 0
@@ -72,7 +72,7 @@ pub fn edit<S: NodeSource, W: NodeSink>(
 struct Edit<'a, S, W: NodeSink> {
     old: Option<&'a Tree<S>>,
     changes: &'a mut dyn Changes,
-    open: Open<ManifestRope<W>>,
+    open: OpenNodes<ManifestRope<W>>,
     /// The path of the last change.
     last: Option<Vec<u8>>,
 }
@@ -82,7 +82,7 @@ impl<S: NodeSource, W: NodeSink> Edit<'_, S, W> {
     fn subtree(
         &mut self,
         old: &Tree<S>,
-        child: &Child,
+        child: &Subtree,
         level: u8,
         end: Option<&[u8]>,
     ) -> Result<()> {

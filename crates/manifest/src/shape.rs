@@ -40,7 +40,7 @@ pub(crate) trait Rope {
 }
 
 /// The open nodes of a rope under construction, one a level.
-pub(crate) struct Open<R: Rope> {
+pub(crate) struct OpenNodes<R: Rope> {
     pub(crate) rope: R,
     leaf: Vec<R::Leaf>,
     /// `inner[0]` is the open node of level 2.
@@ -51,7 +51,7 @@ fn starts_node(open_items: usize, level: impl FnOnce() -> u8, at: u8) -> bool {
     open_items >= NODE_ITEMS_MAX || (open_items >= NODE_ITEMS_MIN && level() >= at)
 }
 
-impl<R: Rope> Open<R> {
+impl<R: Rope> OpenNodes<R> {
     pub(crate) fn new(rope: R) -> Self {
         Self { rope, leaf: Vec::new(), inner: Vec::new() }
     }

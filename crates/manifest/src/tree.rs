@@ -2,7 +2,7 @@
 
 use crate::cursor::Cursor;
 use crate::entry::Entry;
-use crate::node::{Child, Items, Node};
+use crate::node::{Items, Node, Subtree};
 use freestone_core::plan::{NodeKind, NodeSource};
 use freestone_core::{Error, Id, Result, path};
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const CACHE_BYTES_MAX: usize = 16 << 20;
 
 /// A node, with the only reference to it that is true.
-type Known = (Arc<Node>, Arc<Child>);
+type Known = (Arc<Node>, Arc<Subtree>);
 
 /// The nodes that a tree keeps.
 #[derive(Default)]
@@ -30,7 +30,7 @@ struct Cache {
 pub struct Tree<S> {
     source: S,
     root: Arc<Node>,
-    summary: Child,
+    summary: Subtree,
     cache: Arc<Mutex<Cache>>,
 }
 
@@ -54,7 +54,7 @@ impl<S: NodeSource> Tree<S> {
     }
 
     /// What the manifest holds, as a parent of the root would say it.
-    pub fn summary(&self) -> &Child {
+    pub fn summary(&self) -> &Subtree {
         &self.summary
     }
 
@@ -79,7 +79,7 @@ impl<S: NodeSource> Tree<S> {
 
     /// Reads the node that `child`, an item of a node of `level`, refers to, and checks that it
     /// is what the reference says.
-    pub(crate) fn below(&self, level: u8, child: &Child) -> Result<Arc<Node>> {
+    pub(crate) fn below(&self, level: u8, child: &Subtree) -> Result<Arc<Node>> {
         let cached = self.cached(&child.id);
         let (node, truth) = match cached {
             Some(cached) => cached,
@@ -237,8 +237,8 @@ impl<S: NodeSource> Tree<S> {
     ///
     /// # Errors
     /// A node cannot be read.
-    pub fn node_at_place_of(&self, bytes: &[u8]) -> Result<Option<Id>> {
-        let Some((level, first)) = crate::node::place(bytes) else { return Ok(None) };
+    pub fn node_at_position_of(&self, bytes: &[u8]) -> Result<Option<Id>> {
+        let Some((level, first)) = crate::node::node_position(bytes) else { return Ok(None) };
         if level > self.root.level {
             return Ok(None);
         }
@@ -261,7 +261,7 @@ impl<S: NodeSource> Tree<S> {
     ///
     /// # Errors
     /// A node cannot be read, or what `each` returns.
-    pub fn visit(&self, each: &mut dyn FnMut(&Child, u8) -> Result<bool>) -> Result<()> {
+    pub fn visit(&self, each: &mut dyn FnMut(&Subtree, u8) -> Result<bool>) -> Result<()> {
         let mut open = vec![(self.summary.clone(), self.root.level)];
         while let Some((child, level)) = open.pop() {
             if each(&child, level)? && level > 1 {

@@ -5,7 +5,7 @@
 use freestone_core::digest::{plain, sha1};
 use freestone_core::plan::NodeKind;
 use freestone_core::{Id, NodeSource, Result, path};
-use freestone_manifest::{Builder, Changes, Child, Entry, Kind, MemoryNodes, Tree, edit};
+use freestone_manifest::{Builder, Changes, Entry, EntryKind, MemoryNodes, Subtree, Tree, edit};
 use freestone_testkit::cases;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -31,11 +31,12 @@ type Entries = BTreeMap<Path, Entry>;
 
 fn file(path: &[u8], bytes: u64) -> Entry {
     let text = bytes.to_le_bytes();
-    let kind = Kind::File { executable: false, size: 8, sha1: sha1(&text), content: plain(&text) };
+    let kind =
+        EntryKind::File { executable: false, size: 8, sha1: sha1(&text), content: plain(&text) };
     Entry { kind, ..Entry::directory(path, 7) }
 }
 
-fn built(entries: &Entries) -> (Child, MemoryNodes) {
+fn built(entries: &Entries) -> (Subtree, MemoryNodes) {
     let mut builder = Builder::new(MemoryNodes::default());
     entries.values().for_each(|entry| builder.push(entry.clone()).unwrap());
     builder.finish().unwrap()

@@ -2,7 +2,7 @@
 
 use crate::inodes::Inode;
 use crate::options::MountOptions;
-use freestone_manifest::Kind;
+use freestone_manifest::EntryKind;
 use fuser::{FileAttr, FileType, INodeNo};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -54,7 +54,7 @@ pub(crate) fn of(
         (FileType::Directory, _) => options.directory_mode(),
         (FileType::Symlink, _) => 0o777,
         (_, Inode::Entry { entry, .. })
-            if matches!(entry.kind, Kind::File { executable: true, .. }) =>
+            if matches!(entry.kind, EntryKind::File { executable: true, .. }) =>
         {
             options.mode | (options.mode & 0o444) >> 2
         }

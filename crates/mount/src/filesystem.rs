@@ -8,7 +8,7 @@ use crate::listing::{OpenDirectory, TreeDirectory};
 use crate::options::MountOptions;
 use crate::revisions::{RevisionTree, Revisions};
 use freestone_core::{Error, ErrorKind, Id, Plan, Result, lock};
-use freestone_manifest::Kind;
+use freestone_manifest::EntryKind;
 use fuser::{Errno, FileType};
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -248,10 +248,10 @@ impl FileSystem {
         Ok(match inode {
             Inode::Image { id, format, .. } => Some(self.plan(id, format)?),
             Inode::Entry { id, entry } => match entry.kind {
-                Kind::File { size, sha1, content, .. } => {
+                EntryKind::File { size, sha1, content, .. } => {
                     Some(Arc::new(FilePlan { tree: self.tree(id)?, content, size, sha1 }))
                 }
-                Kind::Directory => None,
+                EntryKind::Directory => None,
             },
             _ => None,
         })

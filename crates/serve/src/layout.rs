@@ -6,7 +6,7 @@
 //! and each chunk remembers where it is stored.
 
 use crate::cache::Cache;
-use freestone_core::{Error, ErrorKind, Extent, Id, Plan, Result, Source};
+use freestone_core::{Error, ErrorKind, Extent, ExtentSource, Id, Plan, Result};
 use freestone_store::{RawRun, Records};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -82,9 +82,9 @@ pub(crate) struct KnownExtent {
 impl KnownExtent {
     fn new(extent: Extent) -> Self {
         let bytes = match extent.source {
-            Source::Zeros => ExtentBytes::Zeros,
-            Source::Inline(bytes) => ExtentBytes::Inline(bytes.into()),
-            Source::Chunk(id) => {
+            ExtentSource::Zeros => ExtentBytes::Zeros,
+            ExtentSource::Inline(bytes) => ExtentBytes::Inline(bytes.into()),
+            ExtentSource::Chunk(id) => {
                 let (length, run) = (extent.length, OnceLock::new());
                 ExtentBytes::Chunk(Arc::new(Chunk { id, length, run }))
             }
@@ -221,7 +221,7 @@ mod tests {
             let mut offset = range.start / 1000 * 1000;
             while offset < range.end {
                 let length = 1000.min(self.0 - offset);
-                each(Extent { offset, length, source: Source::Zeros })?;
+                each(Extent { offset, length, source: ExtentSource::Zeros })?;
                 offset += length;
             }
             Ok(())

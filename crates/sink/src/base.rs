@@ -2,7 +2,7 @@
 
 use crate::head::HEAD_BYTES;
 use crate::image::extents;
-use freestone_core::{Extent, Plan, Result, Source};
+use freestone_core::{Extent, ExtentSource, Plan, Result};
 use std::ops::Range;
 
 /// The extents of one window of the image that the target already holds.
@@ -31,14 +31,14 @@ impl Base {
         if part.start < HEAD_BYTES as u64 {
             return false;
         }
-        if extent.source != Source::Zeros {
+        if extent.source != ExtentSource::Zeros {
             let at = self.0.binary_search_by_key(&extent.offset, |held| held.offset);
             return at.is_ok_and(|at| self.0[at] == *extent);
         }
         let first = self.0.partition_point(|held| held.end() <= part.start);
         let mut covered = part.start;
         for held in &self.0[first..] {
-            if held.source != Source::Zeros || held.offset > covered {
+            if held.source != ExtentSource::Zeros || held.offset > covered {
                 break;
             }
             covered = held.end();

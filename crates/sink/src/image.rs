@@ -2,7 +2,7 @@
 //! checks what they return.
 
 use freestone_core::limits::CHUNK_BYTES_MAX;
-use freestone_core::{ChunkSource, Error, Extent, Plan, RawChunks, Result, Source};
+use freestone_core::{ChunkSource, Error, Extent, ExtentSource, Plan, RawChunks, Result};
 use std::ops::Range;
 
 /// An image as a sink takes it: the layout, and the source of the content.
@@ -81,10 +81,10 @@ pub fn extents<P: Plan + ?Sized>(
             return Err(wrong(extent.offset, "extends past the end of the image"));
         }
         match &extent.source {
-            Source::Inline(bytes) if bytes.len() as u64 != extent.length => {
+            ExtentSource::Inline(bytes) if bytes.len() as u64 != extent.length => {
                 return Err(wrong(extent.offset, "has bytes of another length than it says"));
             }
-            Source::Chunk(_) if extent.length > CHUNK_BYTES_MAX as u64 => {
+            ExtentSource::Chunk(_) if extent.length > CHUNK_BYTES_MAX as u64 => {
                 return Err(wrong(
                     extent.offset,
                     "names a chunk that is longer than any chunk can be",

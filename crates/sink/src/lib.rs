@@ -17,7 +17,7 @@
 //! A plan of two extents is read, written to a stream, and hashed:
 //!
 //! ```
-//! use freestone_core::{ChunkSource, Error, Extent, Id, Plan, Result, Source, digest};
+//! use freestone_core::{ChunkSource, Error, Extent, Id, Plan, Result, ExtentSource, digest};
 //! use freestone_sink::{Control, Image, ImageReader, stream};
 //! use std::ops::Range;
 //!
@@ -36,10 +36,10 @@
 //!     ) -> Result<()> {
 //!         let length = self.0.len() as u64;
 //!         if range.start < length {
-//!             each(Extent { offset: 0, length, source: Source::Chunk(digest::plain(&self.0)) })?;
+//!             each(Extent { offset: 0, length, source: ExtentSource::Chunk(digest::plain(&self.0)) })?;
 //!         }
 //!         if range.end > length {
-//!             each(Extent { offset: length, length: 4096, source: Source::Zeros })?;
+//!             each(Extent { offset: length, length: 4096, source: ExtentSource::Zeros })?;
 //!         }
 //!         Ok(())
 //!     }

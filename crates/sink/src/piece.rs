@@ -6,7 +6,7 @@ use crate::sharing::{Shares, Sharing};
 use crate::zeros::each_zeros;
 use freestone_core::limits::CHUNK_BYTES_MAX;
 use freestone_core::wire::to_usize;
-use freestone_core::{Error, ErrorKind, Extent, Plan, Result, Source, Watch};
+use freestone_core::{Error, ErrorKind, Extent, ExtentSource, Plan, Result, Watch};
 use std::ops::{ControlFlow, Range};
 
 /// The window of a large image. It is large enough that finding its first extent and starting a
@@ -133,29 +133,29 @@ impl ImagePiece {
     ) -> Result<()> {
         let (start, end) = (extent.offset.max(window.start), extent.end().min(window.end));
         // The chunk belongs whole to the window before, also the part of it in this window.
-        if matches!(extent.source, Source::Chunk(_)) && extent.offset < window.start {
+        if matches!(extent.source, ExtentSource::Chunk(_)) && extent.offset < window.start {
             self.offset = extent.end();
             return Ok(());
         }
         if base.is_some_and(|base| base.has(extent, start..end)) {
-            let is_chunk = matches!(extent.source, Source::Chunk(_));
+            let is_chunk = matches!(extent.source, ExtentSource::Chunk(_));
             self.grow(if is_chunk { extent.length } else { end - start }, RunKind::Done);
             return Ok(());
         }
         match &extent.source {
-            Source::Zeros if end - start >= ZEROS_APART_BYTES_MIN => {
+            ExtentSource::Zeros if end - start >= ZEROS_APART_BYTES_MIN => {
                 self.grow(end - start, RunKind::Zeros);
             }
-            Source::Zeros => {
+            ExtentSource::Zeros => {
                 self.room(to_usize(end - start)).fill(0);
                 self.grow(end - start, RunKind::Data);
             }
-            Source::Inline(bytes) => {
+            ExtentSource::Inline(bytes) => {
                 let part = to_usize(start - extent.offset)..to_usize(end - extent.offset);
                 self.room(part.len()).copy_from_slice(&bytes[part]);
                 self.grow(end - start, RunKind::Data);
             }
-            Source::Chunk(id) => {
+            ExtentSource::Chunk(id) => {
                 if sharing.take(extent.offset, id, extent.length)? {
                     self.grow(extent.length, RunKind::Done);
                     return Ok(());

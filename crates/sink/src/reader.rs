@@ -2,7 +2,7 @@
 
 use crate::image::extents;
 use freestone_core::wire::to_usize;
-use freestone_core::{ChunkSource, Id, Plan, Result, Source, lock};
+use freestone_core::{ChunkSource, ExtentSource, Id, Plan, Result, lock};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex};
@@ -38,11 +38,11 @@ pub fn read_at<P: Plan + ?Sized>(
         let out = &mut out[to_usize(start - offset)..to_usize(end - offset)];
         let wanted = start - extent.offset..end - extent.offset;
         match &extent.source {
-            Source::Zeros => out.fill(0),
-            Source::Inline(bytes) => {
+            ExtentSource::Zeros => out.fill(0),
+            ExtentSource::Inline(bytes) => {
                 out.copy_from_slice(&bytes[to_usize(wanted.start)..to_usize(wanted.end)]);
             }
-            Source::Chunk(id) => part(id, extent.length, wanted, out)?,
+            ExtentSource::Chunk(id) => part(id, extent.length, wanted, out)?,
         }
         Ok(())
     })?;

@@ -69,7 +69,7 @@ fn toy(parts: Vec<Part>) -> Toy {
 
 fn chunks(toy: &Toy) -> u64 {
     let chunk = |extent: &&freestone_core::Extent| {
-        matches!(extent.source, freestone_core::Source::Chunk(_))
+        matches!(extent.source, freestone_core::ExtentSource::Chunk(_))
     };
     toy.extents.iter().filter(chunk).count() as u64
 }

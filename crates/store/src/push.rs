@@ -21,7 +21,7 @@ use freestone_core::{Error, ErrorKind, Id, Measure, Result};
 use freestone_format::header::StoreId;
 use freestone_format::ref_entry::{RefAction, RefEntry, check_name};
 use freestone_format::revision::Revision;
-use freestone_manifest::Child;
+use freestone_manifest::Subtree;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -413,7 +413,7 @@ fn outcome(
     walked: &pipeline::Walked,
     stat_cache: bool,
 ) -> PushOutcome {
-    let Child { id: root, content_digest, entries, bytes, measure, .. } = walked.root;
+    let Subtree { id: root, content_digest, entries, bytes, measure, .. } = walked.root;
     let same = parent.filter(|(_, parent)| {
         let has = |(key, value): (&String, &String)| parent.labels.get(key) == Some(value);
         // Times that were asked for count; else they follow the content.

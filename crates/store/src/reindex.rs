@@ -15,7 +15,7 @@ use freestone_format::record::RecordKind;
 use freestone_format::revision::{PackRange, Revision};
 use freestone_format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts};
 use freestone_manifest::content::ContentRecord;
-use freestone_manifest::{Items, Kind, Node};
+use freestone_manifest::{EntryKind, Items, Node};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -194,8 +194,8 @@ impl Store {
                     read()?;
                     if let Items::Entries(entries) = Node::decode(&bytes)?.items {
                         said.sha1s.extend(entries.iter().filter_map(|entry| match entry.kind {
-                            Kind::File { sha1, content, .. } => Some((content, sha1)),
-                            Kind::Directory => None,
+                            EntryKind::File { sha1, content, .. } => Some((content, sha1)),
+                            EntryKind::Directory => None,
                         }));
                     }
                 }

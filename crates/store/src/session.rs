@@ -84,7 +84,7 @@ impl Predecessors {
         let mut key = vec![kind.number()];
         match kind {
             RecordKind::ManifestNode => {
-                let (level, first) = freestone_manifest::place(plain)?;
+                let (level, first) = freestone_manifest::node_position(plain)?;
                 key.push(level);
                 key.extend_from_slice(&first);
             }

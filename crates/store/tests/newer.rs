@@ -11,7 +11,7 @@ use freestone_format::record::{Codec, RecordKind};
 use freestone_format::{RefEntry, Revision};
 use freestone_format::{ref_entry, segment};
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
-use freestone_manifest::{Builder, Entry, Kind, MemoryNodes, Node};
+use freestone_manifest::{Builder, Entry, EntryKind, MemoryNodes, Node};
 use freestone_store::push::PushOptions;
 use freestone_store::verify::{Finding, VerifyOptions};
 use freestone_store::{Expect, Store};
@@ -110,7 +110,7 @@ fn same(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn packs_of_later_versions_are_refused() {
     let file = b"bytes".to_vec();
-    let kind = Kind::File {
+    let kind = EntryKind::File {
         executable: false,
         size: 5,
         sha1: digest::sha1(&file),
@@ -209,7 +209,7 @@ fn content_trees_of_later_versions_are_refused() {
     for (what, tree, record) in cases {
         let content = derived(context::CONTENT_RECORD, &record);
         let sha1 = Sha1([1; 20]);
-        let kind = Kind::File { executable: false, size: LENGTH, sha1, content };
+        let kind = EntryKind::File { executable: false, size: LENGTH, sha1, content };
         let (mut list, revision) = records(Entry { kind, ..Entry::directory("a", 1) }, &same);
         list.push((RecordKind::ContentNode, tree));
         list.push((RecordKind::ContentRecord, record));

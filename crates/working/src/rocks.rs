@@ -1,6 +1,6 @@
 //! The working index in RocksDB.
 
-use freestone_core::item::{Content, Stamp};
+use freestone_core::item::{Content, FileStamp};
 use freestone_core::wire::{Reader, Writer};
 use freestone_core::working::{KnownFile, WorkingIndex};
 use freestone_core::{Error, Result, digest};
@@ -74,7 +74,7 @@ fn decode(value: &[u8]) -> Result<KnownFile> {
     if input.u8()? != VALUE_VERSION {
         return Err(Error::corrupt("an entry of another version"));
     }
-    let stamp = Stamp {
+    let stamp = FileStamp {
         device: input.u64()?,
         inode: input.u64()?,
         size: input.u64()?,
@@ -326,7 +326,7 @@ mod tests {
     use freestone_core::digest::{plain, sha1};
 
     fn known(seed: u64) -> KnownFile {
-        let stamp = Stamp { device: 1, inode: seed, size: 3, mtime_ns: -4, ctime_ns: 5 };
+        let stamp = FileStamp { device: 1, inode: seed, size: 3, mtime_ns: -4, ctime_ns: 5 };
         KnownFile { stamp, sha1: sha1(&seed.to_le_bytes()), content: plain(&seed.to_le_bytes()) }
     }
 

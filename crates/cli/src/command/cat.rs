@@ -7,7 +7,7 @@ use crate::part::{Need, Part};
 use crate::values::name::{self, Name};
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result, path};
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 use freestone_store::Records;
 use std::ffi::OsString;
 
@@ -57,11 +57,11 @@ impl Cat {
         let name = Name::parse(&self.name)?;
         let part = Part::find(&store, &name)?;
         match &part.entry {
-            Some(Entry { kind: Kind::File { content, size, sha1, .. }, .. }) => {
+            Some(Entry { kind: EntryKind::File { content, size, sha1, .. }, .. }) => {
                 part.fetch(Need::Contents, context)?;
                 write(part.records(), Wanted { id: content, size: *size, sha1 }, context)
             }
-            Some(Entry { path, kind: Kind::Directory, .. }) => {
+            Some(Entry { path, kind: EntryKind::Directory, .. }) => {
                 let path = path::display(path);
                 Err(Error::new(ErrorKind::Usage, format!("{path} is a directory")).hint(
                     "list it with `freestone ls`, or write its files with `freestone extract`",

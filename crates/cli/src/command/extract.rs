@@ -13,8 +13,8 @@ use crate::values::size::{count, show};
 use crate::values::time;
 use clap::Args;
 use destination::{Destination, OutputDirectory};
-use freestone_core::{ChunkSource, Error, Result, Source, Watch, path};
-use freestone_manifest::{Entry, Kind, content};
+use freestone_core::{ChunkSource, Error, ExtentSource, Result, Watch, path};
+use freestone_manifest::{Entry, EntryKind, content};
 use freestone_store::Records;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -170,7 +170,7 @@ struct FileWriter<'a> {
 impl FileWriter<'_> {
     /// Writes a file and returns its size.
     fn write(&self, entry: &Entry) -> Result<u64> {
-        let Kind::File { executable, size, sha1, content } = &entry.kind else { return Ok(0) };
+        let EntryKind::File { executable, size, sha1, content } = &entry.kind else { return Ok(0) };
         let file = self.place.make_file(&entry.path, *executable)?;
         let wrong =
             |error| Error::io(format!("{} cannot be written", path::display(&entry.path)), error);
@@ -178,15 +178,15 @@ impl FileWriter<'_> {
         content::pieces(self.records, content, *size, Some(sha1), 0..*size, &mut |piece| {
             self.watch.check()?;
             match &piece.source {
-                Source::Chunk(id) => {
+                ExtentSource::Chunk(id) => {
                     let chunk = self.records.chunk_in(id, piece.length, &mut buffer)?;
                     file.write_all_at(chunk, piece.offset).map_err(wrong)?;
                 }
-                Source::Inline(bytes) => {
+                ExtentSource::Inline(bytes) => {
                     file.write_all_at(bytes, piece.offset).map_err(wrong)?;
                 }
                 // It becomes a hole.
-                Source::Zeros => {}
+                ExtentSource::Zeros => {}
             }
             self.watch.add(piece.length);
             Ok(())

@@ -8,7 +8,7 @@ use crate::values::name::{self, Name};
 use crate::values::time;
 use clap::Args;
 use freestone_core::{Result, path};
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 use serde::Serialize;
 use std::ffi::OsString;
 
@@ -109,10 +109,10 @@ impl Ls {
         }
         let time = time::show(entry.mtime);
         match &entry.kind {
-            Kind::Directory => context
+            EntryKind::Directory => context
                 .output
                 .line(format_args!("drwxr-xr-x {:>12} {time} {:40} {shown}{slash}", "-", "-")),
-            Kind::File { executable, size, sha1, .. } => {
+            EntryKind::File { executable, size, sha1, .. } => {
                 let mode = if *executable { "-rwxr-xr-x" } else { "-rw-r--r--" };
                 context.output.line(format_args!("{mode} {size:>12} {time} {sha1} {shown}"))
             }

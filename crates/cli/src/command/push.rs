@@ -284,9 +284,9 @@ impl Push {
         &self,
         store: &Store,
         context: &Context,
-    ) -> Result<freestone_source::directory::Options> {
+    ) -> Result<freestone_source::directory::DirectoryOptions> {
         let store_root = store.root().map(location::absolute).transpose()?;
-        Ok(freestone_source::directory::Options {
+        Ok(freestone_source::directory::DirectoryOptions {
             skip_special: self.skip_special,
             leave_out: store_root.into_iter().collect(),
             ..context.walking(&self.exclude_from, &self.exclude)?

@@ -10,7 +10,7 @@ use clap::Args;
 use freestone_core::digest::{self, NameHasher};
 use freestone_core::{Error, Id, Result, Sha1, Watch, path};
 use freestone_format::Revision;
-use freestone_manifest::{Entry, Kind, Times, Tree, diff};
+use freestone_manifest::{Entry, EntryKind, Times, Tree, diff};
 use freestone_store::{Records, Store};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
@@ -282,7 +282,7 @@ impl Search<'_> {
     }
 
     fn holds(&self, entry: &Entry) -> bool {
-        matches!(entry.kind, Kind::File { sha1, .. } if sha1 == self.sha1)
+        matches!(entry.kind, EntryKind::File { sha1, .. } if sha1 == self.sha1)
     }
 
     fn all(&self, tree: &Tree<Records>) -> Result<BTreeSet<Vec<u8>>> {

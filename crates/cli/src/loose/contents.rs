@@ -6,7 +6,7 @@ use freestone_core::item::FileOpener;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::wire::to_usize;
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, Result, path};
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 use freestone_source::directory::Opener;
 use freestone_store::spool::{Spool, Spooled};
 use std::io;
@@ -34,7 +34,7 @@ impl ContentsSpool {
     /// to that chunk.
     pub(super) fn entry(&mut self, entry: &Entry) -> Result<u64> {
         let offset = self.spool.append(&Record::Entry(entry.clone()).encode())?;
-        if let Kind::File { size, content, .. } = entry.kind
+        if let EntryKind::File { size, content, .. } = entry.kind
             && (1..=CONTENT_WHOLE_BYTES_MAX).contains(&size)
         {
             self.places.push((content.head(), offset));
@@ -133,7 +133,7 @@ impl Contents {
     /// Returns the place that the record at `offset` leads to, if the record is of chunk `id`.
     fn place(&self, offset: u64, id: &Id) -> Result<Option<ChunkPlace>> {
         match self.record(offset)? {
-            Record::Entry(Entry { path, kind: Kind::File { content, size, .. }, .. })
+            Record::Entry(Entry { path, kind: EntryKind::File { content, size, .. }, .. })
                 if content == *id =>
             {
                 Ok(Some(ChunkPlace { path, size, offset: 0 }))

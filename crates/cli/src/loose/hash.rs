@@ -1,9 +1,9 @@
 //! Hashing the files of a directory, each in one pass.
 
 use super::contents::ContentsSpool;
-use freestone_core::chunker::{Chunker, Piece};
+use freestone_core::chunker::{Chunker, ContentPiece};
 use freestone_core::digest::{self, NameHasher, PlainHasher};
-use freestone_core::item::{FileOpener, OpenFile, Stamp};
+use freestone_core::item::{FileOpener, FileStamp, OpenFile};
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::NodeKind;
 use freestone_core::wire::to_usize;
@@ -93,7 +93,7 @@ impl FileHasher<'_> {
         &self,
         path: &[u8],
         file: &mut dyn OpenFile,
-        stamp: Stamp,
+        stamp: FileStamp,
     ) -> Result<Option<HashedFile>> {
         // One byte more, so that the same read shows whether the file grew.
         let mut bytes = vec![0; to_usize(stamp.size + 1)];
@@ -114,16 +114,16 @@ impl FileHasher<'_> {
         &self,
         path: &[u8],
         file: &mut dyn OpenFile,
-        stamp: Stamp,
+        stamp: FileStamp,
     ) -> Result<Option<HashedFile>> {
         let contents = || lock(self.contents);
         let record = contents().file(stamp.size, path)?;
         let mut tree = ContentTreeBuilder::new(SharedNodes(self.nodes));
         let mut offset = 0;
-        let mut each = |piece: Piece<'_>| {
+        let mut each = |piece: ContentPiece<'_>| {
             let item = match piece {
-                Piece::Zeros(length) => ContentItem::Zeros(length),
-                Piece::Chunk(bytes) => {
+                ContentPiece::Zeros(length) => ContentItem::Zeros(length),
+                ContentPiece::Chunk(bytes) => {
                     let (id, length) = (digest::plain(bytes), bytes.len() as u64);
                     contents().chunk(id, record, offset, length)?;
                     ContentItem::Chunk(length, id)
@@ -183,7 +183,7 @@ pub(super) fn fill(file: &mut dyn OpenFile, out: &mut [u8]) -> std::io::Result<u
     Ok(length)
 }
 
-fn seconds(stamp: Stamp) -> i64 {
+fn seconds(stamp: FileStamp) -> i64 {
     stamp.mtime_ns.div_euclid(1_000_000_000)
 }
 

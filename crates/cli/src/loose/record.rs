@@ -11,7 +11,7 @@
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use freestone_core::wire::{Reader, Writer};
 use freestone_core::{Error, Id, Result};
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 
 /// Size of the length at the start of a record.
 pub(super) const LENGTH_BYTES: usize = 4;
@@ -90,8 +90,8 @@ fn encode_entry(entry: &Entry, out: &mut Writer) {
     out.i64(entry.mtime);
     let link = if entry.link.is_some() { HAS_LINK } else { 0 };
     match &entry.kind {
-        Kind::Directory => out.u8(link),
-        Kind::File { executable, size, sha1, content } => {
+        EntryKind::Directory => out.u8(link),
+        EntryKind::File { executable, size, sha1, content } => {
             out.u8(link | IS_FILE | if *executable { IS_EXECUTABLE } else { 0 });
             out.varint(*size);
             out.sha1(sha1);
@@ -107,8 +107,8 @@ fn encode_entry(entry: &Entry, out: &mut Writer) {
 fn decode_entry(input: &mut Reader<'_>) -> Result<Entry> {
     let (mtime, flags) = (input.i64()?, input.u8()?);
     let kind = match flags & IS_FILE {
-        0 => Kind::Directory,
-        _ => Kind::File {
+        0 => EntryKind::Directory,
+        _ => EntryKind::File {
             executable: flags & IS_EXECUTABLE != 0,
             size: input.varint()?,
             sha1: input.sha1()?,
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn records_are_read_back() {
-        let kind = Kind::File {
+        let kind = EntryKind::File {
             executable: true,
             size: 1 << 40,
             sha1: Sha1([1; 20]),

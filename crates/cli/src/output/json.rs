@@ -2,7 +2,7 @@
 
 use freestone_core::{Id, path};
 use freestone_format::Revision;
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -60,8 +60,8 @@ impl JsonEntry {
     /// Converts `entry`, with `path` as its path.
     pub fn new(path: &[u8], entry: &Entry) -> Self {
         let (kind, file) = match &entry.kind {
-            Kind::Directory => ("directory", None),
-            Kind::File { executable, size, sha1, content } => {
+            EntryKind::Directory => ("directory", None),
+            EntryKind::File { executable, size, sha1, content } => {
                 let file = JsonFile {
                     size: *size,
                     executable: *executable,

@@ -3,7 +3,7 @@
 use crate::output::{JsonPath, Output};
 use crate::values::size::count;
 use freestone_core::path;
-use freestone_source::directory::Report;
+use freestone_source::directory::SourceReport;
 use serde::Serialize;
 
 /// A path that was skipped, as JSON.
@@ -16,7 +16,7 @@ pub struct JsonSkipped {
 
 impl JsonSkipped {
     /// Converts all paths that `report` lists.
-    pub fn all(report: &Report) -> Vec<Self> {
+    pub fn all(report: &SourceReport) -> Vec<Self> {
         let skipped = report.refused.iter().map(|refusal| Self {
             path: JsonPath::new(&refusal.path),
             reason: refusal.reason.to_string(),
@@ -26,7 +26,7 @@ impl JsonSkipped {
 }
 
 /// Prints what was skipped and, with `--verbose`, what was left out.
-pub fn note(report: &Report, output: &Output) {
+pub fn note(report: &SourceReport, output: &Output) {
     for refusal in &report.refused {
         let path = path::display(&refusal.path);
         output.note(format_args!("skipped {path}: {}", refusal.reason));

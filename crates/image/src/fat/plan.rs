@@ -14,7 +14,7 @@ use super::{FatOptions, FatType, scan};
 use crate::extents::{file, intersects, zeros};
 use crate::format::FormatOptions;
 use freestone_core::wire::to_usize;
-use freestone_core::{Error, Extent, Id, NodeSource, Plan, Result, Source, lock, path};
+use freestone_core::{Error, Extent, ExtentSource, Id, NodeSource, Plan, Result, lock, path};
 use freestone_manifest::Tree;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -104,7 +104,7 @@ impl<S: NodeSource> FatPlan<S> {
             let length = whole.min(end - offset);
             let mut bytes = table::piece(&self.layout, &self.tree, piece)?;
             bytes.truncate(to_usize(length));
-            each(Extent { offset, length, source: Source::Inline(bytes) })?;
+            each(Extent { offset, length, source: ExtentSource::Inline(bytes) })?;
         }
         zeros(range, (start + pieces * whole).min(end), end, each)
     }
@@ -131,7 +131,7 @@ impl<S: NodeSource> FatPlan<S> {
             let offset = start + index as u64 * PIECE_BYTES;
             let length = piece.len() as u64;
             if intersects(range, offset, offset + length) {
-                each(Extent { offset, length, source: Source::Inline(piece.to_vec()) })?;
+                each(Extent { offset, length, source: ExtentSource::Inline(piece.to_vec()) })?;
             }
         }
         zeros(range, start + length, end, each)
@@ -238,7 +238,7 @@ impl<S: NodeSource> Plan for FatPlan<S> {
         let geometry = &self.layout.geometry;
         let reserved = geometry.reserved();
         if intersects(&range, 0, reserved) {
-            let source = Source::Inline(self.head());
+            let source = ExtentSource::Inline(self.head());
             each(Extent { offset: 0, length: reserved, source })?;
         }
         for copy in 0..2 {

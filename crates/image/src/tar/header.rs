@@ -14,7 +14,7 @@ use crate::format::FormatOptions;
 use freestone_core::Id;
 use freestone_core::limits::{MTIME_MAX, PAX_PAYLOAD_BYTES_MAX, USTAR_SIZE_MAX};
 use freestone_core::tar1::{Shape, pax_record};
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 
 /// The length of a header.
 pub(crate) const HEADER_BYTES: usize = 512;
@@ -109,8 +109,8 @@ pub(crate) fn entry(entry: &Entry, shape: &Shape, fillers: u64) -> Vec<u8> {
         pax(&mut out, b'x', b"././@PaxHeader", &shape.pax);
     }
     let (is_directory, executable, size) = match entry.kind {
-        Kind::Directory => (true, true, 0),
-        Kind::File { executable, size, .. } => (false, executable, size),
+        EntryKind::Directory => (true, true, 0),
+        EntryKind::File { executable, size, .. } => (false, executable, size),
     };
     let cut;
     let (prefix, name) = match shape.split {
@@ -140,7 +140,7 @@ mod tests {
 
     fn file(path: &[u8], size: u64) -> Entry {
         let kind =
-            Kind::File { executable: false, size, sha1: Sha1([0; 20]), content: Id([0; 32]) };
+            EntryKind::File { executable: false, size, sha1: Sha1([0; 20]), content: Id([0; 32]) };
         Entry { kind, ..Entry::directory(path, 1_700_000_000) }
     }
 

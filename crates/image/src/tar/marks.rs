@@ -55,13 +55,13 @@ impl UnitMarks {
 mod tests {
     use super::*;
     use freestone_core::{Id, Sha1};
-    use freestone_manifest::{Builder, Entry, Kind, MemoryNodes};
+    use freestone_manifest::{Builder, Entry, EntryKind, MemoryNodes};
 
     #[test]
     fn marks_are_bounded_and_still_lead_to_every_entry() {
         let mut builder = Builder::new(MemoryNodes::default());
         for index in 0..1000u64 {
-            let kind = Kind::File {
+            let kind = EntryKind::File {
                 executable: false,
                 size: index * 997 % 100_000,
                 sha1: Sha1([0; 20]),

@@ -14,7 +14,7 @@ use crate::length::too_long;
 use crate::tar::{Align, TarOptions};
 use freestone_core::limits::{PAX_PAYLOAD_BYTES_MAX, TAR_BLOCK_BYTES};
 use freestone_core::tar1::Shape;
-use freestone_core::{Error, Extent, Id, Measure, NodeSource, Plan, Result, Source, path};
+use freestone_core::{Error, Extent, ExtentSource, Id, Measure, NodeSource, Plan, Result, path};
 use freestone_manifest::{Entry, Tree};
 use std::ops::Range;
 
@@ -119,7 +119,7 @@ impl<S: NodeSource> TarPlan<S> {
             let shape = Shape::of(&entry.path, entry.size()).ok_or_else(too_long)?;
             let bytes = header::entry(entry, &shape, units.fillers);
             debug_assert_eq!(bytes.len() as u64, data - offset, "the measure is what is written");
-            each(Extent { offset, length: data - offset, source: Source::Inline(bytes) })?;
+            each(Extent { offset, length: data - offset, source: ExtentSource::Inline(bytes) })?;
         }
         file(self.tree.source(), entry, data..end, range, each)?;
         Ok(units.end)
@@ -135,12 +135,12 @@ impl<S: NodeSource> Plan for TarPlan<S> {
         let range = range.start..range.end.min(self.length);
         let first = FIRST_UNIT * TAR_BLOCK_BYTES;
         if intersects(&range, 0, first) {
-            let source = Source::Inline(header::head(&self.name));
+            let source = ExtentSource::Inline(header::head(&self.name));
             each(Extent { offset: 0, length: first, source })?;
         }
         if intersects(&range, first, self.end) {
             if fillers_of_nothing(self.tree.summary().entries, self.align) > 0 {
-                let source = Source::Inline(header::filler().to_vec());
+                let source = ExtentSource::Inline(header::filler().to_vec());
                 each(Extent { offset: first, length: self.end - first, source })?;
             } else {
                 self.entries(&range, each)?;

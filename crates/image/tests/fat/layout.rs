@@ -2,11 +2,11 @@
 
 use crate::images::{all_options, assert_read_back, checked, image, mirage, of_type, plan};
 use crate::site::{Built, Data, Image, Site, noise};
-use freestone_core::{ErrorKind, Id, Plan, Source};
+use freestone_core::{ErrorKind, ExtentSource, Id, Plan};
 use freestone_image::ReadAt;
 use freestone_image::fat::{FatOptions, FatPlan, FatType, Profile};
 use freestone_image::{Identity, ImageName, identify};
-use freestone_manifest::{Builder, Kind, MemoryNodes};
+use freestone_manifest::{Builder, EntryKind, MemoryNodes};
 
 /// Files of every size around the boundaries that matter, and directories with as many names as fit
 /// into some clusters.
@@ -202,8 +202,9 @@ fn large_contents_are_chunks_and_zeros_at_multiples_of_4096() {
     for options in [FatOptions::default(), mirage()] {
         let plan = plan(&built, options).unwrap();
         let extents = built.extents(&plan);
-        assert!(extents.iter().any(|e| e.source == Source::Zeros && e.length == 2 << 20));
-        let chunk = extents.iter().find(|e| matches!(e.source, Source::Chunk(_)) && e.length > 1);
+        assert!(extents.iter().any(|e| e.source == ExtentSource::Zeros && e.length == 2 << 20));
+        let chunk =
+            extents.iter().find(|e| matches!(e.source, ExtentSource::Chunk(_)) && e.length > 1);
         assert_eq!(chunk.unwrap().offset % 4096, 0);
         assert_read_back(&image(&built, options), &built);
     }
@@ -234,7 +235,7 @@ fn a_tree_of_many_directories_is_found_from_any_place() {
 #[test]
 fn what_is_missing_or_wrong_in_the_store_is_an_error_that_names_the_path() {
     let mut built = Site::default().file("big/film", noise(1, 2 << 20)).build();
-    let Kind::File { content, .. } = &mut built.entries[1].kind else { panic!("no file") };
+    let EntryKind::File { content, .. } = &mut built.entries[1].kind else { panic!("no file") };
     *content = Id([1; 32]);
     let mut builder = Builder::new(MemoryNodes::default());
     for entry in &built.entries {
@@ -273,7 +274,7 @@ fn a_large_hole_is_laid_out_without_reading_it() {
         assert_eq!(plan.fat_type(), FatType::Fat32);
         let mut bytes = [0; 6];
         let after = (built.extents(&plan).iter().rev())
-            .find(|extent| matches!(extent.source, Source::Chunk(_)))
+            .find(|extent| matches!(extent.source, ExtentSource::Chunk(_)))
             .map(|extent| extent.offset);
         Image { plan: &plan, built: &built }.read_at(after.unwrap(), &mut bytes).unwrap();
         assert_eq!(&bytes, b"behind");

@@ -6,7 +6,7 @@ use crate::site::{Built, Data, Image, Site, noise};
 use freestone_core::Plan;
 use freestone_image::ReadAt;
 use freestone_image::fat::{FatOptions, FatType};
-use freestone_manifest::Kind;
+use freestone_manifest::EntryKind;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -133,8 +133,8 @@ fn unpacked(folder: &Path, top: &Path, found: &mut BTreeMap<String, (i64, Option
 fn expected(built: &Built) -> BTreeMap<String, (i64, Option<Vec<u8>>)> {
     let told = |entry: &freestone_manifest::Entry| {
         let content = match entry.kind {
-            Kind::Directory => None,
-            Kind::File { .. } => Some(built.content(&entry.path)),
+            EntryKind::Directory => None,
+            EntryKind::File { .. } => Some(built.content(&entry.path)),
         };
         let name = String::from_utf8(entry.path.clone()).unwrap();
         (name, (kept_time(entry.mtime), content))

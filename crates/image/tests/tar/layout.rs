@@ -1,11 +1,11 @@
 //! The offsets, the lengths and the cost of a plan.
 
 use crate::site::{Built, Data, Image, Site, noise};
-use freestone_core::{ErrorKind, Id, Plan, Source};
+use freestone_core::{ErrorKind, ExtentSource, Id, Plan};
 use freestone_image::tar::strict::{Member, check};
 use freestone_image::tar::{Align, TarOptions, TarPlan, mirage};
 use freestone_image::{Container, ReadAt};
-use freestone_manifest::{Builder, Kind, MemoryNodes};
+use freestone_manifest::{Builder, EntryKind, MemoryNodes};
 
 /// Checks that the strict model takes the image and finds what the manifest holds.
 pub fn assert_read_back(image: &(impl ReadAt + ?Sized), built: &Built) -> Vec<Member> {
@@ -154,7 +154,7 @@ fn an_image_beyond_any_file_is_refused() {
 #[test]
 fn what_is_missing_or_wrong_in_the_store_is_an_error_that_names_the_path() {
     let mut built = Site::default().file("big/film", noise(1, 2 << 20)).build();
-    let Kind::File { content, .. } = &mut built.entries[1].kind else { panic!("no file") };
+    let EntryKind::File { content, .. } = &mut built.entries[1].kind else { panic!("no file") };
     *content = Id([1; 32]);
     let mut builder = Builder::new(MemoryNodes::default());
     for entry in &built.entries {
@@ -206,8 +206,8 @@ fn large_contents_are_chunks_and_zeros_and_a_part_of_them_is_asked_for_alone() {
     let plan = built.plan(TarOptions::default()).unwrap();
     let extents = built.extents(&plan);
     assert_eq!(extents[1].length, 4096 - 1024, "seven fillers, less the head, and a header");
-    assert!(extents.iter().any(|e| e.source == Source::Zeros && e.length == 2 << 20));
-    assert!(extents.iter().filter(|e| matches!(e.source, Source::Chunk(_))).count() > 2);
+    assert!(extents.iter().any(|e| e.source == ExtentSource::Zeros && e.length == 2 << 20));
+    assert!(extents.iter().filter(|e| matches!(e.source, ExtentSource::Chunk(_))).count() > 2);
     let mut few = Vec::new();
     plan.extents((1 << 20)..(1 << 20) + 1, &mut |extent| {
         few.push(extent);

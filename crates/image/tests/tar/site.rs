@@ -1,15 +1,15 @@
 //! Manifests in memory with their chunks, and the images of their plans.
 
-use freestone_core::chunker::{Chunker, Piece};
+use freestone_core::chunker::{Chunker, ContentPiece};
 use freestone_core::digest::{plain, sha1};
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::{NodeKind, NodeSource};
-use freestone_core::{Error, Extent, Id, Plan, Result, Sha1, Source, path};
+use freestone_core::{Error, Extent, ExtentSource, Id, Plan, Result, Sha1, path};
 use freestone_image::ReadAt;
 use freestone_image::tar::strict::Member;
 use freestone_image::tar::{TarOptions, TarPlan};
 use freestone_manifest::content::{ContentItem, ContentRecord, ContentTreeBuilder};
-use freestone_manifest::{Builder, Entry, Kind, MemoryNodes, NodeSink};
+use freestone_manifest::{Builder, Entry, EntryKind, MemoryNodes, NodeSink};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ impl Site {
         let mut entries: HashMap<Vec<u8>, Entry> = HashMap::new();
         for (path, executable, mtime, data) in self.files {
             let (size, sha1, content) = store(data, &mut nodes, &mut chunks);
-            let kind = Kind::File { executable, size, sha1, content };
+            let kind = EntryKind::File { executable, size, sha1, content };
             entries.insert(path.clone(), Entry { kind, ..Entry::directory(path, mtime) });
         }
         for (path, mtime) in self.directories {
@@ -136,10 +136,10 @@ fn store(
         Data::Hole(length) => return store_items(&[ContentItem::Zeros(length)], b"", nodes),
     };
     let mut items = Vec::new();
-    let mut each = |piece: Piece<'_>| {
+    let mut each = |piece: ContentPiece<'_>| {
         items.push(match piece {
-            Piece::Zeros(length) => ContentItem::Zeros(length),
-            Piece::Chunk(chunk) => {
+            ContentPiece::Zeros(length) => ContentItem::Zeros(length),
+            ContentPiece::Chunk(chunk) => {
                 chunks.insert(plain(chunk), chunk.to_vec());
                 ContentItem::Chunk(chunk.len() as u64, plain(chunk))
             }
@@ -214,7 +214,7 @@ impl Built {
         plan.extents(0..plan.length(), &mut |extent| {
             assert_eq!(extents.last().map_or(0, Extent::end), extent.offset);
             assert_ne!(extent.length, 0);
-            if let Source::Inline(bytes) = &extent.source {
+            if let ExtentSource::Inline(bytes) = &extent.source {
                 assert_eq!(bytes.len() as u64, extent.length);
             }
             extents.push(extent);
@@ -240,7 +240,7 @@ impl Built {
             .map(|entry| Member {
                 path: entry.path.clone(),
                 is_directory: entry.is_directory(),
-                executable: !matches!(entry.kind, Kind::File { executable: false, .. }),
+                executable: !matches!(entry.kind, EntryKind::File { executable: false, .. }),
                 mtime: entry.mtime,
                 size: entry.size().unwrap_or(0),
                 data: 0,
@@ -251,7 +251,7 @@ impl Built {
     /// Returns the bytes of the file at `path`.
     pub fn content(&self, path: &[u8]) -> Vec<u8> {
         let entry = self.entries.iter().find(|entry| entry.path == path).unwrap();
-        let Kind::File { size, content, .. } = entry.kind else { return Vec::new() };
+        let EntryKind::File { size, content, .. } = entry.kind else { return Vec::new() };
         let mut bytes = Vec::new();
         freestone_manifest::content::pieces(
             &self.nodes,
@@ -261,7 +261,7 @@ impl Built {
             0..size,
             &mut |piece| {
                 match piece.source {
-                    Source::Chunk(id) => bytes.extend(&self.chunks[&id]),
+                    ExtentSource::Chunk(id) => bytes.extend(&self.chunks[&id]),
                     _ => bytes.resize(bytes.len() + usize::try_from(piece.length).unwrap(), 0),
                 }
                 Ok(())
@@ -292,9 +292,9 @@ impl ReadAt for Image<'_> {
             let target = &mut out[usize::try_from(from - offset).unwrap()..][..length];
             let skipped = usize::try_from(from - extent.offset).unwrap();
             match &extent.source {
-                Source::Zeros => target.fill(0),
-                Source::Inline(bytes) => target.copy_from_slice(&bytes[skipped..][..length]),
-                Source::Chunk(id) => {
+                ExtentSource::Zeros => target.fill(0),
+                ExtentSource::Inline(bytes) => target.copy_from_slice(&bytes[skipped..][..length]),
+                ExtentSource::Chunk(id) => {
                     let chunk = &self.built.chunks[id];
                     assert_eq!(chunk.len() as u64, extent.length);
                     target.copy_from_slice(&chunk[skipped..][..length]);

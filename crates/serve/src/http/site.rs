@@ -9,7 +9,7 @@ use crate::image::ServedImage;
 use crate::workers::Workers;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, lock, path};
 use freestone_format::Revision;
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -139,7 +139,7 @@ impl Site {
                 return Ok(None);
             }
             let Some(entry) = tree.get(&wanted)? else { return Ok(None) };
-            if let Kind::File { size, content, .. } = &entry.kind {
+            if let EntryKind::File { size, content, .. } = &entry.kind {
                 let resource = Resource {
                     image: self.content(content, *size)?,
                     name: format!("{id}:{}", path::display(&wanted)),
@@ -287,8 +287,8 @@ fn entry_json(name: &[u8], entry: &Entry) -> Value {
         Err(_) => ("path_escaped", path::display(name)),
     };
     match &entry.kind {
-        Kind::Directory => json!({ key: text, "kind": "directory", "mtime": entry.mtime }),
-        Kind::File { executable, size, sha1, content } => json!({
+        EntryKind::Directory => json!({ key: text, "kind": "directory", "mtime": entry.mtime }),
+        EntryKind::File { executable, size, sha1, content } => json!({
             key: text,
             "kind": "file",
             "mtime": entry.mtime,

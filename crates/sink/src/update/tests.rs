@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::head::SECTOR_BYTES;
-use freestone_core::{ChunkSource, Extent, Id, Source, digest};
+use freestone_core::{ChunkSource, Extent, ExtentSource, Id, digest};
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
@@ -20,25 +20,25 @@ impl Toy {
         let mut toy = Self { name, extents: Vec::new(), chunks: HashMap::new(), length: 0 };
         let mut head = format!("toy {name}").into_bytes();
         head.resize(512, b'.');
-        toy.push(512, Source::Inline(head));
+        toy.push(512, ExtentSource::Inline(head));
         for (seed, length) in parts {
-            toy.push(512, Source::Inline(vec![b'h' ^ seed; 512]));
+            toy.push(512, ExtentSource::Inline(vec![b'h' ^ seed; 512]));
             if *seed == 0 {
-                toy.push(*length as u64, Source::Zeros);
+                toy.push(*length as u64, ExtentSource::Zeros);
             } else {
                 let bytes: Vec<u8> =
                     (0..251).cycle().take(*length).map(|byte: u8| byte ^ seed).collect();
                 let id = digest::plain(&bytes);
-                toy.push(*length as u64, Source::Chunk(id));
+                toy.push(*length as u64, ExtentSource::Chunk(id));
                 toy.chunks.insert(id, bytes);
             }
-            toy.push(toy.length.next_multiple_of(512) - toy.length, Source::Zeros);
+            toy.push(toy.length.next_multiple_of(512) - toy.length, ExtentSource::Zeros);
         }
-        toy.push(toy.length.next_multiple_of(4096) + 4096 - toy.length, Source::Zeros);
+        toy.push(toy.length.next_multiple_of(4096) + 4096 - toy.length, ExtentSource::Zeros);
         toy
     }
 
-    fn push(&mut self, length: u64, source: Source) {
+    fn push(&mut self, length: u64, source: ExtentSource) {
         if length > 0 {
             self.extents.push(Extent { offset: self.length, length, source });
             self.length += length;
@@ -49,9 +49,9 @@ impl Toy {
         let mut bytes = Vec::new();
         for extent in &self.extents {
             match &extent.source {
-                Source::Inline(inline) => bytes.extend_from_slice(inline),
-                Source::Zeros => bytes.resize(bytes.len() + to_usize(extent.length), 0),
-                Source::Chunk(id) => bytes.extend_from_slice(&self.chunks[id]),
+                ExtentSource::Inline(inline) => bytes.extend_from_slice(inline),
+                ExtentSource::Zeros => bytes.resize(bytes.len() + to_usize(extent.length), 0),
+                ExtentSource::Chunk(id) => bytes.extend_from_slice(&self.chunks[id]),
             }
         }
         bytes

@@ -4,7 +4,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "all of it is in memory")]
 
 use freestone_core::{
-    ChunkSource, Error, Extent, Id, Plan, Result, Source, digest, limits::CHUNK_BYTES_MAX,
+    ChunkSource, Error, Extent, ExtentSource, Id, Plan, Result, digest, limits::CHUNK_BYTES_MAX,
 };
 use freestone_sink::Image;
 use std::collections::HashMap;
@@ -39,7 +39,7 @@ impl Toy {
         Image::new(self, self)
     }
 
-    fn push(&mut self, length: u64, source: Source) {
+    fn push(&mut self, length: u64, source: ExtentSource) {
         if length > 0 {
             self.extents.push(Extent { offset: self.length, length, source });
             self.length += length;
@@ -47,17 +47,17 @@ impl Toy {
     }
 
     pub fn inline(&mut self, bytes: Vec<u8>) {
-        self.push(bytes.len() as u64, Source::Inline(bytes));
+        self.push(bytes.len() as u64, ExtentSource::Inline(bytes));
     }
 
     pub fn zeros(&mut self, length: u64) {
-        self.push(length, Source::Zeros);
+        self.push(length, ExtentSource::Zeros);
     }
 
     pub fn content(&mut self, bytes: Vec<u8>) {
         assert!(bytes.len() <= CHUNK_BYTES_MAX);
         let id = digest::plain(&bytes);
-        self.push(bytes.len() as u64, Source::Chunk(id));
+        self.push(bytes.len() as u64, ExtentSource::Chunk(id));
         self.chunks.insert(id, bytes);
     }
 
@@ -71,9 +71,9 @@ impl Toy {
         let mut bytes = Vec::new();
         for extent in &self.extents {
             match &extent.source {
-                Source::Inline(inline) => bytes.extend_from_slice(inline),
-                Source::Zeros => bytes.resize(bytes.len() + extent.length as usize, 0),
-                Source::Chunk(id) => bytes.extend_from_slice(&self.chunks[id]),
+                ExtentSource::Inline(inline) => bytes.extend_from_slice(inline),
+                ExtentSource::Zeros => bytes.resize(bytes.len() + extent.length as usize, 0),
+                ExtentSource::Chunk(id) => bytes.extend_from_slice(&self.chunks[id]),
             }
         }
         bytes

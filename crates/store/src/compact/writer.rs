@@ -158,7 +158,7 @@ impl<'a> Writer<'a> {
         }
         let plain = self.read(kind, id)?;
         let place = match kind {
-            RecordKind::ManifestNode => freestone_manifest::place(&plain),
+            RecordKind::ManifestNode => freestone_manifest::node_position(&plain),
             RecordKind::Revision => Some((0, Vec::new())),
             _ => None,
         };

@@ -20,7 +20,7 @@ const NAMED: [RecordKind; 4] =
 /// Where the ids stand that a record of `kind` holds.
 fn id_places(kind: RecordKind, plain: &[u8]) -> Vec<usize> {
     let places = match kind {
-        RecordKind::ManifestNode => freestone_manifest::id_places(plain),
+        RecordKind::ManifestNode => freestone_manifest::id_offsets(plain),
         RecordKind::Revision => Revision::id_places(plain),
         _ => None,
     };

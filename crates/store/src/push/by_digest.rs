@@ -20,7 +20,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use freestone_core::working::WorkingIndex;
 use freestone_core::{Error, ErrorKind, Id, Result, path};
 use freestone_format::revision::Revision;
-use freestone_manifest::{Change, Changes, Child, Differences, Entry, Times, Tree, edit};
+use freestone_manifest::{Change, Changes, Differences, Entry, Subtree, Times, Tree, edit};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -114,7 +114,7 @@ impl Storing<'_> {
         before: &Tree<Records>,
         after: &Tree<SpooledNodes>,
         walked: &mut Walked,
-    ) -> Result<Child> {
+    ) -> Result<Subtree> {
         let threads = self.attempt.options.threads.clamp(1, 200);
         let (jobs, jobs_out) = bounded(2 * threads);
         let edited = std::thread::scope(|scope| {

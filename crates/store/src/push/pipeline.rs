@@ -14,13 +14,13 @@ use super::{PushOptions, PushProgress, Source};
 use crate::records::Records;
 use crate::session::Session;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use freestone_core::item::{Item, ItemKind, Stamp};
+use freestone_core::item::{FileStamp, Item, ItemKind};
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::NodeKind;
 use freestone_core::working::{KnownFile, WorkingIndex};
 use freestone_core::{Error, ErrorKind, Id, Result, Unreadable, path};
 use freestone_format::record::RecordKind;
-use freestone_manifest::{Builder, Child, Cursor, Entry, Kind, NodeSink, Tree};
+use freestone_manifest::{Builder, Cursor, Entry, EntryKind, NodeSink, Subtree, Tree};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -37,7 +37,7 @@ const JOB_BYTES_TOGETHER: u64 = 256 << 10;
 
 /// What a walk found and made.
 pub(crate) struct Walked {
-    pub(crate) root: Child,
+    pub(crate) root: Subtree,
     pub(crate) changed: u64,
     pub(crate) new: u64,
     pub(crate) gone: u64,
@@ -130,7 +130,7 @@ impl NodeSink for Nodes<'_> {
     fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()> {
         let Some(session) = self.session else { return Ok(()) };
         let mut before = || match self.parent {
-            Some(parent) => parent.node_at_place_of(bytes),
+            Some(parent) => parent.node_at_position_of(bytes),
             None => Ok(None),
         };
         session.put_node_over(RecordKind::from(kind), id, bytes, &mut before)
@@ -197,8 +197,8 @@ pub(crate) fn first_record(content: &Content) -> RecordKind {
 
 pub(crate) fn content_of(entry: &Entry) -> Option<Content> {
     match entry.kind {
-        Kind::File { size, sha1, content, .. } => Some(Content { size, sha1, id: content }),
-        Kind::Directory => None,
+        EntryKind::File { size, sha1, content, .. } => Some(Content { size, sha1, id: content }),
+        EntryKind::Directory => None,
     }
 }
 
@@ -447,7 +447,7 @@ impl<W: NodeSink> Merge<'_, '_, W> {
     fn cached(
         &mut self,
         path: &[u8],
-        stamp: &Stamp,
+        stamp: &FileStamp,
         known: Option<&Content>,
     ) -> Result<Option<Content>> {
         let cached = match &mut self.stats {

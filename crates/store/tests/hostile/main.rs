@@ -14,7 +14,7 @@ mod places;
 mod segments;
 
 use freestone_core::digest::{self, context};
-use freestone_core::plan::{NodeKind, Source};
+use freestone_core::plan::{ExtentSource, NodeKind};
 use freestone_core::wire::Writer;
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, NodeSource, Result, Sha1};
 use freestone_format::pack::{Base, HEADER, Row, encode_table, encode_trailer};
@@ -23,7 +23,7 @@ use freestone_format::ref_entry::{self, RefAction};
 use freestone_format::segment::SegmentParts;
 use freestone_format::{RefEntry, Revision};
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
-use freestone_manifest::{Child, Node};
+use freestone_manifest::{Node, Subtree};
 use freestone_store::push::PushOptions;
 use freestone_store::verify::{Finding, VerifyOptions};
 use freestone_store::{Expect, Store};

@@ -12,8 +12,10 @@ use clap::Args;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Watch, path};
 use freestone_format::Revision;
 use freestone_git::ObjectId;
-use freestone_git::write::{BlobWriter, NewCommit, Node, Target, TreeWriter, branch_fault};
-use freestone_manifest::{Change, Entry, Kind, Times, Tree, diff};
+use freestone_git::write::{
+    BareRepository, BlobWriter, NewCommit, NewEntry, TreeWriter, branch_fault,
+};
+use freestone_manifest::{Change, Entry, EntryKind, Times, Tree, diff};
 use freestone_store::{Records, Store};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -85,7 +87,7 @@ impl Write {
         let Some((head, _)) = head else {
             return Err(Error::not_found("the store has no refs, so there is nothing to write"));
         };
-        let target = Target::open(&self.directory, head)?;
+        let target = BareRepository::open(&self.directory, head)?;
         let (made, branches) = context.watched("writing commits", Unit::Things, None, |watch| {
             self.write_branches(&store, &target, &refs, context, watch)
         })?;
@@ -110,7 +112,7 @@ impl Write {
     fn write_branches(
         &self,
         store: &Store,
-        target: &Target,
+        target: &BareRepository,
         refs: &[(String, Id)],
         context: &Context,
         watch: Watch<'_>,
@@ -163,7 +165,7 @@ impl Write {
 /// Writes commits.
 struct CommitWriter<'a> {
     store: &'a Store,
-    target: &'a Target,
+    target: &'a BareRepository,
     context: &'a Context,
     watch: Watch<'a>,
     /// The commits that revisions were written as.
@@ -177,7 +179,7 @@ struct CommitWriter<'a> {
 impl<'a> CommitWriter<'a> {
     fn new(
         store: &'a Store,
-        target: &'a Target,
+        target: &'a BareRepository,
         context: &'a Context,
         watch: Watch<'a>,
     ) -> Result<Self> {
@@ -325,9 +327,9 @@ impl<'a> CommitWriter<'a> {
     ) -> Result<()> {
         self.watch.check()?;
         let node = match (&entry.kind, &entry.link) {
-            (_, Some(text)) => Node::Link(self.target.blob(text)?),
-            (Kind::Directory, None) => return Ok(()),
-            (Kind::File { executable, size, sha1, content }, None) => {
+            (_, Some(text)) => NewEntry::Link(self.target.blob(text)?),
+            (EntryKind::Directory, None) => return Ok(()),
+            (EntryKind::File { executable, size, sha1, content }, None) => {
                 let known = self.blobs.get(content).copied();
                 let blob = match known {
                     Some(blob) => blob,
@@ -335,7 +337,7 @@ impl<'a> CommitWriter<'a> {
                         .blob(records, content, *size, sha1)
                         .map_err(|error| error.context(path::display(&entry.path)))?,
                 };
-                Node::File { executable: *executable, blob }
+                NewEntry::File { executable: *executable, blob }
             }
         };
         writer.set(&entry.path, Some(node))
@@ -390,8 +392,12 @@ mod tests {
     fn a_directory_that_differs_only_in_extensions_keeps_its_entries() {
         let directory = Entry::directory("a", 7);
         let other = Entry { extensions: vec![1], ..directory.clone() };
-        let kind =
-            Kind::File { executable: false, size: 0, sha1: Sha1([0; 20]), content: Id([0; 32]) };
+        let kind = EntryKind::File {
+            executable: false,
+            size: 0,
+            sha1: Sha1([0; 20]),
+            content: Id([0; 32]),
+        };
         let file = Entry { kind, ..directory.clone() };
         let removed = |before: Option<&Entry>, after: Option<&Entry>| {
             removes(&Change { before: before.cloned(), after: after.cloned() })

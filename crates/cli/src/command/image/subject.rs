@@ -44,7 +44,7 @@ pub(super) struct ImageSubject {
     /// Total bytes of the contents.
     pub(super) bytes: u64,
     /// The paths that were left out of a local directory.
-    pub(super) report: directory::Report,
+    pub(super) report: directory::SourceReport,
     /// How much would be fetched, in a dry run on a store that follows an upstream.
     pub(super) preview: Option<Fetched>,
 }
@@ -87,7 +87,7 @@ impl ImageSubject {
             root,
             entries,
             bytes,
-            report: directory::Report::default(),
+            report: directory::SourceReport::default(),
             preview,
         })
     }
@@ -100,7 +100,7 @@ impl ImageSubject {
         format: Format,
         context: &Context,
     ) -> Result<Self> {
-        let options = directory::Options {
+        let options = directory::DirectoryOptions {
             skip_special: given.skip_special,
             leave_out: output.map(location::absolute).transpose()?.into_iter().collect(),
             ..context.walking(&given.exclude_from, &given.exclude)?

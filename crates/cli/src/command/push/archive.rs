@@ -4,7 +4,7 @@ use freestone_core::item::{FileOpener, OpenFile, StreamSource};
 use freestone_core::{Error, ErrorKind, Id, Result, lock};
 use freestone_format::Revision;
 use freestone_source::archive::{self, Archive};
-use freestone_source::report::Report;
+use freestone_source::report::SourceReport;
 use freestone_store::push::PushOptions;
 use freestone_store::push::series::{Items, Series, Step};
 use std::fs::File;
@@ -20,7 +20,7 @@ pub(super) struct ArchiveSeries {
     is_read: bool,
     /// True after the only step of this attempt was returned.
     is_given: bool,
-    reported: Arc<Mutex<Report>>,
+    reported: Arc<Mutex<SourceReport>>,
 }
 
 /// Opens no files: the entries of an archive bring their bytes.
@@ -44,7 +44,7 @@ impl ArchiveSeries {
     /// It cannot be opened, or is not an archive.
     pub(super) fn open(
         place: &Path,
-        walking: freestone_source::directory::Options,
+        walking: freestone_source::directory::DirectoryOptions,
         options: &PushOptions,
     ) -> Result<Self> {
         let (name, input): (String, Box<dyn Read + Send>) = match place.to_str() {
@@ -56,13 +56,13 @@ impl ArchiveSeries {
                 (name, Box::new(file))
             }
         };
-        let wanted = archive::Options {
+        let wanted = archive::ArchiveOptions {
             excludes: walking.excludes,
             skip_special: walking.skip_special,
             memory_bytes: walking.memory_bytes,
             spill_dir: walking.spill_dir,
         };
-        let reported: Arc<Mutex<Report>> = Arc::default();
+        let reported: Arc<Mutex<SourceReport>> = Arc::default();
         Ok(Self {
             archive: Archive::open(&name, input, &wanted, reported.clone())?,
             options: options.clone(),
@@ -73,7 +73,7 @@ impl ArchiveSeries {
     }
 
     /// Returns which paths were skipped or left out.
-    pub(super) fn report(&self) -> Report {
+    pub(super) fn report(&self) -> SourceReport {
         lock(&self.reported).clone()
     }
 }

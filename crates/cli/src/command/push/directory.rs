@@ -2,7 +2,7 @@
 
 use freestone_core::item::{FileOpener, Item, ItemSource, OpenFile};
 use freestone_core::{Error, Result, lock};
-use freestone_source::directory::{self, Opener, Options, Report, Walk};
+use freestone_source::directory::{self, DirectoryOptions, Opener, SourceReport, Walk};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 /// A directory that is pushed.
 pub(super) struct PushedDirectory {
     place: PathBuf,
-    options: Options,
+    options: DirectoryOptions,
     /// Opens the files that the last walk listed.
     opener: RwLock<Opener>,
     /// The first walk, until it is asked for: it was started to check the directory.
     first: Mutex<Option<Walk>>,
-    report: Arc<Mutex<Report>>,
+    report: Arc<Mutex<SourceReport>>,
 }
 
 impl PushedDirectory {
@@ -23,7 +23,7 @@ impl PushedDirectory {
     ///
     /// # Errors
     /// It cannot be opened, or the options are not valid.
-    pub(super) fn new(place: &Path, options: Options) -> Result<Self> {
+    pub(super) fn new(place: &Path, options: DirectoryOptions) -> Result<Self> {
         let (walk, opener) = directory::open(place, &options)?;
         let place = place.canonicalize().map_err(|error| {
             Error::io(format!("directory {} cannot be found", place.display()), error)
@@ -60,7 +60,7 @@ impl PushedDirectory {
     }
 
     /// Returns what the last complete walk has left out.
-    pub(super) fn report(&self) -> Report {
+    pub(super) fn report(&self) -> SourceReport {
         lock(&self.report).clone()
     }
 }
@@ -75,7 +75,7 @@ impl FileOpener for PushedDirectory {
 /// A walk that saves its report at its end.
 struct ReportingWalk {
     walk: Walk,
-    report: Arc<Mutex<Report>>,
+    report: Arc<Mutex<SourceReport>>,
 }
 
 impl ItemSource for ReportingWalk {

@@ -7,7 +7,7 @@ use freestone_core::{Error, ErrorKind, Id, Result, lock, path};
 use freestone_format::Revision;
 use freestone_git::tree::{self, LABEL_LINKS, LABEL_SKIPPED, TreeChanges};
 use freestone_git::{Blobs, Chain, Commit, ObjectId, Repository};
-use freestone_source::report::Report;
+use freestone_source::report::SourceReport;
 use freestone_store::push::PushOptions;
 use freestone_store::push::series::{Items, Series, Step};
 use std::collections::{BTreeMap, VecDeque};
@@ -48,7 +48,7 @@ pub(super) struct CommitSeries<'a> {
     options: PushOptions,
     context: &'a Context,
     pending: VecDeque<ObjectId>,
-    reported: Arc<Mutex<Report>>,
+    reported: Arc<Mutex<SourceReport>>,
     /// Number of commits that are done.
     done: Arc<AtomicU64>,
     /// Number of all commits.
@@ -120,7 +120,7 @@ impl<'a> CommitSeries<'a> {
     }
 
     /// Returns what was skipped in the last commit.
-    pub(super) fn report(&self) -> Report {
+    pub(super) fn report(&self) -> SourceReport {
         lock(&self.reported).clone()
     }
 
@@ -252,7 +252,7 @@ impl Series for CommitSeries<'_> {
             Some((_, revision)) => self.tree_of_parent(revision)?,
             None => None,
         };
-        let options = tree::Options { skip_special: self.skip_special, since };
+        let options = tree::TreeOptions { skip_special: self.skip_special, since };
         let reported = self.reported.clone();
         let changes = Box::new(TreeChanges::new(self.repository, tree, &options, reported)?);
         let message = self.options.message.as_deref().unwrap_or(&commit.message);

@@ -6,7 +6,7 @@ use crate::transfer::Transfer;
 use crate::values::size::{count, show};
 use crate::values::time;
 use freestone_core::Result;
-use freestone_source::directory::Report;
+use freestone_source::directory::SourceReport;
 use freestone_store::push::{PushOptions, PushOutcome, PushProgress};
 use serde::Serialize;
 use std::sync::atomic::Ordering;
@@ -43,7 +43,7 @@ pub(super) struct Pushed {
     /// Number of revisions that were made.
     pub(super) made: u64,
     /// The paths of the source that were skipped or left out.
-    pub(super) left_out: Report,
+    pub(super) left_out: SourceReport,
 }
 
 /// Does `push`, and meanwhile shows the progress that `count` returns: the number of things done,

@@ -1,7 +1,7 @@
 //! Decoding a header of 512 bytes, and the records of a pax payload.
 
 use super::rule::TarRule;
-use freestone_core::pax::Record;
+use freestone_core::pax::PaxRecord;
 
 /// The length of a header.
 pub(super) const BLOCK: usize = 512;
@@ -104,7 +104,7 @@ pub(super) struct Pax {
 impl Pax {
     /// Decodes a member's records, of which the first of each key counts. The error says which
     /// value is malformed.
-    pub(super) fn decode(records: &[Record<'_>]) -> Result<Self, &'static str> {
+    pub(super) fn decode(records: &[PaxRecord<'_>]) -> Result<Self, &'static str> {
         let first = |key: &[u8]| records.iter().find(|(k, _)| *k == key).map(|(_, value)| *value);
         let number = |value: &[u8]| {
             let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);

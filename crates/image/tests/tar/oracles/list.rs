@@ -7,7 +7,7 @@ use freestone_core::Plan;
 use freestone_core::digest::sha1;
 use freestone_image::ReadAt;
 use freestone_image::tar::TarOptions;
-use freestone_manifest::Kind;
+use freestone_manifest::EntryKind;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
@@ -61,8 +61,8 @@ fn listing(built: &Built) -> Vec<String> {
     let line = |entry: &freestone_manifest::Entry| {
         let name = hex(&entry.path);
         match entry.kind {
-            Kind::Directory => format!("{name} d 0o755 0 {} -", entry.mtime),
-            Kind::File { executable, size, .. } => {
+            EntryKind::Directory => format!("{name} d 0o755 0 {} -", entry.mtime),
+            EntryKind::File { executable, size, .. } => {
                 let mode = if executable { "0o755" } else { "0o644" };
                 let digest = match size {
                     0..0x4000_0000 => sha1(&built.content(&entry.path)).to_string(),
@@ -131,7 +131,7 @@ fn write_sparse(image: &Image<'_>, path: &Path) {
     image
         .plan
         .extents(0..image.length(), &mut |extent| {
-            if extent.source != freestone_core::Source::Zeros {
+            if extent.source != freestone_core::ExtentSource::Zeros {
                 let mut bytes = vec![0; usize::try_from(extent.length).unwrap()];
                 image.read_at(extent.offset, &mut bytes)?;
                 file.seek(SeekFrom::Start(extent.offset)).unwrap();

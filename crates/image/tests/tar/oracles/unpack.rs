@@ -4,7 +4,7 @@ use super::{command, run};
 use crate::layout::{boundary_sizes, paths_of, unaligned};
 use crate::site::{Built, Data, Site, noise};
 use freestone_image::tar::{Align, TarOptions};
-use freestone_manifest::Kind;
+use freestone_manifest::EntryKind;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -108,12 +108,12 @@ fn assert_folder_is(folder: &Path, built: &Built, with_times: bool, what: &str) 
         }
         let mode = found.permissions().mode() & 0o7777;
         match entry.kind {
-            Kind::File { executable, .. } => {
+            EntryKind::File { executable, .. } => {
                 assert_eq!(mode, if executable { 0o755 } else { 0o644 }, "{what}: {shown}");
                 let bytes = fs::read(at(&entry.path)).unwrap();
                 assert!(bytes == built.content(&entry.path), "{what}: content of {shown}");
             }
-            Kind::Directory => assert_eq!(mode, 0o755, "{what}: {shown}"),
+            EntryKind::Directory => assert_eq!(mode, 0o755, "{what}: {shown}"),
         }
     }
     let mut count = 0;

@@ -54,7 +54,7 @@ impl NodeSink for StepNodes<'_> {
     fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()> {
         if let Some(session) = self.session {
             let mut before =
-                || self.parent.map_or(Ok(None), |parent| parent.node_at_place_of(bytes));
+                || self.parent.map_or(Ok(None), |parent| parent.node_at_position_of(bytes));
             session.put_node_over(RecordKind::from(kind), id, bytes, &mut before)?;
         }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);

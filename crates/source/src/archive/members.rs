@@ -1,44 +1,11 @@
 //! The members of an archive, one after the other.
 
-use super::input::{Input, Shared};
-use crate::report::Reason;
-use freestone_core::limits::PATH_BYTES_MAX;
-use freestone_core::{Error, ErrorKind, Result, path, pax};
+use super::extended::{extended, skip_sparse_map};
+use super::input::{BLOCK, Input, Shared};
+use super::member::{Member, MemberFields, malformed, member};
+use freestone_core::{Error, Result};
 use std::sync::{Arc, Mutex, PoisonError};
 use tar::{EntryType, Header};
-
-const BLOCK: usize = 512;
-/// The longest pax header or long name that is read.
-const EXTENDED_BYTES_MAX: u64 = 1 << 20;
-/// The most blocks that GNU's map of a sparse file may take behind its header: 1.3 million extents.
-const SPARSE_BLOCKS_MAX: usize = 1 << 16;
-
-/// A member.
-pub(super) struct Member {
-    /// As it stands there.
-    pub(super) path: Vec<u8>,
-    /// Bytes that follow.
-    pub(super) size: u64,
-    pub(super) what: What,
-}
-
-/// What a member is.
-pub(super) enum What {
-    Directory,
-    File { executable: bool },
-    Link(Vec<u8>),
-    HardLink(Vec<u8>),
-    Refused(Reason),
-}
-
-/// What headers before a member say of it.
-#[derive(Default)]
-struct Said {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-    sparse: bool,
-}
 
 /// Reads members.
 pub(super) struct Members {
@@ -59,7 +26,7 @@ impl Members {
 
     /// The next member; what was left of the one before is passed over.
     pub(super) fn next(&mut self) -> Result<Option<Member>> {
-        let mut said = Said::default();
+        let mut said = MemberFields::default();
         // Whether a header was read that only goes before another.
         let mut awaits = false;
         while !self.ended {
@@ -121,7 +88,7 @@ impl Members {
                 EntryType::XHeader => extended(&mut input, size)?.pax(&mut said, &input)?,
                 EntryType::GNULongName => said.path = Some(extended(&mut input, size)?.text()),
                 EntryType::GNULongLink => said.link = Some(extended(&mut input, size)?.text()),
-                // What it says holds for no path; names of volumes.
+                // MemberKind it says holds for no path; names of volumes.
                 EntryType::XGlobalHeader => {}
                 _ if kind.as_byte() == b'V' => {}
                 _ => return member(header, said, size, &input).map(Some),
@@ -131,19 +98,9 @@ impl Members {
     }
 }
 
-const DISAGREEMENT: &str =
-    "readers of tar do not agree on where such an archive goes on; write it anew";
-
 fn no_archive(input: &Input) -> Error {
     Error::refused(format!("{} is no tar archive", input.name))
         .hint("a directory is pushed by its path, and a git repository with --git")
-}
-
-fn malformed(input: &Input, what: &str, at: u64) -> Error {
-    Error::new(
-        ErrorKind::Corrupt,
-        format!("{}: the header at byte {at} has {what} that makes no sense", input.name),
-    )
 }
 
 fn is_sound(header: &Header) -> bool {
@@ -164,159 +121,13 @@ fn skip(input: &mut Input, to: u64) -> Result<()> {
     Ok(())
 }
 
-/// Passes over the rest of a sparse file's map: blocks behind the header, which its size leaves out.
-fn skip_sparse_map(input: &mut Input, header: &Header) -> Result<()> {
-    const FLAG_IN_HEADER: usize = 482;
-    const FLAG_IN_BLOCK: usize = 504;
-    let mut goes_on = header.as_bytes()[FLAG_IN_HEADER] != 0;
-    // In other formats the flag is a byte of the path, and some readers heed it all the same.
-    if goes_on && header.as_gnu().is_none() {
-        let shown = path::display(&header.path_bytes());
-        return Err(Error::refused(format!(
-            "{}: {shown} is a sparse file in a format that has none",
-            input.name
-        ))
-        .hint(DISAGREEMENT));
-    }
-    for _ in 0..SPARSE_BLOCKS_MAX {
-        if !goes_on {
-            return Ok(());
-        }
-        let mut block = [0; BLOCK];
-        if input.read(&mut block)? < BLOCK {
-            return Err(input.ends_early());
-        }
-        goes_on = block[FLAG_IN_BLOCK] != 0;
-    }
-    if !goes_on {
-        return Ok(());
-    }
-    let shown = path::display(&header.path_bytes());
-    Err(Error::refused(format!(
-        "{}: the sparse file {shown} has a map of more than {SPARSE_BLOCKS_MAX} blocks",
-        input.name
-    ))
-    .hint("write the archive anew, without --sparse"))
-}
-
-/// The bytes of an extended header.
-struct Extended(Vec<u8>);
-
-fn extended(input: &mut Input, size: u64) -> Result<Extended> {
-    if size > EXTENDED_BYTES_MAX {
-        return Err(Error::refused(format!(
-            "{}: a header of {size} bytes, and {EXTENDED_BYTES_MAX} are enough",
-            input.name
-        )));
-    }
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-    if input.read(&mut bytes)? < bytes.len() {
-        return Err(input.ends_early());
-    }
-    Ok(Extended(bytes))
-}
-
-impl Extended {
-    /// A long name: it ends before the first NUL.
-    fn text(self) -> Vec<u8> {
-        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
-        self.0[..end].to_vec()
-    }
-
-    fn pax(self, said: &mut Said, input: &Input) -> Result<()> {
-        let records = pax::records(&self.0);
-        for (key, value) in records.ok_or_else(|| malformed(input, "a pax field", input.at))? {
-            match key {
-                // No value: as if the field were not there.
-                b"path" | b"linkpath" | b"size" if value.is_empty() => {}
-                b"path" => said.path = Some(value.to_vec()),
-                b"linkpath" => said.link = Some(value.to_vec()),
-                b"size" => {
-                    let text = std::str::from_utf8(value).ok();
-                    let size = text.and_then(|text| text.parse().ok());
-                    said.size = Some(size.ok_or_else(|| malformed(input, "a size", input.at))?);
-                }
-                b"GNU.sparse.name" => {
-                    if !value.is_empty() {
-                        said.path = Some(value.to_vec());
-                    }
-                    said.sparse = true;
-                }
-                key if key.starts_with(b"GNU.sparse.") => said.sparse = true,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-fn member(header: &Header, said: Said, size: u64, input: &Input) -> Result<Member> {
-    let kind = header.entry_type();
-    let path = said.path.unwrap_or_else(|| header.path_bytes().into_owned());
-    let link =
-        || said.link.clone().or_else(|| header.link_name_bytes().map(|text| text.into_owned()));
-    // Before there were types, a slash at the end told a directory; GNU tar has it so for all files.
-    let is_old_directory = path.ends_with(b"/");
-    let what = match kind {
-        _ if said.sparse => What::Refused(Reason::Sparse),
-        EntryType::Directory => What::Directory,
-        EntryType::Regular | EntryType::Continuous if is_old_directory => What::Directory,
-        EntryType::Regular | EntryType::Continuous => {
-            let mode = header.mode().map_err(|_| malformed(input, "a mode", input.at))?;
-            What::File { executable: mode & 0o100 != 0 }
-        }
-        EntryType::Link => What::HardLink(link().unwrap_or_default()),
-        EntryType::Symlink => What::Link(link().unwrap_or_default()),
-        EntryType::Char | EntryType::Block => What::Refused(Reason::Device),
-        EntryType::Fifo => What::Refused(Reason::Pipe),
-        EntryType::GNUSparse => What::Refused(Reason::Sparse),
-        _ if kind.as_byte() == b'M' => What::Refused(Reason::Continued),
-        // GNU's directory with the names of what it held.
-        _ if kind.as_byte() == b'D' => What::Directory,
-        _ => What::Refused(Reason::Unknown),
-    };
-    let has_none = matches!(what, What::HardLink(_) | What::Link(_))
-        || (matches!(what, What::Directory) && kind.as_byte() != b'D')
-        || matches!(what, What::Refused(Reason::Device | Reason::Pipe));
-    if has_none && size > 0 {
-        let shown = path::display(&path);
-        return Err(Error::refused(format!(
-            "{}: {shown} is no file, yet {size} bytes are said to follow it",
-            input.name
-        ))
-        .hint(DISAGREEMENT));
-    }
-    Ok(Member { path, size, what })
-}
-
-/// A path without `.` parts and needless slashes; empty for the archive's top.
-pub(super) fn clean(path: &[u8]) -> Result<Vec<u8>, Reason> {
-    if path.starts_with(b"/") {
-        return Err(Reason::PathOutside);
-    }
-    let mut parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
-    let mut clean = Vec::with_capacity(path.len());
-    parts.try_for_each(|part| {
-        if part == b".." {
-            return Err(Reason::PathOutside);
-        }
-        if !clean.is_empty() {
-            clean.push(b'/');
-        }
-        clean.extend_from_slice(part);
-        Ok(())
-    })?;
-    match path::fault(&clean) {
-        _ if clean.is_empty() => Ok(clean),
-        None => Ok(clean),
-        Some(_) if clean.len() > PATH_BYTES_MAX => Err(Reason::PathLong),
-        Some(_) => Err(Reason::PathNul),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::extended::SPARSE_BLOCKS_MAX;
+    use super::super::member::MemberKind;
     use super::*;
+    use crate::report::Reason;
+    use freestone_core::ErrorKind;
 
     /// A header and the bytes behind it.
     fn told(path: &[u8], kind: u8, data: &[u8]) -> Vec<u8> {
@@ -403,7 +214,7 @@ mod tests {
         // As when archives are put together.
         let last = [&first[..], &global, &global, &ZEROS].concat();
         assert_eq!(members(&last).unwrap().len(), 1);
-        // What was said for a next member holds beyond the name of a volume.
+        // MemberKind was said for a next member holds beyond the name of a volume.
         let volume = [pax(&named), told(b"volume", b'V', b""), ZEROS.to_vec()].concat();
         assert!(refusal(&volume).to_string().contains("in the middle of a member"));
     }
@@ -442,7 +253,7 @@ mod tests {
         let parts = [pax(&fields), told(b"a", b'0', b"abc"), pax(&fields), link, ZEROS.to_vec()];
         let found = members(&parts.concat()).unwrap();
         assert_eq!((&found[0].path[..], found[0].size), (&b"a"[..], 3));
-        assert!(matches!(&found[1].what, What::Link(text) if text == b"a"));
+        assert!(matches!(&found[1].what, MemberKind::Link(text) if text == b"a"));
         // The name of a sparse file, too: it stays refused by the one it has.
         let sparse: [(&[u8], &[u8]); 1] = [(b"GNU.sparse.name", b"")];
         assert_eq!(paths(&[pax(&sparse), told(b"s", b'0', b"")]), ["s"]);
@@ -472,7 +283,7 @@ mod tests {
             let found = [sparse(count, true), told(b"next", b'0', b"n"), ZEROS.to_vec()].concat();
             let found = members(&found).unwrap();
             assert_eq!(found.len(), 2, "{count}");
-            assert!(matches!(found[0].what, What::Refused(Reason::Sparse)));
+            assert!(matches!(found[0].what, MemberKind::Refused(Reason::Sparse)));
             assert_eq!((&found[0].path[..], &found[1].path[..]), (&b"s"[..], &b"next"[..]));
         }
         let cut = sparse(2, false);
@@ -498,10 +309,10 @@ mod tests {
             let long = [told(b"long", b'L', b"d/\0"), told(b"e", kind, b"")].concat();
             for member in [told(b"d/", kind, b""), long] {
                 let found = members(&[&member[..], &ZEROS].concat()).unwrap();
-                assert!(matches!(found[0].what, What::Directory), "{kind}");
+                assert!(matches!(found[0].what, MemberKind::Directory), "{kind}");
             }
         }
         let found = members(&[told(b"d", 0, b""), ZEROS.to_vec()].concat()).unwrap();
-        assert!(matches!(found[0].what, What::File { .. }));
+        assert!(matches!(found[0].what, MemberKind::File { .. }));
     }
 }
