@@ -1,11 +1,8 @@
 //! Ceph's gateway, started by `ceph.sh` once for all tests of a program, and ended with it.
 #![allow(dead_code, reason = "each test uses its part")]
 
-#[path = "script.rs"]
-mod script;
-
-use script::Script;
-use std::sync::OnceLock;
+use crate::script::Script;
+use std::sync::{Mutex, OnceLock};
 
 /// A gateway with the bucket `test`.
 pub struct Ceph {
@@ -14,19 +11,22 @@ pub struct Ceph {
 }
 
 impl Ceph {
-    /// One of its own, for a test that does it harm. It ends when the test does.
+    /// Starts one for a test that does it harm. It ends when the test does. Another may be started
+    /// once this one is ready: starting takes a processor and its time.
     pub fn start() -> Self {
+        static STARTING: Mutex<()> = Mutex::new(());
+        let _starting = freestone_core::lock(&STARTING);
         let (script, port) = Script::start("ceph.sh");
         Self { port: port.parse().unwrap(), script }
     }
 
-    /// The one that all tests of this program share.
+    /// Returns the one that all tests of this program share.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Ceph> = OnceLock::new();
         SHARED.get_or_init(Self::start)
     }
 
-    /// Has the script do something.
+    /// Makes the script do something.
     pub fn tell(&self, command: &str) {
         self.script.tell(command);
     }

@@ -1,9 +1,6 @@
 //! Three nodes of Garage, started by `garage.sh` once for all tests of a program, and ended with it.
 
-#[path = "script.rs"]
-mod script;
-
-use script::Script;
+use crate::script::Script;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Three nodes that share the bucket `test`.

@@ -7,6 +7,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard};
+
+/// Waits until no other test of this program holds the machine, and holds it until the guard is
+/// dropped. For tests that measure time, and for those that keep all processors busy for long:
+/// the tests of a program run side by side.
+pub fn whole_machine() -> MutexGuard<'static, ()> {
+    static MACHINE: Mutex<()> = Mutex::new(());
+    freestone_core::lock(&MACHINE)
+}
 
 /// A folder for a test's files: in memory, where there is room, since tests write gigabytes. (A
 /// container often has 64 MiB.)

@@ -1,0 +1,5 @@
+//! The rules of the tree itself: its crates, its files and its pages.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
+
+mod layers;
