@@ -1,23 +1,23 @@
-# What every script here needs, sourced by each: the top folder, cargo, the target folder, and a way to
-# say what is being done and how long it took.
+# Sourced by every script here: sets the top folder, cargo and the target folder, and prints each
+# step and how long it took.
 # shellcheck shell=bash
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# What this file finds out is used by the scripts that source it.
+# The scripts that source this file use it.
 export top
 
-# Not every user has an account: a container's may be a bare number.
+# Not every user has an account: in a container the user may be a bare number.
 account_home=$(getent passwd "$(id -u)" | cut -d: -f6 || true)
 export HOME=${HOME:-${account_home:-/tmp}}
 
-# The one place that decides where things are built: outside the checkout, so that a clean checkout finds
-# RocksDB, which takes a quarter of an hour on two cores, already built.
+# Only this line decides where things are built: outside the checkout, so that a clean checkout
+# finds RocksDB already built, which takes a quarter of an hour or more on two cores.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HOME/.cache/freestone/target}
 
 # shellcheck source=scripts/loopback.sh
 . "$top/scripts/loopback.sh"
 
-# One line of what went wrong and what to do, and the end.
+# Prints one line of what went wrong and what to do, and exits.
 fail() {
     printf '%s: %s\n' "$(basename "$0")" "$*" >&2
     exit 1
@@ -28,9 +28,9 @@ version_at_least() {
     [ "$(printf '%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
 }
 
-# Puts a cargo that is new enough onto PATH. Beside PATH it looks where rustup and Rust's container images
-# put it; and because rustup's cargo searches its toolchains below HOME, which may be an empty folder, it
-# is told where they are if it does not find them by itself.
+# Puts a cargo that is new enough onto PATH. It also searches where rustup and Rust's container
+# images install cargo. rustup's cargo looks for its toolchains below HOME, which may be an empty
+# folder, so RUSTUP_HOME is set if cargo does not find them.
 find_cargo() {
     local needed cargo parent rustup version old=
     needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$top/Cargo.toml")
@@ -60,7 +60,7 @@ find_cargo() {
 
 step_name=
 step_began=0
-# step NAME COMMAND...: says what begins, runs it, says how long it took.
+# step NAME COMMAND...: prints the name, runs the command, prints how long it took.
 step() {
     step_name=$1
     step_began=$SECONDS
@@ -71,7 +71,7 @@ step() {
     step_name=
 }
 
-# For a trap on EXIT: names the step that failed, if one did.
+# For a trap on EXIT: prints the step that failed, if one did.
 step_failed() {
     [ -z "$step_name" ] || printf '\n==> FAILED after %s s: %s\n' "$((SECONDS - step_began))" "$step_name" >&2
 }

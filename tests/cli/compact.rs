@@ -100,7 +100,7 @@ fn its_figures_are_those_of_the_files() {
     let said = home.run(["store", "compact", "-n"]).err;
     assert!(
         said.starts_with("would rewrite 24 packs of ")
-            && said.contains("fold 24 files of revisions"),
+            && said.contains("move 24 files of revisions into packs"),
         "{said}"
     );
     assert_eq!(files(&home), before, "a dry run changes nothing");
@@ -127,8 +127,9 @@ fn its_figures_are_those_of_the_files() {
     let ran = home.run(["store", "compact", "--grace", "0"]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(
-        ran.err
-            .starts_with("nothing to rewrite; folded 0 files of revisions\nremoved 24 packs of "),
+        ran.err.starts_with(
+            "nothing to rewrite; moved 0 files of revisions into packs\nremoved 24 packs of "
+        ),
         "{}",
         ran.err
     );

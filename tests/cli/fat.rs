@@ -138,12 +138,12 @@ fn what_fat_cannot_hold_is_refused_with_every_path_before_anything_is_written() 
 fn options_of_another_format_are_a_usage_error() {
     let home = Home::with_revisions();
     for (options, told) in [
-        (&["--free", "1M"][..], "--free is an option of --format fat"),
-        (&["--profile", "mirage"], "--profile is an option of --format fat"),
-        (&["--format", "fat", "--align", "none"], "--align is an option of --format tar"),
+        (&["--free", "1M"][..], "--free applies only to --format fat"),
+        (&["--profile", "mirage"], "--profile applies only to --format fat"),
+        (&["--format", "fat", "--align", "none"], "--align applies only to --format tar"),
         (&["--format", "fat", "--block-size", "1024"], "a block size of 1024 bytes"),
         (&["--format", "fat", "--profile", "mirage", "--fat-type", "32"], "does not take FAT32"),
-        (&["--format", "fat", "--size", "1000"], "no multiple of 4096"),
+        (&["--format", "fat", "--size", "1000"], "not a multiple of 4096"),
         (&["--format", "iso"], "invalid value 'iso'"),
     ] {
         let failed = home.fails(2, ["image", "main", "-o", "x.img"].iter().chain(options));
@@ -169,7 +169,7 @@ fn inspect_tells_what_a_file_system_is_and_where_it_differs() {
     assert_eq!(answer["against"]["offset"], content as u64 + 5);
     assert_eq!(answer["against"]["path"], "docs/deep/b.txt");
     let other = home.run(["inspect", "x.img", "--against", "main~1"]);
-    assert!(other.text().contains(": another image; the root of this is "), "{}", other.text());
+    assert!(other.text().contains(": a different image; its root would be "), "{}", other.text());
     // A table that differs from its copy.
     file.write_all_at(&[0x77], 4096 + 3).unwrap();
     let ran = home.run(["inspect", "x.img"]);

@@ -1,9 +1,9 @@
 //! What a host receives of a real site, revision after revision, counted at the upstream.
 
 use crate::support::{self, freestone, git, output};
+use freestone_backend::Backend;
+use freestone_backend::directory::Directory;
 use freestone_store::Store;
-use freestone_store::backend::Backend;
-use freestone_store::backend::directory::Directory;
 use freestone_store::upstream::{Fetch, Fetched, Opening, Subject};
 use freestone_testkit::{Distant, corpus};
 use std::path::Path;
@@ -149,7 +149,7 @@ fn kept_bytes(cache: &Path) -> u64 {
             if let Some(id) = name.strip_suffix(".runs") {
                 let id = freestone_core::Id::parse(id).unwrap();
                 let bytes = std::fs::read(&path).unwrap();
-                let file = freestone_store::upstream::runs::RunsFile::decode(&id, &bytes).unwrap();
+                let file = freestone_format::runs::RunsFile::decode(&id, &bytes).unwrap();
                 sum += file.runs.bytes();
             }
         }

@@ -178,7 +178,7 @@ fn inspect_tells_what_something_is_and_where_it_differs() {
     assert_eq!(answer["against"]["offset"], content as u64 + 5);
     assert_eq!(answer["against"]["path"], "docs/deep/b.txt");
     let other = home.run(["inspect", "x.img", "--against", "main~1"]);
-    assert!(other.text().contains(": another image; the root of this is "), "{}", other.text());
+    assert!(other.text().contains(": a different image; its root would be "), "{}", other.text());
     // A rule that is broken.
     file.write_all_at(b"9", 2048 + 104).unwrap();
     let ran = home.run(["inspect", "x.img", "--json"]);
@@ -255,6 +255,6 @@ fn an_image_to_a_terminal_is_refused() {
         return;
     };
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("freestone: the standard output is a terminal"), "{text}");
+    assert!(text.contains("freestone: a binary image is not written to a terminal"), "{text}");
     assert!(text.contains("code 7"), "{text}");
 }

@@ -2,13 +2,13 @@
 //! and what opening an image of it and reading its end costs.
 
 use crate::support::whole_machine;
-use freestone_core::item::{FileOpener, Item, ItemKind, ItemSource, OpenFile, Stamp};
+use freestone_backend::directory::Directory;
+use freestone_core::item::{FileOpener, FileStamp, Item, ItemKind, ItemSource, OpenFile};
 use freestone_core::{Plan, Result};
 use freestone_image::fat;
-use freestone_image::tar::{Options, TarPlan};
+use freestone_image::tar::{TarOptions, TarPlan};
 use freestone_sink::ImageReader;
 use freestone_store::Store;
-use freestone_store::backend::directory::Directory;
 use freestone_store::push::{PushOptions, PushOutcome, PushProgress, Source};
 use freestone_testkit::{Recorded, Recording};
 use std::io::Read;
@@ -76,7 +76,7 @@ impl ItemSource for Items {
         let path = self.tree.path(self.next);
         let size = self.tree.bytes(&path).len() as u64;
         self.next += 1;
-        let stamp = Stamp { device: 1, inode: self.next, size, mtime_ns: 1, ctime_ns: 1 };
+        let stamp = FileStamp { device: 1, inode: self.next, size, mtime_ns: 1, ctime_ns: 1 };
         let kind = ItemKind::File { executable: false, stamp, link: None };
         Ok(Some(Item { path, mtime: 1, kind }))
     }
@@ -91,9 +91,9 @@ impl Read for File {
 }
 
 impl OpenFile for File {
-    fn stamp(&self) -> Result<Stamp> {
+    fn stamp(&self) -> Result<FileStamp> {
         let size = self.0.get_ref().len() as u64;
-        Ok(Stamp { device: 1, inode: 1, size, mtime_ns: 1, ctime_ns: 1 })
+        Ok(FileStamp { device: 1, inode: 1, size, mtime_ns: 1, ctime_ns: 1 })
     }
 
     fn seek(&mut self, offset: u64) -> Result<()> {
@@ -120,7 +120,7 @@ fn push(store: &Store, tree: Tree) -> PushOutcome {
 /// Opens the image and reads the last 4 KiB of its last file.
 fn read_end(store: &Store, root: &freestone_core::Id) -> (Vec<u8>, u8) {
     let records = store.records().unwrap();
-    let plan = TarPlan::open(records.clone(), root, Options::default()).unwrap();
+    let plan = TarPlan::open(records.clone(), root, TarOptions::default()).unwrap();
     let levels = store.tree(root).unwrap().levels();
     // The last sector is zero; the last file's 8192 bytes lie right before the padding to 4096.
     let mut end = vec![0; 4096 + 8192 + 4096];
@@ -159,7 +159,8 @@ fn check(in_directory: u64) {
     let levels = counted.tree(&outcome.revision.root).unwrap().levels();
     let records = counted.records().unwrap();
     recording.take();
-    let plan = TarPlan::open(records.clone(), &outcome.revision.root, Options::default()).unwrap();
+    let plan =
+        TarPlan::open(records.clone(), &outcome.revision.root, TarOptions::default()).unwrap();
     let length = plan.length();
     let reader = ImageReader::new(Arc::new(plan), records);
     let mut byte = [0; 1];
@@ -211,7 +212,7 @@ fn check_fat(root: &Path, id: &freestone_core::Id, in_directory: u64) {
     if in_directory == 0 {
         // A million names are more than a FAT directory holds, and that is found in bounded memory.
         let records = Store::open(root).unwrap().records().unwrap();
-        let refused = fat::FatPlan::open(records, id, fat::Options::default()).err().unwrap();
+        let refused = fat::FatPlan::open(records, id, fat::FatOptions::default()).err().unwrap();
         assert!(refused.to_string().contains("a FAT directory has at most 65536"), "{refused}");
     }
     let child = std::process::Command::new(std::env::current_exe().unwrap())
@@ -237,7 +238,7 @@ fn measures_fat() {
     let id = freestone_core::Id::parse(id).unwrap();
     let began = Instant::now();
     let records = Store::open(root).unwrap().records().unwrap();
-    let opened = fat::FatPlan::open(records.clone(), &id, fat::Options::default());
+    let opened = fat::FatPlan::open(records.clone(), &id, fat::FatOptions::default());
     let took = began.elapsed();
     if !is_flat {
         let plan = opened.unwrap();

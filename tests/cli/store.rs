@@ -49,13 +49,13 @@ fn an_interrupted_push_leaves_the_store_as_it_was() {
 #[test]
 fn what_a_later_version_wrote_is_refused_and_no_damage() {
     use freestone_core::digest::{context, derived};
-    use freestone_store::format::ref_entry;
+    use freestone_format::ref_entry;
 
     let home = Home::with_revisions();
     let store = freestone_store::Store::open(&home.path("store")).unwrap();
     let newest = store.refs().newest("main").unwrap().unwrap();
     let entry =
-        freestone_store::RefEntry { n: newest.n + 1, previous: Some(newest.id()), ..newest };
+        freestone_format::RefEntry { n: newest.n + 1, previous: Some(newest.id()), ..newest };
     let mut bytes = entry.encode();
     let end = bytes.len() - 32;
     bytes[7] = b'2';

@@ -249,7 +249,7 @@ fn repositories_of_all_kinds_are_read_and_others_refused_plainly() {
     push.args(["push", "--ref", "deep", "--history", "--git"]).arg(folder.join("shallow"));
     let refused = push.output().unwrap();
     let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(said.contains("the clone is shallow") && said.contains("3 commits deep"), "{said}");
+    assert!(said.contains("the clone is shallow") && said.contains("after 3 commits"), "{said}");
     assert_eq!(refused.status.code(), Some(7));
     git(folder, &["init", "-q", "--object-format=sha256", "new"]);
     let said = |name: &str| {

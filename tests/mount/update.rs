@@ -278,7 +278,7 @@ fn a_device_is_updated_and_a_file_that_is_one_is_in_use() {
     let Some(device) = Loop::new(&home.path("small")) else { return };
     let name = device.0.to_str().unwrap().to_owned();
     let said = home.fails(7, ["image", "main", "--update", "-o", &name]);
-    assert!(said.contains("bytes, the image"), "{said}");
+    assert!(said.contains("bytes, and the image needs"), "{said}");
     drop(device);
     assert!(home.read("small") == first[..first.len() - 4096]);
 }

@@ -9,10 +9,10 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Longer than anything takes on a busy machine.
+/// The time limit of everything that a test waits for, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whether things may be mounted here; says so if not.
+/// Returns true if the tests may mount; prints that they are skipped if not.
 pub fn may_mount() -> bool {
     let forbidden = std::env::var_os("FREESTONE_NO_LOOP").is_some_and(|value| value == "1");
     if forbidden {
@@ -21,7 +21,7 @@ pub fn may_mount() -> bool {
     !forbidden
 }
 
-/// `freestone mount` of a home's store on its directory `mnt`.
+/// A running `freestone mount` of a home's store on its directory `mnt`.
 pub struct Mount {
     directory: PathBuf,
     child: Option<Child>,
@@ -29,9 +29,10 @@ pub struct Mount {
 }
 
 impl Mount {
+    /// Mounts with `options`, and waits until it is mounted.
     pub fn start(home: &Home, options: &[&str]) -> Self {
         let directory = home.path("mnt");
-        // A dead mount is a directory that cannot be looked at.
+        // The directory may exist; if a dead mount is on it, it cannot be created or read.
         let _ = std::fs::create_dir(&directory);
         let mut command = home.command(["mount", "mnt"]);
         let mut child = command.args(options).stderr(Stdio::piped()).spawn().unwrap();
@@ -51,16 +52,18 @@ impl Mount {
         mount
     }
 
+    /// Returns the path of `name` in the mount.
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.directory.join(name)
     }
 
+    /// Sends a signal, such as `-TERM`.
     pub fn signal(&self, signal: &str) {
         let id = self.child.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
-    /// Waits for its end; gives the exit code and what it said.
+    /// Waits for its end; returns the exit code and what it printed on the standard error.
     pub fn wait(&mut self) -> (Option<i32>, String) {
         let mut child = self.child.take().unwrap();
         let begun = Instant::now();
@@ -77,7 +80,7 @@ impl Mount {
         (status.code(), self.said.take().unwrap().join().unwrap())
     }
 
-    /// Ends it as people do.
+    /// Ends it by SIGTERM, as users do.
     pub fn end(&mut self) -> (Option<i32>, String) {
         self.signal("-TERM");
         self.wait()
@@ -90,7 +93,7 @@ impl Drop for Mount {
             let _ = child.kill();
             let _ = child.wait();
         }
-        // What a failed test leaves.
+        // A failed test leaves the mount.
         let mut unmount = Command::new("umount");
         let _ = unmount.arg("-l").arg(&self.directory).stderr(Stdio::null()).status();
     }

@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# A real S3 server for tests: one monitor, one OSD in memory and a RADOS gateway of Ceph's, on loopback, all
-# of whose files lie in one folder. Debian: ceph-mon ceph-osd radosgw ceph-common curl.
+# A real S3 server for tests: one monitor, one OSD in memory and a RADOS gateway of Ceph, on
+# loopback, with all files in one folder. Debian packages: ceph-mon ceph-osd radosgw ceph-common
+# curl.
 #
-#   ceph.sh DIR    DIR is absent or empty; prints "ready PORT" when the bucket `test` can be used
+#   ceph.sh DIR    DIR does not exist or is empty; prints "ready PORT" when the bucket `test` can be
+#                  used
 #
-# It then reads commands, a line each, answers each with "ok", and stops all it started when its input ends
-# or it is told to: so nothing outlives a test, however that ends.
+# It then reads commands, one a line, and answers each with "ok". It stops everything that it
+# started when its input ends or it gets a signal, so nothing outlives a test, however that ends.
 #
-#   kill           kill -9 of the gateway (the data stay in the OSD)
-#   start          starts it again
-#   user NAME      a user with key NAME-key and secret NAME-secret
-#   read-only      a key of the user `test` that may only read: reader-key, reader-secret
-#   quota OBJECTS  lets the bucket `test` hold so many objects
+#   kill           kills the gateway with kill -9 (the data stay in the OSD)
+#   start          starts the gateway again
+#   user NAME      creates a user with key NAME-key and secret NAME-secret
+#   read-only      creates a key of the user `test` that may only read: reader-key, reader-secret
+#   quota OBJECTS  limits the bucket `test` to this number of objects
 #   public         lets everybody get objects of the bucket `test`, but not list them
-#   full           lets the OSD take nothing more, as a full disk does; then writes hang
+#   full           makes the OSD accept nothing more, as a full disk does; then writes hang
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/loopback.sh
@@ -40,7 +42,7 @@ stop() {
     local name pid
     trap '' EXIT TERM INT HUP
     for name in rgw osd mon; do
-        # All is in memory and goes with it.
+        # Everything is in memory and ends with the processes.
         pid=${pids[$name]:-}
         [ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null
     done
@@ -54,8 +56,8 @@ free_ports 1 && port=$found
 free_ports 1 && monitor_port=$found
 fsid=$(cat /proc/sys/kernel/random/uuid)
 
-# No cephx, since nothing but loopback can reach it; the gateway alone would insist on encryption, which
-# needs cephx, hence `ms mon client mode`. One copy of everything, on one OSD.
+# No cephx, since only loopback can reach these servers. The gateway alone would require encryption,
+# which needs cephx; `ms mon client mode` avoids that. One copy of everything, on one OSD.
 cat >"$dir/ceph.conf" <<CONF
 [global]
 fsid = $fsid
@@ -87,7 +89,7 @@ debug rgw = 0/1
 
 [mon]
 mon data = $dir/mon
-# A lone monitor need not wait for others to agree.
+# A single monitor need not wait for others to agree.
 paxos propose interval = 0.01
 paxos min wait = 0.01
 mon data avail crit = 0
@@ -117,7 +119,7 @@ export CEPH_CONF=$dir/ceph.conf CEPH_ARGS=
 spawn() {
     local name=$1
     shift
-    # Its input is not ours: it must not keep the pipe open that we wait on.
+    # It gets no input of ours: it must not keep the pipe open that we wait for.
     "$@" </dev/null >"$dir/log/$name.out" 2>&1 &
     pids[$name]=$!
 }
@@ -145,7 +147,7 @@ start_gateway() {
 
 kill_gateway() {
     kill -KILL "${pids[rgw]}"
-    # Its status says that it was killed.
+    # Its status is that of a killed process.
     wait "${pids[rgw]}" 2>/dev/null || true
 }
 
@@ -154,7 +156,7 @@ user() {
         --secret-key="$1-secret" >"$dir/log/user.out" 2>&1
 }
 
-# s3 METHOD PATH: curl 7.88 leaves the header out that the gateway wants.
+# s3 METHOD PATH: curl 7.88 omits a header that the gateway requires.
 s3() {
     local method=$1 path=$2
     shift 2
@@ -164,36 +166,36 @@ s3() {
 
 osd_is_full() { ceph "${conf[@]}" --connect-timeout 5 osd dump | grep -q '^osd.0 .*full'; }
 
-# Three in a row, since one may just take long.
+# Three failures in a row, since a single write may just take long.
 write_fails() {
     for _ in 1 2 3; do
         ! s3 PUT test/probe --max-time 3 -d probe || return 1
     done
 }
 
-# Any use at all is beyond this ratio.
+# Any use at all exceeds this ratio.
 fill() {
     local ratio
     for ratio in nearfull backfillfull full; do
         ceph "${conf[@]}" osd "set-$ratio-ratio" 0.0000001 >>"$dir/log/full.out" 2>&1 || return 1
     done
     wait_for 120 "full OSD" osd osd_is_full
-    # The gateway hears of it when the monitor tells it.
+    # The gateway learns of it from the monitor a moment later.
     wait_for 120 "write that hangs" rgw write_fails
 }
 
 monmaptool --create --clobber --fsid "$fsid" --addv a "[v2:127.0.0.1:$monitor_port]" "$dir/run/monmap" \
     >"$dir/log/mkfs.out" 2>&1 &&
     ceph-mon "${conf[@]}" --mkfs -i a --monmap "$dir/run/monmap" >>"$dir/log/mkfs.out" 2>&1 ||
-    { cat "$dir/log/mkfs.out" >&2; fail "the monitor's files cannot be made"; }
+    { cat "$dir/log/mkfs.out" >&2; fail "cannot create the monitor's files"; }
 spawn mon ceph-mon "${conf[@]}" -f -i a
 osd=$(cat /proc/sys/kernel/random/uuid)
 wait_for 120 "quorum" mon ceph "${conf[@]}" --connect-timeout 5 osd new "$osd" 0
 ceph-osd "${conf[@]}" --mkfs -i 0 --osd-uuid "$osd" --monmap "$dir/run/monmap" --no-mon-config \
-    >>"$dir/log/mkfs.out" 2>&1 || { cat "$dir/log/mkfs.out" >&2; fail "the OSD's files cannot be made"; }
+    >>"$dir/log/mkfs.out" 2>&1 || { cat "$dir/log/mkfs.out" >&2; fail "cannot create the OSD's files"; }
 spawn osd ceph-osd "${conf[@]}" -f -i 0
 wait_for 120 "OSD" osd osd_is_up
-user test || user test || { cat "$dir/log/user.out" >&2; fail "no user"; }
+user test || user test || { cat "$dir/log/user.out" >&2; fail "cannot create the user test"; }
 start_gateway
 wait_for 60 "bucket" rgw s3 PUT test --max-time 20
 printf 'ready %s\n' "$port"

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# A real S3 server that ignores conditions, and goes on with one of three nodes lost: Garage, on loopback, all
-# of whose files lie in one folder. It is no package of Debian's.
+# A real S3 server that ignores conditions, and continues with one of three nodes lost: Garage, on
+# loopback, with all files in one folder. It is not a package of Debian.
 #
-#   garage.sh install    builds it, about ten minutes, into a folder beside the target folder
-#   garage.sh DIR        DIR is absent or empty; prints "ready PORT PORT PORT", one of each node, when the
-#                        bucket `test` can be used
+#   garage.sh install    builds it (about ten minutes) into a folder next to the target folder
+#   garage.sh DIR        DIR does not exist or is empty; prints "ready PORT PORT PORT", one port for
+#                        each node, when the bucket `test` can be used
 #
-# It then reads commands, a line each, answers each with "ok", and stops all it started when its input ends
-# or it is told to: so nothing outlives a test, however that ends.
+# It then reads commands, one a line, and answers each with "ok". It stops everything that it
+# started when its input ends or it gets a signal, so nothing outlives a test, however that ends.
 #
 #   stop N         stops node N, 0 to 2
-#   start N        starts it again, and waits until the three see each other, if all run
+#   start N        starts node N again, and waits until the three see each other, if all run
 set -uo pipefail
 # shellcheck source=scripts/environment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/environment.sh"
@@ -24,11 +24,11 @@ garage=$cache/bin/garage
 install() {
     [ ! -x "$garage" ] || return 0
     printf 'garage.sh: building Garage %s into %s: about ten minutes, once\n' "$version" "$cache" >&2
-    # In a target folder of its own, so that nothing of ours is built anew; no more of it than is needed, and
-    # hardly optimised: it keeps little here, and not for long.
+    # It has its own target folder, so that nothing of ours is built again. Only the needed features
+    # are built, and hardly optimised, since it stores little here and not for long.
     CARGO_TARGET_DIR=$cache/target CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
         cargo install garage --version "$version" --locked --no-default-features \
-        --features bundled-libs,sqlite --root "$cache" >&2 || fail "Garage cannot be built, see above"
+        --features bundled-libs,sqlite --root "$cache" >&2 || fail "cannot build Garage, see above"
     rm -rf "$cache/target"
 }
 
@@ -37,7 +37,7 @@ if [ "$1" = install ]; then
     install
     exit
 fi
-[ -x "$garage" ] || fail "$garage is missing: tests/remote/garage.sh install"
+[ -x "$garage" ] || fail "$garage is missing: tests/remote/garage.sh install builds it"
 type -P curl >/dev/null || fail "curl is missing: scripts/setup --test installs it"
 mkdir -p "$1" && dir=$(cd "$1" && pwd) || exit 1
 [ -z "$(ls -A "$dir")" ] || fail "$dir is not empty"
@@ -58,7 +58,7 @@ trap 'exit 143' TERM INT HUP
 ports=()
 shared=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 for node in 0 1 2; do
-    # For S3, the other nodes and the admin.
+    # One for S3, one for the other nodes, one for the admin API.
     free_ports 3 && ports[node]=$found
     mkdir -p "$dir/$node"/{meta,data}
     cat >"$dir/$node/garage.toml" <<TOML
@@ -105,7 +105,7 @@ is_whole() {
 see_each_other() { [ "$(ask status 2>/dev/null | grep -c '127.0.0.1:')" -ge 3 ]; }
 
 start() {
-    # Its input is not ours: it must not keep the pipe open that we wait on.
+    # It gets no input of ours: it must not keep the pipe open that we wait for.
     RUST_LOG=garage=warn "$garage" -c "$dir/$1/garage.toml" server </dev/null >>"$dir/$1/log" 2>&1 &
     pids[$1]=$!
     wait_for 60 "answer of node $1" answers "$1"
@@ -136,11 +136,11 @@ for node in 0 1 2; do must layout assign -z "zone$node" -c 10GB "${ids[node]%%@*
 must layout apply --version 1
 whole
 wait_for 20 "bucket" ask bucket create test
-# Garage wants keys of this form; they stand in tests/remote/garage.rs too.
+# Garage requires keys of this form. They are in tests/remote/garage.rs too.
 key=GK$(printf '%024d' 1) secret=$(printf '%064d' 1)
 must key import --yes -n test "$key" "$secret"
 must bucket allow --read --write --owner test --key test
-# The bucket is known everywhere a moment later.
+# All nodes know the bucket a moment later.
 is_there() {
     curl -s -f -o /dev/null --aws-sigv4 aws:amz:us-east-1:s3 \
         --user "$key:$secret" \
@@ -152,7 +152,7 @@ printf 'ready %s %s %s\n' "${ports[@]}"
 while read -r command node; do
     case $command in
     stop) stop "$node" ;;
-    # Two alone do not call themselves whole.
+    # Two nodes alone do not report full health.
     start) start "$node" && { [ "${#pids[@]}" -lt 3 ] || whole; } ;;
     *) fail "unknown command $command" ;;
     esac || fail "$command failed"

@@ -4,9 +4,9 @@
 use crate::ceph::Ceph;
 use crate::program::{Home, Ran};
 use crate::support::{git, scratch, whole_machine};
-use freestone_remote::{Options, Place};
+use freestone_format::runs::RunsFile;
+use freestone_remote::{RemoteOptions, StoreUrl};
 use freestone_store::Store;
-use freestone_store::upstream::runs::RunsFile;
 use freestone_testkit::{corpus, noise, text};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -174,8 +174,8 @@ impl Kept {
 /// Adds entries to `main` that all name what it names, so that it is as long as that of a site of
 /// many years.
 fn lengthen(ceph: &Ceph) {
-    let place = Place::parse(URL).unwrap();
-    let options = Options { environment: Some(ceph.variables()), ..Options::default() };
+    let place = StoreUrl::parse(URL).unwrap();
+    let options = RemoteOptions { environment: Some(ceph.variables()), ..RemoteOptions::default() };
     let store = Store::open_backend(freestone_remote::open(&place, options).unwrap(), None);
     let refs = store.unwrap().refs();
     let mut newest = refs.newest("main").unwrap().unwrap();

@@ -3,7 +3,7 @@
 
 use crate::garage::Garage;
 use crate::program::{Home, Ran, ok, ran};
-use freestone_remote::{Options, Place};
+use freestone_remote::{RemoteOptions, StoreUrl};
 use freestone_testkit::{conformance, noise, text};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -39,9 +39,9 @@ fn garage_does_what_every_backend_must_for_one_pusher() {
     }
     let garage = Garage::shared();
     let environment = Some(garage.variables(0));
-    let place = Place::S3 { bucket: "test".into(), prefix: "conformance".into() };
+    let place = StoreUrl::S3 { bucket: "test".into(), prefix: "conformance".into() };
     let pusher = Some("the tests".to_owned());
-    let options = Options { environment, pusher, ..Options::default() };
+    let options = RemoteOptions { environment, pusher, ..RemoteOptions::default() };
     let backend = freestone_remote::open(&place, options).unwrap();
     conformance::writable_alone(&*backend, 20_000_000, 1010).unwrap();
 }
@@ -74,7 +74,7 @@ fn a_second_pusher_is_refused_and_told_why() {
         assert_eq!(ran.code, Some(7), "{arguments:?}: {}", ran.err);
         for words in [
             "this server ignores the condition of create-only puts",
-            "\"ci-1\" pushes here, and this is \"ci-2\"",
+            "the only pusher is \"ci-1\", and this one is \"ci-2\"",
             "FREESTONE_PUSHER=\"ci-1\"",
         ] {
             assert!(ran.err.contains(words), "{arguments:?}: no {words:?} in: {}", ran.err);

@@ -4,7 +4,7 @@
 use crate::ceph::{Ceph, variables};
 use crate::program::{Home, ok, ran};
 use crate::tls::{Authority, Tls, WebServer};
-use freestone_store::format::hint;
+use freestone_format::hint;
 use freestone_testkit::{Proxy, Weather, noise, text};
 use std::path::Path;
 use std::process::Command;

@@ -4,9 +4,9 @@
 use crate::ceph::{Ceph, variables};
 use crate::program::{Home, Ran};
 use crate::support::whole_machine;
+use freestone_backend::Backend;
 use freestone_core::{ErrorKind, Id};
-use freestone_remote::{Options, Place};
-use freestone_store::backend::Backend;
+use freestone_remote::{RemoteOptions, StoreUrl};
 use freestone_store::push::PushOptions;
 use freestone_store::{Expect, Store};
 use freestone_testkit::{MemorySource, Proxy, Weather, conformance, noise, push_tree, text};
@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// The backend below `prefix` of the bucket of the server on `port`.
-fn backend(port: u16, prefix: &str, options: Options) -> Arc<dyn Backend> {
+fn backend(port: u16, prefix: &str, options: RemoteOptions) -> Arc<dyn Backend> {
     let environment = Some(variables(port, "test"));
-    let place = Place::S3 { bucket: "test".into(), prefix: prefix.into() };
-    freestone_remote::open(&place, Options { environment, ..options }).unwrap()
+    let place = StoreUrl::S3 { bucket: "test".into(), prefix: prefix.into() };
+    freestone_remote::open(&place, RemoteOptions { environment, ..options }).unwrap()
 }
 
 /// The program with the shared server's variables; its store is below `prefix`.
@@ -46,7 +46,7 @@ fn s3_does_what_every_backend_must() {
     let port = Ceph::shared().port;
     // More than one page of a listing, and more than one part of an upload.
     for (prefix, large, many) in [("conformance", 20_000_000, 1010), ("in/it", 9_000_000, 3)] {
-        let backend = backend(port, prefix, Options::default());
+        let backend = backend(port, prefix, RemoteOptions::default());
         conformance::writable(&*backend, large, many).unwrap();
     }
 }
@@ -55,17 +55,17 @@ fn s3_does_what_every_backend_must() {
 #[test]
 fn the_newest_entry_of_a_long_ref_costs_a_short_page() {
     let port = Ceph::shared().port;
-    let store = Store::init_backend(backend(port, "long", Options::default()), None).unwrap();
+    let store = Store::init_backend(backend(port, "long", RemoteOptions::default()), None).unwrap();
     let entries = 60;
     for n in 0..entries {
         store.refs().set("main", Id([n; 32]), Expect::Any, i64::from(n)).unwrap();
     }
-    let options = Options::default();
+    let options = RemoteOptions::default();
     let traffic = options.traffic.clone();
     let refs = Store::open_backend(backend(port, "long", options), None).unwrap().refs();
-    let before = traffic.figures();
+    let before = traffic.stats();
     assert_eq!(refs.current("main").unwrap(), Some(Id([entries - 1; 32])));
-    let after = traffic.figures();
+    let after = traffic.stats();
     let (requests, received) = (after.requests - before.requests, after.received - before.received);
     println!("{requests} requests and {received} bytes for the newest of {entries} entries");
     assert_eq!(requests, 2, "the beginning of a listing, and the entry");
@@ -137,7 +137,7 @@ fn a_store_is_read_over_http_without_listing() {
 
     let url = format!("http://127.0.0.1:{port}/test/web");
     // What can be read by name is read as from any backend.
-    let direct = backend(port, "web", Options::default());
+    let direct = backend(port, "web", RemoteOptions::default());
     let names = ["packs", "index", "revisions", "refs"].map(|folder| direct.list(folder).unwrap());
     let objects: BTreeMap<String, Vec<u8>> = names
         .into_iter()
@@ -148,7 +148,8 @@ fn a_store_is_read_over_http_without_listing() {
         })
         .collect();
     assert!(objects.len() > 40, "{} objects", objects.len());
-    let web = freestone_remote::open(&Place::parse(&url).unwrap(), Options::default()).unwrap();
+    let web =
+        freestone_remote::open(&StoreUrl::parse(&url).unwrap(), RemoteOptions::default()).unwrap();
     conformance::findable(&*web, &objects).unwrap();
     let host = Home::new();
     let over = |arguments: &[&str], code| {
@@ -170,7 +171,7 @@ fn a_store_is_read_over_http_without_listing() {
     assert!(over(&["init",], 7).1.contains("can only be read"));
 
     // Hints decide nothing: with an old one, and without any, the newest is found all the same.
-    let line = |n: u64| freestone_store::format::hint::encode(&[n.to_string()]);
+    let line = |n: u64| freestone_format::hint::encode(&[n.to_string()]);
     for hint in [Some(line(3)), Some(b"rubbish".to_vec()), None] {
         match hint {
             Some(hint) => direct.hint("refs/main/latest", &hint).unwrap(),
@@ -282,7 +283,8 @@ fn no_weather_makes_a_wrong_byte() {
         tree.set(format!("dir{}/file{file}", file % 5), text(20_000 + 3000 * file, file as u64));
     }
     tree.set("large", noise(3_000_000, 9));
-    let store = Store::init_backend(backend(port, "weather", Options::default()), None).unwrap();
+    let store =
+        Store::init_backend(backend(port, "weather", RemoteOptions::default()), None).unwrap();
     let revision = push_tree(&store, &tree, &PushOptions::default()).unwrap().id;
     let id = revision.to_string();
     let home = Home::new();
@@ -333,15 +335,15 @@ fn no_weather_makes_a_wrong_byte() {
 fn pushes_in_bad_weather_are_whole_or_named() {
     let port = Ceph::shared().port;
     let weather = Weather { delay: 100, drop: 30, truncate: 30, corrupt: 30, stall: 3 };
-    let direct = backend(port, "storm", Options::default());
+    let direct = backend(port, "storm", RemoteOptions::default());
     Store::init_backend(direct.clone(), None).unwrap();
     let (mut done, mut failed) = (BTreeMap::new(), 0);
     for seed in 0..6 {
         let proxy = Proxy::before(port, weather, seed).unwrap();
-        let soon = Options {
+        let soon = RemoteOptions {
             stall: Duration::from_secs(2),
             patience: Duration::from_secs(20),
-            ..Options::default()
+            ..RemoteOptions::default()
         };
         let mut tree = MemorySource::default();
         tree.set("same", text(100_000, 3));
@@ -522,14 +524,15 @@ fn most_memory(command: &mut Command) -> u64 {
 #[test]
 fn an_entry_whose_answer_was_lost_is_ours() {
     let port = Ceph::shared().port;
-    let direct = backend(port, "lost", Options::default());
+    let direct = backend(port, "lost", RemoteOptions::default());
     let store = Store::init_backend(direct, None).unwrap();
     let id = Id([7; 32]);
     // Every answer is cut off now and then, after the server has done what was asked.
     let weather = Weather { drop: 1500, ..Weather::default() };
     for time in 0..10_i64 {
         let proxy = Proxy::before(port, weather, time.unsigned_abs()).unwrap();
-        let refs = Store::open_backend(backend(proxy.port(), "lost", Options::default()), None);
+        let refs =
+            Store::open_backend(backend(proxy.port(), "lost", RemoteOptions::default()), None);
         let refs = refs.unwrap().refs();
         refs.set("main", id, Expect::Any, time).unwrap();
     }

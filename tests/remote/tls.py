@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""A TLS proxy for tests, by OpenSSL: ends TLS before a server of this machine.
+"""A TLS proxy for tests, by OpenSSL, in front of a plain server on this machine.
 
 usage: tls.py CERTIFICATE KEY PORT
 
-Prints "ready OWN_PORT", and ends when its input does: so it does not outlive a test.
+Prints "ready OWN_PORT". It ends when its input ends, so it does not outlive a test.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ async def main(certificate, key, port):
     server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
     print("ready", server.sockets[0].getsockname()[1], flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    # Connections that are open end with this process.
+    # Open connections end with this process.
     sys.stdin.close()
 
 

@@ -4,64 +4,29 @@ use crate::source::{Tree, sources};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-/// The circles that there are, by crate and files from its `src`. Whoever breaks one removes it
-/// here; none is added.
+/// The circles that remain, by crate and files from its `src`. Remove the line of each that is
+/// broken; add none. A file that moves to another crate takes its line along.
 const EXCEPTIONS: &[(&str, &[&str])] = &[
-    ("cli", &["arguments.rs", "command.rs", "session.rs"]),
-    ("cli", &["command/image.rs", "command/image/report.rs", "command/image/subject.rs"]),
+    // An error names ids, and reading an id can fail.
     ("core", &["error.rs", "id.rs", "unreadable.rs"]),
-    ("git", &["links.rs", "repository.rs", "tree/entry.rs"]),
+    // The parts of a segment need the length of its checks.
+    ("format", &["segment.rs", "segment/parts.rs"]),
+    // The writer of blobs needs the path of the repository.
     ("git", &["write.rs", "write/object.rs"]),
-    ("image", &["check.rs", "format.rs", "head.rs"]),
-    ("image", &["fat/layout.rs", "fat/scan.rs"]),
-    ("image", &["fat/strict.rs", "fat/strict/own.rs", "fat/strict/slots.rs"]),
-    ("image", &["tar/strict.rs", "tar/strict/own.rs"]),
+    // A tree makes its cursors.
     ("manifest", &["cursor.rs", "tree.rs"]),
-    ("remote", &["pusher.rs", "s3.rs", "upload.rs"]),
-    ("serve", &["http.rs", "http/connection.rs", "http/site.rs"]),
-    (
-        "sink",
-        &[
-            "base.rs",
-            "control.rs",
-            "device.rs",
-            "digest.rs",
-            "file.rs",
-            "file/temporary.rs",
-            "target.rs",
-            "turns.rs",
-            "windows.rs",
-        ],
-    ),
-    ("source", &["directory.rs", "directory/walk.rs"]),
-    (
-        "store",
-        &[
-            "backend.rs",
-            "bases.rs",
-            "codec.rs",
-            "format/pack.rs",
-            "format/segment.rs",
-            "format/segment/parts.rs",
-            "index.rs",
-            "listing.rs",
-            "packs.rs",
-            "raw.rs",
-            "records.rs",
-        ],
-    ),
+    // The parts of a push need its options and its progress.
     ("store", &["push.rs", "push/file.rs", "push/pipeline.rs"]),
     ("store", &["push/series.rs", "push/series/batch.rs", "push/series/items.rs"]),
     ("store", &["session.rs", "session/sealer.rs"]),
+    // A store opens its upstream, which is read as a store.
     (
         "store",
         &[
             "store.rs",
             "upstream.rs",
             "upstream/client.rs",
-            "upstream/config.rs",
             "upstream/opening.rs",
-            "upstream/pins.rs",
             "upstream/sparse.rs",
         ],
     ),
@@ -156,12 +121,12 @@ fn no_file_imports_one_that_imports_it() {
             print!("({name:?}, &{files:?}),\n{text}");
             match known {
                 Some(known) => _ = unneeded.remove(known),
-                None => writeln!(wrong, "a circle in {name}: {files:?}\n{text}").unwrap(),
+                None => writeln!(wrong, "a new circle: ({name:?}, &{files:?})\n{text}").unwrap(),
             }
         }
     }
     for (name, files) in unneeded {
-        writeln!(wrong, "no circle any more, remove it from the list: {name}: {files:?}").unwrap();
+        writeln!(wrong, "broken, so remove it from EXCEPTIONS: ({name:?}, &{files:?})").unwrap();
     }
     assert!(wrong.is_empty(), "{wrong}");
 }

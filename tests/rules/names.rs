@@ -26,11 +26,12 @@ fn crates_of_names() -> BTreeMap<String, BTreeSet<String>> {
     found
 }
 
-/// Reads the table of `docs/terms.md` that begins with `| type | crates |`: names, and the crates
-/// of each.
+/// Reads the table of `docs/terms.md` that begins with `| type | crates |`, if there is one: names,
+/// and the crates of each.
 fn allowed() -> BTreeMap<String, BTreeSet<String>> {
     let page = std::fs::read_to_string(top().join("docs/terms.md")).unwrap();
-    let rows = page.split_once("| type | crates | why |").unwrap().1.lines().skip(2);
+    let table = page.split_once("| type | crates | why |").map_or("", |(_, table)| table);
+    let rows = table.lines().skip(2);
     let rows = rows.take_while(|row| row.starts_with('|')).map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
         assert!(cells.len() == 3 && !cells[2].is_empty(), "a reason is missing: {row}");

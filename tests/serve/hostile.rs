@@ -1,4 +1,4 @@
-//! What a server must bear: clients that mean ill, many clients, refs that move, damage.
+//! Servers under hostile clients, many clients, moving refs, and damage.
 
 use crate::program::Home;
 use crate::server::client::{Client, greet, option, option_reply};
@@ -9,12 +9,14 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// More memory than this, beyond what a server has at first, no clients may make it use: 32 MiB
-/// of cache (as these tests give it), four workers' chunks and stored bytes, layouts, buffers.
+use crate::server::wire::{self, command, errno, option as options, option_reply as kinds};
+
+/// The memory that clients may make a server use, beyond what it has at first: 32 MiB of cache (as
+/// these tests set it), four workers' chunks and stored bytes, layouts, buffers.
 const MEMORY_MAX: u64 = (64 + 32) << 20;
 
-/// Requests of all sizes at all places, many at once, are answered with the image's bytes; by
-/// both kinds of replies, and again with the smallest cache.
+/// Reads of all lengths at all offsets, many at once, return the image's bytes: in both kinds of
+/// replies, and also with the smallest cache.
 #[test]
 fn random_reads_in_flight_are_the_image() {
     let (home, image) = varied();
@@ -38,7 +40,12 @@ fn random_reads_in_flight_are_the_image() {
                     (u64::from(u32::from_le_bytes(random[9..13].try_into().unwrap())) % most + 1)
                         .min(client.length - offset);
                 asked.push((offset, length));
-                client.request(0, cookie as u64, offset, u32::try_from(length).unwrap());
+                client.request(
+                    command::READ,
+                    cookie as u64,
+                    offset,
+                    u32::try_from(length).unwrap(),
+                );
             }
             let replies = client.replies(asked.len());
             for (cookie, (offset, length)) in asked.into_iter().enumerate() {
@@ -52,7 +59,7 @@ fn random_reads_in_flight_are_the_image() {
 }
 
 #[test]
-fn what_cannot_be_answered_is_refused_and_the_connection_goes_on() {
+fn invalid_requests_are_refused_and_the_connection_stays() {
     let (home, image) = varied();
     let server = Server::nbd(&home, "nbd", &["main"]);
     for is_structured in [true, false] {
@@ -60,18 +67,25 @@ fn what_cannot_be_answered_is_refused_and_the_connection_goes_on() {
         let end = client.length;
         assert_eq!(client.read(end - 10, 10).unwrap(), image[image.len() - 10..]);
         for (offset, length) in [(end - 10, 11), (end, 1), (u64::MAX, 1), (u64::MAX - 5, 100)] {
-            assert_eq!(client.read(offset, length), Err(22), "{offset} {length}");
+            assert_eq!(client.read(offset, length), Err(errno::INVAL), "{offset} {length}");
         }
-        assert_eq!(client.read(0, (32 << 20) + 1), Err(22));
-        // Writes are refused and their data passed over; trims, zeros and what nobody knows too.
-        client.request(1, 5, 0, 100_000);
+        assert_eq!(client.read(0, wire::PAYLOAD_BYTES_MAX + 1), Err(errno::INVAL));
+        // Writes are refused and their data is skipped. So are requests to trim, to write zeros,
+        // and unknown ones.
+        client.request(command::WRITE, 5, 0, 100_000);
         client.stream.write_all(&vec![0xff; 100_000]).unwrap();
-        assert_eq!(client.replies(1)[&5], Err(1));
-        for (command, error) in [(4, 1), (6, 1), (7, 22), (99, 22)] {
+        assert_eq!(client.replies(1)[&5], Err(errno::PERM));
+        for (command, error) in [
+            (command::TRIM, errno::PERM),
+            (command::WRITE_ZEROES, errno::PERM),
+            // No context was chosen.
+            (command::BLOCK_STATUS, errno::INVAL),
+            (command::UNDEFINED, errno::INVAL),
+        ] {
             client.request(command, 6, 0, 4096);
             assert_eq!(client.replies(1)[&6], Err(error), "{command}");
         }
-        for command in [3, 5] {
+        for command in [command::FLUSH, command::CACHE] {
             client.request(command, 7, 0, 4096);
             assert_eq!(client.replies(1)[&7], Ok(Vec::new()));
         }
@@ -81,30 +95,30 @@ fn what_cannot_be_answered_is_refused_and_the_connection_goes_on() {
 }
 
 #[test]
-fn options_that_make_no_sense_are_refused_one_by_one() {
+fn invalid_options_are_refused_and_the_negotiation_continues() {
     let home = Home::with_revisions();
     let server = Server::nbd(&home, "nbd", &["main"]);
     let mut stream = server.connect();
     greet(&mut stream);
     let unknown = [&5u32.to_be_bytes()[..], b"none!", &[0, 0]].concat();
     for (number, data, error) in [
-        (99, &b"whatever"[..], 0x8000_0001u32),
-        (5, b"", 0x8000_0001),
-        (3, b"data", 0x8000_0003),
-        (7, b"", 0x8000_0003),
-        (7, b"\xff\xff\xff\xff", 0x8000_0003),
-        (7, &unknown, 0x8000_0006),
-        (10, b"\0\0\0\0\xff\xff\xff\xff", 0x8000_0003),
-        (7, &vec![0; 100_000], 0x8000_0009),
+        (options::UNDEFINED, &b"whatever"[..], kinds::ERR_UNSUP),
+        (options::STARTTLS, b"", kinds::ERR_UNSUP),
+        (options::LIST, b"data", kinds::ERR_INVALID),
+        (options::GO, b"", kinds::ERR_INVALID),
+        (options::GO, b"\xff\xff\xff\xff", kinds::ERR_INVALID),
+        (options::GO, &unknown, kinds::ERR_UNKNOWN),
+        (options::SET_META_CONTEXT, b"\0\0\0\0\xff\xff\xff\xff", kinds::ERR_INVALID),
+        (options::GO, &vec![0; 100_000], kinds::ERR_TOO_BIG),
     ] {
         option(&mut stream, number, data);
         assert_eq!(option_reply(&mut stream).0, error, "option {number}");
     }
-    option(&mut stream, 1, b"main");
-    assert_eq!(take(&mut stream, 10).len(), 10);
+    option(&mut stream, options::EXPORT_NAME, b"main");
+    assert_eq!(take(&mut stream, wire::EXPORT_BYTES).len(), wire::EXPORT_BYTES);
 }
 
-/// Opens connections that do the given thing and hold on.
+/// Opens `count` connections by `each`, and checks the memory of the server while they are open.
 fn flood(server: &Server, count: usize, each: impl Fn(usize) -> std::os::unix::net::UnixStream) {
     let before = server.memory();
     let held: Vec<_> = (0..count).map(each).collect();
@@ -118,12 +132,12 @@ fn flood(server: &Server, count: usize, each: impl Fn(usize) -> std::os::unix::n
 }
 
 #[test]
-fn clients_that_mean_ill_take_no_memory_and_keep_nobody_waiting() {
+fn hostile_clients_take_no_memory_and_delay_nobody() {
     let (home, _) = varied();
     let server = Server::nbd(&home, "nbd", &["main", "--cache", "32M", "--workers", "4"]);
-    // Half open: nothing is ever said.
+    // Connections on which nothing is sent.
     flood(&server, 50, |_| server.connect());
-    // Rubbish, from the first byte on, and after a good beginning.
+    // Random bytes, from the first byte on, and after a valid negotiation.
     flood(&server, 50, |at| {
         let mut stream = server.connect();
         let _ = stream.write_all(&noise(at as u64, 100_000));
@@ -134,21 +148,19 @@ fn clients_that_mean_ill_take_no_memory_and_keep_nobody_waiting() {
         let _ = client.stream.write_all(&noise(at as u64, 100_000));
         client.stream
     });
-    // An option that says that it is 4 GiB long.
+    // An option whose data is to be 4 GiB long.
     flood(&server, 50, |_| {
         let mut stream = server.connect();
         greet(&mut stream);
-        let option = [&b"IHAVEOPT"[..], &7u32.to_be_bytes(), &u32::MAX.to_be_bytes()].concat();
-        let _ = stream.write_all(&option);
+        let _ = stream.write_all(&wire::option_head(options::GO, u32::MAX));
         stream
     });
-    // As many and as long reads as fit, and never a look at an answer.
+    // As many reads as fit, each as long as allowed, from a client that never receives a reply.
     flood(&server, 50, |at| {
         let mut client = Client::new(server.connect(), "main", at.is_multiple_of(2));
         client.stream.set_nonblocking(true).unwrap();
-        let length = u32::try_from(client.length.min(32 << 20)).unwrap();
-        let mut request = [&0x2560_9513u32.to_be_bytes()[..], &[0; 20]].concat();
-        request.extend(length.to_be_bytes());
+        let length = u32::try_from(client.length.min(wire::PAYLOAD_BYTES_MAX.into())).unwrap();
+        let request = wire::request(command::READ, 0, 0, length);
         for _ in 0..1000 {
             if client.stream.write_all(&request).is_err() {
                 break;
@@ -156,7 +168,7 @@ fn clients_that_mean_ill_take_no_memory_and_keep_nobody_waiting() {
         }
         client.stream
     });
-    // A byte, and another one much later.
+    // One byte, and then nothing.
     flood(&server, 50, |_| {
         let mut stream = server.connect();
         stream.write_all(&[0]).unwrap();
@@ -165,7 +177,7 @@ fn clients_that_mean_ill_take_no_memory_and_keep_nobody_waiting() {
 }
 
 #[test]
-fn a_thousand_connections_come_and_go_without_a_trace() {
+fn a_thousand_connections_leave_no_files_threads_or_memory() {
     let (home, image) = varied();
     let server = Server::nbd(&home, "nbd", &["main"]);
     let visit = |at: usize| {
@@ -174,10 +186,10 @@ fn a_thousand_connections_come_and_go_without_a_trace() {
         let got = client.read(offset as u64, 9000).unwrap();
         assert!(got == image[offset..offset + 9000]);
         match at % 3 {
-            0 => client.request(2, 0, 0, 0),
+            0 => client.request(command::DISC, 0, 0, 0),
             1 => client.stream.shutdown(Shutdown::Both).unwrap(),
-            // Gone with requests on their way.
-            _ => (0..10).for_each(|at| client.request(0, at, 0, 1 << 20)),
+            // Disconnects while requests are in flight.
+            _ => (0..10).for_each(|at| client.request(command::READ, at, 0, 1 << 20)),
         }
     };
     (0..100).for_each(visit);
@@ -193,7 +205,7 @@ fn a_thousand_connections_come_and_go_without_a_trace() {
             },
         );
     };
-    // Its own, a pack or two, and a wakeful signal or two.
+    // The server's own, a pack or two, and an event or two.
     settled(40, 12);
     let (files, threads, memory) = (server.file_count(), server.thread_count(), server.memory());
     (0..1000).for_each(visit);
@@ -203,14 +215,14 @@ fn a_thousand_connections_come_and_go_without_a_trace() {
 }
 
 #[test]
-fn there_are_no_more_connections_than_allowed_and_slow_negotiations_end() {
+fn connections_are_limited_and_slow_negotiations_end() {
     let home = Home::with_revisions();
-    // Two servers, since time must not run out while all connections are made.
+    // Two servers, since the time limit must not end a negotiation before all are connected.
     let server = Server::nbd(&home, "few", &["main", "--max-connections", "3"]);
     let mut clients: Vec<_> = (0..2).map(|_| Client::new(server.connect(), "main", true)).collect();
     let mut slow = server.connect();
-    take(&mut slow, 18);
-    // One too many: it is closed at once.
+    take(&mut slow, wire::GREETING_BYTES);
+    // One too many: it is closed immediately.
     let mut fourth = server.connect();
     assert_eq!(fourth.read(&mut [0]).unwrap_or(0), 0);
     for client in &mut clients {
@@ -219,23 +231,23 @@ fn there_are_no_more_connections_than_allowed_and_slow_negotiations_end() {
 
     let options = ["main", "--max-connections", "3", "--negotiation-timeout", "1"];
     let server = Server::nbd(&home, "soon", &options);
-    // On a busy machine its time may run out before it has chosen: then again.
+    // On a busy machine the time limit may end a negotiation; then another one is tried.
     let chosen = (0..20).find_map(|_| {
         let client = || Client::new(server.connect(), "main", true);
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(client)).ok()
     });
     let mut chosen = chosen.expect("a client that chooses in time");
     let mut slow = server.connect();
-    take(&mut slow, 18);
-    // The slow one's time runs out, and there is room again.
+    take(&mut slow, wire::GREETING_BYTES);
+    // The time limit ends the slow one, and there is room again.
     assert_eq!(slow.read(&mut [0]).unwrap_or(0), 0);
     until(|| server.connect().read(&mut [0]).unwrap_or(0) == 1, || "room".into());
-    // Who has chosen may be silent as long as it likes.
+    // A client that has chosen an export may stay idle.
     assert!(chosen.read(0, 512).is_ok());
 }
 
 #[test]
-fn a_ref_that_moves_changes_nothing_for_whom_it_serves() {
+fn a_ref_that_moves_changes_nothing_for_connected_clients() {
     let home = Home::with_revisions();
     home.ok(["image", "main", "-o", "old.img"]);
     let old = home.read("old.img");
@@ -268,7 +280,7 @@ fn a_ref_that_moves_changes_nothing_for_whom_it_serves() {
         assert!(follower.read(0, u32::try_from(new.len()).unwrap()).unwrap() == new);
     }
     server.signal("HUP");
-    // It said at its start what it serves, too: of the old revision.
+    // The log also has such a line from the start, but with the old revision.
     server.expect_log(&format!("serving main, revision {}", &new_id[..12]));
     assert_eq!(connect(&server, "main").length, new.len() as u64);
     assert!(connect(&server, &by_id).read(0, length).unwrap() == old);
@@ -276,7 +288,7 @@ fn a_ref_that_moves_changes_nothing_for_whom_it_serves() {
     assert_eq!(server.end("TERM").0.code(), Some(0));
 }
 
-/// The pack that holds most of the store.
+/// Returns the path of the largest pack.
 fn largest_pack(home: &Home) -> PathBuf {
     let mut found = Vec::new();
     for folder in fs::read_dir(home.path("store/packs")).unwrap() {
@@ -286,7 +298,7 @@ fn largest_pack(home: &Home) -> PathBuf {
 }
 
 #[test]
-fn damage_hurts_only_its_range_and_is_logged_once() {
+fn damage_fails_only_its_range_and_is_logged_once() {
     let home = Home::new();
     home.write("site/large.bin", &noise(1, 9_000_000));
     home.ok(["init"]);
@@ -310,7 +322,7 @@ fn damage_hurts_only_its_range_and_is_logged_once() {
             match client.read(offset as u64, u32::try_from(end - offset).unwrap()) {
                 Ok(bytes) => assert!(bytes == image[offset..end], "wrong bytes at {offset}"),
                 Err(error) => {
-                    assert_eq!(error, 5);
+                    assert_eq!(error, errno::IO);
                     failed += end - offset;
                 }
             }
@@ -319,17 +331,17 @@ fn damage_hurts_only_its_range_and_is_logged_once() {
     };
     let mut client = Client::new(server.connect(), "main", true);
     let failed = scan(&mut client);
-    // One chunk, and what is read together with its ends.
+    // One chunk, and the rest of the reads that include its ends.
     assert!(failed > 0 && failed <= (4 << 20) + 2 * 65_536, "{failed}");
     assert_eq!(scan(&mut client), failed);
     server.expect_log("is damaged");
     let log = server.log();
     assert_eq!(log.matches("is damaged").count(), 1, "{log}");
 
-    // Mended, it is read again, without anybody doing anything.
+    // When it is repaired, it can be read again without a restart.
     file.write_all_at(&byte, at).unwrap();
     assert_eq!(scan(&mut client), 0);
-    // Cut off under the server: what lay behind the cut fails, and nothing else.
+    // When the file is truncated, reads after its end fail, and no others.
     file.set_len(5_000_000).unwrap();
     let mut other = Client::new(server.connect(), "main", false);
     for client in [&mut client, &mut other] {
@@ -341,7 +353,7 @@ fn damage_hurts_only_its_range_and_is_logged_once() {
 }
 
 #[test]
-fn systemd_hands_over_sockets() {
+fn systemd_passes_sockets() {
     let home = Home::with_revisions();
     let path = home.path("given.sock");
     let script = "import os,socket,sys; s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); \
@@ -363,12 +375,12 @@ fn systemd_hands_over_sockets() {
     assert_eq!(server.socket(), path);
     assert!(Client::new(server.connect(), "main", true).read(0, 512).is_ok());
     assert_eq!(server.end("TERM").0.code(), Some(0));
-    // It was systemd's file, and systemd goes on listening.
+    // The file is systemd's, which continues to listen.
     assert!(path.exists());
 }
 
 #[test]
-fn http_clients_that_mean_ill_take_no_memory_and_keep_nobody_waiting() {
+fn hostile_http_clients_take_no_memory_and_delay_nobody() {
     let (home, image) = varied();
     let server = start(home.command([
         "serve",
@@ -397,7 +409,7 @@ fn http_clients_that_mean_ill_take_no_memory_and_keep_nobody_waiting() {
             1 => stream.write_all(&noise(at as u64, 50_000)),
             2 => stream.write_all(b"GET / HTTP/1.1\r\nX: "),
             3 => stream.write_all(&[&b"GET / HTTP/1.1\r\nX: "[..], &vec![b'x'; 60_000]].concat()),
-            // All of the image, again and again, and none of it is taken.
+            // The whole image, many times, and none of it is received.
             _ => (0..20).try_for_each(|_| stream.write_all(get)),
         };
         held.push(stream);

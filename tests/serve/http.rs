@@ -1,4 +1,4 @@
-//! `freestone serve http` and `--metrics`, with the clients that people use.
+//! `freestone serve http` and `--metrics` with the usual clients.
 
 use crate::program::Home;
 use crate::server::{self, Server, start, take, varied};
@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
-/// The program's `serve http` with arguments.
+/// Starts `freestone serve http` with `arguments`.
 fn serve(home: &Home, arguments: &[&str]) -> Server {
     let mut all = vec!["serve", "http", "--listen", "127.0.0.1:0"];
     all.extend(arguments);
@@ -22,7 +22,7 @@ fn curl(arguments: &[&str]) -> Vec<u8> {
     ran.stdout
 }
 
-/// Status and headers, in lower case, of a request.
+/// Returns the status line and the headers of a reply, in lower case.
 fn head(arguments: &[&str]) -> String {
     let all = [&["-o", "/dev/null", "-D", "-"], arguments].concat();
     String::from_utf8(curl(&all)).unwrap().to_ascii_lowercase()
@@ -34,9 +34,9 @@ fn etag(url: &str) -> String {
     line["etag: ".len()..].trim().to_owned()
 }
 
-/// What was fetched to be served is here from then on, also if the server is told to end.
+/// Content that was fetched from the upstream to be served stays on the host when the server ends.
 #[test]
-fn what_was_served_from_an_upstream_stays_here() {
+fn content_that_was_served_from_an_upstream_stays_on_the_host() {
     let home = Home::with_revisions();
     home.write("site/large", &[7; 3 << 20]);
     home.ok(["push", "site"]);
@@ -49,9 +49,10 @@ fn what_was_served_from_an_upstream_stays_here() {
     assert_eq!(home.ok(["-s", "host", "--offline", "image", "main", "--digest"]), right);
 }
 
-/// What is pushed and compacted while a server runs is found by its SHA-1, and listed.
+/// A running server finds contents by SHA-1 that were pushed or compacted later, and lists their
+/// revisions.
 #[test]
-fn what_came_since_the_server_started_is_found() {
+fn contents_pushed_while_the_server_runs_are_found() {
     let home = Home::with_revisions();
     let server = serve(&home, &["--all"]);
     let get = |path: &str| curl(&["--fail", &format!("http://{}/{path}", server.place())]);
@@ -67,9 +68,9 @@ fn what_came_since_the_server_started_is_found() {
     assert!(String::from_utf8(get("revisions")).unwrap().contains(&id));
 }
 
-/// A listing says where to go on whatever the bytes of the last name are.
+/// A listing returns where to continue, whatever the bytes of its last name are.
 #[test]
-fn a_listing_goes_on_behind_a_name_that_is_no_text() {
+fn a_listing_continues_after_a_name_that_is_not_utf8() {
     use std::os::unix::ffi::OsStringExt;
     let home = Home::with_revisions();
     for n in 0..1001 {
@@ -133,7 +134,7 @@ fn block_drivers_read_images() {
     let server = serve(&home, &["main"]);
     let url = format!("http://{}/images/main.tar", server.place());
     let written = home.path("written.img");
-    // Named in JSON, as the driver and not as a format that a name's end might mean.
+    // JSON names the driver, so that QEMU does not guess a format from the ending.
     let file = format!(r#"json:{{"driver":"raw","file":{{"driver":"http","url":"{url}"}}}}"#);
     output(Command::new("qemu-img").args(["compare", "-F", "raw", &file]).arg(&written));
     let copy = home.path("copy.img");
@@ -162,7 +163,7 @@ fn files_revisions_and_refs_are_found() {
     let encoded = curl(&[&url("/revisions/other%2Fbranch/tree/a%20b/%C3%A9.txt")]);
     assert_eq!(encoded, b"far away\n");
     let head = head(&["-I", &url("/revisions/main/tree/index.html")]);
-    // A second after the first revision, which was made at the same time.
+    // One second after the first revision, because both have the same time.
     assert!(head.contains("last-modified: tue, 14 nov 2023 22:13:21 gmt"), "{head}");
 
     let top = json("/revisions/main/tree");
@@ -179,7 +180,7 @@ fn files_revisions_and_refs_are_found() {
     assert_eq!(json("/revisions")["revisions"].as_array().unwrap().len(), 2);
     assert_eq!(json("/refs")["served"]["main"], id);
 
-    // What was not given is not served, whatever its name.
+    // Other revisions are not served, by any name.
     let first = home.ok(["resolve", "main~1"]).trim().to_owned();
     let sha1 = "/contents/sha1/7448d8798a4380162d4b56f9b452e2f6f9e24e7a";
     for path in [&format!("/images/{first}.tar"), &format!("/revisions/{first}"), sha1] {
@@ -200,12 +201,12 @@ fn files_revisions_and_refs_are_found() {
 }
 
 #[test]
-fn one_connection_asks_for_many_things() {
+fn one_connection_sends_many_requests() {
     let home = Home::with_revisions();
     let server = serve(&home, &["main"]);
     let mut stream = TcpStream::connect(server.place()).unwrap();
     stream.set_read_timeout(Some(server::PATIENCE)).unwrap();
-    // Three at once; the second is for nothing that there is.
+    // Three at once; the second is for an address that has nothing.
     let paths = ["/revisions/main/tree/index.html", "/none", "/revisions/main/tree/run.sh"];
     for path in paths {
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
@@ -230,7 +231,7 @@ fn one_connection_asks_for_many_things() {
 }
 
 #[test]
-fn prometheus_reads_the_figures() {
+fn prometheus_reads_the_metrics() {
     let (home, image) = varied();
     let id = home.ok(["resolve", "main"]).trim().to_owned();
     let listen = format!("unix:{}", home.path("nbd.sock").display());
@@ -266,10 +267,10 @@ fn prometheus_reads_the_figures() {
     assert!(value("freestone_connections_total{protocol=\"nbd\"}") >= 1.0);
     assert!(value("freestone_proven_bytes_total") > 9e6);
     assert_eq!(value(&format!("freestone_served_info{{name=\"main\",revision=\"{id}\"}}")), 1.0);
-    // By the rules of Prometheus's own reader.
+    // The parser of Prometheus's own library accepts it.
     let script = "import sys; from prometheus_client.parser import text_string_to_metric_families as f; \
                   print(len(list(f(sys.stdin.read()))))";
-    // Debian's own, which has the package.
+    // Debian's Python has that library.
     let mut python = Command::new("/usr/bin/python3");
     python
         .args(["-c", script])

@@ -1,4 +1,4 @@
-//! `freestone serve nbd`, with the clients that people use.
+//! `freestone serve nbd` with the usual clients.
 
 use crate::program::Home;
 use crate::server::{Server, varied};
@@ -6,6 +6,8 @@ use crate::support::output;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+use crate::server::wire;
 
 fn run(program: &str, arguments: &[&str]) -> String {
     output(Command::new(program).args(arguments))
@@ -47,7 +49,7 @@ fn libnbd_lists_describes_and_copies() {
     }
 }
 
-/// QEMU asks for each export that is listed on one connection, and gives up at the first refusal.
+/// QEMU requests each listed export on one connection, and stops at the first that is refused.
 #[test]
 fn qemu_lists_many_exports_of_which_fat_cannot_hold_one() {
     let home = Home::new();
@@ -69,7 +71,7 @@ fn qemu_lists_many_exports_of_which_fat_cannot_hold_one() {
     assert!(!refused.status.success());
 }
 
-/// What nbdinfo says of holes is right: they are zeros, and the long runs of zeros are holes.
+/// The holes that nbdinfo reports are zeros, and long runs of zeros are holes.
 #[test]
 fn holes_are_the_zeros() {
     let (home, image) = varied();
@@ -83,7 +85,7 @@ fn holes_are_the_zeros() {
         let length = usize::try_from(run["length"].as_u64().unwrap()).unwrap();
         assert_eq!(offset, end);
         end = offset + length;
-        if run["type"] == 3 {
+        if run["type"] == wire::HOLE_AND_ZERO {
             assert!(image[offset..end].iter().all(|byte| *byte == 0));
             holes += length;
         } else {
@@ -104,7 +106,7 @@ fn qemu_converts_compares_and_reads() {
     run("qemu-img", &["compare", "-f", "raw", "-F", "raw", written, &uri]);
     run("qemu-img", &["convert", "-f", "raw", "-O", "raw", &uri, copy]);
     assert!(fs::read(copy).unwrap() == image);
-    // Pattern: nothing but zeros, deep in the sparse file.
+    // Two ranges, of which one starts and ends within blocks.
     let read = run("qemu-io", &["-r", "-f", "raw", "-c", "read 0 1k", "-c", "read 5 70000", &uri]);
     assert!(!read.contains("error") && read.matches("bytes at offset").count() == 2, "{read}");
     let refused = Command::new("qemu-io").args(["-f", "raw", "-c", "write 0 512", &uri]).output();
@@ -135,7 +137,7 @@ fn fio_reads_at_random_over_four_connections() {
             "--output-format=json",
         ],
     );
-    // fio may speak before its JSON does.
+    // fio may print other lines before its JSON.
     let ran: serde_json::Value = serde_json::from_str(&ran[ran.find('{').unwrap()..]).unwrap();
     for job in ran["jobs"].as_array().unwrap() {
         assert_eq!(job["error"], 0);
@@ -144,7 +146,7 @@ fn fio_reads_at_random_over_four_connections() {
 }
 
 #[test]
-fn the_end_is_clean() {
+fn signals_end_the_server_with_success_and_remove_its_socket() {
     let home = Home::with_revisions();
     for signal in ["TERM", "INT"] {
         let server = Server::nbd(&home, signal, &["main"]);

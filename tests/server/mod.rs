@@ -1,7 +1,8 @@
-//! A server of freestone's, run beside a test.
+//! A server of freestone that runs while a test runs.
 #![allow(dead_code, reason = "each program of tests uses its part")]
 
 pub mod client;
+pub mod wire;
 
 use crate::program::Home;
 use std::fs;
@@ -13,19 +14,19 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long anything may take that is sure to come: far more than it does.
+/// The time limit of everything that a test waits for: far more than it takes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server that is ready. Dropped, it is killed.
+/// A server that is ready. It is killed when this is dropped.
 pub struct Server {
     child: Child,
-    /// Where it listens, as it says itself.
+    /// The addresses that it prints, on which it listens.
     pub places: Vec<String>,
     log: Arc<Mutex<String>>,
     reading: Option<JoinHandle<()>>,
 }
 
-/// Starts `command`, which says on its standard output where it listens.
+/// Starts `command`, which prints its address on the standard output.
 pub fn start(mut command: Command) -> Server {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.unwrap();
@@ -46,7 +47,7 @@ pub fn start(mut command: Command) -> Server {
 }
 
 impl Server {
-    /// The program's `serve nbd` with arguments, at the socket `NAME.sock` of `home`.
+    /// Starts `freestone serve nbd` with `arguments`, on the socket `NAME.sock` of `home`.
     pub fn nbd(home: &Home, name: &str, arguments: &[&str]) -> Self {
         let listen = format!("unix:{}", home.path(format!("{name}.sock")).display());
         let mut all = vec!["serve", "nbd", "--listen", &listen];
@@ -54,26 +55,27 @@ impl Server {
         start(home.command(all))
     }
 
+    /// Returns the process's id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The path of the Unix socket that it listens at.
+    /// Returns the path of the Unix socket that it listens on.
     pub fn socket(&self) -> PathBuf {
         self.places[0].strip_prefix("unix:").unwrap().into()
     }
 
-    /// `HOST:PORT` of a server on TCP.
+    /// Returns `HOST:PORT` of a server on TCP.
     pub fn place(&self) -> &str {
         &self.places[0]
     }
 
-    /// The URI of an export.
+    /// Returns the URI of an export.
     pub fn uri(&self, export: &str) -> String {
         format!("nbd+unix:///{export}?socket={}", self.socket().display())
     }
 
-    /// A connection.
+    /// Connects to the Unix socket.
     pub fn connect(&self) -> UnixStream {
         let stream = UnixStream::connect(self.socket()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -81,7 +83,7 @@ impl Server {
         stream
     }
 
-    /// What it has said so far.
+    /// Returns the log so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
@@ -91,12 +93,13 @@ impl Server {
         until(|| self.log().contains(text), || format!("{text:?} in the log:\n{}", self.log()));
     }
 
+    /// Sends a signal.
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    /// Asks it to end, and gives how it ended.
+    /// Sends a signal that ends it, and returns its exit status and log.
     pub fn end(mut self, signal: &str) -> (ExitStatus, String) {
         self.signal(signal);
         let began = Instant::now();
@@ -109,6 +112,7 @@ impl Server {
         }
     }
 
+    /// Waits for its end, and returns its log.
     fn end_log(&mut self) -> String {
         let _ = self.child.wait();
         if let Some(reading) = self.reading.take() {
@@ -117,17 +121,17 @@ impl Server {
         self.log()
     }
 
-    /// Its open files.
+    /// Returns the number of its open files.
     pub fn file_count(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
-    /// Its threads.
+    /// Returns the number of its threads.
     pub fn thread_count(&self) -> usize {
         fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().count()
     }
 
-    /// Its anonymous memory in bytes.
+    /// Returns the size of its anonymous memory in bytes.
     pub fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
@@ -142,7 +146,7 @@ impl Drop for Server {
     }
 }
 
-/// Waits until `holds`; `what` says for what.
+/// Waits until `holds` returns true; `what` says what is waited for.
 pub fn until(holds: impl Fn() -> bool, what: impl Fn() -> String) {
     let began = Instant::now();
     while !holds() {
@@ -151,14 +155,14 @@ pub fn until(holds: impl Fn() -> bool, what: impl Fn() -> String) {
     }
 }
 
-/// Reads exactly so many bytes.
+/// Reads exactly `count` bytes.
 pub fn take(stream: &mut impl Read, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
     stream.read_exact(&mut bytes).unwrap();
     bytes
 }
 
-/// Bytes that no codec makes shorter, the same for the same `seed`.
+/// Returns bytes that do not compress, the same for the same `seed`.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -173,7 +177,8 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A home whose store has, in `main`, files of all kinds of content, and the image of it.
+/// Creates a home whose `main` has files of all kinds of content, and returns it with `main`'s
+/// image.
 pub fn varied() -> (Home, Vec<u8>) {
     let home = Home::new();
     home.write("site/index.html", b"<h1>hello</h1>\n");

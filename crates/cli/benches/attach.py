@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Attaching images in other ways than by NBD: through FUSE, beside a directory passed through FUSE by bindfs;
-brought up to date in place; and sharing blocks with the store, on xfs and btrfs. To be run as root.
+"""Measures attaching images in other ways than by NBD: through FUSE, compared with bindfs; updated in
+place; and sharing blocks with the store, on xfs and btrfs. Run it as root.
 """
 
 import argparse
@@ -23,12 +23,12 @@ PAGE = 10_000
 def parse():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bytes", type=int, default=1 << 30, help="large content to read and to share (1 GiB)")
-    parser.add_argument("--files", type=int, default=35_000, help="files of the site that changes")
-    parser.add_argument("--site-bytes", type=int, default=630_000_000, help="its bytes")
-    parser.add_argument("--runs", type=int, default=5, help="samples of each figure")
-    parser.add_argument("--only", choices=["fuse", "update", "share"], action="append", help="not everything")
-    parser.add_argument("--folder", help="where files go; else memory, if there is a /dev/shm")
-    parser.add_argument("--json", help="write every sample there")
+    parser.add_argument("--files", type=int, default=35_000, help="number of files of the site that changes")
+    parser.add_argument("--site-bytes", type=int, default=630_000_000, help="size of that site in bytes")
+    parser.add_argument("--runs", type=int, default=5, help="number of samples of each figure")
+    parser.add_argument("--only", choices=["fuse", "update", "share"], action="append", help="measure only this (may be repeated)")
+    parser.add_argument("--folder", help="folder for files (default: /dev/shm if it exists, which is memory)")
+    parser.add_argument("--json", help="write every sample to this file")
     return parser.parse_args()
 
 
@@ -37,7 +37,7 @@ run = serve.run
 
 @contextlib.contextmanager
 def mounted(command, place):
-    """What a command that stays in the foreground mounts at a place."""
+    """Runs a command that stays in the foreground and mounts something at `place`."""
     os.makedirs(place, exist_ok=True)
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not os.path.ismount(place):
@@ -51,7 +51,7 @@ def mounted(command, place):
 
 
 def read_all(path):
-    """MB/s of reading a file from its start to its end, of which the kernel keeps nothing yet."""
+    """Reads a file from start to end that is not in the page cache. Returns MB/s."""
     run("dd", f"if={path}", "iflag=nocache", "count=0")
     begun = time.monotonic()
     run("dd", f"if={path}", "of=/dev/null", "bs=1M")
@@ -59,7 +59,7 @@ def read_all(path):
 
 
 def fuse(options, folder, samples):
-    """The first reading, those of mounts that find the content proven, and those of one that holds it."""
+    """Measures the first read, reads by mounts that find the content proven, and reads from a full cache."""
     print(f"\nsequential reading through FUSE, {options.bytes / 1e6:.0f} MB, in MB/s")
     print(f"{'':32}{'freestone':>10}{'bindfs':>10}   ratio")
     for kind in ("raw", "compressed"):
@@ -91,7 +91,7 @@ def fuse(options, folder, samples):
         for what, speed in (
             ("first", first),
             ("another mount", statistics.median(later)),
-            ("held by its cache", statistics.median(held)),
+            ("in its cache", statistics.median(held)),
         ):
             print(f"{f'{kind}, {what}':32}{speed:10.0f}{beside:10.0f}   {speed / beside:.2f}")
         shutil.rmtree(plain)
@@ -99,12 +99,12 @@ def fuse(options, folder, samples):
 
 
 def update(options, folder, samples):
-    """One page of 10 KB is changed: its size stays, and then it does not."""
+    """Changes one page of 10 KB: first its size stays, then it grows."""
     site, store, image = f"{folder}/site", f"{folder}/store", f"{folder}/www.img"
     tree.grow_site(site, options.files, options.site_bytes, seed=1)
     changed = []
     for at in range(options.runs):
-        # At many places of the image, not at its end: what comes after it is what may move.
+        # At many places of the image, not only at its end, since everything after a page may move.
         os.makedirs(f"{site}/page-{at}", exist_ok=True)
         changed.append(f"{site}/page-{at}/index.html")
         with open(changed[-1], "wb") as out:
@@ -131,8 +131,8 @@ def update(options, folder, samples):
             out.write(os.urandom(PAGE))
         push()
         rows["the sizes stay"].append(bring())
-    # The first page of all, so that all that follows shifts: by less than 4096 bytes only until the next file
-    # of 64 KiB or more, which starts at a multiple of that.
+    # The first page of all, so that everything after it moves. If the page grows by less than 4096 bytes,
+    # only what is before the next file of 64 KiB or more moves, since that starts at a multiple of 4096.
     for more in (512, 4096):
         for length in (PAGE + more, PAGE):
             with open(first, "wb") as out:
@@ -153,8 +153,8 @@ def update(options, folder, samples):
 
 
 def share(options, folder, samples):
-    """The image of large files, all of which were proven when an earlier one was written."""
-    print(f"\nimage of {options.bytes / 1e6:.0f} MB in large files, its blocks shared with the store")
+    """Measures the image of large files, all of which were proven when an earlier image was written."""
+    print(f"\nimage of {options.bytes / 1e6:.0f} MB of large files, with blocks shared with the store")
     print(f"{'':10}{'first, ms':>12}{'later, ms':>12}{'new space':>12}{'written':>12}")
     for system in ("xfs", "btrfs"):
         disk, place = f"{folder}/{system}.disk", f"{folder}/{system}"

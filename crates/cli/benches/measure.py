@@ -1,4 +1,4 @@
-"""Runs a command and says how long it took, or how much memory it held."""
+"""Runs a command and measures how long it takes, or how much memory it uses."""
 
 import os
 import statistics
@@ -7,7 +7,7 @@ import time
 
 
 class Failed(Exception):
-    """A measured command failed; the text says which, and what it printed."""
+    """A measured command failed. The text is the command and what it printed."""
 
 
 def _start(command, cwd, env):
@@ -25,7 +25,7 @@ def _finish(process, command, accept):
 
 
 def run(command, cwd=None, env=None, accept=(0,)):
-    """Runs it: a list of words, or a line for bash. Returns the seconds it took."""
+    """Runs a command: a list of words, or a line for bash. Returns the seconds it took."""
     began = time.perf_counter()
     process = _start(command, cwd, env)
     _finish(process, command, accept)
@@ -33,13 +33,13 @@ def run(command, cwd=None, env=None, accept=(0,)):
 
 
 def timed(command, cwd=None, env=None, accept=(0,)):
-    """As `run`, with what others left to be written to disk out of the way."""
+    """As `run`, after everything that waits to be written to disk was written."""
     os.sync()
     return run(command, cwd, env, accept)
 
 
 def _status(pid):
-    """RssAnon and VmHWM of a process in bytes, its file's name, and its children."""
+    """Returns RssAnon and VmHWM of a process in bytes, and its children."""
     figures = {"RssAnon": 0, "VmHWM": 0}
     with open(f"/proc/{pid}/status") as file:
         for line in file:
@@ -54,15 +54,15 @@ def _status(pid):
 
 
 def memory(command, cwd=None, env=None, accept=(0,)):
-    """Runs it and returns (anonymous, resident) peaks in bytes, of it and its children together.
+    """Runs a command. Returns the (anonymous, resident) peaks in bytes of it and its children together.
 
-    `anonymous` is the largest sum of RssAnon seen in samples about 2 ms apart: heap and stacks, what the
-    limits are about. VmHWM, the kernel's own record of the peak, would miss nothing between samples, but it
-    counts pages of mapped files too (indexes, packs, the program itself), which the kernel may drop at any
-    time; it is given beside it as `resident`, the upper bound.
+    `anonymous` is the largest sum of RssAnon in samples about 2 ms apart: heap and stacks, which the
+    limits are for. VmHWM, the kernel's own record of the peak, would miss nothing between samples, but it
+    also counts pages of mapped files (indexes, packs, the program itself), which the kernel may drop at any
+    time. It is returned as `resident`, the upper bound.
     """
     process = _start(command, cwd, env)
-    # Reading the pipe is left to the end: what is run here says little on stderr.
+    # The pipe is read at the end, since the commands print little on stderr.
     anonymous, resident = 0, {}
     while process.poll() is None:
         total, pending = 0, [process.pid]
@@ -82,7 +82,7 @@ def memory(command, cwd=None, env=None, accept=(0,)):
 
 
 def warm(top):
-    """Reads every file below `top`, so that all who follow find it in the page cache."""
+    """Reads every file below `top`, so that later commands find them in the page cache."""
     for folder, _, files in os.walk(top):
         for name in files:
             with open(os.path.join(folder, name), "rb", buffering=0) as file:
@@ -91,7 +91,7 @@ def warm(top):
 
 
 class Samples:
-    """Times of several things that took turns, so that what disturbs one disturbs all."""
+    """Times of several commands that took turns, so that a disturbance affects all of them."""
 
     def __init__(self):
         self.seconds = {}

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Serving images by NBD, beside qemu-nbd and nbdkit on the written image: ratios of one run.
+"""Compares serving images by NBD with qemu-nbd and nbdkit on the written image, by ratios of one run.
 
-What is compared takes turns, over Unix sockets, with everything in the page cache. Sequential reads are
-nbdcopy's, random ones fio's.
+The servers take turns, over Unix sockets, with everything in the page cache. nbdcopy does the sequential
+reads, fio the random ones.
 """
 
 import argparse
@@ -22,12 +22,12 @@ CHUNK = 1 << 20
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bytes", type=int, default=1 << 30, help="content of each image (1 GiB)")
-    parser.add_argument("--runs", type=int, default=3, help="samples of each figure")
-    parser.add_argument("--seconds", type=int, default=3, help="of each random run")
-    parser.add_argument("--files", type=int, default=1_000_000, help="of the image that is attached cold; 0: none")
-    parser.add_argument("--folder", help="where files go; else memory, if there is a /dev/shm")
-    parser.add_argument("--json", help="write every sample there")
+    parser.add_argument("--bytes", type=int, default=1 << 30, help="bytes of content of each image (1 GiB)")
+    parser.add_argument("--runs", type=int, default=3, help="number of samples of each figure")
+    parser.add_argument("--seconds", type=int, default=3, help="seconds of each run of random reads")
+    parser.add_argument("--files", type=int, default=1_000_000, help="number of files of the image for the time to the first bytes; 0: do not measure it")
+    parser.add_argument("--folder", help="folder for files (default: /dev/shm if it exists, which is memory)")
+    parser.add_argument("--json", help="write every sample to this file")
     return parser.parse_args()
 
 
@@ -36,7 +36,7 @@ def run(*command, **more):
 
 
 class Server:
-    """A server at a socket; its name, its command, and the name of its export."""
+    """A server at a socket, with its name, its command and the name of its export."""
 
     def __init__(self, name, command, socket, export=""):
         self.name, self.command, self.socket, self.export = name, command, socket, export
@@ -65,14 +65,14 @@ class Server:
 
 
 def copy(server, connections):
-    """Seconds for all of the image."""
+    """Reads the whole image. Returns seconds."""
     begun = time.monotonic()
     run("nbdcopy", f"--connections={connections}", server.uri(), "null:")
     return time.monotonic() - begun
 
 
 def reads(server, depth, connections, size, seconds):
-    """Random reads of 4 KiB a second."""
+    """Reads 4 KiB at random offsets. Returns reads a second."""
     ran = run(
         "fio", "--name=r", "--ioengine=nbd", f"--uri={server.uri()}", "--rw=randread", "--bs=4k",
         f"--iodepth={depth}", f"--numjobs={connections}", "--thread", "--group_reporting",
@@ -82,7 +82,7 @@ def reads(server, depth, connections, size, seconds):
 
 
 def write_content(path, kind, length):
-    """Files of 256 MiB and the rest: what no codec makes shorter, or what is three times as long as stored."""
+    """Writes files of 256 MiB and a shorter one, that no codec can shorten or that shrink to a third."""
     source = random.Random(7)
     words = [source.randbytes(12).hex().encode() for _ in range(4096)]
     os.makedirs(path)
@@ -107,7 +107,7 @@ def measure(kind, options, folder, samples):
     shutil.rmtree(site)
     run("freestone", "-s", store, "image", revision, "-o", image)
     size = os.path.getsize(image)
-    # A cache that holds all of it; raw content needs none.
+    # The cache holds all of the content; raw content needs no cache.
     cache = "64M" if kind == "raw" else str(size + (64 << 20))
     sock = f"{folder}/sock"
     servers = [
@@ -145,7 +145,7 @@ def measure(kind, options, folder, samples):
     shutil.rmtree(store)
     samples[kind] = rows
     print(f"\n{kind} content, image of {size / 1e6:.0f} MB, cache {cache}")
-    print(f"{'':52}{'freestone':>10}{'qemu-nbd':>10}{'nbdkit':>10}   ratio to the faster")
+    print(f"{'':52}{'freestone':>10}{'qemu-nbd':>10}{'nbdkit':>10}   ratio to the faster one")
     for what, by_name in rows.items():
         medians = {name: statistics.median(values) for name, values in by_name.items()}
         cells = "".join(f"{medians.get(name, 0):10.0f}" for name in ("freestone", "qemu-nbd", "nbdkit"))
@@ -155,7 +155,7 @@ def measure(kind, options, folder, samples):
 
 
 def first_byte(sock, export):
-    """Seconds from connecting to 4 KiB from the middle of the image, by the plainest of clients."""
+    """Connects with a minimal client and reads 4 KiB from the middle of the image. Returns seconds."""
     begun = time.monotonic()
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(sock)
@@ -170,7 +170,7 @@ def first_byte(sock, export):
 
 
 def attach(options, folder, samples):
-    """From connecting to the first block of an image with very many files, the server being up."""
+    """Measures starting a server, and the first block of an image with very many files once it runs."""
     site, store, sock = f"{folder}/many", f"{folder}/many.store", f"{folder}/sock-m"
     for top in range(0, options.files, 1000):
         os.makedirs(f"{site}/{top}")
@@ -193,7 +193,7 @@ def attach(options, folder, samples):
     shutil.rmtree(store)
     samples["attach"] = times
     ready, client = (statistics.median(column) for column in zip(*times))
-    print(f"\n{options.files} files: server ready in {ready:.1f} ms; from connecting to the middle's bytes {client:.1f} ms")
+    print(f"\n{options.files} files: server ready in {ready:.1f} ms; from connecting to bytes from the middle {client:.1f} ms")
 
 
 def main():

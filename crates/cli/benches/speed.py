@@ -1,4 +1,4 @@
-"""Measures freestone beside plain tools and beside git, restic, borg and casync, on the same content."""
+"""Compares freestone with plain tools and with git, restic, borg and casync, on the same content."""
 
 import argparse
 import json
@@ -61,7 +61,7 @@ class Corpus:
 
 
 class Speed:
-    """One content, measured in all ways; `results` is what --json writes."""
+    """All measurements of one content; `results` is what --json writes."""
 
     def __init__(self, content, folder, options):
         self.options = options
@@ -73,7 +73,7 @@ class Speed:
         wanted = [kind for kind in stores.ALL if not options.only or kind.name in options.only]
         for kind in wanted:
             if not kind.is_there():
-                say(f"{kind.name} is not here and is left out")
+                say(f"{kind.name} is not installed and is left out")
         self.stores = [kind(folder, self.site) for kind in wanted if kind.is_there()]
         self.ours = next((store for store in self.stores if store.name == "freestone"), None)
         self.sizes = {store.name: {} for store in self.stores}
@@ -81,7 +81,7 @@ class Speed:
         self.memory = {}
 
     def settle(self):
-        """All in the page cache, and file times well in the past, as they are when no one is editing."""
+        """Reads all files into the page cache, and waits until their times are well in the past."""
         measure.warm(self.site)
         time.sleep(1.1)
 
@@ -116,7 +116,7 @@ class Speed:
             say(f"unchanged push, turn {turn} of {self.options.runs}")
             walk = measure.timed(walking, cwd=self.site)
             push = self.ours.timed(self.ours.push_unchanged())
-            # The first turn only warms what the later ones find.
+            # The first turn only warms the caches for the later ones.
             if turn > 0:
                 self.samples.add("find", walk)
                 self.samples.add("freestone unchanged push", push)
@@ -158,7 +158,7 @@ class Speed:
         self.remove(finished)
         for store in self.stores:
             if store.tidy():
-                say(f"{store.name} tidies its store")
+                say(f"{store.name}: compacting the store")
                 self.samples.add(f"{store.name} tidy", store.timed(store.tidy()))
                 self.tidied[store.name] = store.bytes()
 
@@ -168,7 +168,7 @@ class Speed:
         shutil.rmtree(target + ".d", ignore_errors=True)
 
     def memories(self):
-        """Runs of their own, so that looking at memory does not slow what is timed."""
+        """Measures memory in separate runs, so that it does not slow what is timed."""
         target = os.path.join(self.folder, "image.tar")
         for store in self.stores:
             say(f"memory of {store.name}")
@@ -182,7 +182,7 @@ class Speed:
 
     def report(self):
         print(f"\n## {self.content.title}\n")
-        print(f"{self.options.runs} turns of each, taken in turns; medians. Page cache warm.\n")
+        print(f"{self.options.runs} turns of each, alternating; medians. Page cache warm.\n")
         rows = [["", "first push s", "later push s", "store after 1", f"after {REVISIONS}", "to tar s", "memory"]]
         for store in self.stores:
             name = store.name
@@ -214,7 +214,7 @@ class Speed:
         image, copy = median("freestone image and sync"), median("cp and sync")
         archive, archive_synced = median("tar cf"), median("tar cf and sync")
         print()
-        rows = [["", "ours", "beside", "ratio", "limit", ""]]
+        rows = [["", "ours", "other", "ratio", "limit", ""]]
         compare(rows, "first push : sha1sum -P2", first, hashing, first / hashing, 1.5)
         compare(rows, "unchanged push - 50 ms : find", unchanged, walk, (unchanged - 0.05) / walk, 3)
         compare(rows, "image + sync : cp + sync", image, copy, image / copy, 1.5)
@@ -227,7 +227,7 @@ class Speed:
 
 
 class Million:
-    """A million small files: memory, and what one changed file costs."""
+    """A million small files: memory, and the cost of one changed file."""
 
     def __init__(self, shape, folder, options):
         self.shape = shape
@@ -267,7 +267,7 @@ class Million:
     def report(self):
         print(f"\n## {self.results['content']}\n")
         median = self.samples.median
-        rows = [["", "ours", "beside", "ratio", "limit", ""]]
+        rows = [["", "ours", "other", "ratio", "limit", ""]]
         unchanged, walk = median("unchanged push"), median("find")
         compare(rows, "unchanged push - 50 ms : find", unchanged, walk, (unchanged - 0.05) / walk, 3)
         table(rows)
@@ -312,14 +312,14 @@ def table(rows):
 
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("--runs", type=int, default=5, help="turns of each measurement (5)")
-    parser.add_argument("--files", type=int, default=35000, help="files of the generated site")
-    parser.add_argument("--bytes", type=tree.amount, default=tree.amount("630M"), help="its size, such as 630M")
+    parser.add_argument("--runs", type=int, default=5, help="number of turns of each measurement (5)")
+    parser.add_argument("--files", type=int, default=35000, help="number of files of the generated site")
+    parser.add_argument("--bytes", type=tree.amount, default=tree.amount("630M"), help="size of the generated site, such as 630M")
     parser.add_argument("--content", action="append", choices=["generated", "corpus", "million-nested", "million-flat"],
                         help="measure on this content only (may be repeated; default: generated and corpus)")
     parser.add_argument("--million-files", type=int, default=1_000_000, help=argparse.SUPPRESS)
-    parser.add_argument("--only", action="append", metavar="NAME", help="this program only (may be repeated)")
-    parser.add_argument("--folder", help="where to work (default: the cache folder); needs about 8 GB")
+    parser.add_argument("--only", action="append", metavar="NAME", help="measure this program only (may be repeated)")
+    parser.add_argument("--folder", help="folder to work in (default: the cache folder); needs about 8 GB")
     parser.add_argument("--corpus", default=os.environ.get("FREESTONE_DEMO_BUNDLE"), help="a git bundle with real content")
     parser.add_argument("--json", help="write all samples to this file too")
     options = parser.parse_args()
@@ -332,7 +332,7 @@ def main():
         with tempfile.TemporaryDirectory(prefix="freestone-bench.", dir=options.folder) as folder:
             if name == "corpus":
                 if not options.corpus or not os.path.exists(options.corpus):
-                    say(f"the corpus {options.corpus or ''} is not here: left out")
+                    say(f"the corpus {options.corpus or ''} does not exist and is left out")
                     continue
                 measured = Speed(Corpus(options.corpus, folder), folder, options)
             elif name == "generated":
@@ -351,4 +351,4 @@ if __name__ == "__main__":
     try:
         main()
     except measure.Failed as failure:
-        sys.exit(f"scripts/bench: this failed: {failure}")
+        sys.exit(f"scripts/bench: a command failed: {failure}")

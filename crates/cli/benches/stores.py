@@ -1,4 +1,4 @@
-"""The programs that keep revisions of a directory, all behind the same few steps."""
+"""The programs that store revisions of a directory, with the same interface for all."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import measure
 
 
 def bytes_below(*tops):
-    """Lengths of all files below, added up: what a copy of the store would carry."""
+    """Returns the sum of the lengths of all files below `tops`: the size of a copy of the store."""
     total = 0
     for top in tops:
         for folder, _, files in os.walk(top):
@@ -17,7 +17,7 @@ def bytes_below(*tops):
 
 
 class Store:
-    """One program with a store of its own below `work`. A subclass gives the commands."""
+    """One program, with its own store below `work`. Subclasses define the commands."""
 
     name = program = None
     env = {}
@@ -36,14 +36,14 @@ class Store:
         return shutil.which(cls.program) is not None
 
     def begin(self):
-        """Makes the store anew, empty."""
+        """Creates an empty store in place of the old one."""
         shutil.rmtree(self.folder, ignore_errors=True)
         os.makedirs(self.folder)
         self.revision = 0
         self.run(self.make())
 
     def push_command(self):
-        """The command that takes the site as it is now as the next revision."""
+        """Returns the command that stores the site in its present state as the next revision."""
         self.revision += 1
         return self.push()
 
@@ -83,14 +83,14 @@ class Freestone(Store):
         return [self.program, "-q", "-s", self.store, "image", "main", "-o", target]
 
     def bytes(self):
-        # db/ and cache/ are derived and stay on this machine.
+        # db/ and cache/ are derived, and stay on this machine.
         return bytes_below(*(os.path.join(self.store, part) for part in ("packs", "index", "revisions", "refs")))
 
 
 class Git(Store):
     name = program = "git"
-    note = "git add + commit; later push and store without gc, which the row below shows"
-    # commit says so with 1 if nothing changed
+    note = "git add + commit; later push and store are without gc, which the row below shows"
+    # git commit exits with 1 if nothing changed.
     accept = (0, 1)
 
     def __init__(self, work, site):
@@ -156,7 +156,7 @@ class Borg(Store):
 
 class Casync(Store):
     name = program = "casync"
-    note = "writes no tar: the time is that of extract into a directory"
+    note = "does not write tar; the time is that of extract into a directory"
 
     def make(self):
         return ["mkdir", "-p", self.store]

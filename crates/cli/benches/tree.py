@@ -1,4 +1,4 @@
-"""Generates content to measure with: the same bytes for the same arguments, on any machine.
+"""Generates content for measurements: the same bytes for the same arguments, on any machine.
 
 A *site* is like a large documentation site: most files under 16 KiB, a tenth of the bytes in files over
 1 MiB, half of the bytes text (HTML of shared templates and a vocabulary) and half incompressible, in nested
@@ -17,7 +17,7 @@ MIB = 1 << 20
 
 
 class Vocabulary:
-    """Sentences of made-up words, as often repeated as words of a language are."""
+    """Sentences of made-up words, with word frequencies like those of a language."""
 
     def __init__(self, chance):
         consonants, vowels = "bcdfghjklmnprstvw", "aeiou"
@@ -27,7 +27,7 @@ class Vocabulary:
             words.append("".join(chance.choice(consonants) + chance.choice(vowels) for _ in range(syllables)))
         weights = [1 / (rank + 3) for rank in range(len(words))]
         self.words = words
-        # Enough sentences that a file rarely holds one twice; drawing words for each file would take minutes.
+        # So many sentences that a file rarely has one twice. Drawing words for each file would take minutes.
         lengths = chance.choices(range(6, 22), k=60000)
         drawn = iter(chance.choices(words, weights, k=sum(lengths)))
         self.sentences = [
@@ -39,7 +39,7 @@ class Vocabulary:
 
 
 def template(chance, vocabulary):
-    """A page's head and foot, as a generator of documentation puts them around every page."""
+    """Returns the head and foot of a page, as a documentation generator puts them around every page."""
     links = "".join(
         f'<li><a href="/{vocabulary.name(chance)}/">{vocabulary.name(chance)}</a></li>\n' for _ in range(24)
     )
@@ -52,7 +52,7 @@ def template(chance, vocabulary):
 
 
 def text(chance, vocabulary, templates, length):
-    """HTML of exactly `length` bytes."""
+    """Returns HTML of exactly `length` bytes."""
     head, foot = chance.choice(templates)
     title = vocabulary.name(chance).encode()
     head = head.replace(b"@TITLE@", title)
@@ -70,7 +70,7 @@ def text(chance, vocabulary, templates, length):
 
 
 def sizes(chance, files, total):
-    """Sizes of `files` files that add up to `total`: a tenth of it in files over 1 MiB."""
+    """Returns the sizes of `files` files that add up to `total`, a tenth of it in files over 1 MiB."""
     large = []
     while sum(large) + MIB <= total // 10 and len(large) < files // 10:
         large.append(int(min(24 * MIB, MIB * (1.05 + chance.expovariate(0.6)))))
@@ -78,7 +78,7 @@ def sizes(chance, files, total):
     weights = [chance.lognormvariate(0, 1.4) for _ in range(count)]
     factor = (total - sum(large)) / sum(weights)
     small = [min(int(weight * factor), MIB) for weight in weights]
-    # Rounding and the bound take a little away: one file after the other gets a share of it back.
+    # Rounding and the limit lose a little: one file after another gets a share of it back.
     for position in range(0, count, 2000):
         small[position] = 0
     missing = total - sum(large) - sum(small)
@@ -94,7 +94,7 @@ def sizes(chance, files, total):
 
 
 def directories(chance, vocabulary, count):
-    """`count` nested directories, each after the one it lies in; most lie three to five levels deep."""
+    """Returns `count` nested directories, each after its parent; most are three to five levels deep."""
     levels = [[""], [], [], [], [], [], []]
     found = {""}
     while len(found) < count:
@@ -123,7 +123,7 @@ def grow_site(top, files, total, seed):
     text_bytes = binary_bytes = 0
     for size, is_large in [(size, True) for size in large] + [(size, False) for size in small]:
         content = None
-        # A copy takes the place of a file of about its size, so the total stays near.
+        # A copy replaces a file of about its size, so the total stays about right.
         if not is_large and chance.random() < 0.1:
             near = [asset for asset in assets if 0.8 < len(asset) / (size + 1) < 1.25]
             content = chance.choice(near) if near else None
@@ -149,7 +149,7 @@ def write_new(top, chance, vocabulary, folders, taken, suffix, content):
 
 
 def listing(top):
-    """All files below `top`, in an order that is the same everywhere."""
+    """Returns all files below `top`, in an order that is the same everywhere."""
     found = []
     for folder, names, files in os.walk(top):
         names.sort()
@@ -226,7 +226,7 @@ def grow_small(top, files, seed, flat):
 
 
 def amount(argument):
-    """'630M' in bytes."""
+    """Converts an amount such as 630M to bytes."""
     units = {"k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
     return int(argument[:-1]) * units[argument[-1]] if argument[-1] in units else int(argument)
 
@@ -237,7 +237,7 @@ def main():
     parser.add_argument("--files", type=int, default=35000)
     parser.add_argument("--bytes", type=amount, default=amount("630M"), help="total size, such as 630M")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--small", action="store_true", help="small files only, for large --files")
+    parser.add_argument("--small", action="store_true", help="small files only, for a large number of --files")
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--flat", action="store_true", help="with --small: all in one directory")
     shape.add_argument("--nested", action="store_true", help="with --small: a hundred a directory (default)")

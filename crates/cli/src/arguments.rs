@@ -1,18 +1,20 @@
-//! What can be said before any command, and how a wrong command line is answered.
+//! The grammar of the command line, and the answer to one that is wrong.
 
 use crate::command::Command;
-use crate::{config, exit, name, output, size};
+use crate::global::Global;
+use crate::values::{name, size};
+use crate::{config, exit, output};
+use clap::Parser;
 use clap::error::ErrorKind;
-use clap::{Args, Parser};
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Keeps content once, and cuts the block image of any of its revisions out of it
+/// Stores revisions of directories without duplicates, and builds block images of them
 ///
-/// A directory is pushed into a store as a revision, in which equal contents are kept once; the
-/// tar image of any revision comes out again, byte for byte the same everywhere, to be attached
-/// as a block device.
+/// `freestone push` stores a directory as a revision; files with equal contents are stored once,
+/// across all revisions. `freestone image` builds the block image of any revision, a tar archive or
+/// a FAT file system that can be attached as a block device. Its bytes are the same on every
+/// machine.
 #[derive(Parser)]
 #[command(
     name = "freestone",
@@ -24,7 +26,7 @@ use std::process::ExitCode;
     after_long_help = after_help()
 )]
 pub struct Arguments {
-    /// What holds for every command.
+    /// The options that every command takes.
     #[command(flatten)]
     pub global: Global,
     /// The command.
@@ -32,66 +34,22 @@ pub struct Arguments {
     pub command: Command,
 }
 
-/// What holds for every command.
-#[derive(Args)]
-#[command(next_help_heading = "Global options")]
-pub struct Global {
-    /// The store: a directory, s3://BUCKET/PREFIX, or https://HOST/PATH to read only; else $FREESTONE_STORE, the configuration, $STATE_DIRECTORY,
-    /// /var/lib/freestone for root, the user's data directory
-    #[arg(short, long, global = true, value_name = "STORE")]
-    pub store: Option<PathBuf>,
-
-    /// Read this configuration instead of the system's and the user's
-    #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-
-    /// Ask nobody: read only what is here already, where the store follows an upstream
-    #[arg(long, global = true)]
-    pub offline: bool,
-
-    /// Send at most so many bytes a second, and receive as many
-    #[cfg(feature = "remote")]
-    #[arg(long, global = true, value_name = "SIZE", value_parser = rate)]
-    pub limit_rate: Option<u64>,
-
-    /// Give the answer as JSON
-    #[arg(long, global = true)]
-    pub json: bool,
-
-    /// Say nothing but answers and errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub quiet: bool,
-
-    /// Say more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
-}
-
-/// A rate for clap: a size, and not nothing.
-#[cfg(feature = "remote")]
-fn rate(text: &str) -> Result<u64, String> {
-    match size::argument(text)? {
-        0 => Err("nothing could be sent at all".into()),
-        rate => Ok(rate),
-    }
-}
-
 fn after_help() -> String {
     let examples = "\
 Examples:
-  freestone image ./site -o www.img       the image of a directory, without any store
-  freestone init                          make a store
-  freestone push ./site -m 'first one'    push a directory; prints the revision's id
-  freestone image main -o www.img         the image of what was pushed last
-  freestone diff main~1 main              what changed";
+  freestone image ./site -o www.img       build the image of a directory, without a store
+  freestone init                          create a store
+  freestone push ./site -m 'first one'    store a directory as a revision, print its id
+  freestone image main -o www.img         build the image of the newest revision
+  freestone diff main~1 main              list what changed";
     [examples, name::TEXT, config::TEXT, output::JSON_TEXT, size::TEXT, exit::TEXT].join("\n\n")
 }
 
-/// Answers a command line that is not understood, or that asks for help.
+/// Prints the help or the version, if the command line asks for it, or what is wrong with it.
 pub fn report(error: &clap::Error) -> ExitCode {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if asked {
-        // Styled where it goes to a terminal; a closed pipe is as good as any other end.
+        // It is styled on a terminal. A closed pipe is not an error.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }

@@ -26,12 +26,12 @@ mod store;
 mod verify;
 mod which;
 
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::session::Session;
 use clap::Subcommand;
 use freestone_core::Result;
 
-/// Declares the commands, in the order of the help.
+/// Declares the commands, in the order in which the help lists them.
 macro_rules! commands {
     ($($(#[$attribute:meta])* $name:ident($module:ident)),+ $(,)?) => {
         /// The commands.
@@ -41,13 +41,13 @@ macro_rules! commands {
         }
 
         impl Command {
-            /// Does what the command says.
+            /// Runs the command.
             ///
             /// # Errors
-            /// It could not be done.
-            pub fn run(&self, session: &Session) -> Result<Exit> {
+            /// The command failed.
+            pub fn run(&self, context: &Context) -> Result<Exit> {
                 match self {
-                    $($(#[$attribute])* Self::$name(command) => command.run(session),)+
+                    $($(#[$attribute])* Self::$name(command) => command.run(context),)+
                 }
             }
         }

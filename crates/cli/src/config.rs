@@ -1,10 +1,9 @@
-//! The configuration: what would otherwise be said with every command.
+//! The configuration: defaults for what would otherwise be given to every command.
 //!
-//! `/etc/freestone/config.toml` is read first, then the user's; a key of the second replaces the
-//! first one's. `--config FILE` is read in the place of both. Keys that are not known are refused,
-//! so that a misspelled one does not go unnoticed.
+//! `/etc/freestone/config.toml` is read first, then the user's file, whose keys take precedence.
+//! `--config FILE` replaces both. Unknown keys are refused, so that a misspelled one is noticed.
 
-use crate::size;
+use crate::values::size;
 use freestone_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
@@ -12,55 +11,55 @@ use std::io;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
-/// What the help says of the configuration.
+/// The text about the configuration in the help.
 pub const TEXT: &str = "\
 Configuration: /etc/freestone/config.toml, then ~/.config/freestone/config.toml
-($XDG_CONFIG_HOME), whose keys win; or --config FILE in the place of both. Keys, all optional:
-  store = \"/srv/www.store\"   the store, as with -s; relative to the file's directory
-  ref = \"main\"               the ref that is pushed to, as with --ref
-  threads = 4                threads that hash, read and write
-  memory = \"32M\"             what sorting a directory's names may hold before it uses TMPDIR
-  exclude = [\"*.bak\"]        patterns of what is never pushed, before those of --exclude
-For stores that are no directories:
-  limit-rate = \"10M\"         bytes a second, as with --limit-rate
-  timeout = 30               seconds that a request may go without progress
-  retry-for = 60             seconds for which a request that fails is made again";
+($XDG_CONFIG_HOME), whose keys take precedence. --config FILE replaces both. All keys are optional:
+  store = \"/srv/www.store\"   the store, as with -s; relative to the directory of the file
+  ref = \"main\"               the default ref, as with --ref
+  threads = 4                number of threads that hash, read and write
+  memory = \"32M\"             memory for sorting the names of a directory; beyond it, TMPDIR is used
+  exclude = [\"*.bak\"]        patterns of files to leave out, applied before those of --exclude
+For stores on servers:
+  limit-rate = \"10M\"         bytes per second, as with --limit-rate
+  timeout = 30               seconds that a request may take without any progress
+  retry-for = 60             seconds for which a failing request is repeated";
 
 /// The keys, for hints.
 const KEYS: &str = "store, ref, threads, memory, exclude, limit-rate, timeout, retry-for";
 
-/// Where the system's configuration is.
+/// The path of the system's configuration.
 const SYSTEM: &str = "/etc/freestone/config.toml";
 
-/// What a configuration says.
+/// The keys of a configuration.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The store.
     pub store: Option<PathBuf>,
-    /// The ref that is pushed to.
+    /// The default ref.
     #[serde(rename = "ref")]
     pub ref_name: Option<String>,
     /// Threads that hash, read and write.
     pub threads: Option<NonZeroUsize>,
-    /// Bytes that sorting a directory's names may hold.
+    /// Bytes of memory for sorting the names of a directory.
     #[serde(default, deserialize_with = "size_or_number")]
     pub memory: Option<u64>,
-    /// Patterns of what is never pushed.
+    /// Patterns of files to leave out.
     pub exclude: Option<Vec<String>>,
-    /// Bytes a second that are sent at most, and received.
+    /// The most bytes per second to send, and to receive.
     #[serde(rename = "limit-rate", default, deserialize_with = "size_or_number")]
     pub limit_rate: Option<u64>,
-    /// Seconds that a request may go without progress.
+    /// Seconds that a request may take without any progress.
     pub timeout: Option<NonZeroU32>,
-    /// Seconds for which a request that fails is made again.
+    /// Seconds for which a failing request is repeated.
     #[serde(rename = "retry-for")]
     pub retry_for: Option<NonZeroU32>,
 }
 
 fn size_or_number<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u64>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a size is a number of bytes, or a text like \"32M\"")]
+    #[serde(untagged, expecting = "a size is a number of bytes, or a text such as \"32M\"")]
     enum Either {
         Number(u64),
         Text(String),
@@ -72,10 +71,10 @@ fn size_or_number<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u64>, D:
 }
 
 impl Config {
-    /// Reads the configuration; `only` is what `--config` says.
+    /// Reads the configuration. `only` is the file given by `--config`, if any.
     ///
     /// # Errors
-    /// A file cannot be read, or ([`ErrorKind::Usage`]) is no configuration.
+    /// A file cannot be read, or is not a valid configuration ([`ErrorKind::Usage`]).
     pub fn load(only: Option<&Path>) -> Result<Self> {
         if let Some(path) = only {
             return Self::read(path)?.ok_or_else(|| {
@@ -105,7 +104,7 @@ impl Config {
         }
     }
 
-    /// Reads one file; `None` if there is none.
+    /// Reads one file. Returns `None` if it does not exist.
     fn read(path: &Path) -> Result<Option<Self>> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -129,24 +128,25 @@ impl Config {
             let line = error.span().map_or(1, |span| {
                 text.get(..span.start).map_or(1, |before| 1 + before.matches('\n').count())
             });
-            // What follows the first line of a message lists what would have been known.
+            // The rest of the message lists the fields of the Rust type; the hint lists the keys.
             let message = error.message();
             let message = message.split(", expected").next().unwrap_or(message);
             let message = message.replace("unknown field", "unknown key");
             Error::new(ErrorKind::Usage, format!("line {line}: {message}"))
-                .hint(format!("the keys are {KEYS}; freestone --help describes them"))
+                .hint(format!("the keys are {KEYS}; `freestone --help` describes them"))
         })
     }
 }
 
-/// Whether a store is named that is no directory.
+/// Returns true if `store` is a URL and not a directory.
 pub fn is_url(store: &str) -> bool {
     store.contains("://")
 }
 
-/// The user's directory that `variable` names, by default `fallback` in the home.
+/// Returns the user's directory that the environment variable `variable` names. The default is
+/// `fallback` in the home directory; without a home directory there is none.
 pub fn user_directory(variable: &str, fallback: &str) -> Option<PathBuf> {
-    // Relative ones are to be ignored, says the XDG base directory specification.
+    // The XDG base directory specification says that relative paths are to be ignored.
     let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     named.or_else(|| {
         let home = std::env::var_os("HOME").map(PathBuf::from)?;
@@ -178,7 +178,7 @@ mod tests {
         for (text, what) in [
             ("store = \"a\"\n\nsotre = \"b\"\n", "line 3: unknown key `sotre`"),
             ("threads = 0\n", "line 1: "),
-            ("\nmemory = \"1X\"\n", "line 2: \"1X\" is no size"),
+            ("\nmemory = \"1X\"\n", "line 2: \"1X\" is not a size"),
             ("\nmemory = true\n", "line 2: a size is a number"),
             ("ref = \n", "line 1: "),
             ("exclude = \"a\"\n", "line 1: "),

@@ -1,47 +1,47 @@
-//! How the program ends: its exit codes, and what it says when it fails.
+//! How the program ends: exit codes, and the text of an error.
 
 use freestone_core::{Error, ErrorKind};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-/// What a command that did its work has to say by its exit code.
+/// The result of a command that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It is done.
+    /// It succeeded.
     Done,
-    /// What was to be looked at is something else.
+    /// It failed, and there is no error to print.
     Failed,
-    /// It found corruption, and has reported it.
+    /// It found corruption, and reported it.
     Corrupt,
     /// `diff --exit-code` found a difference.
     Different,
 }
 
-/// The request makes no sense; clap's own choice too.
+/// The command line or the configuration is not valid. clap uses the same code.
 pub const USAGE: u8 = 2;
-/// A signal asked for the end.
+/// The program was ended by a signal.
 pub const INTERRUPTED: u8 = 130;
 
 const FAILED: u8 = 1;
 const CORRUPT: u8 = 3;
 const DIFFERENT: u8 = 8;
 
-/// All exit codes, for the help.
+/// The text about exit codes in the help.
 pub const TEXT: &str = "\
 Exit codes:
-    0  done
-    1  failed
-    2  usage: the request makes no sense
-    3  corruption found
-    4  storage or network failed
+    0  success
+    1  failure
+    2  usage: the command line or the configuration is not valid
+    3  corruption was found
+    4  storage or network failure
     5  not found
-    6  conflict: somebody else was first
-    7  refused, by a policy or because a format cannot hold it
-    8  diff --exit-code: different
-  130  interrupted";
+    6  conflict: another process made a change first
+    7  refused: by a safety rule, or because a format cannot represent the content
+    8  diff --exit-code: the revisions differ
+  130  interrupted by a signal";
 
 impl Exit {
-    /// The exit code.
+    /// Returns the exit code.
     pub fn code(self) -> ExitCode {
         ExitCode::from(match self {
             Self::Done => 0,
@@ -52,7 +52,7 @@ impl Exit {
     }
 }
 
-/// The exit code that an error of `kind` ends the program with.
+/// Returns the exit code for an error of `kind`.
 pub fn code_of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Usage => USAGE,
@@ -65,12 +65,12 @@ pub fn code_of(kind: ErrorKind) -> u8 {
     }
 }
 
-/// Whether `error` says no more than that whoever read our output has closed it.
+/// Returns true if `error` means only that the reader of our output has closed it.
 pub fn is_closed_output(error: &Error) -> bool {
     freestone_sink::stream::is_closed(error)
 }
 
-/// The error as it stands on the standard error: what happened, why, and what to do.
+/// Renders `error` for standard error: what happened, each cause on a line, and the hint.
 pub fn describe(error: &Error) -> String {
     let mut text = format!("freestone: {error}\n");
     let mut cause = std::error::Error::source(error);

@@ -1,10 +1,10 @@
-//! Being asked to end: SIGINT, SIGTERM and SIGHUP.
+//! Signals that ask the program to end: SIGINT, SIGTERM and SIGHUP.
 //!
-//! The first of them sets a flag that all work looks at; what was begun is cleaned up, and the
-//! program ends with exit code 130. The second ends it at once.
+//! The first one sets a flag that all work checks. The work then cleans up, and the program ends
+//! with exit code 130. A second signal ends the program at once.
 
 use crate::exit;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::{pipe, unregister};
 use signal_hook::{SigId, flag};
@@ -15,27 +15,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
-/// Whether the program was asked to end.
+/// The flag that says whether the program was asked to end.
 #[derive(Clone, Default)]
 pub struct Interrupt {
     flag: Arc<AtomicBool>,
-    /// Set with the flag, but by a server that serves on: whether requests to stores are given up.
+    /// Set together with `flag`, except in a server that finishes what it serves: requests to
+    /// remote stores are then given up.
+    #[cfg_attr(
+        not(feature = "remote"),
+        expect(dead_code, reason = "only remote stores are asked by requests")
+    )]
     given_up: Arc<AtomicBool>,
-    /// What sets that.
+    /// The signal handlers that set `given_up`.
     giving_up: Arc<[SigId]>,
-    /// What SIGHUP does.
+    /// The signal handlers of SIGHUP.
     hangup: Arc<[SigId]>,
 }
 
 impl Interrupt {
-    /// Watches the signals from now on. Where that is impossible they end the program at once,
-    /// as they do by default.
+    /// Installs the signal handlers. If that fails, a signal ends the program at once, as by
+    /// default.
     pub fn watch() -> Self {
         let (flag, given_up) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let mut giving_up = Vec::new();
         let mut hangup = Vec::new();
         for signal in SIGNALS {
-            // Before the flag is set by the same signal, so that it acts on the second alone.
+            // Registered before the handler that sets the flag, so that only a second signal ends
+            // it.
             let ids = [
                 flag::register_conditional_shutdown(signal, exit::INTERRUPTED.into(), flag.clone()),
                 flag::register(signal, flag.clone()),
@@ -49,16 +55,16 @@ impl Interrupt {
         Self { flag, given_up, giving_up: giving_up.into(), hangup: hangup.into() }
     }
 
-    /// From now on the first signal asks for the end and leaves requests to stores alone: what is
-    /// served until then may need them.
+    /// Stops giving up requests to remote stores at the first signal, for a server: what it still
+    /// serves may need them.
     pub fn serve_on(&self) {
         for id in self.giving_up.iter() {
             unregister(*id);
         }
     }
 
-    /// A socket that can be read once SIGINT or SIGTERM asked for the end, and one that can be
-    /// read at each SIGHUP, which asks a server to look again and no longer to end.
+    /// Returns a socket that becomes readable when SIGINT or SIGTERM asks for the end, and one that
+    /// becomes readable at each SIGHUP. SIGHUP then no longer asks for the end.
     ///
     /// # Errors
     /// The signals cannot be watched.
@@ -76,7 +82,8 @@ impl Interrupt {
         Ok((end.into(), again.into()))
     }
 
-    /// From now on a signal ends the program at once: for work that leaves nothing half done.
+    /// Lets a signal end the program at once from now on, for work that may be killed at any
+    /// moment.
     pub fn end_at_once(&self) {
         for signal in SIGNALS {
             let always = Arc::new(AtomicBool::new(true));
@@ -84,27 +91,29 @@ impl Interrupt {
         }
     }
 
-    /// The flag itself.
+    /// Returns the flag.
     pub fn flag(&self) -> &AtomicBool {
         &self.flag
     }
 
-    /// What is set when requests to stores are to be given up.
+    /// Returns the flag that is set when requests to remote stores are to be given up.
     #[cfg(feature = "remote")]
     pub fn given_up(&self) -> Arc<AtomicBool> {
         self.given_up.clone()
     }
 
-    /// Whether the end was asked for.
+    /// Returns true if the program was asked to end.
     pub fn is_set(&self) -> bool {
         self.flag.load(Ordering::Relaxed)
     }
 
+    /// Checks that the program was not asked to end.
+    ///
     /// # Errors
-    /// The end was asked for.
+    /// It was.
     pub fn check(&self) -> Result<()> {
         if self.is_set() {
-            return Err(Error::new(ErrorKind::Failed, "interrupted"));
+            return Err(Error::interrupted());
         }
         Ok(())
     }

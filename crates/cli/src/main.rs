@@ -2,39 +2,37 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`arguments`], [`command`] | what can be said; one file a command |
-//! | [`session`], [`config`] | what a command works with: outputs, configuration, the store |
-//! | [`output`], [`progress`], [`transfer`], [`exit`] | what is said back |
-//! | [`name`], [`part`], [`place`] | what arguments name |
-//! | [`following`] | bringing what a store that follows an upstream has not |
-//! | [`loose`] | manifests that no store holds, for images of directories and parts |
-//! | [`order`] | work on many threads |
+//! | [`arguments`], [`global`], [`command`] | the command line; one file a command |
+//! | [`context`], [`config`], [`interrupt`] | what a command works with |
+//! | [`output`], [`transfer`], [`exit`] | answers, notes, progress bars, exit codes |
+//! | [`values`], [`location`], [`part`] | what arguments name |
+//! | [`following`] | fetching from the upstream of a store that follows one |
+//! | [`loose`] | the image of a directory, without a store |
+//! | [`ordered`] | work on many threads, with its results in order |
 
 mod arguments;
 mod command;
 mod config;
+mod contents;
+mod context;
 mod exit;
-mod figures;
 mod following;
+mod global;
 mod interrupt;
+mod location;
 mod loose;
-mod name;
-mod order;
+mod ordered;
 mod output;
 mod part;
-mod place;
-mod progress;
-mod session;
-mod size;
-mod skipped;
-mod time;
+mod systemd;
 mod transfer;
+mod values;
 
 use arguments::Arguments;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use context::Context;
 use freestone_core::{Error, Result};
 use interrupt::Interrupt;
-use session::Session;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -51,17 +49,17 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<exit::Exit> {
-    let session = Session::new(&arguments.global, interrupt.clone())?;
-    let exit = arguments.command.run(&session)?;
-    match session.output.finish() {
-        // Who reads the answer may have seen enough of it; what was found is as it was.
+    let context = Context::new(&arguments.global, interrupt.clone(), Arguments::command)?;
+    let exit = arguments.command.run(&context)?;
+    match context.output.finish() {
+        // The reader of the output may have closed it early; the exit code still counts.
         Err(error) if !exit::is_closed_output(&error) => Err(error),
         _ => Ok(exit),
     }
 }
 
 fn failed(error: &Error, interrupt: &Interrupt) -> ExitCode {
-    // Who reads an answer may have seen enough of it.
+    // The reader of the output may have closed it early.
     if exit::is_closed_output(error) {
         return ExitCode::SUCCESS;
     }
@@ -70,7 +68,7 @@ fn failed(error: &Error, interrupt: &Interrupt) -> ExitCode {
     } else {
         (exit::describe(error), exit::code_of(error.kind()))
     };
-    // Nobody can be told that nothing can be said.
+    // If standard error is closed, there is nowhere left to report to.
     let _ = std::io::stderr().write_all(text.as_bytes());
     ExitCode::from(code)
 }

@@ -1,51 +1,54 @@
-//! What is said, and where: the answer on the standard output, all else on the standard error.
+//! Output: results on standard output, everything else on standard error.
 
+pub mod diff_stats;
 mod json;
+pub mod progress;
+pub mod skipped;
 
 pub use json::{JsonEntry, JsonPath, JsonRevision};
 
-use freestone_core::{Error, ErrorKind, Id, Result, path};
+use freestone_core::{Error, ErrorKind, Id, Result, lock, path};
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
-/// How JSON is written, for the help.
+/// The text about JSON in the help.
 pub const JSON_TEXT: &str = "\
 JSON (--json):
-  One object on the standard output, or one a line for `log` and `ref log`. Sizes are bytes, times
-  are seconds since 1970. A path is \"path\" if it is UTF-8; else it is \"path_escaped\", with bytes
-  that are not UTF-8 and control characters as \\xNN, and \\ doubled; so are \"store\" and \"output\",
-  places on this machine, if they are not UTF-8. Keys may be added, and are not removed. Errors
-  stay text on the standard error.";
+  One object on standard output; `log` and `ref log` print one object per line. Sizes are in bytes,
+  times in seconds since 1970. A path has the key \"path\" if it is UTF-8. Otherwise its key is
+  \"path_escaped\": bytes that are not UTF-8 and control characters are written \\xNN, and \\ is
+  doubled. The local paths \"store\" and \"output\" are escaped in the same way if they are not UTF-8.
+  Keys may be added, but are never removed. Errors remain text on standard error.";
 
-/// Where the help of a command says no more of JSON than its keys.
-pub const JSON_SEE: &str = "`freestone --help` says how paths, sizes and times are written.";
+/// The reference from the help of a command to [`JSON_TEXT`].
+pub const JSON_SEE: &str = "`freestone --help` explains how paths, sizes and times are written.";
 
-/// Digits of an id where it is shortened for people.
+/// Number of digits of an id that is shortened for people.
 const SHORT_DIGITS: usize = 12;
 
-/// The first digits of an id, enough to name it.
+/// Returns the first digits of an id, enough to identify it.
 pub fn short(id: &Id) -> String {
     let mut digits = id.to_string();
     digits.truncate(SHORT_DIGITS);
     digits
 }
 
-/// A text that somebody else wrote, for people: without control characters.
+/// Escapes control characters in a text that comes from a store, for people.
 pub fn text(text: &str) -> String {
     path::display(text.as_bytes()).replace("\\\\", "\\")
 }
 
-/// A place on this machine, in JSON.
+/// Renders a local path for JSON.
 pub fn place(place: &Path) -> String {
     let bytes = place.as_os_str().as_bytes();
     std::str::from_utf8(bytes).map_or_else(|_| path::display(bytes), str::to_owned)
 }
 
-/// The two outputs.
+/// Standard output and standard error.
 pub struct Output {
     json: bool,
     quiet: bool,
@@ -54,70 +57,70 @@ pub struct Output {
 }
 
 impl Output {
-    /// `json` chooses the form of answers; `quiet` silences all but answers and errors;
-    /// `verbosity` counts the `-v`.
+    /// Creates the outputs. `json` selects JSON for results, `quiet` suppresses everything but
+    /// results and errors, and `verbosity` is the number of `-v`.
     pub fn new(json: bool, quiet: bool, verbosity: u8) -> Self {
         let stdout = Mutex::new(BufWriter::with_capacity(64 << 10, io::stdout()));
         Self { json, quiet, verbosity, stdout }
     }
 
-    /// Whether answers are JSON.
+    /// Returns true if results are printed as JSON.
     pub fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Whether people asked for answers and errors only.
+    /// Returns true if only results and errors are printed.
     #[cfg(feature = "remote")]
     pub fn is_quiet(&self) -> bool {
         self.quiet
     }
 
-    /// Whether people asked for more.
+    /// Returns true if more details are printed.
     pub fn is_verbose(&self) -> bool {
         self.verbosity > 0
     }
 
-    /// Whether progress may be shown.
+    /// Returns true if progress bars may be shown.
     pub fn shows_progress(&self) -> bool {
         !self.quiet && io::stderr().is_terminal()
     }
 
-    /// Whether the standard output is a terminal.
+    /// Returns true if standard output is a terminal.
     pub fn is_terminal(&self) -> bool {
         io::stdout().is_terminal()
     }
 
-    /// A line of the answer.
+    /// Prints a line of the result.
     ///
     /// # Errors
-    /// The standard output cannot be written, or was closed.
+    /// Standard output cannot be written, or was closed.
     pub fn line(&self, line: impl fmt::Display) -> Result<()> {
         writeln!(self.stdout(), "{line}").map_err(wrong)
     }
 
-    /// Bytes of the answer as they are.
+    /// Writes bytes of the result as they are.
     ///
     /// # Errors
-    /// The standard output cannot be written, or was closed.
+    /// Standard output cannot be written, or was closed.
     pub fn bytes(&self, bytes: &[u8]) -> Result<()> {
         self.stdout().write_all(bytes).map_err(wrong)
     }
 
-    /// The answer as JSON, on one line.
+    /// Prints the result as JSON, on one line.
     ///
     /// # Errors
-    /// The standard output cannot be written, or was closed.
+    /// Standard output cannot be written, or was closed.
     pub fn json(&self, answer: &impl Serialize) -> Result<()> {
         let mut stdout = self.stdout();
         serde_json::to_writer(&mut *stdout, answer).map_err(|error| wrong(error.into()))?;
         stdout.write_all(b"\n").map_err(wrong)
     }
 
-    /// The answer as JSON: the object `head`, and in it the list `key` of any number of items,
-    /// which `fill` writes one after the other.
+    /// Prints the result as JSON: the object `head`, to which the list `key` is added. `fill`
+    /// writes the items of the list one by one, so that they need not fit in memory.
     ///
     /// # Errors
-    /// The standard output cannot be written, or was closed; or what `fill` returns.
+    /// Standard output cannot be written, or was closed; or `fill` fails.
     pub fn json_list(
         &self,
         head: &impl Serialize,
@@ -132,35 +135,36 @@ impl Output {
         self.bytes(b"]}\n")
     }
 
-    /// Ends the answer.
+    /// Flushes standard output at the end of the result.
     ///
     /// # Errors
-    /// The standard output cannot be written, or was closed.
+    /// Standard output cannot be written, or was closed.
     pub fn finish(&self) -> Result<()> {
         self.stdout().flush().map_err(wrong)
     }
 
-    /// A line of an answer whose place on the standard output is taken.
+    /// Prints a line of the result to standard error, if standard output is used for something
+    /// else.
     pub fn aside(&self, line: impl fmt::Display) {
-        // Nobody can be told that nothing can be said.
+        // If standard error is closed, there is nowhere left to report to.
         let _ = writeln!(io::stderr(), "{line}");
     }
 
-    /// A line for people, unless they asked for quiet.
+    /// Prints a line to standard error, except with `--quiet`.
     pub fn note(&self, line: impl fmt::Display) {
         if !self.quiet {
             self.aside(line);
         }
     }
 
-    /// A line for people who asked for more.
+    /// Prints a line to standard error with `--verbose`.
     pub fn detail(&self, line: impl fmt::Display) {
         if self.verbosity > 0 {
             self.note(line);
         }
     }
 
-    /// Where a server says what happens, line by line, unless they asked for quiet.
+    /// Returns a function that writes the log of a server to standard error, except with `--quiet`.
     pub fn log(&self) -> Box<dyn Fn(&str) + Send + Sync> {
         let quiet = self.quiet;
         Box::new(move |line| {
@@ -171,29 +175,29 @@ impl Output {
     }
 
     fn stdout(&self) -> MutexGuard<'_, BufWriter<io::Stdout>> {
-        self.stdout.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.stdout)
     }
 }
 
 fn wrong(error: io::Error) -> Error {
-    let what = "the standard output cannot be written";
+    let what = "cannot write to standard output";
     match error.kind() {
         io::ErrorKind::BrokenPipe => Error::new(ErrorKind::Failed, what).because(error),
         _ => Error::io(what, error),
     }
 }
 
-/// Writes the items of a list in an answer.
+/// A list in a JSON result, whose items are written one by one.
 pub struct JsonList<'a> {
     output: &'a Output,
     is_first: bool,
 }
 
 impl JsonList<'_> {
-    /// The next item.
+    /// Writes the next item.
     ///
     /// # Errors
-    /// The standard output cannot be written, or was closed.
+    /// Standard output cannot be written, or was closed.
     pub fn item(&mut self, item: &impl Serialize) -> Result<()> {
         if !std::mem::take(&mut self.is_first) {
             self.output.bytes(b",")?;

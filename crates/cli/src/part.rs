@@ -1,51 +1,54 @@
-//! A revision or a part of it, as `REV[:PATH]` names it.
+//! A revision, or a file or directory in it, as `REV[:PATH]` names it.
 
+use crate::context::Context;
 use crate::following;
 use crate::interrupt::Interrupt;
-use crate::name::Name;
-use crate::session::Session;
+use crate::values::name::Name;
 use freestone_core::plan::{NodeKind, NodeSource};
 use freestone_core::{Error, Id, Result, path};
+use freestone_format::Revision;
 use freestone_manifest::{Builder, Cursor, Entry, Tree};
 use freestone_store::spool::{NodeSpool, SpooledNodes};
 use freestone_store::upstream::{Fetched, Subject};
-use freestone_store::{Records, Revision, Store};
+use freestone_store::{Records, Store};
 use std::sync::Arc;
 
-/// What is brought of a part.
+/// How much of a part a command needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Bring {
-    /// Its entries.
+pub enum Need {
+    /// The entries.
     Entries,
-    /// Its entries and contents.
+    /// The entries and the contents.
     Contents,
 }
 
-/// What a `REV[:PATH]` names.
+/// A revision, or a file or directory in it.
 pub struct Part {
     /// The revision's id.
     pub id: Id,
     /// The revision.
     pub revision: Revision,
-    /// What stands at the path; `None` where the whole revision is meant.
+    /// The entry at the path; `None` for the whole revision.
     pub entry: Option<Entry>,
-    tree: Tree<Records>,
+    tree: Tree<PartNodes>,
     store: Store,
 }
 
 impl Part {
-    /// Finds it in `store`.
+    /// Finds the part that `name` names in `store`.
     ///
     /// # Errors
     /// The revision or the path does not exist, or cannot be read.
     pub fn find(store: &Store, name: &Name) -> Result<Self> {
         let resolved = store.resolve_to_read(&name.revision)?;
         store.prime(&resolved.id)?;
-        let tree = store.tree(&resolved.revision.root)?;
+        let nodes = PartNodes { built: None, records: store.records()? };
+        let tree = Tree::open(nodes, &resolved.revision.root)?;
         let entry = match &name.path {
             None => None,
             Some(wanted) => Some(tree.get(wanted)?.ok_or_else(|| {
-                let what = format!("{}: no path \"{}\"", name.revision, path::display(wanted));
+                let what =
+                    format!("revision {} has no path \"{}\"", name.revision, path::display(wanted));
                 Error::not_found(what)
                     .hint(format!("`freestone ls -R {}` lists the paths", name.revision))
             })?),
@@ -54,33 +57,34 @@ impl Part {
         Ok(Self { id: resolved.id, revision: resolved.revision, entry, tree, store })
     }
 
-    /// Fetches what a store that follows an upstream has not of it.
+    /// Fetches from the upstream what the store lacks of this part.
     ///
     /// # Errors
-    /// The upstream is out of reach, or something is missing or damaged.
-    pub fn bring(&self, what: Bring, session: &Session) -> Result<()> {
+    /// The upstream cannot be reached, or something is missing or damaged.
+    pub fn fetch(&self, what: Need, context: &Context) -> Result<()> {
         let below = self.entry.as_ref().map(|entry| entry.path.clone());
-        let contents = what == Bring::Contents;
+        let contents = what == Need::Contents;
         let subject = Subject { root: self.tree.id(), below, contents };
-        following::bring(&self.store, &subject, session).map(|_| ())
+        following::fetch_missing(&self.store, &subject, context).map(|_| ())
     }
 
-    /// What bringing its contents would take; nothing where the store follows no upstream.
+    /// Returns how much fetching its contents would take. Returns `None` if the store does not
+    /// follow an upstream.
     ///
     /// # Errors
-    /// As [`Self::bring`].
-    pub fn preview(&self, session: &Session) -> Result<Option<Fetched>> {
+    /// As [`Self::fetch`].
+    pub fn preview(&self, context: &Context) -> Result<Option<Fetched>> {
         let below = self.entry.as_ref().map(|entry| entry.path.clone());
         let subject = Subject { root: self.tree.id(), below, contents: true };
-        following::preview(&self.store, &subject, session)
+        following::preview(&self.store, &subject, context)
     }
 
-    /// Where its nodes and chunks are.
+    /// Returns the records of the store, which hold its nodes and chunks.
     pub fn records(&self) -> &Records {
-        self.tree.source()
+        &self.tree.source().records
     }
 
-    /// The path of the directory that it is, which is empty for the whole revision.
+    /// Returns the path of the directory; it is empty for the whole revision.
     ///
     /// # Errors
     /// It is a file.
@@ -91,12 +95,12 @@ impl Part {
             Some(entry) => {
                 let what = format!("{} is a file, not a directory", path::display(&entry.path));
                 Err(Error::refused(what)
-                    .hint("`freestone cat REV:PATH` writes what is in it; or name its directory"))
+                    .hint("print the file with `freestone cat REV:PATH`, or name its directory"))
             }
         }
     }
 
-    /// What is below the directory, in order.
+    /// Iterates over the entries below the directory, in order.
     ///
     /// # Errors
     /// It is a file, or cannot be read.
@@ -109,15 +113,14 @@ impl Part {
         Ok(Below { tree: &self.tree, cursor, top })
     }
 
-    /// The manifest that has the directory as its top: the revision's own, or one built for the
-    /// purpose. Gives its root and its nodes.
+    /// Returns the root and the nodes of the manifest that has the directory as its top: the
+    /// revision's own, or one that is built now.
     ///
     /// # Errors
-    /// It is a file, or cannot be read; there is no room for a temporary file.
-    pub fn manifest(&self, interrupt: &Interrupt) -> Result<(Id, PartNodes)> {
-        let records = self.records().clone();
+    /// It is a file, or cannot be read; there is no space for a temporary file.
+    pub fn manifest(&self, interrupt: &Interrupt) -> Result<Tree<PartNodes>> {
         if self.entry.is_none() {
-            return Ok((self.tree.id(), PartNodes { built: None, records }));
+            return Ok(self.tree.clone());
         }
         let mut builder = Builder::new(NodeSpool::new()?);
         let mut below = self.below()?;
@@ -127,42 +130,42 @@ impl Part {
         }
         let (root, spool) = builder.finish()?;
         let built = Some(Arc::new(spool.finish()?));
-        Ok((root.id, PartNodes { built, records }))
+        Tree::open(PartNodes { built, records: self.records().clone() }, &root.id)
     }
 }
 
 /// The entries below a directory.
 pub struct Below<'a> {
-    tree: &'a Tree<Records>,
-    cursor: Cursor<'a, Records>,
+    tree: &'a Tree<PartNodes>,
+    cursor: Cursor<'a, PartNodes>,
     top: &'a [u8],
 }
 
 impl Below<'_> {
-    /// The next entry, and its path in the directory.
+    /// Returns the next entry, and its path relative to the directory.
     ///
     /// # Errors
     /// A node cannot be read.
-    #[allow(clippy::should_implement_trait)] // it lends
+    #[allow(clippy::should_implement_trait, reason = "the entry borrows from the cursor")]
     pub fn next(&mut self) -> Result<Option<(&Entry, &[u8])>> {
         let entry = self.cursor.next()?.filter(|entry| path::is_below(&entry.path, self.top));
         let skipped = if self.top.is_empty() { 0 } else { self.top.len() + 1 };
         Ok(entry.map(|entry| (entry, &entry.path[skipped..])))
     }
 
-    /// Goes on behind everything below the directory `path`, a path of the revision.
+    /// Continues after everything below the directory `path`, a path of the revision.
     ///
     /// # Errors
     /// A node cannot be read.
     pub fn skip(&mut self, path: &[u8]) -> Result<()> {
-        // What is below it goes on with a `/`, which is ordered as 0.
-        let behind = [path, &[1]].concat();
-        self.cursor = self.tree.seek(&behind)?;
+        // Paths below it continue with a `/`, which is ordered as 0.
+        let after = [path, &[1]].concat();
+        self.cursor = self.tree.seek(&after)?;
         Ok(())
     }
 }
 
-/// The nodes of a part: those of its own manifest, and the store's.
+/// The nodes of a part: those of a manifest that was built for it, and the store's.
 #[derive(Clone)]
 pub struct PartNodes {
     built: Option<Arc<SpooledNodes>>,

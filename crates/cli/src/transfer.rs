@@ -1,20 +1,20 @@
-//! What a command sent and received: its line of figures, and its part of the JSON.
+//! The requests and bytes that a command exchanged with servers: a line, and a part of the JSON.
 
-use crate::session::Session;
-use crate::size::{count, show};
+use crate::context::Context;
+use crate::values::size::{count, show};
 use serde::Serialize;
 
-/// What the help says of it, where a command answers with it.
+/// The text about it in the help of commands that report it.
 pub const JSON_TEXT: &str = "\
-\"transfer\": {\"requests\", \"retries\" (those of them that were made again), \"sent_bytes\",
-\"received_bytes\"}, nothing for stores in directories";
+\"transfer\": {\"requests\", \"retries\" (requests that were repeated), \"sent_bytes\",
+\"received_bytes\"} (all 0 for a store in a directory)";
 
-/// What was sent and received so far, as JSON.
+/// The requests and bytes so far, as JSON.
 #[derive(Clone, Copy, Default, Serialize)]
 pub struct Transfer {
-    /// Requests, those that were made again included.
+    /// Requests, including repeated ones.
     pub requests: u64,
-    /// Those that were made again.
+    /// Requests that were repeated.
     pub retries: u64,
     /// Bytes of bodies sent.
     pub sent_bytes: u64,
@@ -23,36 +23,36 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// What the session has sent and received; nothing for stores in directories.
-    pub fn of(session: &Session) -> Self {
+    /// Returns what was exchanged with remote stores so far; all 0 for stores in directories.
+    pub fn of(context: &Context) -> Self {
         #[cfg(feature = "remote")]
         {
-            let figures = session.traffic().figures();
+            let counts = context.traffic().stats();
             Self {
-                requests: figures.requests,
-                retries: figures.retries,
-                sent_bytes: figures.sent,
-                received_bytes: figures.received,
+                requests: counts.requests,
+                retries: counts.retries,
+                sent_bytes: counts.sent,
+                received_bytes: counts.received,
             }
         }
         #[cfg(not(feature = "remote"))]
         {
-            let _ = session;
+            let _ = context;
             Self::default()
         }
     }
 
-    /// Says it to people, if there was anything.
-    pub fn note(session: &Session) {
-        let transfer = Self::of(session);
+    /// Prints a line about it, if there were any requests.
+    pub fn note(context: &Context) {
+        let transfer = Self::of(context);
         if transfer.requests == 0 {
             return;
         }
         let again = match transfer.retries {
             0 => String::new(),
-            retries => format!(" ({retries} made again)"),
+            retries => format!(" ({retries} repeated)"),
         };
-        session.output.note(format_args!(
+        context.output.note(format_args!(
             "{}{again}: sent {}, received {}",
             count(transfer.requests, "request", "requests"),
             show(transfer.sent_bytes),

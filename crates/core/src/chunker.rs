@@ -18,7 +18,7 @@ const ZERO_UNIT: [u8; UNIT] = [0; UNIT];
 
 /// A part of a content, in order.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Piece<'a> {
+pub enum ContentPiece<'a> {
     /// A chunk: at most [`CHUNK_BYTES_MAX`] bytes.
     Chunk(&'a [u8]),
     /// So many zero bytes, a multiple of 4096.
@@ -45,7 +45,7 @@ impl Chunker {
     pub fn push<E>(
         &mut self,
         mut bytes: &[u8],
-        each: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
+        each: &mut impl FnMut(ContentPiece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         if !self.partial.is_empty() {
             let (head, rest) = bytes.split_at(bytes.len().min(UNIT - self.partial.len()));
@@ -69,12 +69,15 @@ impl Chunker {
     ///
     /// # Errors
     /// What `each` returns.
-    pub fn finish<E>(mut self, each: &mut impl FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
+    pub fn finish<E>(
+        mut self,
+        each: &mut impl FnMut(ContentPiece<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         // A last part of a unit is never a zero unit, whatever it holds.
         let last = std::mem::take(&mut self.partial);
         if last.is_empty() && self.zero_units >= ZERO_RUN_UNITS_MIN {
             self.cut_all(each)?;
-            return each(Piece::Zeros(self.zero_units * BLOCK_BYTES));
+            return each(ContentPiece::Zeros(self.zero_units * BLOCK_BYTES));
         }
         self.settle_zeros(each)?;
         self.stretch.extend_from_slice(&last);
@@ -84,7 +87,7 @@ impl Chunker {
     fn unit<E>(
         &mut self,
         unit: &[u8],
-        each: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
+        each: &mut impl FnMut(ContentPiece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         if unit == ZERO_UNIT {
             self.zero_units += 1;
@@ -101,12 +104,12 @@ impl Chunker {
     /// Zero units are over: emits them if they are enough, else they are part of the stretch.
     fn settle_zeros<E>(
         &mut self,
-        each: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
+        each: &mut impl FnMut(ContentPiece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let units = std::mem::take(&mut self.zero_units);
         if units >= ZERO_RUN_UNITS_MIN {
             self.cut_all(each)?;
-            return each(Piece::Zeros(units * BLOCK_BYTES));
+            return each(ContentPiece::Zeros(units * BLOCK_BYTES));
         }
         for _ in 0..units {
             self.stretch.extend_from_slice(&ZERO_UNIT);
@@ -114,7 +117,10 @@ impl Chunker {
         Ok(())
     }
 
-    fn cut_all<E>(&mut self, each: &mut impl FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn cut_all<E>(
+        &mut self,
+        each: &mut impl FnMut(ContentPiece<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         while self.start < self.stretch.len() {
             self.cut_one(each)?;
         }
@@ -123,7 +129,10 @@ impl Chunker {
         Ok(())
     }
 
-    fn cut_one<E>(&mut self, each: &mut impl FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn cut_one<E>(
+        &mut self,
+        each: &mut impl FnMut(ContentPiece<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let rest = &self.stretch[self.start..];
         let rest = &rest[..rest.len().min(CHUNK_BYTES_MAX)];
         let cutter = FastCDC::with_level(
@@ -134,7 +143,7 @@ impl Chunker {
             Normalization::Level1,
         );
         let (_, end) = cutter.cut(0, rest.len());
-        each(Piece::Chunk(&rest[..end]))?;
+        each(ContentPiece::Chunk(&rest[..end]))?;
         self.start += end;
         // Moving the rest to the front now and then costs less than a ring.
         if self.start >= CHUNK_BYTES_MAX {
@@ -153,10 +162,10 @@ mod tests {
 
     fn cut(content: &[u8], portion: usize) -> Vec<(bool, Vec<u8>)> {
         let mut pieces = Vec::new();
-        let mut each = |piece: Piece<'_>| -> Result<(), Infallible> {
+        let mut each = |piece: ContentPiece<'_>| -> Result<(), Infallible> {
             pieces.push(match piece {
-                Piece::Chunk(bytes) => (true, bytes.to_vec()),
-                Piece::Zeros(length) => (false, vec![0; usize::try_from(length).unwrap()]),
+                ContentPiece::Chunk(bytes) => (true, bytes.to_vec()),
+                ContentPiece::Zeros(length) => (false, vec![0; usize::try_from(length).unwrap()]),
             });
             Ok(())
         };

@@ -17,7 +17,7 @@ pub struct Content {
 /// Which file this is and when it last changed, as the file system tells it. Two equal stamps of
 /// one path, the second taken well after the last change, mean unchanged bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub struct FileStamp {
     /// Device number.
     pub device: u64,
     /// Inode number.
@@ -51,7 +51,7 @@ pub enum ItemKind {
         /// Whether its owner may execute it.
         executable: bool,
         /// The stamp of the file, of the link's target where it is a link.
-        stamp: Stamp,
+        stamp: FileStamp,
         /// The link's text where it was a symbolic link.
         link: Option<Vec<u8>>,
     },
@@ -74,7 +74,7 @@ pub trait OpenFile: Read + Send {
     ///
     /// # Errors
     /// The file system does not tell.
-    fn stamp(&self) -> Result<Stamp>;
+    fn stamp(&self) -> Result<FileStamp>;
 
     /// Continues reading at `offset`, in bytes from the start.
     ///

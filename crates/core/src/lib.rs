@@ -18,11 +18,12 @@ pub mod tar1;
 mod unreadable;
 pub mod watch;
 pub mod wire;
+pub mod working;
 
 pub use error::{Error, ErrorKind, Result, Subject};
 pub use id::{Id, Sha1};
 pub use lock::lock;
 pub use measure::Measure;
-pub use plan::{ChunkSource, Extent, NodeSource, Plan, RawChunks, Source};
+pub use plan::{ChunkSource, Extent, ExtentSource, NodeSource, Plan, RawChunks};
 pub use unreadable::{UNREADABLE_LISTED_MAX, Unreadable};
 pub use watch::Watch;

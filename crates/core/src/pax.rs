@@ -2,10 +2,10 @@
 //! The length tells where a record ends, itself included: a value may hold anything, newlines too.
 
 /// A pax record: key and value.
-pub type Record<'a> = (&'a [u8], &'a [u8]);
+pub type PaxRecord<'a> = (&'a [u8], &'a [u8]);
 
 /// The records of a payload; `None` if it is not made of records.
-pub fn records(mut payload: &[u8]) -> Option<Vec<Record<'_>>> {
+pub fn records(mut payload: &[u8]) -> Option<Vec<PaxRecord<'_>>> {
     let mut records = Vec::new();
     while !payload.is_empty() {
         let space = payload.iter().position(|byte| *byte == b' ')?;

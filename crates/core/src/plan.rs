@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Where the bytes of an extent come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ExtentSource {
     /// These bytes: headers and the like.
     Inline(Vec<u8>),
     /// Zeros.
@@ -26,7 +26,7 @@ pub struct Extent {
     /// Its length in bytes; never 0.
     pub length: u64,
     /// Where its bytes come from.
-    pub source: Source,
+    pub source: ExtentSource,
 }
 
 impl Extent {
@@ -149,10 +149,10 @@ impl NodeKind {
 
 /// Gives the encoded bytes of nodes, proven.
 pub trait NodeSource: Send + Sync {
-    /// The bytes of node `id`, which were checked to hash to `id` in the context of `kind`.
+    /// Returns the bytes of node `id`, which were checked to hash to `id` in the context of `kind`.
     ///
     /// # Errors
-    /// The node is not there, cannot be read, or is not what its id says.
+    /// The node is not there ([`Missing`](crate::ErrorKind::Missing)), cannot be read, or is not what its id says.
     fn node(&self, kind: NodeKind, id: &Id) -> Result<Arc<[u8]>>;
 }
 

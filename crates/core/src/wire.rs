@@ -7,6 +7,10 @@
 
 use crate::limits::EXTENSION_BYTES_MAX;
 use crate::{Error, Id, Result, Sha1};
+use std::sync::Arc;
+
+/// Bytes that stay where they are: a mapped file, or a buffer.
+pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 const _: () = assert!(usize::BITS >= 64, "freestone needs a 64-bit machine");
 

@@ -1,7 +1,7 @@
 //! The bytes of files, by the ids of their blobs.
 
 use crate::repository::Repository;
-use freestone_core::item::{FileOpener, OpenFile, Stamp};
+use freestone_core::item::{FileOpener, FileStamp, OpenFile};
 use freestone_core::{Error, Result};
 use freestone_source::report::Reason;
 use gix_hash::ObjectId;
@@ -54,9 +54,9 @@ impl Read for OpenBlob {
 }
 
 impl OpenFile for OpenBlob {
-    fn stamp(&self) -> Result<Stamp> {
+    fn stamp(&self) -> Result<FileStamp> {
         let size = self.0.get_ref().len() as u64;
-        Ok(Stamp { device: 0, inode: 0, size, mtime_ns: 0, ctime_ns: 0 })
+        Ok(FileStamp { device: 0, inode: 0, size, mtime_ns: 0, ctime_ns: 0 })
     }
 
     fn seek(&mut self, offset: u64) -> Result<()> {

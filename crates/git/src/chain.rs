@@ -40,9 +40,9 @@ impl Chain {
                 break;
             }
             next = Some(repository.commit(*parent)?.ok_or_else(|| {
-                let place = repository.place().display();
+                let shown = repository.path().display();
                 Error::not_found(format!(
-                    "{place}: commit {parent}, parent of {}, is missing",
+                    "{shown}: commit {parent}, parent of {}, is missing",
                     commit.id
                 ))
                 .hint("`git fsck` tells what is missing")

@@ -14,6 +14,7 @@
 mod blob;
 mod chain;
 mod commit;
+mod entry;
 mod links;
 mod name;
 mod repository;

@@ -1,7 +1,8 @@
 //! Symbolic links of a tree, and what they lead to.
 
+use crate::commit::Commit;
+use crate::entry::{Mode, TreeEntry, entries};
 use crate::repository::Repository;
-use crate::tree::{Mode, TreeEntry, entries};
 use freestone_core::limits::LINK_BYTES_MAX;
 use freestone_core::{Result, path};
 use freestone_source::follow::{Found, follow};
@@ -18,11 +19,11 @@ const TREES_MAX: usize = 1024;
 
 /// What a link leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Leads {
+pub(crate) enum LinkTarget {
     /// A file.
-    To { executable: bool, blob: ObjectId, text: Vec<u8> },
+    File { executable: bool, blob: ObjectId, text: Vec<u8> },
     /// Nothing that can be pushed.
-    Nowhere(Reason),
+    Refused(Reason),
 }
 
 /// The links of a tree.
@@ -80,12 +81,12 @@ impl<'a> Links<'a> {
     }
 
     /// Where the link at `path` leads.
-    pub(crate) fn leads(&self, path: &[u8]) -> Result<Leads> {
-        Ok(self.leads_if_link(path)?.unwrap_or(Leads::Nowhere(Reason::LinkDangling)))
+    pub(crate) fn target(&self, path: &[u8]) -> Result<LinkTarget> {
+        Ok(self.target_if_link(path)?.unwrap_or(LinkTarget::Refused(Reason::LinkDangling)))
     }
 
     /// The same; `None` if no link stands there.
-    pub(crate) fn leads_if_link(&self, path: &[u8]) -> Result<Option<Leads>> {
+    pub(crate) fn target_if_link(&self, path: &[u8]) -> Result<Option<LinkTarget>> {
         let Some(TreeEntry { mode: Mode::Link, id, .. }) = self.at(path)? else { return Ok(None) };
         let text = self.text(id)?;
         let last: Rc<RefCell<Option<TreeEntry>>> = Rc::default();
@@ -107,10 +108,10 @@ impl<'a> Links<'a> {
         let target = follow(path, &text, &mut look)?;
         Ok(Some(match (target, last.take()) {
             (Ok(_), Some(TreeEntry { mode: Mode::File { executable }, id, .. })) => {
-                Leads::To { executable, blob: id, text }
+                LinkTarget::File { executable, blob: id, text }
             }
-            (Ok(_), _) => Leads::Nowhere(Reason::LinkDangling),
-            (Err(reason), _) => Leads::Nowhere(reason),
+            (Ok(_), _) => LinkTarget::Refused(Reason::LinkDangling),
+            (Err(reason), _) => LinkTarget::Refused(reason),
         }))
     }
 
@@ -144,5 +145,16 @@ impl<'a> Links<'a> {
         }
         let found = self.at(path)?;
         Ok(found.filter(|entry| entry.mode == Mode::Tree).map(|entry| entry.id))
+    }
+}
+
+impl Repository {
+    /// The tree of the directory `subdir` of a commit, the empty path being its top; `None` if
+    /// there is no such directory.
+    ///
+    /// # Errors
+    /// A tree cannot be read.
+    pub fn tree_of(&self, commit: &Commit, subdir: &[u8]) -> Result<Option<ObjectId>> {
+        Links::new(self, commit.tree).subtree(subdir)
     }
 }

@@ -25,7 +25,7 @@ impl Repository {
         let end = name.find(['~', '^']).unwrap_or(name.len());
         let (base, mut rest) = name.split_at(end);
         let missing = || {
-            Error::not_found(format!("{}: there is no commit {name}", self.place().display()))
+            Error::not_found(format!("{}: there is no commit {name}", self.path().display()))
                 .hint("`git log` lists commits; a branch of a remote is called origin/NAME")
         };
         let id = match self.ref_target(base)? {
@@ -61,8 +61,8 @@ impl Repository {
         let Ok(mut name) = PartialName::try_from(name) else { return Ok(None) };
         for _ in 0..STEPS_MAX {
             let found = self.refs.try_find(name.as_ref()).map_err(|error| {
-                let place = self.place().display();
-                Error::new(ErrorKind::Failed, format!("{place}: its refs cannot be read"))
+                let shown = self.path().display();
+                Error::new(ErrorKind::Failed, format!("{shown}: its refs cannot be read"))
                     .because(cause(error))
             })?;
             match found.map(|found| found.target) {
@@ -91,8 +91,8 @@ impl Repository {
         let mut found = HashSet::new();
         self.with(|objects| objects.lookup_prefix(prefix, Some(&mut found)).map(|_| ())).map_err(
             |error| {
-                let place = self.place().display();
-                Error::new(ErrorKind::Failed, format!("{place}: cannot look up {digits}"))
+                let shown = self.path().display();
+                Error::new(ErrorKind::Failed, format!("{shown}: cannot look up {digits}"))
                     .because(cause(error))
             },
         )?;

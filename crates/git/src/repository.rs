@@ -20,7 +20,7 @@ const SHALLOW_BYTES_MAX: u64 = 64 << 20;
 /// Of its configuration only the names of its objects are looked at, and nothing of the user's: who
 /// pushes does not matter.
 pub struct Repository {
-    place: PathBuf,
+    path: PathBuf,
     objects: Mutex<gix_odb::Handle>,
     pub(crate) refs: gix_ref::file::Store,
     /// Commits whose parents are missing, sorted: the clone is shallow.
@@ -35,20 +35,20 @@ pub(crate) fn cause(error: impl std::fmt::Display) -> std::io::Error {
 }
 
 /// The folders of a repository: its own, and the one that its working directories share.
-fn folders(place: &Path) -> Result<(PathBuf, PathBuf)> {
-    let shown = place.display();
-    if !place.exists() {
+fn folders(path: &Path) -> Result<(PathBuf, PathBuf)> {
+    let shown = path.display();
+    if !path.exists() {
         return Err(Error::not_found(format!("{shown}: no such directory")));
     }
-    let dot = place.join(".git");
+    let dot = path.join(".git");
     let own = match std::fs::read_to_string(&dot) {
         // A working directory that is linked to a repository.
         Ok(text) => match text.trim_end().strip_prefix("gitdir: ") {
-            Some(linked) => place.join(linked),
+            Some(linked) => path.join(linked),
             None => dot,
         },
         Err(_) if dot.is_dir() => dot,
-        Err(_) => place.to_path_buf(),
+        Err(_) => path.to_path_buf(),
     };
     let common = match std::fs::read_to_string(own.join("commondir")) {
         Ok(text) => own.join(text.trim_end()),
@@ -63,16 +63,16 @@ fn folders(place: &Path) -> Result<(PathBuf, PathBuf)> {
 }
 
 impl Repository {
-    /// Opens the repository at `place`, or the one of the working directory there.
+    /// Opens the repository at `path`, or the one of the working directory there.
     ///
     /// # Errors
     /// There is none, or it is of a kind that cannot be read, such as one with SHA-256 or reftable.
-    pub fn open(place: &Path) -> Result<Self> {
-        let (own, common) = folders(place)?;
+    pub fn open(path: &Path) -> Result<Self> {
+        let (own, common) = folders(path)?;
         check_format(&common)?;
         let sha1 = gix_hash::Kind::Sha1;
         let mut objects = gix_odb::at(common.join("objects"), sha1).map_err(|error| {
-            Error::io(format!("{}: its objects cannot be opened", place.display()), error)
+            Error::io(format!("{}: its objects cannot be opened", path.display()), error)
         })?;
         objects.set_pack_cache(|| {
             Box::new(gix_pack::cache::lru::StaticLinkedList::<64>::new(PACK_CACHE_BYTES))
@@ -82,7 +82,7 @@ impl Repository {
             false => gix_ref::file::Store::for_linked_worktree(own, common.clone(), sha1),
         };
         Ok(Self {
-            place: place.into(),
+            path: path.into(),
             objects: Mutex::new(objects),
             refs,
             cut: shallow_ends(&common.join("shallow"))?,
@@ -91,8 +91,8 @@ impl Repository {
     }
 
     /// Where it is.
-    pub fn place(&self) -> &Path {
-        &self.place
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Lets `work` use a handle.
@@ -151,7 +151,7 @@ impl Repository {
     /// As [`Self::object`], or it is missing.
     pub(crate) fn need(&self, id: ObjectId, kind: Kind) -> Result<Vec<u8>> {
         self.object(id, kind)?.ok_or_else(|| {
-            Error::not_found(format!("{}: {kind} {id} is missing", self.place.display())).hint(
+            Error::not_found(format!("{}: {kind} {id} is missing", self.path.display())).hint(
                 "in a partial clone `git fetch --refetch` brings what is missing; else `git fsck` \
                  tells more",
             )
@@ -173,15 +173,6 @@ impl Repository {
     /// As [`Self::commit`], or it is missing.
     pub fn expect_commit(&self, id: ObjectId) -> Result<Commit> {
         Commit::parse(id, &self.need(id, Kind::Commit)?)
-    }
-
-    /// The tree of the directory `subdir` of a commit, the empty path being its top; `None` if
-    /// there is no such directory.
-    ///
-    /// # Errors
-    /// A tree cannot be read.
-    pub fn tree_of(&self, commit: &Commit, subdir: &[u8]) -> Result<Option<ObjectId>> {
-        crate::links::Links::new(self, commit.tree).subtree(subdir)
     }
 
     /// Whether the repository was cut off at `id`: the clone is shallow, and lacks its parents.

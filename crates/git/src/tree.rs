@@ -4,17 +4,14 @@
 //! read: what it costs follows what changed. Symbolic links are what they lead to, which may change
 //! while they do not; so where the other tree has links, the tree is listed for its own.
 
-mod entry;
-
-pub(crate) use entry::{Mode, TreeEntry, entries};
-
 use crate::blob;
-use crate::links::{Leads, Links};
+use crate::entry::{Mode, TreeEntry, entries};
+use crate::links::{LinkTarget, Links};
 use crate::repository::Repository;
 use freestone_core::item::{ChangeKind, ChangeSource, FileBytes, ItemChange};
 use freestone_core::limits::PATH_BYTES_MAX;
 use freestone_core::{Error, Result, path};
-use freestone_source::report::{Reason, Report};
+use freestone_source::report::{Reason, SourceReport};
 use gix_hash::ObjectId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +22,7 @@ pub const LABEL_LINKS: &str = "git.links";
 pub const LABEL_SKIPPED: &str = "git.skipped";
 
 /// What is asked of a tree.
-pub struct Options {
+pub struct TreeOptions {
     /// Whether to skip and report what cannot be pushed, instead of failing.
     pub skip_special: bool,
     /// The tree that the parent revision holds, all of it, and whether it has links; `None` tells
@@ -41,12 +38,12 @@ pub struct TreeChanges<'a> {
     frames: Vec<Frame>,
     links: Links<'a>,
     /// Links that changed without being different: what they lead to did.
-    moved: BTreeMap<Vec<u8>, Leads>,
+    moved: BTreeMap<Vec<u8>, LinkTarget>,
     /// How many links there are where they were listed; else they are counted.
     links_count: u64,
     links_listed: bool,
-    report: Report,
-    reported: Arc<Mutex<Report>>,
+    report: SourceReport,
+    reported: Arc<Mutex<SourceReport>>,
 }
 
 /// A path, and what stands there in the old and in the new tree.
@@ -68,8 +65,8 @@ impl<'a> TreeChanges<'a> {
     pub fn new(
         repository: &'a Repository,
         tree: ObjectId,
-        options: &Options,
-        reported: Arc<Mutex<Report>>,
+        options: &TreeOptions,
+        reported: Arc<Mutex<SourceReport>>,
     ) -> Result<Self> {
         let links = Links::new(repository, tree);
         let mut changes = Self {
@@ -80,7 +77,7 @@ impl<'a> TreeChanges<'a> {
             moved: BTreeMap::new(),
             links_count: 0,
             links_listed: false,
-            report: Report::default(),
+            report: SourceReport::default(),
             reported,
         };
         if let Some((old, true)) = options.since {
@@ -89,9 +86,9 @@ impl<'a> TreeChanges<'a> {
             changes.links_listed = true;
             let before = Links::new(repository, old);
             for link in listed {
-                let leads = changes.links.leads(&link)?;
-                if Some(&leads) != before.leads_if_link(&link)?.as_ref() {
-                    changes.moved.insert(path_key(&link), leads);
+                let target = changes.links.target(&link)?;
+                if Some(&target) != before.target_if_link(&link)?.as_ref() {
+                    changes.moved.insert(path_key(&link), target);
                 }
             }
         }
@@ -177,8 +174,8 @@ impl<'a> TreeChanges<'a> {
                 }
                 Mode::Link => {
                     self.links_count += u64::from(!self.links_listed);
-                    let leads = self.links.leads(&path)?;
-                    return Ok(self.link(path, leads));
+                    let target = self.links.target(&path)?;
+                    return Ok(self.link(path, target));
                 }
                 Mode::Submodule => {
                     self.report.refuse(&path, Reason::Submodule);
@@ -189,14 +186,14 @@ impl<'a> TreeChanges<'a> {
         Ok(Some(ItemChange { path, kind }))
     }
 
-    fn link(&mut self, path: Vec<u8>, leads: Leads) -> Option<ItemChange> {
-        let kind = match leads {
-            Leads::To { executable, blob, text } => ChangeKind::File {
+    fn link(&mut self, path: Vec<u8>, target: LinkTarget) -> Option<ItemChange> {
+        let kind = match target {
+            LinkTarget::File { executable, blob, text } => ChangeKind::File {
                 executable,
                 link: Some(text),
                 bytes: FileBytes::Named(blob::name(blob)),
             },
-            Leads::Nowhere(reason) => {
+            LinkTarget::Refused(reason) => {
                 self.report.refuse(&path, reason);
                 ChangeKind::Gone
             }
@@ -218,19 +215,19 @@ impl ChangeSource for TreeChanges<'_> {
     fn next(&mut self) -> Result<Option<ItemChange>> {
         loop {
             let Some((path, old, new)) = self.step()? else {
-                let Some((key, leads)) = self.moved.pop_first() else { return Ok(None) };
-                return Ok(self.link(key_path(key), leads));
+                let Some((key, target)) = self.moved.pop_first() else { return Ok(None) };
+                return Ok(self.link(key_path(key), target));
             };
             let key = path_key(&path);
             if let Some(first) = self.moved.first_key_value().map(|(first, _)| first.clone())
                 && first <= key
             {
-                let leads = self.moved.remove(&first);
+                let target = self.moved.remove(&first);
                 if first < key {
                     // The other comes again, when it is its turn.
                     self.put_back(old, new);
-                    if let Some(leads) = leads {
-                        return Ok(self.link(key_path(first), leads));
+                    if let Some(target) = target {
+                        return Ok(self.link(key_path(first), target));
                     }
                     continue;
                 }

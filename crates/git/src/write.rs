@@ -7,7 +7,7 @@ mod object;
 mod tree;
 
 pub use object::BlobWriter;
-pub use tree::{Node, TreeWriter, name_fault};
+pub use tree::{NewEntry, TreeWriter, name_fault};
 
 use crate::repository::{Repository, cause};
 use flate2::read::ZlibDecoder;
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
 
 /// A bare repository, open for writing.
-pub struct Target {
+pub struct BareRepository {
     repository: Repository,
     root: PathBuf,
 }
@@ -48,7 +48,7 @@ fn wrong(what: &str, path: &Path, error: io::Error) -> Error {
     Error::io(format!("cannot {what} {}", path.display()), error)
 }
 
-impl Target {
+impl BareRepository {
     /// Opens the bare repository at `root`, or makes one where nothing is; `head` is the branch that
     /// a new one checks out when it is cloned.
     ///
@@ -307,8 +307,8 @@ mod tests {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
-    fn target_in(folder: &Path) -> (Target, ObjectId) {
-        let target = Target::open(folder, "main").unwrap();
+    fn target_in(folder: &Path) -> (BareRepository, ObjectId) {
+        let target = BareRepository::open(folder, "main").unwrap();
         let tree = TreeWriter::new(&target, None).unwrap().finish().unwrap();
         let commit = NewCommit {
             tree,

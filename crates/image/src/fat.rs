@@ -1,4 +1,4 @@
-//! FAT images, 12, 16 and 32: what Linux, firmware, mtools and Windows take; and a strict FAT16
+//! FAT images, 12, 16 and 32, which Linux, firmware, mtools and Windows take; and a strict FAT16
 //! for MirageOS's reader.
 //!
 //! ```text
@@ -9,14 +9,16 @@
 //! D        clusters: FAT32's root directory; then, in manifest order, each directory's own
 //!          clusters and each file's, contiguous
 //! ```
-//! R is 4096, or 32,768 for FAT32 with sectors of 4096 bytes. D is a multiple of 4096, and contents
-//! of 64 KiB and more start at one, so that they can be shared with the store by reflink.
+//! R is 4096, or 32,768 for FAT32 with sectors of 4096 bytes. D is a multiple of 4096. Contents of
+//! 64 KiB and more start at multiples of 4096, so that they can be shared with the store by
+//! reflink.
 //!
-//! The layout follows from a walk over the manifest, of which marks are kept: at most
-//! 1 MiB, and 16 bytes for each directory of more than 16 slots. The FAT and the directories are made
-//! when they are asked for, one directory (2 MiB at most) at a time.
+//! The layout follows from a walk over the manifest. Of the walk, marks are kept: at most 1 MiB,
+//! and 16 bytes for each directory of more than 16 slots. The FAT and the directories are made when
+//! they are asked for, one directory (2 MiB at most) at a time.
 
 mod alias;
+mod clusters;
 mod directory;
 mod geometry;
 mod head;
@@ -30,14 +32,16 @@ pub mod strict;
 mod table;
 mod time;
 
-pub use options::{FatType, Options, Profile};
+pub use options::{FatOptions, FatType, Profile};
 pub use plan::FatPlan;
 
-use crate::check::{Container, Found, Report};
-use crate::{FormatOptions, ImageName, ReadAt};
+use crate::format::FormatOptions;
+use crate::read::ReadAt;
+use crate::report::{CheckReport, Container, Found};
 use freestone_core::{Id, NodeSource, Plan, Result};
+use freestone_manifest::Tree;
 
-impl FormatOptions for Options {
+impl FormatOptions for FatOptions {
     const NAME: &'static str = "fat";
     const LOOKS_LIKE: &'static str = "a FAT file system";
 
@@ -49,19 +53,24 @@ impl FormatOptions for Options {
         Self::parse(text)
     }
 
-    fn plan<S: NodeSource + 'static>(self, nodes: S, root: &Id) -> Result<Box<dyn Plan>> {
-        Ok(Box::new(FatPlan::open(nodes, root, self)?))
+    fn plan<S: NodeSource + 'static>(self, manifest: Tree<S>) -> Result<Box<dyn Plan>> {
+        Ok(Box::new(FatPlan::new(manifest, self)?))
     }
 
-    fn name_in(head: &[u8]) -> Option<ImageName> {
-        head::decode(head).map(|(name, _)| name)
+    fn name_in(head: &[u8]) -> Option<(Self, Id)> {
+        head::decode(head).map(|(options, root, _)| (options, root))
     }
 
     fn check<R: ReadAt + ?Sized>(
         image: &R,
         container: Container,
         each: &mut dyn FnMut(Found) -> Result<()>,
-    ) -> Result<Report> {
-        strict::report(image, container, each)
+    ) -> Result<CheckReport> {
+        strict::check(image, container, &mut |member| {
+            for (offset, length) in &member.runs {
+                each(Found { path: member.path.clone(), bytes: *offset..offset + length })?;
+            }
+            Ok(())
+        })
     }
 }

@@ -1,217 +1,79 @@
-//! The formats, and the name that an image carries in its head.
+//! The interface of a format's folder to the rest of the crate.
 
-use crate::check::{Container, Found, Report};
-use crate::{ReadAt, fat, tar};
+use crate::read::ReadAt;
+use crate::report::{CheckReport, Container, Found};
+use freestone_core::limits::BLOCK_BYTES;
+use freestone_core::wire::to_usize;
 use freestone_core::{Id, NodeSource, Plan, Result};
+use freestone_manifest::Tree;
 use std::fmt;
 
-/// What a format's folder gives: its options, and by them everything else. The text that
-/// [`fmt::Display`] writes is part of the image's name.
+/// The length of the head, the bytes that say what an image is. Every image has at least as many.
+pub const HEAD_BYTES: usize = 4096;
+const _: () = assert!(HEAD_BYTES as u64 == BLOCK_BYTES);
+
+/// The beginning of every image's name: the program, and the version of the formats.
+const PREFIX: &str = "freestone 1 ";
+
+/// The options of a format, and by them everything that the crate needs of the format's folder. The
+/// text that [`fmt::Display`] writes is part of the image's name.
 pub trait FormatOptions: Copy + Eq + Default + fmt::Display {
     /// The format's name on the command line and in images' names.
     const NAME: &'static str;
-    /// What [`identify`](crate::identify) calls such images of other programs.
+    /// The words with which [`identify`](crate::identify) describes such images of other programs.
     const LOOKS_LIKE: &'static str;
 
-    /// The options that images are attached with, each with what the image's name ends in.
+    /// Returns the options with which images are attached, each with the ending of the image's
+    /// file name.
     fn attached() -> Vec<(&'static str, Self)> {
         vec![(Self::NAME, Self::default())]
     }
 
-    /// Reads what [`fmt::Display`] writes, and nothing else.
+    /// Reads the text that [`fmt::Display`] writes, and no other spelling.
     fn parse(text: &str) -> Option<Self>;
 
-    /// The layout of the image of the manifest `root`.
+    /// Returns the name of the image of the manifest `root`: `freestone 1 FORMAT OPTIONS ROOT`.
+    fn image_name(&self, root: &Id) -> String {
+        format!("{PREFIX}{} {self} {root}", Self::NAME)
+    }
+
+    /// Reads the text that [`Self::image_name`] returns, and no other spelling.
+    fn parse_image_name(text: &str) -> Option<(Self, Id)> {
+        let (format, root) = text.strip_prefix(PREFIX)?.rsplit_once(' ')?;
+        let options = format.strip_prefix(Self::NAME)?.strip_prefix(' ')?;
+        let (options, root) = (Self::parse(options)?, Id::parse(root).ok()?);
+        (options.image_name(&root) == text).then_some((options, root))
+    }
+
+    /// Lays out the image of a manifest.
     ///
     /// # Errors
-    /// The manifest cannot be read, or holds what the format cannot; every offending path is
-    /// listed then.
-    fn plan<S: NodeSource + 'static>(self, nodes: S, root: &Id) -> Result<Box<dyn Plan>>;
+    /// The manifest cannot be read, or holds paths that the format cannot hold. Then every such
+    /// path is listed.
+    fn plan<S: NodeSource + 'static>(self, manifest: Tree<S>) -> Result<Box<dyn Plan>>;
 
-    /// The name in the first [`HEAD_BYTES`](crate::HEAD_BYTES) of an image, if they are exactly
-    /// those of an image of this format that freestone wrote.
-    fn name_in(head: &[u8]) -> Option<ImageName>;
+    /// Returns the options and the manifest's root that are named in a head of [`HEAD_BYTES`], if
+    /// it is exactly the head of an image of this format that freestone wrote.
+    fn name_in(head: &[u8]) -> Option<(Self, Id)>;
 
-    /// Checks an image against the rules of the format's readers, and gives `each` what is in it.
+    /// Checks an image against the rules of the format's readers, and calls `each` for what is in
+    /// it.
     ///
     /// # Errors
-    /// The image cannot be read, or what `each` returns. Broken rules are no errors.
+    /// The image cannot be read, or `each` fails. A broken rule is not an error.
     fn check<R: ReadAt + ?Sized>(
         image: &R,
         container: Container,
         each: &mut dyn FnMut(Found) -> Result<()>,
-    ) -> Result<Report>;
+    ) -> Result<CheckReport>;
 }
 
-/// Makes [`Format`] of a list of folders.
-macro_rules! formats {
-    ($($(#[$doc:meta])* $variant:ident($options:ty),)*) => {
-        /// An image format with its options.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[non_exhaustive]
-        pub enum Format {
-            $($(#[$doc])* $variant($options),)*
-        }
-
-        impl Format {
-            /// The formats' names on the command line.
-            pub const NAMES: &[&str] = &[$(<$options as FormatOptions>::NAME),*];
-
-            /// The format's name on the command line.
-            pub fn name(&self) -> &'static str {
-                match self {
-                    $(Self::$variant(_) => <$options as FormatOptions>::NAME,)*
-                }
-            }
-
-            /// The format of this name, with the options that are the default.
-            pub fn named(name: &str) -> Option<Self> {
-                match name {
-                    $(<$options as FormatOptions>::NAME => Some(Self::$variant(Default::default())),)*
-                    _ => None,
-                }
-            }
-
-            /// As what images are attached without being written, each with what the image's name
-            /// ends in, without the dot; the first is that of names that say none.
-            pub fn attached() -> Vec<(&'static str, Self)> {
-                let mut all = Vec::new();
-                $(
-                    let its = <$options as FormatOptions>::attached();
-                    all.extend(its.into_iter().map(|(name, options)| (name, Self::$variant(options))));
-                )*
-                all
-            }
-
-            /// Reads what [`fmt::Display`] writes, and nothing else.
-            pub fn parse(text: &str) -> Option<Self> {
-                let (name, options) = text.split_once(' ')?;
-                match name {
-                    $(<$options as FormatOptions>::NAME => {
-                        <$options as FormatOptions>::parse(options).map(Self::$variant)
-                    })*
-                    _ => None,
-                }
-            }
-
-            /// The layout of the image of the manifest `root`.
-            ///
-            /// # Errors
-            /// The manifest cannot be read, or holds what the format cannot; every offending path
-            /// is listed then.
-            pub fn plan<S: NodeSource + 'static>(
-                &self,
-                nodes: S,
-                root: &Id,
-            ) -> Result<Box<dyn Plan>> {
-                match self {
-                    $(Self::$variant(options) => FormatOptions::plan(*options, nodes, root),)*
-                }
-            }
-
-            /// The name in the head of an image of any format.
-            pub(crate) fn name_in(head: &[u8]) -> Option<ImageName> {
-                None$(.or_else(|| <$options as FormatOptions>::name_in(head)))*
-            }
-
-            /// The format's name whose images of other programs are called `looks_like`.
-            pub(crate) fn looking_like(looks_like: &str) -> Option<&'static str> {
-                match looks_like {
-                    $(<$options as FormatOptions>::LOOKS_LIKE => {
-                        Some(<$options as FormatOptions>::NAME)
-                    })*
-                    _ => None,
-                }
-            }
-
-            /// Checks an image of the format of this name; `None` if there is no such format.
-            pub(crate) fn check<R: ReadAt + ?Sized>(
-                name: &str,
-                image: &R,
-                container: Container,
-                each: &mut dyn FnMut(Found) -> Result<()>,
-            ) -> Result<Option<Report>> {
-                match name {
-                    $(<$options as FormatOptions>::NAME => {
-                        <$options as FormatOptions>::check(image, container, each).map(Some)
-                    })*
-                    _ => Ok(None),
-                }
-            }
-        }
-
-        /// Name and options, in the one canonical way.
-        impl fmt::Display for Format {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match self {
-                    $(Self::$variant(options) => write!(f, "{} {options}", self.name()),)*
-                }
-            }
-        }
-    };
-}
-
-formats! {
-    /// A tar archive that the strict readers take.
-    Tar(tar::Options),
-    /// A FAT file system.
-    Fat(fat::Options),
-}
-
-/// What an image is: all that its bytes are a function of. It stands in the image's own head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageName {
-    /// Format and options.
-    pub format: Format,
-    /// The manifest's root.
-    pub root: Id,
-}
-
-/// What every name begins with: the program, and the version of the formats.
-const PREFIX: &str = "freestone 1 ";
-
-impl ImageName {
-    /// Reads what [`fmt::Display`] writes, and nothing else.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (format, root) = text.strip_prefix(PREFIX)?.rsplit_once(' ')?;
-        let name = Self { format: Format::parse(format)?, root: Id::parse(root).ok()? };
-        (name.to_string() == text).then_some(name)
-    }
-}
-
-/// `freestone 1 FORMAT OPTIONS ROOT`.
-impl fmt::Display for ImageName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{} {}", self.format, self.root)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tar::{Align, Options};
-
-    #[test]
-    fn a_name_has_one_spelling() {
-        let root = Id([0xab; 32]);
-        let options = Options::new(Align::None, None, Some(8192)).unwrap();
-        let name = ImageName { format: Format::Tar(options), root };
-        let text = name.to_string();
-        assert_eq!(text, format!("freestone 1 tar align=none;pad=0;size=8192 {root}"));
-        assert_eq!(ImageName::parse(&text), Some(name));
-        for wrong in [
-            text.replace("freestone 1", "freestone 2"),
-            text.replace("tar", "rat"),
-            text.replace("ab", "AB"),
-            text.replace("pad=0", "pad=00"),
-            text.replace("pad=0;size=8192", "size=8192;pad=0"),
-            text.replace("size=8192", "size=+8192"),
-            text.replace("size=8192", "size=8193"),
-            format!("{text} "),
-            format!(" {text}"),
-            String::new(),
-        ] {
-            assert_eq!(ImageName::parse(&wrong), None, "{wrong}");
-        }
-    }
+/// Reads the first bytes of an image, [`HEAD_BYTES`] or all of a shorter one.
+///
+/// # Errors
+/// The image cannot be read.
+pub(crate) fn read_head<R: ReadAt + ?Sized>(image: &R) -> Result<Vec<u8>> {
+    let mut head = vec![0; to_usize(image.length()).min(HEAD_BYTES)];
+    image.read_at(0, &mut head)?;
+    Ok(head)
 }

@@ -1,41 +1,39 @@
-//! What an image or a device is, told from its first bytes alone.
+//! Recognising an image or a device by its first bytes.
 
-use crate::format::{Format, FormatOptions, ImageName};
-use crate::{fat, tar};
-use freestone_core::limits::BLOCK_BYTES;
+use crate::fat::FatOptions;
+use crate::format::{FormatOptions, HEAD_BYTES};
+use crate::formats::{Format, ImageName};
+use crate::tar::TarOptions;
 
-/// How many bytes at its start say what an image is; all of them belong to every image.
-pub const HEAD_BYTES: usize = 4096;
-const _: () = assert!(HEAD_BYTES as u64 == BLOCK_BYTES);
-
-/// What the first [`HEAD_BYTES`] of a file or device show.
+/// The thing that the first [`HEAD_BYTES`] of a file or device belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// An image that freestone wrote.
     Image(ImageName),
-    /// An image that freestone has begun to write in place.
+    /// An image that freestone began to write in place and did not finish.
     Unfinished {
-        /// What it was going to be, if this version knows it.
+        /// The image that it was to become, if this version knows the name.
         becoming: Option<ImageName>,
-        /// What its head says, for people.
+        /// The text in its head, for people.
         text: String,
     },
     /// Zeros.
     Blank,
-    /// Something else: what it looks like.
+    /// Something else, with a description of it.
     Other(&'static str),
 }
 
-/// How a head begins that [`Plan::unfinished_head`](freestone_core::Plan::unfinished_head) gives.
+/// The beginning of a head that [`Plan::unfinished_head`](freestone_core::Plan::unfinished_head)
+/// returns.
 const UNFINISHED: &[u8] = b"freestone: this image is unfinished; ";
-/// What stands in it before the name of the image.
+/// The words in it before the name of the image.
 const BECOMING: &str = "it is being written to: ";
 
-/// Says what `head`, the first [`HEAD_BYTES`] or all of a shorter file, belongs to.
+/// Returns what `head` belongs to: the first [`HEAD_BYTES`], or all bytes of a shorter file.
 pub fn identify(head: &[u8]) -> Identity {
     let head = &head[..head.len().min(HEAD_BYTES)];
-    if let Some(name) = Format::name_in(head) {
-        return Identity::Image(name);
+    if let Some((format, root)) = Format::name_in(head) {
+        return Identity::Image(ImageName { format, root });
     }
     if let Some(text) = unfinished(head) {
         let becoming = text.lines().find_map(|line| {
@@ -53,7 +51,8 @@ pub fn identify(head: &[u8]) -> Identity {
 /// The smallest unit that devices write whole or not at all.
 const SECTOR_BYTES: usize = 512;
 
-/// The text of an unfinished image's head: printable, and zeros behind it in its sector.
+/// Returns the text of an unfinished image's head: it is printable, and zeros follow it in its
+/// sector.
 fn unfinished(head: &[u8]) -> Option<String> {
     if !head.starts_with(UNFINISHED) {
         return None;
@@ -61,12 +60,12 @@ fn unfinished(head: &[u8]) -> Option<String> {
     let end = head.iter().position(|byte| *byte == 0).unwrap_or(head.len());
     let text = std::str::from_utf8(&head[..end]).ok()?;
     let is_plain = text.chars().all(|c| c == '\n' || !c.is_control());
-    // The first sector is written before the rest of the head, and behind it may stand anything.
+    // The first sector is written before the rest of the head, so anything may follow it.
     let sector = &head[end..head.len().min(SECTOR_BYTES).max(end)];
     (is_plain && sector.iter().all(|byte| *byte == 0)).then(|| text.trim_end().to_owned())
 }
 
-/// Where a magic number stands, and what has it there. The first that is found wins.
+/// Magic numbers: the offset, the bytes, and a description of what has them. The first match wins.
 const MAGICS: &[(usize, &[u8], &str)] = &[
     (0, b"\x1f\x8b", "gzip-compressed data"),
     (0, b"\x28\xb5\x2f\xfd", "zstd-compressed data"),
@@ -83,16 +82,16 @@ const MAGICS: &[(usize, &[u8], &str)] = &[
     (0, b"XFSB", "an XFS file system"),
     (3, b"NTFS    ", "an NTFS file system"),
     (3, b"EXFAT   ", "an exFAT file system"),
-    (54, b"FAT", <fat::Options as FormatOptions>::LOOKS_LIKE),
-    (82, b"FAT32", <fat::Options as FormatOptions>::LOOKS_LIKE),
+    (54, b"FAT", <FatOptions as FormatOptions>::LOOKS_LIKE),
+    (82, b"FAT32", <FatOptions as FormatOptions>::LOOKS_LIKE),
     (512, b"EFI PART", "a disk with a GPT partition table"),
     (512, b"LABELONE", "an LVM physical volume"),
     (1024, b"\xe2\xe1\xf5\xe0", "an erofs file system"),
     (1024, b"\x10\x20\xf5\xf2", "an F2FS file system"),
     (1080, b"\x53\xef", "an ext2, ext3 or ext4 file system"),
     (4086, b"SWAPSPACE2", "swap space"),
-    (257, b"ustar", <tar::Options as FormatOptions>::LOOKS_LIKE),
-    // Last, since file systems carry it too.
+    (257, b"ustar", <TarOptions as FormatOptions>::LOOKS_LIKE),
+    // Last, since file systems have it too.
     (510, b"\x55\xaa", "a disk with an MBR partition table"),
 ];
 
@@ -111,7 +110,7 @@ mod tests {
     use std::ops::Range;
 
     fn name() -> ImageName {
-        ImageName { format: Format::Tar(tar::Options::default()), root: Id([7; 32]) }
+        ImageName { format: Format::Tar(TarOptions::default()), root: Id([7; 32]) }
     }
 
     struct Named;
@@ -129,20 +128,20 @@ mod tests {
     }
 
     fn tar_head() -> Vec<u8> {
-        let mut head = tar::head(&name().to_string());
+        let mut head = crate::tar::head(&name().to_string());
         head.resize(HEAD_BYTES, 0x5a);
         head
     }
 
     #[test]
-    fn our_own_heads_are_told() {
+    fn our_own_heads_are_recognised() {
         assert_eq!(identify(&tar_head()), Identity::Image(name()));
         let Identity::Unfinished { becoming, text } = identify(&Named.unfinished_head()) else {
-            panic!("an unfinished head is not told");
+            panic!("an unfinished head is not recognised");
         };
         assert_eq!(becoming, Some(name()));
         assert!(text.contains("unfinished"));
-        // Killed behind the first sector's write, the rest of the head is still the old one.
+        // After a crash between the two writes, the rest of the head is still the old one.
         let mut half = Named.unfinished_head();
         half[SECTOR_BYTES..].fill(0x5a);
         assert!(matches!(identify(&half), Identity::Unfinished { becoming: Some(_), .. }));

@@ -1,4 +1,4 @@
-//! Tar images: what MirageOS's readers, GNU tar, bsdtar, busybox and Python's `tarfile` all take.
+//! Tar images, which MirageOS's readers, GNU tar, bsdtar, busybox and Python's `tarfile` all take.
 //!
 //! ```text
 //! unit 0   pax `g` header, whose comment is the image's name
@@ -10,7 +10,7 @@
 //!            data      padded with zeros to whole units
 //! L        zeros up to the image's end, at least roundup(L, 4096) + 4096
 //! ```
-//! A unit is 512 bytes. Directories have headers of their own, before what is in them.
+//! A unit is 512 bytes. A directory has a header of its own, before what is in it.
 
 mod header;
 mod layout;
@@ -22,14 +22,18 @@ pub mod strict;
 
 #[cfg(test)]
 pub(crate) use header::head;
-pub use options::{Align, Options};
+pub use options::{Align, TarOptions};
 pub use plan::TarPlan;
 
-use crate::check::{Container, Found, Report};
-use crate::{FormatOptions, ImageName, ReadAt};
+use crate::format::FormatOptions;
+use crate::read::ReadAt;
+use crate::report::{CheckReport, Container, Found};
+use freestone_core::limits::TAR_BLOCK_BYTES;
 use freestone_core::{Id, NodeSource, Plan, Result};
+use freestone_manifest::Tree;
+use layout::FIRST_UNIT;
 
-impl FormatOptions for Options {
+impl FormatOptions for TarOptions {
     const NAME: &'static str = "tar";
     const LOOKS_LIKE: &'static str = "a tar archive";
 
@@ -37,24 +41,24 @@ impl FormatOptions for Options {
         Self::parse(text)
     }
 
-    fn plan<S: NodeSource + 'static>(self, nodes: S, root: &Id) -> Result<Box<dyn Plan>> {
-        Ok(Box::new(TarPlan::open(nodes, root, self)?))
+    fn plan<S: NodeSource + 'static>(self, manifest: Tree<S>) -> Result<Box<dyn Plan>> {
+        Ok(Box::new(TarPlan::new(manifest, self)?))
     }
 
-    /// The name in the `g` header that a tar image begins with, if it is exactly such a header.
-    fn name_in(head: &[u8]) -> Option<ImageName> {
-        let payload = head.get(512..1024)?;
-        let record = payload.split(|byte| *byte == b'\n').next()?;
-        let (_, text) = std::str::from_utf8(record).ok()?.split_once(" comment=")?;
-        let name = ImageName::parse(text)?;
-        (head[..1024] == header::head(text)).then_some(name)
+    fn name_in(head: &[u8]) -> Option<(Self, Id)> {
+        header::name_in(head)
     }
 
     fn check<R: ReadAt + ?Sized>(
         image: &R,
         container: Container,
         each: &mut dyn FnMut(Found) -> Result<()>,
-    ) -> Result<Report> {
-        strict::report(image, container, each)
+    ) -> Result<CheckReport> {
+        // A byte belongs to the first member that ends after it, or to its headers. The head
+        // belongs to no member.
+        let head = FIRST_UNIT * TAR_BLOCK_BYTES;
+        strict::check(image, container, &mut |member| {
+            each(Found { path: member.path.clone(), bytes: head..member.data + member.size })
+        })
     }
 }

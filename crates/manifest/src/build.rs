@@ -1,8 +1,8 @@
 //! Building a manifest from its entries, given in order.
 
 use crate::entry::{Entry, placement_fault};
-use crate::node::{Child, Items, Node, encode_inner, encode_leaf};
-use crate::shape::{self, Open, Rope};
+use crate::node::{Items, Node, Subtree, encode_inner, encode_leaf};
+use crate::shape::{self, OpenNodes, Rope};
 use freestone_core::digest::{self, context};
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, Id, Result, path};
@@ -42,7 +42,7 @@ impl<W: NodeSink> ManifestRope<W> {
         shape::level(self.levels.hash(path).head())
     }
 
-    fn close(&mut self, bytes: &[u8], node: &Node) -> Result<Child> {
+    fn close(&mut self, bytes: &[u8], node: &Node) -> Result<Subtree> {
         let id = self.nodes.hash(bytes);
         self.sink.put(NodeKind::Manifest, id, bytes)?;
         node.child(id)
@@ -51,22 +51,22 @@ impl<W: NodeSink> ManifestRope<W> {
 
 impl<W: NodeSink> Rope for ManifestRope<W> {
     type Leaf = Entry;
-    type Child = Child;
+    type Child = Subtree;
 
     fn leaf_level(&self, item: &Entry) -> u8 {
         self.level(&item.path)
     }
 
-    fn child_level(&self, child: &Child) -> u8 {
+    fn child_level(&self, child: &Subtree) -> u8 {
         self.level(&child.first)
     }
 
-    fn close_leaf(&mut self, items: Vec<Entry>) -> Result<Child> {
+    fn close_leaf(&mut self, items: Vec<Entry>) -> Result<Subtree> {
         let bytes = encode_leaf(&items);
         self.close(&bytes, &Node { level: 1, items: Items::Entries(items) })
     }
 
-    fn close_inner(&mut self, level: u8, items: Vec<Child>) -> Result<Child> {
+    fn close_inner(&mut self, level: u8, items: Vec<Subtree>) -> Result<Subtree> {
         let bytes = encode_inner(level, &items);
         self.close(&bytes, &Node { level, items: Items::Children(items) })
     }
@@ -74,14 +74,14 @@ impl<W: NodeSink> Rope for ManifestRope<W> {
 
 /// Builds a manifest. Holds one open node a level, at most 128 items each.
 pub struct Builder<W: NodeSink> {
-    open: Open<ManifestRope<W>>,
+    open: OpenNodes<ManifestRope<W>>,
     previous: Option<(Vec<u8>, bool)>,
 }
 
 impl<W: NodeSink> Builder<W> {
     /// A manifest whose nodes go to `sink`.
     pub fn new(sink: W) -> Self {
-        Self { open: Open::new(ManifestRope::new(sink)), previous: None }
+        Self { open: OpenNodes::new(ManifestRope::new(sink)), previous: None }
     }
 
     /// Adds the next entry in manifest order.
@@ -114,8 +114,8 @@ impl<W: NodeSink> Builder<W> {
     ///
     /// # Errors
     /// The sink failed, or the totals are beyond 64 bits.
-    pub fn finish(self) -> Result<(Child, W)> {
-        let (root, _, rope) = self.open.finish()?;
-        Ok((root, rope.sink))
+    pub fn finish(self) -> Result<(Subtree, W)> {
+        let closed = self.open.finish()?;
+        Ok((closed.root, closed.rope.sink))
     }
 }

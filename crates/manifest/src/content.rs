@@ -15,7 +15,7 @@ pub use record::{CHUNKER, ContentRecord};
 pub use writer::ContentTreeBuilder;
 
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
-use freestone_core::plan::{NodeKind, NodeSource, Source};
+use freestone_core::plan::{ExtentSource, NodeKind, NodeSource};
 use freestone_core::{Error, Extent, Id, Result, Sha1};
 use std::ops::Range;
 
@@ -38,7 +38,7 @@ pub fn pieces<S: NodeSource + ?Sized>(
         return Ok(());
     }
     if size <= CONTENT_WHOLE_BYTES_MAX {
-        return each(Extent { offset: 0, length: size, source: Source::Chunk(*content) });
+        return each(Extent { offset: 0, length: size, source: ExtentSource::Chunk(*content) });
     }
     let record = ContentRecord::read(source, content)?;
     if record.length != size || sha1.is_some_and(|sha1| *sha1 != record.sha1) {

@@ -1,7 +1,7 @@
 //! Walking the entries of a manifest in order, from any place.
 
 use crate::entry::Entry;
-use crate::node::{Child, Items, Node};
+use crate::node::{Items, Node, Subtree};
 use crate::tree::Tree;
 use freestone_core::{Error, NodeSource, Result, path};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl<'a, S: NodeSource> Cursor<'a, S> {
     /// last item means the place behind everything in the node.
     pub(crate) fn descend(
         tree: &'a Tree<S>,
-        pick_child: impl Fn(&[Child]) -> usize,
+        pick_child: impl Fn(&[Subtree]) -> usize,
         pick_entry: impl Fn(&[Entry]) -> usize,
     ) -> Result<Self> {
         let mut way = Vec::new();

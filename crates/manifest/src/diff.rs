@@ -1,7 +1,7 @@
 //! What differs between two manifests. Subtrees with equal ids are not read.
 
 use crate::entry::Entry;
-use crate::node::{Child, Items};
+use crate::node::{Items, Subtree};
 use crate::tree::Tree;
 use freestone_core::{NodeSource, Result, path};
 use std::cmp::Ordering;
@@ -35,7 +35,7 @@ impl Change {
 }
 
 enum Head {
-    Subtree(Child, u8),
+    Subtree(Subtree, u8),
     Entry(Entry),
 }
 
@@ -113,26 +113,26 @@ impl<'a, A: NodeSource, B: NodeSource> Differences<'a, A, B> {
         loop {
             let step = match (left.heads.last(), right.heads.last()) {
                 (None, None) => return Ok(None),
-                (Some(Head::Entry(_)), None) => Step::Gone,
-                (None, Some(Head::Entry(_))) => Step::New,
-                (Some(Head::Subtree(..)), None) => Step::ExpandLeft,
-                (None, Some(Head::Subtree(..))) => Step::ExpandRight,
+                (Some(Head::Entry(_)), None) => Advance::Gone,
+                (None, Some(Head::Entry(_))) => Advance::New,
+                (Some(Head::Subtree(..)), None) => Advance::ExpandLeft,
+                (None, Some(Head::Subtree(..))) => Advance::ExpandRight,
                 (Some(a), Some(b)) => step(a, b, self.times),
             };
             match step {
-                Step::SkipBoth => {
+                Advance::SkipBoth => {
                     left.heads.pop();
                     right.heads.pop();
                 }
-                Step::ExpandLeft => left.expand()?,
-                Step::ExpandRight => right.expand()?,
-                Step::ExpandBoth => {
+                Advance::ExpandLeft => left.expand()?,
+                Advance::ExpandRight => right.expand()?,
+                Advance::ExpandBoth => {
                     left.expand()?;
                     right.expand()?;
                 }
-                Step::Gone => return Ok(Some(Change { before: left.pop_entry(), after: None })),
-                Step::New => return Ok(Some(Change { before: None, after: right.pop_entry() })),
-                Step::Compare => {
+                Advance::Gone => return Ok(Some(Change { before: left.pop_entry(), after: None })),
+                Advance::New => return Ok(Some(Change { before: None, after: right.pop_entry() })),
+                Advance::Compare => {
                     let (before, after) = (left.pop_entry(), right.pop_entry());
                     let equal = match (&before, &after) {
                         (Some(a), Some(b)) if self.times == Times::Ignore => a.same_but_for_time(b),
@@ -169,7 +169,7 @@ pub fn diff<A: NodeSource, B: NodeSource>(
     Differences::new(before, after, times).try_for_each(|change| each(change?))
 }
 
-enum Step {
+enum Advance {
     SkipBoth,
     ExpandLeft,
     ExpandRight,
@@ -179,23 +179,23 @@ enum Step {
     Compare,
 }
 
-fn step(a: &Head, b: &Head, times: Times) -> Step {
+fn step(a: &Head, b: &Head, times: Times) -> Advance {
     if let (Head::Subtree(x, _), Head::Subtree(y, _)) = (a, b)
         && (x.id == y.id || (times == Times::Ignore && x.content_digest == y.content_digest))
     {
-        return Step::SkipBoth;
+        return Advance::SkipBoth;
     }
     let order = path::compare(a.path(), b.path());
     match (order, a.level(), b.level()) {
-        (Ordering::Equal, 0, 0) => Step::Compare,
-        (Ordering::Less, 0, _) => Step::Gone,
-        (Ordering::Greater, _, 0) => Step::New,
-        (Ordering::Less, _, _) => Step::ExpandLeft,
-        (Ordering::Greater, _, _) => Step::ExpandRight,
+        (Ordering::Equal, 0, 0) => Advance::Compare,
+        (Ordering::Less, 0, _) => Advance::Gone,
+        (Ordering::Greater, _, 0) => Advance::New,
+        (Ordering::Less, _, _) => Advance::ExpandLeft,
+        (Ordering::Greater, _, _) => Advance::ExpandRight,
         (Ordering::Equal, x, y) => match x.cmp(&y) {
-            Ordering::Less => Step::ExpandRight,
-            Ordering::Greater => Step::ExpandLeft,
-            Ordering::Equal => Step::ExpandBoth,
+            Ordering::Less => Advance::ExpandRight,
+            Ordering::Greater => Advance::ExpandLeft,
+            Ordering::Equal => Advance::ExpandBoth,
         },
     }
 }

@@ -12,7 +12,7 @@ pub struct Entry {
     /// Last change, in seconds since 1970; 0 to [`MTIME_MAX`].
     pub mtime: i64,
     /// What it is.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// The text of the symbolic link that this file was when it was pushed.
     pub link: Option<Vec<u8>>,
     /// Extension fields, as they stand in the node; unknown ones are kept.
@@ -21,7 +21,7 @@ pub struct Entry {
 
 /// What an [`Entry`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// A directory.
     Directory,
     /// A file.
@@ -65,14 +65,20 @@ pub(crate) fn skip_rest(input: &mut Reader<'_>, length: usize) -> Result<Option<
 impl Entry {
     /// A directory.
     pub fn directory(path: impl Into<Vec<u8>>, mtime: i64) -> Self {
-        Self { path: path.into(), mtime, kind: Kind::Directory, link: None, extensions: Vec::new() }
+        Self {
+            path: path.into(),
+            mtime,
+            kind: EntryKind::Directory,
+            link: None,
+            extensions: Vec::new(),
+        }
     }
 
     /// The size of the file, `None` for a directory.
     pub fn size(&self) -> Option<u64> {
         match self.kind {
-            Kind::Directory => None,
-            Kind::File { size, .. } => Some(size),
+            EntryKind::Directory => None,
+            EntryKind::File { size, .. } => Some(size),
         }
     }
 
@@ -84,7 +90,7 @@ impl Entry {
 
     /// Whether this is a directory.
     pub fn is_directory(&self) -> bool {
-        matches!(self.kind, Kind::Directory)
+        matches!(self.kind, EntryKind::Directory)
     }
 
     /// How long the entry is in a tar image.
@@ -120,7 +126,7 @@ impl Entry {
     /// Writes all but path and time, which the node and the content digest treat differently.
     pub(crate) fn encode_rest(&self, out: &mut Writer) {
         let mut flags = 0;
-        if let Kind::File { executable, .. } = self.kind {
+        if let EntryKind::File { executable, .. } = self.kind {
             flags |= FILE | if executable { EXECUTABLE } else { 0 };
         }
         if self.link.is_some() {
@@ -130,7 +136,7 @@ impl Entry {
             flags |= EXTENSIONS;
         }
         out.u8(flags);
-        if let Kind::File { size, sha1, content, .. } = &self.kind {
+        if let EntryKind::File { size, sha1, content, .. } = &self.kind {
             out.varint(*size);
             out.sha1(sha1);
             out.id(content);
@@ -151,9 +157,9 @@ impl Entry {
             return Err(Error::corrupt(format!("entry with unknown flags {flags:#x}")));
         }
         let kind = if flags & FILE == 0 {
-            Kind::Directory
+            EntryKind::Directory
         } else {
-            Kind::File {
+            EntryKind::File {
                 executable: flags & EXECUTABLE != 0,
                 size: input.varint()?,
                 sha1: input.sha1()?,

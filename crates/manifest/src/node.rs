@@ -11,13 +11,12 @@
 //! Counts, lengths, sizes and times are varints. An empty manifest is one leaf without items.
 
 use crate::entry::{self, Entry};
+use crate::head;
 use freestone_core::digest::{self, context};
-use freestone_core::limits::{NODE_BYTES_MAX, NODE_ITEMS_MAX, PATH_BYTES_MAX, ROPE_LEVELS_MAX};
-use freestone_core::wire::{Reader, Writer};
+use freestone_core::limits::{NODE_ITEMS_MAX, PATH_BYTES_MAX};
+use freestone_core::wire::{Reader, Writer, to_usize};
 use freestone_core::{Error, Id, Measure, Result, path};
 
-/// The version that this code writes and reads.
-const VERSION: u8 = 1;
 /// The layout whose measure every child reference carries.
 const LAYOUT_TAR1: u64 = 1;
 /// Layouts that a child reference may carry the measure of, and the longest measure.
@@ -26,7 +25,7 @@ const MEASURE_BYTES_MAX: usize = 64;
 
 /// A reference to a node, with what is below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Child {
+pub struct Subtree {
     /// The path of the first entry; empty for the empty manifest.
     pub first: Vec<u8>,
     /// The node's id.
@@ -56,7 +55,7 @@ pub enum Items {
     /// A leaf's.
     Entries(Vec<Entry>),
     /// An inner node's.
-    Children(Vec<Child>),
+    Children(Vec<Subtree>),
 }
 
 fn encode_path(out: &mut Writer, previous: &[u8], path: &[u8]) {
@@ -66,8 +65,7 @@ fn encode_path(out: &mut Writer, previous: &[u8], path: &[u8]) {
 }
 
 fn decode_path(input: &mut Reader<'_>, previous: &[u8]) -> Result<Vec<u8>> {
-    let shared = input.varint()?;
-    let shared = usize::try_from(shared).ok().and_then(|shared| previous.get(..shared));
+    let shared = previous.get(..to_usize(input.varint()?));
     let shared = shared.ok_or_else(|| Error::corrupt("a path shares more than there is"))?;
     let rest = input.string(PATH_BYTES_MAX - shared.len().min(PATH_BYTES_MAX))?;
     if previous.get(shared.len()).is_some_and(|byte| rest.first() == Some(byte)) {
@@ -76,18 +74,9 @@ fn decode_path(input: &mut Reader<'_>, previous: &[u8]) -> Result<Vec<u8>> {
     Ok([shared, rest].concat())
 }
 
-fn header(level: u8, count: usize) -> Writer {
-    let mut out = Writer::default();
-    out.u8(VERSION);
-    out.u8(level);
-    out.string(&[]);
-    out.varint(count as u64);
-    out
-}
-
 /// Encodes a leaf.
 pub(crate) fn encode_leaf(entries: &[Entry]) -> Vec<u8> {
-    let mut out = header(1, entries.len());
+    let mut out = head::write(1, entries.len());
     let mut previous: &[u8] = &[];
     for entry in entries {
         encode_path(&mut out, previous, &entry.path);
@@ -99,8 +88,8 @@ pub(crate) fn encode_leaf(entries: &[Entry]) -> Vec<u8> {
 }
 
 /// Encodes an inner node of `level`.
-pub(crate) fn encode_inner(level: u8, children: &[Child]) -> Vec<u8> {
-    let mut out = header(level, children.len());
+pub(crate) fn encode_inner(level: u8, children: &[Subtree]) -> Vec<u8> {
+    let mut out = head::write(level, children.len());
     let mut previous: &[u8] = &[];
     for child in children {
         encode_path(&mut out, previous, &child.first);
@@ -121,7 +110,7 @@ pub(crate) fn encode_inner(level: u8, children: &[Child]) -> Vec<u8> {
 
 /// The content digest of a leaf: over its entries, whole paths, times left out.
 fn leaf_digest(entries: &[Entry]) -> Id {
-    let mut out = header(1, entries.len());
+    let mut out = head::write(1, entries.len());
     for entry in entries {
         out.string(&entry.path);
         entry.encode_rest(&mut out);
@@ -130,8 +119,8 @@ fn leaf_digest(entries: &[Entry]) -> Id {
 }
 
 /// The content digest of an inner node: over its children's first paths and content digests.
-fn inner_digest(level: u8, children: &[Child]) -> Id {
-    let mut out = header(level, children.len());
+fn inner_digest(level: u8, children: &[Subtree]) -> Id {
+    let mut out = head::write(level, children.len());
     for child in children {
         out.string(&child.first);
         out.id(&child.content_digest);
@@ -139,7 +128,7 @@ fn inner_digest(level: u8, children: &[Child]) -> Id {
     digest::derived(context::CONTENT_DIGEST, out.bytes())
 }
 
-fn decode_child(input: &mut Reader<'_>, previous: &[u8]) -> Result<Child> {
+fn decode_child(input: &mut Reader<'_>, previous: &[u8]) -> Result<Subtree> {
     let first = decode_path(input, previous)?;
     let (id, content_digest) = (input.id()?, input.id()?);
     let (entries, bytes) = (input.varint()?, input.varint()?);
@@ -166,28 +155,25 @@ fn decode_child(input: &mut Reader<'_>, previous: &[u8]) -> Result<Child> {
         return Err(Error::newer("a child reference with unknown extensions"));
     }
     let measure = measure.ok_or_else(|| Error::corrupt("a child without its tar1 measure"))?;
-    Ok(Child { first, id, content_digest, entries, bytes, measure })
+    Ok(Subtree { first, id, content_digest, entries, bytes, measure })
 }
 
 /// Where in a manifest the node of these bytes stands: its level, and the path of its first entry.
 /// `None` if they are no node. Reads only the node's first bytes.
-pub fn place(bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
+pub fn node_position(bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
     let mut input = Reader::new(bytes);
-    let (_, level) = (input.u8().ok()?, input.u8().ok()?);
-    input.extensions().ok()?;
-    match input.varint().ok()? {
+    let (level, count) = head::skim(&mut input)?;
+    match count {
         0 => Some((level, Vec::new())),
         _ => Some((level, decode_path(&mut input, &[]).ok()?)),
     }
 }
 
 /// Where in an encoded node the ids of contents and nodes stand, in order; `None` if it is none.
-pub fn id_places(bytes: &[u8]) -> Option<Vec<usize>> {
+pub fn id_offsets(bytes: &[u8]) -> Option<Vec<usize>> {
     let mut input = Reader::new(bytes);
-    let (_, level) = (input.u8().ok()?, input.u8().ok()?);
-    input.extensions().ok()?;
-    let count = usize::try_from(input.varint().ok()?).ok()?;
-    let mut places = Vec::with_capacity(count.min(NODE_ITEMS_MAX));
+    let (level, count) = head::skim(&mut input)?;
+    let mut places = Vec::with_capacity(to_usize(count).min(NODE_ITEMS_MAX));
     for _ in 0..count {
         input.varint().ok()?;
         input.string(PATH_BYTES_MAX).ok()?;
@@ -221,21 +207,7 @@ impl Node {
     /// # Errors
     /// The bytes are no node of version 1.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        if bytes.len() > NODE_BYTES_MAX {
-            return Err(Error::corrupt("the node is too long"));
-        }
-        let mut input = Reader::new(bytes);
-        input.version(VERSION, "a node")?;
-        let level = input.u8()?;
-        if level == 0 || level > ROPE_LEVELS_MAX {
-            return Err(Error::corrupt(format!("a node of level {level}")));
-        }
-        if !input.extensions()?.is_empty() {
-            return Err(Error::newer("a node with unknown extensions"));
-        }
-        let count = input.varint()?;
-        let count = usize::try_from(count).ok().filter(|count| *count <= NODE_ITEMS_MAX);
-        let count = count.ok_or_else(|| Error::corrupt("a node with too many items"))?;
+        let (level, count, mut input) = head::read(bytes, "a node")?;
         let items = if level == 1 {
             Items::Entries(decode_entries(&mut input, count)?)
         } else {
@@ -258,7 +230,7 @@ impl Node {
         let items = match &self.items {
             Items::Entries(entries) => entries.iter().map(Entry::memory_bytes).sum::<usize>(),
             Items::Children(children) => {
-                children.iter().map(|child| size_of::<Child>() + child.first.len()).sum()
+                children.iter().map(|child| size_of::<Subtree>() + child.first.len()).sum()
             }
         };
         size_of::<Self>() + items
@@ -268,7 +240,7 @@ impl Node {
     ///
     /// # Errors
     /// Its totals are beyond 64 bits.
-    pub fn child(&self, id: Id) -> Result<Child> {
+    pub fn child(&self, id: Id) -> Result<Subtree> {
         let first = self.first().to_vec();
         let sums = match &self.items {
             Items::Entries(entries) => entries.iter().try_fold((0u64, 0u64), |(count, sum), e| {
@@ -290,7 +262,7 @@ impl Node {
                 inner_digest(self.level, children),
             ),
         };
-        Ok(Child { first, id, content_digest, entries, bytes, measure })
+        Ok(Subtree { first, id, content_digest, entries, bytes, measure })
     }
 }
 
@@ -314,11 +286,11 @@ fn decode_entries(input: &mut Reader<'_>, count: usize) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn decode_children(input: &mut Reader<'_>, count: usize) -> Result<Vec<Child>> {
+fn decode_children(input: &mut Reader<'_>, count: usize) -> Result<Vec<Subtree>> {
     if count == 0 {
         return Err(Error::corrupt("an inner node without children"));
     }
-    let mut children: Vec<Child> = Vec::with_capacity(count);
+    let mut children: Vec<Subtree> = Vec::with_capacity(count);
     for _ in 0..count {
         let previous = children.last().map_or(&[][..], |child| &child.first);
         let child = decode_child(input, previous)?;

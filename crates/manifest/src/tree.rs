@@ -2,11 +2,12 @@
 
 use crate::cursor::Cursor;
 use crate::entry::Entry;
-use crate::node::{Child, Items, Node};
+use crate::node::{Items, Node, Subtree};
 use freestone_core::plan::{NodeKind, NodeSource};
-use freestone_core::{Error, Id, Result, path};
+use freestone_core::wire::to_usize;
+use freestone_core::{Error, Id, Result, lock, path};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Bytes of decoded nodes that a tree keeps: enough for all inner nodes of a million entries with
 /// paths of common lengths. By bytes, since a node of the longest paths is a hundred times as long
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const CACHE_BYTES_MAX: usize = 16 << 20;
 
 /// A node, with the only reference to it that is true.
-type Known = (Arc<Node>, Arc<Child>);
+type Known = (Arc<Node>, Arc<Subtree>);
 
 /// The nodes that a tree keeps.
 #[derive(Default)]
@@ -24,12 +25,14 @@ struct Cache {
     bytes: usize,
 }
 
-/// A manifest, opened at its root. Reading it holds at most a bounded number of nodes.
+/// A manifest, opened at its root. Reading it holds at most a bounded number of nodes. Clones share
+/// these.
+#[derive(Clone)]
 pub struct Tree<S> {
     source: S,
     root: Arc<Node>,
-    summary: Child,
-    cache: Mutex<Cache>,
+    summary: Subtree,
+    cache: Arc<Mutex<Cache>>,
 }
 
 /// Where a unit of a tar image lies.
@@ -48,11 +51,11 @@ impl<S: NodeSource> Tree<S> {
     pub fn open(source: S, id: &Id) -> Result<Self> {
         let root = Arc::new(read(&source, id)?);
         let summary = root.child(*id)?;
-        Ok(Self { source, root, summary, cache: Mutex::default() })
+        Ok(Self { source, root, summary, cache: Arc::default() })
     }
 
     /// What the manifest holds, as a parent of the root would say it.
-    pub fn summary(&self) -> &Child {
+    pub fn summary(&self) -> &Subtree {
         &self.summary
     }
 
@@ -77,7 +80,7 @@ impl<S: NodeSource> Tree<S> {
 
     /// Reads the node that `child`, an item of a node of `level`, refers to, and checks that it
     /// is what the reference says.
-    pub(crate) fn below(&self, level: u8, child: &Child) -> Result<Arc<Node>> {
+    pub(crate) fn below(&self, level: u8, child: &Subtree) -> Result<Arc<Node>> {
         let cached = self.cached(&child.id);
         let (node, truth) = match cached {
             Some(cached) => cached,
@@ -98,12 +101,12 @@ impl<S: NodeSource> Tree<S> {
     }
 
     fn cached(&self, id: &Id) -> Option<Known> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).nodes.get(id).cloned()
+        lock(&self.cache).nodes.get(id).cloned()
     }
 
     fn keep(&self, id: Id, node: Known) {
         let bytes = node.0.memory_bytes();
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = lock(&self.cache);
         // Another thread may have read it meanwhile.
         if cache.nodes.contains_key(&id) {
             return;
@@ -157,7 +160,7 @@ impl<S: NodeSource> Tree<S> {
                     })
                     .count()
             },
-            |entries| usize::try_from(left.get()).unwrap_or(usize::MAX).min(entries.len()),
+            |entries| to_usize(left.get()).min(entries.len()),
         )
     }
 
@@ -235,8 +238,8 @@ impl<S: NodeSource> Tree<S> {
     ///
     /// # Errors
     /// A node cannot be read.
-    pub fn node_at_place_of(&self, bytes: &[u8]) -> Result<Option<Id>> {
-        let Some((level, first)) = crate::node::place(bytes) else { return Ok(None) };
+    pub fn node_at_position_of(&self, bytes: &[u8]) -> Result<Option<Id>> {
+        let Some((level, first)) = crate::node::node_position(bytes) else { return Ok(None) };
         if level > self.root.level {
             return Ok(None);
         }
@@ -259,7 +262,7 @@ impl<S: NodeSource> Tree<S> {
     ///
     /// # Errors
     /// A node cannot be read, or what `each` returns.
-    pub fn visit(&self, each: &mut dyn FnMut(&Child, u8) -> Result<bool>) -> Result<()> {
+    pub fn visit(&self, each: &mut dyn FnMut(&Subtree, u8) -> Result<bool>) -> Result<()> {
         let mut open = vec![(self.summary.clone(), self.root.level)];
         while let Some((child, level)) = open.pop() {
             if each(&child, level)? && level > 1 {

@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
-use freestone_core::chunker::{Chunker, Piece};
+use freestone_core::chunker::{Chunker, ContentPiece};
 use freestone_core::digest::{self, plain};
-use freestone_core::plan::{NodeKind, NodeSource, Source};
+use freestone_core::plan::{ExtentSource, NodeKind, NodeSource};
 use freestone_core::{Error, Extent, Id, Result};
 use freestone_manifest::content::{
     CHUNKER, ContentItem, ContentRecord, ContentTreeBuilder, pieces, visit_nodes,
@@ -104,10 +104,10 @@ fn a_real_content_comes_back_whole_and_in_parts() {
     let mut chunks: HashMap<Id, Vec<u8>> = HashMap::new();
     let mut nodes = MemoryNodes::default();
     let mut builder = ContentTreeBuilder::new(&mut nodes);
-    let mut each = |piece: Piece<'_>| -> Result<()> {
+    let mut each = |piece: ContentPiece<'_>| -> Result<()> {
         builder.push(match piece {
-            Piece::Zeros(length) => ContentItem::Zeros(length),
-            Piece::Chunk(bytes) => {
+            ContentPiece::Zeros(length) => ContentItem::Zeros(length),
+            ContentPiece::Chunk(bytes) => {
                 chunks.insert(plain(bytes), bytes.to_vec());
                 ContentItem::Chunk(bytes.len() as u64, plain(bytes))
             }
@@ -132,7 +132,7 @@ fn a_real_content_comes_back_whole_and_in_parts() {
     let mut zeros = 0;
     for extent in collect(&nodes, &record.id(), size, 0..size) {
         match extent.source {
-            Source::Chunk(id) => back.extend_from_slice(&chunks[&id]),
+            ExtentSource::Chunk(id) => back.extend_from_slice(&chunks[&id]),
             _ => {
                 zeros += extent.length;
                 back.resize(back.len() + usize::try_from(extent.length).unwrap(), 0);

@@ -7,7 +7,7 @@ use freestone_core::limits::NODE_ITEMS_MAX;
 use freestone_core::plan::NodeKind;
 use freestone_core::{Id, Measure, path};
 use freestone_manifest::{
-    Builder, Change, Child, Entry, Items, Kind, MemoryNodes, Node, Times, Tree, diff,
+    Builder, Change, Entry, EntryKind, Items, MemoryNodes, Node, Subtree, Times, Tree, diff,
 };
 use freestone_testkit::cases;
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ fn file(path: &[u8], seed: u64, size: u64) -> Entry {
     Entry {
         path: path.to_vec(),
         mtime: i64::try_from(seed % 1_000_000).unwrap(),
-        kind: Kind::File {
+        kind: EntryKind::File {
             executable: seed % 2 == 1,
             size,
             sha1: digest::sha1(&bytes),
@@ -49,7 +49,7 @@ fn well_formed(paths: BTreeMap<Vec<u8>, (u64, u64)>) -> Vec<Entry> {
     entries
 }
 
-fn build(entries: &[Entry]) -> (Child, MemoryNodes) {
+fn build(entries: &[Entry]) -> (Subtree, MemoryNodes) {
     let mut builder = Builder::new(MemoryNodes::default());
     for entry in entries {
         builder.push(entry.clone()).unwrap();
@@ -318,7 +318,7 @@ fn a_parent_that_lies_about_a_child_is_found_out() {
     let (root, nodes) = build(&flat(2000, |index| format!("{index:05}")));
     let bytes = freestone_core::NodeSource::node(&nodes, NodeKind::Manifest, &root.id).unwrap();
     let Items::Children(children) = Node::decode(&bytes).unwrap().items else { panic!() };
-    let lies: [fn(&mut Child); 6] = [
+    let lies: [fn(&mut Subtree); 6] = [
         |child| child.entries += 1,
         |child| child.bytes += 1,
         |child| child.first.push(b'0'),
@@ -345,7 +345,7 @@ fn a_parent_that_lies_about_a_child_is_found_out() {
 }
 
 /// Writes an inner node of level 2 by hand, so that a test does not depend on the encoder alone.
-fn put_inner(nodes: &mut MemoryNodes, children: &[Child]) -> Id {
+fn put_inner(nodes: &mut MemoryNodes, children: &[Subtree]) -> Id {
     use freestone_core::wire::Writer;
     let mut out = Writer::default();
     out.u8(1);

@@ -1,55 +1,60 @@
-//! What `stat` says of a node, and for how long that holds.
+//! The attributes that `stat` returns for an inode, and how long the kernel may cache them.
 
-use crate::nodes::Node;
-use crate::place::Options;
-use freestone_manifest::Kind;
+use crate::inodes::Inode;
+use crate::options::MountOptions;
+use freestone_manifest::EntryKind;
 use fuser::{FileAttr, FileType, INodeNo};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How long the kernel need not ask again for what has an id in its path: it never changes.
+/// How long the kernel may cache what has an id in its path: it never changes.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
-/// How long it may take a ref that it knows for unmoved.
+/// How long the kernel may cache what depends on a ref.
 const BRIEFLY: Duration = Duration::from_secs(1);
 
-/// The unit that a file's blocks are counted in.
+/// The unit of `st_blocks`.
 const STAT_BLOCK_BYTES: u64 = 512;
-/// What readers are told to read at a time.
+/// The value of `st_blksize`: how much a reader is to read at a time.
 const PREFERRED_BYTES: u32 = 128 << 10;
 
-/// How long the attributes and the name of a node hold.
-pub(crate) fn holds(node: &Node) -> Duration {
-    match node {
-        Node::Top | Node::Trees | Node::Link { .. } => BRIEFLY,
-        Node::Image { .. } | Node::TreeTop { .. } | Node::Entry { .. } => FOREVER,
+/// Returns how long the kernel may cache the name and the attributes of an inode.
+pub(crate) fn cache_time(inode: &Inode) -> Duration {
+    match inode {
+        Inode::Top | Inode::Trees | Inode::Link { .. } => BRIEFLY,
+        Inode::Image { .. } | Inode::TreeTop { .. } | Inode::Entry { .. } => FOREVER,
     }
 }
 
-/// What a node is.
-pub(crate) fn kind(node: &Node) -> FileType {
-    match node {
-        Node::Top | Node::Trees | Node::TreeTop { .. } => FileType::Directory,
-        Node::Link { .. } => FileType::Symlink,
-        Node::Image { .. } => FileType::RegularFile,
-        Node::Entry { entry, .. } if entry.is_directory() => FileType::Directory,
-        Node::Entry { .. } => FileType::RegularFile,
+/// Returns the file type of an inode.
+pub(crate) fn kind(inode: &Inode) -> FileType {
+    match inode {
+        Inode::Top | Inode::Trees | Inode::TreeTop { .. } => FileType::Directory,
+        Inode::Link { .. } => FileType::Symlink,
+        Inode::Image { .. } => FileType::RegularFile,
+        Inode::Entry { entry, .. } if entry.is_directory() => FileType::Directory,
+        Inode::Entry { .. } => FileType::RegularFile,
     }
 }
 
-/// The attributes of node `number`. `target_bytes` is how long the text of a link is.
-pub(crate) fn of(number: u64, node: &Node, target_bytes: u64, options: &Options) -> FileAttr {
-    let (size, time) = match node {
-        Node::Top | Node::Trees => (0, 0),
-        Node::Link { .. } => (target_bytes, 0),
-        Node::Image { length, time, .. } => (*length, *time),
-        Node::TreeTop { time, .. } => (0, *time),
-        Node::Entry { entry, .. } => (entry.size().unwrap_or(0), entry.mtime),
+/// Returns the attributes of inode `number`; `target_bytes` is the length of a link's target.
+pub(crate) fn of(
+    number: u64,
+    inode: &Inode,
+    target_bytes: u64,
+    options: &MountOptions,
+) -> FileAttr {
+    let (size, time) = match inode {
+        Inode::Top | Inode::Trees => (0, 0),
+        Inode::Link { .. } => (target_bytes, 0),
+        Inode::Image { length, time, .. } => (*length, *time),
+        Inode::TreeTop { time, .. } => (0, *time),
+        Inode::Entry { entry, .. } => (entry.size().unwrap_or(0), entry.mtime),
     };
-    let kind = kind(node);
-    let perm = match (kind, node) {
+    let kind = kind(inode);
+    let perm = match (kind, inode) {
         (FileType::Directory, _) => options.directory_mode(),
         (FileType::Symlink, _) => 0o777,
-        (_, Node::Entry { entry, .. })
-            if matches!(entry.kind, Kind::File { executable: true, .. }) =>
+        (_, Inode::Entry { entry, .. })
+            if matches!(entry.kind, EntryKind::File { executable: true, .. }) =>
         {
             options.mode | (options.mode & 0o444) >> 2
         }
@@ -75,6 +80,7 @@ pub(crate) fn of(number: u64, node: &Node, target_bytes: u64, options: &Options)
     }
 }
 
+/// Returns the time `seconds` after 1970 began, or before it if negative.
 fn at(seconds: i64) -> SystemTime {
     let away = Duration::from_secs(seconds.unsigned_abs());
     let time =

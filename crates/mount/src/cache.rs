@@ -1,41 +1,39 @@
-//! Chunks that were read in part: who reads a file in steps shorter than its chunks fetches and
-//! proves each chunk once.
+//! A cache of chunks that were read in part, so that a reader whose reads are shorter than the
+//! chunks fetches and proves each chunk once.
 
-use freestone_core::{ChunkSource, Id, Result};
+use freestone_core::{ChunkSource, Id, Result, lock};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
-/// A chunk, or the place where it will be: who finds it empty fetches it, and others that want
-/// the same chunk wait for him.
-type Slot = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
+/// A chunk, or room for one. The thread that finds it empty fetches the chunk while it holds the
+/// lock, and other threads that want the same chunk wait.
+type ChunkSlot = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
 
-/// Chunks, those that were not used for longest given up first.
-pub(crate) struct Cache {
+/// A cache of chunks that evicts the least recently used one first.
+pub(crate) struct ChunkCache {
     bytes_max: u64,
-    state: Mutex<State>,
-    /// Held by who proves a chunk: a few locks for all.
+    state: Mutex<CacheState>,
+    /// Held by the thread that proves a chunk; several chunks share one lock.
     proving: [Mutex<()>; PROVING_LOCKS],
 }
 
-/// More than there are threads.
+/// The number of locks for proving: more than there are threads.
 const PROVING_LOCKS: usize = 64;
 
 #[derive(Default)]
-struct State {
-    /// With when it was last used, and how long it is.
-    slots: HashMap<Id, (u64, u64, Slot)>,
+struct CacheState {
+    /// Each with the number of its last use, and the chunk's length in bytes.
+    slots: HashMap<Id, (u64, u64, ChunkSlot)>,
     by_use: BTreeMap<u64, Id>,
+    /// The number of uses so far.
     uses: u64,
+    /// The length of all chunks together.
     bytes: u64,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Cache {
-    /// An empty cache that keeps at most `bytes_max`. Chunks that are in use come on top: one for
-    /// each thread.
+impl ChunkCache {
+    /// Creates an empty cache of at most `bytes_max`. Chunks in use are not counted: at most one
+    /// for each thread.
     pub(crate) fn new(bytes_max: u64) -> Self {
         Self {
             bytes_max,
@@ -44,11 +42,12 @@ impl Cache {
         }
     }
 
-    /// What `find` says of chunk `id`. It is asked whether it knows at once, and only then to find
-    /// out, by one thread at a time: others that want the same wait, and know then.
+    /// Returns what `find` returns for chunk `id`. It is first called with false, to return what it
+    /// knows; then, if that is nothing, with true, to find out. Only one thread at a time finds
+    /// out: others that want the same chunk wait.
     ///
     /// # Errors
-    /// What `find` returns.
+    /// The errors of `find`.
     pub(crate) fn one_at_a_time<T>(
         &self,
         id: &Id,
@@ -61,10 +60,10 @@ impl Cache {
         find(true)
     }
 
-    /// The chunk `id` of `length` bytes, from `chunks` unless it is here.
+    /// Returns chunk `id` of `length` bytes from the cache, or else from `chunks`.
     ///
     /// # Errors
-    /// What `chunks` returns; other bytes came than were to come.
+    /// The chunk cannot be read, or is not what its id says.
     pub(crate) fn chunk(
         &self,
         chunks: &dyn ChunkSource,
@@ -87,8 +86,9 @@ impl Cache {
     }
 }
 
-impl State {
-    fn slot(&mut self, id: Id, length: u64, bytes_max: u64) -> Slot {
+impl CacheState {
+    /// Returns the slot of chunk `id`, and evicts others if there is no room for a new one.
+    fn slot(&mut self, id: Id, length: u64, bytes_max: u64) -> ChunkSlot {
         self.uses += 1;
         let uses = self.uses;
         if let Some((used, _, slot)) = self.slots.get_mut(&id) {
@@ -97,7 +97,7 @@ impl State {
             self.by_use.insert(uses, id);
             return slot.clone();
         }
-        let slot = Slot::default();
+        let slot = ChunkSlot::default();
         self.slots.insert(id, (uses, length, slot.clone()));
         self.by_use.insert(uses, id);
         self.bytes += length;
@@ -110,8 +110,8 @@ impl State {
         slot
     }
 
-    /// Takes out what could not be fetched, so that the next one tries anew.
-    fn forget(&mut self, id: &Id, slot: &Slot) {
+    /// Removes a slot whose chunk could not be fetched, so that the next reader tries again.
+    fn forget(&mut self, id: &Id, slot: &ChunkSlot) {
         if self.slots.get(id).is_some_and(|(_, _, held)| Arc::ptr_eq(held, slot))
             && let Some((used, length, _)) = self.slots.remove(id)
         {
@@ -149,22 +149,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded_and_the_oldest_goes() {
-        let (cache, chunks) = (Cache::new(30), Counting::default());
+    fn the_cache_is_bounded_and_evicts_the_least_recently_used() {
+        let (cache, chunks) = (ChunkCache::new(30), Counting::default());
         for n in [1, 2, 3, 1, 4, 1, 2] {
             assert_eq!(*cache.chunk(&chunks, &id(n), 10).unwrap(), [id(n).0[0]; 10]);
             assert!(lock(&cache.state).bytes <= 30);
         }
-        // 2 went when 4 came, since 1 had been used again.
+        // 2 was evicted for 4, since 1 had been used again.
         assert_eq!(chunks.fetched.load(Ordering::SeqCst), 5);
-        // One that is longer than the cache is given, not kept.
+        // A chunk that is longer than the cache is returned, but not kept.
         assert_eq!(cache.chunk(&chunks, &id(9), 31).unwrap().len(), 31);
         assert_eq!(lock(&cache.state).bytes, 0);
     }
 
     #[test]
     fn a_failure_is_not_kept() {
-        let (cache, fails) = (Cache::new(30), Counting { fails: true, ..Counting::default() });
+        let (cache, fails) = (ChunkCache::new(30), Counting { fails: true, ..Counting::default() });
         assert!(cache.chunk(&fails, &id(1), 10).is_err());
         assert_eq!(lock(&cache.state).bytes, 0);
         assert!(cache.chunk(&Counting::default(), &id(1), 10).is_ok());
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn many_that_want_one_chunk_fetch_it_once() {
-        let (cache, chunks) = (Cache::new(1 << 20), Counting::default());
+        let (cache, chunks) = (ChunkCache::new(1 << 20), Counting::default());
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| cache.chunk(&chunks, &id(7), 1000).unwrap());

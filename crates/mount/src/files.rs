@@ -1,7 +1,8 @@
-//! The bytes of what is opened: images, and files of trees.
+//! The bytes of open files: images, and files of trees.
 
-use crate::cache::Cache;
-use crate::revisions::{Revisions, Tree};
+use crate::cache::ChunkCache;
+use crate::revisions::{RevisionTree, Revisions};
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, Extent, Id, Plan, Result, Sha1};
 use freestone_manifest::content;
 use freestone_sink as sink;
@@ -10,11 +11,15 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-/// The content of a file of a tree, as a plan.
+/// A file of a tree, as a plan of its content.
 pub(crate) struct FilePlan {
-    pub(crate) tree: Arc<Tree>,
+    /// The tree that the file is in.
+    pub(crate) tree: Arc<RevisionTree>,
+    /// The file's content id.
     pub(crate) content: Id,
+    /// Its size in bytes.
     pub(crate) size: u64,
+    /// Its SHA-1.
     pub(crate) sha1: Sha1,
 }
 
@@ -33,28 +38,28 @@ impl Plan for FilePlan {
     }
 }
 
-/// Fills `out` from `offset` on; gives how many bytes there are.
+/// Fills `out` with the bytes of `plan` from `offset` on, and returns how many there are.
 ///
 /// # Errors
-/// What is there cannot be read, or is damaged.
+/// A chunk or a node cannot be read, or is damaged.
 pub(crate) fn read(
     plan: &dyn Plan,
     revisions: &dyn Revisions,
-    cache: &Cache,
+    cache: &ChunkCache,
     offset: u64,
     out: &mut [u8],
 ) -> Result<usize> {
     sink::read_at(plan, offset, out, &mut |id, length, part, out| {
-        // What lies as it is, is proven once and then read from there, no more than is wanted.
+        // A chunk that is stored raw is proven once; then only the wanted part is read from there.
         if let Some(raw) = revisions.raw()
             && let Some(place) = cache.one_at_a_time(id, |prove| raw.raw(id, length, prove))?
             && pread(place.file.as_fd(), place.offset + part.start, out).is_ok()
         {
             return Ok(());
         }
-        // There may be another copy; else this says what is wrong with that one.
+        // There may be another copy; if not, this reports what is wrong with the raw one.
         let chunks = revisions.chunks();
-        // Nobody comes back for the rest of what is read whole.
+        // A chunk that is read completely is not needed again.
         if part == (0..length) {
             return chunks.chunk(id, out);
         }
@@ -62,19 +67,25 @@ pub(crate) fn read(
     })
 }
 
+/// Copies the bytes `part` of chunk `id` into `out`.
 fn copy(bytes: &[u8], part: Range<u64>, out: &mut [u8], id: &Id) -> Result<()> {
-    let end = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-    match bytes.get(end(part.start)..end(part.end)) {
+    match bytes.get(to_usize(part.start)..to_usize(part.end)) {
         Some(bytes) if bytes.len() == out.len() => out.copy_from_slice(bytes),
-        _ => return Err(Error::corrupt(format!("chunk {id}: {} bytes came", bytes.len()))),
+        _ => {
+            return Err(Error::corrupt(format!(
+                "chunk {id} is {} bytes long, not as long as its extent",
+                bytes.len()
+            )));
+        }
     }
     Ok(())
 }
 
+/// Fills `out` with the bytes of `file` from `offset` on.
 fn pread(file: BorrowedFd<'_>, mut offset: u64, mut out: &mut [u8]) -> Result<(), Errno> {
     while !out.is_empty() {
         match rustix::io::pread(file, &mut *out, offset) {
-            // Cut off since it was proven.
+            // The file was truncated after it was proven.
             Ok(0) => return Err(Errno::IO),
             Ok(count) => {
                 out = &mut out[count..];

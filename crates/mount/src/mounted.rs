@@ -1,53 +1,56 @@
-//! Mounting, and ending it: an earlier mount that is dead is cleared first, and one that is ended
-//! serves on until what is open in it is closed.
+//! Mounts and unmounts. A dead mount that an earlier process left is removed first. A mount that
+//! was ended continues to serve until its open files are closed.
 
 use crate::filesystem::FileSystem;
-use crate::place::Options;
+use crate::options::MountOptions;
 use crate::revisions::Revisions;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, ErrorKind, Result, lock};
 use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
 use rustix::fs::{AtFlags, CWD, StatxFlags, major, minor, statx};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread::JoinHandle;
 
-/// What the system's table of mounts says that is mounted.
+/// The source in the system's table of mounts.
 const SOURCE: &str = "freestone";
 
-/// How far the kernel reads ahead of who reads in order, where we may say so: it asks in steps of
-/// at most so much, and each step costs the same.
+/// How far the kernel reads ahead of a sequential reader, where this process may set it. One
+/// request of the kernel reads at most as much, and each request costs the same.
 const READ_AHEAD_KIB: u32 = 1024;
 
-/// A file system that is mounted. Dropped, it goes on: see [`end`](Self::end).
+/// A mounted file system. It stays mounted when this is dropped; see [`end`](Self::end).
 pub struct Mounted {
     directory: PathBuf,
     thread: JoinHandle<io::Result<()>>,
     unmounter: Mutex<SessionUnmounter>,
 }
 
-/// Mounts `revisions` on `directory`, which exists. `failed` is told of what could not be read.
+/// Mounts `revisions` on `directory`, which must exist. `failed` is called with each error of a
+/// read.
 ///
 /// # Errors
 /// - [`NotFound`](ErrorKind::NotFound) if the directory does not exist
-/// - [`Refused`](ErrorKind::Refused) if it is none, or freestone is mounted there already
-/// - [`Storage`](ErrorKind::Storage) if the system does not mount it
+/// - [`Refused`](ErrorKind::Refused) if it is not a directory, or freestone is mounted there
+///   already
+/// - [`Storage`](ErrorKind::Storage) if the system cannot mount it
 pub fn mount(
     revisions: Box<dyn Revisions>,
     directory: &Path,
-    options: Options,
+    options: MountOptions,
     failed: Box<dyn Fn(&Error) + Send + Sync>,
 ) -> Result<Mounted> {
     let name = directory.display();
     clear(directory)?;
     let directory = fs::canonicalize(directory).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::not_found(format!("directory {name} does not exist"))
-            .hint("make it, or name another one"),
+            .hint("create it, or name another one"),
         _ => Error::io(format!("directory {name}"), error),
     })?;
     if !directory.is_dir() {
@@ -55,7 +58,7 @@ pub fn mount(
     }
     if is_ours(&directory) {
         return Err(Error::refused(format!("{name}: freestone is mounted there already"))
-            .hint("use it as it is, or `umount` it first"));
+            .hint("use that mount, or `umount` it first"));
     }
     let mut config = Config::default();
     config.mount_options = vec![
@@ -79,66 +82,68 @@ pub fn mount(
     Ok(Mounted { directory, thread, unmounter })
 }
 
+/// Returns the error of a failed mount, with a hint that fits its cause.
 fn cannot_mount(directory: &Path, error: io::Error) -> Error {
     let what = format!("{}: cannot be mounted", directory.display());
     let hint = match error.kind() {
         io::ErrorKind::NotFound => {
-            "FUSE is needed: /dev/fuse (`modprobe fuse`), and `fusermount3` (package fuse3) for \
-             who is not root"
+            "FUSE needs /dev/fuse (`modprobe fuse`); a user other than root also needs \
+             `fusermount3` (package fuse3)"
         }
         io::ErrorKind::PermissionDenied => {
-            "be root, or own the directory and have `fusermount3` (package fuse3); in a container, \
-             give it /dev/fuse"
+            "run as root, or own the directory and install `fusermount3` (package fuse3); a \
+             container needs /dev/fuse"
         }
         _ => {
-            "who is not root needs `fusermount3` (package fuse3), and for --allow-other \
-              `user_allow_other` in /etc/fuse.conf"
+            "a user other than root needs `fusermount3` (package fuse3), and for --allow-other \
+             also `user_allow_other` in /etc/fuse.conf"
         }
     };
     Error::io(what, error).hint(hint)
 }
 
 impl Mounted {
-    /// Where it is mounted.
+    /// Returns the directory that it is mounted on.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Takes it from the tree of files. What is open in it can be read on until it is closed;
-    /// nothing new can be opened.
+    /// Unmounts it. Files that are open can be read until they are closed; no others can be opened.
     ///
     /// # Errors
-    /// The system does not let go of it.
+    /// The system cannot unmount it.
     pub fn end(&self) -> Result<()> {
         let wrong =
             |error| Error::io(format!("{}: cannot be unmounted", self.directory.display()), error);
-        // First by who mounted it, which it does but once, whatever comes of it: else it would unmount
-        // whatever is mounted there when what is open here is closed, be that somebody else's.
-        let mut unmounter = self.unmounter.lock().unwrap_or_else(PoisonError::into_inner);
+        // The unmounter goes first. It acts only once, whether or not that succeeds; unused, it
+        // would unmount whatever is mounted there, even by another process, when the last file is
+        // closed.
+        let mut unmounter = lock(&self.unmounter);
         let Err(busy) = unmounter.unmount() else { return Ok(()) };
         match unmount(&self.directory, UnmountFlags::DETACH) {
-            // Ended by somebody else.
+            // Another process has unmounted it.
             Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
             Err(Errno::PERM) => Err(wrong(busy)),
             Err(errno) => Err(wrong(errno.into())),
         }
     }
 
-    /// Whether it is over: unmounted, and all closed.
+    /// Returns true if it is unmounted and all its files are closed.
     pub fn is_over(&self) -> bool {
         self.thread.is_finished()
     }
 
-    /// Waits until it is over.
+    /// Waits until it is unmounted and all its files are closed.
     ///
     /// # Errors
-    /// It could not be served to the end.
+    /// A thread that served it failed.
     pub fn wait(self) -> Result<()> {
         let what = format!("{}: the mount failed", self.directory.display());
         match self.thread.join() {
             Ok(Ok(())) => Ok(()),
-            // What the kernel says to who was just asking for work when the last file was closed. Of a
-            // connection that an administrator aborts it says the same, but that stays mounted.
+            // The kernel returns this to a thread that was just asking for a request when the last
+            // file was closed. It is also the error of a connection that an administrator aborts,
+            // but then the directory stays mounted.
             Ok(Err(error))
                 if error.kind() == io::ErrorKind::ConnectionAborted
                     && !is_ours(&self.directory) =>
@@ -151,9 +156,9 @@ impl Mounted {
     }
 }
 
-/// Clears what a killed process left mounted at `directory`: nobody can use it any more.
+/// Removes the mount that a killed process left at `directory`, which nobody can use any more.
 fn clear(directory: &Path) -> Result<()> {
-    // Asked anew: the kernel may remember for a second what a server said that is dead now.
+    // Without the kernel's cache, which may hold an answer of the dead server for a second.
     let flags = AtFlags::STATX_FORCE_SYNC;
     match statx(CWD, directory, flags, StatxFlags::BASIC_STATS) {
         Err(Errno::NOTCONN) => {}
@@ -173,29 +178,28 @@ fn clear(directory: &Path) -> Result<()> {
     };
     unmounted.map_err(|error| {
         let name = directory.display();
-        Error::io(format!("{name}: a dead mount that cannot be cleared"), error)
+        Error::io(format!("{name}: a dead mount cannot be removed"), error)
             .hint(format!("run `umount -l {name}` as root"))
     })
 }
 
-/// Whether freestone is mounted at `directory`, which is canonical.
+/// Returns true if freestone is mounted at `directory`, which is canonical.
 fn is_ours(directory: &Path) -> bool {
-    // Without the table nobody can tell, and a second mount above the first does no harm.
+    // If the table cannot be read, a second mount over the first one does no harm.
     let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
     table.split(|byte| *byte == b'\n').any(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
-        let place = fields.nth(4).map(unescape);
-        let mut behind = fields.skip_while(|field| *field != b"-").skip(1);
-        let kind = behind.next().unwrap_or_default();
-        let source = behind.next().unwrap_or_default();
+        let mounted_on = fields.nth(4).map(unescape);
+        let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
+        let kind = rest.next().unwrap_or_default();
+        let source = rest.next().unwrap_or_default();
         kind.starts_with(b"fuse")
             && source == SOURCE.as_bytes()
-            && place
-                .is_some_and(|place| Path::new(&std::ffi::OsString::from_vec(place)) == directory)
+            && mounted_on.is_some_and(|path| Path::new(&OsString::from_vec(path)) == directory)
     })
 }
 
-/// Undoes what the table does to blanks and the like: `\040`.
+/// Decodes the octal escapes of the table of mounts, such as `\040` for a blank.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -216,12 +220,12 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Lets the kernel read farther ahead, where we may: it is only faster.
+/// Lets the kernel read farther ahead, where this process may set that. It only affects speed.
 fn read_ahead(directory: &Path) {
     if let Ok(stat) = rustix::fs::stat(directory) {
         let (major, minor) = (major(stat.st_dev), minor(stat.st_dev));
-        let place = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
-        let _ = fs::write(place, READ_AHEAD_KIB.to_string());
+        let setting = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+        let _ = fs::write(setting, READ_AHEAD_KIB.to_string());
     }
 }
 
@@ -230,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_of_the_table_are_read() {
+    fn escapes_of_the_table_of_mounts_are_decoded() {
         assert_eq!(unescape(br"/mnt/a\040b\134c\09"), b"/mnt/a b\\c\\09");
         assert_eq!(unescape(br"\"), b"\\");
     }

@@ -1,60 +1,61 @@
-//! What the file system shows, asked for a name at a time.
+//! The revisions that the file system shows, looked up one name at a time.
 
 use freestone_core::plan::RawChunks;
 use freestone_core::{ChunkSource, Id, NodeSource, Plan, Result};
 use std::sync::Arc;
 
-/// The nodes of a tree, wherever they come from.
-pub type Nodes = Arc<dyn NodeSource>;
+/// The source of a tree's nodes.
+pub type SharedNodes = Arc<dyn NodeSource>;
 
 /// The manifest of a revision.
-pub type Tree = freestone_manifest::Tree<Nodes>;
+pub type RevisionTree = freestone_manifest::Tree<SharedNodes>;
 
 /// Revisions, their images and trees. Used by many threads at once.
 pub trait Revisions: Send + Sync + 'static {
-    /// The formats: what the names of images end in, without the dot. The first
-    /// [`listed`](Self::listed) are listed, all can be opened.
+    /// Returns the formats, each as the ending of image names without the dot. All can be opened;
+    /// only the first [`listed`](Self::listed) are listed.
     fn formats(&self) -> &[&'static str];
 
-    /// How many of the formats are listed.
+    /// Returns the number of formats that are listed.
     fn listed(&self) -> usize;
 
-    /// The refs, sorted, and what they name now.
+    /// Lists the refs, sorted by name, with the revisions that they name now.
     ///
     /// # Errors
-    /// They cannot be listed.
+    /// The refs cannot be listed.
     fn refs(&self) -> Result<Vec<(String, Id)>>;
 
-    /// The revision that `name` means now: an id, a ref or any other name; `None` if there is
-    /// none, or more than one.
+    /// Returns the revision that `name` means now, which is an id, a ref or any other name; `None`
+    /// if it means none, or more than one.
     ///
     /// # Errors
-    /// It cannot be looked up.
+    /// The name cannot be looked up.
     fn resolve(&self, name: &str) -> Result<Option<Id>>;
 
-    /// When the revision `id` was made, in seconds since 1970; `None` if there is none.
+    /// Returns the time of revision `id` in seconds since 1970, or `None` if there is no such
+    /// revision.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The revision cannot be read.
     fn time(&self, id: &Id) -> Result<Option<i64>>;
 
-    /// The layout of the image of revision `id`, which exists, in `format`, one of
+    /// Returns the plan of the image of revision `id`, which exists, in `format`, which is one of
     /// [`formats`](Self::formats).
     ///
     /// # Errors
-    /// [`Refused`](freestone_core::ErrorKind::Refused) if the format cannot hold it; it cannot be
-    /// read.
+    /// - [`Refused`](freestone_core::ErrorKind::Refused) if the format cannot hold the revision
+    /// - the revision cannot be read
     fn plan(&self, id: &Id, format: &str) -> Result<Arc<dyn Plan>>;
 
-    /// The manifest of revision `id`, which exists.
+    /// Opens the manifest of revision `id`, which exists.
     ///
     /// # Errors
-    /// It cannot be read.
-    fn tree(&self, id: &Id) -> Result<Tree>;
+    /// The manifest cannot be read.
+    fn tree(&self, id: &Id) -> Result<RevisionTree>;
 
-    /// Where chunks are had.
+    /// Returns the source of chunks.
     fn chunks(&self) -> &dyn ChunkSource;
 
-    /// Where chunks lie as they are, if that is known of any.
+    /// Returns where chunks are stored raw, if this implementation knows.
     fn raw(&self) -> Option<&dyn RawChunks>;
 }

@@ -1,11 +1,11 @@
-//! HTTP as object_store asks for it: counted, limited, and never waiting for ever.
+//! HTTP for object_store, with counters, a rate limit and time-outs.
 //!
-//! What a server answers that is no success becomes an error that can be told apart from others
-//! ([`Answer`]), and so does what happens on the way ([`Broken`]); object_store's own retries see
-//! neither, since `retry` decides about both.
+//! An answer that is not a success becomes an [`ErrorResponse`], and a failure of the connection a
+//! [`TransportError`], so that `fault` can classify both. object_store's own retries are off, since
+//! `retry` decides about both.
 
-use crate::options::Options;
-use crate::rate::Rate;
+use crate::options::RemoteOptions;
+use crate::rate::RateLimit;
 use crate::traffic::Traffic;
 use crate::trust::{self, TlsFault};
 use async_trait::async_trait;
@@ -25,25 +25,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use sync_wrapper::SyncStream;
 
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(10);
-/// Bytes that are sent before the limit and the clock are looked at again.
-const PIECE: usize = 64 << 10;
-/// The longest answer that is read of a request that failed.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// How long making a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that are sent between two checks of the rate limit and the clock.
+const PIECE_BYTES: usize = 64 << 10;
+/// The longest body that is read of an answer that is not a success.
+const ERROR_BODY_BYTES_MAX: usize = 64 << 10;
 
-/// What a server answered that is no success.
+/// A server's answer that is not a success.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct ErrorResponse {
     /// The HTTP status.
     pub(crate) status: u16,
     /// S3's own code, such as `NoSuchBucket`; may be empty.
     pub(crate) code: String,
-    /// What it says to people; may be empty.
+    /// S3's message for people; may be empty.
     pub(crate) message: String,
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for ErrorResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the server answered {}", self.status)?;
         if !self.code.is_empty() {
@@ -56,93 +56,96 @@ impl fmt::Display for Answer {
     }
 }
 
-impl std::error::Error for Answer {}
+impl std::error::Error for ErrorResponse {}
 
-/// How a request failed on the way.
+/// The way in which the transport of a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// There was no connection.
+pub(crate) enum TransportFault {
+    /// No connection could be made.
     Connect,
-    /// There was one, but no TLS, or no trust.
+    /// The server could be reached, but not by TLS, or not with a trusted certificate.
     Tls(TlsFault),
-    /// Nothing moved for too long.
+    /// No bytes were transferred for too long.
     Stall,
-    /// The connection broke, or what came over it was no HTTP.
+    /// The connection broke, or the answer was not HTTP.
     Break,
 }
 
-/// What happened on the way.
+/// A failure of the transport of a request.
 #[derive(Debug)]
-pub(crate) struct Broken {
-    pub(crate) way: Way,
+pub(crate) struct TransportError {
+    pub(crate) fault: TransportFault,
     pub(crate) text: String,
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl std::error::Error for Broken {}
+impl std::error::Error for TransportError {}
 
-fn broken(error: &reqwest::Error) -> Broken {
-    let way = if let Some(fault) = trust::fault_of(error) {
-        Way::Tls(fault)
+/// Classifies an error of the HTTP client.
+fn broken(error: &reqwest::Error) -> TransportError {
+    let fault = if let Some(fault) = trust::fault_of(error) {
+        TransportFault::Tls(fault)
     } else if error.is_connect() {
-        Way::Connect
+        TransportFault::Connect
     } else if error.is_timeout() {
-        Way::Stall
+        TransportFault::Stall
     } else {
-        Way::Break
+        TransportFault::Break
     };
-    // The last cause says most: "connection refused", "invalid peer certificate".
+    // The last cause is the most precise: "connection refused", "invalid peer certificate".
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
-    Broken { way, text: cause.to_string() }
+    TransportError { fault, text: cause.to_string() }
 }
 
-fn failed(broken: Broken) -> HttpError {
-    // A kind that object_store does not try again.
+/// Wraps an error for object_store, in a kind that it does not retry.
+fn failed(broken: TransportError) -> HttpError {
     HttpError::new(HttpErrorKind::Unknown, broken)
 }
 
-/// Makes the clients of a backend.
+/// Makes the HTTP clients of a backend.
 #[derive(Clone, Debug)]
-pub(crate) struct Connector(Arc<Service>);
+pub(crate) struct Connector(Arc<Transport>);
 
 #[derive(Debug)]
-struct Service {
+struct Transport {
     client: reqwest::Client,
     traffic: Arc<Traffic>,
     stall: Duration,
-    up: Option<Arc<Rate>>,
-    down: Option<Arc<Rate>>,
+    up: Option<Arc<RateLimit>>,
+    down: Option<Arc<RateLimit>>,
 }
 
 impl Connector {
+    /// Makes the client that all requests of a backend share.
+    ///
     /// # Errors
-    /// This machine has nothing to make connections with, such as certificates.
-    pub(crate) fn new(options: &Options) -> Result<Self> {
-        // Only the first call has an effect, and all of this process want the same.
+    /// This machine cannot make HTTPS connections, for example because it has no certificates.
+    pub(crate) fn new(options: &RemoteOptions) -> Result<Self> {
+        // Only the first call of this process has an effect. All calls install the same provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .user_agent(concat!("freestone/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(options.requests_max)
             .tcp_nodelay(true)
             .http1_only()
             .build()
             .map_err(|error| {
-                let Broken { text, .. } = broken(&error);
+                let TransportError { text, .. } = broken(&error);
                 Error::new(ErrorKind::Storage, format!("no HTTPS on this machine: {text}"))
                     .hint(trust::hint_without_authorities())
             })?;
-        let rate = || options.rate_limit.map(|rate| Arc::new(Rate::new(rate)));
-        Ok(Self(Arc::new(Service {
+        let rate = || options.rate_limit.map(|rate| Arc::new(RateLimit::new(rate)));
+        Ok(Self(Arc::new(Transport {
             client,
             traffic: options.traffic.clone(),
             stall: options.stall,
@@ -154,22 +157,23 @@ impl Connector {
 
 impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Calls(self.0.clone())))
+        Ok(HttpClient::new(TransportClient(self.0.clone())))
     }
 }
 
 #[derive(Debug)]
-struct Calls(Arc<Service>);
+struct TransportClient(Arc<Transport>);
 
-/// When something moved last.
+/// When bytes were transferred last.
 #[derive(Clone)]
-struct Progress(Arc<(Instant, AtomicU64)>);
+struct LastProgress(Arc<(Instant, AtomicU64)>);
 
-impl Progress {
+impl LastProgress {
     fn new() -> Self {
         Self(Arc::new((Instant::now(), AtomicU64::new(0))))
     }
 
+    /// Notes that bytes were transferred now.
     fn note(&self) {
         let elapsed = u64::try_from(self.0.0.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.1.store(elapsed, Ordering::Relaxed);
@@ -179,7 +183,7 @@ impl Progress {
         self.0.0 + Duration::from_millis(self.0.1.load(Ordering::Relaxed))
     }
 
-    /// Ends when nothing has moved for `stall`.
+    /// Waits until no bytes were transferred for `stall`.
     async fn stalled(&self, stall: Duration) {
         loop {
             let end = self.last() + stall;
@@ -191,14 +195,15 @@ impl Progress {
     }
 }
 
-impl Service {
+impl Transport {
+    /// Returns the error of a request that made no progress for too long.
     fn stalled(&self) -> HttpError {
-        let text = format!("nothing moved for {} s", self.stall.as_secs_f32());
-        failed(Broken { way: Way::Stall, text })
+        let text = format!("no bytes were transferred for {} s", self.stall.as_secs_f32());
+        failed(TransportError { fault: TransportFault::Stall, text })
     }
 
-    /// A request's body in pieces, each sent when the limit allows it.
-    fn body(&self, body: HttpRequestBody, progress: &Progress) -> reqwest::Body {
+    /// Splits a request's body into pieces, each sent when the rate limit allows it.
+    fn body(&self, body: HttpRequestBody, progress: &LastProgress) -> reqwest::Body {
         let (traffic, rate, progress) = (self.traffic.clone(), self.up.clone(), progress.clone());
         let pieces = body.into_data_stream().flat_map(|bytes| {
             stream::iter(bytes.map_or_else(
@@ -222,7 +227,7 @@ impl Service {
         reqwest::Body::wrap_stream(limited)
     }
 
-    /// A response's body, each piece taken when the limit allows it.
+    /// Streams a response's body, each piece read when the rate limit allows it.
     fn received(
         self: &Arc<Self>,
         response: reqwest::Response,
@@ -248,24 +253,25 @@ impl Service {
         })
     }
 
+    /// Reads an answer that is not a success, as an error.
     async fn refused(self: &Arc<Self>, response: reqwest::Response) -> HttpError {
         let status = response.status().as_u16();
         let mut body = Vec::new();
         let mut stream = Box::pin(self.received(response));
         while let Some(Ok(bytes)) = stream.next().await {
             body.extend_from_slice(&bytes);
-            if body.len() > ANSWER_BYTES_MAX {
+            if body.len() > ERROR_BODY_BYTES_MAX {
                 break;
             }
         }
         let text = String::from_utf8_lossy(&body);
         let field = |name| element(&text, name).unwrap_or_default();
-        let answer = Answer { status, code: field("Code"), message: field("Message") };
+        let answer = ErrorResponse { status, code: field("Code"), message: field("Message") };
         HttpError::new(HttpErrorKind::Unknown, answer)
     }
 }
 
-/// The text of the first element of this name; enough for the errors of S3.
+/// Returns the text of the first XML element `name`. This is enough for the errors of S3.
 fn element(text: &str, name: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     let (found, _) = rest.split_once(&format!("</{name}>"))?;
@@ -273,12 +279,16 @@ fn element(text: &str, name: &str) -> Option<String> {
     Some(found.chars().filter(is_fine).take(500).collect())
 }
 
+/// Splits `bytes` into pieces of [`PIECE_BYTES`].
 fn pieces(bytes: &Bytes) -> Vec<Bytes> {
-    (0..bytes.len()).step_by(PIECE).map(|at| bytes.slice(at..bytes.len().min(at + PIECE))).collect()
+    (0..bytes.len())
+        .step_by(PIECE_BYTES)
+        .map(|at| bytes.slice(at..bytes.len().min(at + PIECE_BYTES)))
+        .collect()
 }
 
 #[async_trait]
-impl HttpService for Calls {
+impl HttpService for TransportClient {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let service = &self.0;
         let (parts, body) = request.into_parts();
@@ -286,7 +296,7 @@ impl HttpService for Calls {
         let url = parts.uri.to_string();
         let mut builder =
             service.client.request(parts.method.clone(), &url).headers(parts.headers.clone());
-        let progress = Progress::new();
+        let progress = LastProgress::new();
         if length > 0 || !parts.method.is_safe() {
             if !parts.headers.contains_key("content-length") {
                 builder = builder.header("content-length", length);

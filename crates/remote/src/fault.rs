@@ -1,60 +1,60 @@
-//! What went wrong with a request, told apart: for trying again, and for saying what to do.
+//! The kinds of failures of requests: whether to try again, and what to tell the user.
 
-use crate::client::{Answer, Broken, Way};
+use crate::client::{ErrorResponse, TransportError, TransportFault};
 use crate::trust::TlsFault;
 use freestone_core::{Error, ErrorKind};
 use std::error::Error as StdError;
 
-/// What went wrong.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// There is no such object.
+    /// The object does not exist.
     Missing,
-    /// There is no such bucket.
+    /// The bucket does not exist.
     NoBucket,
-    /// There is an object of that name already.
+    /// An object of that name exists already.
     Exists,
-    /// Somebody else is making an object of that name.
+    /// Another writer is creating an object of that name.
     Raced,
-    /// A range was asked for that the object does not have.
+    /// The requested range is not within the object.
     BeyondEnd,
-    /// The server did not find the ranges that were asked for worth an answer of their own.
+    /// The server ignores ranges and answers with the whole object.
     NoRanges,
-    /// There are no credentials.
+    /// No credentials were found or sent.
     NoCredentials,
-    /// The server does not know the key.
+    /// The server does not know the access key.
     UnknownKey,
-    /// The signature is wrong: the secret is, or the request was changed on the way.
+    /// The signature is wrong: the secret is wrong, or the request was changed in transit.
     Signature,
     /// The credentials have expired.
     Expired,
-    /// The clocks of here and there differ too much.
-    Skew,
-    /// The key may not do that.
+    /// The clocks of this machine and the server differ too much.
+    ClockSkew,
+    /// The key does not permit this request.
     Denied,
-    /// There is no room, or a quota is used up.
+    /// The disk is full, or a quota is used up.
     Full,
-    /// The bucket is elsewhere.
-    Elsewhere,
+    /// The bucket is in another region, or at another server.
+    WrongRegion,
     /// The server is busy or failing.
     Busy,
-    /// What arrived there is not what was sent.
+    /// The server did not receive what was sent, or does not accept such a request.
     Garbled,
-    /// An upload is not known there.
+    /// The server does not know the upload.
     NoUpload,
-    /// There was no connection.
+    /// No connection could be made.
     Unreachable,
-    /// There was one, but no TLS, or no trust.
+    /// The server could be reached, but not by TLS, or not with a trusted certificate.
     Tls(TlsFault),
-    /// Nothing moved for too long.
+    /// No bytes were transferred for too long.
     Stalled,
-    /// The connection broke, or what came back made no sense.
+    /// The connection broke, or the answer could not be understood.
     Broken,
     /// Anything else.
     Other,
 }
 
-/// The first cause of a type.
+/// Returns the first error of type `T` among `error` and its causes.
 fn cause<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     let mut at = Some(error);
     while let Some(error) = at {
@@ -67,21 +67,24 @@ fn cause<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Opti
 }
 
 impl Fault {
+    /// Classifies an error.
     pub(crate) fn of(error: &object_store::Error) -> Self {
-        if let Some(answer) = cause::<Answer>(error) {
+        if let Some(answer) = cause::<ErrorResponse>(error) {
             if is_of_credentials(error) {
                 return Self::NoCredentials;
             }
             return Self::of_answer(answer);
         }
-        if let Some(broken) = cause::<Broken>(error) {
-            return match broken.way {
-                // Credentials that are asked of the machine itself come from a fixed address.
-                Way::Connect | Way::Stall if is_of_credentials(error) => Self::NoCredentials,
-                Way::Tls(fault) => Self::Tls(fault),
-                Way::Connect => Self::Unreachable,
-                Way::Stall => Self::Stalled,
-                Way::Break => Self::Broken,
+        if let Some(broken) = cause::<TransportError>(error) {
+            return match broken.fault {
+                // The credentials of containers and instances come from a fixed address.
+                TransportFault::Connect | TransportFault::Stall if is_of_credentials(error) => {
+                    Self::NoCredentials
+                }
+                TransportFault::Tls(fault) => Self::Tls(fault),
+                TransportFault::Connect => Self::Unreachable,
+                TransportFault::Stall => Self::Stalled,
+                TransportFault::Break => Self::Broken,
             };
         }
         match error {
@@ -96,30 +99,31 @@ impl Fault {
                 {
                     Self::BeyondEnd
                 } else {
-                    // An answer that is none: headers or a listing that cannot be read.
+                    // Headers or a listing that cannot be read.
                     Self::Broken
                 }
             }
         }
     }
 
-    fn of_answer(answer: &Answer) -> Self {
+    /// Classifies an answer by S3's code, else by the HTTP status.
+    fn of_answer(answer: &ErrorResponse) -> Self {
         match &answer.code[..] {
             "NoSuchBucket" => return Self::NoBucket,
             "NoSuchUpload" => return Self::NoUpload,
             "InvalidAccessKeyId" | "InvalidClientTokenId" => return Self::UnknownKey,
             "SignatureDoesNotMatch" => return Self::Signature,
             "ExpiredToken" | "TokenRefreshRequired" => return Self::Expired,
-            "RequestTimeTooSkewed" | "RequestExpired" => return Self::Skew,
+            "RequestTimeTooSkewed" | "RequestExpired" => return Self::ClockSkew,
             "QuotaExceeded" | "XMinioStorageFull" | "InsufficientCapacity" => return Self::Full,
-            "PermanentRedirect" | "AuthorizationHeaderMalformed" => return Self::Elsewhere,
+            "PermanentRedirect" | "AuthorizationHeaderMalformed" => return Self::WrongRegion,
             "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest" => return Self::Garbled,
             "RequestTimeout" | "IncompleteBody" | "SlowDown" => return Self::Busy,
             "ConditionalRequestConflict" | "OperationAborted" => return Self::Raced,
             _ => {}
         }
         match answer.status {
-            301 | 302 | 307 | 308 => Self::Elsewhere,
+            301 | 302 | 307 | 308 => Self::WrongRegion,
             304 | 412 => Self::Exists,
             401 => Self::NoCredentials,
             403 => Self::Denied,
@@ -135,7 +139,7 @@ impl Fault {
         }
     }
 
-    /// Whether the same request may come to another end by itself.
+    /// Returns true if the same request may succeed later.
     pub(crate) fn is_transient(self) -> bool {
         matches!(
             self,
@@ -148,18 +152,19 @@ impl Fault {
         )
     }
 
-    /// Whether the request may have been carried out although it failed.
-    pub(crate) fn is_open(self) -> bool {
+    /// Returns true if the server may have carried the request out although it failed.
+    pub(crate) fn may_be_done(self) -> bool {
         matches!(self, Self::Raced | Self::Busy | Self::Stalled | Self::Broken)
     }
 }
 
+/// Returns true if the request that failed was for the credentials of the machine.
 fn is_of_credentials(error: &object_store::Error) -> bool {
     let text = error.to_string();
     text.contains("//169.254.") || text.contains("/latest/api/token")
 }
 
-/// What is said of a request that failed for good: what was done, at which place, and what next.
+/// Returns the error for the user: what failed, at which store and server, and what to do next.
 pub(crate) fn describe(
     what: &str,
     place: &str,
@@ -167,81 +172,73 @@ pub(crate) fn describe(
     error: object_store::Error,
 ) -> Error {
     let fault = Fault::of(&error);
-    let detail = cause::<Answer>(&error)
+    let detail = cause::<ErrorResponse>(&error)
         .map(ToString::to_string)
-        .or_else(|| cause::<Broken>(&error).map(ToString::to_string))
+        .or_else(|| cause::<TransportError>(&error).map(ToString::to_string))
         .unwrap_or_else(|| error.to_string());
-    let (kind, text, hint) = say(fault, place, endpoint);
+    let (kind, text, hint) = message_of(fault, place, endpoint);
     Error::new(kind, format!("cannot {what}: {text}")).because(detail).hint(hint)
 }
 
-fn say(fault: Fault, place: &str, endpoint: &str) -> (ErrorKind, String, String) {
+/// Returns kind, message and hint of a fault.
+fn message_of(fault: Fault, place: &str, endpoint: &str) -> (ErrorKind, String, String) {
     let storage = |text: String, hint: &str| (ErrorKind::Storage, text, hint.to_owned());
     match fault {
-        Fault::Missing => (ErrorKind::NotFound, "it does not exist".into(), "look at the name".into()),
+        Fault::Missing => {
+            (ErrorKind::NotFound, "it does not exist".into(), "check the name".into())
+        }
         Fault::NoBucket => (
             ErrorKind::NotFound,
             format!("{place}: {endpoint} has no such bucket"),
-            "make the bucket with the server's own tools, or look at its name and at AWS_ENDPOINT_URL".into(),
+            "create the bucket with the server's own tools, or check its name and AWS_ENDPOINT_URL"
+                .into(),
         ),
         Fault::NoCredentials => storage(
-            format!("{endpoint} wants credentials, and there are none"),
+            format!("{endpoint} requires credentials, and none are set"),
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a public bucket",
         ),
         Fault::UnknownKey => storage(
             format!("bad credentials: {endpoint} does not know the access key"),
-            "look at AWS_ACCESS_KEY_ID, and that AWS_ENDPOINT_URL names the server it belongs to",
+            "check AWS_ACCESS_KEY_ID, and that AWS_ENDPOINT_URL names the server that it belongs to",
         ),
         Fault::Signature => storage(
-            format!("bad credentials: {endpoint} finds the signature wrong"),
-            "look at AWS_SECRET_ACCESS_KEY: it does not belong to the access key",
+            format!("bad credentials: {endpoint} rejects the signature"),
+            "check AWS_SECRET_ACCESS_KEY: it does not belong to the access key",
         ),
         Fault::Expired => storage(
             "the credentials have expired".into(),
-            "get new ones; AWS_SESSION_TOKEN holds the old ones' token",
+            "get new ones; AWS_SESSION_TOKEN has the token of the old ones",
         ),
-        Fault::Skew => storage(
+        Fault::ClockSkew => storage(
             format!("the clocks of this machine and of {endpoint} differ too much"),
-            "set this machine's clock, or the server's; a quarter of an hour is allowed",
+            "set the clock of this machine or of the server; a difference of 15 minutes is allowed",
         ),
         Fault::Denied => storage(
             format!("{place}: the key may not do that"),
-            "use a key that may: pushing needs reading, writing and listing, and deleting to tidy up; other commands read and list",
+            "use a key that may: a push needs to read, write and list, and to delete merged index segments; other commands need to read and list",
         ),
         Fault::Full => storage(
             format!("{place} is full, or a quota is used up"),
             "make room or raise the quota, and run the command again; nothing is lost",
         ),
-        Fault::Elsewhere => storage(
-            format!("{place} is in another region, or at another end point"),
-            "set AWS_REGION, and AWS_ENDPOINT_URL where it is not Amazon's",
+        Fault::WrongRegion => storage(
+            format!("{place} is in another region, or at another server"),
+            "set AWS_REGION, and AWS_ENDPOINT_URL if the server is not Amazon's",
         ),
         Fault::Unreachable => storage(
             format!("{endpoint} cannot be reached"),
-            "look at the network, and at AWS_ENDPOINT_URL or the URL of the store",
+            "check the network, and AWS_ENDPOINT_URL or the URL of the store",
         ),
-        Fault::Tls(TlsFault::Authority) => storage(
-            format!("{endpoint} cannot be trusted: its certificate is of no authority that this machine knows"),
-            "name a file with the authority's certificate in SSL_CERT_FILE, or add that to the system's (Debian: to /usr/local/share/ca-certificates, then update-ca-certificates)",
-        ),
-        Fault::Tls(TlsFault::Name) => storage(
-            format!("{endpoint} cannot be trusted: its certificate is for another name"),
-            "name the server as its certificate does, in AWS_ENDPOINT_URL or the URL of the store",
-        ),
-        Fault::Tls(TlsFault::Time) => storage(
-            format!("{endpoint} cannot be trusted: its certificate is out of date, or this machine's clock is"),
-            "look at this machine's clock; if that is right, the server needs a new certificate",
-        ),
-        Fault::Tls(TlsFault::Language) => storage(
-            format!("{endpoint} does not speak TLS, or only old versions of it"),
-            "a server of plain http is named by http://, in AWS_ENDPOINT_URL; https:// needs TLS 1.2 or 1.3",
-        ),
+        Fault::Tls(fault) => {
+            let (text, hint) = tls_message_of(fault, endpoint);
+            storage(text, hint)
+        }
         Fault::Stalled => storage(
             format!("{endpoint} does not answer"),
-            "it may be full, overloaded or without its disks: look at the server; the key `timeout` of the configuration says how long to wait",
+            "it may be full, overloaded or without its disks: check the server; the key `timeout` of the configuration says how long to wait",
         ),
         Fault::NoRanges => storage(
-            format!("{endpoint} gives whole files only"),
+            format!("{endpoint} ignores ranges and sends whole files"),
             "a store over HTTPS needs a server that answers range requests, as nginx, Apache and object stores do",
         ),
         Fault::BeyondEnd => (
@@ -251,17 +248,43 @@ fn say(fault: Fault, place: &str, endpoint: &str) -> (ErrorKind, String, String)
         ),
         Fault::Garbled => storage(
             format!("{endpoint} did not understand the request"),
-            "something between here and there changes what is sent, or the server lacks what is needed of it",
+            "check that the credentials are not empty; otherwise a proxy may be changing requests, or the server lacks a feature of S3 that is needed",
         ),
         Fault::Busy | Fault::Raced => {
             storage(format!("{endpoint} is busy or failing"), "try again later; nothing is lost")
         }
         Fault::Broken => storage(
-            format!("the connection to {endpoint} breaks again and again"),
+            format!("the connection to {endpoint} breaks repeatedly"),
             "try again later; nothing is lost",
         ),
         Fault::Exists | Fault::NoUpload | Fault::Other => {
-            storage(format!("{endpoint} refused it"), "the server's own log may say more")
+            storage(format!("{endpoint} refused the request"), "the server's own log may say more")
         }
+    }
+}
+
+/// Returns message and hint of a TLS fault.
+fn tls_message_of(fault: TlsFault, endpoint: &str) -> (String, &'static str) {
+    match fault {
+        TlsFault::Authority => (
+            format!(
+                "{endpoint} cannot be trusted: its certificate is of no authority that this machine knows"
+            ),
+            "name a file with the authority's certificate in SSL_CERT_FILE, or add the certificate to the system's (Debian: copy it to /usr/local/share/ca-certificates, then run update-ca-certificates)",
+        ),
+        TlsFault::Name => (
+            format!("{endpoint} cannot be trusted: its certificate is for another name"),
+            "name the server as its certificate does, in AWS_ENDPOINT_URL or the URL of the store",
+        ),
+        TlsFault::Validity => (
+            format!(
+                "{endpoint} cannot be trusted: its certificate is out of date, or this machine's clock is"
+            ),
+            "check this machine's clock; if it is right, the server needs a new certificate",
+        ),
+        TlsFault::Protocol => (
+            format!("{endpoint} does not speak TLS, or only old versions of it"),
+            "for a server of plain http, write http:// in AWS_ENDPOINT_URL; https:// needs TLS 1.2 or 1.3",
+        ),
     }
 }

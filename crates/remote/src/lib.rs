@@ -1,25 +1,34 @@
-//! Stores in object storage: [`S3`] and its like, and [`Web`], plain HTTPS for reading.
+//! Stores in object storage: [`S3`] and compatible servers, and [`Web`], plain HTTPS for reading.
 //!
-//! The rest of freestone is synchronous; here its requests meet the network. One small runtime
-//! (see `runtime`) drives all connections; each call waits for its own request. All that can go
-//! wrong on the way is told apart in `fault`, and tried again in `retry` as long as that can help.
+//! The rest of freestone is synchronous. One small runtime (see `runtime`) drives all connections,
+//! and each call waits for its own request. `fault` classifies everything that can go wrong, and
+//! `retry` repeats a request as long as that can help.
+//!
+//! ```no_run
+//! use freestone_remote::{RemoteOptions, StoreUrl};
+//!
+//! let url = StoreUrl::parse("s3://bucket/www")?;
+//! let backend = freestone_remote::open(&url, RemoteOptions::default())?;
+//! println!("{} objects", backend.list("packs")?.len());
+//! # Ok::<(), freestone_core::Error>(())
+//! ```
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`place`] | what a URL names |
-//! | [`options`], [`traffic`] | how requests are made, and what they came to |
-//! | `client`, `rate` | HTTP: counted, limited, never waiting for ever |
-//! | `trust` | TLS, and why a certificate is not believed |
+//! | [`url`] | URLs of stores |
+//! | [`options`], [`traffic`] | how requests are made, and how many there were |
+//! | `client`, `rate` | HTTP with counters, a rate limit and time-outs |
+//! | `trust` | TLS, and why a certificate is rejected |
 //! | `fault`, `retry` | what went wrong, and when to try again |
-//! | [`s3`], `upload`, `pusher` | S3: objects, large ones in parts, and who may push |
-//! | [`web`] | plain HTTPS, from the hints |
+//! | [`s3`], `bucket`, `upload`, `pusher` | S3: objects, uploads in parts, and who may push |
+//! | [`web`] | plain HTTPS, which finds objects by the hints |
 //! | `object` | reading an object by ranges |
 
+mod bucket;
 mod client;
 mod fault;
 mod object;
 pub mod options;
-pub mod place;
 mod pusher;
 mod rate;
 mod retry;
@@ -28,25 +37,26 @@ pub mod s3;
 pub mod traffic;
 mod trust;
 mod upload;
+pub mod url;
 pub mod web;
 
-pub use options::Options;
-pub use place::Place;
+pub use options::RemoteOptions;
 pub use s3::S3;
-pub use traffic::Traffic;
+pub use traffic::{Traffic, TrafficStats};
+pub use url::StoreUrl;
 pub use web::Web;
 
+use freestone_backend::Backend;
 use freestone_core::Result;
-use freestone_store::backend::Backend;
 use std::sync::Arc;
 
-/// The backend at `place`. Nothing is asked of it yet.
+/// Returns the backend of the store at `url`. No request is made yet.
 ///
 /// # Errors
-/// The environment makes no sense, or no connection can be made at all from this machine.
-pub fn open(place: &Place, options: Options) -> Result<Arc<dyn Backend>> {
-    Ok(match place {
-        Place::S3 { bucket, prefix } => Arc::new(S3::new(bucket, prefix, options)?),
-        Place::Web { url } => Arc::new(Web::new(url, options)?),
+/// A variable of the environment is invalid, or this machine cannot make HTTPS connections at all.
+pub fn open(url: &StoreUrl, options: RemoteOptions) -> Result<Arc<dyn Backend>> {
+    Ok(match url {
+        StoreUrl::S3 { bucket, prefix } => Arc::new(S3::new(bucket, prefix, options)?),
+        StoreUrl::Web { url } => Arc::new(Web::new(url, options)?),
     })
 }

@@ -1,13 +1,13 @@
-//! Reading an object by ranges, as little and as seldom as it goes.
+//! Reading an object by ranges, with few requests.
 //!
-//! Small objects come whole with the first request. Of large ones the end is kept once it is
-//! asked for, since a pack's table lies there; all else is read as it is asked for.
+//! Small objects come whole with the first request. The end of a large object is kept after its
+//! first use, since the table of a pack is there. Everything else is read when it is needed.
 
 use crate::retry::Requests;
 use bytes::{Bytes, BytesMut};
-use freestone_core::{Error, ErrorKind, Result};
-use freestone_store::backend::Object;
-use freestone_store::format::segment;
+use freestone_backend::Object;
+use freestone_core::wire::{self, to_usize};
+use freestone_core::{Error, Result, lock};
 use futures_util::StreamExt;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectStore};
@@ -17,29 +17,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Objects of at most this length are read whole.
 pub(crate) const WHOLE_BYTES: u64 = 128 << 10;
-/// How much of a large object's end is read for a small read there.
+/// The length of a large object's end that a small read near it fetches and keeps.
 const TAIL_BYTES: u64 = 64 << 10;
-/// A read near the end up to this length reads the end.
+/// The longest read that counts as small.
 const SMALL_BYTES: usize = 4 << 10;
-/// Bytes of one request where an object is fetched whole.
+/// Bytes of one request when an object is fetched whole.
 const PART_BYTES: u64 = 8 << 20;
-/// Requests at once for one such object.
+/// Requests at the same time for one such object.
 const PARTS_AT_ONCE: usize = 4;
 /// Objects longer than this are fetched into a mapped file, not into memory.
 const MEMORY_BYTES: u64 = 4 << 20;
 
-/// What reads objects of one store.
-pub(crate) struct Reader {
+/// Reads objects of one store.
+pub(crate) struct ObjectReader {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) requests: Requests,
 }
 
-impl Reader {
-    /// Takes the body of an answer; what is cut off or too long is an error.
+impl ObjectReader {
+    /// Reads the body of an answer. A body that is cut off or too long is an error.
     async fn body(result: GetResult) -> object_store::Result<Bytes> {
-        let length = usize::try_from(result.range.end - result.range.start).unwrap_or(usize::MAX);
+        let length = to_usize(result.range.end - result.range.start);
         let mut stream = result.into_stream();
-        // A server's word about a length is no reason to allocate it.
+        // The server may claim any length, so it is not allocated at once.
         let mut body = BytesMut::with_capacity(length.min(1 << 20));
         while let Some(bytes) = stream.next().await {
             body.extend_from_slice(&bytes?);
@@ -50,11 +50,12 @@ impl Reader {
         if body.len() == length {
             return Ok(body.freeze());
         }
-        let source = format!("{} bytes came in place of {length}", body.len()).into();
+        let source = format!("{} bytes arrived instead of {length}", body.len()).into();
         Err(object_store::Error::Generic { store: "freestone", source })
     }
 
-    /// The first bytes of an object, at most `max`, and its length; `None` if there is none.
+    /// Reads the first bytes of an object, at most `max`. Returns them and the object's length;
+    /// `None` if it does not exist.
     pub(crate) async fn start(
         &self,
         name: &str,
@@ -77,10 +78,10 @@ impl Reader {
         self.requests.find(&format!("read {name}"), request).await
     }
 
-    /// A range of an object. What came before a connection broke is not asked for again.
+    /// Reads a range of an object. If a connection breaks, only the rest is requested again.
     pub(crate) async fn range(&self, name: &str, path: &Path, range: Range<u64>) -> Result<Bytes> {
-        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        // The index's word about a length is no reason to allocate it.
+        let length = to_usize(range.end - range.start);
+        // The index may claim any length, so it is not allocated at once.
         let got = Mutex::new(BytesMut::with_capacity(length.min(1 << 20)));
         let request = || async {
             let start = range.start + lock(&got).len() as u64;
@@ -90,8 +91,7 @@ impl Reader {
             while let Some(bytes) = stream.next().await {
                 let bytes = match bytes {
                     Ok(bytes) => bytes,
-                    // A connection that breaks once all has come took nothing; and what is left,
-                    // nothing, cannot be asked for.
+                    // The connection broke after the last byte: nothing is missing.
                     Err(_) if lock(&got).len() == length => break,
                     Err(error) => return Err(error),
                 };
@@ -112,7 +112,7 @@ impl Reader {
         Err(Error::corrupt(format!("{name} ends before byte {}", range.end)))
     }
 
-    /// Fills `out` from `offset` on of an object, with a request for that alone.
+    /// Fills `out` with an object's bytes from `offset` on, by one request for exactly this range.
     pub(crate) fn fill(&self, name: &str, path: &Path, offset: u64, out: &mut [u8]) -> Result<()> {
         if out.is_empty() {
             return Ok(());
@@ -124,22 +124,18 @@ impl Reader {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An object of a store.
+/// An object that is read by requests.
 pub(crate) struct RemoteObject {
-    pub(crate) reader: Arc<Reader>,
+    pub(crate) reader: Arc<ObjectReader>,
     pub(crate) name: String,
     pub(crate) path: Path,
     pub(crate) length: u64,
-    /// What is kept of it: where it starts, and its bytes.
+    /// The part that is kept in memory: its offset, and its bytes.
     pub(crate) kept: Mutex<Option<(u64, Bytes)>>,
 }
 
 impl RemoteObject {
-    /// Fills `out` from what is kept, if that has it all.
+    /// Fills `out` from the kept part. Returns false if that does not have all of it.
     fn fill_from_kept(&self, offset: u64, out: &mut [u8]) -> bool {
         let kept = lock(&self.kept);
         let Some((start, bytes)) = &*kept else { return false };
@@ -153,7 +149,7 @@ impl RemoteObject {
         true
     }
 
-    /// Fills what is kept of the beginning of `out`; gives how much that is.
+    /// Fills the beginning of `out` from the kept part. Returns the number of bytes filled.
     fn begin_from_kept(&self, offset: u64, out: &mut [u8]) -> usize {
         match &*lock(&self.kept) {
             Some((start, bytes)) if *start == offset && bytes.len() < out.len() => {
@@ -164,18 +160,21 @@ impl RemoteObject {
         }
     }
 
+    /// Replaces the kept part.
     fn keep(&self, start: u64, bytes: Bytes) {
         *lock(&self.kept) = Some((start, bytes));
     }
 
+    /// Fetches a range, and waits for it.
     fn fetch(&self, range: Range<u64>) -> Result<Bytes> {
         let reader = &self.reader;
         reader.requests.run(reader.range(&self.name, &self.path, range))
     }
 
-    /// All its bytes, several parts at a time, each given to `take` with where it starts.
+    /// Fetches the whole object, several parts at the same time. Passes each to `take` with its
+    /// offset.
     fn fetch_all(&self, mut take: impl FnMut(u64, &Bytes) -> Result<()>) -> Result<()> {
-        let parts = (0..self.length).step_by(usize::try_from(PART_BYTES).unwrap_or(usize::MAX));
+        let parts = (0..self.length).step_by(to_usize(PART_BYTES));
         let fetches = parts.map(|start| {
             let end = self.length.min(start + PART_BYTES);
             async move {
@@ -195,15 +194,16 @@ impl RemoteObject {
         })
     }
 
-    fn map_file(&self) -> Result<segment::Bytes> {
+    /// Fetches the whole object into a temporary file, and maps it.
+    fn map_file(&self) -> Result<wire::Bytes> {
         let failed =
-            |error| Error::io(format!("cannot keep {} in a temporary file", self.name), error);
+            |error| Error::io(format!("cannot write {} to a temporary file", self.name), error);
         let file = tempfile::tempfile().map_err(failed)?;
         self.fetch_all(|start, bytes| {
             std::os::unix::fs::FileExt::write_all_at(&file, bytes, start).map_err(failed)
         })?;
         (&file).flush().map_err(failed)?;
-        // SAFETY: the file has no name, and this process writes to it no more.
+        // SAFETY: the file has no name, and this process does not write to it any more.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
         Ok(Arc::new(map))
     }
@@ -218,10 +218,7 @@ impl Object for RemoteObject {
         let end = offset.checked_add(out.len() as u64).filter(|end| *end <= self.length);
         let Some(end) = end else {
             let end = offset.saturating_add(out.len() as u64);
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                format!("{} ends before byte {end}", self.name),
-            ));
+            return Err(Error::corrupt(format!("{} ends before byte {end}", self.name)));
         };
         if out.is_empty() || self.fill_from_kept(offset, out) {
             return Ok(());
@@ -235,7 +232,7 @@ impl Object for RemoteObject {
         if self.fill_from_kept(offset, out) {
             return Ok(());
         }
-        // What came with the request that opened it is not asked for again.
+        // The bytes that came with the request that opened the object are not requested again.
         let begun = self.begin_from_kept(offset, out);
         out[begun..].copy_from_slice(&self.fetch(offset + begun as u64..end)?);
         Ok(())
@@ -246,7 +243,7 @@ impl Object for RemoteObject {
         true
     }
 
-    fn map(&self) -> Result<segment::Bytes> {
+    fn map(&self) -> Result<wire::Bytes> {
         if self.length == 0 {
             return Ok(Arc::new(Vec::new()));
         }

@@ -1,38 +1,39 @@
 //! How requests are made.
 
 use crate::traffic::Traffic;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Result, Watch};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// How requests are made. Clones share what is counted.
+/// How requests are made. Clones share the counters.
 #[derive(Clone)]
-pub struct Options {
-    /// Bytes a second that are sent at most, and as many that are received.
+pub struct RemoteOptions {
+    /// The limit of bytes a second, for sending and for receiving separately.
     pub rate_limit: Option<u64>,
-    /// How long a request may go without any progress.
+    /// How long a request may take without any progress.
     pub stall: Duration,
-    /// How long a request that fails is tried again, where trying again can help.
+    /// How long a failed request is repeated, counted from its first failure.
     pub patience: Duration,
-    /// The same for an end point that has not answered once: most likely its name is wrong.
+    /// The same for a server that never answered: most likely its name is wrong.
     pub first_patience: Duration,
-    /// Requests that are open at the same time.
+    /// The most requests that are made at the same time.
     pub requests_max: usize,
-    /// The name of who pushes, for a server on which only one may.
+    /// The name of this pusher, for a server on which only one may push.
     pub pusher: Option<String>,
-    /// What variables of the environment say, where not this process's own count.
+    /// Variables to use in place of this process's environment.
     pub environment: Option<Vec<(String, String)>>,
-    /// What requests came to.
+    /// Counts requests and bytes.
     pub traffic: Arc<Traffic>,
-    /// Set to give up.
+    /// Set to stop all requests: they fail with [`freestone_core::Error::interrupted`]. Shared and
+    /// not borrowed, as a `Watch` is, since a backend may live as long as the process.
     pub cancel: Arc<AtomicBool>,
-    /// Is told what is being waited for, when it takes long.
+    /// Receives a line that says what is being waited for, when it takes long.
     pub notice: Notice,
 }
 
-/// Takes lines for people.
+/// Receives lines that are to be shown to the user.
 #[derive(Clone)]
 pub struct Notice(pub Arc<dyn Fn(&str) + Send + Sync>);
 
@@ -42,7 +43,7 @@ impl fmt::Debug for Notice {
     }
 }
 
-impl Default for Options {
+impl Default for RemoteOptions {
     fn default() -> Self {
         Self {
             rate_limit: None,
@@ -59,11 +60,9 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl RemoteOptions {
+    /// Checks that requests are to go on.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.cancel.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Failed, "interrupted"));
-        }
-        Ok(())
+        Watch::cancelled_by(&self.cancel).check()
     }
 }

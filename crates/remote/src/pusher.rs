@@ -1,69 +1,70 @@
-//! Who may push: anybody, where the server keeps what is made first; else one pusher alone.
+//! Who may push: anybody, or only one pusher if the server ignores conditions.
 //!
-//! A ref's entries are numbered objects, each made only if there is none of its name. A server
-//! that ignores this condition lets one pusher overwrite another's entry, and says so to nobody.
-//! So before anything is made, `probe/create-only` is made, with the condition: where it was there
-//! already, the server has just refused to overwrite it, and all is well. Where it was made, it is
-//! made once more: the server that does not refuse then is one that ignores conditions. There a
-//! pusher writes its name into `lock`, and is the only one from then on.
+//! A ref's entries are numbered objects, each created only if no object of its name exists. A
+//! server that ignores this condition lets one pusher overwrite another's entry without notice. So
+//! before the first object, `probe/create-only` is put with the condition. If the object existed,
+//! the server has just refused to overwrite it: it honours conditions. If the object was created,
+//! it is put once more; a server that does not refuse this time ignores conditions. On such a
+//! server the pusher writes its name into `lock`, and is the only one from then on.
 
+use crate::bucket::Bucket;
 use crate::fault::Fault;
-use crate::retry::Failed;
-use crate::s3::S3;
+use crate::retry::FailedRequest;
 use bytes::Bytes;
+use freestone_backend::Created;
 use freestone_core::{Error, Result};
-use freestone_store::backend::Created;
 use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 
 const PROBE: &str = "probe/create-only";
 const LOCK: &str = "lock";
 const LOCK_BYTES_MAX: u64 = 4096;
-const TEXT: &[u8] = b"Made create-only, to see whether this server honours that.\n";
+const PROBE_TEXT: &[u8] = b"Made create-only, to see whether this server honours that.\n";
 
-/// Who may push to a store.
-pub(crate) enum Pusher {
-    /// Anybody.
+/// The machines that may push to a store.
+pub(crate) enum Pushers {
+    /// Any number of pushers.
     Any,
-    /// This one alone, since the server ignores conditions.
-    Only,
+    /// Only this one, since the server ignores conditions.
+    ThisOne,
 }
 
-impl Pusher {
-    /// Finds out, and registers this pusher where that is needed.
+impl Pushers {
+    /// Finds out by requests, and registers this pusher if that is needed.
     ///
     /// # Errors
-    /// [`freestone_core::ErrorKind::Refused`] if another one is registered; or the key may not
-    /// write, or whatever else keeps the server from answering.
-    pub(crate) async fn find(s3: &S3) -> Result<Self> {
-        if !makes_again(s3).await? || !makes_again(s3).await? {
+    /// [`freestone_core::ErrorKind::Refused`] if another pusher is registered. Or a request failed,
+    /// for example because the key may not write.
+    pub(crate) async fn find(bucket: &Bucket) -> Result<Self> {
+        if !creates_probe(bucket).await? || !creates_probe(bucket).await? {
             return Ok(Self::Any);
         }
-        register(s3).await?;
-        Ok(Self::Only)
+        register(bucket).await?;
+        Ok(Self::ThisOne)
     }
 }
 
-/// Whether the probe was made, as far as the server says.
-async fn makes_again(s3: &S3) -> Result<bool> {
-    let path = s3.path(PROBE)?;
+/// Puts the probe with the condition. Returns true if the server reports that it was created.
+async fn creates_probe(bucket: &Bucket) -> Result<bool> {
+    let path = bucket.path(PROBE)?;
     let put = || {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        s3.s3.put_opts(&path, PutPayload::from_static(TEXT), options)
+        bucket.s3.put_opts(&path, PutPayload::from_static(PROBE_TEXT), options)
     };
-    match s3.requests().attempt(put).await {
+    match bucket.requests().attempt(put).await {
         Ok(_) => Ok(true),
-        Err(Failed { fault: Fault::Exists, .. }) => Ok(false),
-        Err(failed) => Err(s3.requests().error("write to the store", failed)),
+        Err(FailedRequest { fault: Fault::Exists, .. }) => Ok(false),
+        Err(failed) => Err(bucket.requests().error("write to the store", failed)),
     }
 }
 
-async fn register(s3: &S3) -> Result<()> {
-    let name = match &s3.requests().options().pusher {
+/// Writes the name of this pusher into `lock`, or checks that it is there.
+async fn register(bucket: &Bucket) -> Result<()> {
+    let name = match &bucket.requests().options().pusher {
         Some(name) => name.clone(),
         None => this_machine(),
     };
-    let path = s3.path(LOCK)?;
-    if let Some((found, _)) = s3.reader.start(LOCK, &path, LOCK_BYTES_MAX).await? {
+    let path = bucket.path(LOCK)?;
+    if let Some((found, _)) = bucket.reader.start(LOCK, &path, LOCK_BYTES_MAX).await? {
         let found = String::from_utf8_lossy(&found);
         let found = found.trim().trim_start_matches("pusher: ");
         if found == name {
@@ -71,20 +72,20 @@ async fn register(s3: &S3) -> Result<()> {
         }
         return Err(Error::refused(format!(
             "{}: this server ignores the condition of create-only puts, so two pushers could overwrite \
-             each other's refs without knowing; \"{found}\" pushes here, and this is \"{name}\"",
-            s3.requests().place()
+             each other's refs without notice; the only pusher is \"{found}\", and this one is \"{name}\"",
+            bucket.requests().place()
         ))
         .hint(format!(
-            "push from there; or, if it never will again, push with FREESTONE_PUSHER=\"{found}\"; or use a server \
-             that honours If-None-Match, as Amazon's, Ceph's and MinIO's do"
+            "push from that machine; or, if it will never push again, set FREESTONE_PUSHER=\"{found}\"; or use a \
+             server that honours If-None-Match, such as Amazon's, Ceph's or MinIO's"
         )));
     }
-    match s3.put_new(LOCK, Bytes::from(format!("pusher: {name}\n"))).await? {
+    match bucket.put_new(LOCK, Bytes::from(format!("pusher: {name}\n"))).await? {
         Created::New | Created::Existed => Ok(()),
     }
 }
 
-/// The name of a machine that was given none.
+/// Returns the default name of a pusher: the host name and the beginning of the machine's id.
 fn this_machine() -> String {
     let read = |path: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();

@@ -1,38 +1,39 @@
 //! A limit of bytes a second: a token bucket.
 
-use std::sync::{Mutex, PoisonError};
+use freestone_core::lock;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// What may go at once after a pause.
+/// The bytes of this time may be sent at once after a pause.
 const BURST: Duration = Duration::from_millis(100);
 
-/// Lets so many bytes a second through, by all who ask together.
+/// Limits the bytes a second of all its users together.
 #[derive(Debug)]
-pub(crate) struct Rate {
+pub(crate) struct RateLimit {
     bytes_per_second: f64,
-    /// When all that was let through so far has had its time.
+    /// When the bytes that were admitted so far have taken their time.
     paid_until: Mutex<Instant>,
 }
 
-impl Rate {
+impl RateLimit {
+    /// Allows `bytes_per_second`, at least one.
     pub(crate) fn new(bytes_per_second: u64) -> Self {
-        // Beyond 2^53 bytes a second no digit counts any more.
-        #[allow(clippy::cast_precision_loss)]
+        #[allow(clippy::cast_precision_loss, reason = "inexact above 2^53 bytes a second")]
         let bytes_per_second = bytes_per_second.max(1) as f64;
         Self { bytes_per_second, paid_until: Mutex::new(Instant::now()) }
     }
 
-    /// How long to wait before these bytes may go.
+    /// Admits `bytes`, and returns how long to wait before they may be sent.
     fn reserve(&self, bytes: usize, now: Instant) -> Duration {
-        #[allow(clippy::cast_precision_loss)]
+        #[allow(clippy::cast_precision_loss, reason = "inexact above 2^53 bytes")]
         let cost = Duration::from_secs_f64((bytes as f64 / self.bytes_per_second).min(86_400.0));
-        let mut paid = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paid = lock(&self.paid_until);
         let start = now.checked_sub(BURST).map_or(*paid, |earliest| earliest.max(*paid));
         *paid = start + cost;
         paid.saturating_duration_since(now)
     }
 
-    /// Waits until these bytes may go.
+    /// Waits until `bytes` may be sent.
     pub(crate) async fn wait_for(&self, bytes: usize) {
         let wait = self.reserve(bytes, Instant::now());
         if !wait.is_zero() {
@@ -47,7 +48,7 @@ mod tests {
 
     #[test]
     fn the_rate_holds_whatever_is_asked_for_and_a_pause_earns_a_burst_only() {
-        let rate = Rate::new(1000);
+        let rate = RateLimit::new(1000);
         let begun = Instant::now() + Duration::from_secs(1);
         let mut waited = Duration::ZERO;
         for bytes in [100, 900, 1, 999, 2000] {

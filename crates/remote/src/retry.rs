@@ -1,112 +1,122 @@
-//! Trying again: with exponential backoff and full jitter, as long as that can help.
+//! Repeating requests that fail, with exponential backoff and full jitter.
 //!
-//! How long to wait is drawn between nothing and a bound that doubles, so that many who failed
-//! together do not come back together (M. Brooker, "Exponential Backoff And Jitter", 2015).
+//! The wait is drawn between nothing and a bound that doubles, so that clients that failed at the
+//! same time do not repeat at the same time (M. Brooker, "Exponential Backoff And Jitter", 2015).
 
 use crate::fault::{Fault, describe};
-use crate::options::Options;
+use crate::options::RemoteOptions;
 use crate::runtime;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// How often the wish to give up is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// After how much trouble people are told.
-const SILENT: Duration = Duration::from_secs(3);
-/// Tries of a request whose signature is found wrong, where the same secret has been right.
-const SIGNATURE_TRIES: u32 = 4;
+/// How often the flag that cancels is read.
+const CANCEL_POLL: Duration = Duration::from_millis(50);
+/// How long a request fails before the user is notified.
+const NOTICE_AFTER: Duration = Duration::from_secs(3);
+/// Attempts of a request after an answer that transit damage could explain, such as a wrong
+/// signature by a secret that was right before.
+const ALTERED_TRIES: u32 = 4;
 
-/// Makes requests of one backend: not too many at a time, again where that can help.
+/// Makes the requests of one backend: a limited number at the same time, repeated where it helps.
 pub(crate) struct Requests {
-    options: Options,
-    /// What is named in messages: the store and the server.
+    options: RemoteOptions,
+    /// The store, as messages name it.
     place: String,
+    /// The server, as messages name it.
     endpoint: String,
-    open: Semaphore,
-    /// Whether the server has ever done what it was asked.
+    /// A permit for each request that may be made at the same time.
+    slots: Semaphore,
+    /// Set once the server has answered a request as it should.
     has_succeeded: AtomicBool,
-    /// Whether "not allowed" is how the server says "not there": S3 does to who may not list.
+    /// Set if "denied" may mean "missing": S3 answers so to clients that may not list.
     hides_missing: bool,
 }
 
-/// How a request failed for good.
-pub(crate) struct Failed {
+/// A request that failed and is not repeated any more.
+pub(crate) struct FailedRequest {
     pub(crate) fault: Fault,
-    /// Whether an earlier try, or this one, may have been carried out.
-    pub(crate) is_open: bool,
+    /// Set if the server may have carried out this attempt or an earlier one.
+    pub(crate) may_be_done: bool,
     error: object_store::Error,
 }
 
 impl Requests {
-    pub(crate) fn new(options: Options, place: String, endpoint: String) -> Self {
-        let open = Semaphore::new(options.requests_max.max(1));
+    /// Makes requests as `options` say. `place` and `endpoint` name store and server in messages.
+    pub(crate) fn new(options: RemoteOptions, place: String, endpoint: String) -> Self {
+        let slots = Semaphore::new(options.requests_max.max(1));
         Self {
             options,
             place,
             endpoint,
-            open,
+            slots,
             has_succeeded: AtomicBool::new(false),
             hides_missing: false,
         }
     }
 
-    /// For who may read objects, but not list them.
+    /// Takes "denied" for "missing": for clients that may read objects but not list them.
     pub(crate) fn hiding_missing(self) -> Self {
         Self { hides_missing: true, ..self }
     }
 
+    /// Returns the store, as messages name it.
     pub(crate) fn place(&self) -> &str {
         &self.place
     }
 
-    pub(crate) fn options(&self) -> &Options {
+    /// Returns how requests are made.
+    pub(crate) fn options(&self) -> &RemoteOptions {
         &self.options
     }
 
-    /// Runs what makes requests, on the caller's thread; ends early when the caller is to.
+    /// Runs `work`, which makes requests, and waits for it on this thread.
+    ///
+    /// # Errors
+    /// The error of `work`, or [`Error::interrupted`] as soon as the work is cancelled.
     pub(crate) fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         runtime::get()?.block_on(async {
             tokio::select! {
                 outcome = work => outcome,
-                () = self.cancelled() => Err(Error::new(ErrorKind::Failed, "interrupted")),
+                () = self.cancelled() => Err(Error::interrupted()),
             }
         })
     }
 
+    /// Waits until the work is cancelled.
     async fn cancelled(&self) {
         while self.options.check().is_ok() {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CANCEL_POLL).await;
         }
     }
 
-    /// The error of a request to do `what` that failed for good.
-    pub(crate) fn error(&self, what: &str, failed: Failed) -> Error {
+    /// Returns the error for the user of a request that was made to do `what`.
+    pub(crate) fn error(&self, what: &str, failed: FailedRequest) -> Error {
         describe(what, &self.place, &self.endpoint, failed.error)
     }
 
-    /// Makes a request, and again while that can help; also says whether an earlier try may have
-    /// been carried out.
+    /// Makes a request, and repeats it while that can help. Also returns true if the server may
+    /// have carried out an earlier attempt.
     pub(crate) async fn attempt<T, F>(
         &self,
         mut request: impl FnMut() -> F,
-    ) -> Result<(T, bool), Failed>
+    ) -> Result<(T, bool), FailedRequest>
     where
         F: Future<Output = object_store::Result<T>>,
     {
-        // From the first failure on: a long request that then fails is worth another try.
+        // Patience counts from the first failure: a long request may fail late, and is repeated.
         let mut begun = None;
         let mut bound = FIRST_WAIT;
-        let mut strange = 0;
+        let mut altered = 0;
         let mut may_be_done = false;
-        let mut told = SILENT;
+        let mut next_notice = NOTICE_AFTER;
         loop {
             let outcome = {
-                // Closed never; and a request waits for its place without holding one.
-                let _place = self.open.acquire().await;
+                // The semaphore is never closed. Between two attempts a request holds no permit.
+                let _slot = self.slots.acquire().await;
                 request().await
             };
             let error = match outcome {
@@ -117,32 +127,31 @@ impl Requests {
                 Err(error) => error,
             };
             let fault = Fault::of(&error);
-            strange +=
+            altered +=
                 u32::from(matches!(fault, Fault::Signature | Fault::Tls(_) | Fault::Garbled));
-            may_be_done |= fault.is_open();
-            let known = self.has_succeeded.load(Ordering::Relaxed);
+            may_be_done |= fault.may_be_done();
+            let was_reached = self.has_succeeded.load(Ordering::Relaxed);
             if matches!(fault, Fault::Missing | Fault::Exists | Fault::NoUpload | Fault::BeyondEnd)
             {
                 self.has_succeeded.store(true, Ordering::Relaxed);
             }
             let again = match fault {
-                // What was signed right before is wrong only if it was changed on the way; so is
-                // the certificate of who was trusted before.
-                Fault::Signature | Fault::Tls(_) => known && strange < SIGNATURE_TRIES,
-                // The server may just not like it.
-                Fault::Garbled => strange < SIGNATURE_TRIES,
+                // A signature or a certificate that was right before was changed in transit.
+                Fault::Signature | Fault::Tls(_) => was_reached && altered < ALTERED_TRIES,
+                // It was changed in transit, or the server does not accept such a request.
+                Fault::Garbled => altered < ALTERED_TRIES,
                 fault => fault.is_transient(),
             };
             let patience = match fault {
-                Fault::Unreachable if !known => self.options.first_patience,
+                Fault::Unreachable if !was_reached => self.options.first_patience,
                 _ => self.options.patience,
             };
             let elapsed = begun.get_or_insert_with(Instant::now).elapsed();
             if !again || elapsed >= patience {
-                return Err(Failed { fault, is_open: may_be_done, error });
+                return Err(FailedRequest { fault, may_be_done, error });
             }
-            if elapsed >= told {
-                told = elapsed * 2;
+            if elapsed >= next_notice {
+                next_notice = elapsed * 2;
                 let text = describe("go on", &self.place, &self.endpoint, error).to_string();
                 let text = text.trim_start_matches("cannot go on: ");
                 (self.options.notice.0)(&format!("{text}; trying again"));
@@ -153,7 +162,8 @@ impl Requests {
         }
     }
 
-    /// As [`Self::attempt`], for requests that may be made twice; failures become errors.
+    /// Makes a request that may safely be made twice, as [`Self::attempt`] does. Returns a failure
+    /// as the error for the user.
     pub(crate) async fn make<T, F>(&self, what: &str, request: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = object_store::Result<T>>,
@@ -164,7 +174,7 @@ impl Requests {
         }
     }
 
-    /// As [`Self::make`]; `None` if there is no such object.
+    /// Makes a request as [`Self::make`] does. Returns `None` if the object does not exist.
     pub(crate) async fn find<T, F>(
         &self,
         what: &str,
@@ -175,8 +185,8 @@ impl Requests {
     {
         match self.attempt(request).await {
             Ok((value, _)) => Ok(Some(value)),
-            Err(Failed { fault: Fault::Missing, .. }) => Ok(None),
-            Err(Failed { fault: Fault::Denied, .. })
+            Err(FailedRequest { fault: Fault::Missing, .. }) => Ok(None),
+            Err(FailedRequest { fault: Fault::Denied, .. })
                 if self.hides_missing && self.has_succeeded.load(Ordering::Relaxed) =>
             {
                 Ok(None)
@@ -186,10 +196,10 @@ impl Requests {
     }
 }
 
-/// A time between nothing and `bound`.
+/// Returns a random time between nothing and `bound`.
 fn jittered(bound: Duration) -> Duration {
     let mut bytes = [0; 4];
-    // Without randomness all wait the longest; nothing worse.
+    // Without randomness every client waits the longest time, which does no harm.
     if getrandom::fill(&mut bytes).is_err() {
         return bound;
     }

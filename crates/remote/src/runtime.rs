@@ -4,13 +4,14 @@ use freestone_core::{Error, ErrorKind, Result};
 use std::sync::OnceLock;
 use tokio::runtime::{Builder, Runtime};
 
-/// Threads that drive connections: they move bytes, and all else happens on the callers' threads.
+/// Threads that drive connections. They only move bytes; everything else is done on the threads of
+/// the callers.
 const THREADS: usize = 2;
 
-/// The runtime, made at the first call. It lives as long as the process.
+/// Returns the runtime, which the first call starts. It lives as long as the process.
 ///
 /// # Errors
-/// The system lends no threads or no descriptors.
+/// The system provides no threads or no file descriptors.
 pub(crate) fn get() -> Result<&'static Runtime> {
     static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
     let made = RUNTIME.get_or_init(|| {
@@ -21,6 +22,6 @@ pub(crate) fn get() -> Result<&'static Runtime> {
             .build()
     });
     made.as_ref().map_err(|error| {
-        Error::new(ErrorKind::Failed, format!("no threads for the network: {error}"))
+        Error::new(ErrorKind::Failed, format!("cannot start the threads for the network: {error}"))
     })
 }

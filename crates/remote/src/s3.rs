@@ -1,171 +1,88 @@
-//! A store in a bucket: S3 and what speaks it.
+//! A store in a bucket of S3 or of a compatible server.
 //!
-//! Who reads or writes there, and where it is, the usual variables say (`AWS_ACCESS_KEY_ID`,
-//! `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …), else the
-//! machine itself, as containers and instances of Amazon's do.
+//! Credentials and server come from the usual variables (`AWS_ACCESS_KEY_ID`,
+//! `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …). Without
+//! them, containers and instances of Amazon provide the credentials.
 
-use crate::client::Connector;
-use crate::fault::Fault;
-use crate::object::{Reader, RemoteObject, WHOLE_BYTES};
-use crate::options::Options;
-use crate::pusher::Pusher;
-use crate::retry::{Failed, Requests};
+use crate::bucket::Bucket;
+use crate::object::{RemoteObject, WHOLE_BYTES};
+use crate::options::RemoteOptions;
+use crate::pusher::Pushers;
+use crate::retry::Requests;
 use crate::upload;
 use bytes::Bytes;
-use freestone_core::{Error, ErrorKind, Result};
-use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
+use freestone_backend::{Backend, Created, Listed, Object, Spool};
+use freestone_core::{Error, Result, lock};
 use futures_util::TryStreamExt;
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
-use object_store::path::Path;
-use object_store::{
-    ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
-};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// A store in a bucket.
 pub struct S3 {
-    pub(crate) s3: Arc<AmazonS3>,
-    pub(crate) reader: Arc<Reader>,
-    prefix: String,
-    /// Who may write here; known once [`Backend::prepare`] has found out.
-    pusher: Mutex<Option<Pusher>>,
-    /// Whether a listing has come that did not begin with what sorts first.
+    bucket: Bucket,
+    /// The machines that may push; known after [`Backend::prepare`].
+    pusher: Mutex<Option<Pushers>>,
+    /// Set when a listing did not begin with what sorts first.
     lists_in_no_order: AtomicBool,
 }
 
-/// Retries are `retry`'s.
-pub(crate) fn no_retries() -> RetryConfig {
-    RetryConfig { max_retries: 0, retry_timeout: Duration::ZERO, ..RetryConfig::default() }
-}
-
 impl S3 {
-    /// The store below `prefix` of `bucket`. Nothing is asked of the server yet.
+    /// Returns the store below `prefix` of `bucket`. No request is made yet.
     ///
     /// # Errors
-    /// The environment makes no sense.
-    pub fn new(bucket: &str, prefix: &str, options: Options) -> Result<Self> {
-        let place = crate::Place::S3 { bucket: bucket.into(), prefix: prefix.into() }.to_string();
-        let builder = match &options.environment {
-            None => AmazonS3Builder::from_env(),
-            Some(variables) => {
-                variables.iter().fold(AmazonS3Builder::new(), |builder, (key, value)| {
-                    // Others are for others.
-                    let key: Result<AmazonS3ConfigKey, _> = key.to_ascii_lowercase().parse();
-                    key.map_or(builder.clone(), |key| builder.with_config(key, value))
-                })
-            }
-        };
-        let builder = builder
-            .with_bucket_name(bucket)
-            .with_retry(no_retries())
-            .with_disable_bulk_delete(true)
-            .with_http_connector(Connector::new(&options)?);
-        let endpoint = builder
-            .get_config_value(&AmazonS3ConfigKey::Endpoint)
-            .or_else(|| std::env::var("AWS_ENDPOINT_URL_S3").ok())
-            .unwrap_or_else(|| "Amazon S3".into());
-        let s3 = builder.build().map_err(|error| {
-            Error::new(ErrorKind::Usage, format!("{place}: {error}"))
-                .hint("look at the variables AWS_…; docs/remote.md lists them")
-        })?;
-        let s3 = Arc::new(s3);
-        let requests = Requests::new(options, place, endpoint);
-        let reader = Arc::new(Reader { store: s3.clone(), requests });
+    /// A variable of the environment is invalid.
+    pub fn new(bucket: &str, prefix: &str, options: RemoteOptions) -> Result<Self> {
         Ok(Self {
-            s3,
-            reader,
-            prefix: prefix.into(),
+            bucket: Bucket::new(bucket, prefix, options)?,
             pusher: Mutex::default(),
             lists_in_no_order: AtomicBool::new(false),
         })
     }
 
-    pub(crate) fn requests(&self) -> &Requests {
-        &self.reader.requests
+    fn requests(&self) -> &Requests {
+        self.bucket.requests()
     }
 
-    pub(crate) fn path(&self, name: &str) -> Result<Path> {
-        let key =
-            if self.prefix.is_empty() { name.into() } else { format!("{}/{name}", self.prefix) };
-        Path::parse(&key).map_err(|error| {
-            Error::new(ErrorKind::Usage, format!("{key:?} can be no key: {error}"))
-        })
-    }
-
+    /// Returns the object `name` of known length; `kept` are bytes of it and their offset.
     fn object(&self, name: &str, length: u64, kept: Option<(u64, Bytes)>) -> Result<RemoteObject> {
         Ok(RemoteObject {
-            reader: self.reader.clone(),
+            reader: self.bucket.reader.clone(),
             name: name.into(),
-            path: self.path(name)?,
+            path: self.bucket.path(name)?,
             length,
             kept: Mutex::new(kept),
         })
     }
 
-    /// Puts an object, unless there is one.
-    pub(crate) async fn put_new(&self, name: &str, bytes: Bytes) -> Result<Created> {
-        let path = self.path(name)?;
-        let put = || {
-            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            self.s3.put_opts(&path, PutPayload::from(bytes.clone()), options)
-        };
-        match self.requests().attempt(put).await {
-            Ok(_) => Ok(Created::New),
-            // It may have been made by a try of ours whose answer was lost.
-            Err(Failed { fault: Fault::Exists, is_open: true, .. }) => {
-                let there = self.reader.start(name, &path, bytes.len() as u64 + 1).await?;
-                let is_ours = there.is_some_and(|(there, _)| there == bytes);
-                Ok(if is_ours { Created::New } else { Created::Existed })
-            }
-            Err(Failed { fault: Fault::Exists, .. }) => Ok(Created::Existed),
-            Err(failed) => Err(self.requests().error(&format!("write {name}"), failed)),
-        }
-    }
-
-    /// Puts an object in the place of whatever is there.
-    pub(crate) async fn put_over(&self, name: &str, bytes: Bytes) -> Result<()> {
-        let path = self.path(name)?;
-        let put = || self.s3.put(&path, PutPayload::from(bytes.clone()));
-        self.requests().make(&format!("write {name}"), put).await.map(drop)
-    }
-
-    /// The length of an object; `None` if there is none.
-    pub(crate) async fn length(&self, name: &str) -> Result<Option<u64>> {
-        let path = self.path(name)?;
-        let found = self.requests().find(&format!("read {name}"), || self.s3.head(&path)).await?;
-        Ok(found.map(|meta| meta.size))
-    }
-
-    /// An object as the server lists it.
+    /// Converts an object of the server's listing: its name without the prefix.
     fn listed(&self, meta: ObjectMeta) -> Listed {
-        let skipped = if self.prefix.is_empty() { 0 } else { self.prefix.len() + 1 };
+        let skipped = if self.bucket.prefix.is_empty() { 0 } else { self.bucket.prefix.len() + 1 };
         Listed {
             name: meta.location.as_ref().get(skipped..).unwrap_or_default().into(),
             length: meta.size,
         }
     }
 
-    /// One page of a listing, and whether there is more.
+    /// Fetches one page of a listing. Returns it, and true if there is more.
     async fn page(&self, folder: &str, count: usize) -> Result<(Vec<Listed>, bool)> {
-        let prefix = format!("{}/", self.path(folder)?);
+        let prefix = format!("{}/", self.bucket.path(folder)?);
         let request = || async {
             let options =
                 PaginatedListOptions { max_keys: Some(count), ..PaginatedListOptions::default() };
-            let page = self.s3.list_paginated(Some(&prefix), options).await?;
+            let page = self.bucket.s3.list_paginated(Some(&prefix), options).await?;
             let objects = page.result.objects.into_iter();
             Ok((objects.map(|meta| self.listed(meta)).collect(), page.page_token.is_some()))
         };
         self.requests().make(&format!("list {folder}"), request).await
     }
 
-    /// How objects are made here, once it is known.
+    /// Returns true if the server is known to ignore conditions.
     fn ignores_conditions(&self) -> bool {
-        let pusher = self.pusher.lock().unwrap_or_else(PoisonError::into_inner);
-        matches!(*pusher, Some(Pusher::Only))
+        let pusher = lock(&self.pusher);
+        matches!(*pusher, Some(Pushers::ThisOne))
     }
 }
 
@@ -179,17 +96,17 @@ impl Backend for S3 {
     }
 
     fn prepare(&self) -> Result<()> {
-        let mut pusher = self.pusher.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pusher = lock(&self.pusher);
         if pusher.is_none() {
-            *pusher = Some(self.requests().run(Pusher::find(self))?);
+            *pusher = Some(self.requests().run(Pushers::find(&self.bucket))?);
         }
         Ok(())
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
-        let path = self.path(folder)?;
+        let path = self.bucket.path(folder)?;
         let list = || async {
-            let list = self.s3.list(Some(&path)).map_ok(|meta| self.listed(meta));
+            let list = self.bucket.s3.list(Some(&path)).map_ok(|meta| self.listed(meta));
             let mut listed: Vec<Listed> = list.try_collect().await?;
             listed.sort_unstable();
             Ok(listed)
@@ -210,8 +127,8 @@ impl Backend for S3 {
     }
 
     fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
-        let path = self.path(name)?;
-        let found = self.requests().run(self.reader.start(name, &path, WHOLE_BYTES))?;
+        let path = self.bucket.path(name)?;
+        let found = self.requests().run(self.bucket.reader.start(name, &path, WHOLE_BYTES))?;
         let Some((bytes, length)) = found else { return Ok(None) };
         Ok(Some(Box::new(self.object(name, length, Some((0, bytes)))?)))
     }
@@ -221,50 +138,50 @@ impl Backend for S3 {
     }
 
     fn read_range(&self, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
-        self.reader.fill(name, &self.path(name)?, offset, out)
+        self.bucket.reader.fill(name, &self.bucket.path(name)?, offset, out)
     }
 
     fn hint(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.requests().run(self.put_over(name, Bytes::copy_from_slice(bytes)))
+        self.requests().run(self.bucket.put_over(name, Bytes::copy_from_slice(bytes)))
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
         let bytes = Bytes::copy_from_slice(bytes);
         self.requests().run(async {
-            if self.ignores_conditions() && self.length(name).await?.is_some() {
+            if self.ignores_conditions() && self.bucket.length(name).await?.is_some() {
                 return Ok(Created::Existed);
             }
-            self.put_new(name, bytes).await
+            self.bucket.put_new(name, bytes).await
         })
     }
 
     fn spool(&self) -> Result<Spool> {
         let failed = |error| {
-            Error::io("cannot make a temporary file for a pack", error)
-                .hint("packs are written to TMPDIR first, which needs room for a few of them")
+            Error::io("cannot create a temporary file for a pack", error)
+                .hint("packs are first written to TMPDIR, which needs room for a few of them")
         };
-        // It has no name, so nothing is left of it however this process ends.
+        // The file has no name, so nothing is left of it however this process ends.
         Ok(Spool::new(tempfile::tempfile().map_err(failed)?, PathBuf::new()))
     }
 
     fn publish(&self, spool: Spool, name: &str) -> Result<Created> {
-        self.requests().run(upload::publish(self, spool.file(), name))
+        self.requests().run(upload::publish(&self.bucket, spool.file(), name))
     }
 
     fn settle(&self, _: &str) -> Result<()> {
-        // What a server lists is as durable as it gets.
+        // An object that a server lists is as durable as it can be.
         Ok(())
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        let path = self.path(name)?;
-        let remove = || self.s3.delete(&path);
+        let path = self.bucket.path(name)?;
+        let remove = || self.bucket.s3.delete(&path);
         self.requests().run(self.requests().find(&format!("remove {name}"), remove)).map(drop)
     }
 }
 
-/// Whether a page holds objects of `folder` in order, as S3's specification has it. Amazon's own
-/// directory buckets list in none, and what is compatible with S3 may do what it likes.
+/// Returns true if a page holds objects of `folder` in order, as S3's specification requires.
+/// Amazon's own directory buckets list in no order, and so may servers that are compatible with S3.
 fn begins_in_order(folder: &str, page: &[Listed]) -> bool {
     let is_inside = |listed: &Listed| {
         listed.name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
@@ -277,18 +194,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_believed_only_in_order() {
-        let believed = |names: &[&str]| {
+    fn a_page_is_used_only_in_order() {
+        let is_used = |names: &[&str]| {
             let listed = |name: &&str| Listed { name: (*name).into(), length: 1 };
             begins_in_order("refs/a", &names.iter().map(listed).collect::<Vec<_>>())
         };
-        assert!(believed(&[]));
-        assert!(believed(&["refs/a/1"]));
-        assert!(believed(&["refs/a/1", "refs/a/2", "refs/a/latest"]));
-        assert!(!believed(&["refs/a/2", "refs/a/1"]));
-        assert!(!believed(&["refs/a/1", "refs/a/3", "refs/a/2"]));
-        assert!(!believed(&["refs/a/1", "refs/a/1"]));
-        assert!(!believed(&["refs/a/1", "refs/ab/1"]));
-        assert!(!believed(&["index/1"]));
+        assert!(is_used(&[]));
+        assert!(is_used(&["refs/a/1"]));
+        assert!(is_used(&["refs/a/1", "refs/a/2", "refs/a/latest"]));
+        assert!(!is_used(&["refs/a/2", "refs/a/1"]));
+        assert!(!is_used(&["refs/a/1", "refs/a/3", "refs/a/2"]));
+        assert!(!is_used(&["refs/a/1", "refs/a/1"]));
+        assert!(!is_used(&["refs/a/1", "refs/ab/1"]));
+        assert!(!is_used(&["index/1"]));
     }
 }

@@ -1,4 +1,4 @@
-//! What requests came to: how many, and their bytes.
+//! Counters of requests and of their bytes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,12 +12,12 @@ pub struct Traffic {
     received: AtomicU64,
 }
 
-/// What was counted so far.
+/// The counts up to some moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Requests, those that were made again included.
+pub struct TrafficStats {
+    /// Requests, including repeated ones.
     pub requests: u64,
-    /// Requests that were made again.
+    /// Requests that were repeated.
     pub retries: u64,
     /// Bytes of bodies sent.
     pub sent: u64,
@@ -26,10 +26,10 @@ pub struct Figures {
 }
 
 impl Traffic {
-    /// What was counted so far.
-    pub fn figures(&self) -> Figures {
+    /// Returns the counts so far.
+    pub fn stats(&self) -> TrafficStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Figures {
+        TrafficStats {
             requests: read(&self.requests),
             retries: read(&self.retries),
             sent: read(&self.sent),
@@ -37,18 +37,22 @@ impl Traffic {
         }
     }
 
+    /// Counts a request.
     pub(crate) fn request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a repeated request.
     pub(crate) fn retry(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts bytes of a request's body.
     pub(crate) fn sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Counts bytes of an answer's body.
     pub(crate) fn received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }

@@ -1,47 +1,49 @@
-//! A store on a web server, to be read: files by name, and no listings.
+//! A store on a web server, read only: files by name, without listings.
 //!
-//! What is there the hints say (`docs/format.md`), and they are only where one begins: a ref's newest
-//! entry is looked for from the number on that its hint says, so an old hint costs requests and
-//! shows no old entry. Segments are those of `index/latest`, packs those that the segments name,
-//! revisions those that entries of refs name.
+//! The hints (`docs/format.md`) say where to begin. The search for a ref's newest entry starts at
+//! the number in its hint, so an old hint costs requests but never shows an old entry. The segments
+//! are those in `index/latest`, the packs those that the segments name, the revisions those that
+//! entries of refs name.
 
+use crate::bucket::no_retries;
 use crate::client::Connector;
-use crate::object::{Reader, RemoteObject, WHOLE_BYTES};
-use crate::options::Options;
+use crate::object::{ObjectReader, RemoteObject, WHOLE_BYTES};
+use crate::options::RemoteOptions;
 use crate::retry::Requests;
-use crate::s3::no_retries;
 use bytes::Bytes;
-use freestone_core::{Error, ErrorKind, Result};
-use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
-use freestone_store::format::hint;
-use freestone_store::format::ref_entry::{RefEntry, key, name_of_folder};
-use freestone_store::format::segment::{Segment, parse_file_name};
+use freestone_backend::{Backend, Created, Listed, Object, Spool};
+use freestone_core::{Error, ErrorKind, Result, lock};
+use freestone_format::hint;
+use freestone_format::pack;
+use freestone_format::ref_entry::{RefEntry, key, name_of_folder};
+use freestone_format::segment::{Segment, parse_file_name};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::http::HttpBuilder;
 use object_store::path::Path;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-/// The longest entry of a ref that is read.
+/// The most bytes of a ref entry that are read.
 const ENTRY_BYTES_MAX: u64 = 64 << 10;
-/// The entries of the longest ref that is listed: a server that has one of every number is not believed.
+/// The most entries of a ref that is listed. A server that returns something for every number is
+/// not believed.
 const ENTRIES_MAX: u64 = 1 << 24;
-/// Entries that are read at once.
+/// Entries that are read at the same time.
 const ENTRIES_AT_ONCE: usize = 8;
 
 /// A store on a web server.
 pub struct Web {
-    reader: Arc<Reader>,
-    /// Entries of refs that were read on the way to the newest.
+    reader: Arc<ObjectReader>,
+    /// Entries of refs that were read during the search for the newest.
     entries: Mutex<BTreeMap<String, Bytes>>,
 }
 
 impl Web {
-    /// The store below `url`. Nothing is asked of the server yet.
+    /// Returns the store below `url`. No request is made yet.
     ///
     /// # Errors
-    /// It is no URL.
-    pub fn new(url: &str, options: Options) -> Result<Self> {
+    /// `url` is not a URL.
+    pub fn new(url: &str, options: RemoteOptions) -> Result<Self> {
         let store = HttpBuilder::new()
             .with_url(url)
             .with_retry(no_retries())
@@ -50,16 +52,18 @@ impl Web {
             .map_err(|error| Error::new(ErrorKind::Usage, format!("store {url}: {error}")))?;
         let endpoint = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
         let requests = Requests::new(options, url.into(), endpoint).hiding_missing();
-        let reader = Arc::new(Reader { store: Arc::new(store), requests });
+        let reader = Arc::new(ObjectReader { store: Arc::new(store), requests });
         Ok(Self { reader, entries: Mutex::default() })
     }
 
+    /// Returns the path of the object `name`.
     fn path(name: &str) -> Result<Path> {
         Path::parse(name).map_err(|error| {
-            Error::new(ErrorKind::Usage, format!("{name:?} can be no name: {error}"))
+            Error::new(ErrorKind::Usage, format!("{name:?} cannot be a name: {error}"))
         })
     }
 
+    /// Returns the object `name` of known length; `kept` are its first bytes.
     fn object(&self, name: &str, length: u64, kept: Option<Bytes>) -> Result<RemoteObject> {
         Ok(RemoteObject {
             reader: self.reader.clone(),
@@ -70,7 +74,7 @@ impl Web {
         })
     }
 
-    /// The lines of a folder's hint; none if it is missing or cut off.
+    /// Reads the lines of a folder's hint; none if it is missing or cut off.
     async fn hint(&self, folder: &str) -> Result<Vec<String>> {
         let name = format!("{folder}/{}", hint::NAME);
         let path = Self::path(&name)?;
@@ -79,7 +83,7 @@ impl Web {
         Ok(lines.unwrap_or_default().into_iter().map(str::to_owned).collect())
     }
 
-    /// Whether entry `n` of a ref is there; it is kept if it is.
+    /// Returns true if entry `n` of a ref exists. Keeps the entry that it read.
     async fn has_entry(&self, folder: &str, n: u64) -> Result<bool> {
         let name = format!("refs/{folder}/{}", key(n));
         let Some((bytes, _)) =
@@ -87,41 +91,41 @@ impl Web {
         else {
             return Ok(false);
         };
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).insert(name, bytes);
+        lock(&self.entries).insert(name, bytes);
         Ok(true)
     }
 
-    /// The number of a ref's newest entry, 0 if it has none: sought in growing steps from the
-    /// hint on, then by halves.
+    /// Returns the number of a ref's newest entry, 0 if it has none. Searches in growing steps from
+    /// the hint on, then by bisection.
     async fn newest(&self, folder: &str) -> Result<u64> {
         let lines = self.hint(&format!("refs/{folder}")).await?;
         let hinted: u64 = lines.first().and_then(|line| line.parse().ok()).unwrap_or(0);
-        // A hint decides nothing: one that is ahead of the ref is as good as none.
-        let mut there = match hinted > 0 && self.has_entry(folder, hinted).await? {
+        // A hint decides nothing: one that is ahead of the ref is ignored.
+        let mut found = match hinted > 0 && self.has_entry(folder, hinted).await? {
             true => hinted,
             false => 0,
         };
         let mut step = 1;
         let mut beyond = loop {
-            let Some(next) = there.checked_add(step) else { break u64::MAX };
+            let Some(next) = found.checked_add(step) else { break u64::MAX };
             if !self.has_entry(folder, next).await? {
                 break next;
             }
-            there = next;
+            found = next;
             step *= 2;
         };
-        while beyond - there > 1 {
-            let middle = there + (beyond - there) / 2;
+        while beyond - found > 1 {
+            let middle = found + (beyond - found) / 2;
             match self.has_entry(folder, middle).await? {
-                true => there = middle,
+                true => found = middle,
                 false => beyond = middle,
             }
         }
-        Ok(there)
+        Ok(found)
     }
 
-    /// The number of a ref's first entry, where `newest` is its last: copies and refs that were
-    /// pruned do not begin with 1, but none has a gap.
+    /// Returns the number of a ref's first entry; `newest` is its last. Copies and refs that were
+    /// pruned do not begin with 1, but no ref has a gap.
     async fn first(&self, folder: &str, newest: u64) -> Result<u64> {
         if newest <= 1 || self.has_entry(folder, 1).await? {
             return Ok(1);
@@ -137,6 +141,7 @@ impl Web {
         Ok(there)
     }
 
+    /// Lists the entries of a ref.
     async fn list_ref(&self, folder: &str) -> Result<Vec<Listed>> {
         let newest = self.newest(folder).await?;
         if newest > ENTRIES_MAX {
@@ -149,6 +154,7 @@ impl Web {
         Ok((first..=newest).map(entry).collect())
     }
 
+    /// Lists the entries of all refs that the hint names.
     async fn list_refs(&self) -> Result<Vec<Listed>> {
         let mut listed = Vec::new();
         for folder in self.hint("refs").await? {
@@ -159,6 +165,7 @@ impl Web {
         Ok(listed)
     }
 
+    /// Lists the segments that the hint names.
     async fn list_index(&self) -> Result<Vec<Listed>> {
         let lines = self.hint("index").await?;
         let segment = |line: &String| {
@@ -169,28 +176,28 @@ impl Web {
         Ok(lines.iter().filter_map(segment).collect())
     }
 
-    /// The packs that the segments name.
+    /// Lists the packs that the segments name.
     fn list_packs(&self) -> Result<Vec<Listed>> {
         let mut packs = BTreeSet::new();
         for listed in self.reader.requests.run(self.list_index())? {
             let segment = Segment::open(self.open_listed(&listed.name, listed.length)?.map()?)?;
             for at in 0..segment.pack_count() {
                 let pack = segment.pack(at)?;
-                let name = freestone_store::pack_object_name(&pack.id);
+                let name = pack::object_name(&pack.id);
                 packs.insert(Listed { name, length: pack.length });
             }
         }
         Ok(packs.into_iter().collect())
     }
 
-    /// The revisions that entries of refs name.
+    /// Lists the revisions that entries of refs name.
     async fn list_revisions(&self) -> Result<Vec<Listed>> {
         let entries = self.list_refs().await?.into_iter().map(|entry| async move {
             let path = Self::path(&entry.name)?;
             let found = self.reader.start(&entry.name, &path, ENTRY_BYTES_MAX).await?;
             Ok::<_, Error>(found.and_then(|(bytes, _)| {
                 let (folder, key) = entry.name.strip_prefix("refs/")?.split_once('/')?;
-                let n = freestone_store::format::ref_entry::number_of_key(key)?;
+                let n = freestone_format::ref_entry::number_of_key(key)?;
                 RefEntry::decode(&name_of_folder(folder)?, n, &bytes).ok()?.revision()
             }))
         });
@@ -203,9 +210,10 @@ impl Web {
         Ok(ids.into_iter().map(revision).collect())
     }
 
+    /// Returns the error of every operation that writes.
     fn read_only<T>(&self) -> Result<T> {
         Err(Error::refused(format!("{} can only be read", self.reader.requests.place()))
-            .hint("push to where its files come from: a directory, or s3://BUCKET/PREFIX"))
+            .hint("push to the store that its files come from: a directory, or s3://BUCKET/PREFIX"))
     }
 }
 
@@ -247,7 +255,7 @@ impl Backend for Web {
     }
 
     fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
-        let kept = self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let kept = lock(&self.entries).remove(name);
         if let Some(bytes) = kept {
             return Ok(Some(Box::new(self.object(name, bytes.len() as u64, Some(bytes))?)));
         }

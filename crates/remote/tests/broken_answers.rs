@@ -1,9 +1,9 @@
-//! Answers that break: what has come of them is kept, and only the rest is asked for again.
+//! Answers that break off: the bytes that arrived are kept, and only the rest is requested again.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use freestone_remote::{Options, Place};
-use freestone_store::backend::Backend;
+use freestone_backend::Backend;
+use freestone_remote::{RemoteOptions, StoreUrl};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -11,9 +11,9 @@ use std::time::Duration;
 
 const OBJECT: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
 
-/// A web server with one object, that breaks off each answer after as many bytes as `breaks`
-/// says, announcing more than it then sends; those after them are whole. Gives its port, and the
-/// ranges that were asked for.
+/// Starts a web server with one object. It breaks off each of the first answers after the number of
+/// bytes in `breaks`, and announces more than it sends; later answers are whole. Returns its port,
+/// and the ranges that were requested.
 fn server(breaks: Vec<usize>) -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -56,9 +56,9 @@ fn answer(mut stream: TcpStream, asked: &Mutex<Vec<String>>, broken: Option<usiz
 }
 
 fn backend(port: u16) -> Arc<dyn Backend> {
-    let place = Place::Web { url: format!("http://127.0.0.1:{port}") };
+    let place = StoreUrl::Web { url: format!("http://127.0.0.1:{port}") };
     let patience = Duration::from_secs(5);
-    freestone_remote::open(&place, Options { patience, ..Options::default() }).unwrap()
+    freestone_remote::open(&place, RemoteOptions { patience, ..RemoteOptions::default() }).unwrap()
 }
 
 fn read(breaks: Vec<usize>) -> (Vec<u8>, Vec<String>) {
@@ -70,15 +70,15 @@ fn read(breaks: Vec<usize>) -> (Vec<u8>, Vec<String>) {
 }
 
 #[test]
-fn what_came_before_a_break_is_not_asked_for_again() {
+fn bytes_from_before_a_break_are_not_requested_again() {
     let (bytes, asked) = read(vec![7, 5]);
     assert_eq!(bytes, &OBJECT[3..23]);
     assert_eq!(asked, ["3-22", "10-22", "15-22"]);
 }
 
-/// There is no rest that could be asked for.
+/// No rest is missing, so nothing can be requested.
 #[test]
-fn a_break_after_the_last_byte_takes_nothing() {
+fn a_break_after_the_last_byte_loses_nothing() {
     let (bytes, asked) = read(vec![20]);
     assert_eq!(bytes, &OBJECT[3..23]);
     assert_eq!(asked, ["3-22"]);

@@ -1,73 +1,78 @@
-//! Under which names images are served.
+//! The names under which images are served.
 //!
 //! | name | |
 //! |---|---|
-//! | `<id>.tar` | the image of a revision by its whole id; the same bytes for ever |
-//! | `<id>.fat`, `<id>.mirage.fat` | other formats of it, as [`Format::attached`] lists them |
-//! | `REV`, `REV.tar` | what was given to the server, `main` say, as it was bound |
-//! | nothing | the one that was given, if it was one |
+//! | `<id>.tar` | the image of a revision by its whole id; its bytes never change |
+//! | `<id>.fat`, `<id>.mirage.fat` | its image in other formats, as [`Format::attached`] lists them |
+//! | `REV`, `REV.tar` | a name that was given to the server, such as `main`, as it was bound |
+//! | the empty name | the name that was given to the server, if it was only one |
 //!
-//! A name is *bound* to a revision when the server starts, and again only when it is told to: a
-//! guest that loses its connection and comes back must find the same bytes. Even then a revision
-//! that was bound before stays served by its id.
+//! A name is *bound* to a revision when the server starts, and bound again only when an operator
+//! asks for it: a guest that loses its connection and connects again must find the same bytes. A
+//! revision that was bound once stays served by its id.
 
 use crate::image::ServedImage;
 use crate::service::Service;
-use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_core::{Error, ErrorKind, Id, Result, lock};
 use freestone_image::Format;
 use freestone_store::{Resolved, Store};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Images that are kept open though nobody reads them: each holds nodes of its manifest.
+/// The number of open images above which those without readers are closed. Each keeps nodes of its
+/// manifest in memory.
 const OPEN_MAX: usize = 32;
 
-/// What is served under a name.
+/// An image that is served under a name.
 #[derive(Clone)]
 pub struct Export {
     /// The one name that always means this image.
     pub name: String,
-    /// Its revision.
+    /// The image's revision.
     pub revision: Id,
     /// The image.
     pub image: Arc<ServedImage>,
-    /// Whether it was asked for by a name that never means anything else.
+    /// Whether the requested name is bound to this image forever.
     pub is_fixed: bool,
 }
 
-/// What may be served.
+/// The names and formats that a server serves.
 pub struct Scope {
-    /// The revisions, as they were given: refs, ids, whatever else names one.
+    /// The names of revisions, as they were given: refs, ids, or other expressions.
     pub revisions: Vec<String>,
-    /// Whether every other revision of the store is served too, by its id.
+    /// Whether every other revision of the store is also served, by its id.
     pub all: bool,
-    /// Whether names are bound anew for every client.
+    /// Whether names are bound again for every client.
     pub follow: bool,
-    /// The formats, each with what images' names end in; the first is that of names that say none.
+    /// The formats, each with the ending of its image names. The first is the format of names
+    /// without an ending.
     pub formats: Vec<(&'static str, Format)>,
 }
 
-/// The names, and the images that are open.
+/// The served names, and the open images.
 pub struct Catalogue {
     store: Store,
     service: Arc<Service>,
     scope: Scope,
-    state: Mutex<State>,
+    state: Mutex<CatalogueState>,
 }
 
 #[derive(Default)]
-struct State {
+struct CatalogueState {
+    /// The names, each with the revision that it is bound to.
     bound: BTreeMap<String, Id>,
-    /// Everything that was ever bound.
+    /// All revisions that were ever bound.
     ids: BTreeSet<Id>,
+    /// The open images by revision and index in the scope's formats.
     open: HashMap<(Id, usize), Arc<ServedImage>>,
 }
 
 impl Catalogue {
-    /// Binds what `scope` names in `store`, and opens the image of each in the first format.
+    /// Binds the names of `scope` to revisions of `store`, and opens the image of each in the first
+    /// format.
     ///
     /// # Errors
-    /// One of the names means nothing, or its image cannot be laid out.
+    /// A name means no revision, or its image cannot be laid out.
     pub fn open(store: Store, scope: Scope, service: Arc<Service>) -> Result<Self> {
         let catalogue = Self { store, service, scope, state: Mutex::default() };
         catalogue.bind()?;
@@ -78,10 +83,10 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// Binds all names anew.
+    /// Binds all names again.
     ///
     /// # Errors
-    /// One of them means nothing any more; then all stay as they are.
+    /// A name means no revision any more; then all stay as they were.
     pub fn bind(&self) -> Result<()> {
         self.store.refresh();
         let mut bound = BTreeMap::new();
@@ -93,55 +98,57 @@ impl Catalogue {
             state.ids.extend(bound.values());
             state.bound = bound;
         }
-        self.tell();
+        self.publish();
         Ok(())
     }
 
-    fn tell(&self) {
+    /// Updates the metrics with the names and their revisions.
+    fn publish(&self) {
         let rows = self.bound().into_iter().map(|(name, id)| (name, id.to_string())).collect();
         self.service.metrics.set_served(rows);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, CatalogueState> {
+        lock(&self.state)
     }
 
-    /// The names that were given, with what they are bound to.
+    /// Returns the given names, each with the revision that it is bound to.
     pub fn bound(&self) -> Vec<(String, Id)> {
         self.state().bound.iter().map(|(name, id)| (name.clone(), *id)).collect()
     }
 
-    /// The store.
+    /// Returns the store.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// What the images share.
+    /// Returns the service whose caches and metrics the images share.
     pub fn service(&self) -> &Arc<Service> {
         &self.service
     }
 
-    /// Whether every revision of the store is served.
+    /// Returns true if every revision of the store is served.
     pub fn serves_all(&self) -> bool {
         self.scope.all
     }
 
-    /// The ids of all revisions that are served, sorted.
+    /// Lists the ids of all served revisions, sorted.
     ///
     /// # Errors
     /// The store cannot be listed.
     pub fn revision_ids(&self) -> Result<Vec<Id>> {
         if self.scope.all {
-            // What was pushed since the index was listed, too.
+            // The index may be older than the newest revisions.
             self.store.follow();
             return self.store.revision_ids();
         }
         Ok(self.state().ids.iter().copied().collect())
     }
 
-    /// The names to be listed: those that were given, and all by id that were ever bound, in the
-    /// format that can hold everything; a name that is listed and then refused ends a client's
-    /// listing. The others are found by their names all the same.
+    /// Returns the names that a client is to see in a listing: the given ones, and the ids that
+    /// were ever bound in the first format, which can hold every revision. Names in other formats
+    /// are found but not listed, because a listed name that is then refused ends a client's
+    /// listing.
     pub fn names(&self) -> Vec<String> {
         let state = self.state();
         let mut names: BTreeSet<String> = BTreeSet::new();
@@ -152,8 +159,8 @@ impl Catalogue {
         names.into_iter().collect()
     }
 
-    /// The revision that `name`, of a revision and not of an image, means here; `None` if it is
-    /// not served.
+    /// Returns the revision that `name` means, which is a name of a revision and not of an image,
+    /// and whether the name means it forever; `None` if it is not served.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -174,16 +181,16 @@ impl Catalogue {
                 state.bound.insert(name.to_owned(), id) != Some(id)
             };
             if is_new {
-                self.tell();
+                self.publish();
             }
         }
         Ok(self.state().bound.get(name).map(|id| (*id, false)))
     }
 
-    /// What is served under `name`; `None` if nothing is.
+    /// Returns the image that is served under `name`, or `None` if there is none.
     ///
     /// # Errors
-    /// The image cannot be laid out in the format that is asked for, or the store cannot be read.
+    /// The image cannot be laid out in the requested format, or the store cannot be read.
     pub fn find(&self, name: &str) -> Result<Option<Export>> {
         let name = match (name, &self.scope.revisions[..]) {
             ("", [only]) => only,
@@ -201,8 +208,8 @@ impl Catalogue {
         Ok(Some(Export { name, revision, image, is_fixed }))
     }
 
-    /// What stands before an image's ending, and which of the formats that is: the longest ending,
-    /// should one end in another.
+    /// Splits the name of an image into the name of the revision and the index of the format. The
+    /// longest ending counts, since one may be the end of another.
     fn ending<'a>(&self, name: &'a str) -> Option<(&'a str, usize)> {
         let stem = |ending: &str| name.strip_suffix(ending)?.strip_suffix('.');
         let formats = self.scope.formats.iter().enumerate();
@@ -210,17 +217,17 @@ impl Catalogue {
         found.min_by_key(|(stem, _)| stem.len())
     }
 
+    /// Opens the image of a revision in the format with index `at`.
     fn image(&self, revision: Id, at: usize) -> Result<Arc<ServedImage>> {
         if let Some(image) = self.state().open.get(&(revision, at)) {
             return Ok(image.clone());
         }
-        // The revision may be younger than the index that was listed last.
-        let image = self.lay_out(&revision, at).or_else(|error| match error.kind() {
-            ErrorKind::Corrupt | ErrorKind::NotFound => {
-                self.store.refresh();
-                self.lay_out(&revision, at).map_err(|_| error)
+        let image = self.lay_out(&revision, at).or_else(|error| {
+            if !may_be_stale(&error) {
+                return Err(error);
             }
-            _ => Err(error),
+            self.store.refresh();
+            self.lay_out(&revision, at).map_err(|_| error)
         })?;
         let mut state = self.state();
         if state.open.len() >= OPEN_MAX {
@@ -229,17 +236,26 @@ impl Catalogue {
         Ok(state.open.entry((revision, at)).or_insert_with(|| Arc::new(image)).clone())
     }
 
+    /// Creates the image of a revision, without caching it.
     fn lay_out(&self, id: &Id, at: usize) -> Result<ServedImage> {
         let revision = self.store.revision(id)?.ok_or_else(|| {
-            Error::corrupt(format!("revision {id} is missing from the store"))
-                .hint("`freestone verify` lists all that is missing")
+            Error::missing(format!("revision {id} is missing from the store"))
+                .hint("`freestone verify` lists everything that is missing")
         })?;
-        let records = self.store.records()?;
-        let plan = self.scope.formats[at].1.plan(records.clone(), &revision.root)?;
+        let manifest = self.store.tree(&revision.root)?;
+        let records = manifest.source().clone();
+        let plan = self.scope.formats[at].1.plan(manifest)?;
         Ok(ServedImage::new(plan, records, self.service.clone()))
     }
 }
 
+/// Returns true if `error` may only say that the index is old: it was listed before the revision
+/// was pushed, or before a compaction moved records and removed packs that it names.
+fn may_be_stale(error: &Error) -> bool {
+    error.is_damage() || error.kind() == ErrorKind::NotFound
+}
+
+/// Returns the name of an image by its revision's id.
 fn file_name(id: &Id, ending: &str) -> String {
     format!("{id}.{ending}")
 }

@@ -1,10 +1,11 @@
-//! Images and files over HTTP/1.1: `GET` and `HEAD`, with ranges, strong ETags and `If-Range`
-//! (RFC 9110, RFC 9112).
+//! Serves images and files over HTTP/1.1: `GET` and `HEAD`, with ranges, strong ETags and
+//! `If-Range` (RFC 9110, RFC 9112).
 //!
-//! Requests are parsed by `httparse`. A connection has one thread, as with NBD, and the same
-//! rules: what takes time is the workers', memory is bounded, and who is too slow in asking or in
-//! taking is cut off (`docs/decisions/http-threads.md`).
+//! `httparse` parses the requests. A connection has one thread and follows the same rules as with
+//! NBD: workers do what takes time, and memory is bounded. A client that sends or receives too
+//! slowly is disconnected (`docs/decisions/http-threads.md`).
 
+mod answers;
 mod connection;
 mod content;
 mod reply;
@@ -14,6 +15,7 @@ mod site;
 use crate::metrics::ProtocolMetrics;
 use crate::server::Protocol;
 use crate::service::Service;
+use answers::Answers;
 use reply::Reply;
 use request::Request;
 use rustix::fd::OwnedFd;
@@ -22,12 +24,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub use site::Site;
-
-/// Answers requests.
-trait Answers {
-    /// The answer to `request`, whose method is `GET` or `HEAD`.
-    fn answer(&self, request: &Request) -> Reply;
-}
 
 impl Protocol for Site {
     fn serve(&self, socket: Arc<OwnedFd>, is_ending: &AtomicBool) -> io::Result<()> {
@@ -43,28 +39,31 @@ impl Protocol for Site {
     }
 }
 
-/// The figures of a service at `/metrics`, as Prometheus reads them.
-pub struct Figures(pub Arc<Service>);
+/// A server of a service's metrics at `/metrics`, as text for Prometheus.
+pub struct MetricsPage(
+    /// The service whose metrics are served.
+    pub Arc<Service>,
+);
 
-impl Answers for Figures {
+impl Answers for MetricsPage {
     fn answer(&self, request: &Request) -> Reply {
         match &request.path[..] {
             b"/metrics" => {
                 let text = self.0.metrics.text(self.0.cached_bytes());
                 Reply::text(200, "text/plain; version=0.0.4; charset=utf-8", text)
             }
-            _ => Reply::error(404, "the figures are at /metrics"),
+            _ => Reply::error(404, "the metrics are at /metrics"),
         }
     }
 }
 
-impl Protocol for Figures {
+impl Protocol for MetricsPage {
     fn serve(&self, socket: Arc<OwnedFd>, is_ending: &AtomicBool) -> io::Result<()> {
         connection::serve(&socket, self, self.metrics(), None, is_ending)
     }
 
     fn metrics(&self) -> &ProtocolMetrics {
-        &self.0.metrics.figures
+        &self.0.metrics.scrapes
     }
 
     fn service(&self) -> &Service {

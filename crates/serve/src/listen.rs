@@ -1,4 +1,4 @@
-//! Where servers listen: Unix sockets, TCP, and what systemd hands over.
+//! The sockets that servers listen on: Unix sockets, TCP, and those that systemd passes.
 
 use freestone_core::{Error, ErrorKind, Result};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -11,14 +11,14 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// The first descriptor that systemd hands over (`sd_listen_fds`(3)).
+/// The first descriptor that systemd passes (`sd_listen_fds`(3)).
 const SYSTEMD_FIRST: i32 = 3;
 
-/// What the system may hold for a client that is slower than the server; it takes twice that, and
-/// gives no more than its administrator allows (`net.core.wmem_max`).
+/// The send buffer for a client that is slower than the server. The system doubles it, and allows
+/// no more than its administrator's limit (`net.core.wmem_max`).
 const UNIX_SEND_BYTES: usize = 256 << 10;
 
-/// Where to listen.
+/// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A Unix socket at this path.
@@ -28,13 +28,13 @@ pub enum Address {
 }
 
 impl Address {
-    /// Reads `unix:PATH` or `HOST:PORT`.
+    /// Parses `unix:PATH` or `HOST:PORT`.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if it is neither.
+    /// [`ErrorKind::Usage`] if the text is neither.
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = || {
-            Error::new(ErrorKind::Usage, format!("{text:?} is no place to listen at"))
+            Error::new(ErrorKind::Usage, format!("{text:?} is not an address to listen on"))
                 .hint("give unix:PATH or HOST:PORT, as in unix:/run/www.sock or 127.0.0.1:10809")
         };
         match text.strip_prefix("unix:") {
@@ -50,34 +50,36 @@ impl Address {
     }
 }
 
-/// A socket that is listened at. Dropped, it is closed, and its file removed.
+/// A listening socket. When it is dropped, it is closed and its file is removed.
 pub struct Listener {
     socket: OwnedFd,
-    /// As `unix:PATH` or `HOST:PORT`.
+    /// The address as `unix:PATH` or `HOST:PORT`.
     shown: String,
-    /// The socket's file, with its inode, where this process made it.
+    /// The socket's file and its inode, if this process created it.
     file: Option<(PathBuf, u64)>,
 }
 
 impl Listener {
-    /// Listens at `address`.
+    /// Listens on `address`.
     ///
     /// # Errors
-    /// Somebody else does, or it cannot be done.
+    /// - [`ErrorKind::Conflict`] if another server listens on the Unix socket
+    /// - the system cannot listen there
     pub fn bind(address: &Address) -> Result<Self> {
         match address {
             Address::Unix(path) => Self::bind_unix(path),
             Address::Tcp(text) => {
-                let failed = |error| Error::io(format!("cannot listen at {text}"), error);
-                let places: Vec<_> = text.to_socket_addrs().map_err(failed)?.collect();
-                let listener = TcpListener::bind(&places[..]).map_err(failed)?;
+                let failed = |error| Error::io(format!("cannot listen on {text}"), error);
+                let addresses: Vec<_> = text.to_socket_addrs().map_err(failed)?.collect();
+                let listener = TcpListener::bind(&addresses[..]).map_err(failed)?;
                 Self::of(listener.into(), None)
             }
         }
     }
 
+    /// Listens on a Unix socket, in the place of one that a dead server left.
     fn bind_unix(path: &Path) -> Result<Self> {
-        let failed = |error| Error::io(format!("cannot listen at {}", path.display()), error);
+        let failed = |error| Error::io(format!("cannot listen on {}", path.display()), error);
         let is_socket = std::fs::symlink_metadata(path)
             .is_ok_and(|data| std::os::unix::fs::FileTypeExt::is_socket(&data.file_type()));
         if is_socket {
@@ -87,9 +89,9 @@ impl Listener {
                         ErrorKind::Conflict,
                         format!("{}: another server listens there", path.display()),
                     )
-                    .hint("choose another path, or end that server"));
+                    .hint("choose another path, or stop that server"));
                 }
-                // Whoever made it died.
+                // The server that created it is dead.
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                     std::fs::remove_file(path).map_err(failed)?;
                 }
@@ -102,9 +104,10 @@ impl Listener {
         Self::of(listener.into(), Some((path, inode)))
     }
 
+    /// Takes over a listening socket, and makes it non-blocking.
     fn of(socket: OwnedFd, file: Option<(PathBuf, u64)>) -> Result<Self> {
         let failed = |error: Errno| Error::io("cannot use the socket", error.into());
-        // A client may be gone between the poll and the accept.
+        // A client may disconnect between the poll and the accept.
         rustix::io::ioctl_fionbio(&socket, true).map_err(failed)?;
         let address = getsockname(&socket).map_err(failed)?;
         let shown = match address.address_family() {
@@ -122,12 +125,12 @@ impl Listener {
         Ok(Self { socket, shown, file })
     }
 
-    /// The sockets that systemd hands to this process, if it does: `LISTEN_FDS` of them from
-    /// descriptor 3 on, if `LISTEN_PID` is this process. To be called once, before anything else
-    /// opens files at will.
+    /// Takes over the sockets that systemd passes to this process: `LISTEN_FDS` of them from
+    /// descriptor 3 on, if `LISTEN_PID` is this process. Must be called at most once, before the
+    /// process opens other files.
     ///
     /// # Errors
-    /// They are no sockets.
+    /// A descriptor is not a socket.
     pub fn from_systemd() -> Result<Vec<Self>> {
         let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
         let pid = i32::try_from(std::process::id()).ok();
@@ -137,7 +140,7 @@ impl Listener {
         let count = number("LISTEN_FDS").unwrap_or(0).clamp(0, 1024);
         let mut listeners = Vec::new();
         for at in SYSTEMD_FIRST..SYSTEMD_FIRST + count {
-            // SAFETY: by the protocol these descriptors are open, and nobody's but ours.
+            // SAFETY: by the protocol these descriptors are open, and nothing else owns them.
             let socket = unsafe { OwnedFd::from_raw_fd(at) };
             let _ = rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC);
             listeners.push(
@@ -148,28 +151,29 @@ impl Listener {
         Ok(listeners)
     }
 
-    /// The socket itself.
+    /// Returns the socket itself.
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// Whether it is a Unix socket.
+    /// Returns true if this is a Unix socket.
     pub fn is_unix(&self) -> bool {
         self.shown.starts_with("unix:")
     }
 
-    /// The next connection, if one waits.
+    /// Accepts the next connection, if one waits.
     ///
     /// # Errors
-    /// It cannot be taken: above all, there are too many open files.
+    /// The system cannot accept it, such as when too many files are open.
     pub fn accept(&self) -> Result<Option<OwnedFd>, Errno> {
         match accept_with(&self.socket, SocketFlags::CLOEXEC) {
             Ok(socket) => {
                 if self.is_unix() {
-                    // Else server and client take turns every few replies.
+                    // With a small buffer, server and client would wait for each other after a few
+                    // replies.
                     let _ = sockopt::set_socket_send_buffer_size(&socket, UNIX_SEND_BYTES);
                 } else {
-                    // Best as they are, but as good without.
+                    // Useful, but a connection without them works as well.
                     let _ = sockopt::set_tcp_nodelay(&socket, true);
                     let _ = sockopt::set_socket_keepalive(&socket, true);
                 }
@@ -181,7 +185,7 @@ impl Listener {
     }
 }
 
-/// As `unix:PATH` or `HOST:PORT`, with the true port.
+/// Writes the address as `unix:PATH` or `HOST:PORT`, with the port that the system chose.
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
@@ -198,7 +202,8 @@ impl Drop for Listener {
     }
 }
 
-/// Waits until one of `listeners` has a connection, or `stop` can be read: then it is `None`.
+/// Waits until listeners have connections, and returns the indices of these listeners; `None` if
+/// `stop` is readable.
 ///
 /// # Errors
 /// The system cannot wait.

@@ -1,14 +1,15 @@
-//! What a server counts, and the text in which Prometheus reads it.
+//! The metrics of a server, and their text for Prometheus.
 //!
-//! The text is that of the *exposition format*, version 0.0.4: names end in their unit, sums in
-//! `_total`.
+//! The text is in the *exposition format*, version 0.0.4. Names end in their unit, and those of
+//! sums in `_total`.
 
+use freestone_core::lock;
 use std::fmt::Write as _;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// A number that only grows.
+/// A counter, which only grows.
 #[derive(Default)]
 pub struct Counter(AtomicU64);
 
@@ -20,27 +21,27 @@ impl Counter {
         }
     }
 
-    /// The number.
+    /// Returns the count.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Upper bounds of the buckets of latencies, in microseconds.
+/// The upper bounds of a histogram's buckets in microseconds.
 const BOUNDS_US: [u64; 14] = [
     10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000, 1_000_000, 10_000_000,
 ];
 
-/// How long things took.
+/// A histogram of durations.
 #[derive(Default)]
 pub struct Histogram {
-    /// One more than bounds: what took longer than all of them.
+    /// One more than there are bounds: the last is for durations above all of them.
     buckets: [AtomicU64; BOUNDS_US.len() + 1],
     sum_ns: AtomicU64,
 }
 
 impl Histogram {
-    /// Counts something that took `duration`.
+    /// Counts one `duration`.
     pub fn add(&self, duration: Duration) {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
@@ -50,57 +51,66 @@ impl Histogram {
     }
 }
 
-/// Of one protocol.
+/// The metrics of one protocol.
 #[derive(Default)]
 pub struct ProtocolMetrics {
-    /// Connections that were accepted.
+    /// The connections that were accepted.
     pub connections: Counter,
-    /// Connections that are open.
+    /// The connections that are open.
     pub open: AtomicU64,
-    /// Connections that were refused, because there are too many, or ended for breaking the
-    /// protocol or its time limits.
+    /// The connections that were closed because there were too many, or because the client broke
+    /// the protocol or its time limits.
     pub refused: Counter,
-    /// Requests that were answered.
+    /// The requests that were answered.
     pub requests: Counter,
-    /// Of these, with an error.
+    /// The requests that were answered with an error.
     pub failures: Counter,
-    /// Bytes of images and files that were sent.
+    /// The bytes of images and files that were sent.
     pub sent_bytes: Counter,
-    /// From a request's arrival to its answer's.
+    /// The durations from a request's arrival to its answer.
     pub latency: Histogram,
 }
 
-/// What a server counts.
+impl ProtocolMetrics {
+    /// Counts a request that arrived at `begun` and is answered now, with an error if `failed`.
+    pub fn answered(&self, begun: Instant, failed: bool) {
+        self.requests.add(1);
+        self.failures.add(failed.into());
+        self.latency.add(begun.elapsed());
+    }
+}
+
+/// The metrics of a server.
 #[derive(Default)]
 pub struct Metrics {
-    /// NBD.
+    /// The metrics of NBD.
     pub nbd: ProtocolMetrics,
-    /// HTTP.
+    /// The metrics of HTTP.
     pub http: ProtocolMetrics,
-    /// Of those who ask for these figures.
-    pub figures: ProtocolMetrics,
-    /// Chunks that were found decoded.
+    /// The metrics of requests for the metrics.
+    pub scrapes: ProtocolMetrics,
+    /// The chunks that were found in the cache, decoded.
     pub cache_hits: Counter,
-    /// Chunks that had to be read and proven.
+    /// The chunks that had to be read and proven.
     pub cache_misses: Counter,
-    /// Bytes that were hashed against their ids.
+    /// The bytes that were hashed against their ids.
     pub proven_bytes: Counter,
-    /// Reads that failed.
+    /// The reads that failed.
     pub read_failures: Counter,
-    /// What is served: name and revision.
+    /// The served names, each with its revision.
     served: Mutex<Vec<(String, String)>>,
 }
 
 impl Metrics {
-    /// Says what is served from now on: names, each with its revision.
+    /// Replaces the served names, each with its revision.
     pub fn set_served(&self, served: Vec<(String, String)>) {
-        *self.served.lock().unwrap_or_else(PoisonError::into_inner) = served;
+        *lock(&self.served) = served;
     }
 
-    /// All of it, as Prometheus reads it; `cached_bytes` is the size of the cache now.
+    /// Returns all metrics as text for Prometheus; `cached_bytes` is the size of the cache now.
     pub fn text(&self, cached_bytes: u64) -> String {
         let mut text = Text(String::new());
-        let protocols = [("nbd", &self.nbd), ("http", &self.http), ("metrics", &self.figures)];
+        let protocols = [("nbd", &self.nbd), ("http", &self.http), ("metrics", &self.scrapes)];
         type Read = fn(&ProtocolMetrics) -> u64;
         let rows: [(&str, &str, &str, Read); 6] = [
             ("connections_total", "counter", "Connections accepted.", |m| m.connections.get()),
@@ -134,7 +144,7 @@ impl Metrics {
             text.row(name, "", value);
         }
         text.head("served_info", "gauge", "What is served, and of which revision.");
-        for (name, revision) in self.served.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (name, revision) in lock(&self.served).iter() {
             let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             text.row("served_info", &format!("name=\"{name}\",revision=\"{revision}\""), 1);
         }
@@ -142,14 +152,17 @@ impl Metrics {
     }
 }
 
+/// A text in the exposition format.
 struct Text(String);
 
 impl Text {
+    /// Adds the description of a metric.
     fn head(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP freestone_{name} {help}");
         let _ = writeln!(self.0, "# TYPE freestone_{name} {kind}");
     }
 
+    /// Adds a value of a metric.
     fn row(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
         let _ = match labels {
             "" => writeln!(self.0, "freestone_{name} {value}"),
@@ -157,6 +170,7 @@ impl Text {
         };
     }
 
+    /// Adds the histograms of latencies.
     fn latency(&mut self, protocols: &[(&str, &ProtocolMetrics)]) {
         let name = "request_duration_seconds";
         self.head(name, "histogram", "From a request's arrival to its answer.");

@@ -1,9 +1,9 @@
-//! Listening, and a thread for each connection, whatever it speaks.
+//! A server of any protocol: accepts connections, and starts a thread for each.
 
 use crate::listen::{self, Listener};
 use crate::metrics::ProtocolMetrics;
 use crate::service::Service;
-use freestone_core::Result;
+use freestone_core::{Result, lock};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::net::Shutdown;
 use std::collections::HashMap;
@@ -13,46 +13,50 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long connections have to come to an end when the server ends.
+/// How long the server waits for its connections to end when it ends.
 const ENDING: Duration = Duration::from_secs(5);
-/// How long it waits to accept again when it has no more files.
+/// How long the server waits after a failed accept, such as when too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The stack of a connection's thread: of NBD's calls none goes deep, HTTP's open images.
+/// The stack size of a connection's thread. Opening an image, as HTTP does, needs the most.
 const STACK_BYTES: usize = 1 << 20;
 
-/// What is spoken on a connection.
+/// A protocol that is spoken on connections.
 pub trait Protocol: Send + Sync + 'static {
-    /// Serves a connection to its end. When `is_ending` is set and the connection can receive no
-    /// more, what was asked for is answered, and nothing else.
+    /// Serves a connection to its end. When the server ends, it sets `is_ending` and closes the
+    /// receiving side: then requests that were received before are answered, and no others.
     ///
     /// # Errors
-    /// The client is gone; [`InvalidData`](io::ErrorKind::InvalidData) or
-    /// [`TimedOut`](io::ErrorKind::TimedOut) if it broke the protocol or its time limits.
+    /// - [`InvalidData`](io::ErrorKind::InvalidData) if the client breaks the protocol
+    /// - [`TimedOut`](io::ErrorKind::TimedOut) if the client is too slow
+    /// - the connection is lost
     fn serve(&self, socket: Arc<OwnedFd>, is_ending: &AtomicBool) -> io::Result<()>;
 
-    /// Where connections are counted.
+    /// Returns the metrics that count the protocol's connections.
     fn metrics(&self) -> &ProtocolMetrics;
 
-    /// Where failures are logged.
+    /// Returns the service that logs failures.
     fn service(&self) -> &Service;
 }
 
 /// A server of one protocol.
-pub struct Server<P>(Arc<Inner<P>>);
+pub struct Server<P>(Arc<ServerState<P>>);
 
-struct Inner<P> {
+/// The state that a server shares with the threads of its connections.
+struct ServerState<P> {
     protocol: P,
     connections_max: usize,
     is_ending: AtomicBool,
+    /// The sockets of the open connections, by the connection's number.
     open: Mutex<HashMap<u64, Arc<OwnedFd>>>,
+    /// Notified when a connection has ended.
     one_less: Condvar,
 }
 
 impl<P: Protocol> Server<P> {
-    /// A server of at most `connections_max` connections at once; further ones are closed as they
-    /// come.
+    /// Creates a server of at most `connections_max` connections at once; further ones are closed
+    /// immediately.
     pub fn new(protocol: P, connections_max: usize) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(ServerState {
             protocol,
             connections_max,
             is_ending: AtomicBool::new(false),
@@ -61,8 +65,9 @@ impl<P: Protocol> Server<P> {
         }))
     }
 
-    /// Serves whoever connects to `listeners`, until `stop` can be read. Then those sockets are
-    /// closed and their files removed, what was asked for is answered, and all connections end.
+    /// Serves the clients of `listeners` until `stop` is readable. Then the listening sockets are
+    /// closed and their files removed, requests that were received are answered, and all
+    /// connections end.
     ///
     /// # Errors
     /// The system cannot wait for connections.
@@ -74,7 +79,7 @@ impl<P: Protocol> Server<P> {
                 match listeners[at].accept() {
                     Ok(Some(socket)) => {
                         number += 1;
-                        Inner::start(inner, number, socket);
+                        ServerState::start(inner, number, socket);
                     }
                     Ok(None) => {}
                     Err(error) => {
@@ -91,10 +96,10 @@ impl<P: Protocol> Server<P> {
     }
 }
 
-/// Counts a connection as open while it lives, and takes it off the list.
-struct Entered<'a, P: Protocol>(&'a Inner<P>, u64);
+/// A guard: when it is dropped, its connection is no longer counted and listed as open.
+struct OpenConnection<'a, P: Protocol>(&'a ServerState<P>, u64);
 
-impl<P: Protocol> Drop for Entered<'_, P> {
+impl<P: Protocol> Drop for OpenConnection<'_, P> {
     fn drop(&mut self) {
         let mut open = self.0.open();
         open.remove(&self.1);
@@ -103,15 +108,18 @@ impl<P: Protocol> Drop for Entered<'_, P> {
     }
 }
 
-impl<P: Protocol> Inner<P> {
+impl<P: Protocol> ServerState<P> {
+    /// Writes a line to the log.
     fn log(&self, line: &str) {
         self.protocol.service().log(line);
     }
 
+    /// Locks the list of open connections.
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<OwnedFd>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
 
+    /// Starts a thread that serves `socket`, unless there are too many connections.
     fn start(inner: &Arc<Self>, number: u64, socket: OwnedFd) {
         let metrics = inner.protocol.metrics();
         let socket = Arc::new(socket);
@@ -127,7 +135,7 @@ impl<P: Protocol> Inner<P> {
         metrics.open.fetch_add(1, Ordering::Relaxed);
         let shared = inner.clone();
         let serve = move || {
-            let _entered = Entered(&*shared, number);
+            let _entered = OpenConnection(&*shared, number);
             if let Err(error) = shared.protocol.serve(socket, &shared.is_ending)
                 && is_misconduct(&error)
             {
@@ -136,14 +144,15 @@ impl<P: Protocol> Inner<P> {
         };
         let thread = thread::Builder::new().name("connection".into()).stack_size(STACK_BYTES);
         if let Err(error) = thread.spawn(serve) {
-            drop(Entered(&**inner, number));
+            drop(OpenConnection(&**inner, number));
             inner.log(&format!("a connection cannot be served: {error}"));
         }
     }
 
+    /// Ends all connections, and waits for them up to twice [`ENDING`].
     fn end(&self) {
         self.is_ending.store(true, Ordering::Relaxed);
-        // No further requests; then, for who does not read the answers, no more of those either.
+        // First no further requests; then no further replies, for clients that do not read them.
         for how in [Shutdown::Read, Shutdown::Both] {
             let mut open = self.open();
             for socket in open.values() {
@@ -162,7 +171,7 @@ impl<P: Protocol> Inner<P> {
     }
 }
 
-/// Whether the client did what it must not, as opposed to leaving.
+/// Returns true if the client broke the protocol or its time limits; false if it disconnected.
 fn is_misconduct(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::TimedOut)
 }

@@ -1,58 +1,64 @@
-//! What all images of a server share: caches, figures, and the log.
+//! The caches, the metrics and the log that all images of a server share.
 
 use crate::cache::Cache;
 use crate::layout::Layouts;
 use crate::metrics::Metrics;
-use freestone_core::{Error, Id};
+use freestone_core::{Error, Id, lock};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// The smallest cache of decoded chunks: four of the longest.
+/// The smallest cache of decoded chunks in bytes: room for four of the longest.
 pub const CACHE_BYTES_MIN: u64 = 16 << 20;
-/// The cache of decoded chunks, unless told otherwise.
+/// The usual size of the cache of decoded chunks in bytes.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 << 20;
 
-/// Decoded chunks that are sent from where they lie, together: they stay in memory until their
-/// clients have taken them, even if the cache has given them up. What is more is copied first.
+/// The bytes of decoded chunks that may be sent without a copy at one time. They stay in memory
+/// until their clients have received them, even if the cache has evicted them. Others are copied
+/// first.
 const PINNED_BYTES_MAX: u64 = 16 << 20;
-/// The layouts of images, together.
+/// The size of the layout cache of all images together.
 const LAYOUT_BYTES_MAX: u64 = 16 << 20;
-/// Failures that are remembered, so that each is logged once.
+/// The number of failures that are remembered, so that each is logged once.
 const FAILURES_MAX: usize = 1024;
 
-/// Takes a line of the log.
-pub type Log = Box<dyn Fn(&str) + Send + Sync>;
+/// Receives the lines of the log.
+pub type Logger = Box<dyn Fn(&str) + Send + Sync>;
 
-/// What all images of a server share.
+/// The caches, the metrics and the log that all images of a server share.
 pub struct Service {
     pub(crate) layouts: Layouts,
     pub(crate) chunks: Cache<Id, Vec<u8>>,
-    /// Whether what is read is hashed each time, even if it was before.
+    /// Whether chunks are hashed at each read, even if they were proven before.
     pub(crate) always_prove: bool,
-    /// What is counted.
+    /// The counters.
     pub metrics: Arc<Metrics>,
-    log: Log,
+    log: Logger,
+    /// The failures that were logged.
     failures: Mutex<HashSet<String>>,
+    /// The number of images so far.
     images: AtomicU64,
+    /// The chunks that a thread proves or decodes now.
     busy: Mutex<HashSet<Id>>,
+    /// Notified when a thread has finished with a chunk.
     not_busy: Condvar,
+    /// The bytes of all [`PinnedChunk`]s together.
     pinned: AtomicU64,
 }
 
-/// A decoded chunk that is sent from where it lies.
-pub(crate) struct Pinned {
+/// A decoded chunk that stays in memory while it is sent without a copy.
+pub(crate) struct PinnedChunk {
     bytes: Arc<Vec<u8>>,
     service: Arc<Service>,
 }
 
-/// That nobody else makes the same chunk be at hand.
-pub(crate) struct Alone<'a>(&'a Service, Id);
+/// A guard: while it lives, no other thread proves or decodes the same chunk.
+pub(crate) struct ChunkGuard<'a>(&'a Service, Id);
 
 impl Service {
-    /// Caches of `cache_bytes` for decoded chunks, and a log. `always_prove`: hash everything
-    /// that is read, even if it was proven before.
-    pub fn new(cache_bytes: u64, always_prove: bool, log: Log) -> Self {
+    /// Creates a service with a cache of `cache_bytes` for decoded chunks. With `always_prove`,
+    /// chunks are hashed at each read, even if they were proven before.
+    pub fn new(cache_bytes: u64, always_prove: bool, log: Logger) -> Self {
         Self {
             layouts: Layouts::new(LAYOUT_BYTES_MAX),
             chunks: Cache::new(cache_bytes.max(CACHE_BYTES_MIN)),
@@ -67,33 +73,34 @@ impl Service {
         }
     }
 
-    /// Lets a decoded chunk stay in memory for as long as it takes to send it; `None` if there is
-    /// too much of that already.
-    pub(crate) fn pin(self: &Arc<Self>, bytes: &Arc<Vec<u8>>) -> Option<Pinned> {
+    /// Keeps a decoded chunk in memory until it is sent; returns `None` if too many are kept
+    /// already.
+    pub(crate) fn pin(self: &Arc<Self>, bytes: &Arc<Vec<u8>>) -> Option<PinnedChunk> {
         let weight = bytes.capacity() as u64;
         if self.pinned.fetch_add(weight, Ordering::Relaxed) + weight > PINNED_BYTES_MAX {
             self.pinned.fetch_sub(weight, Ordering::Relaxed);
             return None;
         }
-        Some(Pinned { bytes: bytes.clone(), service: self.clone() })
+        Some(PinnedChunk { bytes: bytes.clone(), service: self.clone() })
     }
 
+    /// Returns a number for a new image.
     pub(crate) fn next_image(&self) -> u64 {
         self.images.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Bytes of decoded chunks that are kept.
+    /// Returns the size of the cached decoded chunks in bytes.
     pub fn cached_bytes(&self) -> u64 {
         self.chunks.weight()
     }
 
-    /// Waits until nobody else is at chunk `id`.
-    pub(crate) fn alone(&self, id: Id) -> Alone<'_> {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Waits until no other thread proves or decodes chunk `id`.
+    pub(crate) fn lock_chunk(&self, id: Id) -> ChunkGuard<'_> {
+        let mut busy = lock(&self.busy);
         while !busy.insert(id) {
             busy = self.not_busy.wait(busy).unwrap_or_else(PoisonError::into_inner);
         }
-        Alone(self, id)
+        ChunkGuard(self, id)
     }
 
     /// Writes a line to the log.
@@ -101,17 +108,13 @@ impl Service {
         (self.log)(line);
     }
 
-    /// Counts that the bytes of `name` from `offset` on could not be read, and logs it once.
+    /// Counts that the bytes of `name` from `offset` on could not be read, and logs each error
+    /// once.
     pub fn failed(&self, name: &str, offset: u64, error: &Error) {
         self.metrics.read_failures.add(1);
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
+        let text = error.chain();
         {
-            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failures = lock(&self.failures);
             if failures.contains(&text) {
                 return;
             }
@@ -124,21 +127,22 @@ impl Service {
     }
 }
 
-impl Pinned {
+impl PinnedChunk {
+    /// Returns the chunk's bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Pinned {
+impl Drop for PinnedChunk {
     fn drop(&mut self) {
         self.service.pinned.fetch_sub(self.bytes.capacity() as u64, Ordering::Relaxed);
     }
 }
 
-impl Drop for Alone<'_> {
+impl Drop for ChunkGuard<'_> {
     fn drop(&mut self) {
-        self.0.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        lock(&self.0.busy).remove(&self.1);
         self.0.not_busy.notify_all();
     }
 }
@@ -148,10 +152,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_pinned_is_bounded_and_given_back() {
+    fn pinned_bytes_are_bounded_and_released() {
         let service = Arc::new(Service::new(0, false, Box::new(|_| {})));
         let chunk = Arc::new(vec![0; 4 << 20]);
-        let mut pinned: Vec<Pinned> = std::iter::from_fn(|| service.pin(&chunk)).take(9).collect();
+        let mut pinned: Vec<PinnedChunk> =
+            std::iter::from_fn(|| service.pin(&chunk)).take(9).collect();
         assert_eq!(pinned.len(), 4);
         pinned.pop();
         assert!(service.pin(&Arc::new(vec![0; 1 << 20])).is_some());

@@ -1,4 +1,4 @@
-//! A connected socket: reading into a buffer, writing all, and both until a deadline.
+//! Receiving from and sending to a connected socket, with and without a deadline.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
@@ -7,7 +7,10 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg
 use std::io::{self, IoSlice};
 use std::time::Instant;
 
-/// Receives once; 0 is the end.
+/// Receives once into `out`; returns the number of bytes, which is 0 at the end.
+///
+/// # Errors
+/// The connection is lost.
 pub fn receive(socket: &OwnedFd, out: &mut [u8]) -> io::Result<usize> {
     loop {
         match recv(socket, &mut *out, RecvFlags::empty()) {
@@ -18,7 +21,10 @@ pub fn receive(socket: &OwnedFd, out: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Sends all of `bytes`, however long the other side takes.
+/// Sends all of `bytes`, without a time limit.
+///
+/// # Errors
+/// The connection is lost.
 pub fn send_all(socket: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match send(socket, bytes, SendFlags::NOSIGNAL) {
@@ -30,7 +36,10 @@ pub fn send_all(socket: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends all of `parts`, one after the other, however long the other side takes.
+/// Sends all of `parts` in order, without a time limit.
+///
+/// # Errors
+/// The connection is lost.
 pub fn send_parts(socket: &OwnedFd, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
     IoSlice::advance_slices(&mut parts, 0);
     while !parts.is_empty() {
@@ -44,13 +53,16 @@ pub fn send_parts(socket: &OwnedFd, mut parts: &mut [IoSlice<'_>]) -> io::Result
     Ok(())
 }
 
-/// A socket that is read and written until a deadline.
-pub struct Until<'a> {
+/// A socket whose reads and writes fail with [`TimedOut`](io::ErrorKind::TimedOut) at a deadline.
+pub struct DeadlineSocket<'a> {
+    /// The connected socket.
     pub socket: &'a OwnedFd,
+    /// When its reads and writes begin to fail.
     pub deadline: Instant,
 }
 
-impl Until<'_> {
+impl DeadlineSocket<'_> {
+    /// Waits until the socket is ready for `flags`.
     fn wait(&self, flags: PollFlags) -> io::Result<()> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).map_err(io::Error::other)?;
@@ -63,7 +75,7 @@ impl Until<'_> {
     }
 }
 
-impl io::Read for Until<'_> {
+impl io::Read for DeadlineSocket<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
             self.wait(PollFlags::IN)?;
@@ -76,7 +88,7 @@ impl io::Read for Until<'_> {
     }
 }
 
-impl io::Write for Until<'_> {
+impl io::Write for DeadlineSocket<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             self.wait(PollFlags::OUT)?;

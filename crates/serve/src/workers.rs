@@ -1,64 +1,100 @@
-//! A fixed number of threads for what somebody has to wait for: reading, decoding, proving.
+//! A fixed number of threads for work that takes time: reading, decoding, proving.
 //!
-//! They never touch a connection: a client that does not read its answers keeps nobody but
-//! itself waiting. Each holds a few megabytes at most, so their number bounds the memory that
-//! all clients together can make a server use.
+//! They never touch a connection, so a client that does not read its replies delays only itself.
+//! Each holds a few megabytes at most, so their number bounds the memory that all clients together
+//! can make a server use.
 
-use crossbeam_channel::{Sender, unbounded};
-use freestone_core::{Error, Result};
+use crossbeam_channel::{Sender, bounded, unbounded};
+use freestone_core::{Error, ErrorKind, Result};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads. Dropped, they end when what was asked of them is done.
+/// The threads. When they are dropped, they finish the work that is queued and end.
 pub struct Workers {
-    /// Holds no more than every connection's bounded number of requests.
+    /// Holds no more jobs than the bounded number of requests of all connections.
     jobs: Option<Sender<Job>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
-    /// So many threads.
+    /// Starts `count` threads.
     ///
     /// # Errors
-    /// The system gives no more threads.
+    /// The system cannot start as many.
     pub fn start(count: NonZeroUsize) -> Result<Self> {
         let (jobs, queue) = unbounded::<Job>();
         let mut threads = Vec::with_capacity(count.get());
         for _ in 0..count.get() {
             let queue = queue.clone();
-            let work = move || {
-                for job in queue {
-                    // One that panics says so by not answering; others are still to be done.
-                    let _ = catch_unwind(AssertUnwindSafe(job));
-                }
-            };
+            let work = move || queue.into_iter().for_each(|job| job());
             let thread = thread::Builder::new().name("worker".into()).spawn(work);
             threads.push(thread.map_err(|error| Error::io("cannot start a thread", error))?);
         }
-        Ok(Self { jobs: Some(jobs), threads: Mutex::new(threads) })
+        Ok(Self { jobs: Some(jobs), threads })
     }
 
-    /// Lets one of them do `job` soon.
-    pub fn give(&self, job: impl FnOnce() + Send + 'static) {
+    /// Queues `work`. The thread that runs it then calls `done` with its result, which is an error
+    /// if `work` panics; `done` must not panic.
+    pub fn queue<T>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+        done: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
+        let job = move || {
+            let result = catch_unwind(AssertUnwindSafe(work));
+            done(result.unwrap_or_else(|_| Err(panicked())));
+        };
         if let Some(jobs) = &self.jobs {
-            // They live as long as this.
+            // The threads receive for as long as this lives.
             let _ = jobs.send(Box::new(job));
         }
     }
+
+    /// Runs `work` on one of the threads, and waits for its result.
+    ///
+    /// # Errors
+    /// `work` returns an error or panics.
+    pub fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (give, take) = bounded(1);
+        self.queue(work, move |result| {
+            let _ = give.send(result);
+        });
+        take.recv().unwrap_or_else(|_| Err(panicked()))
+    }
+}
+
+fn panicked() -> Error {
+    let what = "internal error: a worker thread panicked (please report this)";
+    Error::new(ErrorKind::Failed, what)
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
         self.jobs = None;
-        for thread in self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            // The last reference may be a worker's own.
+        for thread in self.threads.drain(..) {
+            // A worker that holds the last reference cannot wait for itself.
             if thread.thread().id() != thread::current().id() {
                 let _ = thread.join();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_panics_is_an_error_and_the_thread_stays() {
+        let workers = Workers::start(NonZeroUsize::MIN).unwrap();
+        let panicked = workers.run(|| -> Result<()> { panic!("a test's panic") });
+        assert!(panicked.unwrap_err().to_string().starts_with("internal error: "));
+        assert_eq!(workers.run(|| Ok(7)).unwrap(), 7);
     }
 }

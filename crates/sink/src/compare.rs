@@ -1,12 +1,14 @@
-//! Whether a file or device holds an image.
+//! Comparing a file or device with an image.
 
 use crate::control::Control;
-use crate::image::{Image, index};
-use crate::windows::{Consumer, Piece, Run, produce};
+use crate::holes::next_data;
+use crate::image::Image;
+use crate::piece::{Consumer, ImagePiece, PieceRun};
+use crate::produce::produce;
 use crate::zeros::ZEROS;
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, Result};
-use rustix::fs::{Advice, SeekFrom as SeekTo, fadvise};
-use rustix::io::Errno;
+use rustix::fs::{Advice, fadvise};
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
 use std::ops::ControlFlow;
@@ -14,23 +16,23 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Where something differs from an image.
+/// The first difference between an image and a file or device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The first byte that is not the image's, or the shorter one's length.
+    /// The offset of the first byte that differs, or the length of the shorter of the two.
     pub offset: u64,
-    /// The length of what was compared.
+    /// The length of the file or device.
     pub length: u64,
 }
 
-/// The first difference between `image` and the file or device `path`. A device may be longer
-/// than the image.
+/// Returns the first difference between `image` and the file or device `path`. A device may be
+/// longer than the image.
 ///
 /// # Errors
-/// - [`Refused`](freestone_core::ErrorKind::Refused) if `path` is neither file nor device
+/// - [`Refused`](freestone_core::ErrorKind::Refused) if `path` is neither a file nor a device
 /// - [`Storage`](freestone_core::ErrorKind::Storage) if it cannot be read
 /// - [`Failed`](freestone_core::ErrorKind::Failed) if it was cancelled
-/// - what the plan and the chunk source return
+/// - the errors of the plan and of the chunk source
 pub fn compare(
     image: &Image<'_>,
     path: &Path,
@@ -45,7 +47,7 @@ pub fn compare(
     let mut file = File::open(path).map_err(wrong)?;
     let length = file.seek(SeekFrom::End(0)).map_err(wrong)?;
     let image_length = image.length()?;
-    // Where the shorter one ends, they differ, if they do not before.
+    // They differ at the end of the shorter one, if not before.
     let differs = if kind.is_file() { length != image_length } else { length < image_length };
     let end = if differs { length.min(image_length) } else { u64::MAX };
     let against = Against { file: &file, path, first: AtomicU64::new(end) };
@@ -54,8 +56,8 @@ pub fn compare(
     Ok((offset != u64::MAX).then_some(Difference { offset, length }))
 }
 
-/// [`compare()`], but of what the medium holds: pages that the system keeps in memory are given up
-/// first, as far as nobody else uses them.
+/// Returns the first difference like [`compare()`], but reads from the medium: asks the system
+/// first to drop the pages of `path` that it has in memory and that nobody else uses.
 ///
 /// # Errors
 /// As [`compare()`].
@@ -76,30 +78,36 @@ fn wrong(path: &Path, error: io::Error) -> Error {
 struct Against<'a> {
     file: &'a File,
     path: &'a Path,
-    /// The first difference that was found, or else the shorter length if they differ.
+    /// The offset of the first difference found so far, or the shorter length if the lengths
+    /// differ.
     first: AtomicU64,
 }
 
 impl Against<'_> {
-    /// Where the first difference from `run` is, which has its place at `offset`.
-    fn differs(&self, offset: u64, run: &Run<'_>, read: &mut Vec<u8>) -> io::Result<Option<u64>> {
+    /// Returns the offset of the first difference from `run`, which belongs at `offset`.
+    fn differs(
+        &self,
+        offset: u64,
+        run: &PieceRun<'_>,
+        read: &mut Vec<u8>,
+    ) -> io::Result<Option<u64>> {
         let length = match run {
-            Run::Data(bytes) => bytes.len() as u64,
-            Run::Zeros(length) => *length,
-            Run::Done => return Ok(None),
+            PieceRun::Data(bytes) => bytes.len() as u64,
+            PieceRun::Zeros(length) => *length,
+            PieceRun::Done => return Ok(None),
         };
         let end = (offset + length).min(self.first.load(Ordering::Relaxed));
         let mut at = offset;
         while at < end {
-            if matches!(run, Run::Zeros(_)) {
-                at = self.next_data(at).min(end);
+            if matches!(run, PieceRun::Zeros(_)) {
+                at = next_data(self.file, at).min(end);
             }
-            let part = index((end - at).min(ZEROS.len() as u64));
+            let part = to_usize(end - at).min(ZEROS.len());
             read.resize(part, 0);
             self.file.read_exact_at(read, at)?;
             let expected = match run {
-                Run::Data(bytes) => &bytes[index(at - offset)..][..part],
-                Run::Zeros(_) | Run::Done => &ZEROS[..part],
+                PieceRun::Data(bytes) => &bytes[to_usize(at - offset)..][..part],
+                PieceRun::Zeros(_) | PieceRun::Done => &ZEROS[..part],
             };
             if read.as_slice() != expected {
                 let same = read.iter().zip(expected).take_while(|(a, b)| a == b).count();
@@ -109,21 +117,10 @@ impl Against<'_> {
         }
         Ok(None)
     }
-
-    /// Where the first hole that starts at `offset` ends: holes are not read, for that would fill
-    /// memory with their pages. Just `offset` if there is none or it cannot be known.
-    fn next_data(&self, offset: u64) -> u64 {
-        // It moves the position that the file has for itself, which nobody uses.
-        match rustix::fs::seek(self.file, SeekTo::Data(offset)) {
-            Ok(data) => data,
-            Err(Errno::NXIO) => u64::MAX,
-            Err(_) => offset,
-        }
-    }
 }
 
 impl Consumer for Against<'_> {
-    fn take(&self, piece: &Piece) -> Result<ControlFlow<()>> {
+    fn take(&self, piece: &ImagePiece) -> Result<ControlFlow<()>> {
         let mut read = Vec::new();
         for (offset, run) in piece.runs() {
             let differs = self.differs(offset, &run, &mut read);

@@ -1,77 +1,36 @@
-//! What every sink is told besides the image, and what it reports.
+//! The settings that all sinks share.
 
-use crate::digest::Digests;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::Watch;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 
-/// More workers than this do not write one image faster, but each holds 9 MiB.
+/// More workers than this do not write one image faster, and each holds 9 MiB.
 const WORKERS_DEFAULT_MAX: usize = 8;
 
-static NEVER: AtomicBool = AtomicBool::new(false);
-
-/// How an image is taken whole.
+/// How a sink takes a whole image.
 #[derive(Clone, Copy)]
 pub struct Control<'a> {
-    /// Threads that produce the image. Each holds at most 9 MiB: the 512 KiB of a window, the
-    /// part of a chunk that hangs over its end, and what the chunk that is being fetched is made of.
-    /// The default is what the machine has and one, at most 8.
+    /// The number of threads that produce the image. Each holds at most 9 MiB: a window of 512 KiB,
+    /// the part of a chunk that extends beyond the window's end, and what decoding one chunk needs.
+    /// The default is one more than the machine has processors, and at most 8.
     pub workers: NonZeroUsize,
-    /// Whether the image's digests are wanted too: they come with the [`Report`].
+    /// Whether to compute the image's digests too. They are in the
+    /// [`SinkReport`](crate::SinkReport).
     pub digest: bool,
-    /// Called from the workers with how many further bytes of the image are done: the calls'
-    /// numbers add up to the image's length.
-    pub progress: &'a (dyn Fn(u64) + Sync),
-    /// Set it, and the sink cleans up and returns an error of kind [`ErrorKind::Failed`].
-    pub cancel: &'a AtomicBool,
+    /// Receives the progress in bytes of the image, and cancels the work. A cancelled sink removes
+    /// what it began and returns [`Error::interrupted`](freestone_core::Error::interrupted).
+    pub watch: Watch<'a>,
 }
 
 impl Default for Control<'_> {
     fn default() -> Self {
-        // One more than there are processors: one of them mostly waits for the file.
+        // One more than there are processors, because one worker mostly waits for the file.
         let workers = available_parallelism().map_or(1, NonZeroUsize::get) + 1;
         let workers = workers.min(WORKERS_DEFAULT_MAX);
         Self {
             workers: NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN),
             digest: false,
-            progress: &|_| {},
-            cancel: &NEVER,
+            watch: Watch::default(),
         }
     }
-}
-
-impl Control<'_> {
-    /// # Errors
-    /// [`ErrorKind::Failed`] if the flag is set.
-    pub(crate) fn check(&self) -> Result<()> {
-        if self.cancel.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Failed, "interrupted"));
-        }
-        Ok(())
-    }
-}
-
-/// What taking an image came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// The length of the image in bytes.
-    pub length: u64,
-    /// Bytes of it that were really written.
-    pub written: u64,
-    /// Bytes of it that are zeros and were not written: holes of a file, ranges that a device
-    /// was told to zero.
-    pub zeros: u64,
-    /// Bytes of it that share the blocks of the store's packs.
-    pub shared: u64,
-    /// Bytes of the target that were read, to compare them.
-    pub read: u64,
-    /// Bytes that were hashed now, so that they are what their chunks' ids say.
-    pub checked: u64,
-    /// Chunks that were fetched, each as often as it occurs.
-    pub chunks: u64,
-    /// The bytes of these chunks.
-    pub chunk_bytes: u64,
-    /// The digests, if [`Control::digest`] asked for them.
-    pub digests: Option<Digests>,
 }

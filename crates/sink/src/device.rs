@@ -1,86 +1,84 @@
 //! Writing an image to a block device, in place.
 //!
 //! ```text
-//! 1  sector 0, then the rest of the first 4096 bytes: the plan's *unfinished* head     sync each
-//! 2  everything from 4096 to the image's end, zeros too                                sync
-//! 3  the rest of the first 4096 bytes, then sector 0: the image's own                  sync each
+//! 1  the plan's *unfinished* head                             sync each part
+//! 2  everything from 4096 to the image's end, zeros too       sync
+//! 3  the image's own head                                     sync each part
 //! ```
-//! A device writes a sector whole or not at all. So at any moment sector 0 is that of the old
-//! image, which is whole then, or says *unfinished*, or is that of the new image, which is whole
-//! then. A guest that starts in between fails, and a killed write is finished by writing again.
+//! So at any moment sector 0 is that of the old image, or says *unfinished*, or is that of the new
+//! image; see `crate::head`. A guest that starts meanwhile fails. To repair a device after an
+//! interrupted write, write it again.
 //!
-//! The device is opened exclusively, which keeps out file systems and other such users, and locked
-//! while it is written, which keeps out QEMU, as a running QEMU keeps out us.
+//! The device is opened exclusively, which keeps out file systems and other exclusive users, and is
+//! locked while it is written, which keeps out QEMU. The lock of a running QEMU keeps out
+//! freestone.
 //!
-//! What the device holds behind the image's end is left as it is: every image ends with zeros that
-//! its readers stop at.
+//! The bytes after the image's end stay as they are. Every image ends with zeros at which its
+//! readers stop.
 
-use crate::control::{Control, Report};
-use crate::image::{Image, index};
-use crate::target::{HEAD_BYTES, Overwrite};
-use crate::windows::{Consumer, Piece, Run, produce};
+use crate::control::Control;
+use crate::head::{HEAD_BYTES, KeptHead, put_finished, put_unfinished};
+use crate::image::Image;
+use crate::overwrite::Overwrite;
+use crate::piece::{Consumer, ImagePiece, PieceRun};
+use crate::produce::produce;
+use crate::report::SinkReport;
 use crate::writeback;
-use crate::zeros::{ZEROS, are_zeros};
+use crate::zeros::{ZEROS, are_zeros, each_zeros};
 use freestone_core::limits::BLOCK_BYTES;
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, Result};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, fcntl_lock};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
-/// The smallest unit that every device writes whole or not at all.
-const SECTOR_BYTES: usize = 512;
-
-/// How much of a device's start and end is looked at to see whether it is blank: partition tables
-/// and their copies, and what file systems, RAID and volume managers are recognised by.
+/// How much of a device's start and end must be zeros for the device to count as blank. It covers
+/// partition tables and their copies, and the signatures of file systems, RAID and volume managers.
 const BLANK_BYTES: u64 = 1 << 20;
 
-/// Writes `image` to the block device `path`.
+/// Writes `image` to the block device `path`. From the first write to the last, the device says
+/// that it is unfinished.
 ///
 /// # Errors
-/// - [`Refused`](freestone_core::ErrorKind::Refused) if it is no block device, in use, too short,
-///   or may not be overwritten; nothing was written then
+/// - [`Refused`](freestone_core::ErrorKind::Refused) if it is not a block device, in use, too
+///   short, or may not be overwritten. Nothing was written then.
 /// - [`Storage`](freestone_core::ErrorKind::Storage) if it cannot be opened or written
 /// - [`Failed`](freestone_core::ErrorKind::Failed) if it was cancelled
-/// - what the plan and the chunk source return
-///
-/// From its first write to its last, the device says that it is unfinished.
+/// - the errors of the plan and of the chunk source
 pub fn write(
     image: &Image<'_>,
     path: &Path,
     overwrite: &Overwrite,
     control: &Control<'_>,
-) -> Result<Report> {
+) -> Result<SinkReport> {
     let length = image.length()?;
     let mut unfinished = image.plan.unfinished_head();
     unfinished.resize(HEAD_BYTES, 0);
     let device = open(path, length, overwrite)?;
-    control.check()?;
+    control.watch.check()?;
     let wrong = |error| wrong(path, error);
-    let (sector, rest) = unfinished.split_at(SECTOR_BYTES);
-    put(&device, sector, 0).map_err(wrong)?;
-    put(&device, rest, SECTOR_BYTES as u64).map_err(wrong)?;
+    let put = |offset, bytes: &[u8]| {
+        device.write_all_at(bytes, offset).and_then(|()| device.sync_data()).map_err(wrong)
+    };
+    put_unfinished(&unfinished, put)?;
     let consumer = InPlace {
         device: &device,
         path,
-        head: Mutex::new([0; HEAD_BYTES]),
+        head: KeptHead::new(),
         zeroes: AtomicBool::new(true),
         zeroed: AtomicU64::new(0),
     };
     let produced = produce(image, control, &consumer)?;
-    control.check()?;
+    control.watch.check()?;
     device.sync_data().map_err(wrong)?;
-    let head = consumer.head.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let (sector, rest) = head.split_at(SECTOR_BYTES);
-    put(&device, rest, SECTOR_BYTES as u64).map_err(wrong)?;
-    put(&device, sector, 0).map_err(wrong)?;
+    put_finished(&consumer.head.into_inner(), put)?;
     let zeros = consumer.zeroed.into_inner();
-    Ok(Report {
+    Ok(SinkReport {
         length,
         written: length - zeros,
         zeros,
@@ -88,13 +86,8 @@ pub fn write(
         chunks: produced.chunks,
         chunk_bytes: produced.chunk_bytes,
         digests: produced.digests,
-        ..Report::default()
+        ..SinkReport::default()
     })
-}
-
-fn put(device: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    device.write_all_at(bytes, offset)?;
-    device.sync_data()
 }
 
 /// Opens the device `path` if an image of `length` bytes may be written to it.
@@ -124,13 +117,14 @@ pub(crate) fn open(path: &Path, length: u64, overwrite: &Overwrite) -> Result<Fi
     }
     let size = device.seek(SeekFrom::End(0)).map_err(wrong)?;
     if size < length.max(HEAD_BYTES as u64) {
-        let what = format!("{name}: has {size} bytes, the image {length}");
+        let what = format!("{name}: has {size} bytes, and the image needs {length}");
         return Err(Error::refused(what).hint("name a larger device"));
     }
     if !overwrite.force && !may_overwrite(&device, size, overwrite).map_err(wrong)? {
-        let what = format!("{name}: holds something that is not an image of freestone's");
-        return Err(Error::refused(what)
-            .hint("look whether it is the device that you mean; --force overwrites it"));
+        let what = format!("{name}: holds something other than a freestone image");
+        return Err(
+            Error::refused(what).hint("check that it is the right device; --force overwrites it")
+        );
     }
     Ok(device)
 }
@@ -141,7 +135,7 @@ fn may_overwrite(device: &File, size: u64, overwrite: &Overwrite) -> io::Result<
     if (overwrite.is_ours)(&head) {
         return Ok(true);
     }
-    let mut bytes = vec![0; index(size.min(BLANK_BYTES))];
+    let mut bytes = vec![0; to_usize(size.min(BLANK_BYTES))];
     for offset in [0, size - bytes.len() as u64] {
         device.read_exact_at(&mut bytes, offset)?;
         if !bytes.chunks(ZEROS.len()).all(are_zeros) {
@@ -152,45 +146,37 @@ fn may_overwrite(device: &File, size: u64, overwrite: &Overwrite) -> io::Result<
 }
 
 fn wrong(path: &Path, error: io::Error) -> Error {
-    Error::io(format!("{}: the device failed", path.display()), error)
+    Error::io(format!("{}: reading or writing the device failed", path.display()), error)
 }
 
-/// Writes the pieces where they belong, but for the first 4096 bytes, which it keeps.
+/// Writes each piece at its offset, but keeps the first 4096 bytes in memory.
 struct InPlace<'a> {
     device: &'a File,
     path: &'a Path,
-    head: Mutex<[u8; HEAD_BYTES]>,
-    /// Whether the device can be told to zero a range.
+    head: KeptHead,
+    /// Whether the device can zero a range by a command.
     zeroes: AtomicBool,
     zeroed: AtomicU64,
 }
 
 impl InPlace<'_> {
     fn data(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let kept = match usize::try_from(offset) {
-            Ok(offset) if offset < HEAD_BYTES => {
-                let kept = bytes.len().min(HEAD_BYTES - offset);
-                let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-                head[offset..offset + kept].copy_from_slice(&bytes[..kept]);
-                kept
-            }
-            _ => 0,
-        };
+        let kept = self.head.keep(offset, bytes);
         self.device.write_all_at(&bytes[kept..], offset + kept as u64)
     }
 
-    /// Zeros `length` bytes. What the kept head is made of is zeros already.
+    /// Zeros `length` bytes. The kept head needs none, because it starts as zeros.
     fn zeros(&self, offset: u64, length: u64) -> io::Result<()> {
         let (start, end) = (offset.max(HEAD_BYTES as u64), offset + length);
         let middle = start.next_multiple_of(BLOCK_BYTES)..end - end % BLOCK_BYTES;
         if middle.is_empty() || !self.zero_range(middle.start, middle.end - middle.start)? {
-            return self.plain_zeros(start, end);
+            return self.plain_zeros(start..end);
         }
-        self.plain_zeros(start, middle.start)?;
-        self.plain_zeros(middle.end, end)
+        self.plain_zeros(start..middle.start)?;
+        self.plain_zeros(middle.end..end)
     }
 
-    /// Whether the device zeroed the range, which has whole blocks.
+    /// Zeros a range of whole blocks by a command. Returns false if the device does not know it.
     fn zero_range(&self, offset: u64, length: u64) -> io::Result<bool> {
         if !self.zeroes.load(Ordering::Relaxed) {
             return Ok(false);
@@ -209,23 +195,18 @@ impl InPlace<'_> {
         }
     }
 
-    fn plain_zeros(&self, mut start: u64, end: u64) -> io::Result<()> {
-        while start < end {
-            let part = (end - start).min(ZEROS.len() as u64);
-            self.device.write_all_at(&ZEROS[..index(part)], start)?;
-            start += part;
-        }
-        Ok(())
+    fn plain_zeros(&self, range: Range<u64>) -> io::Result<()> {
+        each_zeros(range, |offset, zeros| self.device.write_all_at(zeros, offset))
     }
 }
 
 impl Consumer for InPlace<'_> {
-    fn take(&self, piece: &Piece) -> Result<ControlFlow<()>> {
+    fn take(&self, piece: &ImagePiece) -> Result<ControlFlow<()>> {
         for (offset, run) in piece.runs() {
             match run {
-                Run::Data(bytes) => self.data(offset, bytes),
-                Run::Zeros(length) => self.zeros(offset, length),
-                Run::Done => Ok(()),
+                PieceRun::Data(bytes) => self.data(offset, bytes),
+                PieceRun::Zeros(length) => self.zeros(offset, length),
+                PieceRun::Done => Ok(()),
             }
             .map_err(|error| wrong(self.path, error))?;
         }
@@ -244,17 +225,17 @@ mod tests {
         for zeroes in [true, false] {
             for range in [(0, LENGTH), (1, 4095), (511, 5000), (5000, 300_000), (4096, 65536)] {
                 let file = tempfile::tempfile().unwrap();
-                file.write_all_at(&vec![0xaa; index(LENGTH)], 0).unwrap();
+                file.write_all_at(&vec![0xaa; to_usize(LENGTH)], 0).unwrap();
                 let device = InPlace {
                     device: &file,
                     path: Path::new("device"),
-                    head: Mutex::new([0; HEAD_BYTES]),
+                    head: KeptHead::new(),
                     zeroes: AtomicBool::new(zeroes),
                     zeroed: AtomicU64::new(0),
                 };
                 let (offset, length) = range;
                 device.zeros(offset, length).unwrap();
-                let mut bytes = vec![0; index(LENGTH)];
+                let mut bytes = vec![0; to_usize(LENGTH)];
                 file.read_exact_at(&mut bytes, 0).unwrap();
                 for (at, byte) in bytes.into_iter().enumerate() {
                     let zero = at >= HEAD_BYTES && (offset..offset + length).contains(&(at as u64));

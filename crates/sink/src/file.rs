@@ -1,28 +1,33 @@
 //! Writing an image to a regular file.
 //!
-//! The image is written to a new file beside the target, synced, and renamed over the target,
-//! whose directory is synced then. So whoever opens the target sees the old image or the new one,
-//! whole, and who has the old one open keeps it: a guest that runs from it is not disturbed, which
-//! is why the locks that QEMU holds on an image are not asked here. Killed or failing, the target
-//! is untouched.
+//! The image is written to a new file next to the target, synced, and renamed over the target; then
+//! the directory is synced. So everybody who opens the target sees the whole old image or the whole
+//! new one. A guest that runs from the old file keeps it and is not disturbed; therefore the locks
+//! that QEMU holds on an image are not checked here. If the write fails or is killed, the target is
+//! unchanged.
 //!
-//! Where the image's chunks lie as they are in files of the same file system, and it can let files
-//! share blocks, the target shares them: see `crate::sharing`.
+//! Where the image's chunks are stored raw in files of the same file system, and it can share
+//! blocks between files, the target shares them: see `crate::sharing`.
 //!
-//! Blocks of zeros are holes: the file takes no more room than its data. A target that existed
-//! keeps its mode, and its owner where that is allowed; its access lists and extended attributes
-//! go with it, and other hard links to it keep the old content.
+//! Blocks of zeros become holes, so the file takes no more space than its data. A target that
+//! existed keeps its mode, and its owner where that is allowed. Its access lists and extended
+//! attributes are lost, and other hard links to it keep the old content.
 
 mod temporary;
 
-use crate::control::{Control, Report};
-use crate::image::{Image, index};
+use crate::control::Control;
+use crate::faults::storage;
+use crate::head::HEAD_BYTES;
+use crate::image::Image;
+use crate::overwrite::Overwrite;
+use crate::piece::{Consumer, ImagePiece, PieceRun};
+use crate::produce::produce;
+use crate::report::SinkReport;
 use crate::sharing::{Cloning, Shares};
-use crate::target::{HEAD_BYTES, Overwrite};
-use crate::windows::{Consumer, Piece, Run, produce};
 use crate::writeback;
 use crate::zeros::are_zeros;
 use freestone_core::limits::BLOCK_BYTES;
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, Result};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
@@ -32,26 +37,27 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use temporary::Temporary;
 
-/// Writes `image` to the regular file `path`, which need not exist. Links must be resolved:
-/// [`Target::find`](crate::Target::find) does.
+/// Writes `image` to the regular file `path`, which need not exist. The path must not contain
+/// links: [`Target::find`](crate::Target::find) resolves them.
 ///
 /// # Errors
 /// - [`Refused`](freestone_core::ErrorKind::Refused) if the file exists and may not be overwritten
-/// - [`Storage`](freestone_core::ErrorKind::Storage) if it cannot be written, or there is no room
+/// - [`Storage`](freestone_core::ErrorKind::Storage) if it cannot be written, or there is not
+///   enough space
 /// - [`Failed`](freestone_core::ErrorKind::Failed) if it was cancelled
-/// - what the plan and the chunk source return
+/// - the errors of the plan and of the chunk source
 pub fn write(
     image: &Image<'_>,
     path: &Path,
     overwrite: &Overwrite,
     control: &Control<'_>,
-) -> Result<Report> {
+) -> Result<SinkReport> {
     let length = image.length()?;
     let old = check(path, overwrite)?;
-    // Until it has its owner, nobody else shall read what the old file kept to itself.
+    // The new file is private until it has its owner: the old one may have been private, too.
     let mode = if old.is_some() { 0o600 } else { 0o666 };
     let temporary = Temporary::beside(path, mode)
-        .map_err(|error| storage(path, "a file beside it cannot be made", error))?;
+        .map_err(|error| storage(path, "cannot create a new file next to it", error))?;
     temporary.file.set_len(length).map_err(|error| storage(path, "cannot be written", error))?;
     let consumer = Sparse {
         file: &temporary.file,
@@ -63,11 +69,12 @@ pub fn write(
     let (shared, copied) = consumer.cloning.as_ref().map_or((0, 0), Cloning::sums);
     let written = consumer.written.into_inner() + copied;
     if let Some(old) = old {
-        inherit(&temporary.file, &old).map_err(|error| storage(path, "its mode", error))?;
+        inherit(&temporary.file, &old)
+            .map_err(|error| storage(path, "its mode cannot be set", error))?;
     }
-    control.check()?;
+    control.watch.check()?;
     temporary.persist(path)?;
-    Ok(Report {
+    Ok(SinkReport {
         length,
         written,
         zeros: length - written - shared,
@@ -76,13 +83,14 @@ pub fn write(
         chunks: produced.chunks,
         chunk_bytes: produced.chunk_bytes,
         digests: produced.digests,
-        ..Report::default()
+        ..SinkReport::default()
     })
 }
 
-/// What stands at `path`, if it may be overwritten.
+/// Returns the metadata of the file at `path`, if there is one, and checks that it may be
+/// overwritten.
 pub(crate) fn check(path: &Path, overwrite: &Overwrite) -> Result<Option<Metadata>> {
-    let wrong = |error| storage(path, "cannot be looked at", error);
+    let wrong = |error| storage(path, "cannot be inspected", error);
     let old = match fs::symlink_metadata(path) {
         Ok(old) => old,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -100,37 +108,23 @@ pub(crate) fn check(path: &Path, overwrite: &Overwrite) -> Result<Option<Metadat
         (overwrite.is_ours)(&head)
     };
     if !ours {
-        let what = format!("{}: exists and is not an image of freestone's", path.display());
-        return Err(Error::refused(what).hint("name another file, or say --force to replace it"));
+        let what = format!("{}: exists and is not a freestone image", path.display());
+        return Err(Error::refused(what).hint("name another file, or give --force to replace it"));
     }
     Ok(Some(old))
 }
 
-/// Gives `file` the owner of `old`, where we may, and its mode.
+/// Gives `file` the mode of `old`, and its owner where this is allowed.
 fn inherit(file: &File, old: &Metadata) -> io::Result<()> {
     let new = file.metadata()?;
     if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-        // Who may not give files away cannot have done so before either: it becomes ours.
+        // A process that may not change the owner leaves the file to itself.
         let _ = fchown(file, Some(old.uid()), Some(old.gid()));
     }
     file.set_permissions(Permissions::from_mode(old.mode() & 0o7777))
 }
 
-pub(crate) fn storage(path: &Path, what: &str, error: io::Error) -> Error {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let name = path.display();
-    match error.kind() {
-        StorageFull | QuotaExceeded => {
-            Error::io(format!("{name}: there is no room for the image"), error)
-                .hint("make room on its file system; what stood there before is untouched")
-        }
-        FileTooLarge => Error::io(format!("{name}: its file system holds no file as long"), error),
-        ReadOnlyFilesystem => Error::io(format!("{name}: its file system is read-only"), error),
-        _ => Error::io(format!("{name}: {what}"), error),
-    }
-}
-
-/// Writes the pieces, without their blocks of zeros, to an empty file.
+/// Writes the pieces to an empty file, and leaves holes for blocks of zeros.
 struct Sparse<'a> {
     file: &'a File,
     path: &'a Path,
@@ -143,10 +137,10 @@ impl Consumer for Sparse<'_> {
         self.cloning.as_ref().map(|cloning| cloning as &dyn Shares)
     }
 
-    fn take(&self, piece: &Piece) -> Result<ControlFlow<()>> {
+    fn take(&self, piece: &ImagePiece) -> Result<ControlFlow<()>> {
         let mut written = 0;
         for (start, run) in piece.runs() {
-            let Run::Data(bytes) = run else { continue };
+            let PieceRun::Data(bytes) = run else { continue };
             data(start, bytes, |offset, bytes| {
                 written += bytes.len() as u64;
                 self.file.write_all_at(bytes, offset)
@@ -159,18 +153,18 @@ impl Consumer for Sparse<'_> {
     }
 }
 
-/// Gives `each` the stretches of `bytes`, which start at `offset` of a file, that are not blocks
-/// of zeros. Of a block that `bytes` has only a part of, that part counts.
+/// Calls `each` for the runs of `bytes`, which begin at `offset` of a file, that are not blocks of
+/// zeros. A block of which `bytes` has only a part counts by that part.
 fn data(
     offset: u64,
     bytes: &[u8],
     mut each: impl FnMut(u64, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    // Where the stretch starts that is being looked at, and where the block does.
+    // Where the current run starts, and where the current block does.
     let (mut start, mut block) = (0, 0);
     while block < bytes.len() {
         let at = offset + block as u64;
-        let end = bytes.len().min(block + index(BLOCK_BYTES - at % BLOCK_BYTES));
+        let end = bytes.len().min(block + to_usize(BLOCK_BYTES - at % BLOCK_BYTES));
         if are_zeros(&bytes[block..end]) {
             if start < block {
                 each(offset + start as u64, &bytes[start..block])?;

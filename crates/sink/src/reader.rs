@@ -1,25 +1,26 @@
-//! Reading any part of an image, for what serves it without writing it.
+//! Reading any part of an image, for servers that do not write it anywhere.
 
-use crate::image::{extents, index};
-use freestone_core::{ChunkSource, Id, Plan, Result, Source};
+use crate::image::extents;
+use freestone_core::wire::to_usize;
+use freestone_core::{ChunkSource, ExtentSource, Id, Plan, Result, lock};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::{Deref, Range};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-/// Chunks that a reader keeps, 16 MiB at most: a few clients that read in small steps, each in
-/// another large file, fetch every chunk once.
+/// How many chunks a reader keeps, 16 MiB at most. A few clients that read in small steps, each in
+/// another large file, fetch every chunk only once.
 const CHUNKS_MAX: usize = 4;
 
-/// Fills the last with the part that the third says of the chunk that the first names, whose
-/// length is the second: see [`read_at`].
+/// Reads part of a chunk. The arguments are the chunk's id, its whole length, the part that is
+/// wanted, and the buffer to fill with it. See [`read_at`].
 pub type ReadPart<'a> = dyn FnMut(&Id, u64, Range<u64>, &mut [u8]) -> Result<()> + 'a;
 
-/// Fills `out` with the bytes from `offset` on of the image that `plan` lays out, and returns how
-/// many there are: fewer than asked for only at the image's end, none after it. The parts of
-/// chunks come from `part`, for who has a cache of his own.
+/// Fills `out` with the bytes from `offset` on of the image that `plan` lays out. Returns how many
+/// these are: fewer than `out` takes only at the image's end, and none after it. Parts of chunks
+/// are read by `part`, so that the caller can have its own cache.
 ///
 /// # Errors
-/// What the plan and `part` return. `out` holds anything then.
+/// Those of the plan and of `part`. The content of `out` is arbitrary then.
 pub fn read_at<P: Plan + ?Sized>(
     plan: &P,
     offset: u64,
@@ -27,67 +28,68 @@ pub fn read_at<P: Plan + ?Sized>(
     part: &mut ReadPart<'_>,
 ) -> Result<usize> {
     let left = plan.length().saturating_sub(offset);
-    let count = out.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+    let count = out.len().min(to_usize(left));
     if count == 0 {
         return Ok(0);
     }
     let range = offset..offset + count as u64;
     extents(plan, range.clone(), &mut |extent| {
         let (start, end) = (extent.offset.max(range.start), extent.end().min(range.end));
-        let out = &mut out[index(start - offset)..index(end - offset)];
+        let out = &mut out[to_usize(start - offset)..to_usize(end - offset)];
         let wanted = start - extent.offset..end - extent.offset;
         match &extent.source {
-            Source::Zeros => out.fill(0),
-            Source::Inline(bytes) => {
-                out.copy_from_slice(&bytes[index(wanted.start)..index(wanted.end)]);
+            ExtentSource::Zeros => out.fill(0),
+            ExtentSource::Inline(bytes) => {
+                out.copy_from_slice(&bytes[to_usize(wanted.start)..to_usize(wanted.end)]);
             }
-            Source::Chunk(id) => part(id, extent.length, wanted, out)?,
+            ExtentSource::Chunk(id) => part(id, extent.length, wanted, out)?,
         }
         Ok(())
     })?;
     Ok(count)
 }
 
-/// An image as something to read from, by several threads if need be.
+/// A reader of an image, which several threads may use at once.
 ///
 /// `P` refers to a plan, as `&P`, `Arc<P>` and `Box<dyn Plan>` do.
 pub struct ImageReader<P, C> {
     plan: P,
     chunks: C,
     position: u64,
-    /// The chunks last read in part, the latest at the end.
+    /// The chunks of which parts were read last, the latest at the end.
     recent: Mutex<Vec<(Id, Arc<Vec<u8>>)>>,
 }
 
 impl<P: Deref<Target: Plan>, C: ChunkSource> ImageReader<P, C> {
-    /// A reader at the start of the image that `plan` lays out.
+    /// Creates a reader at the start of the image that `plan` lays out.
     pub fn new(plan: P, chunks: C) -> Self {
         Self { plan, chunks, position: 0, recent: Mutex::new(Vec::with_capacity(CHUNKS_MAX)) }
     }
 
-    /// The layout that is read.
+    /// Returns the layout that is read.
     pub fn plan(&self) -> &P::Target {
         &self.plan
     }
 
-    /// The length of the image in bytes.
+    /// Returns the length of the image in bytes.
     pub fn length(&self) -> u64 {
         self.plan.length()
     }
 
-    /// Fills `out` with the bytes from `offset` on and returns how many there are: fewer than
-    /// asked for only at the image's end, none after it.
+    /// Fills `out` with the bytes from `offset` on. Returns how many these are: fewer than `out`
+    /// takes only at the image's end, and none after it.
     ///
     /// # Errors
-    /// What the plan and the chunk source return. `out` holds anything then.
+    /// Those of the plan and of the chunk source. The content of `out` is arbitrary then.
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize> {
         read_at(&*self.plan, offset, out, &mut |id, length, part, out| {
-            let part = index(part.start)..index(part.end);
+            let part = to_usize(part.start)..to_usize(part.end);
             if let Some(chunk) = self.recent(id, length) {
                 out.copy_from_slice(&chunk[part]);
                 return Ok(());
             }
-            // Who reads a part is likely to want the rest soon, who read all is not.
+            // A client that reads a part will probably read the rest soon; one that reads the whole
+            // will not.
             if out.len() as u64 == length {
                 return self.chunks.chunk(id, out);
             }
@@ -99,7 +101,7 @@ impl<P: Deref<Target: Plan>, C: ChunkSource> ImageReader<P, C> {
     }
 
     fn recent(&self, id: &Id, length: u64) -> Option<Arc<Vec<u8>>> {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = lock(&self.recent);
         let at = recent.iter().position(|(kept, _)| kept == id)?;
         let kept = recent.remove(at);
         let chunk = Arc::clone(&kept.1);
@@ -109,7 +111,7 @@ impl<P: Deref<Target: Plan>, C: ChunkSource> ImageReader<P, C> {
 
     fn keep(&self, id: Id, mut chunk: Vec<u8>) {
         chunk.shrink_to_fit();
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = lock(&self.recent);
         recent.retain(|(kept, _)| *kept != id);
         if recent.len() == CHUNKS_MAX {
             recent.remove(0);
@@ -134,7 +136,7 @@ impl<P: Deref<Target: Plan>, C: ChunkSource> Seek for ImageReader<P, C> {
             SeekFrom::Current(distance) => self.position.checked_add_signed(distance),
         };
         self.position = position.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, "a place before the image's start")
+            io::Error::new(io::ErrorKind::InvalidInput, "an offset before the image's start")
         })?;
         Ok(self.position)
     }

@@ -1,4 +1,4 @@
-//! Sharing: a file takes blocks over from the packs that have them, instead of writing them.
+//! Sharing: a file takes blocks from the packs that store them, instead of writing them again.
 //!
 //! ```text
 //! pack   …[ chunk ][  chunk   ][ chunk ]…      raw, proven, adjacent
@@ -6,15 +6,15 @@
 //! image  …[h][ chunk ][  chunk   ][ chunk ][h]…
 //!          ~~                       ~~         what is left of a block at each end: copied
 //! ```
-//! A run is what lies adjacent in one pack and in the image. It can be cloned if both places are
-//! congruent modulo the block; packs and tar images are laid out so for contents of 64 KiB and
-//! more. Where the file system cannot clone, what is known to be proven is copied within the
-//! kernel (`copy_file_range`), and everything else goes through memory.
+//! A run is a range of bytes that are adjacent both in one pack and in the image. It can be cloned
+//! if both offsets are congruent modulo the block size; packs and tar images are laid out so for
+//! contents of 64 KiB and more. Where the file system cannot clone, bytes that are known to be
+//! proven are copied within the kernel (`copy_file_range`), and all others go through memory.
 
-use crate::image::index;
 use crate::zeros::ZEROS;
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, BLOCK_BYTES};
 use freestone_core::plan::RawPlace;
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, Id, RawChunks, Result};
 use rustix::fs::copy_file_range;
 use rustix::io::Errno;
@@ -25,31 +25,31 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// A consumer that takes runs from the files that have them.
+/// A way to take runs from the files that store them.
 pub(crate) trait Shares: Sync {
-    /// Whether a chunk that is not known to be proven should be proven where it lies.
+    /// Returns true if a chunk that is not known to be proven should be proven in its pack.
     fn proves(&self) -> bool;
 
-    /// Takes `length` bytes at `from` of `file` to `to` of the image.
+    /// Transfers `length` bytes at `from` of `file` to offset `to` of the image.
     fn share(&self, file: BorrowedFd<'_>, from: u64, to: u64, length: u64) -> Result<()>;
 }
 
-/// Gathers the chunks that one worker meets into runs.
+/// The chunks that one worker meets, gathered into runs.
 pub(crate) struct Sharing<'a> {
     with: Option<(&'a dyn RawChunks, &'a dyn Shares)>,
-    open: Option<Run>,
+    open: Option<SharedRun>,
     /// Bytes that were hashed to prove them.
     pub(crate) proved: u64,
 }
 
-struct Run {
+struct SharedRun {
     file: Arc<dyn AsFd + Send + Sync>,
     from: u64,
     to: u64,
     length: u64,
 }
 
-impl Run {
+impl SharedRun {
     fn is_continued_by(&self, place: &RawPlace, to: u64) -> bool {
         self.from + self.length == place.offset
             && self.to + self.length == to
@@ -62,13 +62,14 @@ impl<'a> Sharing<'a> {
         Self { with: raw.zip(shares), open: None, proved: 0 }
     }
 
-    /// Whether the chunk `id`, which belongs to `to` of the image, is shared.
+    /// Returns true if the chunk `id`, which belongs at `to` of the image, is shared, now or by a
+    /// later [`Self::flush`].
     ///
     /// # Errors
-    /// It cannot be read, is damaged, or cannot be written.
+    /// The chunk cannot be read, is damaged, or cannot be written.
     pub(crate) fn take(&mut self, to: u64, id: &Id, length: u64) -> Result<bool> {
         let Some((raw, shares)) = self.with else { return Ok(false) };
-        // A short chunk may still be the end of a long content.
+        // A short chunk may be the end of a long content.
         let continues = self.open.as_ref().is_some_and(|run| run.to + run.length == to);
         if length < ALIGNED_CONTENT_BYTES_MIN && !continues {
             return Ok(false);
@@ -82,16 +83,16 @@ impl<'a> Sharing<'a> {
             Some(run) if run.is_continued_by(&place, to) => run.length += length,
             _ => {
                 self.flush()?;
-                self.open = Some(Run { file: place.file, from: place.offset, to, length });
+                self.open = Some(SharedRun { file: place.file, from: place.offset, to, length });
             }
         }
         Ok(true)
     }
 
-    /// Shares what was gathered.
+    /// Shares the run that was gathered.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The run cannot be written.
     pub(crate) fn flush(&mut self) -> Result<()> {
         match (self.open.take(), self.with) {
             (Some(run), Some((_, shares))) => {
@@ -102,16 +103,16 @@ impl<'a> Sharing<'a> {
     }
 }
 
-/// Sharing with a regular file.
+/// Shares blocks with a regular file.
 pub(crate) struct Cloning<'a> {
     file: &'a File,
-    /// Whether the file system can, as far as is known.
+    /// Whether the file system can clone, as far as is known.
     clones: AtomicBool,
     shared: AtomicU64,
     copied: AtomicU64,
 }
 
-/// The argument of `FICLONERANGE`, as `linux/fs.h` has it.
+/// The argument of `FICLONERANGE`, as `linux/fs.h` defines it.
 #[repr(C)]
 struct FileCloneRange {
     src_fd: i64,
@@ -132,12 +133,12 @@ impl<'a> Cloning<'a> {
         }
     }
 
-    /// Bytes that are shared, and bytes that were copied after all.
+    /// Returns how many bytes are shared, and how many were copied instead.
     pub(crate) fn sums(&self) -> (u64, u64) {
         (self.shared.load(Ordering::Relaxed), self.copied.load(Ordering::Relaxed))
     }
 
-    /// Whether the blocks are shared now; false if that cannot be here.
+    /// Shares the blocks. Returns false if that is not possible here.
     fn clone_blocks(&self, source: BorrowedFd<'_>, from: u64, to: u64, length: u64) -> bool {
         let range = FileCloneRange {
             src_fd: i64::from(source.as_raw_fd()),
@@ -145,7 +146,7 @@ impl<'a> Cloning<'a> {
             src_length: length,
             dest_offset: to,
         };
-        // SAFETY: FICLONERANGE reads one `file_clone_range` and changes no memory of ours; both
+        // SAFETY: FICLONERANGE reads one `file_clone_range` and changes none of our memory. Both
         // descriptors are open, since they are borrowed.
         let cloned = unsafe { ioctl(self.file, Setter::<FICLONERANGE, _>::new(range)) };
         cloned.is_ok()
@@ -156,28 +157,30 @@ impl<'a> Cloning<'a> {
         let mut left = length;
         while left > 0 {
             let (mut of, mut at) = (from, to);
-            let copied =
-                match copy_file_range(source, Some(&mut of), self.file, Some(&mut at), index(left))
-                {
-                    // Cut off since it was proven.
-                    Ok(0) => return Err(wrong(Errno::IO)),
-                    Ok(copied) => copied,
-                    Err(Errno::INTR) => continue,
-                    Err(
-                        Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM,
-                    ) => {
-                        let mut bytes = vec![0; index(left.min(ZEROS.len() as u64))];
-                        let count = rustix::io::pread(source, &mut bytes, from).map_err(wrong)?;
-                        if count == 0 {
-                            return Err(wrong(Errno::IO));
-                        }
-                        self.file
-                            .write_all_at(&bytes[..count], to)
-                            .map_err(|error| Error::io("the image cannot be written", error))?;
-                        count
+            let copied = match copy_file_range(
+                source,
+                Some(&mut of),
+                self.file,
+                Some(&mut at),
+                to_usize(left),
+            ) {
+                // The file was cut off after it was proven.
+                Ok(0) => return Err(wrong(Errno::IO)),
+                Ok(copied) => copied,
+                Err(Errno::INTR) => continue,
+                Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => {
+                    let mut bytes = vec![0; to_usize(left).min(ZEROS.len())];
+                    let count = rustix::io::pread(source, &mut bytes, from).map_err(wrong)?;
+                    if count == 0 {
+                        return Err(wrong(Errno::IO));
                     }
-                    Err(errno) => return Err(wrong(errno)),
-                };
+                    self.file
+                        .write_all_at(&bytes[..count], to)
+                        .map_err(|error| Error::io("the image cannot be written", error))?;
+                    count
+                }
+                Err(errno) => return Err(wrong(errno)),
+            };
             let copied = copied as u64;
             (from, to, left) = (from + copied, to + copied, left - copied);
         }

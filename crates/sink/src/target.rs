@@ -1,7 +1,9 @@
-//! What stands at the path that an image shall go to, and whether it may.
+//! The file or device to which a path leads, and whether an image may be written to it.
 
-use crate::control::{Control, Report};
+use crate::control::Control;
 use crate::image::Image;
+use crate::overwrite::Overwrite;
+use crate::report::SinkReport;
 use crate::{device, file};
 use freestone_core::{Error, ErrorKind, Result};
 use std::fs;
@@ -9,23 +11,10 @@ use std::io::ErrorKind as IoKind;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-/// How many bytes [`Overwrite::is_ours`] sees: those that an unfinished image is marked in.
-pub const HEAD_BYTES: usize = 4096;
-
 /// As many links as Linux follows.
 const LINKS_MAX: usize = 40;
 
-/// What may be lost.
-#[derive(Clone, Copy)]
-pub struct Overwrite {
-    /// Whatever stands at the target, unless it is in use.
-    pub force: bool,
-    /// Whether these first bytes of a file or device are those of an image of freestone,
-    /// finished or not. Such a target may be overwritten.
-    pub is_ours: fn(&[u8; HEAD_BYTES]) -> bool,
-}
-
-/// Where an image can be written to by name.
+/// A file or device to which an image can be written by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A regular file, which need not exist yet. All links are resolved.
@@ -35,13 +24,13 @@ pub enum Target {
 }
 
 impl Target {
-    /// What `path` names, through links.
+    /// Returns what `path` names, after following links.
     ///
     /// # Errors
-    /// - [`ErrorKind::Refused`] if it is neither a block device nor a place for a regular file,
-    ///   or a place for a file where only devices belong
+    /// - [`ErrorKind::Refused`] if it is neither a block device nor a path where a regular file can
+    ///   be, or if only devices belong there
     /// - [`ErrorKind::NotFound`] if the directory does not exist
-    /// - [`ErrorKind::Storage`] if it cannot be looked at
+    /// - [`ErrorKind::Storage`] if it cannot be inspected
     pub fn find(path: &Path) -> Result<Self> {
         let refused = |what: &str, hint: &str| {
             Err(Error::refused(format!("{}: {what}", path.display())).hint(hint))
@@ -55,8 +44,8 @@ impl Target {
             let place = directory.join(name);
             if directory.starts_with("/proc") || directory.starts_with("/sys") {
                 return refused(
-                    "the kernel's, no place for an image",
-                    "for the standard output, say `-`",
+                    "in a file system of the kernel, which cannot hold an image",
+                    "for the standard output, give `-`",
                 );
             }
             let kind = match fs::symlink_metadata(&place) {
@@ -77,14 +66,14 @@ impl Target {
                 Some(kind) if !kind.is_file() => {
                     return refused(
                         "neither a regular file nor a block device",
-                        "to write to a pipe or the like, say `-` and redirect the output there",
+                        "to write to a pipe or the like, give `-` and redirect the output there",
                     );
                 }
                 _ if directory.starts_with("/dev") && !directory.starts_with("/dev/shm") => {
                     return refused(
-                        "under /dev, but no block device",
-                        "a file there would only fill memory: look at the device's name, \
-                         or whether it is attached",
+                        "under /dev, but not a block device",
+                        "a file there would only fill memory: check the device's name, and whether it is \
+                         attached",
                     );
                 }
                 _ => return Ok(Self::File(place)),
@@ -94,7 +83,7 @@ impl Target {
     }
 }
 
-/// `Path` looks past a slash at the end, which says that a directory is meant.
+/// Returns true if `path` ends in a slash, which means a directory. `Path` ignores such a slash.
 fn ends_in_slash(path: &Path) -> bool {
     matches!(path.as_os_str().as_encoded_bytes(), [.., b'/'] | [.., b'/', b'.'])
 }
@@ -108,13 +97,13 @@ fn directory_of(path: &Path) -> Result<PathBuf> {
         let what = directory.display();
         if error.kind() == IoKind::NotFound {
             let what = format!("directory {what} does not exist");
-            return Error::new(ErrorKind::NotFound, what).hint("make it, or name another one");
+            return Error::new(ErrorKind::NotFound, what).hint("create it, or name another one");
         }
         Error::io(format!("directory {what}"), error)
     })
 }
 
-/// Whether an image of `length` bytes may be written to `path`, without writing anything.
+/// Checks whether an image of `length` bytes may be written to `path`, without writing anything.
 ///
 /// # Errors
 /// Those of [`write()`] that can be known before writing.
@@ -131,13 +120,13 @@ pub fn check(length: u64, path: &Path, overwrite: &Overwrite) -> Result<Target> 
 /// [`device::write`].
 ///
 /// # Errors
-/// Those of [`Target::find`] and of the two.
+/// Those of [`Target::find`], [`file::write`] and [`device::write`].
 pub fn write(
     image: &Image<'_>,
     path: &Path,
     overwrite: &Overwrite,
     control: &Control<'_>,
-) -> Result<Report> {
+) -> Result<SinkReport> {
     match Target::find(path)? {
         Target::File(path) => file::write(image, &path, overwrite, control),
         Target::Device(path) => device::write(image, &path, overwrite, control),

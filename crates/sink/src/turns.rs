@@ -1,20 +1,21 @@
-//! Pieces come in any order; a turn makes their workers do one thing in the order of the image.
+//! Turns: pieces come in any order, and a turn makes the workers do one step in the order of the
+//! image.
 
-use crate::windows::Piece;
-use freestone_core::Result;
+use crate::piece::ImagePiece;
+use freestone_core::{Result, lock};
 use std::ops::ControlFlow;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Something that the bytes of an image go through in order.
+/// Something that the bytes of an image pass through in order.
 ///
-/// It needs no queue: a worker waits with its piece until all before it have gone through. The
-/// windows are taken in order, so the piece that everybody waits for is always being made.
+/// It needs no queue: a worker waits with its piece until all pieces before it have passed. The
+/// windows are taken in order, so the piece for which all others wait is always being produced.
 pub(crate) struct Turns<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<TurnState<T>>,
     changed: Condvar,
 }
 
-struct State<T> {
+struct TurnState<T> {
     next: u64,
     stopped: bool,
     it: T,
@@ -22,20 +23,21 @@ struct State<T> {
 
 impl<T> Turns<T> {
     pub fn new(it: T) -> Self {
-        let state = State { next: 0, stopped: false, it };
+        let state = TurnState { next: 0, stopped: false, it };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Lets `piece` do `act` when it is its turn. `Break` if that will not come any more.
+    /// Waits for the turn of `piece`, and calls `act`. Returns `Break` if the turn will not come
+    /// any more.
     ///
     /// # Errors
-    /// What `act` returns; no piece after this one has a turn then.
+    /// Those of `act`; then the pieces after this one have no turn.
     pub fn take(
         &self,
-        piece: &Piece,
+        piece: &ImagePiece,
         act: impl FnOnce(&mut T) -> Result<()>,
     ) -> Result<ControlFlow<()>> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         while state.next != piece.offset && !state.stopped {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -48,18 +50,14 @@ impl<T> Turns<T> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Ends everybody's waiting.
+    /// Ends the waiting of all workers.
     pub fn stop(&self) {
-        self.lock().stopped = true;
+        lock(&self.state).stopped = true;
         self.changed.notify_all();
     }
 
-    /// What the bytes went through.
+    /// Returns what the bytes passed through.
     pub fn into_inner(self) -> T {
         self.state.into_inner().unwrap_or_else(PoisonError::into_inner).it
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,72 +1,72 @@
-//! Bringing a file or device up to date in place: only what differs is written.
+//! Updating a file or device in place: only blocks that differ are written.
 //!
 //! ```text
-//! 1  sector 0, then the rest of the first 4096 bytes: *unfinished*, from what and to what   sync each
-//! 2  from 4096 on: what differs                                                             sync
-//! 3  the file's new length, the rest of the first 4096 bytes, then sector 0: the new image's  sync each
+//! 1  the head that says *unfinished*, and which image is replaced by which     sync each part
+//! 2  from 4096 on: the blocks that differ; a file's new length                 sync
+//! 3  the new image's head                                                      sync each part
 //! ```
-//! As on a [device], sector 0 is at any moment that of the old image, whole then,
-//! or says *unfinished*, or is that of the new image, whole then. Killed, it is finished by doing
-//! it again.
+//! As on a [device], sector 0 is at any moment that of the whole old image, or says *unfinished*,
+//! or is that of the whole new image; see `crate::head`. To finish an interrupted update, run it
+//! again.
 //!
-//! What differs is known from the layouts where the target says which image it holds and that
-//! image's layout can be had: then only extents that differ are read at all. Else, and where the
-//! target is unfinished, everything is read and compared. Either way no block is written that is
-//! right already.
+//! If the target says which image it holds, and that image's layout can be had, the two layouts
+//! show what differs, and only the extents that differ are read at all. Otherwise, and where the
+//! target is unfinished, everything is read and compared. Either way a block that is already right
+//! is not written.
 //!
-//! The target is locked meanwhile, in every way that its users lock it: exclusive opening and
+//! The target is locked during the update in every way that its users lock it: exclusive opening,
 //! locks of open file descriptions, which QEMU takes, and `flock`. A file that a loop device is
-//! attached to is in use too.
+//! attached to counts as in use, too.
 
 mod hold;
 mod medium;
 
-use crate::control::{Control, Report};
-use crate::image::{Image, index};
-use crate::target::{HEAD_BYTES, Overwrite, Target};
-use crate::windows::{Consumer, Piece, Run, produce};
+use crate::control::Control;
+use crate::head::{HEAD_BYTES, KeptHead, put_finished, put_unfinished};
+use crate::image::Image;
+use crate::overwrite::Overwrite;
+use crate::piece::{Consumer, ImagePiece, PieceRun};
+use crate::produce::produce;
+use crate::report::SinkReport;
+use crate::target::Target;
 use crate::zeros::{ZEROS, are_zeros};
 use crate::{device, file};
 use freestone_core::limits::BLOCK_BYTES;
 use freestone_core::plan::unfinished_head;
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, Plan, Result};
-use medium::{Medium, Place};
+use medium::{FileMedium, Medium};
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
-/// The smallest unit that every device writes whole or not at all.
-const SECTOR_BYTES: usize = 512;
-
-/// Gives the layout of the image that a head of 4096 bytes is of; `None` if it is of no finished
-/// image, or of one whose layout cannot be had.
+/// Returns the layout of the image that begins with a head of 4096 bytes; `None` if the head is not
+/// that of a finished image, or the layout cannot be had.
 pub type BaseOf<'a> = dyn Fn(&[u8; HEAD_BYTES]) -> Result<Option<Box<dyn Plan>>> + 'a;
 
-/// What an update came to.
+/// The outcome of an update.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Updated {
-    /// As of every sink.
-    pub report: Report,
-    /// The image that the target held, if its layout was used.
+    /// The report that every sink gives.
+    pub report: SinkReport,
+    /// The name of the image that the target held, if its layout was used.
     pub from: Option<String>,
-    /// It was written in place, not anew.
+    /// Whether the target was updated in place; a new file was written otherwise.
     pub in_place: bool,
-    /// Nothing had to be written.
+    /// Whether nothing had to be written.
     pub up_to_date: bool,
 }
 
-/// Makes the file or device that `path` names hold `image`, writing only what differs. A file that
-/// does not exist or is empty is written as by [`write()`](crate::write()).
+/// Updates the file or device that `path` names, so that it holds `image`, and writes only what
+/// differs. A file that does not exist or is empty is written as by [`write()`](crate::write()).
+/// From the first write to the last, the target says that it is unfinished.
 ///
 /// # Errors
-/// - [`Refused`](freestone_core::ErrorKind::Refused) if it may not be overwritten, is in use, or
-///   is a device that is too short; nothing was written then
+/// - [`Refused`](freestone_core::ErrorKind::Refused) if it may not be overwritten, is in use, or is
+///   a device that is too short. Nothing was written then.
 /// - [`Storage`](freestone_core::ErrorKind::Storage) if it cannot be read or written
 /// - [`Failed`](freestone_core::ErrorKind::Failed) if it was cancelled
-/// - what the plan, the chunk source and `base_of` return
-///
-/// From its first write to its last, the target says that it is unfinished.
+/// - the errors of the plan, of the chunk source and of `base_of`
 pub fn update(
     image: &Image<'_>,
     path: &Path,
@@ -79,7 +79,7 @@ pub fn update(
         Target::Device(path) => {
             let device = device::open(&path, length, overwrite)?;
             hold::flock(&device, &path)?;
-            Place::device(device, path)?
+            FileMedium::device(device, path)?
         }
         Target::File(path) => {
             let old = file::check(&path, overwrite)?;
@@ -87,12 +87,13 @@ pub fn update(
                 let report = file::write(image, &path, overwrite, control)?;
                 return Ok(Updated { report, ..Updated::default() });
             }
-            let (place, held) = Place::file(hold::file(&path)?, path)?;
-            // What was looked at before it was locked may have changed since.
+            let (place, held) = FileMedium::file(hold::file(&path)?, path)?;
+            // The file may have changed between the check and the lock.
             let mut head = [0; HEAD_BYTES];
             place.read_at(0, &mut head)?;
             if !overwrite.force && !(overwrite.is_ours)(&head) {
-                return Err(place.refused("changed meanwhile, and is not an image of freestone's"));
+                return Err(place
+                    .refused("changed during the command, and is not a freestone image any more"));
             }
             (place, held)
         }
@@ -103,7 +104,7 @@ pub fn update(
     in_place(image, &place, held, base.as_deref(), control)
 }
 
-/// The protocol, on a target that is held and whose length is `held`.
+/// Runs the update on a target that is locked and has the length `held`.
 fn in_place(
     image: &Image<'_>,
     medium: &dyn Medium,
@@ -114,43 +115,43 @@ fn in_place(
     let length = image.length()?;
     let from = base.map(Plan::identity);
     let to = image.plan.identity();
-    // Digests are of all bytes, which are compared then too.
+    // Digests need all bytes, so all are compared then.
     let base = base.filter(|_| !control.digest);
     if base.is_some() && from.as_ref() == Some(&to) && medium.has_length(length, held) {
-        (control.progress)(length);
-        let report = Report { length, ..Report::default() };
+        control.watch.set_total(length);
+        control.watch.add(length);
+        let report = SinkReport { length, ..SinkReport::default() };
         return Ok(Updated { report, from, in_place: true, up_to_date: true });
     }
-    control.check()?;
+    control.watch.check()?;
     let unfinished = unfinished_head(from.as_deref(), &to);
+    let put = |offset, bytes: &[u8]| {
+        medium.write_at(offset, bytes)?;
+        medium.sync()
+    };
     let outcome = (|| {
-        let (sector, rest) = unfinished.split_at(SECTOR_BYTES);
-        put(medium, sector, 0)?;
-        put(medium, rest, SECTOR_BYTES as u64)?;
+        put_unfinished(&unfinished, put)?;
         if medium.is_resizable() && length > held {
             medium.set_length(length)?;
         }
         let consumer = Differing {
             medium,
             base,
-            head: Mutex::new([0; HEAD_BYTES]),
+            head: KeptHead::new(),
             written: AtomicU64::new(0),
             zeros: AtomicU64::new(0),
             read: AtomicU64::new(0),
         };
         let produced = produce(image, control, &consumer)?;
-        control.check()?;
+        control.watch.check()?;
         if medium.is_resizable() && length < held {
             medium.set_length(length)?;
         }
         medium.sync()?;
-        let head = consumer.head.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let (sector, rest) = head.split_at(SECTOR_BYTES);
-        put(medium, rest, SECTOR_BYTES as u64)?;
-        put(medium, sector, 0)?;
-        Ok(Report {
+        put_finished(&consumer.head.into_inner(), put)?;
+        Ok(SinkReport {
             length,
-            // The first bytes were written twice.
+            // The head was written twice.
             written: consumer.written.into_inner() + 2 * HEAD_BYTES as u64,
             zeros: consumer.zeros.into_inner(),
             read: consumer.read.into_inner(),
@@ -158,29 +159,24 @@ fn in_place(
             chunks: produced.chunks,
             chunk_bytes: produced.chunk_bytes,
             digests: produced.digests,
-            ..Report::default()
+            ..SinkReport::default()
         })
     })();
     let report = outcome.map_err(|error: Error| match error.hint_text() {
         Some(_) => error,
         None => error.hint(
-            "what it was written to says that it is unfinished, and no guest takes it: run the \
-             same command again",
+            "the target says that it is unfinished, so guests refuse it: run the same command \
+             again",
         ),
     })?;
     Ok(Updated { report, from, in_place: true, up_to_date: false })
 }
 
-fn put(medium: &dyn Medium, bytes: &[u8], offset: u64) -> Result<()> {
-    medium.write_at(offset, bytes)?;
-    medium.sync()
-}
-
-/// Writes what differs from what is there, but for the first 4096 bytes, which it keeps.
+/// Writes the blocks that differ from the target's, but keeps the first 4096 bytes in memory.
 struct Differing<'a> {
     medium: &'a dyn Medium,
     base: Option<&'a dyn Plan>,
-    head: Mutex<[u8; HEAD_BYTES]>,
+    head: KeptHead,
     written: AtomicU64,
     zeros: AtomicU64,
     read: AtomicU64,
@@ -188,12 +184,8 @@ struct Differing<'a> {
 
 impl Differing<'_> {
     fn data(&self, mut offset: u64, mut bytes: &[u8], held: &mut Vec<u8>) -> Result<()> {
-        if let Some(at) = usize::try_from(offset).ok().filter(|at| *at < HEAD_BYTES) {
-            let (kept, rest) = bytes.split_at(bytes.len().min(HEAD_BYTES - at));
-            let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-            head[at..at + kept.len()].copy_from_slice(kept);
-            (offset, bytes) = (offset + kept.len() as u64, rest);
-        }
+        let kept = self.head.keep(offset, bytes);
+        (offset, bytes) = (offset + kept as u64, &bytes[kept..]);
         for part in bytes.chunks(ZEROS.len()) {
             held.resize(part.len(), 0);
             self.medium.read_at(offset, held)?;
@@ -212,11 +204,11 @@ impl Differing<'_> {
 
     fn zeros(&self, offset: u64, length: u64, held: &mut Vec<u8>) -> Result<()> {
         let end = offset + length;
-        // What the kept head is made of is zeros already.
+        // The kept head starts as zeros.
         let mut at = offset.max(HEAD_BYTES as u64);
         while at < end {
             at = self.medium.next_data(at).min(end);
-            let part = index((end - at).min(ZEROS.len() as u64));
+            let part = to_usize(end - at).min(ZEROS.len());
             held.resize(part, 0);
             self.medium.read_at(at, held)?;
             self.read.fetch_add(part as u64, Ordering::Relaxed);
@@ -230,8 +222,8 @@ impl Differing<'_> {
     }
 }
 
-/// The stretches of whole blocks that differ, as `differs` says, of `length` bytes at `offset` of
-/// the target. Of a block that only a part lies there of, that part counts.
+/// Returns the runs of whole blocks that differ, as `differs` says, in the `length` bytes at
+/// `offset` of the target. A block of which only a part is in this range counts by that part.
 fn blocks(
     offset: u64,
     length: usize,
@@ -242,7 +234,7 @@ fn blocks(
         let mut stretch: Option<Range<usize>> = None;
         while at < length {
             let here = offset + at as u64;
-            let end = length.min(at + index(BLOCK_BYTES - here % BLOCK_BYTES));
+            let end = length.min(at + to_usize(BLOCK_BYTES - here % BLOCK_BYTES));
             let is_different = differs(at..end);
             match &mut stretch {
                 Some(open) if is_different => open.end = end,
@@ -257,13 +249,13 @@ fn blocks(
 }
 
 impl Consumer for Differing<'_> {
-    fn take(&self, piece: &Piece) -> Result<ControlFlow<()>> {
+    fn take(&self, piece: &ImagePiece) -> Result<ControlFlow<()>> {
         let mut held = Vec::new();
         for (offset, run) in piece.runs() {
             match run {
-                Run::Data(bytes) => self.data(offset, bytes, &mut held)?,
-                Run::Zeros(length) => self.zeros(offset, length, &mut held)?,
-                Run::Done => {}
+                PieceRun::Data(bytes) => self.data(offset, bytes, &mut held)?,
+                PieceRun::Zeros(length) => self.zeros(offset, length, &mut held)?,
+                PieceRun::Done => {}
             }
         }
         self.medium.start_writing(piece.offset, piece.length);

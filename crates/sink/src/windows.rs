@@ -6,275 +6,49 @@
 //! pieces   [        first             ][second  ][third          ][fourth
 //! ```
 //!
-//! Workers take the windows in order. A chunk belongs whole to the window that it *starts* in, so
-//! it is fetched once; anything else is cut at the windows' ends. What belongs to a window is a
-//! [`Piece`]: one buffer, in which small neighbours stand side by side, and long runs of zeros
-//! that are only counted. The pieces lie end to end, each is given to the [`Consumer`] by the
-//! worker that made it, and a worker makes its next only then. So memory is at most
-//! workers × (window + chunk, and what one chunk is made of), whatever the image.
+//! Workers take the *windows* in order. A chunk belongs whole to the window in which it starts, so
+//! it is fetched once; other extents are cut at the windows' ends. What belongs to a window is an
+//! [`ImagePiece`]: one buffer that holds small neighbours together, and long runs of zeros that are
+//! only counted. The pieces cover the image without gaps. The worker that made a piece passes it to
+//! the [`Consumer`], and makes its next piece only after that. So memory is at most workers ×
+//! (window + chunk + what decoding one chunk needs), however long the image is.
 
-use crate::base::Base;
 use crate::control::Control;
-use crate::digest::{Digesting, Digests};
-use crate::image::{Image, extents, index};
-use crate::sharing::{Shares, Sharing};
-use crate::zeros::ZEROS;
-use freestone_core::limits::CHUNK_BYTES_MAX;
-use freestone_core::{Error, ErrorKind, Extent, Plan, Result, Source};
+use crate::image::Image;
+use crate::piece::{Consumer, ImagePiece, WINDOW_BYTES_MAX};
+use crate::report::Produced;
+use crate::sharing::Sharing;
+use freestone_core::wire::to_usize;
+use freestone_core::{Error, Result, lock};
 use std::num::NonZeroUsize;
-use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// The window of a large image: large enough that finding its first extent and starting a write do not
-/// count, small enough to stay in a processor's own cache.
-pub(crate) const WINDOW_BYTES_MAX: u64 = 512 << 10;
-/// The window of a small one. Memory that is used for the first time costs more than what is done with it,
-/// and an image of a few MiB is soon written.
+/// The window of a small image. Memory that is used for the first time costs more than the work on
+/// it, and an image of a few MiB is written quickly anyway.
 const WINDOW_BYTES_MIN: u64 = 64 << 10;
-/// Into how many windows an image is cut, between these.
+/// How many windows an image is cut into, within these bounds.
 const WINDOWS: u64 = 128;
 
-/// What a worker takes together at most where chunks are shared. What is shared is cut at its ends, and
-/// each cut costs a block of its own.
+/// The most bytes that a worker takes at a time where chunks are shared. A shared run is cut at the
+/// end of this stretch, and each cut costs a block of its own.
 const SHARED_BYTES: u64 = 64 << 20;
-/// Into how many stretches for each worker an image of which chunks are shared is cut at least: enough
-/// that nobody waits long for the last.
+/// The least number of stretches per worker where chunks are shared: enough that the other workers
+/// do not wait long for the last one.
 const STRETCHES_A_WORKER: u64 = 4;
 
-/// A shorter run of zeros stands in the buffer like other bytes: telling it apart would split
-/// writes.
-const ZEROS_APART_BYTES_MIN: u64 = 64 << 10;
-
-/// The consecutive bytes of an image that one window yields.
-pub(crate) struct Piece {
-    /// Where in the image it starts.
-    pub offset: u64,
-    /// Its length in bytes.
-    pub length: u64,
-    /// Lengths, and what it is; only data are in `data`.
-    runs: Vec<(u64, Kind)>,
-    /// Grows as it has to and does not shrink, so that its memory is made ready once.
-    data: Vec<u8>,
-    /// How much of it is in use.
-    used: usize,
-    chunks: u64,
-    chunk_bytes: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Data,
-    Zeros,
-    Done,
-}
-
-/// A part of a [`Piece`].
-pub(crate) enum Run<'a> {
-    /// These bytes.
-    Data(&'a [u8]),
-    /// So many zeros.
-    Zeros(u64),
-    /// Bytes that the consumer has already: it said so by [`Consumer::base`], or took
-    /// them by [`Consumer::share`].
-    Done,
-}
-
-impl Piece {
-    fn new() -> Self {
-        Self {
-            offset: 0,
-            length: 0,
-            runs: Vec::new(),
-            // In one allocation, whose pages cost nothing until they are used.
-            data: Vec::with_capacity(index(WINDOW_BYTES_MAX) + CHUNK_BYTES_MAX),
-            used: 0,
-            chunks: 0,
-            chunk_bytes: 0,
-        }
-    }
-
-    /// The parts in order, each with its offset in the image.
-    pub fn runs(&self) -> impl Iterator<Item = (u64, Run<'_>)> {
-        let (mut offset, mut data) = (self.offset, &self.data[..self.used]);
-        self.runs.iter().map(move |&(length, kind)| {
-            let start = offset;
-            offset += length;
-            match kind {
-                Kind::Zeros => (start, Run::Zeros(length)),
-                Kind::Done => (start, Run::Done),
-                Kind::Data => {
-                    let (run, rest) = data.split_at(index(length));
-                    data = rest;
-                    (start, Run::Data(run))
-                }
-            }
-        })
-    }
-
-    /// Gives `each` all bytes in order, zeros too.
-    ///
-    /// # Errors
-    /// What `each` returns; or there are bytes that are the consumer's already.
-    pub fn bytes(&self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        for (_, run) in self.runs() {
-            match run {
-                Run::Data(bytes) => each(bytes)?,
-                Run::Zeros(mut length) => {
-                    while length > 0 {
-                        let part = length.min(ZEROS.len() as u64);
-                        each(&ZEROS[..index(part)])?;
-                        length -= part;
-                    }
-                }
-                Run::Done => {
-                    return Err(Error::new(ErrorKind::Failed, "bytes that nobody fetched"));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn fill(
-        &mut self,
-        work: &Work<'_>,
-        window: Range<u64>,
-        sharing: &mut Sharing<'_>,
-    ) -> Result<()> {
-        self.offset = window.start;
-        self.length = 0;
-        self.runs.clear();
-        self.used = 0;
-        let base = match work.consumer.base() {
-            // What is not known of the image before is read and compared.
-            Some(base) => Base::of(base, &window).ok(),
-            None => None,
-        };
-        extents(work.image.plan, window.clone(), &mut |extent| {
-            work.control.check()?;
-            self.push(work.image, &window, &extent, base.as_ref(), sharing)
-        })
-    }
-
-    fn push(
-        &mut self,
-        image: &Image<'_>,
-        window: &Range<u64>,
-        extent: &Extent,
-        base: Option<&Base>,
-        sharing: &mut Sharing<'_>,
-    ) -> Result<()> {
-        let (start, end) = (extent.offset.max(window.start), extent.end().min(window.end));
-        // It belongs to the window before, and so does what it covers of this one.
-        if matches!(extent.source, Source::Chunk(_)) && extent.offset < window.start {
-            self.offset = extent.end();
-            return Ok(());
-        }
-        if base.is_some_and(|base| base.has(extent, start..end)) {
-            let is_chunk = matches!(extent.source, Source::Chunk(_));
-            self.grow(if is_chunk { extent.length } else { end - start }, Kind::Done);
-            return Ok(());
-        }
-        match &extent.source {
-            Source::Zeros if end - start >= ZEROS_APART_BYTES_MIN => {
-                self.grow(end - start, Kind::Zeros);
-            }
-            Source::Zeros => {
-                self.room(index(end - start)).fill(0);
-                self.grow(end - start, Kind::Data);
-            }
-            Source::Inline(bytes) => {
-                let part = index(start - extent.offset)..index(end - extent.offset);
-                self.room(part.len()).copy_from_slice(&bytes[part]);
-                self.grow(end - start, Kind::Data);
-            }
-            Source::Chunk(id) => {
-                if sharing.take(extent.offset, id, extent.length)? {
-                    self.grow(extent.length, Kind::Done);
-                    return Ok(());
-                }
-                image.chunks.chunk(id, self.room(index(extent.length)))?;
-                self.grow(extent.length, Kind::Data);
-                self.chunks += 1;
-                self.chunk_bytes += extent.length;
-            }
-        }
-        Ok(())
-    }
-
-    /// The next `length` bytes of the buffer, which hold anything.
-    fn room(&mut self, length: usize) -> &mut [u8] {
-        let start = self.used;
-        self.used += length;
-        if self.data.len() < self.used {
-            self.data.resize(self.used, 0);
-        }
-        &mut self.data[start..self.used]
-    }
-
-    fn grow(&mut self, length: u64, kind: Kind) {
-        self.length += length;
-        match self.runs.last_mut() {
-            Some((last, of)) if *of == kind => *last += length,
-            _ => self.runs.push((length, kind)),
-        }
-    }
-}
-
-/// What takes the pieces of an image, from several threads at once and in any order.
-pub(crate) trait Consumer: Sync {
-    /// Takes one piece. `Break` means that no window after it is wanted.
-    fn take(&self, piece: &Piece) -> Result<ControlFlow<()>>;
-
-    /// No further piece will come, because something failed: nobody shall wait for one.
-    fn stop(&self) {}
-
-    /// The layout of what the consumer holds already: what the image has at the same place is not
-    /// fetched, but for its first 4096 bytes.
-    fn base(&self) -> Option<&dyn Plan> {
-        None
-    }
-
-    /// Where the consumer would rather have chunks from than from memory.
-    fn shares(&self) -> Option<&dyn Shares> {
-        None
-    }
-}
-
-/// What producing an image came to.
-#[derive(Default)]
-pub(crate) struct Produced {
-    /// Chunks fetched.
-    pub chunks: u64,
-    /// Bytes of them.
-    pub chunk_bytes: u64,
-    /// Bytes that were hashed where they lie, and not fetched.
-    pub proved: u64,
-    /// The digests, if they were asked for.
-    pub digests: Option<Digests>,
-}
-
-/// Produces the whole image for `consumer`.
+/// Runs the workers, and passes the whole image to `consumer`.
 ///
 /// # Errors
-/// The first that the plan, the chunk source or the consumer returned, or that it was cancelled.
-pub(crate) fn produce(
+/// The first error of the plan, the chunk source or the consumer; or the work was cancelled.
+pub(crate) fn run(
     image: &Image<'_>,
     control: &Control<'_>,
     consumer: &dyn Consumer,
 ) -> Result<Produced> {
-    if !control.digest {
-        return run(image, control, consumer);
-    }
-    let digesting = Digesting::new(consumer);
-    let mut produced = run(image, control, &digesting)?;
-    produced.digests = Some(digesting.finish());
-    Ok(produced)
-}
-
-fn run(image: &Image<'_>, control: &Control<'_>, consumer: &dyn Consumer) -> Result<Produced> {
     let length = image.length()?;
+    control.watch.set_total(length);
     let work = Work {
         image,
         control,
@@ -287,7 +61,7 @@ fn run(image: &Image<'_>, control: &Control<'_>, consumer: &dyn Consumer) -> Res
         failure: Mutex::new(None),
         produced: Mutex::new((0, Produced::default())),
     };
-    let stretches = usize::try_from(length.div_ceil(work.stretch())).unwrap_or(usize::MAX);
+    let stretches = to_usize(length.div_ceil(work.stretch()));
     thread::scope(|scope| {
         for _ in 1..control.workers.get().min(stretches) {
             scope.spawn(|| work.work());
@@ -301,20 +75,20 @@ fn run(image: &Image<'_>, control: &Control<'_>, consumer: &dyn Consumer) -> Res
     let (done, produced) = work.produced.into_inner().unwrap_or_else(PoisonError::into_inner);
     if done != length && work.last.into_inner() == u64::MAX {
         let identity = image.plan.identity();
-        let what = format!("image {identity}: its layout gave {done} bytes of {length}");
+        let what = format!("image {identity}: its layout has {done} bytes instead of {length}");
         return Err(Error::corrupt(what));
     }
     Ok(produced)
 }
 
-/// How long a window of an image of `length` bytes is: a power of two.
+/// Returns the length of a window of an image of `length` bytes: a power of two.
 fn window(length: u64) -> u64 {
     let window = (length / WINDOWS).min(WINDOW_BYTES_MAX).next_power_of_two();
     window.max(WINDOW_BYTES_MIN)
 }
 
-/// How much of an image of `length` bytes one worker does at a time where chunks are shared. What is
-/// shared is cut there, so it is more than a window.
+/// Returns how many bytes of an image of `length` bytes one worker takes at a time where chunks are
+/// shared. Shared runs are cut there, so it is more than a window.
 fn shared_stretch(length: u64, workers: NonZeroUsize) -> u64 {
     let window = window(length);
     let stretches = (workers.get() as u64).saturating_mul(STRETCHES_A_WORKER);
@@ -329,12 +103,11 @@ struct Work<'a> {
     length: u64,
     window: u64,
     next: AtomicU64,
-    /// Where the window starts after which none is wanted. Those before it are, though one that
-    /// was taken earlier may be done later.
+    /// The start of the last window that is wanted. Earlier windows may still be in work.
     last: AtomicU64,
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
-    /// With how many bytes of the image they are.
+    /// The work done, and how many bytes of the image it produced.
     produced: Mutex<(u64, Produced)>,
 }
 
@@ -345,13 +118,12 @@ impl Work<'_> {
         match self.windows() {
             Ok(()) => std::mem::forget(stop),
             Err(error) => {
-                let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-                failure.get_or_insert(error);
+                lock(&self.failure).get_or_insert(error);
             }
         }
     }
 
-    /// How much one worker does at a time.
+    /// Returns how many bytes one worker takes at a time.
     fn stretch(&self) -> u64 {
         match self.consumer.shares() {
             Some(_) => shared_stretch(self.length, self.control.workers),
@@ -360,21 +132,22 @@ impl Work<'_> {
     }
 
     fn windows(&self) -> Result<()> {
-        let mut piece = Piece::new();
+        let watch = &self.control.watch;
+        let mut piece = ImagePiece::new();
         let mut sharing = Sharing::new(self.image.raw, self.consumer.shares());
         let mut done = 0;
         'all: loop {
             let stretch = self.stretch();
             let start = self.next.fetch_add(stretch, Ordering::Relaxed);
             let end = self.length.min(start.saturating_add(stretch));
-            for start in (start..end).step_by(index(self.window)) {
+            for start in (start..end).step_by(to_usize(self.window)) {
                 let last = self.last.load(Ordering::Relaxed);
                 if start > last || self.failed.load(Ordering::Relaxed) {
                     break 'all;
                 }
-                self.control.check()?;
+                watch.check()?;
                 let window = start..self.length.min(start + self.window);
-                piece.fill(self, window, &mut sharing)?;
+                piece.fill(self.image, window, self.consumer.base(), &mut sharing, watch)?;
                 if piece.length == 0 {
                     continue;
                 }
@@ -382,14 +155,14 @@ impl Work<'_> {
                     self.last.fetch_min(start, Ordering::Relaxed);
                 }
                 done += piece.length;
-                (self.control.progress)(piece.length);
+                watch.add(piece.length);
             }
             sharing.flush()?;
             if start >= self.length {
                 break;
             }
         }
-        let mut sum = self.produced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sum = lock(&self.produced);
         sum.0 += done;
         sum.1.chunks += piece.chunks;
         sum.1.chunk_bytes += piece.chunk_bytes;
@@ -398,6 +171,7 @@ impl Work<'_> {
     }
 }
 
+/// Stops all workers when it is dropped.
 struct StopUnlessDone<'a>(&'a Work<'a>);
 
 impl Drop for StopUnlessDone<'_> {

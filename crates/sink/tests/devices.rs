@@ -1,4 +1,4 @@
-//! What needs root: real block devices, on loop devices, and a file system that is full.
+//! Tests that need root: real block devices, on loop devices, and a file system that is full.
 //!
 //! Set `FREESTONE_NO_LOOP=1` where loop devices cannot be had; otherwise that is a failure.
 
@@ -6,9 +6,9 @@
 
 mod toy;
 
-use freestone_core::{ErrorKind, Plan as _, Result};
+use freestone_core::{ErrorKind, Plan as _, Result, Watch};
 use freestone_sink::{
-    Control, Difference, Overwrite, Report, Target, check, compare, read_back, write,
+    Control, Difference, Overwrite, SinkReport, Target, check, compare, read_back, write,
 };
 use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
 use std::fs::{self, File, OpenOptions};
@@ -24,7 +24,7 @@ use toy::{MAGIC, Toy};
 const CAREFUL: Overwrite = Overwrite { force: false, is_ours };
 const FORCE: Overwrite = Overwrite { force: true, is_ours: |_| false };
 const SIZE: usize = 24 << 20;
-/// Set for a test's child: which device it shall lock.
+/// Set for a test's child process: the device that it locks.
 const LOCKS: &str = "FREESTONE_TEST_LOCKS";
 
 fn is_ours(head: &[u8; 4096]) -> bool {
@@ -40,8 +40,8 @@ struct Loop {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// One test at a time: a child that one starts has, for a moment, what another has open, and a
-/// device that is open exclusively is in use.
+/// Lets one test run at a time: a new child process has open, for a moment, the files of the other
+/// tests, and a device that is open exclusively is in use.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn turn() -> MutexGuard<'static, ()> {
@@ -49,7 +49,7 @@ fn turn() -> MutexGuard<'static, ()> {
 }
 
 impl Loop {
-    /// A device that holds `bytes`. `None` only if the environment allows that.
+    /// Creates a device that holds `bytes`. Returns `None` only if the environment allows that.
     fn new(bytes: &[u8]) -> Option<Self> {
         if std::env::var_os("FREESTONE_NO_LOOP").is_some_and(|value| value == "1") {
             eprintln!("SKIPPED: FREESTONE_NO_LOOP=1, so nothing about devices was tested");
@@ -76,12 +76,12 @@ impl Loop {
         bytes
     }
 
-    fn put(&self, toy: &Toy, overwrite: &Overwrite) -> Result<Report> {
+    fn put(&self, toy: &Toy, overwrite: &Overwrite) -> Result<SinkReport> {
         write(&toy.image(), &self.path, overwrite, &Control::default())
     }
 }
 
-/// An image with content, a hole of more than a window that is nowhere aligned, and content.
+/// An image with content, an unaligned hole that is longer than a window, and content again.
 fn toy() -> Toy {
     let mut toy = toy::site(100, 8000, 6, 1 << 20);
     toy.inline(vec![7; 512]);
@@ -93,7 +93,7 @@ fn toy() -> Toy {
 }
 
 #[test]
-fn the_device_holds_the_image_and_what_lies_behind_stays() {
+fn the_device_holds_the_image_and_the_bytes_after_it_stay() {
     let Some(device) = Loop::new(&vec![0xaa; SIZE]) else { return };
     let toy = toy();
     let image = toy.bytes();
@@ -107,7 +107,7 @@ fn the_device_holds_the_image_and_what_lies_behind_stays() {
     let control = Control::default();
     assert_eq!(compare(&toy.image(), &device.path, &control).unwrap(), None);
     assert_eq!(read_back(&toy.image(), &device.path, &control).unwrap(), None);
-    // It is ours now: a shorter image, through a link, as devices are named.
+    // It holds our image now, so a shorter one may replace it; through a link, as for device names.
     let directory = tempfile::tempdir().unwrap();
     let link = directory.path().join("by-id");
     symlink(&device.path, &link).unwrap();
@@ -181,7 +181,7 @@ fn an_image_that_is_longer_than_the_device_is_refused() {
     let error = device.put(&toy, &FORCE).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     let name = device.path.display();
-    let text = format!("{name}: has {SIZE} bytes, the image {}", SIZE + 4096);
+    let text = format!("{name}: has {SIZE} bytes, and the image needs {}", SIZE + 4096);
     assert_eq!(error.to_string(), text);
     let length = SIZE as u64;
     let found = compare(&toy.image(), &device.path, &Control::default()).unwrap();
@@ -241,12 +241,12 @@ fn a_write_that_ends_early_leaves_the_unfinished_head() {
     assert!(device.bytes().starts_with(&old.bytes()));
     let cancel = AtomicBool::new(false);
     let progress = |_| cancel.store(true, Ordering::Relaxed);
-    let control = Control { progress: &progress, cancel: &cancel, ..Control::default() };
+    let control = Control { watch: Watch::new(&cancel, &progress), ..Control::default() };
     let error = write(&toy().image(), &device.path, &CAREFUL, &control).unwrap_err();
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Failed, "interrupted"));
     assert_eq!(device.bytes()[..4096], toy().unfinished_head());
 
-    // The next write finishes it without being forced.
+    // The next write may finish it without `force`.
     device.put(&toy(), &CAREFUL).unwrap();
     assert!(device.bytes().starts_with(&toy().bytes()));
 }
@@ -255,12 +255,12 @@ fn a_write_that_ends_early_leaves_the_unfinished_head() {
 fn a_cancelled_write_that_did_not_begin_changes_nothing() {
     let Some(device) = Loop::new(&vec![0; SIZE]) else { return };
     let cancel = AtomicBool::new(true);
-    let control = Control { cancel: &cancel, ..Control::default() };
+    let control = Control { watch: Watch::cancelled_by(&cancel), ..Control::default() };
     write(&toy().image(), &device.path, &CAREFUL, &control).unwrap_err();
     assert!(device.bytes().iter().all(|&byte| byte == 0));
 }
 
-/// A small file system, gone with this.
+/// A small file system, which is unmounted when this is dropped.
 struct Small {
     directory: tempfile::TempDir,
     _turn: MutexGuard<'static, ()>,
@@ -284,7 +284,7 @@ impl Drop for Small {
 }
 
 #[test]
-fn without_room_the_target_is_untouched_and_the_error_says_so() {
+fn without_room_the_target_is_unchanged_and_the_error_says_so() {
     if std::env::var_os("FREESTONE_NO_LOOP").is_some_and(|value| value == "1") {
         eprintln!("SKIPPED: FREESTONE_NO_LOOP=1, so a full file system was not tested");
         return;
@@ -295,7 +295,7 @@ fn without_room_the_target_is_untouched_and_the_error_says_so() {
     let error = write(&toy().image(), path, &CAREFUL, &Control::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Storage);
     assert!(error.to_string().ends_with("www.img: there is no room for the image"), "{error}");
-    assert!(error.hint_text().unwrap().contains("untouched"));
+    assert!(error.hint_text().unwrap().contains("unchanged"));
     assert_eq!(fs::read(path).unwrap(), MAGIC.repeat(1000));
     assert_eq!(
         fs::read_dir(small.directory.path()).unwrap().count(),

@@ -1,11 +1,11 @@
-//! Writing to files: what is refused, what is left behind, what is kept.
+//! Writing to files: refusals, leftovers, and attributes that are kept.
 
 #![allow(clippy::unwrap_used, reason = "in a test, it fails the test")]
 
 mod toy;
 
-use freestone_core::{ErrorKind, Result};
-use freestone_sink::{Control, Overwrite, Report, Target, check, write};
+use freestone_core::{ErrorKind, Result, Watch};
+use freestone_sink::{Control, Overwrite, SinkReport, Target, check, write};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -16,16 +16,18 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use toy::{MAGIC, Toy};
 
+static NEVER: AtomicBool = AtomicBool::new(false);
+
 const CAREFUL: Overwrite = Overwrite { force: false, is_ours: |head| head.starts_with(MAGIC) };
 const FORCE: Overwrite = Overwrite { force: true, is_ours: |_| false };
-/// Set for a test's child: where it shall write, and die.
+/// Set for a test's child process: the directory in which it writes, and dies.
 const DIES_IN: &str = "FREESTONE_TEST_DIES_IN";
 
 fn toy() -> Toy {
     toy::site(100, 8000, 12, 1 << 20)
 }
 
-fn put(toy: &Toy, path: &Path, overwrite: &Overwrite) -> Result<Report> {
+fn put(toy: &Toy, path: &Path, overwrite: &Overwrite) -> Result<SinkReport> {
     write(&toy.image(), path, overwrite, &Control::default())
 }
 
@@ -37,7 +39,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// That `path` is refused, dry and wet, and what is then advised.
+/// Checks that `path` is refused, by `check` and by `write`; returns the message and the hint.
 fn refused(path: &Path, overwrite: &Overwrite) -> String {
     let dry = check(4096, path, overwrite).unwrap_err();
     let wet = put(&Toy::new(), path, overwrite).unwrap_err();
@@ -88,9 +90,9 @@ fn what_is_no_place_for_a_file_is_refused_even_by_force() {
         (Path::new("/dev/null"), "neither a regular file nor a block device"),
         (Path::new("/dev/freestone-no-such-device"), "under /dev"),
         (Path::new("/dev/../dev/freestone-no-such-device"), "under /dev"),
-        (Path::new("/dev/stdout"), "say `-`"),
-        (Path::new("/dev/fd/1"), "say `-`"),
-        (Path::new("/proc/self/fd/1"), "say `-`"),
+        (Path::new("/dev/stdout"), "give `-`"),
+        (Path::new("/dev/fd/1"), "give `-`"),
+        (Path::new("/proc/self/fd/1"), "give `-`"),
         (&at("loop"), "too many symbolic links"),
     ] {
         let refusal = refused(path, &FORCE);
@@ -207,7 +209,7 @@ fn cancelling_leaves_everything_as_it_was() {
     let path = directory.path().join("www.img");
     fs::write(&path, b"precious").unwrap();
     let toy = toy();
-    // Before anything, after the first piece, after the last.
+    // Cancelled before the first piece, after it, and after the last.
     for when in [0, 1, toy.bytes().len() as u64] {
         let (cancel, done) = (AtomicBool::new(when == 0), std::sync::Mutex::new(0));
         let progress = |count| {
@@ -215,7 +217,7 @@ fn cancelling_leaves_everything_as_it_was() {
             *done += count;
             cancel.store(*done >= when, Ordering::Relaxed);
         };
-        let control = Control { progress: &progress, cancel: &cancel, ..Control::default() };
+        let control = Control { watch: Watch::new(&cancel, &progress), ..Control::default() };
         let error = write(&toy.image(), &path, &FORCE, &control).unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Failed, "interrupted"));
         assert_eq!(fs::read(&path).unwrap(), b"precious");
@@ -226,7 +228,8 @@ fn cancelling_leaves_everything_as_it_was() {
 #[test]
 fn a_killed_writer_leaves_the_target_and_its_leftovers_go_with_the_next() {
     if let Some(directory) = std::env::var_os(DIES_IN) {
-        let control = Control { progress: &|_| std::process::abort(), ..Control::default() };
+        let control =
+            Control { watch: Watch::new(&NEVER, &|_| std::process::abort()), ..Control::default() };
         let path = Path::new(&directory).join("www.img");
         let _ = write(&toy().image(), &path, &FORCE, &control);
         unreachable!("it is dead");
@@ -243,7 +246,7 @@ fn a_killed_writer_leaves_the_target_and_its_leftovers_go_with_the_next() {
     assert_eq!(left.len(), 2);
     assert!(left[0].starts_with(".www.img.freestone-"), "{left:?}");
 
-    // Those that look alike stay, and so does that of a writer that lives.
+    // Files with similar names stay, and so does the file of a writer that is alive.
     let alike = [".www.img.freestone-0123", ".www2.img.freestone-0123456789abcdef"];
     let living = ".www.img.freestone-0123456789abcdef";
     for name in alike {
@@ -270,7 +273,7 @@ fn two_writers_of_one_target_do_not_disturb_each_other() {
             assert!(fs::read(&path).unwrap() == quick.bytes());
         });
     };
-    let control = Control { progress: &progress, ..Control::default() };
+    let control = Control { watch: Watch::new(&NEVER, &progress), ..Control::default() };
     write(&slow.image(), &path, &CAREFUL, &control).unwrap();
     assert!(fs::read(&path).unwrap() == slow.bytes());
     assert_eq!(names(directory.path()), ["www.img"]);

@@ -5,16 +5,16 @@
 mod toy;
 
 use freestone_core::{
-    ChunkSource, ErrorKind, Extent, Id, Plan, Result, Source, digest, limits::CHUNK_BYTES_MAX,
+    ChunkSource, ErrorKind, Extent, ExtentSource, Id, Plan, Result, digest, limits::CHUNK_BYTES_MAX,
 };
 use freestone_sink::{Control, Image, ImageReader, digest as digests};
 use std::ops::Range;
 use toy::{Toy, noise};
 
-/// A toy whose extents were tampered with.
+/// A toy image with a changed extent.
 struct Tampered(Toy, Tamper);
 
-/// Changes the extent of that number; says whether it is given at all.
+/// Changes the extent of this number; returns false to leave it out.
 type Tamper = fn(usize, &mut Extent) -> bool;
 
 impl Plan for Tampered {
@@ -84,14 +84,14 @@ fn layouts_that_cannot_be_are_corrupt() {
     assert_eq!(outcome(empty), corrupt, "an empty extent");
     let other = |at: usize, extent: &mut Extent| {
         if at == 0 {
-            extent.source = Source::Inline(vec![0; 4095]);
+            extent.source = ExtentSource::Inline(vec![0; 4095]);
         }
         true
     };
     assert_eq!(outcome(other), corrupt, "other bytes than it says");
     let huge = |at: usize, extent: &mut Extent| {
         if at == 3 {
-            extent.source = Source::Chunk(digest::plain(b"huge"));
+            extent.source = ExtentSource::Chunk(digest::plain(b"huge"));
             assert!(extent.length > CHUNK_BYTES_MAX as u64);
         }
         true
@@ -101,7 +101,7 @@ fn layouts_that_cannot_be_are_corrupt() {
 
 #[test]
 fn a_plan_that_answers_differently_is_found_out() {
-    // Asked from the second window on, it leaves the chunk out that hangs over from the first.
+    // From the second window on, it leaves out the chunk that starts in the first.
     struct Fickle(Toy);
     impl Plan for Fickle {
         fn length(&self) -> u64 {
@@ -114,7 +114,7 @@ fn a_plan_that_answers_differently_is_found_out() {
         ) -> Result<()> {
             self.0.extents(range.clone(), &mut |mut extent| {
                 if range.start > 0 && extent.offset < range.start {
-                    extent.source = Source::Zeros;
+                    extent.source = ExtentSource::Zeros;
                 }
                 each(extent)
             })
@@ -146,7 +146,7 @@ fn an_image_that_no_file_can_hold_is_refused() {
             u64::MAX
         }
         fn extents(&self, _: Range<u64>, each: &mut dyn FnMut(Extent) -> Result<()>) -> Result<()> {
-            each(Extent { offset: 0, length: u64::MAX, source: Source::Zeros })
+            each(Extent { offset: 0, length: u64::MAX, source: ExtentSource::Zeros })
         }
         fn identity(&self) -> String {
             "endless".into()

@@ -4,7 +4,7 @@
 
 mod toy;
 
-use freestone_core::{ChunkSource, ErrorKind, Id, Result};
+use freestone_core::{ChunkSource, ErrorKind, Id, Result, Watch};
 use freestone_sink::{Control, Image, stream};
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
@@ -21,7 +21,7 @@ fn control() -> Control<'static> {
     Control { workers: NonZeroUsize::new(WORKERS).unwrap(), ..Control::default() }
 }
 
-/// What `act` returns, unless it hangs.
+/// Returns what `act` returns, or fails if it hangs.
 fn in_time<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     let (send, receive) = mpsc::channel();
     thread::spawn(move || send.send(act()));
@@ -44,7 +44,7 @@ fn a_reader_that_goes_away_is_told_apart() {
     });
     assert_eq!(error.kind(), ErrorKind::Failed);
     assert!(stream::is_closed(&error));
-    assert_eq!(error.to_string(), "pipe: closed before the whole image was written");
+    assert_eq!(error.to_string(), "pipe: the reader closed it before the whole image was written");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_slow_reader_is_not_outrun() {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             if self.1 == 0 {
                 let fetched = || self.0.fetched.load(Ordering::Relaxed);
-                // A busy machine lets the other workers wait.
+                // On a busy machine, the other workers may wait.
                 let deadline = Instant::now() + Duration::from_secs(60);
                 while fetched() < 4 && Instant::now() < deadline {
                     thread::sleep(Duration::from_millis(5));
@@ -121,7 +121,7 @@ fn a_slow_reader_is_not_outrun() {
     let toy = toy::site(0, 8000, 320, 16 << 10);
     let mut slow = Slow(&toy, 0);
     stream::write(&toy.image(), &mut slow, "slow", &control()).unwrap();
-    // A window each, which is four chunks and what is cut.
+    // A window for each worker: four chunks, and the chunks that its ends cut.
     assert!(slow.1 >= 4 && slow.1 <= 5 * WORKERS as u64, "{} chunks ahead", slow.1);
 }
 
@@ -164,7 +164,7 @@ fn cancelling_ends_it() {
     let (error, written) = in_time(|| {
         let cancel = AtomicBool::new(false);
         let progress = |_| cancel.store(true, Ordering::Relaxed);
-        let control = Control { progress: &progress, cancel: &cancel, ..control() };
+        let control = Control { watch: Watch::new(&cancel, &progress), ..control() };
         let mut out = Vec::new();
         let error = stream::write(&content().image(), &mut out, "out", &control).unwrap_err();
         (error, out.len())

@@ -8,9 +8,9 @@
 
 mod toy;
 
-use freestone_core::{ChunkSource, ErrorKind, Plan, digest};
+use freestone_core::{ChunkSource, ErrorKind, Plan, Watch, digest};
 use freestone_sink::{
-    Control, Difference, ImageReader, Overwrite, Report, compare, digest as digests, file,
+    Control, Difference, ImageReader, Overwrite, SinkReport, compare, digest as digests, file,
     read_back, stream,
 };
 use freestone_testkit::cases;
@@ -30,7 +30,7 @@ enum Part {
     Inline(u64, usize),
     Zeros(u64),
     Chunk(u64, usize),
-    /// A chunk with zeros between: its length, and where the zeros are.
+    /// A chunk with zeros in it: its length, and the range of the zeros.
     Hollow(usize, usize, usize),
     Pad,
 }
@@ -69,7 +69,7 @@ fn toy(parts: Vec<Part>) -> Toy {
 
 fn chunks(toy: &Toy) -> u64 {
     let chunk = |extent: &&freestone_core::Extent| {
-        matches!(extent.source, freestone_core::Source::Chunk(_))
+        matches!(extent.source, freestone_core::ExtentSource::Chunk(_))
     };
     toy.extents.iter().filter(chunk).count() as u64
 }
@@ -85,11 +85,12 @@ proptest! {
         let toy = toy(parts);
         let (image, bytes) = (toy.image(), toy.bytes());
         let length = bytes.len() as u64;
+        let never = AtomicBool::new(false);
         let progressed = AtomicU64::new(0);
         let progress = |count| { progressed.fetch_add(count, Ordering::Relaxed); };
         let control = Control {
             workers: NonZeroUsize::new(workers).unwrap(),
-            progress: &progress,
+            watch: Watch::new(&never, &progress),
             ..Control::default()
         };
         let directory = tempfile::tempdir().unwrap();
@@ -208,7 +209,7 @@ fn small_reads_fetch_a_large_chunk_once() {
     let toy = toy::site(0, 8000, 3, 1 << 20);
     let reader = ImageReader::new(&toy, &toy);
     let mut out = [0; 4096];
-    // Three readers, each in a file of its own.
+    // Three readers, each in its own file.
     for offset in (8192..1 << 20).step_by(out.len()) {
         for file in 0..3 {
             reader.read_at(offset + file * ((1 << 20) + 4096), &mut out).unwrap();
@@ -223,7 +224,7 @@ fn cancelling_ends_the_work_soon() {
     let cancel = AtomicBool::new(false);
     let progress = |_| cancel.store(true, Ordering::Relaxed);
     let workers = NonZeroUsize::new(2).unwrap();
-    let control = Control { workers, progress: &progress, cancel: &cancel, ..Control::default() };
+    let control = Control { workers, watch: Watch::new(&cancel, &progress), ..Control::default() };
     let error = digests(&toy.image(), &control).unwrap_err();
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Failed, "interrupted"));
     let fetched = toy.fetched.load(Ordering::Relaxed);
@@ -258,7 +259,7 @@ fn an_empty_image_is_an_empty_image() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image");
     let report = file::write(&toy.image(), &path, &NEW, &Control::default()).unwrap();
-    assert_eq!(report, Report::default());
+    assert_eq!(report, SinkReport::default());
     assert_eq!(fs::metadata(&path).unwrap().len(), 0);
     assert_eq!(ImageReader::new(&toy, &toy).read_at(0, &mut [1]).unwrap(), 0);
     assert_eq!(compare(&toy.image(), &path, &Control::default()).unwrap(), None);

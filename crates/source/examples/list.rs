@@ -2,14 +2,18 @@
 //! `cargo run --release -p freestone-source --example list -- DIR`.
 
 use freestone_core::item::{ItemKind, ItemSource};
-use freestone_source::directory::{Options, open};
+use freestone_source::directory::{DirectoryOptions, open};
 use std::error::Error;
 use std::io::{BufWriter, Write, stdout};
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = std::env::args_os().nth(1).ok_or("name a directory")?;
-    let options = Options { keep_version_control: true, skip_special: true, ..Options::default() };
+    let options = DirectoryOptions {
+        keep_version_control: true,
+        skip_special: true,
+        ..DirectoryOptions::default()
+    };
     let (mut walk, _) = open(Path::new(&root), &options)?;
     let mut out = BufWriter::new(stdout().lock());
     while let Some(item) = walk.next()? {

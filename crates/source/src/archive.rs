@@ -10,7 +10,7 @@
 //! | regular file whose path ends in `/` | a directory |
 //! | hard link to a file | that file |
 //! | symbolic link to a file inside | that file, with the link's text |
-//! | any other link, device, pipe, sparse file | refused, or skipped with [`Options::skip_special`] |
+//! | any other link, device, pipe, sparse file | refused, or skipped with [`ArchiveOptions::skip_special`] |
 //! | a path that is absolute or has `..` | the same |
 //! | version control's names, and what a pattern names | nothing |
 //!
@@ -18,26 +18,29 @@
 //! compressed by gzip or zstd, which the first bytes tell. One that ends without a block of zeros is
 //! taken for cut off.
 
-mod header;
+mod extended;
 mod input;
 mod listing;
+mod member;
+mod members;
 mod paths;
 
 use crate::directory::version_control;
 use crate::exclude::Excludes;
-use crate::report::{Reason, Report};
+use crate::report::{Reason, SourceReport};
 use freestone_core::item::{ChangeSource, Content, NamedFile, StreamSource};
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use freestone_core::{Error, Result};
-use header::{Member, Members, What};
 use input::{Input, MemberFile};
-use listing::{Kind, Listing, Sorted};
+use listing::{ListedKind, Listing, Sorted};
+use member::{Member, MemberKind};
+use members::Members;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 /// What of an archive is pushed, and what sorting it may take.
-pub struct Options {
+pub struct ArchiveOptions {
     /// Patterns of what to leave out ([`crate::exclude`]), later ones winning.
     pub excludes: Vec<String>,
     /// Whether to skip and report what cannot be pushed, instead of failing.
@@ -57,8 +60,8 @@ pub struct Archive {
     sorted: Option<Arc<Sorted>>,
     /// The file that was given last: its path, and whether it is executable.
     given: Option<(Vec<u8>, bool)>,
-    report: Report,
-    reported: Arc<Mutex<Report>>,
+    report: SourceReport,
+    reported: Arc<Mutex<SourceReport>>,
 }
 
 impl Archive {
@@ -70,8 +73,8 @@ impl Archive {
     pub fn open(
         name: &str,
         input: Box<dyn Read + Send>,
-        options: &Options,
-        reported: Arc<Mutex<Report>>,
+        options: &ArchiveOptions,
+        reported: Arc<Mutex<SourceReport>>,
     ) -> Result<Self> {
         Ok(Self {
             excludes: Excludes::new(&options.excludes)?,
@@ -80,7 +83,7 @@ impl Archive {
             listing: Listing::new(options.memory_bytes, options.spill_dir.clone()),
             sorted: None,
             given: None,
-            report: Report::default(),
+            report: SourceReport::default(),
             reported,
         })
     }
@@ -105,7 +108,7 @@ impl Archive {
 
     /// Takes a member; gives the path and executable bit of a file whose bytes are to be read.
     fn take(&mut self, member: &Member) -> Result<Option<(Vec<u8>, bool)>> {
-        let path = match header::clean(&member.path) {
+        let path = match member::clean(&member.path) {
             Ok(path) if path.is_empty() => return Ok(None),
             Ok(path) => path,
             Err(reason) => {
@@ -115,25 +118,25 @@ impl Archive {
                 return Ok(None);
             }
         };
-        if self.leaves_out(&path, matches!(member.what, What::Directory)) {
+        if self.leaves_out(&path, matches!(member.what, MemberKind::Directory)) {
             return Ok(None);
         }
         let kind = match &member.what {
-            What::File { executable } => return Ok(Some((path, *executable))),
-            What::Directory => Kind::Directory,
-            What::Link(text) if text.len() > LINK_BYTES_MAX => {
+            MemberKind::File { executable } => return Ok(Some((path, *executable))),
+            MemberKind::Directory => ListedKind::Directory,
+            MemberKind::Link(text) if text.len() > LINK_BYTES_MAX => {
                 self.report.refuse(&path, Reason::LinkLong);
                 return Ok(None);
             }
-            What::Link(text) => Kind::Link(text.clone()),
-            What::HardLink(target) => match header::clean(target) {
-                Ok(target) => Kind::HardLink(target),
+            MemberKind::Link(text) => ListedKind::Link(text.clone()),
+            MemberKind::HardLink(target) => match member::clean(target) {
+                Ok(target) => ListedKind::HardLink(target),
                 Err(_) => {
                     self.report.refuse(&path, Reason::HardLink);
                     return Ok(None);
                 }
             },
-            What::Refused(reason) => {
+            MemberKind::Refused(reason) => {
                 self.report.refuse(&path, *reason);
                 return Ok(None);
             }
@@ -157,7 +160,9 @@ impl StreamSource for Archive {
 
     fn stored(&mut self, content: Content) -> Result<()> {
         match self.given.take() {
-            Some((path, executable)) => self.listing.add(path, Kind::File { executable, content }),
+            Some((path, executable)) => {
+                self.listing.add(path, ListedKind::File { executable, content })
+            }
             None => Err(Error::new(freestone_core::ErrorKind::Failed, "no file was given")),
         }
     }

@@ -22,7 +22,7 @@ pub enum Reason {
     LinkOutside,
     /// A link that leads to a device, pipe or socket.
     LinkToSpecial,
-    /// A link that leads to what must not be pushed ([`crate::directory::Options::leave_out`]).
+    /// A link that leads to what must not be pushed ([`crate::directory::DirectoryOptions::leave_out`]).
     LinkToLeftOut,
     /// A link of more text than an entry holds.
     LinkLong,
@@ -92,7 +92,7 @@ pub struct Refusal {
 
 /// What a source has left out or could not take, so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct SourceReport {
     /// The first of what cannot be pushed, at most [`REFUSALS_LISTED_MAX`], in manifest order.
     pub refused: Vec<Refusal>,
     /// How many things cannot be pushed.
@@ -101,11 +101,11 @@ pub struct Report {
     pub excluded_count: u64,
     /// How many files and directories of version control were left out.
     pub version_control_count: u64,
-    /// How many of [`crate::directory::Options::leave_out`] were met.
+    /// How many of [`crate::directory::DirectoryOptions::leave_out`] were met.
     pub left_out_count: u64,
 }
 
-impl Report {
+impl SourceReport {
     /// Adds a path that cannot be pushed.
     pub fn refuse(&mut self, path: &[u8], reason: Reason) {
         self.refused_count += 1;
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_list_is_bounded_and_the_rest_counted() {
-        let mut report = Report::default();
+        let mut report = SourceReport::default();
         assert!(report.error().is_none());
         report.refuse(b"a\n", Reason::Pipe);
         let one = report.error().unwrap();

@@ -2,7 +2,7 @@
 //! limit it lowers.
 
 use freestone_core::item::{FileOpener, ItemSource};
-use freestone_source::directory::{Options, open};
+use freestone_source::directory::{DirectoryOptions, open};
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -24,7 +24,7 @@ fn two_thousand_directories_deep_need_a_hundred_open_files() {
     let mut low = before;
     low.current = Some(100);
     setrlimit(Resource::Nofile, low).unwrap();
-    let (mut walk, opener) = open(temporary.path(), &Options::default()).unwrap();
+    let (mut walk, opener) = open(temporary.path(), &DirectoryOptions::default()).unwrap();
     let (mut count, mut longest) = (0, Vec::new());
     while let Some(item) = walk.next().unwrap() {
         count += 1;

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use freestone_core::item::ItemSource;
-use freestone_source::directory::{Options, open};
+use freestone_source::directory::{DirectoryOptions, open};
 use rustix::fs::statvfs;
 
 /// Anonymous memory of this process, in bytes.
@@ -29,7 +29,7 @@ fn a_million_names_take_less_than_48_mib() {
     for (memory_bytes, anonymous_max) in [(64 << 20, 48 << 20), (4 << 20, 8 << 20)] {
         let before = anonymous();
         let started = std::time::Instant::now();
-        let options = Options { memory_bytes, ..Options::default() };
+        let options = DirectoryOptions { memory_bytes, ..DirectoryOptions::default() };
         let (mut walk, _) = open(temporary.path(), &options).unwrap();
         let mut most = anonymous();
         let listed = started.elapsed();

@@ -11,11 +11,11 @@
 //! Across packs a base has none itself, so that what a pack leans on is known from its table
 //! alone: who goes on from a record that has a base leans on the first of its chain.
 
-use crate::format::record::{Codec, RecordKind};
 use crate::index::Place;
 use crate::records::Records;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::{ErrorKind, Id, Result};
+use freestone_format::record::{Codec, RecordKind};
 
 /// Bases below a content at most: each costs a decoding of its size.
 pub(crate) const CONTENT_DEPTH_MAX: usize = 16;

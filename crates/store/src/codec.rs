@@ -1,14 +1,11 @@
 //! Choosing how bytes are stored.
 
 use crate::bases::{BasePlace, Basis};
-use crate::format::record::Codec;
+use freestone_core::Result;
 use freestone_core::limits::ALIGNED_CONTENT_BYTES_MIN;
-use freestone_core::{Error, Result};
-use std::cell::RefCell;
-use zstd::zstd_safe::{CCtx, CParameter, FrameFormat};
+use freestone_format::frame::{compress, compress_over};
+use freestone_format::record::Codec;
 
-/// What a push compresses with. Level 3 takes twice the time to save one part in a hundred.
-const PUSH_LEVEL: i32 = 1;
 /// What a push compresses with against a base. Little is tried: what has changed.
 const PUSH_BASE_LEVEL: i32 = 6;
 /// Bytes of each of two samples by which it is told whether trying a codec on all is worth the time,
@@ -30,20 +27,12 @@ const OVER_GAIN: usize = 16;
 const OTHER_PACK_GAIN: usize = 2;
 /// What a base has to save where there is time to look for the smallest.
 const BEST_GAIN: usize = 64;
-/// The shortest window that zstd has, and one that reaches over two of the longest chunks.
-const WINDOW_LOG_MIN: u32 = 10;
-const WINDOW_LOG_MAX: u32 = 23;
-
 /// What a long series compresses text with, and what else: dense bytes come out the same. Level 19 takes
 /// five times as long to save one part in a hundred of what 620 commits of a site take.
 const THOROUGH_LEVEL: i32 = 9;
 const THOROUGH_DENSE_LEVEL: i32 = 3;
 /// What its nodes are compressed with.
 pub(crate) const NODE_LEVEL: i32 = 6;
-
-thread_local! {
-    static ENCODER: RefCell<Option<CCtx<'static>>> = const { RefCell::new(None) };
-}
 
 /// Bytes as they are to be stored.
 pub(crate) struct Encoded<'a> {
@@ -59,52 +48,6 @@ impl Encoded<'_> {
 
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
-}
-
-fn failed(code: usize) -> Error {
-    let name = zstd::zstd_safe::get_error_name(code);
-    Error::new(freestone_core::ErrorKind::Failed, format!("zstd failed: {name}"))
-}
-
-/// An encoder of frames without magic number and length: the table tells both.
-fn new_encoder<'a>(level: i32) -> Result<CCtx<'a>> {
-    let mut encoder = CCtx::create();
-    for parameter in [
-        CParameter::CompressionLevel(level),
-        CParameter::Format(FrameFormat::Magicless),
-        CParameter::ContentSizeFlag(false),
-    ] {
-        encoder.set_parameter(parameter).map_err(failed)?;
-    }
-    Ok(encoder)
-}
-
-fn compress(plain: &[u8]) -> Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(plain.len()));
-    ENCODER.with_borrow_mut(|kept| {
-        let encoder = match kept {
-            Some(encoder) => encoder,
-            None => kept.insert(new_encoder(PUSH_LEVEL)?),
-        };
-        encoder.compress2(&mut out, plain).map_err(failed)
-    })?;
-    Ok(out)
-}
-
-/// One zstd frame of `plain`, with `base` as its raw dictionary if there is one.
-pub(crate) fn compress_over(plain: &[u8], base: Option<&[u8]>, level: i32) -> Result<Vec<u8>> {
-    // Not the thread's own: a context that lives longer must not hold on to the base.
-    let mut encoder = new_encoder(level)?;
-    if let Some(base) = base {
-        // So that all of the base is within reach.
-        let reach = (plain.len() + base.len()).next_power_of_two().ilog2();
-        let reach = CParameter::WindowLog(reach.clamp(WINDOW_LOG_MIN, WINDOW_LOG_MAX));
-        encoder.set_parameter(reach).map_err(failed)?;
-        encoder.ref_prefix(base).map_err(failed)?;
-    }
-    let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(plain.len()));
-    encoder.compress2(&mut out, plain).map_err(failed)?;
-    Ok(out)
 }
 
 /// The smallest way to store a record, with time to look for it: alone, or over one of the bases,
@@ -253,7 +196,7 @@ fn unevenness(sample: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::decompress;
+    use freestone_format::frame::decompress;
     use proptest::prelude::*;
 
     /// A base and what may be stored over it: anything, or a few edits away.

@@ -14,15 +14,15 @@ pub(crate) mod retire;
 mod walk;
 mod writer;
 
-use crate::format::pack::Row;
-use crate::format::record::RecordKind;
-use crate::format::segment::Segment;
 use crate::index::{Index, LiveSegment};
-use crate::packs::{self, read_table};
 use crate::records::Records;
 use crate::store::Store;
+use crate::table::read_table;
 use freestone_core::limits::PACK_BYTES_TARGET;
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::pack::{self, Row};
+use freestone_format::record::RecordKind;
+use freestone_format::segment::Segment;
 use replace::{Replacement, new_rows};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -94,7 +94,7 @@ impl Store {
         if !options.dry_run {
             self.check_writable()?;
             if let Some(root) = self.root() {
-                crate::backend::directory::Directory::new(root).clear_left_over();
+                freestone_backend::directory::Directory::new(root).clear_left_over();
             }
         }
         let mut done = Compacted::default();
@@ -195,7 +195,7 @@ impl Run<'_> {
         let is_same = packs.iter().all(|pack| old.contains(&pack.id)) && packs.len() == old.len();
         if is_same || (bytes >= bytes_before && packs.len() >= old.len()) {
             for pack in packs.iter().filter(|pack| pack.is_new) {
-                backend.remove(&packs::object_name(&pack.id))?;
+                backend.remove(&pack::object_name(&pack.id))?;
             }
             return Ok(None);
         }

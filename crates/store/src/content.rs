@@ -1,10 +1,10 @@
 //! Finding a content by its SHA-1.
 
-use crate::format::record::RecordKind;
-use crate::format::segment::prefix;
 use crate::index::Place;
 use crate::records::Records;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, digest};
+use freestone_format::record::RecordKind;
+use freestone_format::segment::prefix;
 use freestone_manifest::content::ContentRecord;
 
 /// A content that the store has.

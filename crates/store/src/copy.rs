@@ -6,20 +6,21 @@
 //! base is copied as it is stored; the rest is stored anew, since its base may not be there.
 
 use crate::codec::{self, Encoded};
-use crate::format::record::{Codec, RecordKind};
-use crate::format::ref_entry::{self, RefEntry};
-use crate::format::revision::Revision;
 use crate::index::Index;
 use crate::lane::NewRecord;
-use crate::records::{Records, decompress, missing};
+use crate::records::{Records, missing};
 use crate::session::{SHARED, Session};
 use crate::store::Store;
 use freestone_core::digest::sha1_hasher;
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, CONTENT_WHOLE_BYTES_MAX};
 use freestone_core::plan::{ChunkSource, NodeKind, NodeSource};
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Source};
+use freestone_core::{Error, ErrorKind, ExtentSource, Id, Result, Sha1};
+use freestone_format::frame::decompress;
+use freestone_format::record::{Codec, RecordKind};
+use freestone_format::ref_entry::{self, RefEntry};
+use freestone_format::revision::Revision;
 use freestone_manifest::content::{ContentRecord, pieces, visit_nodes};
-use freestone_manifest::{Child, Items, Kind, Node};
+use freestone_manifest::{EntryKind, Items, Node, Subtree};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -240,7 +241,7 @@ impl<'a> Copier<'a> {
     fn node(
         &mut self,
         id: &Id,
-        said: Option<(u8, &Child)>,
+        said: Option<(u8, &Subtree)>,
         session: Option<&Session>,
     ) -> Result<()> {
         if self.seen.contains(id) {
@@ -265,7 +266,7 @@ impl<'a> Copier<'a> {
             }
             Items::Entries(entries) => {
                 for entry in entries {
-                    if let Kind::File { size, sha1, content, .. } = &entry.kind {
+                    if let EntryKind::File { size, sha1, content, .. } = &entry.kind {
                         self.content(content, *size, sha1, session)?;
                     }
                 }
@@ -321,7 +322,7 @@ impl<'a> Copier<'a> {
             session.check_sha1(sha1, &record.blake3, id)?;
         }
         pieces(&from, id, size, Some(sha1), 0..size, &mut |piece| match piece.source {
-            Source::Chunk(chunk) => {
+            ExtentSource::Chunk(chunk) => {
                 self.chunk(&chunk, piece.length, Some(piece.offset), None, session)
             }
             _ => Ok(()),

@@ -3,11 +3,11 @@
 //! All of it is best effort: a hint that is missing or old costs its readers requests, or shows
 //! them an older state; what fails here fails nothing else.
 
-use crate::backend::Backend;
-use crate::format::hint::{NAME, encode};
-use crate::format::ref_entry::{self, RefEntry};
-use crate::format::segment::parse_file_name;
+use freestone_backend::Backend;
 use freestone_core::Result;
+use freestone_format::hint::{NAME, encode};
+use freestone_format::ref_entry::{self, RefEntry};
+use freestone_format::segment::parse_file_name;
 
 /// How often a hint is written anew because what it tells of has changed meanwhile.
 const TRIES: usize = 3;

@@ -1,17 +1,19 @@
 //! The live index: the segments that a store lists, searched newest first.
 
-use crate::backend::{Backend, Listed};
-use crate::format::pack::TRAILER_BYTES;
-use crate::format::record::RecordKind;
-use crate::format::segment::{
-    PREFIX_BYTES, Segment, SegmentPack, SegmentParts, SegmentRow, Starts, file_name,
-    parse_file_name, prefix,
-};
+mod place;
+
+pub use place::{LiveSegment, Place};
+
 use crate::listing::{self, Rows};
-use crate::packs;
+use crate::table;
+use freestone_backend::{Backend, Listed};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_format::pack;
+use freestone_format::record::RecordKind;
+use freestone_format::segment::{
+    PREFIX_BYTES, Segment, SegmentParts, file_name, parse_file_name, prefix,
+};
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -21,71 +23,6 @@ const LISTING_TRIES: usize = 20;
 const HELD_BYTES_MAX: usize = 128 << 10;
 /// Segments that are opened at once where each takes a request to somewhere far.
 const OPENERS: usize = 8;
-
-/// A segment of the live index.
-#[derive(Clone)]
-pub struct LiveSegment {
-    /// The name of its object.
-    pub name: String,
-    /// How often it was merged.
-    pub tier: u8,
-    /// The segment.
-    pub segment: Segment,
-}
-
-/// Where a record may be found.
-#[derive(Clone)]
-pub struct Place {
-    /// The pack.
-    pub pack: Id,
-    /// The length of the pack's file, as the segment says it.
-    pub pack_length: u64,
-    /// The length of the pack's table, as the segment says it.
-    pub table_length: u64,
-    /// The segment's row.
-    pub row: SegmentRow,
-    segment: Arc<LiveSegment>,
-}
-
-impl Place {
-    /// What row `at` of `segment` says.
-    pub(crate) fn of(segment: &Arc<LiveSegment>, at: u64) -> Result<Self> {
-        let row = segment.segment.row(at)?;
-        let pack = segment.segment.pack(row.pack)?;
-        let (pack_length, table_length) = (pack.length, pack.table);
-        Ok(Self { pack: pack.id, pack_length, table_length, row, segment: segment.clone() })
-    }
-
-    /// The pack, as the segment lists it.
-    pub(crate) fn segment_pack(&self) -> SegmentPack {
-        SegmentPack { id: self.pack, length: self.pack_length, table: self.table_length }
-    }
-
-    /// Which record starts where in the pack, if the segment was made of the pack's table.
-    pub(crate) fn starts(&self) -> Option<&Starts> {
-        self.segment.segment.starts()
-    }
-
-    /// Where the table of the pack is, if the segment says it.
-    pub(crate) fn table(&self) -> Option<Range<u64>> {
-        let is_one = (1..=packs::TABLE_BYTES_MAX).contains(&self.table_length);
-        let end = self.pack_length.checked_sub(TRAILER_BYTES).filter(|_| is_one)?;
-        Some(end.checked_sub(self.table_length)?..end)
-    }
-
-    /// Where the record's base is: a record that has none itself, or one at a lower offset of the
-    /// same pack; so bases cannot form a cycle.
-    pub(crate) fn base(&self) -> Result<Option<Self>> {
-        let Some(at) = self.row.base else { return Ok(None) };
-        let base = Self::of(&self.segment, at)?;
-        let lower = base.pack == self.pack && base.row.offset < self.row.offset;
-        if lower || base.row.base.is_none() {
-            Ok(Some(base))
-        } else {
-            Err(Error::corrupt(format!("pack {}: a record whose base cannot be one", self.pack)))
-        }
-    }
-}
 
 /// The segments of a store as they were listed, and those that were added since.
 pub struct Index {
@@ -363,10 +300,10 @@ pub(crate) fn with_rows(backend: &dyn Backend, segment: Segment) -> Result<Segme
         return Ok(known.clone());
     }
     let pack = segment.pack(0)?;
-    let object = backend.open_listed(&packs::object_name(&pack.id), pack.length);
-    let rows = object.and_then(|object| packs::read_listed_table(&*object, &pack));
+    let object = backend.open_listed(&pack::object_name(&pack.id), pack.length);
+    let rows = object.and_then(|object| table::read_listed_table(&*object, &pack));
     let rows = rows.map_err(|error| match error.kind() {
-        ErrorKind::NotFound => packs::missing(&pack.id).because(error),
+        ErrorKind::NotFound => table::missing(&pack.id).because(error),
         _ => error,
     })?;
     let whole = listing::with_rows(&segment, &rows)?;
@@ -390,7 +327,7 @@ pub(crate) fn write_segment(
         true => parts.encode_without_rows(),
         false => parts.encode(),
     };
-    let name = format!("index/{}", file_name(tier, crate::now_ns(), &id));
+    let name = format!("index/{}", file_name(tier, freestone_backend::clock::now_ns(), &id));
     backend.create(&name, &bytes)?;
     let map = || match backend.open(&name)? {
         Some(object) => object.map().map(Some),
@@ -406,39 +343,4 @@ pub(crate) fn write_segment(
     let segment = Segment::open(mapped.unwrap_or_else(|| Arc::new(bytes)))?;
     let segment = with_rows(backend, segment)?;
     Ok(LiveSegment { segment, name, tier })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::record::Codec;
-
-    /// Nothing proves what a segment says, and it is asked for before it could be.
-    #[test]
-    fn a_table_that_no_pack_can_have_is_none() {
-        for (length, table, is_one) in [
-            (1 << 20, 4096, true),
-            (1 << 20, 0, false),
-            (1 << 20, 2 << 20, false),
-            (u64::MAX / 4, u64::MAX / 8, false),
-        ] {
-            let pack = SegmentPack { id: Id([1; 32]), length, table };
-            let row = SegmentRow {
-                prefix: [2; PREFIX_BYTES],
-                pack: 0,
-                offset: 64,
-                stored: 10,
-                plain: 10,
-                kind: RecordKind::Chunk,
-                codec: Codec::Raw,
-                base: None,
-            };
-            let parts =
-                SegmentParts { packs: vec![pack], rows: vec![row], ..SegmentParts::default() };
-            let segment = Segment::open(Arc::new(parts.encode().0)).unwrap();
-            let live = LiveSegment { name: "index/x".into(), tier: 0, segment };
-            let place = Place::of(&Arc::new(live), 0).unwrap();
-            assert_eq!(place.table().is_some(), is_one, "{length} {table}");
-        }
-    }
 }

@@ -10,13 +10,13 @@
 mod hold;
 mod read;
 
-use crate::backend::{Backend, Spool};
 use crate::bases::BasePlace;
-use crate::format::pack::{self, Base, HEADER, Row};
-use crate::format::record::{Codec, RecordKind, checksum};
-use crate::references::Reference;
+use freestone_backend::{Backend, Spool};
 use freestone_core::limits::{BLOCK_BYTES, PACK_BYTES_TARGET};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_format::pack::{self, Base, HEADER, Row};
+use freestone_format::record::{Codec, RecordKind, checksum};
+use freestone_format::references::Reference;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::os::unix::fs::FileExt;

@@ -1,9 +1,11 @@
 //! Listing the records of a pack in a segment, by the pack's table.
 
-use crate::format::pack::{Base, Row};
-use crate::format::record::RecordKind;
-use crate::format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts, SegmentRow};
 use freestone_core::{Error, Id, Result, Sha1};
+use freestone_format::pack::{Base, Row};
+use freestone_format::record::RecordKind;
+use freestone_format::segment::{
+    self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts, SegmentRow,
+};
 use std::sync::Arc;
 
 /// Rows that are left out at most: making them takes a few milliseconds of every process.
@@ -138,8 +140,8 @@ pub(crate) fn with_rows(segment: &Segment, rows: &[Row]) -> Result<Segment> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::record::Codec;
     use freestone_core::{ErrorKind, digest};
+    use freestone_format::record::Codec;
 
     fn rows(count: u64) -> Vec<Row> {
         let row = |n: u64| Row {

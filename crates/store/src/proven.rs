@@ -11,10 +11,10 @@
 //! What rots below it is found by `verify --data`, which hashes everything and writes the file
 //! anew, or by `--prove`, which does not read it.
 
-use crate::backend::Object;
-use crate::raw::{Proofs, Stamp};
+use crate::proofs::{Proofs, Stamp};
 use crate::records::Records;
 use crate::store::Store;
+use freestone_backend::Object;
 use freestone_core::plan::{RawChunks, RawPlace};
 use freestone_core::{Error, Id, Result, digest};
 use std::cell::RefCell;

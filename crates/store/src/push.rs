@@ -9,19 +9,21 @@ mod file;
 mod pipeline;
 pub mod series;
 
-use crate::format::ref_entry::{RefAction, RefEntry, check_name};
-use crate::format::revision::Revision;
 use crate::index::Index;
 use crate::records::Records;
 use crate::refs::{Expect, check_expected};
 use crate::session::Session;
 use crate::store::Store;
-use crate::working::WorkingIndex;
 use freestone_core::digest::{NewNameHasher, sha1_hasher};
 use freestone_core::item::{FileOpener, ItemSource};
+use freestone_core::working::WorkingIndex;
 use freestone_core::{Error, ErrorKind, Id, Measure, Result};
-use freestone_manifest::Child;
+use freestone_format::header::StoreId;
+use freestone_format::ref_entry::{RefAction, RefEntry, check_name};
+use freestone_format::revision::Revision;
+use freestone_manifest::Subtree;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -39,6 +41,9 @@ pub struct Source<'a> {
     /// What tells this source from others, for the stat cache; `None` does without.
     pub key: Option<Vec<u8>>,
 }
+
+/// Opens the working index of the store in a directory, which has this id.
+pub type OpenWorkingIndex = fn(&Path, &StoreId) -> Box<dyn WorkingIndex>;
 
 /// How a push is made.
 #[derive(Clone)]
@@ -64,6 +69,8 @@ pub struct PushOptions {
     /// Whether what is written is made as small as it gets at once, for a series that is long: it takes
     /// about ten times as long as storing it takes else.
     pub thorough: bool,
+    /// Opens the working index; `None` for a push that remembers nothing and hashes every file.
+    pub working: Option<OpenWorkingIndex>,
     /// Threads that read and hash files.
     pub threads: usize,
     /// What names contents. Only tests want another than SHA-1.
@@ -79,13 +86,23 @@ impl Default for PushOptions {
             retry: false,
             message: None,
             labels: BTreeMap::new(),
-            time: crate::now(),
+            time: freestone_backend::clock::now(),
             mtime: None,
             dry_run: false,
             thorough: false,
+            working: None,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
             name_hasher: sha1_hasher,
         }
+    }
+}
+
+impl PushOptions {
+    /// Opens the working index of `store`: there is one where the store is a directory and the push
+    /// writes to it.
+    fn open_working(&self, store: &Store) -> Option<Box<dyn WorkingIndex>> {
+        let open = self.working.filter(|_| !self.dry_run)?;
+        store.root().map(|root| open(root, &store.id()))
     }
 }
 
@@ -183,7 +200,7 @@ impl Store {
         if !options.dry_run {
             self.check_writable()?;
             if let Some(root) = self.root() {
-                crate::backend::directory::Directory::new(root).clear_left_over();
+                freestone_backend::directory::Directory::new(root).clear_left_over();
             }
         }
         self.check_options(options)
@@ -261,24 +278,26 @@ fn start(store: &Store, options: &PushOptions) -> Result<Start> {
 impl Attempt<'_> {
     fn run(&self) -> Result<PushOutcome> {
         let start = start(self.store, self.options)?;
-        let mut working = match (self.store.root(), self.options.dry_run) {
-            (Some(root), false) => WorkingIndex::open(root, &self.store.id()),
-            _ => WorkingIndex::none(),
-        };
+        let mut working = self.options.open_working(self.store);
         let is_far = self.store.root().is_none() && self.options.mtime.is_none();
         let Made { walked, session, index } = match &start.parent {
             Some((_, parent)) if is_far => self.by_digest(&start, parent, &mut working)?,
             _ => self.walk(&start, &mut working)?,
         };
-        let mut outcome = outcome(self.options, start.parent.as_ref(), &walked, working.is_open());
+        let stat_cache = working.as_mut().is_some_and(|working| working.is_open());
+        let mut outcome = outcome(self.options, start.parent.as_ref(), &walked, stat_cache);
         if outcome.up_to_date {
-            let _closing = working.close();
+            if let Some(working) = &mut working {
+                working.close();
+            }
             self.heal(session)?;
             return self.point_ref_at_parent(&start, outcome);
         }
         let Some(session) = session else { return Ok(outcome) };
         // It is a cache: what it says of contents that do not become durable is not believed.
-        let _closing = working.close();
+        if let Some(working) = &mut working {
+            working.close();
+        }
         self.commit(&mut outcome, session)?;
         let outcome = self.set_ref(&start, outcome);
         // Merging is housekeeping, done when the ref is set: what fails here costs later look-ups
@@ -307,7 +326,7 @@ impl Attempt<'_> {
     }
 
     /// Takes every item beside the parent's entry of the same path.
-    fn walk(&self, start: &Start, working: &mut WorkingIndex) -> Result<Made> {
+    fn walk(&self, start: &Start, working: &mut Option<Box<dyn WorkingIndex>>) -> Result<Made> {
         let records = self.live()?;
         let parent = match &start.parent {
             Some((_, revision)) => {
@@ -394,7 +413,7 @@ fn outcome(
     walked: &pipeline::Walked,
     stat_cache: bool,
 ) -> PushOutcome {
-    let Child { id: root, content_digest, entries, bytes, measure, .. } = walked.root;
+    let Subtree { id: root, content_digest, entries, bytes, measure, .. } = walked.root;
     let same = parent.filter(|(_, parent)| {
         let has = |(key, value): (&String, &String)| parent.labels.get(key) == Some(value);
         // Times that were asked for count; else they follow the content.

@@ -1,17 +1,17 @@
 //! Reading records, proven: the source of every node and chunk that leaves a store.
 
-use crate::backend::Object;
-use crate::format::record::{Codec, RecordKind};
-use crate::format::segment::SegmentRow;
 use crate::index::{Index, Place};
 use crate::packs::Packs;
-use crate::references;
+use freestone_backend::Object;
 use freestone_core::plan::{ChunkSource, NodeKind, NodeSource};
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::frame::decompress_into;
+use freestone_format::record::{Codec, RecordKind};
+use freestone_format::references::decode_ids;
+use freestone_format::segment::SegmentRow;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
-use zstd::zstd_safe::{DCtx, DParameter, FrameFormat};
 
 /// How many bases a record may lie above; each costs a read and a decoding.
 pub const BASE_DEPTH_MAX: usize = 32;
@@ -24,7 +24,6 @@ const STORED_KEPT_BYTES_MAX: usize = 1 << 20;
 
 thread_local! {
     static STORED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    static DECODER: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
 /// Where a record is read to.
@@ -313,68 +312,6 @@ pub(crate) fn ranges(place: &Place) -> impl Iterator<Item = (&Place, Range<u64>)
     let own = place.row.offset..place.row.offset.saturating_add(place.row.stored);
     let table = (place.row.codec == Codec::ZstdBaseIds).then(|| place.table()).flatten();
     [Some(own), table].into_iter().flatten().map(move |range| (place, range))
-}
-
-/// Decodes what is stored with codec 4 by the record in place `own` of a table that `id` gives.
-pub(crate) fn decode_ids(
-    stored: &[u8],
-    own: usize,
-    base: Option<&[u8]>,
-    plain: usize,
-    id: &dyn Fn(usize) -> Option<Id>,
-) -> Result<Vec<u8>> {
-    let (references, frame) = references::decode(stored, own, plain)?;
-    let rest = decompress(frame, base, plain - references::bytes(&references))?;
-    references::restore(&rest, &references, id)
-}
-
-/// What a dictionary of zstd's own kind begins with.
-const DICTIONARY_MAGIC: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
-
-/// A decoder of frames without magic number.
-fn new_decoder<'a>() -> DCtx<'a> {
-    let mut decoder = DCtx::create();
-    // It takes this of a decoder that is not in use, as a new one.
-    let _ = decoder.set_parameter(DParameter::Format(FrameFormat::Magicless));
-    decoder
-}
-
-/// Decompresses one zstd frame of exactly `plain` bytes.
-pub(crate) fn decompress(stored: &[u8], base: Option<&[u8]>, plain: usize) -> Result<Vec<u8>> {
-    let mut out = vec![0; plain];
-    decompress_into(stored, base, &mut out)?;
-    Ok(out)
-}
-
-/// Decompresses one zstd frame of exactly the length of `out`.
-pub(crate) fn decompress_into(stored: &[u8], base: Option<&[u8]>, out: &mut [u8]) -> Result<()> {
-    let failed = |code| {
-        Error::corrupt(format!(
-            "its bytes are no zstd frame: {}",
-            zstd::zstd_safe::get_error_name(code)
-        ))
-    };
-    let length = match base {
-        // It would be taken for what it is not.
-        Some(base) if base.starts_with(&DICTIONARY_MAGIC) => {
-            let mut decoder = new_decoder();
-            decoder.ref_prefix(base).map_err(failed)?;
-            decoder.decompress(out, stored)
-        }
-        _ => DECODER.with_borrow_mut(|kept| {
-            let decoder = kept.get_or_insert_with(new_decoder);
-            match base {
-                None => decoder.decompress(out, stored),
-                Some(base) => decoder.decompress_using_dict(out, stored, base),
-            }
-        }),
-    }
-    .map_err(failed)?;
-    if length == out.len() {
-        Ok(())
-    } else {
-        Err(Error::corrupt(format!("it is {length} bytes long in place of {}", out.len())))
-    }
 }
 
 impl NodeSource for Records {

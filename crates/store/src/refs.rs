@@ -1,8 +1,8 @@
 //! Refs: mutable names, each an append-only log of create-only entries.
 
-use crate::backend::{Backend, Created, Listed, get_decoded};
-use crate::format::ref_entry::{self, RefAction, RefEntry, check_name};
+use freestone_backend::{Backend, Created, Listed, get_decoded};
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::ref_entry::{self, RefAction, RefEntry, check_name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -215,7 +215,7 @@ impl Refs {
         let entry = RefEntry {
             action,
             name: name.into(),
-            log_id: newest.map_or_else(crate::random, |newest| newest.log_id),
+            log_id: newest.map_or_else(freestone_backend::random, |newest| newest.log_id),
             n: newest.map_or(1, |newest| newest.n + 1),
             previous: newest.map(RefEntry::id),
             time,
@@ -282,7 +282,7 @@ pub fn check_expected(name: &str, newest: Option<&RefEntry>, expect: Expect) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::directory::Directory;
+    use freestone_backend::directory::Directory;
 
     #[test]
     fn a_ref_is_its_log() {

@@ -4,19 +4,18 @@
 //! nodes, content records and revisions say, read through that index; and the segments, written
 //! with both. The second holds about a hundred bytes a content in memory.
 
-use crate::format::pack::Row;
-use crate::format::record::RecordKind;
-use crate::format::revision::{PackRange, Revision};
-use crate::format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts};
 use crate::index::{Index, LiveSegment, write_segment};
 use crate::listing::{Name, Rows, add_pack};
-use crate::packs::{self, read_sized_table};
 use crate::records::Records;
 use crate::store::Store;
-use crate::working::WorkingIndex;
+use crate::table::read_sized_table;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_format::pack::{self, Row};
+use freestone_format::record::RecordKind;
+use freestone_format::revision::{PackRange, Revision};
+use freestone_format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts};
 use freestone_manifest::content::ContentRecord;
-use freestone_manifest::{Items, Kind, Node};
+use freestone_manifest::{EntryKind, Items, Node};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -54,10 +53,10 @@ impl Said {
 }
 
 impl Store {
-    /// Makes the index anew from the packs, and the files of revisions from their records; drops
-    /// every cache. Readers go on meanwhile; a pusher that runs meanwhile stays safe: what it
-    /// lists after the reindexing began is kept. `each_pack` is told how many of how many packs
-    /// were read.
+    /// Makes the index again from the packs, and the files of revisions from their records; drops
+    /// the store's caches. The working index belongs to the program that pushes, which drops it
+    /// itself. Readers go on meanwhile; a pusher that runs meanwhile stays safe: what it lists after
+    /// the reindexing began is kept. `each_pack` is told how many of how many packs were read.
     ///
     /// # Errors
     /// A pack is damaged (it is named; nothing was removed), or writing failed.
@@ -74,7 +73,7 @@ impl Store {
         let listed = backend.list("packs")?;
         let found: Vec<(Id, u64)> = listed
             .iter()
-            .filter_map(|listed| Some((packs::id_of_object(&listed.name)?, listed.length)))
+            .filter_map(|listed| Some((pack::id_of_object(&listed.name)?, listed.length)))
             .collect();
         let found = self.without_retired(found)?;
         let mut done = Reindexed { packs: found.len() as u64, ..Reindexed::default() };
@@ -170,8 +169,7 @@ impl Store {
 
     fn drop_caches(&self) {
         if let Some(root) = self.root() {
-            // Both are caches; what is in use or cannot be removed is checked when it is used.
-            WorkingIndex::destroy(root);
+            // What is in use or cannot be removed is checked when it is used.
             let _ = std::fs::remove_dir_all(root.join("cache"));
         }
     }
@@ -196,8 +194,8 @@ impl Store {
                     read()?;
                     if let Items::Entries(entries) = Node::decode(&bytes)?.items {
                         said.sha1s.extend(entries.iter().filter_map(|entry| match entry.kind {
-                            Kind::File { sha1, content, .. } => Some((content, sha1)),
-                            Kind::Directory => None,
+                            EntryKind::File { sha1, content, .. } => Some((content, sha1)),
+                            EntryKind::Directory => None,
                         }));
                     }
                 }

@@ -1,10 +1,10 @@
 //! What a REV on the command line means.
 
-use crate::format::ref_entry::check_name;
-use crate::format::revision::{Revision, commit_bounds};
 use crate::store::Store;
 use crate::upstream::Follower;
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::ref_entry::check_name;
+use freestone_format::revision::{Revision, commit_bounds};
 use std::collections::HashSet;
 
 /// The shortest prefix of a revision id that is taken for one.

@@ -11,24 +11,24 @@
 
 mod sealer;
 
-use crate::backend::Backend;
 use crate::bases::{self, Basis};
 use crate::codec::{self, Encoded};
-use crate::format::record::RecordKind;
-use crate::format::revision::Revision;
-use crate::format::segment::{self, PREFIX_BYTES, SegmentParts};
 use crate::lane::{Lane, NewRecord, Sealed};
 use crate::records::Records;
 use crate::similar::{Similar, Sketch};
+use freestone_backend::Backend;
 use freestone_core::digest::NewNameHasher;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_format::record::RecordKind;
+use freestone_format::revision::Revision;
+use freestone_format::segment::{self, PREFIX_BYTES, SegmentParts};
 use sealer::Sealer;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
-pub use crate::format::revision::PackRange;
+pub use freestone_format::revision::PackRange;
 
 /// Contents whose SHA-1s are listed behind all else; what is more is stored again, and listed with
 /// that. It bounds what is held of them.
@@ -84,7 +84,7 @@ impl Predecessors {
         let mut key = vec![kind.number()];
         match kind {
             RecordKind::ManifestNode => {
-                let (level, first) = freestone_manifest::place(plain)?;
+                let (level, first) = freestone_manifest::node_position(plain)?;
                 key.push(level);
                 key.extend_from_slice(&first);
             }

@@ -1,10 +1,10 @@
 //! What a store's bytes are spent on, and how it grew.
 
-use crate::format::pack::Base;
-use crate::format::record::RecordKind;
-use crate::packs::{self, read_table};
 use crate::store::Store;
+use crate::table::read_table;
 use freestone_core::{Id, Result};
+use freestone_format::pack::{self, Base};
+use freestone_format::record::RecordKind;
 use std::collections::BTreeMap;
 
 /// The records of one kind, summed up.
@@ -117,7 +117,7 @@ impl Store {
         let mut came_with: BTreeMap<Id, u64> = BTreeMap::new();
         for listed in backend.list("packs")? {
             step()?;
-            let Some(id) = packs::id_of_object(&listed.name) else { continue };
+            let Some(id) = pack::id_of_object(&listed.name) else { continue };
             let rows = read_table(&*self.packs().open(&id)?, &id)?;
             let mut stored = 0;
             let mut depths: Vec<u64> = Vec::with_capacity(rows.len());

@@ -1,18 +1,18 @@
 //! A store, opened.
 
-use crate::backend::directory::Directory;
-use crate::backend::{Backend, Created, get_decoded};
-use crate::format::header::{Header, StoreId};
-use crate::format::record::RecordKind;
-use crate::format::revision::{self, PackRange, Revision};
-use crate::format::segment;
 use crate::index::{Index, Place};
 use crate::packs::Packs;
 use crate::records::Records;
 use crate::refs::Refs;
 use crate::upstream::{Follower, Opening, read_header};
+use freestone_backend::directory::Directory;
+use freestone_backend::{Backend, Created, get_decoded};
 use freestone_core::limits::REVISION_BYTES_MAX;
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::header::{Header, StoreId};
+use freestone_format::record::RecordKind;
+use freestone_format::revision::{self, PackRange, Revision};
+use freestone_format::segment;
 use freestone_manifest::Tree;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ impl Store {
     /// There is one already, or it cannot be written.
     pub fn init_backend(backend: Arc<dyn Backend>, root: Option<PathBuf>) -> Result<Self> {
         backend.prepare()?;
-        let header = Header::new(StoreId(crate::random()));
+        let header = Header::new(StoreId(freestone_backend::random()));
         match backend.create("format", header.encode().as_bytes())? {
             Created::New => Self::open_backend(backend, root),
             Created::Existed => {

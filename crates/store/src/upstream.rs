@@ -3,7 +3,7 @@
 //! Its own directory holds no packs. A [`Follower`] is the backend of such a store: what is asked of
 //! it comes from the cache under `cache/<upstream's id>/`, and what is not there from the
 //! upstream. Index segments, revisions and ref entries are kept whole; packs are kept as sparse
-//! files, of which [`runs`] remember what is there. Listings are the upstream's, made anew, unless
+//! files, of which [runs](freestone_format::runs) remember what is there. Listings are the upstream's, made anew, unless
 //! the follower is offline; then they show what is in the cache.
 //!
 //! Nothing is believed because it lies in the cache: what is read is proven as anywhere else, and
@@ -11,7 +11,6 @@
 
 mod client;
 mod complete;
-pub mod config;
 mod evict;
 mod fetch;
 mod needs;
@@ -19,25 +18,24 @@ mod opening;
 mod pins;
 mod reach;
 mod requests;
-pub mod runs;
 mod sparse;
 mod stash;
 mod whole;
 
 pub use client::{Patience, Traffic};
 pub use fetch::{Fetch, Fetched, Subject};
+pub use opening::Opening;
 pub(crate) use opening::read_header;
-pub use opening::{Opening, directory_of};
 pub use pins::{Pin, Pinned};
 pub use reach::{Complete, LastSeen};
 
-use crate::backend::directory::Directory;
-use crate::backend::{Backend, Created, Listed, Object, Spool};
-use crate::packs;
 use client::Client;
-use config::Config;
+use freestone_backend::directory::Directory;
+use freestone_backend::{Backend, Created, Listed, Object, Spool};
 use freestone_core::{Error, Id, Result};
-use runs::RunsFile;
+use freestone_format::pack;
+use freestone_format::runs::RunsFile;
+use freestone_format::upstream::Config;
 use sparse::{SparseObject, SparsePack};
 use stash::Stash;
 use std::collections::HashMap;
@@ -264,7 +262,7 @@ impl Backend for Follower {
     }
 
     fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
-        if let Some(id) = packs::id_of_object(name) {
+        if let Some(id) = pack::id_of_object(name) {
             let pack = self.0.pack(&id);
             return Ok(Some(Box::new(SparseObject::new(self.0.clone(), pack))));
         }

@@ -14,10 +14,10 @@ mod held;
 mod manifests;
 mod packs;
 
-use crate::format::ref_entry::RefAction;
 use crate::index::{Index, LiveSegment, Place};
 use crate::store::Store;
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::ref_entry::RefAction;
 use held::{Held, Keys};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -6,10 +6,10 @@
 use freestone_core::item::{Item, ItemSource};
 use freestone_core::plan::{ChunkSource, RawChunks};
 use freestone_core::{ErrorKind, Id, Result};
+use freestone_format::record::{Codec, RecordKind};
+use freestone_format::{pack, retired};
 use freestone_store::Store;
 use freestone_store::compact::{CompactOptions, CompactProgress, Compacted};
-use freestone_store::format::record::{Codec, RecordKind};
-use freestone_store::format::{pack, retired};
 use freestone_store::push::{PushOptions, PushProgress, Source};
 use freestone_store::verify::Finding;
 use freestone_testkit::{MemorySource, Reading, cases, findings, noise, push_tree, text};

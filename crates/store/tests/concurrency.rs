@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+use freestone_backend::directory::Directory;
+use freestone_backend::{Backend, Created, Listed, Object, Spool};
 use freestone_core::{Error, ErrorKind, Result};
-use freestone_store::backend::directory::Directory;
-use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
+use freestone_format::RefEntry;
+use freestone_store::Store;
 use freestone_store::push::PushOptions;
-use freestone_store::{RefEntry, Store};
 use freestone_testkit::{Faults, Faulty, MemorySource, Reading, findings, noise, push_tree, text};
 use std::path::PathBuf;
 use std::sync::Arc;

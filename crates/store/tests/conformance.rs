@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
-use freestone_store::backend::Backend;
-use freestone_store::backend::directory::Directory;
+use freestone_backend::Backend;
+use freestone_backend::directory::Directory;
 use freestone_store::upstream::Opening;
 use freestone_store::{Expect, Store};
 use freestone_testkit::{

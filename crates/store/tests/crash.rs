@@ -9,9 +9,10 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use freestone_core::{ErrorKind, Id, Result};
+use freestone_format::RefAction;
 use freestone_store::compact::{CompactOptions, CompactProgress};
 use freestone_store::push::PushOptions;
-use freestone_store::{Expect, RefAction, Store};
+use freestone_store::{Expect, Store};
 use freestone_testkit::{
     CrashingDisk, MemorySource, Reading, Survival, findings, noise, push_tree, text,
 };

@@ -9,10 +9,11 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use freestone_core::{Error, ErrorKind, Id, Result};
-use freestone_store::format::pack::{self, Base};
-use freestone_store::format::record::{Codec, RecordKind};
+use freestone_format::pack::{self, Base};
+use freestone_format::record::{Codec, RecordKind};
+use freestone_format::{RefEntry, Revision};
 use freestone_store::push::PushOptions;
-use freestone_store::{Expect, RefEntry, Revision, Store};
+use freestone_store::{Expect, Store};
 use freestone_testkit::{
     Forge, Frozen, MemorySource, ReadBack, Reading, findings, noise, push_tree, text,
 };

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
+use freestone_backend::directory::Directory;
 use freestone_core::item::{FileOpener, ItemSource, OpenFile};
 use freestone_core::{ErrorKind, Result};
 use freestone_store::Store;
-use freestone_store::backend::directory::Directory;
 use freestone_store::push::{PushOptions, PushOutcome, PushProgress, Source};
 use freestone_store::verify::VerifyOptions;
 use freestone_testkit::{MemorySource, Recorded, Recording, cases, noise, push_tree, text};

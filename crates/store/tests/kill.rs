@@ -7,8 +7,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use freestone_core::Id;
+use freestone_format::RefAction;
+use freestone_store::Store;
 use freestone_store::push::PushOptions;
-use freestone_store::{RefAction, Store};
 use freestone_testkit::{MemorySource, Reading, findings, noise, push_tree, text};
 use std::io::{BufRead, BufReader, Lines};
 use std::ops::Range;

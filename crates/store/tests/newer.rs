@@ -6,14 +6,15 @@
 use freestone_core::digest::{self, context, derived};
 use freestone_core::wire::Writer;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_format::pack::encode_table;
+use freestone_format::record::{Codec, RecordKind};
+use freestone_format::{RefEntry, Revision};
+use freestone_format::{ref_entry, segment};
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
-use freestone_manifest::{Builder, Entry, Kind, MemoryNodes, Node};
-use freestone_store::format::pack::encode_table;
-use freestone_store::format::record::{Codec, RecordKind};
-use freestone_store::format::{ref_entry, segment};
+use freestone_manifest::{Builder, Entry, EntryKind, MemoryNodes, Node};
 use freestone_store::push::PushOptions;
 use freestone_store::verify::{Finding, VerifyOptions};
-use freestone_store::{Expect, RefEntry, Revision, Store};
+use freestone_store::{Expect, Store};
 use freestone_testkit::{Forge, MemorySource, pack_name, push_tree, write_pack, write_segment};
 use std::collections::BTreeMap;
 
@@ -109,7 +110,7 @@ fn same(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn packs_of_later_versions_are_refused() {
     let file = b"bytes".to_vec();
-    let kind = Kind::File {
+    let kind = EntryKind::File {
         executable: false,
         size: 5,
         sha1: digest::sha1(&file),
@@ -208,7 +209,7 @@ fn content_trees_of_later_versions_are_refused() {
     for (what, tree, record) in cases {
         let content = derived(context::CONTENT_RECORD, &record);
         let sha1 = Sha1([1; 20]);
-        let kind = Kind::File { executable: false, size: LENGTH, sha1, content };
+        let kind = EntryKind::File { executable: false, size: LENGTH, sha1, content };
         let (mut list, revision) = records(Entry { kind, ..Entry::directory("a", 1) }, &same);
         list.push((RecordKind::ContentNode, tree));
         list.push((RecordKind::ContentRecord, record));

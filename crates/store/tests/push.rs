@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
-use freestone_core::chunker::{Chunker, Piece};
+use freestone_core::chunker::{Chunker, ContentPiece};
 use freestone_core::digest::{NameHasher, plain};
 use freestone_core::item::{FileOpener, ItemSource, OpenFile};
-use freestone_core::{ChunkSource, Error, ErrorKind, Sha1, Source};
+use freestone_core::{ChunkSource, Error, ErrorKind, ExtentSource, Sha1};
 use freestone_manifest::content::pieces;
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 use freestone_store::push::{PushOptions, PushOutcome, PushProgress};
 use freestone_store::verify::{VerifyOptions, VerifyProgress};
 use freestone_store::{Expect, Store};
@@ -36,14 +36,14 @@ fn read_back(store: &Store, outcome: &PushOutcome) -> MemorySource {
     while let Some(entry) = cursor.next().unwrap() {
         let Entry { path, kind, .. } = entry.clone();
         match kind {
-            Kind::Directory => {
+            EntryKind::Directory => {
                 back.directories.insert(path);
             }
-            Kind::File { executable, size, sha1, content } => {
+            EntryKind::File { executable, size, sha1, content } => {
                 let mut bytes = Vec::new();
                 pieces(tree.source(), &content, size, Some(&sha1), 0..size, &mut |piece| {
                     match piece.source {
-                        Source::Chunk(id) => {
+                        ExtentSource::Chunk(id) => {
                             let source = tree.source();
                             let chunk = source.chunk_in(&id, piece.length, &mut buffer)?;
                             bytes.extend_from_slice(chunk);
@@ -292,10 +292,10 @@ fn raw_chunks_lie_adjacent_at_offsets_congruent_to_their_files() {
     let manifest = store.tree(&main.revision.root).unwrap();
     for path in ["a", "b", "c", "z"] {
         let entry = manifest.get(path.as_bytes()).unwrap().unwrap();
-        let Kind::File { size, content, .. } = entry.kind else { panic!() };
+        let EntryKind::File { size, content, .. } = entry.kind else { panic!() };
         let mut expected = None;
         pieces(manifest.source(), &content, size, None, 0..size, &mut |piece| {
-            let Source::Chunk(id) = piece.source else { panic!() };
+            let ExtentSource::Chunk(id) = piece.source else { panic!() };
             let (pack, offset) = starts[&id];
             assert_eq!(offset % 4096, piece.offset % 4096, "{path}");
             if let Some(expected) = expected {
@@ -407,7 +407,7 @@ impl std::io::Read for BrokenFile {
 }
 
 impl OpenFile for BrokenFile {
-    fn stamp(&self) -> freestone_core::Result<freestone_core::item::Stamp> {
+    fn stamp(&self) -> freestone_core::Result<freestone_core::item::FileStamp> {
         self.0.stamp()
     }
 
@@ -518,8 +518,8 @@ fn verifying_and_summing_up_tell_how_far_they_are_and_stop_when_told_to() {
 fn short_chunk(large: &[u8]) -> Vec<u8> {
     let mut chunker = Chunker::default();
     let mut short = None;
-    let mut each = |piece: Piece<'_>| -> freestone_core::Result<()> {
-        if let Piece::Chunk(bytes) = piece
+    let mut each = |piece: ContentPiece<'_>| -> freestone_core::Result<()> {
+        if let ContentPiece::Chunk(bytes) = piece
             && bytes.len() <= 1 << 20
         {
             short = Some(bytes.to_vec());

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
+use freestone_backend::Backend;
+use freestone_backend::directory::Directory;
 use freestone_core::{ErrorKind, Id};
-use freestone_store::backend::Backend;
-use freestone_store::backend::directory::Directory;
-use freestone_store::format::ref_entry::{RefAction, key};
+use freestone_format::ref_entry::{RefAction, key};
 use freestone_store::upstream::Opening;
 use freestone_store::{Expect, Store};
 use freestone_testkit::{Beginning, Disordered, Recorded, Recording};

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
+use freestone_backend::Backend;
+use freestone_backend::directory::Directory;
 use freestone_core::ErrorKind;
 use freestone_store::Store;
-use freestone_store::backend::Backend;
-use freestone_store::backend::directory::Directory;
 use freestone_store::push::PushOptions;
 use freestone_store::upstream::{Fetch, Fetched, Opening, Patience, Pinned, Subject};
 use freestone_testkit::{Distant, Faults, Faulty, MemorySource, Reading, noise, push_tree, text};

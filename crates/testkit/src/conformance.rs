@@ -7,8 +7,8 @@
 //! | [`readable`] | can be read |
 //! | [`findable`] | can be read by who knows the names, and list a store's folders alone |
 
+use freestone_backend::{Backend, Created, Listed, Object};
 use freestone_core::{Error, ErrorKind, Result};
-use freestone_store::backend::{Backend, Created, Listed, Object};
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 

@@ -9,8 +9,8 @@
 //! That something was synced is not taken from what the store says that it does, but from the
 //! calls of `fsync` that it makes: the test binary has to hold [`watch_syncs`](crate::watch_syncs).
 
+use freestone_backend::directory::{Directory, Step, Watcher};
 use freestone_core::{Id, digest};
-use freestone_store::backend::directory::{Directory, Step, Watcher};
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;

@@ -1,8 +1,8 @@
 //! A backend whose listings begin with anything, as those of servers may that do not sort.
 
 use crate::noise;
+use freestone_backend::{Backend, Created, Listed, Object, Spool};
 use freestone_core::Result;
-use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
 use std::sync::Arc;
 
 /// What the beginning of a listing is.

@@ -1,9 +1,9 @@
 //! How far apart in time requests are, counted in requests: a *depth* is how many had to follow
 //! each other until the answer.
 
+use freestone_backend::{Backend, Created, Listed, Object, Spool};
 use freestone_core::Result;
-use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
-use freestone_store::format::segment::Bytes;
+use freestone_core::wire::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! A backend far away: it fails, cuts and damages what it gives, or is out of reach.
 
+use freestone_backend::{Backend, Created, Listed, Object, Spool};
+use freestone_core::wire::Bytes;
 use freestone_core::{Error, ErrorKind, Result};
-use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
-use freestone_store::format::segment::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

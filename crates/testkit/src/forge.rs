@@ -1,10 +1,10 @@
 //! Packs made by hand: with what no push writes yet, or never would.
 
+use freestone_backend::Backend;
 use freestone_core::{Error, ErrorKind, Id, Result};
-use freestone_store::backend::Backend;
-use freestone_store::format::pack::{self, Base, HEADER, Row};
-use freestone_store::format::record::{Codec, RecordKind, checksum};
-use freestone_store::format::segment::{self, SegmentPack, SegmentParts, SegmentRow};
+use freestone_format::pack::{self, Base, HEADER, Row};
+use freestone_format::record::{Codec, RecordKind, checksum};
+use freestone_format::segment::{self, SegmentPack, SegmentParts, SegmentRow};
 
 /// A pack in the making.
 pub struct Forge {

@@ -1,9 +1,9 @@
 //! A store in memory that can be read and damaged, but not written.
 
+use freestone_backend::{Backend, Created, Listed, Object, Spool};
+use freestone_core::wire::Bytes;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::Store;
-use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
-use freestone_store::format::segment::Bytes;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! A source in memory.
 
-use freestone_core::item::{FileOpener, Item, ItemKind, ItemSource, OpenFile, Stamp};
+use freestone_core::item::{FileOpener, FileStamp, Item, ItemKind, ItemSource, OpenFile};
 use freestone_core::{Error, Result, path};
 use freestone_store::Store;
 use freestone_store::push::{PushOptions, PushOutcome, PushProgress, Source};
@@ -77,8 +77,8 @@ impl MemorySource {
     }
 }
 
-fn stamp(bytes: &[u8]) -> Stamp {
-    Stamp { device: 1, inode: 1, size: bytes.len() as u64, mtime_ns: 1, ctime_ns: 1 }
+fn stamp(bytes: &[u8]) -> FileStamp {
+    FileStamp { device: 1, inode: 1, size: bytes.len() as u64, mtime_ns: 1, ctime_ns: 1 }
 }
 
 struct Items(std::vec::IntoIter<Item>);
@@ -103,7 +103,7 @@ impl Read for MemoryFile {
 }
 
 impl OpenFile for MemoryFile {
-    fn stamp(&self) -> Result<Stamp> {
+    fn stamp(&self) -> Result<FileStamp> {
         Ok(stamp(&self.bytes))
     }
 

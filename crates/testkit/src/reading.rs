@@ -1,9 +1,9 @@
 //! Reading whole revisions back, every byte by way of the store's proofs.
 
 use crate::MemorySource;
-use freestone_core::{ChunkSource, Error, Id, Result, Source};
+use freestone_core::{ChunkSource, Error, ExtentSource, Id, Result};
 use freestone_manifest::content::pieces;
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 use freestone_store::Store;
 use freestone_store::verify::{Finding, VerifyOptions};
 use std::collections::HashMap;
@@ -49,8 +49,8 @@ impl<'a> Reading<'a> {
         let mut tree = MemorySource::default();
         for (entry, bytes) in self.manifest(&revision.root)? {
             match entry.kind {
-                Kind::Directory => drop(tree.directories.insert(entry.path)),
-                Kind::File { executable, .. } => {
+                EntryKind::Directory => drop(tree.directories.insert(entry.path)),
+                EntryKind::File { executable, .. } => {
                     tree.files.insert(entry.path, (executable, bytes));
                 }
             }
@@ -59,13 +59,15 @@ impl<'a> Reading<'a> {
     }
 
     fn bytes(&mut self, source: &freestone_store::Records, entry: &Entry) -> Result<Arc<Vec<u8>>> {
-        let Kind::File { size, sha1, content, .. } = &entry.kind else { return Ok(Arc::default()) };
+        let EntryKind::File { size, sha1, content, .. } = &entry.kind else {
+            return Ok(Arc::default());
+        };
         if let Some(bytes) = self.contents.get(content) {
             return Ok(bytes.clone());
         }
         let (mut bytes, mut buffer) = (Vec::new(), Vec::new());
         pieces(source, content, *size, Some(sha1), 0..*size, &mut |piece| {
-            if let Source::Chunk(id) = piece.source {
+            if let ExtentSource::Chunk(id) = piece.source {
                 let chunk = source.chunk_in(&id, piece.length, &mut buffer)?;
                 bytes.extend_from_slice(chunk);
             } else {

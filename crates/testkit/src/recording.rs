@@ -1,7 +1,7 @@
 //! A backend that counts what is asked of it.
 
+use freestone_backend::{Backend, Created, Listed, Object, Spool};
 use freestone_core::Result;
-use freestone_store::backend::{Backend, Created, Listed, Object, Spool};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A request.
@@ -65,7 +65,7 @@ impl Object for RecordingObject {
         self.inner.read_at(offset, out)
     }
 
-    fn map(&self) -> Result<freestone_store::format::segment::Bytes> {
+    fn map(&self) -> Result<freestone_core::wire::Bytes> {
         note(&self.log, Recorded::Map(self.name.clone()));
         self.inner.map()
     }

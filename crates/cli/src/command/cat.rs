@@ -1,23 +1,21 @@
 //! `freestone cat`.
 
+use crate::contents::{self, Wanted};
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::name::{self, Name};
-use crate::part::{Bring, Part};
-use crate::session::Session;
+use crate::part::{Need, Part};
+use crate::values::name::{self, Name};
 use clap::Args;
-use freestone_core::{ChunkSource, Error, ErrorKind, Extent, Id, Result, Sha1, Source, path};
-use freestone_manifest::{Entry, Kind, content};
+use freestone_core::{Error, ErrorKind, Result, path};
+use freestone_manifest::{Entry, EntryKind};
 use freestone_store::Records;
 use std::ffi::OsString;
 
-/// Zeros are written so many at a time.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-
-/// Write a file of a revision, or any content by its SHA-1, to the standard output
+/// Write a file of a revision, or any content by its SHA-1, to standard output
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Cat {
-    /// The file; or sha1: and the SHA-1 of a content
+    /// File in a revision; or sha1: and the SHA-1 of a content
     #[arg(value_name = "REV:PATH|sha1:HEX")]
     name: OsString,
 }
@@ -35,61 +33,48 @@ Examples:
 }
 
 impl Cat {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let store = session.store()?;
-        if session.output.is_json() {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The file or content does not exist or cannot be read, or standard output cannot be written.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let store = context.store()?;
+        if context.output.is_json() {
             return Err(Error::new(
                 ErrorKind::Usage,
-                "a content is bytes, and is not given as JSON",
+                "cat prints the bytes of a file; --json cannot be used",
             ));
         }
         if let Some(sha1) = name::sha1(&self.name)? {
             let records = store.records()?;
             let content = records.find_sha1(&sha1)?.ok_or_else(|| {
                 Error::not_found(format!("no content has the SHA-1 {sha1}"))
-                    .hint("it is what `sha1sum` prints of the file")
+                    .hint("give the SHA-1 that `sha1sum` prints for the file")
             })?;
-            return write(&records, &content.id, content.size, &sha1, session);
+            let wanted = Wanted { id: &content.id, size: content.size, sha1: &sha1 };
+            return write(&records, wanted, context);
         }
         let name = Name::parse(&self.name)?;
         let part = Part::find(&store, &name)?;
         match &part.entry {
-            Some(Entry { kind: Kind::File { content, size, sha1, .. }, .. }) => {
-                part.bring(Bring::Contents, session)?;
-                write(part.records(), content, *size, sha1, session)
+            Some(Entry { kind: EntryKind::File { content, size, sha1, .. }, .. }) => {
+                part.fetch(Need::Contents, context)?;
+                write(part.records(), Wanted { id: content, size: *size, sha1 }, context)
             }
-            Some(Entry { path, kind: Kind::Directory, .. }) => {
+            Some(Entry { path, kind: EntryKind::Directory, .. }) => {
                 let path = path::display(path);
-                Err(Error::new(ErrorKind::Usage, format!("{path} is a directory"))
-                    .hint("`freestone ls` lists it, `freestone extract` takes it out"))
+                Err(Error::new(ErrorKind::Usage, format!("{path} is a directory")).hint(
+                    "list it with `freestone ls`, or write its files with `freestone extract`",
+                ))
             }
-            None => Err(Error::new(ErrorKind::Usage, "a whole revision is not a file")
-                .hint("name a file of it, as in main:index.html")),
+            None => Err(Error::new(ErrorKind::Usage, "cat needs a file, not a whole revision")
+                .hint("give a file in it, as in main:index.html")),
         }
     }
 }
 
-fn write(records: &Records, id: &Id, size: u64, sha1: &Sha1, session: &Session) -> Result<Exit> {
-    let mut buffer = Vec::new();
-    let mut each = |piece: Extent| {
-        session.interrupt.check()?;
-        match piece.source {
-            Source::Chunk(id) => {
-                let chunk = records.chunk_in(&id, piece.length, &mut buffer)?;
-                session.output.bytes(chunk)
-            }
-            Source::Inline(bytes) => session.output.bytes(&bytes),
-            Source::Zeros => {
-                let mut left = piece.length;
-                while left > 0 {
-                    let count = left.min(ZEROS.len() as u64);
-                    session.output.bytes(&ZEROS[..usize::try_from(count).unwrap_or(0)])?;
-                    left -= count;
-                }
-                Ok(())
-            }
-        }
-    };
-    content::pieces(records, id, size, Some(sha1), 0..size, &mut each)?;
+fn write(records: &Records, wanted: Wanted<'_>, context: &Context) -> Result<Exit> {
+    let mut each = |bytes: &[u8]| context.output.bytes(bytes);
+    contents::read(records, wanted, &context.interrupt, &mut each)?;
     Ok(Exit::Done)
 }

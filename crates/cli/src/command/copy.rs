@@ -1,15 +1,15 @@
 //! `freestone copy`.
 
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::following;
-use crate::name::{self, Name};
+use crate::output::progress::Unit;
 use crate::output::{JSON_SEE, short};
-use crate::progress::Unit;
-use crate::session::Session;
-use crate::size::{count, show};
-use crate::time;
+use crate::values::name::{self, Name};
+use crate::values::size::{count, show};
+use crate::values::time;
 use clap::Args;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, ErrorKind, Result, Watch};
 use freestone_store::Resolved;
 use freestone_store::copy::{Copied, Copier, CopyOptions};
 use freestone_store::upstream::Subject;
@@ -17,24 +17,25 @@ use serde::Serialize;
 use std::ffi::OsString;
 use std::time::Instant;
 
-/// Copy revisions to another store, with all that they need and that it has not
+/// Copy revisions to another store, writing only what is missing there
 ///
-/// A revision that is named by a ref, or as REF@N, brings the ref's entries: those behind what the
-/// other store has of the ref, with their revisions; or that one entry, if it has none. So a
-/// store that is copied to again and again follows. Everything is proven as it is read. A copy that was
-/// stopped leaves a whole store, and goes on when it is run again.
+/// If a revision is named by a ref or as REF@N, entries of the ref are copied as well: all that are
+/// newer than those in the other store, with their revisions; or only the named one, if the other
+/// store does not have the ref. So copying again later brings the other store up to date. The hash
+/// of everything that is read is checked. A copy that was interrupted leaves a consistent store;
+/// run it again to finish it.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Copy {
-    /// The revisions
+    /// Revisions to copy
     #[arg(value_name = "REV", required = true)]
     names: Vec<OsString>,
 
-    /// The store that they are copied to
+    /// Store to copy to
     #[arg(long, value_name = "STORE")]
     to: String,
 
-    /// Say what would be copied, and write nothing
+    /// Report what would be copied, and write nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
@@ -46,9 +47,9 @@ Examples:
   freestone init /mnt/stick/www.store
   freestone copy main --to /mnt/stick/www.store
 
-With --json: {{\"to\", \"revisions\" (that it had not), \"records\" (that it had not), \"bytes\" (of these,
-as they are stored here), \"bytes_stored\" (that it grew by), \"ref_entries\", \"requests\" and
-\"bytes_fetched\" (if this store follows an upstream)}}
+With --json: {{\"to\", \"revisions\" and \"records\" (that were missing there), \"bytes\" (of these records,
+as stored here), \"bytes_stored\" (by which the other store grew), \"ref_entries\"; if this store
+follows an upstream, \"requests\" and \"bytes_fetched\"}}
 {JSON_SEE}
 
 {}",
@@ -56,7 +57,7 @@ as they are stored here), \"bytes_stored\" (that it grew by), \"ref_entries\", \
     )
 }
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     to: String,
@@ -66,54 +67,70 @@ struct Answer {
     bytes_stored: u64,
     ref_entries: u64,
     #[serde(flatten)]
-    fetched: Option<Fetched>,
+    fetched: Option<JsonTraffic>,
 }
 
 #[derive(Serialize)]
-struct Fetched {
+struct JsonTraffic {
     requests: u64,
     bytes_fetched: u64,
 }
 
 impl Copy {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A store cannot be opened, a revision does not exist, or reading or writing fails.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
-        let source = session.store()?;
-        let target = session.store_at(&self.to)?;
+        let source = context.store()?;
+        let target = context.store_at(&self.to)?;
         if target.id() == source.id() {
-            return Err(Error::new(ErrorKind::Usage, "a store is not copied to itself"));
+            return Err(Error::new(ErrorKind::Usage, "--to names the store that is copied from"));
         }
         let mut found = Vec::new();
         for argument in &self.names {
             let name = Name::parse_revision(argument)?;
             found.push(source.resolve_to_read(&name)?);
         }
-        let bar = session.progress("copying", Unit::Bytes, None);
-        let advance = |bytes| bar.add(bytes);
+        let copied = context.watched("copying", Unit::Bytes, None, |watch| {
+            self.copy(&source, &target, &found, context, watch)
+        })?;
+        self.say(&copied, &source, begun, context)?;
+        Ok(Exit::Done)
+    }
+
+    /// Copies the revisions in `found`, which `self.names` name.
+    fn copy(
+        &self,
+        source: &freestone_store::Store,
+        target: &freestone_store::Store,
+        found: &[Resolved],
+        context: &Context,
+        watch: Watch<'_>,
+    ) -> Result<Copied> {
+        let progress = |bytes| watch.add(bytes);
         let options = CopyOptions {
             dry_run: self.dry_run,
-            progress: Some(&advance),
-            cancel: Some(session.interrupt.flag()),
+            progress: Some(&progress),
+            cancel: Some(context.interrupt.flag()),
         };
-        let mut copier = Copier::new(&source, &target, options)?;
+        let mut copier = Copier::new(source, target, options)?;
         for (resolved, argument) in found.iter().zip(&self.names) {
-            // Much at once, before it is read record by record.
+            // Fetches much at once, before records are read one by one.
             source.prime(&resolved.id)?;
             let contents = !self.dry_run;
             let subject = Subject { root: resolved.revision.root, below: None, contents };
-            following::bring(&source, &subject, session)?;
-            match entry_of(&source, resolved, &argument.to_string_lossy())? {
+            following::fetch_missing(source, &subject, context)?;
+            match entry_of(source, resolved, &argument.to_string_lossy())? {
                 Some((name, n)) => copier.ref_entries(&name, n)?,
                 None => copier.revision(&resolved.id)?,
             }
-            if let Some(name) = resolved.ref_name.as_ref().filter(|_| session.output.is_verbose()) {
-                session.output.note(format_args!("{} {name}", short(&resolved.id)));
+            if let Some(name) = resolved.ref_name.as_ref().filter(|_| context.output.is_verbose()) {
+                context.output.note(format_args!("{} {name}", short(&resolved.id)));
             }
         }
-        let copied = copier.finish();
-        drop(bar);
-        self.say(&copied, &source, begun, session)?;
-        Ok(Exit::Done)
+        Ok(copier.finish())
     }
 
     fn say(
@@ -121,18 +138,18 @@ impl Copy {
         copied: &Copied,
         source: &freestone_store::Store,
         begun: Instant,
-        session: &Session,
+        context: &Context,
     ) -> Result<()> {
-        if session.output.is_json() {
+        if context.output.is_json() {
             let traffic = source.following().map(freestone_store::upstream::Follower::traffic);
-            return session.output.json(&Answer {
+            return context.output.json(&Answer {
                 to: self.to.clone(),
                 revisions: copied.revisions,
                 records: copied.records,
                 bytes: copied.bytes,
                 bytes_stored: copied.bytes_stored,
                 ref_entries: copied.ref_entries,
-                fetched: traffic.map(|traffic| Fetched {
+                fetched: traffic.map(|traffic| JsonTraffic {
                     requests: traffic.requests,
                     bytes_fetched: traffic.bytes,
                 }),
@@ -144,14 +161,14 @@ impl Copy {
         );
         let entries = count(copied.ref_entries, "entry of a ref", "entries of refs");
         if self.dry_run {
-            return session.output.line(format_args!(
+            return context.output.line(format_args!(
                 "{}: lacks {revisions} with {records} of {}, and {entries}",
                 self.to,
                 show(copied.bytes)
             ));
         }
-        session.output.note(format_args!(
-            "{}: {revisions} with {records}, {entries}; stored {}, {}",
+        context.output.note(format_args!(
+            "{}: copied {revisions} with {records}, and {entries}; stored {}; {}",
             self.to,
             show(copied.bytes_stored),
             time::show_duration(begun.elapsed()),
@@ -160,7 +177,8 @@ impl Copy {
     }
 }
 
-/// The entry of a ref that `argument` names, if it names one and no ancestor of what it names.
+/// Returns the ref and the number of the entry that `argument` names, if it names an entry and not
+/// an ancestor of its revision.
 fn entry_of(
     source: &freestone_store::Store,
     resolved: &Resolved,
@@ -173,6 +191,6 @@ fn entry_of(
     if let Some((_, n)) = argument.split_once('@') {
         return Ok(n.parse().ok().map(|n| (name.clone(), n)));
     }
-    // As it is now; a push in between may have moved it, which then is copied too.
+    // The newest entry by now: if a push changed the ref meanwhile, that is copied too.
     Ok(source.refs().newest(name)?.map(|entry| (name.clone(), entry.n)))
 }

@@ -1,33 +1,33 @@
 //! `freestone diff`.
 
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::figures::Figures;
-use crate::name::{self, Name};
+use crate::output::diff_stats::DiffStats;
 use crate::output::{JSON_SEE, JsonEntry, JsonPath};
 use crate::part::Part;
-use crate::session::Session;
+use crate::values::name::{self, Name};
 use clap::Args;
 use freestone_core::{Result, path};
-use freestone_manifest::{Change, Entry, Times, Tree, diff};
+use freestone_manifest::{Change, Entry, Times, diff};
 use serde::Serialize;
 use std::ffi::OsString;
 
-/// List what differs between two revisions, or parts of them
+/// List the differences between two revisions, or between directories in them
 ///
-/// A line has A (new), M (changed) or D (gone), the size before and after, and the path. Times
-/// are not compared.
+/// A line has A (added), M (modified) or D (deleted), the size before and after, and the path.
+/// Times are not compared.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Diff {
-    /// The first
+    /// First revision, or directory in it
     #[arg(value_name = "REV[:PATH]")]
     before: OsString,
 
-    /// The second
+    /// Second revision, or directory in it
     #[arg(value_name = "REV[:PATH]")]
     after: OsString,
 
-    /// End with exit code 8 if anything differs
+    /// Exit with code 8 if anything differs
     #[arg(long)]
     exit_code: bool,
 }
@@ -39,23 +39,24 @@ Examples:
   freestone diff main~1 main
   freestone diff --exit-code main live && echo nothing to deploy
 
-With --json: {{\"before\", \"after\" (revisions), {}, \"changes\": [{{\"path\", \"before\", \"after\" (null, or
-the entry as `freestone ls --json` gives it)}}]}}
+With --json: {{\"before\", \"after\" (revision ids),
+{},
+\"changes\": [{{\"path\", \"before\", \"after\" (null, or the entry as in `freestone ls --json`)}}]}}
 {JSON_SEE}
 
 {}",
-        Figures::KEYS,
+        DiffStats::KEYS,
         name::TEXT
     )
 }
 
-/// The answer as JSON, but for the changes; its keys stand in the help.
+/// The result as JSON, without the changes. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     before: String,
     after: String,
     #[serde(flatten)]
-    figures: Figures,
+    stats: DiffStats,
 }
 
 #[derive(Serialize)]
@@ -67,30 +68,30 @@ struct JsonChange {
 }
 
 impl Diff {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let store = session.store()?;
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A revision or path does not exist or cannot be read.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let store = context.store()?;
         let before = Part::find(&store, &Name::parse(&self.before)?)?;
         let after = Part::find(&store, &Name::parse(&self.after)?)?;
-        let manifest = |part: &Part| {
-            let (root, nodes) = part.manifest(&session.interrupt)?;
-            Tree::open(nodes, &root)
-        };
-        let trees = (manifest(&before)?, manifest(&after)?);
+        let trees = (before.manifest(&context.interrupt)?, after.manifest(&context.interrupt)?);
         let mut differs = false;
         let mut changes = |each: &mut dyn FnMut(&Change) -> Result<()>| {
             diff(&trees.0, &trees.1, Times::Ignore, &mut |change| {
-                session.interrupt.check()?;
+                context.interrupt.check()?;
                 differs = true;
                 each(&change)
             })
         };
-        if session.output.is_json() {
+        if context.output.is_json() {
             let answer = Answer {
                 before: before.id.to_string(),
                 after: after.id.to_string(),
-                figures: Figures::of(&mut changes)?,
+                stats: DiffStats::of(&mut changes)?,
             };
-            session.output.json_list(&answer, "changes", |list| {
+            context.output.json_list(&answer, "changes", |list| {
                 changes(&mut |change| {
                     let entry = |entry: &Option<Entry>| {
                         entry.as_ref().map(|entry| JsonEntry::new(&entry.path, entry))
@@ -103,20 +104,20 @@ impl Diff {
                 })
             })?;
         } else {
-            let mut figures = Figures::default();
+            let mut stats = DiffStats::default();
             changes(&mut |change| {
-                figures.add(change);
-                session.output.line(line(change))
+                stats.add(change);
+                context.output.line(line(change))
             })?;
             if differs {
-                session.output.note(figures.line());
+                context.output.note(stats.line());
             }
         }
         Ok(if differs && self.exit_code { Exit::Different } else { Exit::Done })
     }
 }
 
-/// A line for people.
+/// Renders a change as a line for people.
 pub fn line(change: &Change) -> String {
     let size = |entry: &Option<Entry>| match entry.as_ref().map(Entry::size) {
         None => String::new(),

@@ -1,42 +1,44 @@
 //! `freestone extract`.
 
-mod place;
+mod destination;
 
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::name::{self, Name};
-use crate::order;
+use crate::ordered;
 use crate::output;
-use crate::part::{Bring, Part};
-use crate::progress::{Progress, Unit};
-use crate::session::Session;
-use crate::size::{count, show};
-use crate::time;
+use crate::output::progress::Unit;
+use crate::part::{Need, Part};
+use crate::values::name::{self, Name};
+use crate::values::size::{count, show};
+use crate::values::time;
 use clap::Args;
-use freestone_core::{ChunkSource, Error, Result, Source, path};
-use freestone_manifest::{Entry, Kind, content};
+use destination::{Destination, OutputDirectory};
+use freestone_core::{ChunkSource, Error, ExtentSource, Result, Watch, path};
+use freestone_manifest::{Entry, EntryKind, content};
 use freestone_store::Records;
-use place::{Place, Target};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fs::File;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-/// Write the files of a revision, or of a directory of it, into a new directory
+/// Write the files of a revision, or of a directory in it, to a local directory
 ///
-/// A directory that does not exist yet appears when all is there, and not at all if anything
-/// fails. An empty one is filled, and emptied again if anything fails. Links that became files
-/// when they were pushed stay files. Owners are whoever runs this; modes heed the umask.
+/// A new directory appears only when all files are written, and not at all if anything fails. An
+/// empty directory is filled, and emptied again if anything fails. Links that were stored as files
+/// when they were pushed stay files. Files belong to the user who runs this; the umask applies to
+/// their modes.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Extract {
-    /// The revision, or a directory of it
+    /// Revision, or directory in it
     #[arg(value_name = "REV[:PATH]")]
     name: OsString,
 
-    /// The directory; empty or new
+    /// Directory to write to, empty or new
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 }
@@ -55,7 +57,7 @@ With --json: {{\"revision\", \"output\", \"files\", \"directories\", \"content_b
     )
 }
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     revision: String,
@@ -65,7 +67,7 @@ struct Answer {
     content_bytes: u64,
 }
 
-/// What was written so far.
+/// Counts of what was written so far.
 #[derive(Default)]
 struct Sums {
     files: AtomicU64,
@@ -74,24 +76,28 @@ struct Sums {
 }
 
 impl Extract {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The revision does not exist or cannot be read, or the directory cannot be written.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
         let name = Name::parse(&self.name)?;
-        let part = Part::find(&session.store()?, &name)?;
+        let part = Part::find(&context.store()?, &name)?;
         part.directory()?;
-        part.bring(Bring::Contents, session)?;
-        let target = Target::prepare(&self.directory)?;
+        part.fetch(Need::Contents, context)?;
+        let target = Destination::prepare(&self.directory)?;
         let sums = Sums::default();
-        fill(&part, target.place(), &sums, session)?;
+        fill(&part, target.place(), &sums, context)?;
         target.finish()?;
         let (files, directories, bytes) =
             (sums.files.into_inner(), sums.directories.into_inner(), sums.bytes.into_inner());
-        if session.output.is_json() {
+        if context.output.is_json() {
             let (revision, output) = (part.id.to_string(), output::place(&self.directory));
             let answer = Answer { revision, output, files, directories, content_bytes: bytes };
-            session.output.json(&answer)?;
+            context.output.json(&answer)?;
         } else {
-            session.output.note(format_args!(
+            context.output.note(format_args!(
                 "{}: {} and {}, {}, {}",
                 self.directory.display(),
                 count(files, "file", "files"),
@@ -104,37 +110,49 @@ impl Extract {
     }
 }
 
-/// Writes what is below `part` to `place`.
-fn fill(part: &Part, place: &Place, sums: &Sums, session: &Session) -> Result<()> {
+/// Writes the entries below `part` to `place`.
+fn fill(part: &Part, place: &OutputDirectory, sums: &Sums, context: &Context) -> Result<()> {
     let total = part.entry.is_none().then_some(part.revision.bytes);
-    let progress = session.progress("extracting", Unit::Bytes, total);
-    let writing = Writing { place, records: part.records(), progress: &progress, session };
+    context.watched("extracting", Unit::Bytes, total, |watch| {
+        fill_watched(part, place, sums, context.workers(), watch)
+    })
+}
+
+/// Does what [`fill`] does, reporting the bytes that were written to `watch`.
+fn fill_watched(
+    part: &Part,
+    place: &OutputDirectory,
+    sums: &Sums,
+    workers: NonZeroUsize,
+    watch: Watch<'_>,
+) -> Result<()> {
+    let files = FileWriter { place, records: part.records(), watch };
     let mut below = part.below()?;
-    order::run(
-        session.workers(),
+    ordered::run(
+        workers,
         || {
             while let Some((entry, path)) = below.next()? {
-                session.interrupt.check()?;
+                watch.check()?;
                 if !entry.is_directory() {
                     return Ok(Some(Entry { path: path.to_vec(), ..entry.clone() }));
                 }
-                // Before what is in it is given to anybody.
+                // Created before any thread gets a file in it.
                 place.make_directory(path)?;
                 sums.directories.fetch_add(1, Ordering::Relaxed);
             }
             Ok(None)
         },
-        |file| writing.file(&file),
+        |file| files.write(&file),
         |size| {
             sums.files.fetch_add(1, Ordering::Relaxed);
             sums.bytes.fetch_add(size, Ordering::Relaxed);
             Ok(())
         },
     )?;
-    // Last, since making what is in a directory changes its time.
+    // Set at the end, because creating entries in a directory changes its time.
     let mut below = part.below()?;
     while let Some((entry, path)) = below.next()? {
-        session.interrupt.check()?;
+        watch.check()?;
         if entry.is_directory() {
             place.set_directory_time(path, entry.mtime)?;
         }
@@ -142,36 +160,35 @@ fn fill(part: &Part, place: &Place, sums: &Sums, session: &Session) -> Result<()
     Ok(())
 }
 
-/// What is needed to write any file.
-struct Writing<'a> {
-    place: &'a Place,
+/// Writes the files of a revision.
+struct FileWriter<'a> {
+    place: &'a OutputDirectory,
     records: &'a Records,
-    progress: &'a Progress,
-    session: &'a Session,
+    watch: Watch<'a>,
 }
 
-impl Writing<'_> {
-    /// Writes a file; gives its size.
-    fn file(&self, entry: &Entry) -> Result<u64> {
-        let Kind::File { executable, size, sha1, content } = &entry.kind else { return Ok(0) };
+impl FileWriter<'_> {
+    /// Writes a file and returns its size.
+    fn write(&self, entry: &Entry) -> Result<u64> {
+        let EntryKind::File { executable, size, sha1, content } = &entry.kind else { return Ok(0) };
         let file = self.place.make_file(&entry.path, *executable)?;
         let wrong =
             |error| Error::io(format!("{} cannot be written", path::display(&entry.path)), error);
         let mut buffer = Vec::new();
         content::pieces(self.records, content, *size, Some(sha1), 0..*size, &mut |piece| {
-            self.session.interrupt.check()?;
+            self.watch.check()?;
             match &piece.source {
-                Source::Chunk(id) => {
+                ExtentSource::Chunk(id) => {
                     let chunk = self.records.chunk_in(id, piece.length, &mut buffer)?;
                     file.write_all_at(chunk, piece.offset).map_err(wrong)?;
                 }
-                Source::Inline(bytes) => {
+                ExtentSource::Inline(bytes) => {
                     file.write_all_at(bytes, piece.offset).map_err(wrong)?;
                 }
-                // A hole.
-                Source::Zeros => {}
+                // It becomes a hole.
+                ExtentSource::Zeros => {}
             }
-            self.progress.add(piece.length);
+            self.watch.add(piece.length);
             Ok(())
         })
         .map_err(|error| error.context(path::display(&entry.path)))?;

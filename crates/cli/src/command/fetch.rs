@@ -1,10 +1,10 @@
 //! `freestone fetch`.
 
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::following::{self, JsonFetch};
-use crate::name::{self, Name};
 use crate::output::{JSON_SEE, short};
-use crate::session::Session;
+use crate::values::name::{self, Name};
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::Store;
@@ -12,29 +12,30 @@ use freestone_store::upstream::{Pinned, Subject};
 use serde::Serialize;
 use std::ffi::OsString;
 
-/// Fetch all that revisions need from the upstream, to be read without it from then on
+/// Download everything that revisions need, so that they can be read offline
 ///
-/// Of a store that `init --upstream` made. Only what is not here is fetched, and every record is
-/// proven. What was used longest ago is given up when the cache gets larger than its size; what is
-/// pinned stays.
+/// For stores that `init --upstream` created. Only what is missing here is downloaded, and the hash
+/// of every record is checked. When the cache exceeds its size, the least recently used data is
+/// removed, except that of pinned revisions.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Fetch {
-    /// The revisions
+    /// Revisions to download
     #[arg(value_name = "REV", required_unless_present = "pins")]
     names: Vec<OsString>,
 
-    /// And what is pinned, as far as it is not here: `store compact` at the upstream puts it in
-    /// other places there, which makes what is here of no use
+    /// Also download what is missing of pinned revisions: after `store compact` at the upstream,
+    /// their records are in other packs there, and the cached ones can no longer be used
     #[arg(long, conflicts_with = "pin")]
     pins: bool,
 
-    /// Pin the revision under this name, which is moved if it pins another: it stays in the
-    /// cache, and the upstream is told, if it can be, so that it is kept there too
+    /// Pin the revision under this name, in place of the one that the name pins now. It stays in
+    /// the cache, and the pin is also set at the upstream, if possible, so that it is kept there
+    /// too
     #[arg(long, value_name = "NAME", conflicts_with = "dry_run")]
     pin: Option<String>,
 
-    /// Say what fetching the contents takes; the manifests are fetched for it
+    /// Report how much would be downloaded; only the manifests are
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
@@ -45,11 +46,11 @@ fn after_help() -> String {
 Examples:
   freestone fetch main
   freestone fetch main -n              3.1 MiB in 4 requests
-  freestone fetch main --pin www       what the volume www shows; `freestone pin list` lists it
-  freestone fetch --pins               from time to time, where the upstream is compacted
+  freestone fetch main --pin www       keep what the volume www shows; see `freestone pin list`
+  freestone fetch --pins               from time to time, if the upstream is compacted
 
 With --json: {{\"revisions\": [{{\"revision\", \"fetch\": {{\"bytes\", \"requests\"}}}}], \"pin\" or null,
-\"pinned_upstream\" (with --pin: whether it was told)}}
+\"pinned_upstream\" (with --pin: true if the upstream has the pin)}}
 {JSON_SEE}
 
 {}",
@@ -57,45 +58,52 @@ With --json: {{\"revisions\": [{{\"revision\", \"fetch\": {{\"bytes\", \"request
     )
 }
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
-    revisions: Vec<Revision>,
+    revisions: Vec<JsonFetched>,
     pin: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pinned_upstream: Option<bool>,
 }
 
 #[derive(Serialize)]
-struct Revision {
+struct JsonFetched {
     revision: String,
     fetch: JsonFetch,
 }
 
-/// What is said where a pin is here only.
+/// Returns the note that a pin is only here and not at the upstream.
 pub fn only_here(store: &Store, error: &Error) -> String {
     let url = store.following().map(|follower| follower.config().url.clone()).unwrap_or_default();
     format!(
-        "{url} could not be told ({error}): there, only gc's --keep-within protects what this host \
-         runs"
+        "the pin could not be changed at {url}: {}; until it is, the upstream does not know what this \
+         host needs",
+        error.chain()
     )
 }
 
 impl Fetch {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let store = session.store()?;
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The store does not follow an upstream, that cannot be reached, or a revision does not exist.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let store = context.store()?;
         if store.following().is_none() {
-            return Err(Error::refused("this store follows no upstream: all of it is here")
-                .hint("`freestone init --upstream URL` makes a store that fetches"));
+            return Err(Error::refused(
+                "this store does not follow an upstream: all of it is here",
+            )
+            .hint("`freestone init --upstream URL` creates a store that follows one"));
         }
-        if session.is_offline() {
+        if context.is_offline() {
             return Err(Error::new(
                 ErrorKind::Usage,
-                "--offline asks nobody, so nothing is fetched",
+                "fetch needs the upstream; --offline cannot be used",
             ));
         }
         if self.pin.is_some() && self.names.len() > 1 {
-            return Err(Error::new(ErrorKind::Usage, "a pin names one revision"));
+            return Err(Error::new(ErrorKind::Usage, "--pin can be used with one revision only"));
         }
         let mut answer = Answer { revisions: Vec::new(), pin: None, pinned_upstream: None };
         let mut names: Vec<String> =
@@ -105,67 +113,67 @@ impl Fetch {
         }
         let mut failed: Option<Error> = None;
         for (number, name) in names.iter().enumerate() {
-            // A pin that cannot be had any more keeps no other from being brought.
+            // A pinned revision that is lost at the upstream must not prevent fetching the others.
             let is_pin = number >= self.names.len();
-            let outcome = self.one(name, is_pin, &store, session, &mut answer);
+            let outcome = self.one(name, is_pin, &store, context, &mut answer);
             match outcome {
                 Err(error)
-                    if is_pin
-                        && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) =>
+                    if is_pin && (error.is_damage() || error.kind() == ErrorKind::NotFound) =>
                 {
-                    session.output.note(format_args!("pinned {name}: {error}"));
+                    context.output.note(format_args!("pinned revision {name}: {}", error.chain()));
                     failed.get_or_insert(error);
                 }
                 outcome => outcome?,
             }
         }
-        if session.output.is_json() {
-            session.output.json(&answer)?;
+        if context.output.is_json() {
+            context.output.json(&answer)?;
         }
         failed.map_or(Ok(Exit::Done), Err)
     }
 
-    /// Fetches what the revision `name` needs.
+    /// Fetches everything that the revision `name` needs.
     fn one(
         &self,
         name: &str,
         is_pin: bool,
         store: &Store,
-        session: &Session,
+        context: &Context,
         answer: &mut Answer,
     ) -> Result<()> {
         let resolved = store.resolve_to_read(name)?;
         store.prime(&resolved.id)?;
         let subject = Subject { root: resolved.revision.root, below: None, contents: true };
         let fetched = match self.dry_run {
-            true => following::preview(store, &subject, session)?.unwrap_or_default(),
-            false => following::bring(store, &subject, session)?,
+            true => following::preview(store, &subject, context)?.unwrap_or_default(),
+            false => following::fetch_missing(store, &subject, context)?,
         };
         let sum = following::sum(&fetched);
         let (id, shown) = (resolved.id, short(&resolved.id));
         if self.dry_run {
-            if !session.output.is_json() {
-                session.output.line(format_args!("{shown} {name}: {sum}"))?;
+            if !context.output.is_json() {
+                context.output.line(format_args!("{shown} {name}: {sum}"))?;
             }
         } else {
-            // A pin's own name is its id: what it was asked for as stays what is shown.
+            // A pinned revision is fetched by its id: the name that it had before stays in
+            // `status`.
             if !is_pin {
                 store.note_complete(&id, name);
             }
-            if !session.output.is_json() {
-                session.output.note(format_args!("{shown} {name} is complete here"));
+            if !context.output.is_json() {
+                context.output.note(format_args!("{shown} {name} is complete here"));
             }
             if let Some(pin) = &self.pin {
-                let pinned = store.pin(pin, id, session.time()?)?;
+                let pinned = store.pin(pin, id, context.time()?)?;
                 answer.pinned_upstream = Some(matches!(pinned, Pinned::AtUpstream));
                 answer.pin = Some(pin.clone());
                 if let Pinned::OnlyHere(error) = &pinned {
-                    session.output.note(only_here(store, error));
+                    context.output.note(only_here(store, error));
                 }
             }
         }
         let (revision, fetch) = (id.to_string(), JsonFetch::new(&fetched));
-        answer.revisions.push(Revision { revision, fetch });
+        answer.revisions.push(JsonFetched { revision, fetch });
         Ok(())
     }
 }

@@ -2,14 +2,14 @@
 
 mod write;
 
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::session::Session;
 use clap::{Args, Subcommand};
 use freestone_core::Result;
 
 /// Write revisions into git repositories
 ///
-/// The other way is `freestone push --git`.
+/// To push from a git repository, use `freestone push --git`.
 #[derive(Args)]
 pub struct Git {
     #[command(subcommand)]
@@ -22,9 +22,13 @@ enum GitCommand {
 }
 
 impl Git {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// As of the subcommand.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         match &self.command {
-            GitCommand::Write(write) => write.run(session),
+            GitCommand::Write(write) => write.run(context),
         }
     }
 }

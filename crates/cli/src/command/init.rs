@@ -1,52 +1,58 @@
 //! `freestone init`.
 
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::place::Place;
-use crate::session::Session;
-use crate::size;
+use crate::location::Location;
+use crate::values::size;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::Store;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Make a store
+/// Create a store
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
-  freestone init                  where the store is by default
+  freestone init                  at the default location
   freestone init /srv/www.store
   freestone init s3://bucket/www
-  freestone init --upstream s3://bucket/www --cache-size 2G    a host's, which fetches what it needs
+  freestone init --upstream s3://bucket/www --cache-size 2G    follow a store
 
-With --json: {\"store\" (its directory or URL), \"store_id\", \"upstream\" or null}")]
+With --json: {\"store\" (directory or URL), \"store_id\", \"upstream\" (URL or null)}")]
 pub struct Init {
-    /// Its directory, empty or new, or s3://BUCKET/PREFIX; else as with -s
+    /// Location of the store: a directory, empty or new, or s3://BUCKET/PREFIX. Default: as for
+    /// --store
     #[arg(value_name = "STORE")]
     place: Option<PathBuf>,
 
-    /// Follow this store: keep here what is read of it, and write nothing here
+    /// Follow the store at this URL: cache here what is read from it. Nothing can be pushed to a
+    /// store that follows another one
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
 
-    /// What the upstream's packs may take here; none for no limit
+    /// Limit the disk space for cached packs of the upstream; none for no limit
     #[arg(long, value_name = "SIZE|none", default_value = "10G", value_parser = cache_size, requires = "upstream")]
-    cache_size: Limit,
+    cache_size: CacheLimit,
 
-    /// The name under which this host pins revisions at the upstream; else the machine's
+    /// Name under which this host pins revisions at the upstream. Default: the host name
     #[arg(long, value_name = "NAME", requires = "upstream")]
     host: Option<String>,
 }
 
-/// A size, or none.
+/// The limit of the cache's size; `None` for no limit.
 #[derive(Clone, Copy)]
-struct Limit(Option<u64>);
+struct CacheLimit(Option<u64>);
 
-fn cache_size(text: &str) -> Result<Limit, String> {
-    if text == "none" { Ok(Limit(None)) } else { size::argument(text).map(Some).map(Limit) }
+fn cache_size(text: &str) -> Result<CacheLimit, String> {
+    if text == "none" {
+        Ok(CacheLimit(None))
+    } else {
+        size::argument(text).map(Some).map(CacheLimit)
+    }
 }
 
-/// The machine's name, as far as it can be part of a ref's.
+/// Returns the machine's host name, with characters replaced that a ref's name cannot contain.
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let allowed = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
@@ -54,7 +60,7 @@ fn host_name() -> String {
     if name.is_empty() { "host".into() } else { name }
 }
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     store: String,
@@ -63,43 +69,47 @@ struct Answer {
 }
 
 impl Init {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let place = match (&self.place, session.has_store_option()) {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The location holds something, or cannot be written.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let place = match (&self.place, context.has_store_option()) {
             (Some(_), true) => {
                 return Err(Error::new(
                     ErrorKind::Usage,
-                    "the store is named twice, here and by -s",
+                    "the store is given twice, as an argument and by --store",
                 ));
             }
-            (Some(place), false) => Place::parse(place.clone())?,
-            (None, _) => session.store_place()?,
+            (Some(place), false) => Location::parse(place.clone())?,
+            (None, _) => context.store_location()?,
         };
         let store = match (&place, &self.upstream) {
-            (Place::Directory(path), None) => Store::init(path)?,
-            (Place::Directory(path), Some(url)) => {
+            (Location::Directory(path), None) => Store::init(path)?,
+            (Location::Directory(path), Some(url)) => {
                 let host = self.host.clone().unwrap_or_else(host_name);
-                let opening = session.opening();
+                let opening = context.opening();
                 Store::init_following(path, url, self.cache_size.0, &host, &opening)?
             }
             #[cfg(feature = "remote")]
-            (Place::Remote(place), None) => Store::init_backend(session.remote(place)?, None)?,
+            (Location::Remote(place), None) => Store::init_backend(context.remote(place)?, None)?,
             #[cfg(feature = "remote")]
-            (Place::Remote(place), Some(_)) => {
+            (Location::Remote(place), Some(_)) => {
                 return Err(Error::new(
                     ErrorKind::Usage,
-                    format!("{place}: a store that follows an upstream is a directory"),
+                    format!("{place}: a store that follows an upstream must be a directory"),
                 )
-                .hint("name the host's own directory with -s, and the upstream with --upstream"));
+                .hint("give a local directory as the store, and this URL with --upstream"));
             }
         };
         let upstream = store.following().map(|follower| follower.config().url.clone());
-        if session.output.is_json() {
+        if context.output.is_json() {
             let (store_id, store) = (store.id().to_string(), place.json());
-            session.output.json(&Answer { store, store_id, upstream })?;
+            context.output.json(&Answer { store, store_id, upstream })?;
         } else {
             let follows = upstream.map(|url| format!(", which follows {url}")).unwrap_or_default();
             let id = store.id();
-            session.output.note(format_args!("made store {id} in {place}{follows}"));
+            context.output.note(format_args!("created store {id} in {place}{follows}"));
         }
         Ok(Exit::Done)
     }

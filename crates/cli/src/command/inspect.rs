@@ -1,16 +1,17 @@
-//! `freestone inspect`: what a file or device is, and whether its readers will take it.
+//! `freestone inspect`.
 
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::name::{self, Name};
 use crate::output::{JSON_SEE, JsonPath};
-use crate::part::{Bring, Part};
-use crate::progress::Unit;
-use crate::session::Session;
-use crate::size::{count, show};
+use crate::part::{Need, Part};
+use crate::values::name::{self, Name};
+use crate::values::size::{count, show};
 use clap::Args;
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, ErrorKind, Result};
-use freestone_image::check::{self, Container, Report};
-use freestone_image::{HEAD_BYTES, Identity, ReadAt, identify};
+use freestone_image::{
+    self as image, CheckReport, Container, HEAD_BYTES, Identity, ImageName, ReadAt, identify,
+};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -18,21 +19,21 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
-/// Say what a file or device is, and whether it keeps the rules of those who read it
+/// Identify a file or device, and check that its readers will accept it
 ///
-/// A tar archive is checked against a strict model of what MirageOS, GNU tar, bsdtar, busybox and
-/// Python take, a FAT file system against one of what its readers agree about; an image of
-/// freestone's also against the one way to write it. Exit code 3 if a rule is broken or the content
-/// differs, 1 if it is no image at all.
+/// A tar archive is checked against the rules that MirageOS, GNU tar, bsdtar, busybox and Python
+/// have in common, and a FAT file system against those that its readers have in common. An image
+/// made by freestone must also be laid out exactly as freestone does it. Exit code 3 if a rule is
+/// broken or the content differs, 1 if it is not an image at all.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Inspect {
-    /// The file or device
+    /// File or device to inspect
     #[arg(value_name = "FILE|DEVICE")]
     place: PathBuf,
 
-    /// Compare it with the image of this revision, or of a part of one, of the same format and
-    /// options
+    /// Compare it with the image of this revision, or of a directory in it, in the same format and
+    /// with the same options
     #[arg(long, value_name = "REV[:PATH]")]
     against: Option<OsString>,
 }
@@ -55,7 +56,7 @@ With --json: {{\"kind\" (image, unfinished, archive, filesystem, blank or other)
     )
 }
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     kind: &'static str,
@@ -67,12 +68,12 @@ struct Answer {
     directories: u64,
     content_bytes: u64,
     violation_count: u64,
-    violations: Vec<Violation>,
-    against: Option<Against>,
+    violations: Vec<JsonViolation>,
+    against: Option<Comparison>,
 }
 
 #[derive(Serialize)]
-struct Violation {
+struct JsonViolation {
     rule: &'static str,
     offset: u64,
     #[serde(flatten)]
@@ -81,9 +82,9 @@ struct Violation {
     why: &'static str,
 }
 
-/// What the comparison came to.
+/// The result of the comparison.
 #[derive(Serialize)]
-struct Against {
+struct Comparison {
     revision: String,
     root: String,
     equal: bool,
@@ -93,29 +94,29 @@ struct Against {
 }
 
 /// A file or device that is open.
-struct Opened<'a> {
+struct OpenedFile<'a> {
     path: &'a Path,
     file: File,
     length: u64,
     container: Container,
 }
 
-impl<'a> Opened<'a> {
+impl<'a> OpenedFile<'a> {
     fn open(path: &'a Path) -> Result<Self> {
         let name = path.display();
         let wrong = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => Error::not_found(format!("{name} does not exist")),
             _ => Error::io(format!("{name} cannot be opened"), error),
         };
-        // A pipe would be waited for.
+        // Opening a pipe would wait for its other end.
         let kind = std::fs::metadata(path).map_err(wrong)?.file_type();
         let container = if kind.is_file() {
             Container::File
         } else if kind.is_block_device() {
             Container::Device
         } else {
-            let what = format!("{name}: neither a regular file nor a block device");
-            return Err(Error::new(ErrorKind::Usage, what).hint("name a file or a device"));
+            let what = format!("{name} is neither a regular file nor a block device");
+            return Err(Error::new(ErrorKind::Usage, what).hint("give a file or a device"));
         };
         let mut file = File::open(path).map_err(wrong)?;
         let length = file.seek(SeekFrom::End(0)).map_err(wrong)?;
@@ -123,31 +124,31 @@ impl<'a> Opened<'a> {
     }
 
     fn identity(&self) -> Result<Identity> {
-        let length = usize::try_from(self.length).unwrap_or(HEAD_BYTES).min(HEAD_BYTES);
+        let length = to_usize(self.length).min(HEAD_BYTES);
         let mut head = vec![0; length];
         self.read_at(0, &mut head)?;
         Ok(identify(&head))
     }
 
-    /// Compares it with the image of `name`, of the format and options that its head says.
-    fn compare(&self, identity: &Identity, name: &OsStr, session: &Session) -> Result<Against> {
+    /// Compares it with the image of `name`, in the format and with the options that its head
+    /// names.
+    fn compare(&self, identity: &Identity, name: &OsStr, context: &Context) -> Result<Comparison> {
         let Identity::Image(image) = identity else {
             let (place, what) = (self.path.display(), describe(identity).1);
             return Err(Error::refused(format!("{place}: {what}"))
-                .hint("only a finished image of freestone's can be compared with a revision"));
+                .hint("only a complete image made by freestone can be compared with a revision"));
         };
-        let part = Part::find(&session.store()?, &Name::parse(name)?)?;
-        part.bring(Bring::Contents, session)?;
-        let (root, nodes) = part.manifest(&session.interrupt)?;
-        let plan = image.format.plan(nodes, &root)?;
-        let progress = session.progress("comparing", Unit::Bytes, Some(plan.length()));
-        let advance = |bytes| progress.add(bytes);
-        let difference = freestone_sink::compare(
-            &freestone_sink::Image::new(&*plan, part.records()),
-            self.path,
-            &session.control(&advance),
-        )?;
-        Ok(Against {
+        let part = Part::find(&context.store()?, &Name::parse(name)?)?;
+        part.fetch(Need::Contents, context)?;
+        let manifest = part.manifest(&context.interrupt)?;
+        let root = manifest.id();
+        let plan = image.format.plan(manifest)?;
+        let image = freestone_sink::Image::new(&*plan, part.records());
+        let compare = |control: freestone_sink::Control<'_>| {
+            freestone_sink::compare(&image, self.path, &control)
+        };
+        let difference = context.watched_sink("comparing", plan.length(), compare)?;
+        Ok(Comparison {
             revision: part.id.to_string(),
             root: root.to_string(),
             equal: difference.is_none(),
@@ -157,7 +158,7 @@ impl<'a> Opened<'a> {
     }
 }
 
-impl ReadAt for Opened<'_> {
+impl ReadAt for OpenedFile<'_> {
     fn length(&self) -> u64 {
         self.length
     }
@@ -169,29 +170,40 @@ impl ReadAt for Opened<'_> {
 }
 
 impl Inspect {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let opened = Opened::open(&self.place)?;
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The file cannot be read, or cannot be compared.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let opened = OpenedFile::open(&self.place)?;
         let identity = opened.identity()?;
         let (kind, what) = describe(&identity);
         let mut against = match &self.against {
             None => None,
-            Some(name) => Some(opened.compare(&identity, name, session)?),
+            Some(name) => Some(opened.compare(&identity, name, context)?),
         };
-        let report = check::check(&opened, opened.container, &identity, &mut |found| {
-            if let Some(Against { offset: Some(offset), path: path @ None, .. }) = &mut against
+        let report = image::check(&opened, opened.container, &identity, &mut |found| {
+            if let Some(Comparison { offset: Some(offset), path: path @ None, .. }) = &mut against
                 && found.bytes.contains(offset)
             {
                 *path = Some(JsonPath::new(&found.path));
             }
-            session.interrupt.check()
+            context.interrupt.check()
         })?;
         let is_known = report.is_some();
         let report = report.unwrap_or_default();
         let is_good = report.violations.count() == 0 && against.as_ref().is_none_or(|a| a.equal);
-        if session.output.is_json() {
-            session.output.json(&answer(kind, &what, &opened, &report, against))?;
+        if context.output.is_json() {
+            context.output.json(&answer(
+                kind,
+                &what,
+                &opened,
+                name_of(&identity),
+                &report,
+                against,
+            ))?;
         } else {
-            say(&what, &opened, &report, against.as_ref(), session)?;
+            say(&what, &opened, name_of(&identity), &report, against.as_ref(), context)?;
         }
         match kind {
             "unfinished" => Ok(Exit::Corrupt),
@@ -202,15 +214,23 @@ impl Inspect {
     }
 }
 
-/// Its kind, for programs, and what it is, for people.
+/// Returns the name of an image that freestone made.
+fn name_of(identity: &Identity) -> Option<&ImageName> {
+    match identity {
+        Identity::Image(name) => Some(name),
+        _ => None,
+    }
+}
+
+/// Returns its kind, for programs, and a description, for people.
 fn describe(identity: &Identity) -> (&'static str, String) {
     match identity {
-        Identity::Image(name) => ("image", format!("an image of freestone's: {name}")),
+        Identity::Image(name) => ("image", format!("an image made by freestone: {name}")),
         Identity::Unfinished { becoming: Some(name), .. } => {
-            ("unfinished", format!("an unfinished image, that was to become: {name}"))
+            ("unfinished", format!("an unfinished image, to become: {name}"))
         }
         Identity::Unfinished { text, .. } => ("unfinished", text.replace('\n', "; ")),
-        Identity::Blank => ("blank", "blank: zeros".to_owned()),
+        Identity::Blank => ("blank", "blank (zeros)".to_owned()),
         Identity::Other(what @ "a tar archive") => ("archive", (*what).to_owned()),
         Identity::Other(what @ "a FAT file system") => ("filesystem", (*what).to_owned()),
         Identity::Other(what) => ("other", (*what).to_owned()),
@@ -220,11 +240,12 @@ fn describe(identity: &Identity) -> (&'static str, String) {
 fn answer(
     kind: &'static str,
     what: &str,
-    opened: &Opened<'_>,
-    report: &Report,
-    against: Option<Against>,
+    opened: &OpenedFile<'_>,
+    name: Option<&ImageName>,
+    report: &CheckReport,
+    against: Option<Comparison>,
 ) -> Answer {
-    let violation = |violation: &check::Violation| Violation {
+    let violation = |violation: &image::Violation| JsonViolation {
         rule: violation.rule,
         offset: violation.offset,
         path: violation.path.as_deref().map(JsonPath::new),
@@ -234,8 +255,8 @@ fn answer(
     Answer {
         kind,
         what: what.to_owned(),
-        image: report.name.map(|name| name.to_string()),
-        root: report.name.map(|name| name.root.to_string()),
+        image: name.map(ToString::to_string),
+        root: name.map(|name| name.root.to_string()),
         length: opened.length,
         files: report.files,
         directories: report.directories,
@@ -248,12 +269,13 @@ fn answer(
 
 fn say(
     what: &str,
-    opened: &Opened<'_>,
-    report: &Report,
-    against: Option<&Against>,
-    session: &Session,
+    opened: &OpenedFile<'_>,
+    name: Option<&ImageName>,
+    report: &CheckReport,
+    against: Option<&Comparison>,
+    context: &Context,
 ) -> Result<()> {
-    let output = &session.output;
+    let output = &context.output;
     output.line(format_args!("{}: {what}", opened.path.display()))?;
     let length = opened.length;
     output.line(format_args!("length   {length} ({})", show(length)))?;
@@ -281,16 +303,17 @@ fn say(
     }
     let Some(against) = against else { return Ok(()) };
     let revision = &against.revision;
-    // Another root, another image: where they begin to differ says nothing.
+    // With another root it is a different image, and the offset of the difference means nothing.
     let root = &against.root;
-    if report.name.is_some_and(|name| name.root.to_string() != *root) {
-        return output
-            .line(format_args!("against  {revision}: another image; the root of this is {root}"));
+    if name.is_some_and(|name| name.root.to_string() != *root) {
+        return output.line(format_args!(
+            "against  {revision}: a different image; its root would be {root}"
+        ));
     }
     match (against.offset, &against.path) {
         (None, _) => output.line(format_args!("against  {revision}: equal")),
         (Some(offset), Some(path)) => output
-            .line(format_args!("against  {revision}: differs from byte {offset} on, at {path}")),
+            .line(format_args!("against  {revision}: differs from byte {offset} on, in {path}")),
         (Some(offset), None) => {
             output.line(format_args!("against  {revision}: differs from byte {offset} on"))
         }

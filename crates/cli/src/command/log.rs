@@ -1,36 +1,37 @@
 //! `freestone log`.
 
 use crate::command::diff;
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::figures::Figures;
-use crate::name::{self, Name};
+use crate::output::diff_stats::DiffStats;
 use crate::output::{JSON_SEE, JsonRevision, short, text};
-use crate::session::Session;
-use crate::size::show;
-use crate::time;
+use crate::values::name::{self, Name};
+use crate::values::size::show;
+use crate::values::time;
 use clap::Args;
 use freestone_core::Result;
+use freestone_format::Revision;
 use freestone_manifest::{Change, Times};
-use freestone_store::{Revision, Store};
+use freestone_store::Store;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 
-/// List a revision and those it came from, the newest first
+/// List a revision and its ancestors, newest first
 ///
-/// Of several parents the first is followed. What a ref has named in turn, `freestone ref log`
-/// lists.
+/// Of several parents, only the first is followed. To list the revisions that a ref has named, use
+/// `freestone ref log`.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Log {
-    /// The revision to begin with; else the ref that is pushed to
+    /// Revision to start with. Default: the default ref of `push`
     #[arg(value_name = "REV")]
     name: Option<OsString>,
 
-    /// List no more than N
+    /// List at most N revisions
     #[arg(short = 'n', long, value_name = "N")]
     max_count: Option<u64>,
 
-    /// List what each changed, as `freestone diff` does, with its figures
+    /// Also list what each revision changed, as `freestone diff` does, with totals
     #[arg(long)]
     stat: bool,
 }
@@ -44,70 +45,76 @@ Examples:
   freestone log --stat -n 1
   freestone log main --json | jq -r .revision
 
-A line has the id's first digits, the time, the bytes of content, and the message's first line.
-With --json, one object a line: {{{}}}
-and with --stat \"stat\": {{{}}}
+A line has the first digits of the id, the time, the size of the content, and the first line of the
+message.
+With --json, one object per line: {{{}}}
+and with --stat also \"stat\":
+{{{}}}
 {JSON_SEE}
 
 {}",
         JsonRevision::KEYS,
-        Figures::KEYS,
+        DiffStats::KEYS,
         name::TEXT
     )
 }
 
-/// A line of the answer as JSON; its keys stand in the help.
+/// A line of the result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     #[serde(flatten)]
     revision: JsonRevision,
     #[serde(skip_serializing_if = "Option::is_none")]
-    stat: Option<Figures>,
+    stat: Option<DiffStats>,
 }
 
 impl Log {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let store = session.store()?;
-        let default = session.ref_name(None);
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The revision does not exist, or a record cannot be read.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let store = context.store()?;
+        let default = context.ref_name(None);
         let name = self.name.as_deref().unwrap_or(OsStr::new(&default));
         let resolved = store.resolve(&Name::parse_revision(name)?)?;
         let (mut id, mut revision) = (resolved.id, resolved.revision);
         let mut count = 0;
         while self.max_count.is_none_or(|max| count < max) {
-            session.interrupt.check()?;
+            context.interrupt.check()?;
             let parent = revision.parents.first();
             let before = match parent {
                 Some(parent) => store.revision(parent)?,
                 None => None,
             };
-            // In a copy the history is cut: what the oldest revision changed is not known.
+            // A copy may lack older revisions: what its oldest revision changed is then unknown.
             let cut = parent.filter(|_| before.is_none()).copied();
             let shows_stat = self.stat && cut.is_none();
-            if session.output.is_json() {
+            if context.output.is_json() {
                 let stat = match shows_stat {
                     true => {
-                        Some(stat(&store, before.as_ref(), &revision, session, &mut |_| Ok(()))?)
+                        Some(stat(&store, before.as_ref(), &revision, context, &mut |_| Ok(()))?)
                     }
                     false => None,
                 };
                 let revision = JsonRevision::new(&id, &revision);
-                session.output.json(&Answer { revision, stat })?;
+                context.output.json(&Answer { revision, stat })?;
             } else {
                 let message = text(revision.message.lines().next().unwrap_or_default());
                 let (time, size) = (time::show(revision.time), show(revision.bytes));
                 let line = format!("{} {time} {size:>9}  {message}", short(&id));
-                session.output.line(line.trim_end())?;
+                context.output.line(line.trim_end())?;
                 if shows_stat {
                     let each = &mut |change: &Change| {
-                        session.output.line(format_args!("  {}", diff::line(change)))
+                        context.output.line(format_args!("  {}", diff::line(change)))
                     };
-                    let figures = stat(&store, before.as_ref(), &revision, session, each)?;
-                    session.output.line(format_args!("  {}", figures.line()))?;
+                    let figures = stat(&store, before.as_ref(), &revision, context, each)?;
+                    context.output.line(format_args!("  {}", figures.line()))?;
                 }
             }
             count += 1;
             if let Some(parent) = cut {
-                session.output.note(format_args!(
+                context.output.note(format_args!(
                     "the history ends here: {}, the parent of {}, is not in this store",
                     short(&parent),
                     short(&id)
@@ -121,17 +128,18 @@ impl Log {
     }
 }
 
-/// What `revision` changed; a first one brought all that it holds.
+/// Passes the changes of `revision` to `each`, and counts them. Without a revision before it,
+/// everything that it holds is new.
 fn stat(
     store: &Store,
     before: Option<&Revision>,
     revision: &Revision,
-    session: &Session,
+    context: &Context,
     each: &mut dyn FnMut(&Change) -> Result<()>,
-) -> Result<Figures> {
-    let mut figures = Figures::default();
+) -> Result<DiffStats> {
+    let mut figures = DiffStats::default();
     let mut seen = |change: &Change| {
-        session.interrupt.check()?;
+        context.interrupt.check()?;
         figures.add(change);
         each(change)
     };

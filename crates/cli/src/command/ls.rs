@@ -1,29 +1,29 @@
 //! `freestone ls`.
 
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::name::{self, Name};
 use crate::output::{JSON_SEE, JsonEntry};
-use crate::part::{Bring, Part};
-use crate::session::Session;
-use crate::time;
+use crate::part::{Need, Part};
+use crate::values::name::{self, Name};
+use crate::values::time;
 use clap::Args;
 use freestone_core::{Result, path};
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 use serde::Serialize;
 use std::ffi::OsString;
 
-/// List what is in a revision, or in a directory of it
+/// List the entries of a revision, or of a directory in it
 ///
-/// Directories end in a slash. Control characters and bytes that are not UTF-8 are written \xNN,
-/// and \ is doubled.
+/// Names of directories end with a slash. Control characters and bytes that are not UTF-8 are
+/// written \xNN, and \ is doubled.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Ls {
-    /// The revision, or a directory or file of it
+    /// Revision, or directory or file in it
     #[arg(value_name = "REV[:PATH]")]
     name: OsString,
 
-    /// List what is in directories too
+    /// List subdirectories recursively
     #[arg(short = 'R', long)]
     recursive: bool,
 
@@ -40,8 +40,8 @@ Examples:
   freestone ls -lR main:docs
 
 With --json: {{\"revision\", \"entries\": [{{\"path\" (in the directory), \"kind\" (file or directory),
-\"mtime\", and of files \"size\", \"executable\", \"sha1\", \"content\" (the content id), \"link\" (the
-text of the link that it was, escaped as in path_escaped)}}]}}
+\"mtime\"; for files also \"size\", \"executable\", \"sha1\", \"content\" (the content id), \"link\" (the
+target, if it was a symbolic link; escaped as in path_escaped)}}]}}
 {JSON_SEE}
 
 {}",
@@ -49,28 +49,32 @@ text of the link that it was, escaped as in path_escaped)}}]}}
     )
 }
 
-/// The answer as JSON, but for the entries; its keys stand in the help.
+/// The result as JSON, without the entries. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     revision: String,
 }
 
 impl Ls {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The revision or path does not exist or cannot be read.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         let name = Name::parse(&self.name)?;
-        let part = Part::find(&session.store()?, &name)?;
+        let part = Part::find(&context.store()?, &name)?;
         if self.recursive {
-            part.bring(Bring::Entries, session)?;
+            part.fetch(Need::Entries, context)?;
         }
-        if session.output.is_json() {
+        if context.output.is_json() {
             let answer = Answer { revision: part.id.to_string() };
-            session.output.json_list(&answer, "entries", |list| {
-                self.each(&part, session, &mut |entry, path| {
+            context.output.json_list(&answer, "entries", |list| {
+                self.each(&part, context, &mut |entry, path| {
                     list.item(&JsonEntry::new(path, entry))
                 })
             })?;
         } else {
-            self.each(&part, session, &mut |entry, path| self.line(entry, path, session))?;
+            self.each(&part, context, &mut |entry, path| self.line(entry, path, context))?;
         }
         Ok(Exit::Done)
     }
@@ -78,7 +82,7 @@ impl Ls {
     fn each(
         &self,
         part: &Part,
-        session: &Session,
+        context: &Context,
         each: &mut dyn FnMut(&Entry, &[u8]) -> Result<()>,
     ) -> Result<()> {
         if let Some(file) = part.entry.as_ref().filter(|entry| !entry.is_directory()) {
@@ -87,7 +91,7 @@ impl Ls {
         }
         let mut below = part.below()?;
         loop {
-            session.interrupt.check()?;
+            context.interrupt.check()?;
             let Some((entry, path)) = below.next()? else { return Ok(()) };
             each(entry, path)?;
             if !self.recursive && entry.is_directory() {
@@ -97,20 +101,20 @@ impl Ls {
         }
     }
 
-    fn line(&self, entry: &Entry, path: &[u8], session: &Session) -> Result<()> {
+    fn line(&self, entry: &Entry, path: &[u8], context: &Context) -> Result<()> {
         let slash = if entry.is_directory() { "/" } else { "" };
         let shown = path::display(path);
         if !self.long {
-            return session.output.line(format_args!("{shown}{slash}"));
+            return context.output.line(format_args!("{shown}{slash}"));
         }
         let time = time::show(entry.mtime);
         match &entry.kind {
-            Kind::Directory => session
+            EntryKind::Directory => context
                 .output
                 .line(format_args!("drwxr-xr-x {:>12} {time} {:40} {shown}{slash}", "-", "-")),
-            Kind::File { executable, size, sha1, .. } => {
+            EntryKind::File { executable, size, sha1, .. } => {
                 let mode = if *executable { "-rwxr-xr-x" } else { "-rw-r--r--" };
-                session.output.line(format_args!("{mode} {size:>12} {time} {sha1} {shown}"))
+                context.output.line(format_args!("{mode} {size:>12} {time} {sha1} {shown}"))
             }
         }
     }

@@ -4,14 +4,16 @@ mod background;
 mod catalogue;
 mod owner;
 
-use crate::exit::Exit;
-use crate::session::Session;
-use crate::{exit, name, size};
+use crate::context::Context;
+use crate::exit::{self, Exit};
+use crate::location;
+use crate::systemd;
+use crate::values::{name, size};
 use background::Background;
 use catalogue::Catalogue;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
-use freestone_mount::{Mounted, Options};
+use freestone_mount::{MountOptions, Mounted};
 use freestone_store::Store;
 use owner::Owner;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -22,71 +24,74 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How often it is looked whether somebody else has unmounted it.
+/// How often to check whether the mount was unmounted by another program.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Show images and trees of all revisions as files, without writing any of them
+/// Mount the store: images and files of all revisions, without writing any of them
 ///
-/// Each revision's image is a file named after its id, each ref a link to one: a guest that has an
-/// image open keeps that very image, whatever is pushed. The file can be opened for reading and
-/// writing, as some monitors insist on; what is written is refused.
+/// The image of each revision is a file named after the revision's id, and each ref is a link to
+/// one: a guest that has an image open keeps exactly that image, whatever is pushed later. An image
+/// can be opened for writing, because some virtual machine monitors insist on it, but writes are
+/// refused.
 ///
-/// It serves until it is unmounted or gets SIGINT or SIGTERM. Then the directory is free at once,
-/// and what is still open is served until it is closed; a second signal ends that too.
+/// Files are served until the directory is unmounted, or SIGINT or SIGTERM arrives. After a signal
+/// the directory is free at once, and files that are still open are served until they are closed; a
+/// second signal ends that too.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Mount {
-    /// Where to: a directory
+    /// Directory to mount at
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 
-    /// Let other users look in too; who is not root needs user_allow_other in /etc/fuse.conf
+    /// Let other users read the files too. Users other than root need user_allow_other in
+    /// /etc/fuse.conf
     #[arg(long)]
     allow_other: bool,
 
-    /// Whom everything belongs to, by names or numbers; else who mounts it
+    /// Owner of all files, by names or numbers. Default: the user who mounts
     #[arg(long, value_name = "USER[:GROUP]", value_parser = Owner::parse)]
     owner: Option<Owner>,
 
-    /// The permissions of files, in octal; directories can be searched by whoever can read
+    /// Permissions of files, in octal. Directories can be searched by everyone who can read them
     #[arg(long, value_name = "MODE", default_value = "644", value_parser = mode)]
     mode: u16,
 
-    /// Take what is written to images and forget it, instead of refusing it
+    /// Accept writes to images and discard them, instead of refusing them
     #[arg(long)]
     discard_writes: bool,
 
-    /// How much content is kept because a part of it was read
+    /// Memory for contents of which a part was read
     #[arg(long, value_name = "N", default_value = "64M", value_parser = size::argument)]
     cache: u64,
 
-    /// Return when it is mounted, and serve in the background
+    /// Serve in the background; return when it is mounted
     #[arg(short, long)]
     background: bool,
 }
 
 fn mode(text: &str) -> Result<u16, String> {
     let mode = u16::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o666 && mode & 0o111 == 0);
-    mode.ok_or_else(|| "give permissions to read and write in octal, as in 444 or 640".to_owned())
+    mode.ok_or_else(|| "give read and write permissions in octal, such as 444 or 640".to_owned())
 }
 
 fn after_help() -> String {
     format!(
         "\
 In the directory:
-  ID.tar          the image of a revision, by its whole id; one for each format
-  REF.tar         a link to the image of what the ref names now; a / in a ref is written %2F
-  tree/ID/…       what is in a revision
-  tree/REF        a link to it
-Any other REV works as well as a ref, as in main~1.tar, but is not listed.
+  ID.tar          the image of a revision, by its whole id; ID.fat and ID.mirage.fat as well
+  REF.tar         link to the image of the revision that the ref names; / in a ref is written %2F
+  tree/ID/…       the files of a revision
+  tree/REF        link to the files of the revision that the ref names
+Any other REV works in place of a ref, as in main~1.tar, but is not listed.
 
 Examples:
   freestone mount /mnt/freestone
   freestone mount -b --allow-other --mode 444 /mnt/freestone
   umount /mnt/freestone
 
-A service of systemd has Type=notify. What cannot be read is an error for that part of a file alone,
-and is told on the standard error.
+In a systemd service, use Type=notify. If a part of a file cannot be read, only reads of that part
+fail, and the reason is printed on standard error.
 
 {}
 
@@ -97,44 +102,44 @@ and is told on the standard error.
 }
 
 impl Mount {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        if session.output.is_json() {
-            return Err(Error::new(ErrorKind::Usage, "mount gives no answer, not even as JSON"));
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The store cannot be opened, or the directory cannot be mounted at.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        if context.output.is_json() {
+            return Err(Error::new(ErrorKind::Usage, "mount has no output; --json cannot be used"));
         }
         let background = Background::child();
         if self.background && background.is_none() {
-            return Background::start(&self.directory, session);
+            return Background::start(&self.directory, context);
         }
-        // By their whole paths: in the background there is no other directory than /.
-        let revisions = Catalogue::open(match session.store_place()?.directory() {
-            Some(path) => {
-                let path = std::path::absolute(path)
-                    .map_err(|error| Error::io("the store's path", error))?;
-                Store::open_with(&path, &session.opening())?
-            }
-            None => session.store()?,
+        // The path is made absolute, because in the background the working directory is /.
+        let revisions = Catalogue::open(match context.store_location()?.directory() {
+            Some(path) => Store::open_with(&location::absolute(path)?, &context.opening())?,
+            None => context.store()?,
         })?;
-        // From here on, so that a signal finds nothing half mounted.
+        // Watched from here on, so that a signal never leaves a half-mounted directory.
         let mut signals = Signals::watch()?;
         let mounted = freestone_mount::mount(
             Box::new(revisions),
             &self.directory,
-            self.options(session),
+            self.options(context),
             Box::new(|error| eprint!("{}", exit::describe(error))),
         )?;
-        session.interrupt.serve_on();
+        context.interrupt.serve_on();
         match background {
             Some(background) => background.ready()?,
             None => {
-                session.output.note(format_args!("mounted at {}", mounted.directory().display()));
-                notify_systemd();
+                context.output.note(format_args!("mounted at {}", mounted.directory().display()));
+                systemd::notify("READY=1");
             }
         }
         if signals.wait(&mounted) {
             mounted.end()?;
             if !mounted.is_over() {
-                session.output.note(
-                    "unmounted; what is still open is served until it is closed, \
+                context.output.note(
+                    "unmounted; files that are still open are served until they are closed, \
                      or until the next signal",
                 );
             }
@@ -143,28 +148,28 @@ impl Mount {
         Ok(Exit::Done)
     }
 
-    fn options(&self, session: &Session) -> Options {
+    fn options(&self, context: &Context) -> MountOptions {
         let mine = Owner::mine();
         let owner = self.owner.unwrap_or(mine);
-        Options {
+        MountOptions {
             allow_other: self.allow_other,
             uid: owner.uid,
             gid: owner.gid.unwrap_or(mine.gid.unwrap_or(0)),
             mode: self.mode,
             discard_writes: self.discard_writes,
-            // One that waits for the disk must not keep the others from what is in memory.
-            threads: session.workers().max(NonZeroUsize::new(4).unwrap_or(NonZeroUsize::MIN)).get(),
+            // Several, so that a thread that waits for the disk does not block reads from memory.
+            threads: context.workers().max(NonZeroUsize::new(4).unwrap_or(NonZeroUsize::MIN)).get(),
             cache_bytes: self.cache,
         }
     }
 }
 
-/// The signals that ask for the end, as something to wait for.
+/// A socket that becomes readable when a signal asks for the end.
 struct Signals(UnixStream);
 
 impl Signals {
     fn watch() -> Result<Self> {
-        let wrong = |error| Error::io("the signals cannot be watched", error);
+        let wrong = |error| Error::io("cannot watch signals", error);
         let (reading, writing) = UnixStream::pair().map_err(wrong)?;
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             let writing = writing.try_clone().map_err(wrong)?;
@@ -174,7 +179,8 @@ impl Signals {
         Ok(Self(reading))
     }
 
-    /// Waits for a signal, true, or for the mount's end by other means, false.
+    /// Waits for a signal, and returns true, or until another program has unmounted it, and returns
+    /// false.
     fn wait(&mut self, mounted: &Mounted) -> bool {
         loop {
             match self.0.read(&mut [0]) {
@@ -187,21 +193,4 @@ impl Signals {
             }
         }
     }
-}
-
-/// Tells the service manager that the mount is there, where it asked to be told.
-fn notify_systemd() {
-    let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() else { return };
-    // One that begins with @ is no path, but a name of its own kind.
-    let sent = match place.to_str().and_then(|place| place.strip_prefix('@')) {
-        Some(name) => {
-            use std::os::linux::net::SocketAddrExt;
-            std::os::unix::net::SocketAddr::from_abstract_name(name)
-                .and_then(|place| socket.send_to_addr(b"READY=1", &place))
-        }
-        None => socket.send_to(b"READY=1", place),
-    };
-    // Then the manager gives up waiting, and says so.
-    drop(sent);
 }

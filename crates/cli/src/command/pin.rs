@@ -1,10 +1,10 @@
 //! `freestone pin`.
 
 use super::fetch::only_here;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::short;
-use crate::session::Session;
-use crate::time;
+use crate::values::time;
 use clap::{Args, Subcommand};
 use freestone_core::Result;
 use freestone_store::Store;
@@ -13,8 +13,8 @@ use serde::Serialize;
 
 /// List and remove the pins of this host
 ///
-/// `freestone fetch REV --pin NAME` makes one. What is pinned is never given up by the cache; and
-/// the upstream keeps it as long as it has the ref hosts/HOST/NAME.
+/// `freestone fetch REV --pin NAME` creates a pin. The cache never removes a pinned revision, and
+/// the upstream keeps it as long as its ref hosts/HOST/NAME exists.
 #[derive(Args)]
 pub struct Pin {
     #[command(subcommand)]
@@ -25,21 +25,21 @@ pub struct Pin {
 enum PinCommand {
     /// List the pins
     #[command(after_long_help = "\
-With --json: {\"pins\": [{\"pin\", \"revision\", \"time\", \"complete\" (here), \"upstream\" (whether it has
-the pin; null if it cannot be asked)}]}")]
+With --json: {\"pins\": [{\"pin\", \"revision\", \"time\", \"complete\" (true if all of it is here),
+\"upstream\" (true if it has the pin, null if that is not known)}]}")]
     List,
 
     /// Remove a pin, here and at the upstream
     #[command(after_long_help = "\
 With --json: {\"pin\", \"removed_upstream\"}")]
     Remove {
-        /// Its name
+        /// Name of the pin
         #[arg(value_name = "NAME")]
         name: String,
     },
 }
 
-/// A pin as JSON; its keys stand in the help.
+/// A pin as JSON. The help documents its keys.
 #[derive(Serialize)]
 pub struct JsonPin {
     pin: String,
@@ -61,7 +61,7 @@ struct Removed {
 }
 
 impl JsonPin {
-    /// What is to be known of a pin of `store`.
+    /// Looks up the state of a pin of `store`.
     ///
     /// # Errors
     /// The index cannot be read.
@@ -79,15 +79,13 @@ impl JsonPin {
         })
     }
 
-    /// The same for people.
+    /// Renders the pin as a line for people.
     pub fn line(&self, pin: &Pinning) -> String {
-        let complete = if self.complete { "complete" } else { "not complete here" };
+        let complete = if self.complete { "complete" } else { "incomplete here" };
         let upstream = match self.upstream {
-            Some(true) => "the upstream keeps it too",
-            Some(false) => {
-                "the upstream does not know: there, only gc's --keep-within protects this host"
-            }
-            None => "not known whether the upstream keeps it",
+            Some(true) => "pinned at the upstream too",
+            Some(false) => "not pinned at the upstream, which may remove it",
+            None => "unknown whether the upstream has the pin",
         };
         let (id, time) = (short(&pin.revision), time::show(self.time));
         format!("{id} {time} {}, {complete}; {upstream}", self.pin)
@@ -95,17 +93,21 @@ impl JsonPin {
 }
 
 impl Pin {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let store = session.store()?;
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The store does not follow an upstream, or the pin does not exist.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let store = context.store()?;
         match &self.command {
-            PinCommand::List => list(&store, session)?,
+            PinCommand::List => list(&store, context)?,
             PinCommand::Remove { name } => {
-                let removed = store.unpin(name, session.time()?)?;
-                if session.output.is_json() {
+                let removed = store.unpin(name, context.time()?)?;
+                if context.output.is_json() {
                     let removed_upstream = matches!(removed, Pinned::AtUpstream);
-                    session.output.json(&Removed { pin: name.clone(), removed_upstream })?;
+                    context.output.json(&Removed { pin: name.clone(), removed_upstream })?;
                 } else if let Pinned::OnlyHere(error) = &removed {
-                    session.output.note(only_here(&store, error));
+                    context.output.note(only_here(&store, error));
                 }
             }
         }
@@ -113,11 +115,11 @@ impl Pin {
     }
 }
 
-fn list(store: &Store, session: &Session) -> Result<()> {
+fn list(store: &Store, context: &Context) -> Result<()> {
     let pins = store.pins()?;
     let shown = pins.iter().map(|pin| JsonPin::new(store, pin)).collect::<Result<Vec<_>>>()?;
-    if session.output.is_json() {
-        return session.output.json(&Pins { pins: shown });
+    if context.output.is_json() {
+        return context.output.json(&Pins { pins: shown });
     }
-    pins.iter().zip(&shown).try_for_each(|(pin, shown)| session.output.line(shown.line(pin)))
+    pins.iter().zip(&shown).try_for_each(|(pin, shown)| context.output.line(shown.line(pin)))
 }

@@ -1,13 +1,14 @@
 //! `freestone ref`.
 
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::name::{self, Name};
 use crate::output::short;
-use crate::session::Session;
-use crate::time;
+use crate::values::name::{self, Name};
+use crate::values::time;
 use clap::{Args, Subcommand};
 use freestone_core::{Error, Result};
-use freestone_store::{Expect, RefAction, RefEntry, Store};
+use freestone_format::{RefAction, RefEntry};
+use freestone_store::{Expect, Store};
 use serde::Serialize;
 use std::ffi::OsString;
 
@@ -20,47 +21,48 @@ pub struct Ref {
 
 #[derive(Subcommand)]
 enum RefCommand {
-    /// List the refs and what they name
+    /// List the refs and the revisions that they name
     #[command(after_long_help = "\
 With --json: {\"refs\": [{\"ref\", \"n\" (the entry's number), \"revision\", \"time\"}]}")]
     List,
 
-    /// List what a ref has named in turn, the newest first
+    /// List the revisions that a ref has named, newest first
     #[command(after_long_help = "\
-Entry N is what REF@N names.
+REF@N names the revision of entry N.
 
-With --json, one object a line: {\"ref\", \"n\", \"revision\" (null if the ref was deleted), \"time\"}")]
+With --json, one object per line: {\"ref\", \"n\", \"revision\" (null if the ref was deleted), \"time\"}")]
     Log {
-        /// The ref; else the one that is pushed to
+        /// Ref. Default: the default ref of `push`
         #[arg(value_name = "NAME")]
         name: Option<String>,
     },
 
-    /// Make a ref name a revision
+    /// Set a ref to a revision
     #[command(after_long_help = set_help())]
     Set {
-        /// The ref, which need not exist
+        /// Ref to set; it is created if it does not exist
         #[arg(value_name = "NAME")]
         name: String,
-        /// The revision
+        /// Revision that the ref is to name
         #[arg(value_name = "REV")]
         revision: OsString,
-        /// Change it only if it names this revision now, or nothing; else exit code 6
+        /// Set it only if it names this revision now (none: if it does not exist). Otherwise fail
+        /// with exit code 6
         #[arg(long, value_name = "REV|none")]
         expect: Option<OsString>,
     },
 
-    /// Make a ref name nothing; its log stays
+    /// Delete a ref; its log is kept
     #[command(after_long_help = "\
 Examples:
   freestone ref delete old
 
 With --json: {\"ref\", \"n\", \"revision\": null, \"time\"}")]
     Delete {
-        /// The ref
+        /// Ref to delete
         #[arg(value_name = "NAME")]
         name: String,
-        /// Delete it only if it names this revision now; else exit code 6
+        /// Delete it only if it names this revision now. Otherwise fail with exit code 6
         #[arg(long, value_name = "REV")]
         expect: Option<OsString>,
     },
@@ -80,7 +82,7 @@ With --json: {{\"ref\", \"n\", \"revision\", \"time\"}}
     )
 }
 
-/// An entry as JSON; its keys stand in the help.
+/// An entry of a ref as JSON. The help documents its keys.
 #[derive(Serialize)]
 pub struct JsonRef {
     r#ref: String,
@@ -90,7 +92,7 @@ pub struct JsonRef {
 }
 
 impl JsonRef {
-    /// The entry `entry`.
+    /// Converts `entry`.
     pub fn new(entry: &RefEntry) -> Self {
         Self {
             r#ref: entry.name.clone(),
@@ -106,10 +108,10 @@ struct JsonRefs {
     refs: Vec<JsonRef>,
 }
 
-/// What `--expect` says, where nothing said is anything.
+/// Converts the value of `--expect`. Without it, any state of the ref is accepted.
 ///
 /// # Errors
-/// It names no revision of `store`.
+/// It does not name a revision of `store`.
 pub fn expectation(store: &Store, expect: Option<&OsString>) -> Result<Expect> {
     match expect {
         None => Ok(Expect::Any),
@@ -119,52 +121,57 @@ pub fn expectation(store: &Store, expect: Option<&OsString>) -> Result<Expect> {
 }
 
 impl Ref {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let store = session.store()?;
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The ref or revision does not exist, the ref was changed meanwhile, or the store cannot be
+    /// written.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let store = context.store()?;
         match &self.command {
-            RefCommand::List => list(&store, session)?,
-            RefCommand::Log { name } => log(&store, &session.ref_name(name.as_deref()), session)?,
+            RefCommand::List => list(&store, context)?,
+            RefCommand::Log { name } => log(&store, &context.ref_name(name.as_deref()), context)?,
             RefCommand::Set { name, revision, expect } => {
                 store.check_writable()?;
                 let expect = expectation(&store, expect.as_ref())?;
                 let id = store.resolve(&Name::parse_revision(revision)?)?.id;
-                let entry = store.refs().set(name, id, expect, session.time()?)?;
-                changed(&entry, session)?;
+                let entry = store.refs().set(name, id, expect, context.time()?)?;
+                changed(&entry, context)?;
             }
             RefCommand::Delete { name, expect } => {
                 store.check_writable()?;
                 let expect = expectation(&store, expect.as_ref())?;
-                let entry = store.refs().delete(name, expect, session.time()?)?;
-                changed(&entry, session)?;
+                let entry = store.refs().delete(name, expect, context.time()?)?;
+                changed(&entry, context)?;
             }
         }
         Ok(Exit::Done)
     }
 }
 
-fn list(store: &Store, session: &Session) -> Result<()> {
+fn list(store: &Store, context: &Context) -> Result<()> {
     let entries = store.refs().list()?;
-    if session.output.is_json() {
-        return session.output.json(&JsonRefs { refs: entries.iter().map(JsonRef::new).collect() });
+    if context.output.is_json() {
+        return context.output.json(&JsonRefs { refs: entries.iter().map(JsonRef::new).collect() });
     }
     let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(0);
     for entry in &entries {
         let id = entry.revision().as_ref().map(short).unwrap_or_default();
         let (name, time) = (&entry.name, time::show(entry.time));
-        session.output.line(format_args!("{name:width$} {id} {time}"))?;
+        context.output.line(format_args!("{name:width$} {id} {time}"))?;
     }
     Ok(())
 }
 
-fn log(store: &Store, name: &str, session: &Session) -> Result<()> {
+fn log(store: &Store, name: &str, context: &Context) -> Result<()> {
     let entries = store.refs().log(name)?;
     if entries.is_empty() {
         return Err(Error::not_found(format!("there is no ref {name}"))
-            .hint("`freestone ref list` shows the refs"));
+            .hint("`freestone ref list` lists the refs"));
     }
     for entry in &entries {
-        if session.output.is_json() {
-            session.output.json(&JsonRef::new(entry))?;
+        if context.output.is_json() {
+            context.output.json(&JsonRef::new(entry))?;
             continue;
         }
         let what = match entry.action {
@@ -172,20 +179,20 @@ fn log(store: &Store, name: &str, session: &Session) -> Result<()> {
             RefAction::Delete => format!("{:12}", "deleted"),
         };
         let time = time::show(entry.time);
-        session.output.line(format_args!("{name}@{:<6} {what} {time}", entry.n))?;
+        context.output.line(format_args!("{name}@{:<6} {what} {time}", entry.n))?;
     }
     Ok(())
 }
 
-fn changed(entry: &RefEntry, session: &Session) -> Result<()> {
-    if session.output.is_json() {
-        return session.output.json(&JsonRef::new(entry));
+fn changed(entry: &RefEntry, context: &Context) -> Result<()> {
+    if context.output.is_json() {
+        return context.output.json(&JsonRef::new(entry));
     }
     match entry.action {
         RefAction::Set(id) => {
-            session.output.note(format_args!("{}@{} is {id}", entry.name, entry.n));
+            context.output.note(format_args!("ref {}@{} is revision {id}", entry.name, entry.n));
         }
-        RefAction::Delete => session.output.note(format_args!("deleted {}", entry.name)),
+        RefAction::Delete => context.output.note(format_args!("deleted ref {}", entry.name)),
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! `freestone resolve`.
 
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::name::{self, Name};
-use crate::session::Session;
+use crate::values::name::{self, Name};
 use clap::Args;
 use freestone_core::Result;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use std::ffi::OsString;
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Resolve {
-    /// The revision
+    /// Revision whose id to print
     #[arg(value_name = "REV")]
     name: OsString,
 }
@@ -24,14 +24,14 @@ Examples:
   freestone resolve main
   freestone resolve commit:4f2a9c01
 
-With --json: {{\"revision\", \"root\" (the manifest's), \"ref\" or null}}
+With --json: {{\"revision\", \"root\" (of the manifest), \"ref\" or null}}
 
 {}",
         name::TEXT
     )
 }
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     revision: String,
@@ -40,16 +40,20 @@ struct Answer {
 }
 
 impl Resolve {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let resolved = session.store()?.resolve(&Name::parse_revision(&self.name)?)?;
-        if session.output.is_json() {
-            session.output.json(&Answer {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The revision does not exist.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let resolved = context.store()?.resolve(&Name::parse_revision(&self.name)?)?;
+        if context.output.is_json() {
+            context.output.json(&Answer {
                 revision: resolved.id.to_string(),
                 root: resolved.revision.root.to_string(),
                 r#ref: resolved.ref_name,
             })?;
         } else {
-            session.output.line(resolved.id)?;
+            context.output.line(resolved.id)?;
         }
         Ok(Exit::Done)
     }

@@ -1,19 +1,21 @@
 //! `freestone serve`.
 
 mod http;
+mod lifecycle;
 mod nbd;
-mod told;
+mod options;
 
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::session::Session;
 use clap::{Args, Subcommand};
 use freestone_core::Result;
 
-/// Serve images to whoever attaches them, without writing them anywhere
+/// Serve images over the network, without writing them anywhere
 ///
-/// A name is bound to a revision when the server starts, and guests that lose their connection
-/// find the same bytes when they come back. SIGHUP binds the names anew, for new clients only.
-/// SIGTERM and SIGINT answer what was asked for and end with exit code 0.
+/// Each name is bound to a revision when the server starts: a client that loses its connection
+/// finds the same bytes when it connects again. SIGHUP binds the names again, for new clients only.
+/// After SIGTERM or SIGINT the server answers the requests that it has received, and exits with
+/// code 0.
 #[derive(Args)]
 pub struct Serve {
     #[command(subcommand)]
@@ -27,10 +29,14 @@ enum Protocol {
 }
 
 impl Serve {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// As of the subcommand.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         match &self.protocol {
-            Protocol::Nbd(nbd) => nbd.run(session),
-            Protocol::Http(http) => http.run(session),
+            Protocol::Nbd(nbd) => nbd.run(context),
+            Protocol::Http(http) => http.run(context),
         }
     }
 }

@@ -1,20 +1,20 @@
 //! `freestone show`.
 
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::name::{self, Name};
 use crate::output::{JSON_SEE, JsonRevision, text};
-use crate::session::Session;
-use crate::size::show;
-use crate::time;
+use crate::values::name::{self, Name};
+use crate::values::size::show;
+use crate::values::time;
 use clap::Args;
 use freestone_core::Result;
 use std::ffi::OsString;
 
-/// Show what a revision says of itself
+/// Show the record of a revision: parents, time, totals, labels and message
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Show {
-    /// The revision
+    /// Revision to show
     #[arg(value_name = "REV")]
     name: OsString,
 }
@@ -36,10 +36,14 @@ With --json: {{{}}}
 }
 
 impl Show {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let resolved = session.store()?.resolve(&Name::parse_revision(&self.name)?)?;
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The revision does not exist or cannot be read.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let resolved = context.store()?.resolve(&Name::parse_revision(&self.name)?)?;
         let (id, revision) = (resolved.id, resolved.revision);
-        let output = &session.output;
+        let output = &context.output;
         if output.is_json() {
             output.json(&JsonRevision::new(&id, &revision))?;
             return Ok(Exit::Done);

@@ -2,11 +2,11 @@
 
 mod upstream;
 
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::short;
-use crate::session::Session;
-use crate::size::show;
-use crate::time;
+use crate::values::size::show;
+use crate::values::time;
 use clap::Args;
 use freestone_core::Result;
 use freestone_store::Store;
@@ -14,22 +14,22 @@ use serde::Serialize;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Show which store is used, what it names and how large it is
+/// Show the store that is used, its refs and its size
 ///
-/// Its size is that of the files under packs, index, revisions and refs. What this machine keeps
-/// beside them, in db and cache, can be deleted and is counted apart.
+/// The size is that of the files in packs, index, revisions and refs. Local caches in db and cache
+/// can be deleted, and are counted separately.
 #[derive(Args)]
 #[command(after_long_help = "\
-With --json: {\"version\" (of this program), \"store\", \"store_id\", \"revisions\" (how many),
+With --json: {\"version\" (of this program), \"store\", \"store_id\", \"revisions\" (number),
 \"bytes\": {\"packs\", \"index\", \"revisions\", \"refs\"}, \"beside_bytes\": {\"db\", \"cache\"},
-\"refs\": [{\"ref\", \"n\", \"revision\", \"time\"}]}. If it follows an upstream also {\"upstream\": {\"url\",
-\"store_id\", \"host\", \"cache_size\" or null, \"offline\", \"reachable\" (null with --offline),
-\"reached\" and \"unreachable_since\" (times, or null), \"complete\": [{\"revision\", \"name\" (by which
-it was asked for)}], \"pins\" (as of `pin list`)}}, and revisions and refs are the upstream's, or
-with --offline, or if that is out of reach, those that are known here")]
+\"refs\": [{\"ref\", \"n\", \"revision\", \"time\"}]}. If the store follows an upstream, also {\"upstream\":
+{\"url\", \"store_id\", \"host\", \"cache_size\" (null: no limit), \"offline\", \"reachable\" (null with
+--offline), \"reached\" and \"unreachable_since\" (times, or null), \"complete\": [{\"revision\", \"name\"
+(under which it was fetched)}], \"pins\" (as in `pin list`)}}. Then revisions and refs are those of
+the upstream; with --offline, or if it cannot be reached, those that are known here")]
 pub struct Status {}
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     version: &'static str,
@@ -57,17 +57,18 @@ struct Beside {
     cache: u64,
 }
 
+/// Returns the total length of the objects in a folder of the store.
 fn folder(store: &Store, folder: &str) -> Result<u64> {
     Ok(store.backend().list(folder)?.iter().map(|listed| listed.length).sum())
 }
 
-/// The lengths of all files below `place`; what cannot be looked at does not count.
+/// Returns the total length of all files below `place`. Files that cannot be read are not counted.
 fn below(place: &Path) -> u64 {
     let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
     entries
         .map(|entry| match entry.metadata() {
             Ok(metadata) if metadata.is_dir() => below(&entry.path()),
-            // What a sparse file has on the disk.
+            // A sparse file counts with the space that it takes on the disk.
             Ok(metadata) if metadata.is_file() => metadata.len().min(metadata.blocks() * 512),
             _ => 0,
         })
@@ -75,16 +76,20 @@ fn below(place: &Path) -> u64 {
 }
 
 impl Status {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let (mut store, mut upstream) = (session.store()?, None);
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The store cannot be opened or read.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let (mut store, mut upstream) = (context.store()?, None);
         if store.following().is_some() {
             let answer;
             (store, answer) = upstream::look(store)?;
             upstream = Some(answer);
         }
-        let place = session.store_place()?;
+        let place = context.store_location()?;
         let following = upstream.is_some();
-        // What a host's store has of its own is beside it.
+        // A store that follows an upstream has only local caches of its own.
         let folder =
             |store: &Store, name: &str| if following { Ok(0) } else { folder(store, name) };
         let bytes = Bytes {
@@ -97,7 +102,7 @@ impl Status {
         let beside = Beside { db: beside("db"), cache: beside("cache") };
         let refs = store.refs().list()?;
         let revisions = store.revision_ids()?.len() as u64;
-        let out = &session.output;
+        let out = &context.output;
         if out.is_json() {
             out.json(&Answer {
                 version: env!("CARGO_PKG_VERSION"),
@@ -130,7 +135,7 @@ impl Status {
             ))?;
         }
         let (db, cache) = (show(beside.db), show(beside.cache));
-        out.line(format_args!("beside it  db {db}, cache {cache}"))?;
+        out.line(format_args!("local      db {db}, cache {cache}"))?;
         for entry in &refs {
             let id = entry.revision().as_ref().map(short).unwrap_or_default();
             let time = time::show(entry.time);

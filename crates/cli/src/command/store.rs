@@ -3,16 +3,16 @@
 mod compact;
 mod stats;
 
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::following;
-use crate::progress::Unit;
-use crate::session::Session;
-use crate::size::count;
+use crate::output::progress::Unit;
+use crate::values::size::count;
 use clap::{Args, Subcommand};
 use freestone_core::Result;
 use serde::Serialize;
 
-/// Look after the store itself
+/// Maintain the store: statistics, compaction, index
 #[derive(Args)]
 pub struct Store {
     #[command(subcommand)]
@@ -21,24 +21,24 @@ pub struct Store {
 
 #[derive(Subcommand)]
 enum StoreCommand {
-    /// Show what the store's bytes are spent on, and what each revision added
+    /// Show what the store's space is used for, and how much each revision added
     #[command(after_long_help = stats::HELP)]
     Stats,
 
-    /// Rewrite small packs as few, as small as they get
+    /// Merge small packs into few, and compress them better
     #[command(after_long_help = compact::HELP)]
     Compact(compact::Compact),
 
-    /// Make the index and all else that is derived anew, from the packs
+    /// Rebuild the index and other derived files from the packs
     ///
-    /// For a store whose index was lost or damaged, or into which packs were copied by hand.
+    /// Use it if the index is lost or damaged, or after packs were copied into the store by hand.
     #[command(after_long_help = "\
 With --json: {\"packs\" (read), \"records\" (listed), \"segments\" (written), \"revisions\" (files that
 were missing or damaged and were written again)}")]
     Reindex,
 }
 
-/// The answer to `reindex` as JSON; its keys stand in the help.
+/// The result of `reindex` as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Reindexed {
     packs: u64,
@@ -48,44 +48,53 @@ struct Reindexed {
 }
 
 impl Store {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// As of the subcommand.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         match &self.command {
             StoreCommand::Compact(compact) => {
-                // Killed anywhere, a store is whole.
-                session.interrupt.end_at_once();
-                compact.run(session)?;
+                // The store is consistent even if this is killed at any moment.
+                context.interrupt.end_at_once();
+                compact.run(context)?;
             }
-            StoreCommand::Stats => stats::run(session)?,
+            StoreCommand::Stats => stats::run(context)?,
             StoreCommand::Reindex => {
-                // Killed anywhere, a store is whole.
-                session.interrupt.end_at_once();
-                reindex(session)?;
+                // The store is consistent even if this is killed at any moment.
+                context.interrupt.end_at_once();
+                reindex(context)?;
             }
         }
         Ok(Exit::Done)
     }
 }
 
-fn reindex(session: &Session) -> Result<()> {
-    let store = session.store()?;
-    following::refuse(&store)?;
-    let progress = session.progress("reindexing packs", Unit::Things, None);
-    let mut before = 0;
-    let done = store.reindex(&mut |read, total| {
-        progress.set_total(total);
-        progress.add(read.saturating_sub(before));
-        before = read;
+fn reindex(context: &Context) -> Result<()> {
+    let store = context.store()?;
+    following::refuse_follower(&store)?;
+    let done = context.watched("reindexing packs", Unit::Things, None, |watch| {
+        let mut before = 0;
+        store.reindex(&mut |read, total| {
+            watch.set_total(total);
+            watch.add(read.saturating_sub(before));
+            before = read;
+        })
     })?;
-    drop(progress);
-    if session.output.is_json() {
-        return session.output.json(&Reindexed {
+    // A cache like those that the store has dropped itself.
+    #[cfg(feature = "rocksdb")]
+    if let Some(root) = store.root() {
+        freestone_working::destroy(root);
+    }
+    if context.output.is_json() {
+        return context.output.json(&Reindexed {
             packs: done.packs,
             records: done.records,
             segments: done.segments,
             revisions: done.revisions,
         });
     }
-    session.output.note(format_args!(
+    context.output.note(format_args!(
         "read {}, listed {} in {}, wrote {} again",
         count(done.packs, "pack", "packs"),
         count(done.records, "record", "records"),

@@ -1,12 +1,11 @@
 //! `freestone verify`.
 
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::following;
 use crate::output::text;
-use crate::progress::{Unit, while_working};
-use crate::session::Session;
-use crate::size::{count, show};
-use crate::time;
+use crate::values::size::{count, show};
+use crate::values::time;
 use clap::Args;
 use freestone_core::{Error, Result};
 use freestone_store::verify::{Finding, VerifyOptions, VerifyProgress, VerifyReport};
@@ -14,29 +13,29 @@ use serde::Serialize;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// Look for damage in the store
+/// Check the store for damage
 ///
-/// Checks that everything that is named is there and fits together: packs by their tables, index
-/// segments, revisions down to every entry, refs. Changes nothing. Exit code 3 if anything is
-/// damaged; each finding is a line. What is of a later version is listed too, but is no damage:
-/// exit code 7 if there is nothing else.
+/// Checks that everything that is referenced exists and is consistent: packs by their tables, index
+/// segments, revisions down to every entry, and refs. Nothing is changed. Each finding is printed
+/// on a line; exit code 3 if anything is damaged. Data of a later version of freestone is listed
+/// too, but is not damage: exit code 7 if there is nothing else.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   freestone verify
-  freestone verify --data        what a scrub does, once a month
+  freestone verify --data        for example once a month
 
-With --json: {\"findings\": [{\"object\", \"fault\", \"newer\" (of a later version, no damage)}],
-\"finding_count\" (damage), \"newer_count\", \"packs\", \"records\", \"bytes_proven\", \"segments\",
-\"revisions\", \"entries\", \"refs\" (what was looked at), \"seconds\"}")]
+With --json: {\"findings\": [{\"object\", \"fault\", \"newer\" (true: of a later version, not damage)}],
+\"finding_count\" (damage), \"newer_count\"; of what was checked: \"packs\", \"records\", \"bytes_proven\"
+(hashed), \"segments\", \"revisions\", \"entries\", \"refs\"; \"seconds\"}")]
 pub struct Verify {
-    /// Read every stored byte too, and prove it by its hash; what is proven so is shared with images
-    /// without being hashed again
+    /// Also read every stored byte and check its hash. What was checked can be shared with images
+    /// without hashing it again
     #[arg(long)]
     data: bool,
 }
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     findings: Vec<JsonFinding>,
@@ -60,56 +59,48 @@ struct JsonFinding {
 }
 
 impl Verify {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The store cannot be opened, or holds data of a later version and no damage.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
-        let store = session.store()?;
-        following::refuse(&store)?;
+        let store = context.store()?;
+        following::refuse_follower(&store)?;
         let mut findings: Vec<Finding> = Vec::new();
-        let report = watch(session, |progress| {
+        let progress = VerifyProgress::default();
+        let looked_at = || (progress.looked_at.load(Ordering::Relaxed), None);
+        let verify = || {
             let options = VerifyOptions { data: self.data };
-            store.verify_watched(options, progress, &mut |finding| findings.push(finding))
-        });
+            store.verify_watched(options, &progress, &mut |finding| findings.push(finding))
+        };
+        let report =
+            context.watched_counters("verifying", Some(&progress.cancel), looked_at, verify);
         let report = match report {
             Ok(report) => report,
             Err(error) => {
-                // What was found until then is worth knowing.
-                list(&findings, session)?;
+                // The findings so far are still worth knowing.
+                list(&findings, context)?;
                 return Err(error);
             }
         };
         if self.data {
             store.replace_proofs();
         }
-        if session.output.is_json() {
-            session.output.json(&answer(findings, &report, begun))?;
+        if context.output.is_json() {
+            context.output.json(&answer(findings, &report, begun))?;
         } else {
-            say(&findings, &report, begun, session)?;
+            say(&findings, &report, begun, context)?;
         }
         match (report.findings, report.newer) {
             (0, 0) => Ok(Exit::Done),
             (0, newer) => {
-                let what = count(newer, "thing is", "things are");
+                let what = count(newer, "object is", "objects are");
                 Err(Error::newer(format!("{what} of a later version, and could not be verified")))
             }
             _ => Ok(Exit::Corrupt),
         }
     }
-}
-
-/// Does `verify`, shows its progress meanwhile, and ends it when the program shall end.
-fn watch<T>(session: &Session, verify: impl FnOnce(&VerifyProgress) -> T) -> T {
-    let progress = VerifyProgress::default();
-    let bar = session.progress("verifying", Unit::Things, None);
-    let mut seen = 0;
-    let look = || {
-        if session.interrupt.is_set() {
-            progress.cancel.store(true, Ordering::Relaxed);
-        }
-        let looked_at = progress.looked_at.load(Ordering::Relaxed);
-        bar.add(looked_at.saturating_sub(seen));
-        seen = seen.max(looked_at);
-    };
-    while_working(look, || verify(&progress))
 }
 
 fn answer(findings: Vec<Finding>, report: &VerifyReport, begun: Instant) -> Answer {
@@ -131,12 +122,12 @@ fn answer(findings: Vec<Finding>, report: &VerifyReport, begun: Instant) -> Answ
     }
 }
 
-/// A line for each finding; with `--json` they stand in the answer, which there is only at the end.
-fn list(findings: &[Finding], session: &Session) -> Result<()> {
-    for finding in findings.iter().filter(|_| !session.output.is_json()) {
+/// Prints a line for each finding, except with `--json`: then they are part of the result.
+fn list(findings: &[Finding], context: &Context) -> Result<()> {
+    for finding in findings.iter().filter(|_| !context.output.is_json()) {
         let (object, fault) = (text(&finding.object), text(&finding.fault));
-        let newer = if finding.newer { " (no damage: use a newer freestone)" } else { "" };
-        session.output.line(format_args!("{object}: {fault}{newer}"))?;
+        let newer = if finding.newer { " (not damage: use a newer freestone)" } else { "" };
+        context.output.line(format_args!("{object}: {fault}{newer}"))?;
     }
     Ok(())
 }
@@ -145,16 +136,16 @@ fn say(
     findings: &[Finding],
     report: &VerifyReport,
     begun: Instant,
-    session: &Session,
+    context: &Context,
 ) -> Result<()> {
-    let output = &session.output;
-    list(findings, session)?;
+    let output = &context.output;
+    list(findings, context)?;
     let result = match report.findings {
         0 => "no damage".to_owned(),
         damaged => count(damaged, "finding", "findings"),
     };
     output.note(format_args!(
-        "{result} in {} with {}, {}, {} with {}, {}; {} proven, {}",
+        "{result} in {} with {}, {}, {} with {}, {}; hashed {}, {}",
         count(report.packs, "pack", "packs"),
         count(report.records, "record", "records"),
         count(report.segments, "index segment", "index segments"),
@@ -165,7 +156,7 @@ fn say(
         time::show_duration(begun.elapsed()),
     ));
     if report.findings > 0 {
-        output.note("what is damaged in the index alone, `freestone store reindex` makes anew");
+        output.note("`freestone store reindex` repairs damage that is only in the index");
     }
     Ok(())
 }

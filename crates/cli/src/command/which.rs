@@ -1,16 +1,17 @@
 //! `freestone which`.
 
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::name::{self, Name};
+use crate::output::progress::Unit;
 use crate::output::{JSON_SEE, JsonPath, short};
-use crate::progress::Unit;
-use crate::session::Session;
-use crate::time;
+use crate::values::name::{self, Name};
+use crate::values::time;
 use clap::Args;
 use freestone_core::digest::{self, NameHasher};
-use freestone_core::{Error, Id, Result, Sha1, path};
-use freestone_manifest::{Entry, Kind, Times, Tree, diff};
-use freestone_store::{Records, Revision, Store};
+use freestone_core::{Error, Id, Result, Sha1, Watch, path};
+use freestone_format::Revision;
+use freestone_manifest::{Entry, EntryKind, Times, Tree, diff};
+use freestone_store::{Records, Store};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -18,19 +19,19 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 
-/// List the revisions that hold a content, and the paths at which they do
+/// Find the revisions that hold a content, and its paths in them
 ///
 /// A line has the first digits of the revision's id, its time, and the path; the newest revision
-/// comes first. Exit code 5 if no revision holds it.
+/// comes first. Exit code 5 if no revision holds the content.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Which {
-    /// The SHA-1 of the content, or a file of this machine that has it
+    /// SHA-1 of the content, or a local file with this content
     #[arg(value_name = "sha1:HEX|PATH")]
     content: OsString,
 
-    /// List since which revision REV, else the ref that is pushed to, has had it without a break,
-    /// at each of its paths there
+    /// For each path at which REV holds the content, find the first revision since which it has
+    /// been there without a break. Default: the default ref of `push`
     #[arg(long, value_name = "REV", num_args = 0..=1, require_equals = true,
         default_missing_value = "")]
     since: Option<OsString>,
@@ -49,7 +50,7 @@ With --json: {{\"sha1\", \"found\": [{{\"revision\", \"time\", \"path\"}}]}}
     )
 }
 
-/// The answer as JSON, but for what was found; its keys stand in the help.
+/// The result as JSON, without what was found. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     sha1: String,
@@ -67,47 +68,55 @@ struct Found {
 type Paths = Arc<BTreeSet<Vec<u8>>>;
 
 impl Which {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// No revision holds the content, or a file or record cannot be read.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
         let sha1 = match name::sha1(&self.content)? {
             Some(sha1) => sha1,
-            None => hash(&self.content, session)?,
+            None => hash(&self.content, context)?,
         };
-        let store = session.store()?;
+        let store = context.store()?;
         if let Some(name) = &self.since {
-            let found = since(&store, name, sha1, session)?;
-            return say(&sha1, &found, session);
+            let found = since(&store, name, sha1, context)?;
+            return say(&sha1, &found, context);
         }
-        let revisions = revisions(&store)?;
-        let mut search = Search { store: &store, sha1, known: HashMap::new(), session };
-        let progress = session.progress("searching", Unit::Things, Some(revisions.len() as u64));
-        let mut found = Vec::new();
-        for (id, revision) in &revisions {
-            let paths = search.paths(revision)?;
-            if !paths.is_empty() {
-                found.push((id, revision.time, paths));
-            }
-            progress.add(1);
-        }
-        drop(progress);
+        let all = revisions(&store)?;
+        let found =
+            context.watched("searching", Unit::Things, Some(all.len() as u64), |watch| {
+                let mut search = Search { store: &store, sha1, known: HashMap::new(), watch };
+                let mut found = Vec::new();
+                for (id, revision) in &all {
+                    let paths = search.paths(revision)?;
+                    if !paths.is_empty() {
+                        found.push((id, revision.time, paths));
+                    }
+                    watch.add(1);
+                }
+                Ok::<_, Error>(found)
+            })?;
         if found.is_empty() {
-            return Err(Error::not_found(format!("no revision holds the content of SHA-1 {sha1}")));
+            return Err(Error::not_found(format!(
+                "no revision holds the content with SHA-1 {sha1}"
+            )));
         }
         let lines: Vec<Line> = found
             .iter()
             .rev()
             .flat_map(|(id, time, paths)| paths.iter().map(|path| (**id, *time, path.clone())))
             .collect();
-        say(&sha1, &lines, session)
+        say(&sha1, &lines, context)
     }
 }
 
 /// A revision, its time, and a path at which it holds the content.
 type Line = (Id, i64, Vec<u8>);
 
-fn say(sha1: &Sha1, found: &[Line], session: &Session) -> Result<Exit> {
-    if session.output.is_json() {
+fn say(sha1: &Sha1, found: &[Line], context: &Context) -> Result<Exit> {
+    if context.output.is_json() {
         let answer = Answer { sha1: sha1.to_string() };
-        session.output.json_list(&answer, "found", |list| {
+        context.output.json_list(&answer, "found", |list| {
             found.iter().try_for_each(|(id, time, path)| {
                 let path = JsonPath::new(path);
                 list.item(&Found { revision: id.to_string(), time: *time, path })
@@ -117,29 +126,32 @@ fn say(sha1: &Sha1, found: &[Line], session: &Session) -> Result<Exit> {
     }
     for (id, time, path) in found {
         let (id, time) = (short(id), time::show(*time));
-        session.output.line(format_args!("{id} {time} {}", path::display(path)))?;
+        context.output.line(format_args!("{id} {time} {}", path::display(path)))?;
     }
     Ok(Exit::Done)
 }
 
-/// For each path at which the revision `name` holds the content, the first of the revisions that
-/// have held it there without a break since.
-fn since(store: &Store, name: &OsStr, sha1: Sha1, session: &Session) -> Result<Vec<Line>> {
-    let default = session.ref_name(None);
+/// Returns, for each path at which the revision `name` holds the content, the first of the
+/// revisions that have held it there without a break since.
+fn since(store: &Store, name: &OsStr, sha1: Sha1, context: &Context) -> Result<Vec<Line>> {
+    let default = context.ref_name(None);
     let name = if name.is_empty() { OsStr::new(&default) } else { name };
     let resolved = store.resolve(&Name::parse_revision(name)?)?;
-    let mut search = Search { store, sha1, known: HashMap::new(), session };
+    let watch = Watch::cancelled_by(context.interrupt.flag());
+    let mut search = Search { store, sha1, known: HashMap::new(), watch };
     let paths = search.paths(&resolved.revision)?;
     if paths.is_empty() {
         let name = name.display();
-        return Err(Error::not_found(format!("{name} does not hold the content of SHA-1 {sha1}"))
-            .hint("without --since all revisions are searched"));
+        return Err(Error::not_found(format!(
+            "{name} does not hold the content with SHA-1 {sha1}"
+        ))
+        .hint("leave out --since to search all revisions"));
     }
     let (mut id, mut revision) = (resolved.id, resolved.revision);
     let mut open: Vec<Vec<u8>> = paths.iter().cloned().collect();
     let mut found = Vec::new();
     while !open.is_empty() {
-        session.interrupt.check()?;
+        watch.check()?;
         let before = match revision.parents.first() {
             Some(parent) => store.revision(parent)?.map(|revision| (*parent, revision)),
             None => None,
@@ -150,7 +162,7 @@ fn since(store: &Store, name: &OsStr, sha1: Sha1, session: &Session) -> Result<V
         };
         let mut still = Vec::new();
         for path in open {
-            session.interrupt.check()?;
+            watch.check()?;
             let entry = match &tree {
                 Some(tree) => tree.get(&path)?,
                 None => None,
@@ -169,15 +181,15 @@ fn since(store: &Store, name: &OsStr, sha1: Sha1, session: &Session) -> Result<V
     Ok(found)
 }
 
-/// The SHA-1 of a file of this machine.
-fn hash(place: &OsStr, session: &Session) -> Result<Sha1> {
+/// Returns the SHA-1 of a local file.
+fn hash(place: &OsStr, context: &Context) -> Result<Sha1> {
     let name = place.display();
     let wrong = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Error::not_found(format!("file {name} does not exist"))
-            .hint("name a file of this machine, or sha1: and 40 hex digits"),
+            .hint("give a local file, or sha1: and 40 hex digits"),
         ErrorKind::IsADirectory => {
             Error::new(freestone_core::ErrorKind::Usage, format!("{name} is a directory"))
-                .hint("name a file")
+                .hint("give a file")
         }
         _ => Error::io(format!("file {name} cannot be read"), error),
     };
@@ -185,7 +197,7 @@ fn hash(place: &OsStr, session: &Session) -> Result<Sha1> {
     let mut hasher = digest::sha1_hasher();
     let mut buffer = vec![0; 1 << 20];
     loop {
-        session.interrupt.check()?;
+        context.interrupt.check()?;
         match file.read(&mut buffer) {
             Ok(0) => return Ok(NameHasher::finish(hasher)),
             Ok(count) => hasher.update(&buffer[..count]),
@@ -195,19 +207,20 @@ fn hash(place: &OsStr, session: &Session) -> Result<Sha1> {
     }
 }
 
-/// All revisions: those listed, those that refs have named, and all they came from.
+/// Returns all revisions: those that the store lists, those that refs have named, and all
+/// ancestors.
 fn revisions(store: &Store) -> Result<Vec<(Id, Revision)>> {
     let mut open = store.revision_ids()?;
     for newest in store.refs().list_all()? {
         let log = store.refs().log(&newest.name)?;
-        open.extend(log.iter().filter_map(freestone_store::RefEntry::revision));
+        open.extend(log.iter().filter_map(freestone_format::RefEntry::revision));
     }
     let mut known = HashMap::new();
     while let Some(id) = open.pop() {
         if known.contains_key(&id) {
             continue;
         }
-        // What was forgotten is not there to be searched.
+        // A revision that is not in this store cannot be searched.
         if let Some(revision) = store.revision(&id)? {
             open.extend(&revision.parents);
             known.insert(id, revision);
@@ -216,7 +229,7 @@ fn revisions(store: &Store) -> Result<Vec<(Id, Revision)>> {
     Ok(parents_first(known))
 }
 
-/// The revisions by time, but none before what it came from.
+/// Sorts the revisions by time, but each after its parents.
 fn parents_first(mut known: HashMap<Id, Revision>) -> Vec<(Id, Revision)> {
     let mut by_time: Vec<(i64, Id)> = known.iter().map(|(id, r)| (r.time, *id)).collect();
     by_time.sort_unstable();
@@ -242,14 +255,14 @@ fn parents_first(mut known: HashMap<Id, Revision>) -> Vec<(Id, Revision)> {
 struct Search<'a> {
     store: &'a Store,
     sha1: Sha1,
-    /// By the manifest's root.
+    /// The paths by root of the manifest.
     known: HashMap<Id, Paths>,
-    session: &'a Session,
+    watch: Watch<'a>,
 }
 
 impl Search<'_> {
-    /// The paths at which `revision` holds the content; where the parent's are known, only what
-    /// differs from it is read.
+    /// Returns the paths at which `revision` holds the content. If those of its parent are known,
+    /// only the differences are read.
     fn paths(&mut self, revision: &Revision) -> Result<Paths> {
         if let Some(paths) = self.known.get(&revision.root) {
             return Ok(paths.clone());
@@ -269,14 +282,14 @@ impl Search<'_> {
     }
 
     fn holds(&self, entry: &Entry) -> bool {
-        matches!(entry.kind, Kind::File { sha1, .. } if sha1 == self.sha1)
+        matches!(entry.kind, EntryKind::File { sha1, .. } if sha1 == self.sha1)
     }
 
     fn all(&self, tree: &Tree<Records>) -> Result<BTreeSet<Vec<u8>>> {
         let mut paths = BTreeSet::new();
         let mut cursor = tree.cursor();
         while let Some(entry) = cursor.next()? {
-            self.session.interrupt.check()?;
+            self.watch.check()?;
             if self.holds(entry) {
                 paths.insert(entry.path.clone());
             }
@@ -287,7 +300,7 @@ impl Search<'_> {
     fn after(&self, paths: &Paths, before: &Tree<Records>, after: &Tree<Records>) -> Result<Paths> {
         let mut paths = paths.clone();
         diff(before, after, Times::Ignore, &mut |change| {
-            self.session.interrupt.check()?;
+            self.watch.check()?;
             let held = change.before.as_ref().is_some_and(|entry| self.holds(entry));
             let holds = change.after.as_ref().is_some_and(|entry| self.holds(entry));
             if held && !holds {

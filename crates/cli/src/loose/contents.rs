@@ -1,38 +1,40 @@
-//! Where the chunks of a directory's files are, and reading them again.
+//! The places of the chunks in a directory's files, and reading the chunks again.
 
 use super::record::{LENGTH_BYTES, Record, TIME_OFFSET};
 use freestone_core::digest;
 use freestone_core::item::FileOpener;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
+use freestone_core::wire::to_usize;
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, Result, path};
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 use freestone_source::directory::Opener;
 use freestone_store::spool::{Spool, Spooled};
 use std::io;
 
-/// How much is read at once of records that are read in order.
+/// Number of bytes that are read at once when records are read in order.
 const READ_BYTES: usize = 256 << 10;
 
-/// A record is read with one call if it is no longer.
+/// A record of at most this length is read with one call.
 const RECORD_BYTES: usize = 256;
 
-/// Takes entries and places.
+/// Records of entries and of the places of chunks, while they are written.
 pub struct ContentsSpool {
     spool: Spool,
-    /// The head of a chunk's id, and where a record is that leads to it.
+    /// The first bytes of a chunk's id, and the offset of a record that leads to the chunk.
     places: Vec<(u64, u64)>,
 }
 
 impl ContentsSpool {
-    /// An empty one.
+    /// Creates an empty one.
     pub(super) fn new() -> Result<Self> {
         Ok(Self { spool: Spool::new()?, places: Vec::new() })
     }
 
-    /// Adds the next entry; gives its record's place. A file of one chunk leads to that.
+    /// Adds the next entry and returns its record's offset. The record of a file of one chunk leads
+    /// to that chunk.
     pub(super) fn entry(&mut self, entry: &Entry) -> Result<u64> {
         let offset = self.spool.append(&Record::Entry(entry.clone()).encode())?;
-        if let Kind::File { size, content, .. } = entry.kind
+        if let EntryKind::File { size, content, .. } = entry.kind
             && (1..=CONTENT_WHOLE_BYTES_MAX).contains(&size)
         {
             self.places.push((content.head(), offset));
@@ -40,12 +42,12 @@ impl ContentsSpool {
         Ok(offset)
     }
 
-    /// Gives the entry whose record is at `offset` another time.
+    /// Sets the time of the entry whose record is at `offset`.
     pub(super) fn set_time(&mut self, offset: u64, mtime: i64) -> Result<()> {
         self.spool.patch(offset + TIME_OFFSET, &mtime.to_le_bytes())
     }
 
-    /// Adds a file of several chunks; gives its record's place.
+    /// Adds a file of several chunks and returns its record's offset.
     pub(super) fn file(&mut self, size: u64, path: &[u8]) -> Result<u64> {
         self.spool.append(&Record::File { size, path: path.to_vec() }.encode())
     }
@@ -53,12 +55,12 @@ impl ContentsSpool {
     /// Adds a chunk of the file whose record is at `file`.
     pub(super) fn chunk(&mut self, id: Id, file: u64, offset: u64, length: u64) -> Result<()> {
         let record = Record::Chunk { id, file, offset, length };
-        let place = self.spool.append(&record.encode())?;
-        self.places.push((id.head(), place));
+        let at = self.spool.append(&record.encode())?;
+        self.places.push((id.head(), at));
         Ok(())
     }
 
-    /// Ends writing; chunks are then read through `opener`.
+    /// Finishes writing. Chunks are then read through `opener`.
     pub(super) fn finish(mut self, opener: Opener) -> Result<Contents> {
         self.places.sort_unstable();
         self.places.shrink_to_fit();
@@ -66,15 +68,15 @@ impl ContentsSpool {
     }
 }
 
-/// The chunks of a directory, read from its files when they are asked for, and proven.
+/// The chunks of a directory. They are read from its files on demand, and their hash is checked.
 pub struct Contents {
     spooled: Spooled,
     places: Vec<(u64, u64)>,
     opener: Opener,
 }
 
-/// Where a chunk is.
-struct Place {
+/// The place of a chunk in a file.
+struct ChunkPlace {
     path: Vec<u8>,
     /// The length of the file.
     size: u64,
@@ -84,11 +86,11 @@ struct Place {
 fn length_of(prefix: &[u8]) -> usize {
     let mut length = [0; LENGTH_BYTES];
     length.copy_from_slice(&prefix[..LENGTH_BYTES]);
-    usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX)
+    to_usize(u32::from_le_bytes(length).into())
 }
 
 impl Contents {
-    /// Gives `each` all entries in order.
+    /// Passes all entries to `each`, in order.
     pub(super) fn entries(&self, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         let mut buffer = Vec::new();
         let mut start = 0;
@@ -105,7 +107,7 @@ impl Contents {
             }
             buffer.drain(..start);
             start = 0;
-            let left = usize::try_from(self.spooled.length() - offset).unwrap_or(usize::MAX);
+            let left = to_usize(self.spooled.length() - offset);
             if left == 0 {
                 return Ok(());
             }
@@ -117,7 +119,7 @@ impl Contents {
     }
 
     fn record(&self, offset: u64) -> Result<Record> {
-        let left = usize::try_from(self.spooled.length() - offset).unwrap_or(usize::MAX);
+        let left = to_usize(self.spooled.length() - offset);
         let mut bytes = vec![0; left.min(RECORD_BYTES)];
         self.spooled.read(offset, &mut bytes)?;
         let length = LENGTH_BYTES + length_of(&bytes).min(left);
@@ -128,17 +130,17 @@ impl Contents {
         Record::decode(&bytes[LENGTH_BYTES..length])
     }
 
-    /// The place that the record at `offset` leads to, if it is one of chunk `id`.
-    fn place(&self, offset: u64, id: &Id) -> Result<Option<Place>> {
+    /// Returns the place that the record at `offset` leads to, if the record is of chunk `id`.
+    fn place(&self, offset: u64, id: &Id) -> Result<Option<ChunkPlace>> {
         match self.record(offset)? {
-            Record::Entry(Entry { path, kind: Kind::File { content, size, .. }, .. })
+            Record::Entry(Entry { path, kind: EntryKind::File { content, size, .. }, .. })
                 if content == *id =>
             {
-                Ok(Some(Place { path, size, offset: 0 }))
+                Ok(Some(ChunkPlace { path, size, offset: 0 }))
             }
             Record::Chunk { id: chunk, file, offset, .. } if chunk == *id => {
                 match self.record(file)? {
-                    Record::File { size, path } => Ok(Some(Place { path, size, offset })),
+                    Record::File { size, path } => Ok(Some(ChunkPlace { path, size, offset })),
                     _ => Err(Error::corrupt("a temporary record is damaged")),
                 }
             }
@@ -146,8 +148,8 @@ impl Contents {
         }
     }
 
-    /// Reads what is at `place`.
-    fn read(&self, place: &Place, out: &mut [u8]) -> Result<()> {
+    /// Reads the bytes at `place`.
+    fn read(&self, place: &ChunkPlace, out: &mut [u8]) -> Result<()> {
         let mut file = self.opener.open(&place.path)?;
         if file.stamp()?.size != place.size {
             return Err(changed(&place.path));
@@ -167,7 +169,7 @@ impl Contents {
 fn changed(path: &[u8]) -> Error {
     let path = path::display(path);
     Error::new(ErrorKind::Failed, format!("file {path} changed while the image was made"))
-        .hint("repeat this when nothing writes to the directory, or push it to a store first")
+        .hint("run this again when nothing writes to the directory, or push it to a store first")
 }
 
 impl ChunkSource for Contents {
@@ -175,7 +177,7 @@ impl ChunkSource for Contents {
         let first = self.places.partition_point(|(head, _)| *head < id.head());
         let places = self.places[first..].iter().take_while(|(head, _)| *head == id.head());
         let mut failure = None;
-        // Equal contents have several places, and one of them may have changed.
+        // Equal contents have several places, and some of these files may have changed.
         for (_, offset) in places {
             let Some(place) = self.place(*offset, id)? else { continue };
             match self.read(&place, out) {
@@ -184,6 +186,8 @@ impl ChunkSource for Contents {
                 Err(error) => failure.get_or_insert(error),
             };
         }
-        Err(failure.unwrap_or_else(|| Error::corrupt(format!("chunk {id} is in no file"))))
+        Err(failure.unwrap_or_else(|| {
+            Error::corrupt(format!("no file of the directory holds chunk {id}"))
+        }))
     }
 }

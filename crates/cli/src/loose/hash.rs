@@ -1,58 +1,64 @@
-//! Hashing the files of a directory in one pass each.
+//! Hashing the files of a directory, each in one pass.
 
 use super::contents::ContentsSpool;
-use crate::interrupt::Interrupt;
-use crate::progress::Progress;
-use freestone_core::chunker::{Chunker, Piece};
+use freestone_core::chunker::{Chunker, ContentPiece};
 use freestone_core::digest::{self, NameHasher, PlainHasher};
-use freestone_core::item::{FileOpener, OpenFile, Stamp};
+use freestone_core::item::{FileOpener, FileStamp, OpenFile};
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::NodeKind;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Unreadable, path};
+use freestone_core::wire::to_usize;
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Unreadable, Watch, lock, path};
 use freestone_manifest::NodeSink;
 use freestone_manifest::content::{CHUNKER, ContentItem, ContentRecord, ContentTreeBuilder};
 use freestone_store::spool::NodeSpool;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-/// How much of a large file is read at once.
+/// Number of bytes of a large file that are read at once.
 const READ_BYTES: usize = 1 << 20;
 
-/// How often a file that changes while it is read is read, before that is an error.
+/// How often a file is read that changes meanwhile, before this is an error.
 const READS_MAX: usize = 5;
 
-/// What is needed to hash any file of the directory.
-pub(super) struct Hashing<'a> {
+/// Hashes the files of a directory.
+pub(super) struct FileHasher<'a> {
+    /// Opens the files.
     pub(super) opener: &'a dyn FileOpener,
+    /// Takes the nodes of content trees, and content records.
     pub(super) nodes: &'a Mutex<NodeSpool>,
+    /// Takes the places of chunks.
     pub(super) contents: &'a Mutex<ContentsSpool>,
-    pub(super) progress: &'a Progress,
-    pub(super) interrupt: &'a Interrupt,
-    /// What cannot be read. From the first on, files are only opened: no image will come of this.
+    /// Counts hashed bytes.
+    pub(super) watch: Watch<'a>,
+    /// Files that cannot be read. After the first one, further files are only opened, to find out
+    /// whether they can be: there will not be an image.
     pub(super) unreadable: &'a Mutex<Unreadable>,
 }
 
-/// What a file's bytes came to.
-pub(super) struct Hashed {
+/// A file that was hashed.
+pub(super) struct HashedFile {
+    /// The length in bytes.
     pub(super) size: u64,
     /// In whole seconds since 1970.
     pub(super) mtime: i64,
+    /// The SHA-1 of the content.
     pub(super) sha1: Sha1,
+    /// The content id.
     pub(super) content: Id,
 }
 
-/// Puts nodes into the spool that all threads share.
-struct Shared<'a>(&'a Mutex<NodeSpool>);
+/// The spool of nodes that all threads share.
+struct SharedNodes<'a>(&'a Mutex<NodeSpool>);
 
-impl NodeSink for Shared<'_> {
+impl NodeSink for SharedNodes<'_> {
     fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).put(kind, id, bytes)
+        lock(self.0).put(kind, id, bytes)
     }
 }
 
-impl Hashing<'_> {
-    /// Hashes the file at `path`; `None` if it cannot be read, or another could not.
-    pub(super) fn file(&self, path: &[u8]) -> Result<Option<Hashed>> {
-        let unreadable = || self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+impl FileHasher<'_> {
+    /// Hashes the file at `path`. Returns `None` if it or an earlier file cannot be read.
+    pub(super) fn file(&self, path: &[u8]) -> Result<Option<HashedFile>> {
+        let unreadable = || lock(self.unreadable);
         let outcome = if unreadable().is_empty() {
             self.read(path).map(Some)
         } else {
@@ -61,8 +67,8 @@ impl Hashing<'_> {
         outcome.or_else(|error| unreadable().collect(error).map(|()| None))
     }
 
-    /// Hashes the file at `path`, again if it changes meanwhile.
-    fn read(&self, path: &[u8]) -> Result<Hashed> {
+    /// Hashes the file at `path`. Starts again if the file changes meanwhile.
+    fn read(&self, path: &[u8]) -> Result<HashedFile> {
         for _ in 0..READS_MAX {
             let mut file = self.opener.open(path)?;
             let before = file.stamp()?;
@@ -78,18 +84,23 @@ impl Hashing<'_> {
             }
         }
         let path = path::display(path);
-        Err(Error::new(ErrorKind::Failed, format!("file {path} changes while it is read"))
-            .hint("repeat this when nothing writes to the file, or leave it out with --exclude"))
+        Err(Error::new(ErrorKind::Failed, format!("file {path} keeps changing while it is read"))
+            .hint("run this again when nothing writes to the file, or leave it out with --exclude"))
     }
 
-    /// `None` if the length is not what the stamp says.
-    fn small(&self, path: &[u8], file: &mut dyn OpenFile, stamp: Stamp) -> Result<Option<Hashed>> {
-        // One byte more, so that a file that grew is noticed with the same read.
-        let mut bytes = vec![0; usize::try_from(stamp.size + 1).unwrap_or(0)];
+    /// Hashes a file of one chunk. Returns `None` if its length differs from that in `stamp`.
+    fn small(
+        &self,
+        path: &[u8],
+        file: &mut dyn OpenFile,
+        stamp: FileStamp,
+    ) -> Result<Option<HashedFile>> {
+        // One byte more, so that the same read shows whether the file grew.
+        let mut bytes = vec![0; to_usize(stamp.size + 1)];
         let length = fill(file, &mut bytes).map_err(|error| unreadable(path, error))?;
         bytes.truncate(length);
-        self.progress.add(bytes.len() as u64);
-        Ok((bytes.len() as u64 == stamp.size).then(|| Hashed {
+        self.watch.add(bytes.len() as u64);
+        Ok((bytes.len() as u64 == stamp.size).then(|| HashedFile {
             size: stamp.size,
             mtime: seconds(stamp),
             sha1: digest::sha1(&bytes),
@@ -97,16 +108,22 @@ impl Hashing<'_> {
         }))
     }
 
-    /// As [`Self::small`]; the chunks' places and the tree's nodes go to the spools as they come.
-    fn large(&self, path: &[u8], file: &mut dyn OpenFile, stamp: Stamp) -> Result<Option<Hashed>> {
-        let contents = || self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Hashes a file of several chunks, as [`Self::small`]. The places of its chunks and the nodes
+    /// of its content tree go to the spools.
+    fn large(
+        &self,
+        path: &[u8],
+        file: &mut dyn OpenFile,
+        stamp: FileStamp,
+    ) -> Result<Option<HashedFile>> {
+        let contents = || lock(self.contents);
         let record = contents().file(stamp.size, path)?;
-        let mut tree = ContentTreeBuilder::new(Shared(self.nodes));
+        let mut tree = ContentTreeBuilder::new(SharedNodes(self.nodes));
         let mut offset = 0;
-        let mut each = |piece: Piece<'_>| {
+        let mut each = |piece: ContentPiece<'_>| {
             let item = match piece {
-                Piece::Zeros(length) => ContentItem::Zeros(length),
-                Piece::Chunk(bytes) => {
+                ContentPiece::Zeros(length) => ContentItem::Zeros(length),
+                ContentPiece::Chunk(bytes) => {
                     let (id, length) = (digest::plain(bytes), bytes.len() as u64);
                     contents().chunk(id, record, offset, length)?;
                     ContentItem::Chunk(length, id)
@@ -120,14 +137,14 @@ impl Hashing<'_> {
         let mut buffer = vec![0; READ_BYTES];
         let mut length = 0;
         loop {
-            self.interrupt.check()?;
+            self.watch.check()?;
             let count = match file.read(&mut buffer) {
                 Ok(count) => count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(unreadable(path, error)),
             };
             length += count as u64;
-            // A file that grows as fast as it is read would have no end.
+            // A file that grows as fast as it is read would never end.
             if count == 0 || length > stamp.size {
                 break;
             }
@@ -135,7 +152,7 @@ impl Hashing<'_> {
             sha1.update(bytes);
             plain.update(bytes);
             chunker.push(bytes, &mut each)?;
-            self.progress.add(count as u64);
+            self.watch.add(count as u64);
         }
         if length != stamp.size {
             return Ok(None);
@@ -146,15 +163,15 @@ impl Hashing<'_> {
         let chunker = CHUNKER;
         let record = ContentRecord { chunker, length, sha1, blake3: plain.finish(), level, top };
         let content = record.id();
-        Shared(self.nodes).put(NodeKind::ContentRecord, content, &record.encode())?;
-        Ok(Some(Hashed { size: length, mtime: seconds(stamp), sha1, content }))
+        SharedNodes(self.nodes).put(NodeKind::ContentRecord, content, &record.encode())?;
+        Ok(Some(HashedFile { size: length, mtime: seconds(stamp), sha1, content }))
     }
 }
 
-/// Reads until `out` is full but for its last byte, or more than that; gives how much was read.
+/// Reads until `out` is full except perhaps for its last byte. Returns the number of bytes read.
 pub(super) fn fill(file: &mut dyn OpenFile, out: &mut [u8]) -> std::io::Result<usize> {
     let mut length = 0;
-    // What a regular file has less than its stamp says, the stamp after reading says too.
+    // If a file is shorter than its stamp says, the stamp after reading differs too.
     while length + 1 < out.len() {
         match file.read(&mut out[length..]) {
             Ok(0) => break,
@@ -166,7 +183,7 @@ pub(super) fn fill(file: &mut dyn OpenFile, out: &mut [u8]) -> std::io::Result<u
     Ok(length)
 }
 
-fn seconds(stamp: Stamp) -> i64 {
+fn seconds(stamp: FileStamp) -> i64 {
     stamp.mtime_ns.div_euclid(1_000_000_000)
 }
 

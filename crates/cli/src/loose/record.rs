@@ -1,4 +1,4 @@
-//! The records of a directory's contents, in a temporary file.
+//! The format of the temporary file with the entries of a directory and the places of its chunks.
 //!
 //! ```text
 //! record:  length u32 of what follows | kind u8 | body
@@ -11,11 +11,11 @@
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use freestone_core::wire::{Reader, Writer};
 use freestone_core::{Error, Id, Result};
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 
-/// The length in front of a record.
+/// Size of the length at the start of a record.
 pub(super) const LENGTH_BYTES: usize = 4;
-/// Where in a record of an entry its time stands, behind length and kind.
+/// Offset of the time in the record of an entry, after length and kind.
 pub(super) const TIME_OFFSET: u64 = 5;
 
 const ENTRY: u8 = 0;
@@ -26,26 +26,19 @@ const IS_FILE: u8 = 1;
 const IS_EXECUTABLE: u8 = 2;
 const HAS_LINK: u8 = 4;
 
-/// A record.
+/// A record of the temporary file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Record {
+    /// An entry.
     Entry(Entry),
     /// A file whose chunks have records of their own.
-    File {
-        size: u64,
-        path: Vec<u8>,
-    },
-    /// A chunk: its id, where its file's record is, and which bytes of that it is.
-    Chunk {
-        id: Id,
-        file: u64,
-        offset: u64,
-        length: u64,
-    },
+    File { size: u64, path: Vec<u8> },
+    /// A chunk: its id, the offset of its file's record, and its offset and length in the file.
+    Chunk { id: Id, file: u64, offset: u64, length: u64 },
 }
 
 impl Record {
-    /// The record's bytes, the length in front.
+    /// Returns the record's bytes, which begin with the length.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.u32(0);
@@ -70,7 +63,7 @@ impl Record {
         bytes
     }
 
-    /// Reads what [`Self::encode`] gives, without the length.
+    /// Decodes the bytes of [`Self::encode`], without the length.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
         let mut input = Reader::new(bytes);
         let record = match input.u8()? {
@@ -97,8 +90,8 @@ fn encode_entry(entry: &Entry, out: &mut Writer) {
     out.i64(entry.mtime);
     let link = if entry.link.is_some() { HAS_LINK } else { 0 };
     match &entry.kind {
-        Kind::Directory => out.u8(link),
-        Kind::File { executable, size, sha1, content } => {
+        EntryKind::Directory => out.u8(link),
+        EntryKind::File { executable, size, sha1, content } => {
             out.u8(link | IS_FILE | if *executable { IS_EXECUTABLE } else { 0 });
             out.varint(*size);
             out.sha1(sha1);
@@ -114,8 +107,8 @@ fn encode_entry(entry: &Entry, out: &mut Writer) {
 fn decode_entry(input: &mut Reader<'_>) -> Result<Entry> {
     let (mtime, flags) = (input.i64()?, input.u8()?);
     let kind = match flags & IS_FILE {
-        0 => Kind::Directory,
-        _ => Kind::File {
+        0 => EntryKind::Directory,
+        _ => EntryKind::File {
             executable: flags & IS_EXECUTABLE != 0,
             size: input.varint()?,
             sha1: input.sha1()?,
@@ -137,7 +130,7 @@ mod tests {
 
     #[test]
     fn records_are_read_back() {
-        let kind = Kind::File {
+        let kind = EntryKind::File {
             executable: true,
             size: 1 << 40,
             sha1: Sha1([1; 20]),

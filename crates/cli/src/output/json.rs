@@ -1,8 +1,8 @@
-//! What several answers have in common as JSON.
+//! JSON values that several commands print.
 
 use freestone_core::{Id, path};
-use freestone_manifest::{Entry, Kind};
-use freestone_store::Revision;
+use freestone_format::Revision;
+use freestone_manifest::{Entry, EntryKind};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ pub struct JsonPath {
 }
 
 impl JsonPath {
-    /// The path `path`.
+    /// Converts `path`.
     pub fn new(path: &[u8]) -> Self {
         match std::str::from_utf8(path) {
             Ok(text) => Self { path: Some(text.to_owned()), path_escaped: None },
@@ -35,7 +35,7 @@ impl fmt::Display for JsonPath {
     }
 }
 
-/// An entry of a manifest; its keys stand in the help of `ls`.
+/// An entry of a manifest. The help of `ls` documents its keys.
 #[derive(Serialize)]
 pub struct JsonEntry {
     #[serde(flatten)]
@@ -57,11 +57,11 @@ struct JsonFile {
 }
 
 impl JsonEntry {
-    /// The entry `entry`, its path given as `path`.
+    /// Converts `entry`, with `path` as its path.
     pub fn new(path: &[u8], entry: &Entry) -> Self {
         let (kind, file) = match &entry.kind {
-            Kind::Directory => ("directory", None),
-            Kind::File { executable, size, sha1, content } => {
+            EntryKind::Directory => ("directory", None),
+            EntryKind::File { executable, size, sha1, content } => {
                 let file = JsonFile {
                     size: *size,
                     executable: *executable,
@@ -76,7 +76,7 @@ impl JsonEntry {
     }
 }
 
-/// A revision.
+/// A revision as JSON.
 #[derive(Serialize)]
 pub struct JsonRevision {
     revision: String,
@@ -91,11 +91,11 @@ pub struct JsonRevision {
 }
 
 impl JsonRevision {
-    /// Its keys, for the help.
+    /// The keys, for the help.
     pub const KEYS: &str = "\"revision\", \"root\", \"content_digest\", \"time\", \"entries\",
 \"content_bytes\", \"parents\": [], \"message\", \"labels\": {}";
 
-    /// The revision `id`.
+    /// Converts `revision`, whose id is `id`.
     pub fn new(id: &Id, revision: &Revision) -> Self {
         Self {
             revision: id.to_string(),

@@ -1,6 +1,6 @@
 //! One object, written as git writes new ones: a file of its own, named by its id.
 
-use super::{Target, wrong};
+use super::{BareRepository, wrong};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use freestone_core::digest::{NameHasher, sha1_hasher};
@@ -17,13 +17,13 @@ const LEVEL: u32 = 1;
 
 /// Writes the bytes of an object whose length is known.
 pub struct BlobWriter<'a> {
-    target: &'a Target,
+    target: &'a BareRepository,
     hasher: Box<dyn NameHasher>,
     left: u64,
-    place: Place,
+    pending: PendingBytes,
 }
 
-enum Place {
+enum PendingBytes {
     /// With the header.
     Memory(Vec<u8>),
     File(Box<ZlibEncoder<BufWriter<NamedTempFile>>>),
@@ -34,22 +34,22 @@ impl<'a> BlobWriter<'a> {
     ///
     /// # Errors
     /// There is no place for it.
-    pub fn new(target: &'a Target, length: u64) -> Result<Self> {
+    pub fn new(target: &'a BareRepository, length: u64) -> Result<Self> {
         Self::of_kind(target, Kind::Blob, length)
     }
 
-    pub(super) fn of_kind(target: &'a Target, kind: Kind, length: u64) -> Result<Self> {
+    pub(super) fn of_kind(target: &'a BareRepository, kind: Kind, length: u64) -> Result<Self> {
         let header = format!("{kind} {length}\0").into_bytes();
         let mut hasher = sha1_hasher();
         hasher.update(&header);
-        let place = if length <= HELD_BYTES_MAX {
-            Place::Memory(header)
+        let pending = if length <= HELD_BYTES_MAX {
+            PendingBytes::Memory(header)
         } else {
             let mut file = file(target)?;
             file.write_all(&header).map_err(|error| unwritten(target, error))?;
-            Place::File(Box::new(file))
+            PendingBytes::File(Box::new(file))
         };
-        Ok(Self { target, hasher, left: length, place })
+        Ok(Self { target, hasher, left: length, pending })
     }
 
     /// Takes the next bytes.
@@ -59,9 +59,9 @@ impl<'a> BlobWriter<'a> {
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(other_length)?;
         self.hasher.update(bytes);
-        match &mut self.place {
-            Place::Memory(held) => held.extend_from_slice(bytes),
-            Place::File(file) => {
+        match &mut self.pending {
+            PendingBytes::Memory(held) => held.extend_from_slice(bytes),
+            PendingBytes::File(file) => {
                 file.write_all(bytes).map_err(|error| unwritten(self.target, error))?;
             }
         }
@@ -80,12 +80,12 @@ impl<'a> BlobWriter<'a> {
         if self.target.has(id) {
             return Ok(id);
         }
-        let written = match self.place {
-            Place::Memory(held) => {
+        let written = match self.pending {
+            PendingBytes::Memory(held) => {
                 let mut written = file(self.target)?;
                 written.write_all(&held).map(|()| written)
             }
-            Place::File(written) => Ok(*written),
+            PendingBytes::File(written) => Ok(*written),
         };
         let finished = written.and_then(|written| {
             let file =
@@ -112,11 +112,11 @@ fn other_length() -> Error {
     Error::new(ErrorKind::Corrupt, "a content has another length than its entry says")
 }
 
-fn unwritten(target: &Target, error: std::io::Error) -> Error {
+fn unwritten(target: &BareRepository, error: std::io::Error) -> Error {
     wrong("write an object of", &target.root, error)
 }
 
-fn file(target: &Target) -> Result<ZlibEncoder<BufWriter<NamedTempFile>>> {
+fn file(target: &BareRepository) -> Result<ZlibEncoder<BufWriter<NamedTempFile>>> {
     let folder = target.root.join("objects");
     // Names that `git gc` knows and clears when nobody comes for them.
     let file = tempfile::Builder::new().prefix("tmp_obj_").tempfile_in(&folder);

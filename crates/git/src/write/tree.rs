@@ -1,8 +1,8 @@
 //! A tree from another and what changed, paths in manifest order: a directory is written as soon as
 //! the paths leave it, and only those on the way are held.
 
-use super::Target;
-use crate::tree::{Mode, entries};
+use super::BareRepository;
+use crate::entry::{Mode, entries};
 use freestone_core::{Error, Result, path};
 use gix_hash::ObjectId;
 use gix_object::Kind;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 /// What is to stand at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Node {
+pub enum NewEntry {
     /// A file.
     File {
         /// Whether it is executable.
@@ -23,7 +23,7 @@ pub enum Node {
 }
 
 /// A directory that is open.
-struct Open {
+struct OpenDirectory {
     name: Vec<u8>,
     entries: BTreeMap<Vec<u8>, (Mode, ObjectId)>,
     changed: bool,
@@ -31,9 +31,9 @@ struct Open {
 
 /// Edits a tree.
 pub struct TreeWriter<'a> {
-    target: &'a Target,
+    target: &'a BareRepository,
     /// The directories that the last path lies in; the top first.
-    open: Vec<Open>,
+    open: Vec<OpenDirectory>,
 }
 
 impl<'a> TreeWriter<'a> {
@@ -41,7 +41,7 @@ impl<'a> TreeWriter<'a> {
     ///
     /// # Errors
     /// The tree cannot be read.
-    pub fn new(target: &'a Target, base: Option<ObjectId>) -> Result<Self> {
+    pub fn new(target: &'a BareRepository, base: Option<ObjectId>) -> Result<Self> {
         let mut writer = Self { target, open: Vec::new() };
         writer.enter(Vec::new(), base)?;
         Ok(writer)
@@ -53,7 +53,7 @@ impl<'a> TreeWriter<'a> {
             None => Vec::new(),
         };
         let entries = listed.into_iter().map(|entry| (entry.name, (entry.mode, entry.id)));
-        self.open.push(Open { name, entries: entries.collect(), changed: tree.is_none() });
+        self.open.push(OpenDirectory { name, entries: entries.collect(), changed: tree.is_none() });
         Ok(())
     }
 
@@ -76,7 +76,7 @@ impl<'a> TreeWriter<'a> {
         Ok(())
     }
 
-    fn write(&self, directory: &Open) -> Result<ObjectId> {
+    fn write(&self, directory: &OpenDirectory) -> Result<ObjectId> {
         let mut sorted: Vec<_> = directory.entries.iter().collect();
         // Git sorts a directory as if its name ended in a slash.
         let key = |name: &[u8], mode: Mode| match mode {
@@ -105,7 +105,7 @@ impl<'a> TreeWriter<'a> {
     ///
     /// # Errors
     /// The path cannot stand in git, or a tree cannot be read or written.
-    pub fn set(&mut self, path: &[u8], node: Option<Node>) -> Result<()> {
+    pub fn set(&mut self, path: &[u8], node: Option<NewEntry>) -> Result<()> {
         let mut parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
         let Some(name) = parts.pop() else { return Ok(()) };
         let same = self.open[1..].iter().zip(&parts).take_while(|(open, part)| open.name == **part);
@@ -114,7 +114,7 @@ impl<'a> TreeWriter<'a> {
             self.leave()?;
         }
         for part in &parts[shared..] {
-            check_name(part, Shape::Directory, path)?;
+            check_name(part, FileType::Directory, path)?;
             let at = self.open.last().and_then(|open| open.entries.get(*part)).copied();
             let tree = match at {
                 Some((Mode::Tree, tree)) => Some(tree),
@@ -124,14 +124,14 @@ impl<'a> TreeWriter<'a> {
             self.enter(part.to_vec(), tree)?;
         }
         match node {
-            Some(Node::Link(_)) => check_name(name, Shape::Link, path)?,
-            Some(Node::File { .. }) => check_name(name, Shape::File, path)?,
+            Some(NewEntry::Link(_)) => check_name(name, FileType::Link, path)?,
+            Some(NewEntry::File { .. }) => check_name(name, FileType::File, path)?,
             None => {}
         }
         let Some(open) = self.open.last_mut() else { return Ok(()) };
         let wanted = node.map(|node| match node {
-            Node::File { executable, blob } => (Mode::File { executable }, blob),
-            Node::Link(blob) => (Mode::Link, blob),
+            NewEntry::File { executable, blob } => (Mode::File { executable }, blob),
+            NewEntry::Link(blob) => (Mode::Link, blob),
         });
         let before = open.entries.get(name).copied();
         if before != wanted {
@@ -159,13 +159,13 @@ impl<'a> TreeWriter<'a> {
     }
 }
 
-fn check_name(name: &[u8], shape: Shape, whole: &[u8]) -> Result<()> {
+fn check_name(name: &[u8], kind: FileType, whole: &[u8]) -> Result<()> {
     let shown = path::display(whole);
     if let Some(fault) = name_fault(name) {
         return Err(Error::refused(format!("path {shown}: git takes no name that {fault}"))
             .hint("it would let a checkout change the repository itself"));
     }
-    match shape_fault(name, shape) {
+    match kind_fault(name, kind) {
         None => Ok(()),
         Some(fault) => Err(Error::refused(format!("path {shown}: git takes no {fault}"))
             .hint("git itself reads what has that name, and only a file")),
@@ -174,7 +174,7 @@ fn check_name(name: &[u8], shape: Shape, whole: &[u8]) -> Result<()> {
 
 /// What stands at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
+enum FileType {
     File,
     Link,
     Directory,
@@ -200,15 +200,15 @@ pub fn name_fault(name: &[u8]) -> Option<&'static str> {
 
 /// What git takes only for a file, if `name` means that. Links to `.gitattributes`, `.gitignore`
 /// and `.mailmap` it takes: `git fsck` warns of them and finds no error.
-fn shape_fault(name: &[u8], shape: Shape) -> Option<&'static str> {
+fn kind_fault(name: &[u8], kind: FileType) -> Option<&'static str> {
     let is_any = |full: &str, short: &str, hashed: &str| {
         any_spelling(name, |part| means(part, full, short, hashed))
     };
     let is_modules = || is_any(".gitmodules", "gitmod", "gi7eba");
-    match shape {
-        Shape::Link if is_modules() => Some("link that means .gitmodules"),
-        Shape::Directory if is_modules() => Some("directory that means .gitmodules"),
-        Shape::Directory if is_any(".gitattributes", "gitatt", "gi7d29") => {
+    match kind {
+        FileType::Link if is_modules() => Some("link that means .gitmodules"),
+        FileType::Directory if is_modules() => Some("directory that means .gitmodules"),
+        FileType::Directory if is_any(".gitattributes", "gitatt", "gi7d29") => {
             Some("directory that means .gitattributes")
         }
         _ => None,
@@ -265,17 +265,17 @@ mod tests {
     #[test]
     fn a_link_or_directory_that_means_the_list_of_submodules_is_not_written() {
         let folder = tempfile::tempdir().unwrap();
-        let target = Target::open(folder.path(), "main").unwrap();
+        let target = BareRepository::open(folder.path(), "main").unwrap();
         let blob = target.blob(b"x").unwrap();
-        let file = Node::File { executable: false, blob };
-        let set = |path: &str, node: Node| {
+        let file = NewEntry::File { executable: false, blob };
+        let set = |path: &str, node: NewEntry| {
             let mut writer = TreeWriter::new(&target, None).unwrap();
             writer.set(path.as_bytes(), Some(node)).map_err(|error| error.to_string())
         };
         assert!(set("a/.gitmodules", file).is_ok());
-        assert!(set("a/.gitignore", Node::Link(blob)).is_ok());
+        assert!(set("a/.gitignore", NewEntry::Link(blob)).is_ok());
         for (path, node, said) in [
-            ("a/.GitModules", Node::Link(blob), "a/.GitModules: git takes no link that means"),
+            ("a/.GitModules", NewEntry::Link(blob), "a/.GitModules: git takes no link that means"),
             ("gitmod~1/x", file, "gitmod~1/x: git takes no directory that means .gitmodules"),
         ] {
             let error = set(path, node).unwrap_err();
@@ -297,17 +297,17 @@ mod tests {
             ".g\u{200c}itmodules",
             "a\\.gitmodules",
         ] {
-            assert!(shape_fault(name.as_bytes(), Shape::Link).is_some(), "{name}");
-            assert!(shape_fault(name.as_bytes(), Shape::Directory).is_some(), "{name}");
-            assert!(shape_fault(name.as_bytes(), Shape::File).is_none(), "{name}");
+            assert!(kind_fault(name.as_bytes(), FileType::Link).is_some(), "{name}");
+            assert!(kind_fault(name.as_bytes(), FileType::Directory).is_some(), "{name}");
+            assert!(kind_fault(name.as_bytes(), FileType::File).is_none(), "{name}");
         }
         for name in [".gitattributes", "gitatt~1", "gi7d29~1"] {
-            assert!(shape_fault(name.as_bytes(), Shape::Directory).is_some(), "{name}");
-            assert!(shape_fault(name.as_bytes(), Shape::Link).is_none(), "{name}");
+            assert!(kind_fault(name.as_bytes(), FileType::Directory).is_some(), "{name}");
+            assert!(kind_fault(name.as_bytes(), FileType::Link).is_none(), "{name}");
         }
         for name in ["gitmodules", "gitmod~5", "gi7eba~0", ".gitignore", ".mailmap", "a~1", "~"] {
-            for shape in [Shape::File, Shape::Link, Shape::Directory] {
-                assert!(shape_fault(name.as_bytes(), shape).is_none(), "{name}");
+            for kind in [FileType::File, FileType::Link, FileType::Directory] {
+                assert!(kind_fault(name.as_bytes(), kind).is_none(), "{name}");
             }
         }
     }

@@ -1,26 +1,25 @@
-//! The short names of a directory: each name's own where it has one, made-up ones for the others.
+//! The short names of a directory: a name's own where it has one, and an alias for the others.
 //!
-//! A made-up name is the beginning of the name in upper case, what short names cannot hold replaced
-//! by `_`, and a tail `~N` that no other name of the directory has: as Microsoft's specification
-//! suggests. So it depends on the other names of the directory, in their order, and on nothing
-//! else.
+//! An alias is the beginning of the name in upper case, with `_` for each character that short
+//! names cannot hold, and a tail `~N` that no other name of the directory has, as Microsoft's
+//! specification suggests. So it depends only on the other names of the directory and their order.
 
 use super::name::{Name, Short, is_short};
 use std::collections::{HashMap, HashSet};
 
-/// The digits of a tail, at most: more numbers than a directory has slots.
+/// The most digits of a tail: enough numbers for every slot of a directory.
 const DIGITS_MAX: usize = 6;
 
-/// Gives short names out, in the order of a directory's names.
+/// A source of short names, in the order of a directory's names.
 pub(super) struct Aliases {
-    /// The short names that names have by themselves.
+    /// The names that are their own short names.
     taken: HashSet<Short>,
-    /// The next number behind a beginning, an extension, and a number of digits.
+    /// The next number for a beginning, an extension, and a number of digits.
     next: HashMap<(Short, usize), u32>,
 }
 
-/// What a made-up name begins with, and its extension: of the name `A.long-name.html`, `ALONG-NA`
-/// and `HTM`.
+/// Returns the beginning of an alias, and its extension: for the name `A.long-name.html`,
+/// `ALONG-NA` and `HTM`.
 fn basis(units: &[u16]) -> (Vec<u8>, Vec<u8>) {
     let text: Vec<char> = char::decode_utf16(units.iter().copied())
         .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
@@ -40,12 +39,12 @@ fn basis(units: &[u16]) -> (Vec<u8>, Vec<u8>) {
 }
 
 impl Aliases {
-    /// For a directory of these names.
+    /// Creates the source for a directory with these names.
     pub(super) fn new<'a>(names: impl Iterator<Item = &'a Name>) -> Self {
         Self { taken: names.filter_map(|name| name.own).collect(), next: HashMap::new() }
     }
 
-    /// The short name of the next one.
+    /// Returns the short name of the next name.
     pub(super) fn next(&mut self, name: &Name) -> Short {
         if let Some(own) = name.own {
             return own;

@@ -7,14 +7,14 @@
 //! long:   0 number 1, 0x40 in the last  1 units 10  11 0x0f 1     12 0 1
 //!        13 sum of the short name 1     14 units 12 26 0 2        28 units 4
 //! ```
-//! A long name stands in front of its short one, its last slot first. All times are the entry's
+//! A long name comes before its short one, with its last slot first. All times are the entry's
 //! mtime.
 
 use super::alias::Aliases;
 use super::geometry::SLOT;
-use super::layout::{Layout, Walk};
+use super::layout::{Layout, LayoutWalk};
 use super::name::{Name, SLOT_UNITS, Short, long_slots};
-use super::scan::{Child, Children};
+use super::scan::{Children, DirectoryChild};
 use super::{Profile, time};
 use freestone_core::{Error, NodeSource, Result, path};
 use freestone_manifest::Tree;
@@ -22,16 +22,16 @@ use freestone_manifest::Tree;
 pub(super) const DIRECTORY: u8 = 0x10;
 pub(super) const ARCHIVE: u8 = 0x20;
 pub(super) const LONG: u8 = 0x0f;
-/// Where a long slot's thirteen units are.
+/// The offsets of the thirteen units of a long slot.
 pub(super) const UNIT_OFFSETS: [usize; SLOT_UNITS] =
     [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
 
-/// The sum of a short name that its long slots carry.
+/// Returns the checksum of a short name, which its long slots carry.
 pub(super) fn sum(short: &Short) -> u8 {
     short.iter().fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
 }
 
-/// A short entry.
+/// A slot with a short name.
 pub(super) struct ShortEntry {
     pub(super) name: Short,
     pub(super) attributes: u8,
@@ -63,7 +63,7 @@ impl ShortEntry {
     }
 }
 
-/// The slots of a long name.
+/// Returns the slots of a long name.
 pub(super) fn long(units: &[u16], short: &Short, profile: Profile) -> Vec<u8> {
     let count = long_slots(units.len(), profile);
     let mut bytes = Vec::with_capacity(count as usize * SLOT);
@@ -87,16 +87,16 @@ pub(super) fn long(units: &[u16], short: &Short, profile: Profile) -> Vec<u8> {
     bytes
 }
 
-/// A directory that is to be made.
+/// A directory whose bytes are to be made.
 pub(super) struct Directory<'a> {
     /// Its path; empty for the root.
     pub(super) path: &'a [u8],
-    /// Its own entry's index, time, and first cluster's number; `None` for the root.
+    /// The index, the time and the first cluster's number of its own entry; `None` for the root.
     pub(super) own: Option<(u64, i64, u64)>,
 }
 
 impl Directory<'_> {
-    /// Its bytes, without what fills the last cluster up.
+    /// Makes its bytes, without the rest of the last cluster.
     ///
     /// # Errors
     /// A node cannot be read.
@@ -122,14 +122,14 @@ impl Directory<'_> {
             children.push((child, name));
         }
         let mut aliases = Aliases::new(children.iter().map(|(_, name)| name));
-        let mut at: Option<Walk<'_, S>> = None;
+        let mut at: Option<LayoutWalk<'_, S>> = None;
         for (child, name) in &children {
-            // Files one after the other are found by walking on.
+            // Consecutive files are found by continuing the same walk.
             let mut walk = match at.take() {
                 Some(walk) if walk.index == child.index => walk,
                 _ => layout.walk_to(tree, child.index)?,
             };
-            let laid = walk.next()?.ok_or_else(|| self.changed(child, "is gone"))?;
+            let laid = walk.next()?.ok_or_else(|| self.changed(child, "is missing"))?;
             let short = aliases.next(name);
             if let Some(units) = &name.long {
                 bytes.extend(long(units, &short, profile));
@@ -138,7 +138,7 @@ impl Directory<'_> {
                 name: short,
                 attributes: if child.size.is_some() { ARCHIVE } else { DIRECTORY },
                 mtime: child.mtime,
-                cluster: laid.place.number(),
+                cluster: laid.clusters.number(),
                 size: child.size.unwrap_or(0),
             };
             bytes.extend(entry.encode());
@@ -147,14 +147,14 @@ impl Directory<'_> {
         Ok(bytes)
     }
 
-    /// The first cluster of the directory that this is in; 0 for the root.
+    /// Returns the number of the first cluster of the parent directory; 0 for the root.
     fn above<S: NodeSource>(&self, layout: &Layout, tree: &Tree<S>) -> Result<u64> {
         let Some(above) = path::parent(self.path) else { return Ok(0) };
         let mut walk = layout.walk_to(tree, tree.index_of(above)?)?;
-        Ok(walk.next()?.map_or(0, |laid| laid.place.number()))
+        Ok(walk.next()?.map_or(0, |laid| laid.clusters.number()))
     }
 
-    fn changed(&self, child: &Child, why: &str) -> Error {
+    fn changed(&self, child: &DirectoryChild, why: &str) -> Error {
         let (directory, name) = (path::display(self.path), path::display(&child.name));
         Error::corrupt(format!("manifest: {name} in \"{directory}\" {why}"))
     }

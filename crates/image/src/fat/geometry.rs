@@ -1,28 +1,29 @@
-//! How large the parts of an image are: type, cluster size, tables, clusters.
+//! The sizes of an image's parts: type, cluster size, tables, and number of clusters.
 //!
-//! Clusters of 4096 bytes are tried first. A type that was asked for and that needs fewer clusters
-//! gets larger ones, one that needs more gets smaller ones, down to a sector; and if that is not
-//! enough, free ones. Otherwise the type is the widest whose clusters fill the image's length.
+//! Clusters of 4096 bytes are tried first. If the type was requested and allows fewer clusters,
+//! they become larger; if it requires more, they become smaller, down to a sector, and if that is
+//! not enough, free clusters are added. If no type was requested, it is the widest type whose
+//! clusters fill the image's length.
 
-use super::{FatType, Options, Profile};
+use super::{FatOptions, FatType, Profile};
+use crate::length::{IMAGE_BYTES_MAX, does_not_fit, too_long};
 use freestone_core::limits::BLOCK_BYTES;
 use freestone_core::{Error, Result};
 
-/// Cluster sizes, in bytes: 2^9 to 2^15. Larger ones are not taken by all.
+/// The cluster sizes, in bytes: 2^9 to 2^15. Not all readers take larger ones.
 pub(super) const CLUSTER_SHIFT_MIN: u32 = 9;
 pub(super) const CLUSTER_SIZES: usize = 7;
 const CLUSTER_BYTES_MAX: u32 = 32_768;
-/// Slots of a root directory of its own: at least, and at most what its 16-bit number can say.
+/// The least slots of a root directory with a place of its own, and the most that its 16-bit number
+/// allows.
 const ROOT_SLOTS_MIN: u64 = 512;
 const ROOT_SLOTS_MAX: u64 = 65_408;
 /// The bytes of a directory slot, in memory and in an image.
 pub(super) const SLOT: usize = 32;
 pub(super) const SLOT_BYTES: u64 = SLOT as u64;
-/// The longest image: what a file offset of any system can say.
-const IMAGE_BYTES_MAX: u64 = i64::MAX as u64;
 
-/// Fewest and most clusters of a type. MirageOS's reader follows no chain to clusters above
-/// 0xFFEF.
+/// Returns the least and the most clusters of a type. MirageOS's reader does not follow a chain to
+/// clusters above 0xFFEF.
 pub(super) fn cluster_counts(fat_type: FatType, profile: Profile) -> (u64, u64) {
     match (fat_type, profile) {
         (FatType::Fat12, _) => (1, 4084),
@@ -32,7 +33,7 @@ pub(super) fn cluster_counts(fat_type: FatType, profile: Profile) -> (u64, u64) 
     }
 }
 
-/// Where the parts of an image are.
+/// The sizes that determine where the parts of an image are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Geometry {
     pub(super) fat_type: FatType,
@@ -40,14 +41,14 @@ pub(super) struct Geometry {
     pub(super) sector: u32,
     /// Bytes of a cluster.
     pub(super) cluster: u32,
-    /// Slots of the root directory's own place; 0 in FAT32.
+    /// Slots of the root directory's own place; 0 for FAT32.
     pub(super) root_slots: u64,
-    /// How many clusters there are.
+    /// The number of clusters.
     pub(super) clusters: u64,
 }
 
 impl Geometry {
-    /// Bytes before the first table.
+    /// Returns the bytes before the first table.
     pub(super) fn reserved(&self) -> u64 {
         match self.fat_type {
             FatType::Fat32 => 8 * u64::from(self.sector),
@@ -55,38 +56,38 @@ impl Geometry {
         }
     }
 
-    /// Bytes of one table.
+    /// Returns the bytes of one table.
     pub(super) fn table(&self) -> u64 {
         let bits = (self.clusters + 2) * u64::from(self.fat_type.bits());
         bits.div_ceil(8).next_multiple_of(BLOCK_BYTES)
     }
 
-    /// Where table 0 or 1 starts.
+    /// Returns the offset of table 0 or 1.
     pub(super) fn table_offset(&self, copy: u64) -> u64 {
         self.reserved() + copy * self.table()
     }
 
-    /// Where the root directory's own place starts.
+    /// Returns the offset of the root directory's own place.
     pub(super) fn root_offset(&self) -> u64 {
         self.table_offset(2)
     }
 
-    /// Where the first cluster starts.
+    /// Returns the offset of the first cluster.
     pub(super) fn data_offset(&self) -> u64 {
         self.root_offset() + self.root_slots * SLOT_BYTES
     }
 
-    /// Where the cluster starts that has `index` others before it; its number is two more.
+    /// Returns the offset of the cluster that has `index` others before it. Its number is two more.
     pub(super) fn cluster_offset(&self, index: u64) -> u64 {
         self.data_offset() + index * u64::from(self.cluster)
     }
 
-    /// How many sectors the file system has.
+    /// Returns the number of sectors of the file system.
     pub(super) fn sectors(&self) -> u64 {
         self.cluster_offset(self.clusters) / u64::from(self.sector)
     }
 
-    /// The most clusters that an image of `length` bytes can have.
+    /// Returns the most clusters that an image of `length` bytes can have.
     fn most_clusters(mut self, length: u64) -> u64 {
         let (mut fits, mut beyond) = (0, length / u64::from(self.cluster) + 1);
         while fits + 1 < beyond {
@@ -101,25 +102,26 @@ impl Geometry {
     }
 }
 
-/// What the content needs.
+/// The space that the content needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Needs {
-    /// Clusters of each size: without, and with the root directory among them.
+    /// Clusters for each size: without the root directory, and with it.
     pub(super) clusters: [[u64; CLUSTER_SIZES]; 2],
     /// Slots of the root directory.
     pub(super) root_slots: u64,
 }
 
-/// One way to lay it out.
+/// A type and a cluster size that may be chosen.
 struct Choice<'a> {
     needs: &'a Needs,
-    options: &'a Options,
+    options: &'a FatOptions,
     fat_type: FatType,
     cluster: u32,
 }
 
 impl Choice<'_> {
-    /// Clusters that are needed, free ones too; at least one.
+    /// Returns the number of clusters that are needed, at least one, with the free space that was
+    /// requested.
     fn needed(&self) -> u64 {
         let with_root = usize::from(self.fat_type == FatType::Fat32);
         let size = (self.cluster.trailing_zeros() - CLUSTER_SHIFT_MIN) as usize;
@@ -127,11 +129,12 @@ impl Choice<'_> {
         self.needs.clusters[with_root][size].saturating_add(free).max(1)
     }
 
+    /// Returns the least and the most clusters of the type.
     fn counts(&self) -> (u64, u64) {
         cluster_counts(self.fat_type, self.options.profile())
     }
 
-    /// The parts with so many clusters.
+    /// Returns the geometry with this number of clusters.
     fn geometry(&self, clusters: u64) -> Geometry {
         let root_slots = match self.fat_type {
             FatType::Fat32 => 0,
@@ -141,26 +144,26 @@ impl Choice<'_> {
         Geometry { fat_type: self.fat_type, sector, cluster: self.cluster, root_slots, clusters }
     }
 
-    /// The length of an image with at least so many clusters, before and after a size that was
-    /// asked for is regarded.
+    /// Returns the length of an image with at least this number of clusters, and its length with
+    /// the requested size, if there is one.
     fn length(&self, clusters: u64) -> Option<(u64, u64)> {
         if clusters > IMAGE_BYTES_MAX / u64::from(CLUSTER_BYTES_MAX) / 2 {
             return None;
         }
         let end = self.geometry(clusters).cluster_offset(clusters);
-        let unit = self.options.pad_to().unwrap_or(BLOCK_BYTES);
-        let shortest = end.checked_next_multiple_of(unit)?;
-        (shortest <= IMAGE_BYTES_MAX).then_some((shortest, self.options.size().unwrap_or(shortest)))
+        let shortest = self.options.length().shortest(end)?;
+        Some((shortest, self.options.size().unwrap_or(shortest)))
     }
 
-    /// How many clusters there would be if the type did not matter.
+    /// Returns the number of clusters that there would be if every type could have them.
     fn wanted(&self) -> u64 {
         let needed = self.needed();
         let length = self.length(needed).map_or(0, |(_, length)| length);
         self.geometry(0).most_clusters(length).max(needed)
     }
 
-    /// The parts of an image of `length` bytes; `None` if this type is not for it.
+    /// Returns the geometry of an image of `length` bytes; `None` if this type cannot have that
+    /// length.
     fn fill(&self, length: u64) -> Option<Geometry> {
         let (least, most) = self.counts();
         let clusters = self.geometry(0).most_clusters(length).min(most);
@@ -168,12 +171,12 @@ impl Choice<'_> {
     }
 }
 
-/// The parts of the image, and its length in bytes.
+/// Chooses the geometry of the image. Returns the image's length in bytes, too.
 ///
 /// # Errors
 /// [`Refused`](freestone_core::ErrorKind::Refused) if the content does not fit the type, the size,
 /// or FAT at all.
-pub(super) fn choose(needs: &Needs, options: &Options) -> Result<(Geometry, u64)> {
+pub(super) fn choose(needs: &Needs, options: &FatOptions) -> Result<(Geometry, u64)> {
     let start = options.block_bytes().max(4096);
     let choice = |fat_type, cluster| Choice { needs, options, fat_type, cluster };
     let forced = match options.fat_type() {
@@ -219,31 +222,26 @@ pub(super) fn choose(needs: &Needs, options: &Options) -> Result<(Geometry, u64)
             choice.cluster
         ))
         .hint(if fat_type == FatType::Fat32 {
-            "make an image of a part of it, or a tar image"
+            "make an image of a part of the content, or make a tar image"
         } else {
-            "leave the type out, or make an image of a part of it, or a tar image"
+            "leave the type out, make an image of a part of the content, or make a tar image"
         }));
     }
-    let too_long = || Error::refused("the image would be longer than any file");
     let (shortest, length) = choice.length(needed).ok_or_else(too_long)?;
-    let geometry = choice.fill(length).ok_or_else(|| {
-        Error::refused(format!(
-            "the image needs {shortest} bytes and does not fit a size of {length}"
-        ))
-        .hint(format!("give --size {shortest} or more"))
-    })?;
+    let geometry = choice.fill(length).ok_or_else(|| does_not_fit(shortest, length))?;
     if geometry.sectors() > u64::from(u32::MAX) {
-        let what = format!("FAT has at most 2^32 sectors, and this image {}", geometry.sectors());
+        let what =
+            format!("FAT has at most 2^32 sectors, and this image needs {}", geometry.sectors());
         return Err(Error::refused(what).hint(if geometry.sector == 512 {
             "--block-size 4096 holds eight times as much, for devices with such sectors"
         } else {
-            "make an image of a part of it, or a tar image"
+            "make an image of a part of the content, or make a tar image"
         }));
     }
     Ok((geometry, length))
 }
 
-/// Whether the root directory fits a place of its own, where the type has one.
+/// Checks that the root directory fits into its own place, where the type has one.
 fn fits_root(choice: &Choice<'_>) -> Result<()> {
     let slots = choice.needs.root_slots;
     if choice.fat_type != FatType::Fat32 && slots > ROOT_SLOTS_MAX {

@@ -10,31 +10,34 @@
 //! 510 55 aa
 //! 1024 the image's name, NUL
 //! ```
-//! See *Microsoft Extensible Firmware Initiative FAT32 File System Specification*, 1.03. The
-//! serial number is the beginning of the BLAKE3 of the name and this sector, in which the serial number
-//! is 0. What is not said to be anything is 0.
+//! See *Microsoft Extensible Firmware Initiative FAT32 File System Specification*, 1.03. The serial
+//! number is the beginning of the BLAKE3 of the name and this sector, with 0 as the serial number.
+//! All other bytes are 0.
 
-use super::FatType;
 use super::geometry::Geometry;
-use crate::{Format, HEAD_BYTES, ImageName};
+use super::{FatOptions, FatType};
+use crate::format::{FormatOptions, HEAD_BYTES};
+use freestone_core::Id;
 use freestone_core::digest::plain;
 
-/// Where the image's name stands, and the longest that has place there.
+/// The offset of the image's name, and the most bytes that it may have.
 pub(super) const NAME_OFFSET: usize = 1024;
 const NAME_BYTES_MAX: usize = 511;
 
-/// Sectors of FAT32's FSInfo and of the copies of the first two.
+/// The sectors of FAT32's FSInfo, and of the copies of the first two sectors.
 const INFO_SECTOR: u16 = 1;
 const COPY_SECTOR: u16 = 6;
 
-/// What the boot sector jumps to: the BIOS's "no bootable disk", then a halt for ever.
+/// The code that the boot sector jumps to: the BIOS's "no bootable disk", and an endless halt after
+/// it.
 const BOOT_CODE: [u8; 5] = [0xcd, 0x18, 0xf4, 0xeb, 0xfd];
 
-/// What a head says beside the name.
+/// The values in a head besides the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) geometry: Geometry,
-    /// Free clusters, and the number of the last that is used; for FAT32.
+    /// The number of free clusters, and the number of the last cluster that is used. For FAT32
+    /// only.
     pub(super) free: u64,
     pub(super) last: u64,
 }
@@ -52,22 +55,21 @@ fn put(bytes: &mut [u8], offset: usize, field: &[u8]) {
 }
 
 impl Head {
-    /// The reserved bytes of the image `name`.
-    pub(super) fn encode(&self, name: &ImageName) -> Vec<u8> {
+    /// Returns the reserved bytes of the image with this name.
+    pub(super) fn encode(&self, name: &str) -> Vec<u8> {
         let reserved = usize::try_from(self.geometry.reserved()).expect("at most 32 KiB");
         let mut bytes = vec![0; reserved];
-        let text = name.to_string();
-        self.boot(&mut bytes, text.as_bytes());
+        self.boot(&mut bytes, name.as_bytes());
         if self.geometry.fat_type == FatType::Fat32 {
             let sector = self.geometry.sector as usize;
             self.info(&mut bytes[usize::from(INFO_SECTOR) * sector..][..512]);
             let (first, rest) = bytes.split_at_mut(usize::from(COPY_SECTOR) * sector);
-            // Of the first sector's bytes, those that are the boot sector's.
+            // The copy has only the boot sector's 512 bytes of the first sector.
             rest[..512].copy_from_slice(&first[..512]);
             rest[sector..sector + 512].copy_from_slice(&first[sector..sector + 512]);
         }
-        debug_assert!(text.len() <= NAME_BYTES_MAX);
-        put(&mut bytes, NAME_OFFSET, text.as_bytes());
+        debug_assert!(name.len() <= NAME_BYTES_MAX);
+        put(&mut bytes, NAME_OFFSET, name.as_bytes());
         bytes
     }
 
@@ -84,12 +86,12 @@ impl Head {
         put(bytes, 14, &small(geometry.reserved() / sector).to_le_bytes());
         bytes[16] = 2;
         put(bytes, 17, &small(geometry.root_slots).to_le_bytes());
-        // One of the two fields for the sectors is 0.
+        // One of the two fields for the number of sectors is 0.
         let is_small = !is_fat32 && sectors <= u64::from(u16::MAX);
         put(bytes, 19, &if is_small { small(sectors) } else { 0 }.to_le_bytes());
         bytes[21] = 0xf8;
         put(bytes, 22, &if is_fat32 { 0 } else { small(table) }.to_le_bytes());
-        // Nobody counts tracks and heads any more; but mtools wants whole tracks.
+        // Tracks and heads do not matter any more, but mtools requires whole tracks.
         put(bytes, 24, &1u16.to_le_bytes());
         put(bytes, 26, &1u16.to_le_bytes());
         put(bytes, 32, &if is_small { 0 } else { large(sectors) }.to_le_bytes());
@@ -105,7 +107,7 @@ impl Head {
         put(bytes, extended + 18, format!("FAT{}   ", geometry.fat_type).as_bytes());
         put(bytes, usize::from(code), &BOOT_CODE);
         put(bytes, 510, &[0x55, 0xaa]);
-        // So that no other boot sector is taken for this one.
+        // The serial number distinguishes this boot sector from all others.
         let serial = plain(&[name, &bytes[..512]].concat()).0;
         put(bytes, extended + 3, &serial[..4]);
     }
@@ -127,7 +129,7 @@ fn u32_at(bytes: &[u8], offset: usize) -> u32 {
     u32::from(u16_at(bytes, offset)) | u32::from(u16_at(bytes, offset + 2)) << 16
 }
 
-/// What a boot sector says of the parts, if freestone could have written it. The bytes are those
+/// Returns the geometry in a boot sector, if freestone could have written it. The bytes are those
 /// of a whole head.
 fn geometry(bytes: &[u8]) -> Option<Geometry> {
     let fat_type = FatType::ALL.into_iter().find(|fat_type| {
@@ -159,21 +161,20 @@ fn geometry(bytes: &[u8]) -> Option<Geometry> {
     Some(geometry)
 }
 
-/// What the head of an image says of it, if freestone wrote it so.
-pub(super) fn decode(head: &[u8]) -> Option<(ImageName, Geometry)> {
+/// Returns the options, the manifest's root and the geometry in a head, if it is exactly as
+/// freestone writes it.
+pub(super) fn decode(head: &[u8]) -> Option<(FatOptions, Id, Geometry)> {
     let head = head.get(..HEAD_BYTES)?;
     let text = &head[NAME_OFFSET..NAME_OFFSET + NAME_BYTES_MAX];
     let end = text.iter().position(|byte| *byte == 0)?;
-    let name = ImageName::parse(std::str::from_utf8(&text[..end]).ok()?)?;
-    if !matches!(name.format, Format::Fat(_)) {
-        return None;
-    }
+    let text = std::str::from_utf8(&text[..end]).ok()?;
+    let (options, root) = FatOptions::parse_image_name(text)?;
     let geometry = geometry(head)?;
-    // FSInfo may lie behind the bytes that are looked at.
+    // With larger sectors, FSInfo is after the bytes of the head.
     let (free, last) = match (geometry.fat_type, geometry.sector) {
         (FatType::Fat32, 512) => (u32_at(head, 512 + 488).into(), u32_at(head, 512 + 492).into()),
         _ => (0, 0),
     };
-    let encoded = Head { geometry, free, last }.encode(&name);
-    (encoded[..HEAD_BYTES] == *head).then_some((name, geometry))
+    let encoded = Head { geometry, free, last }.encode(text);
+    (encoded[..HEAD_BYTES] == *head).then_some((options, root, geometry))
 }

@@ -1,67 +1,19 @@
-//! Where the clusters of each entry are.
+//! The clusters of each entry.
 //!
-//! Clusters are given out in manifest order, so where an entry's begin follows from all before it.
-//! Of one walk over all entries a bounded number of marks is kept, and an entry, or a cluster, is
-//! found by walking on from the last mark before it.
+//! Clusters are allocated in manifest order, so those of an entry depend on all entries before it.
+//! A walk over all entries keeps a bounded number of marks. An entry, or the entry that has a
+//! cluster, is found by walking on from the last mark before it.
 
 use super::FatType;
-use super::geometry::{Geometry, SLOT_BYTES};
-use super::scan::{directory_bytes, is_aligned};
-use freestone_core::limits::BLOCK_BYTES;
+use super::clusters::{ClusterRange, LargeDirectories, allocate, directory_bytes, is_aligned};
+use super::geometry::Geometry;
+use crate::marks::{MARKS_MAX, Marks};
 use freestone_core::{NodeSource, Result};
 use freestone_manifest::{Cursor, Entry, Tree};
 
-/// Marks that are kept: one megabyte. Beyond, every second one is dropped, and finding an entry
-/// walks twice as far.
-const MARKS_MAX: usize = 1 << 16;
-/// Directories of no more slots take one cluster, whatever its size.
-const SMALL_SLOTS: u64 = 512 / SLOT_BYTES;
-
-/// Clusters of an entry, counted from 0: those from `first` to before `end`.
+/// An entry, and the first cluster that is free before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) first: u64,
-    pub(super) end: u64,
-}
-
-impl Place {
-    /// The number of the first cluster; 0 if there is none.
-    pub(super) fn number(&self) -> u64 {
-        if self.first == self.end { 0 } else { self.first + 2 }
-    }
-}
-
-/// Where `bytes` go if `at` is the first cluster that is not given out yet.
-pub(super) fn place(at: u64, bytes: u64, is_aligned: bool, cluster: u64) -> Place {
-    let first = match BLOCK_BYTES / cluster {
-        in_block @ 2.. if is_aligned => at.next_multiple_of(in_block),
-        _ => at,
-    };
-    Place { first, end: first.saturating_add(bytes.div_ceil(cluster)) }
-}
-
-/// The directories whose slots do not fit 512 bytes: the index of the entry, and the slots.
-#[derive(Default)]
-pub(super) struct LargeDirectories(Vec<(u64, u64)>);
-
-impl LargeDirectories {
-    /// Notes a directory, which comes behind all before.
-    pub(super) fn push(&mut self, index: u64, slots: u64) {
-        if slots > SMALL_SLOTS {
-            self.0.push((index, slots));
-        }
-    }
-
-    /// The bytes of the directory, or as many as take just as many clusters.
-    fn bytes(&self, index: u64) -> u64 {
-        let found = self.0.binary_search_by_key(&index, |(index, _)| *index);
-        directory_bytes(found.map_or(SMALL_SLOTS, |at| self.0[at].1))
-    }
-}
-
-/// Where an entry's clusters begin, or would.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
+struct ClusterMark {
     index: u64,
     cluster: u64,
 }
@@ -70,17 +22,18 @@ struct Mark {
 pub(super) struct Layout {
     pub(super) geometry: Geometry,
     large: LargeDirectories,
-    marks: Vec<Mark>,
-    /// Clusters of FAT32's root directory, which come first.
+    marks: Marks<ClusterMark>,
+    /// The number of clusters of FAT32's root directory, which come first.
     pub(super) root: u64,
-    /// Behind the last cluster that is given out.
+    /// The first cluster after all that are allocated.
     pub(super) end: u64,
-    /// How many are given out; the others before `end` are gaps before aligned contents.
+    /// The number of allocated clusters. Other clusters before `end` are gaps before aligned
+    /// contents.
     pub(super) used: u64,
 }
 
 impl Layout {
-    /// Gives the clusters out.
+    /// Allocates the clusters.
     ///
     /// # Errors
     /// A node cannot be read.
@@ -90,78 +43,54 @@ impl Layout {
         large: LargeDirectories,
         root_slots: u64,
     ) -> Result<Self> {
-        Self::bounded(tree, geometry, large, root_slots, MARKS_MAX)
-    }
-
-    fn bounded<S: NodeSource>(
-        tree: &Tree<S>,
-        geometry: Geometry,
-        large: LargeDirectories,
-        root_slots: u64,
-        marks_max: usize,
-    ) -> Result<Self> {
         let root = match geometry.fat_type {
             FatType::Fat32 => directory_bytes(root_slots).div_ceil(geometry.cluster.into()),
             _ => 0,
         };
-        let first = Mark { index: 0, cluster: root };
-        let mut layout = Self { geometry, large, marks: vec![first], root, end: root, used: root };
-        let mut marks = vec![first];
-        let mut stride = 1u64;
+        let first = ClusterMark { index: 0, cluster: root };
+        let marks = Marks::new(first, MARKS_MAX);
+        let mut layout = Self { geometry, large, marks, root, end: root, used: root };
+        let mut marks = Marks::new(first, MARKS_MAX);
         let mut used = root;
         let mut walk = layout.walk_from(tree, first)?;
         loop {
             let (index, cluster) = (walk.index, walk.cluster);
             let Some(laid) = walk.next()? else { break };
-            used += laid.place.end - laid.place.first;
-            if index == 0 || !index.is_multiple_of(stride) {
-                continue;
-            }
-            if marks.len() >= marks_max {
-                let mut at = 0;
-                marks.retain(|_| {
-                    at += 1;
-                    at % 2 == 1
-                });
-                stride *= 2;
-            }
-            if index.is_multiple_of(stride) {
-                marks.push(Mark { index, cluster });
-            }
+            used += laid.clusters.end - laid.clusters.first;
+            marks.offer(index, ClusterMark { index, cluster });
         }
         let end = walk.cluster;
         (layout.marks, layout.end, layout.used) = (marks, end, used);
         Ok(layout)
     }
 
+    /// Starts a walk at a mark.
     fn walk_from<'a, S: NodeSource>(
         &'a self,
         tree: &'a Tree<S>,
-        mark: Mark,
-    ) -> Result<Walk<'a, S>> {
+        mark: ClusterMark,
+    ) -> Result<LayoutWalk<'a, S>> {
         let cursor = tree.seek_index(mark.index)?;
-        Ok(Walk { layout: self, cursor, index: mark.index, cluster: mark.cluster })
+        Ok(LayoutWalk { layout: self, cursor, index: mark.index, cluster: mark.cluster })
     }
 
-    /// A walk that passes the entry that has `cluster`.
+    /// Starts a walk that passes the entry that has `cluster`.
     pub(super) fn walk<'a, S: NodeSource>(
         &'a self,
         tree: &'a Tree<S>,
         cluster: u64,
-    ) -> Result<Walk<'a, S>> {
-        // Entries without clusters may begin at the same one, so the last mark before it.
-        let after = self.marks.partition_point(|mark| mark.cluster < cluster);
-        self.walk_from(tree, self.marks[after.saturating_sub(1)])
+    ) -> Result<LayoutWalk<'a, S>> {
+        // Entries without clusters may share a mark's cluster, so the mark must be before it.
+        self.walk_from(tree, self.marks.last(|mark| mark.cluster < cluster))
     }
 
-    /// A walk that begins with the entry that has `index` others before it.
+    /// Starts a walk at the entry that has `index` others before it.
     pub(super) fn walk_to<'a, S: NodeSource>(
         &'a self,
         tree: &'a Tree<S>,
         index: u64,
-    ) -> Result<Walk<'a, S>> {
-        let after = self.marks.partition_point(|mark| mark.index <= index);
-        let mut walk = self.walk_from(tree, self.marks[after.saturating_sub(1)])?;
+    ) -> Result<LayoutWalk<'a, S>> {
+        let mut walk = self.walk_from(tree, self.marks.last(|mark| mark.index <= index))?;
         while walk.index < index && walk.next()?.is_some() {}
         Ok(walk)
     }
@@ -170,32 +99,32 @@ impl Layout {
 /// An entry with its clusters.
 pub(super) struct Laid<'a> {
     pub(super) entry: &'a Entry,
-    /// How many entries come before it.
+    /// The number of entries before it.
     pub(super) index: u64,
-    pub(super) place: Place,
+    pub(super) clusters: ClusterRange,
 }
 
 /// A walk over entries and their clusters.
-pub(super) struct Walk<'a, S> {
+pub(super) struct LayoutWalk<'a, S> {
     layout: &'a Layout,
     cursor: Cursor<'a, S>,
     /// The index of the next entry.
     pub(super) index: u64,
-    /// The first cluster that is given out to none before it.
+    /// The first cluster that no entry before it has.
     pub(super) cluster: u64,
 }
 
-impl<S: NodeSource> Walk<'_, S> {
-    /// The next entry.
+impl<S: NodeSource> LayoutWalk<'_, S> {
+    /// Returns the next entry.
     #[allow(clippy::should_implement_trait)] // it lends
     pub(super) fn next(&mut self) -> Result<Option<Laid<'_>>> {
         let Some(entry) = self.cursor.next()? else { return Ok(None) };
         let index = self.index;
         let bytes = entry.size().unwrap_or_else(|| self.layout.large.bytes(index));
         let cluster = self.layout.geometry.cluster.into();
-        let place = place(self.cluster, bytes, is_aligned(entry), cluster);
+        let clusters = allocate(self.cluster, bytes, is_aligned(entry), cluster);
         self.index += 1;
-        self.cluster = place.end;
-        Ok(Some(Laid { entry, index, place }))
+        self.cluster = clusters.end;
+        Ok(Some(Laid { entry, index, clusters }))
     }
 }

@@ -1,5 +1,6 @@
-//! What FAT makes of a name: a legal upper-case DOS name stands in a directory's short entry alone;
-//! any other has a long one in front of it, and an *alias* of eight and three characters.
+//! How FAT stores a name. A legal DOS name in upper case needs only a directory's short entry. All
+//! other names have a long name before it, and the short entry has an *alias* of eight and three
+//! characters.
 
 use super::Profile;
 
@@ -14,22 +15,22 @@ pub(super) type Short = [u8; 11];
 /// A name that FAT can hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Name {
-    /// Its UTF-16 units; `None` if the short name says all.
+    /// Its UTF-16 units; `None` if the short name is the whole name.
     pub(super) long: Option<Vec<u16>>,
-    /// The short name that it has by itself, in upper case; `None` if it needs a made-up one.
+    /// Its own short name, in upper case; `None` if it needs an alias.
     pub(super) own: Option<Short>,
-    /// The same for names that readers cannot tell apart, since they differ by case alone.
+    /// The name with its case folded. Readers cannot distinguish names for which this is equal.
     pub(super) folded: String,
 }
 
-/// What may stand in a short name beside letters and digits. `+,;=[]` and spaces may stand in long
-/// ones only.
+/// Returns true for a byte that is legal in a short name. `+,;=[]` and spaces are legal in long
+/// names only.
 pub(super) fn is_short(byte: u8) -> bool {
     byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"!#$%&'()-@^_`{}~".contains(&byte)
 }
 
-/// A name in upper case, letter by letter, as readers compare names: letters whose upper case is
-/// more than one letter stay.
+/// Folds a name to upper case, letter by letter, as readers compare names. A letter whose upper
+/// case has several letters stays.
 pub(super) fn fold(name: &str) -> String {
     let upper = |c: char| {
         let mut upper = c.to_uppercase();
@@ -41,7 +42,7 @@ pub(super) fn fold(name: &str) -> String {
     name.chars().map(upper).collect()
 }
 
-/// The short name that says all of `upper`, if there is one.
+/// Returns the short name that is equal to `upper`, if there is one.
 pub(super) fn short(upper: &str) -> Option<Short> {
     let (base, extension) = match upper.split_once('.') {
         Some((_, "")) => return None,
@@ -57,8 +58,8 @@ pub(super) fn short(upper: &str) -> Option<Short> {
     (base.bytes().chain(extension.bytes()).all(is_short)).then_some(short)
 }
 
-/// Whether MirageOS's reader looks for `name` by a short entry that it does not have: it takes
-/// spaces for legal in short names, and drops a dot at the start.
+/// Returns true if MirageOS's reader searches for `name` by a short entry that it does not have:
+/// the reader takes spaces for legal in short names, and drops a dot at the start.
 fn misleads_mirage(name: &str) -> bool {
     name.len() <= 14
         && name.bytes().all(|byte| is_short(byte) || byte == b'.' || byte == b' ')
@@ -66,7 +67,7 @@ fn misleads_mirage(name: &str) -> bool {
 }
 
 impl Name {
-    /// What FAT makes of `name`, or why it cannot hold it.
+    /// Returns the stored form of `name`, or the reason why FAT cannot hold it.
     pub(super) fn of(name: &[u8], profile: Profile) -> Result<Self, &'static str> {
         let text = std::str::from_utf8(name).map_err(|_| "is not UTF-8")?;
         if text.chars().any(char::is_control) {
@@ -76,7 +77,7 @@ impl Name {
             return Err("holds one of \" * : < > ? \\ |");
         }
         if text.contains(['\u{fffe}', '\u{ffff}']) {
-            return Err("holds a character that is none (U+FFFE, U+FFFF)");
+            return Err("holds U+FFFE or U+FFFF, which are not characters");
         }
         if text.ends_with(['.', ' ']) {
             return Err("ends in a dot or a space");
@@ -93,7 +94,7 @@ impl Name {
                 return Err("is not ASCII, and MirageOS cannot find it");
             }
             if misleads_mirage(text) {
-                return Err("is looked for under another name by MirageOS");
+                return Err("is a name for which MirageOS searches another one");
             }
         }
         let folded = fold(text);
@@ -102,15 +103,16 @@ impl Name {
         Ok(Self { long: (!says_all).then_some(units), own, folded })
     }
 
-    /// How many directory slots it takes, its short entry counted.
+    /// Returns the number of directory slots that it takes, with its short entry.
     pub(super) fn slots(&self, profile: Profile) -> u32 {
         let units = self.long.as_ref().map(Vec::len);
         1 + units.map_or(0, |units| long_slots(units, profile))
     }
 }
 
-/// How many slots a long name of so many UTF-16 units takes, of 255 at most: the last is filled
-/// up with a NUL and 0xFFFF. MirageOS's reader wants the NUL even where the units fill the slots.
+/// Returns the number of slots of a long name with this many UTF-16 units, which are at most 255. A
+/// NUL and 0xFFFF fill the last slot. MirageOS's reader requires the NUL even if the units fill the
+/// slots.
 pub(super) fn long_slots(units: usize, profile: Profile) -> u32 {
     let with_end = match profile {
         Profile::Any => units,
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fat_cannot_hold_is_told() {
+    fn the_reason_why_fat_cannot_hold_a_name_is_given() {
         let long = "x".repeat(256);
         let pairs = "𝄞".repeat(128);
         for (name, fault) in [
@@ -162,7 +164,7 @@ mod tests {
             ("\u{85}".as_bytes(), "control"),
             (b"a:b", "one of"),
             (b"a\\b", "one of"),
-            ("\u{ffff}".as_bytes(), "none"),
+            ("\u{ffff}".as_bytes(), "U+FFFF"),
             (b"a.", "dot"),
             (b"a ", "space"),
             (b" a", "space"),

@@ -1,19 +1,16 @@
-//! What can be chosen about a FAT image. The choice is part of the image's name.
+//! The options of a FAT image, which are part of its name.
 
-use freestone_core::limits::BLOCK_BYTES;
+use crate::length::{IMAGE_BYTES_MAX, Length};
 use freestone_core::{Error, ErrorKind, Result};
 use std::fmt;
 
-/// The longest image: what a file offset of any system can say.
-const IMAGE_BYTES_MAX: u64 = i64::MAX as u64;
-
-/// For whom the image is.
+/// The readers for which an image is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
-    /// Everybody who reads FAT with long names.
+    /// All readers of FAT with long names.
     #[default]
     Any,
-    /// MirageOS's reader: FAT16 only, ASCII names, long names always ended by a NUL.
+    /// MirageOS's reader: FAT16 only, ASCII names, and a NUL at the end of every long name.
     Mirage,
 }
 
@@ -37,7 +34,7 @@ impl fmt::Display for Profile {
     }
 }
 
-/// How wide the entries of the allocation table are. Readers tell it from the number of clusters.
+/// The width of the allocation table's entries. Readers derive it from the number of clusters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FatType {
     /// 12 bits: up to 4,084 clusters.
@@ -49,7 +46,7 @@ pub enum FatType {
 }
 
 impl FatType {
-    /// All, the narrowest first.
+    /// All types, the narrowest first.
     pub const ALL: [Self; 3] = [Self::Fat12, Self::Fat16, Self::Fat32];
 
     /// Reads `12`, `16` or `32`.
@@ -57,7 +54,7 @@ impl FatType {
         Self::ALL.into_iter().find(|fat_type| fat_type.to_string() == text)
     }
 
-    /// Bits of an entry.
+    /// Returns the bits of an entry.
     pub fn bits(self) -> u32 {
         match self {
             Self::Fat12 => 12,
@@ -67,7 +64,7 @@ impl FatType {
     }
 }
 
-/// Its number alone.
+/// The number alone.
 impl fmt::Display for FatType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.bits().fmt(f)
@@ -76,24 +73,22 @@ impl fmt::Display for FatType {
 
 /// The options of a FAT image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct FatOptions {
     profile: Profile,
     fat_type: Option<FatType>,
     block_bytes: u32,
     free: u64,
-    pad_to: Option<u64>,
-    size: Option<u64>,
+    length: Length,
 }
 
-impl Default for Options {
+impl Default for FatOptions {
     fn default() -> Self {
         Self {
             profile: Profile::Any,
             fat_type: None,
             block_bytes: 512,
             free: 0,
-            pad_to: None,
-            size: None,
+            length: Length::default(),
         }
     }
 }
@@ -102,22 +97,22 @@ fn usage(what: String) -> Error {
     Error::new(ErrorKind::Usage, what)
 }
 
-impl Options {
-    /// Those of an image for MirageOS's reader.
+impl FatOptions {
+    /// Returns the options of an image for MirageOS's reader.
     pub fn for_mirage() -> Self {
         Self { profile: Profile::Mirage, fat_type: Some(FatType::Fat16), ..Self::default() }
     }
 
-    /// For whom the image is.
+    /// Sets the readers for which the image is made.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if a type was chosen that the profile's readers do not take.
+    /// [`ErrorKind::Usage`] if a type was chosen that these readers do not take.
     pub fn with_profile(mut self, profile: Profile) -> Result<Self> {
         self.profile = profile;
         self.checked()
     }
 
-    /// FAT12, 16 or 32, whatever the size; `None` for what fits.
+    /// Requests FAT12, 16 or 32, for any size; `None` takes the type that fits.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] if the profile's readers do not take it.
@@ -126,6 +121,7 @@ impl Options {
         self.checked()
     }
 
+    /// Checks that the profile's readers take the type, and chooses it where they take only one.
     fn checked(mut self) -> Result<Self> {
         if self.profile == Profile::Mirage {
             if let Some(fat_type) = self.fat_type.filter(|fat_type| *fat_type != FatType::Fat16) {
@@ -137,7 +133,7 @@ impl Options {
         Ok(self)
     }
 
-    /// The sectors' length in bytes, the device's: 512 or 4096.
+    /// Sets the length of the device's sectors in bytes: 512 or 4096.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] if it is anything else.
@@ -146,86 +142,75 @@ impl Options {
             512 => 512,
             4096 => 4096,
             _ => {
-                return Err(usage(format!("a block size of {block_bytes} bytes"))
+                return Err(usage(format!("a block size of {block_bytes} bytes is not possible"))
                     .hint("give 512 (most devices) or 4096 (Xen, disks with large sectors)"));
             }
         };
         Ok(self)
     }
 
-    /// How many bytes of clusters are left free, at least.
+    /// Sets the least number of bytes in free clusters.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if no image can be as long.
+    /// [`ErrorKind::Usage`] if files cannot be that long.
     pub fn with_free(mut self, free: u64) -> Result<Self> {
         if free > IMAGE_BYTES_MAX {
-            return Err(usage(format!("{free} bytes of free space are beyond any file")));
+            return Err(usage(format!("{free} bytes of free space are more than a file can have")));
         }
         self.free = free;
         Ok(self)
     }
 
-    /// What the image's length is a multiple of, or its exact length, both in bytes.
+    /// Sets the length of which the image's length is a multiple, or its exact length, both in
+    /// bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if a length is 0 or no multiple of 4096, or both are given.
+    /// [`ErrorKind::Usage`] if a length is not a multiple of 4096 or is 0, or both are given.
     pub fn with_length(mut self, pad_to: Option<u64>, size: Option<u64>) -> Result<Self> {
-        if pad_to.is_some() && size.is_some() {
-            return Err(usage("an image cannot have both an exact size and padding".into())
-                .hint("give one of --size and --pad-to"));
-        }
-        for (what, length) in [("padding", pad_to), ("size", size)] {
-            let Some(length) = length else { continue };
-            if length == 0 || !length.is_multiple_of(BLOCK_BYTES) {
-                return Err(usage(format!(
-                    "a {what} of {length} bytes is no multiple of {BLOCK_BYTES}"
-                ))
-                .hint("Xen's sectors are 4096 bytes, and a trailing part of one is dropped"));
-            }
-            if length > IMAGE_BYTES_MAX {
-                return Err(usage(format!("a {what} of {length} bytes is beyond any file")));
-            }
-        }
-        (self.pad_to, self.size) = (pad_to, size);
+        self.length = Length::new(pad_to, size)?;
         Ok(self)
     }
 
-    /// For whom the image is.
+    /// Returns the readers for which the image is made.
     pub fn profile(&self) -> Profile {
         self.profile
     }
 
-    /// The type that was asked for.
+    /// Returns the type that was requested.
     pub fn fat_type(&self) -> Option<FatType> {
         self.fat_type
     }
 
-    /// The sectors' length in bytes.
+    /// Returns the length of the sectors in bytes.
     pub fn block_bytes(&self) -> u32 {
         self.block_bytes
     }
 
-    /// How many bytes of clusters are left free, at least.
+    /// Returns the least number of bytes in free clusters.
     pub fn free(&self) -> u64 {
         self.free
     }
 
-    /// What the image's length is a multiple of, in bytes.
+    /// Returns the length of which the image's length is a multiple, in bytes.
     pub fn pad_to(&self) -> Option<u64> {
-        self.pad_to
+        self.length.pad_to()
     }
 
-    /// The image's exact length in bytes.
+    /// Returns the image's exact length in bytes.
     pub fn size(&self) -> Option<u64> {
-        self.size
+        self.length.size()
     }
 
-    /// Reads what [`fmt::Display`] writes, and nothing else.
+    /// Returns the requested length.
+    pub(super) fn length(&self) -> Length {
+        self.length
+    }
+
+    /// Reads the text that [`fmt::Display`] writes, and no other spelling.
     pub fn parse(text: &str) -> Option<Self> {
         let mut fields = text.split(';');
         let mut field = |key: &str| fields.next()?.strip_prefix(key);
         let number = |text: &str| text.parse::<u64>().ok();
-        let given = |text: &str| number(text).map(|number| Some(number).filter(|n| *n != 0));
         let profile = Profile::parse(field("profile=")?)?;
         let fat_type = match field("type=")? {
             "auto" => None,
@@ -233,28 +218,27 @@ impl Options {
         };
         let block_bytes = number(field("block=")?)?;
         let free = number(field("free=")?)?;
-        let (pad_to, size) = (given(field("pad=")?)?, given(field("size=")?)?);
+        let length = Length::parse(field("pad=")?, field("size=")?)?;
         let options = Self::default()
             .with_type(fat_type)
             .and_then(|options| options.with_profile(profile))
             .and_then(|options| options.with_block_bytes(block_bytes))
             .and_then(|options| options.with_free(free))
-            .and_then(|options| options.with_length(pad_to, size))
+            .map(|options| Self { length, ..options })
             .ok()?;
         (options.to_string() == text).then_some(options)
     }
 }
 
 /// `profile=any|mirage;type=auto|12|16|32;block=512|4096;free=N;pad=N;size=N`; 0 means not given.
-impl fmt::Display for Options {
+impl fmt::Display for FatOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "profile={};type=", self.profile)?;
         match self.fat_type {
             None => f.write_str("auto")?,
             Some(fat_type) => fat_type.fmt(f)?,
         }
-        let (pad, size) = (self.pad_to.unwrap_or(0), self.size.unwrap_or(0));
-        write!(f, ";block={};free={};pad={pad};size={size}", self.block_bytes, self.free)
+        write!(f, ";block={};free={};{}", self.block_bytes, self.free, self.length)
     }
 }
 
@@ -264,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_text_round_trips_and_has_one_spelling() {
-        let any = Options::default();
+        let any = FatOptions::default();
         let text = "profile=any;type=auto;block=512;free=0;pad=0;size=0";
         assert_eq!(any.to_string(), text);
         let mirage = any.with_profile(Profile::Mirage).unwrap();
@@ -275,7 +259,7 @@ mod tests {
             mirage.with_block_bytes(4096).unwrap().with_length(None, Some(1 << 24)).unwrap(),
             any.with_length(Some(1 << 20), None).unwrap(),
         ] {
-            assert_eq!(Options::parse(&options.to_string()), Some(options));
+            assert_eq!(FatOptions::parse(&options.to_string()), Some(options));
         }
         // The profile has a type, which is always said.
         assert_eq!(mirage, mirage.with_type(Some(FatType::Fat16)).unwrap());
@@ -291,13 +275,13 @@ mod tests {
             "type=16;profile=any;block=512;free=0;pad=0;size=0",
             "profile=any;type=16;block=512;free=0;pad=0;size=0;",
         ] {
-            assert_eq!(Options::parse(wrong), None, "{wrong}");
+            assert_eq!(FatOptions::parse(wrong), None, "{wrong}");
         }
     }
 
     #[test]
     fn nonsense_is_a_usage_error() {
-        let any = Options::default();
+        let any = FatOptions::default();
         let mirage = any.with_profile(Profile::Mirage).unwrap();
         for error in [
             any.with_block_bytes(1024),

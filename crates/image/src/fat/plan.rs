@@ -1,34 +1,37 @@
 //! The layout of a FAT image, as a plan over its manifest.
 //!
-//! Opening walks over the manifest twice: what it needs, and where it goes. After that the plan holds
-//! marks, and makes heads, tables and directories when they are asked for. Directories are made
-//! whole, since the short names depend on each other; the last ones are kept, 4 MiB at most.
+//! Opening walks over the manifest twice: to find what it needs, and to allocate it. After that the
+//! plan holds marks, and makes heads, tables and directories when they are asked for. A directory
+//! is made whole, since the short names depend on each other. The last ones are kept, 4 MiB at
+//! most.
 
 use super::directory::Directory;
 use super::geometry::{self, SLOT_BYTES};
 use super::head::Head;
 use super::layout::{Laid, Layout};
 use super::table::{self, PIECE_ENTRIES};
-use super::{FatType, Options, scan};
-use crate::{Format, ImageName};
-use freestone_core::{Error, Extent, Id, NodeSource, Plan, Result, Source, path};
-use freestone_manifest::{Entry, Kind, Tree, content};
+use super::{FatOptions, FatType, scan};
+use crate::extents::{file, intersects, zeros};
+use crate::format::FormatOptions;
+use freestone_core::wire::to_usize;
+use freestone_core::{Error, Extent, ExtentSource, Id, NodeSource, Plan, Result, lock, path};
+use freestone_manifest::Tree;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-/// Bytes of a directory that are given as one extent.
+/// How many bytes of a directory are one extent.
 const PIECE_BYTES: u64 = 64 << 10;
-/// Bytes of directories that are kept.
+/// How many bytes of directories are kept.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
-/// Directories that were made lately, by their entry's index, the latest at the end.
+/// The directories that were made last, by their entry's index, the latest at the end.
 type Kept = Vec<(Option<u64>, Arc<Vec<u8>>)>;
 
 /// The layout of the FAT image of a manifest.
 pub struct FatPlan<S> {
     tree: Tree<S>,
-    name: ImageName,
-    options: Options,
+    name: String,
+    options: FatOptions,
     layout: Layout,
     root_slots: u64,
     length: u64,
@@ -36,48 +39,52 @@ pub struct FatPlan<S> {
 }
 
 impl<S: NodeSource> FatPlan<S> {
-    /// Lays out the manifest `root`.
+    /// Opens the manifest `root` and lays it out.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn open(nodes: S, root: &Id, options: FatOptions) -> Result<Self> {
+        Self::new(Tree::open(nodes, root)?, options)
+    }
+
+    /// Lays out a manifest.
     ///
     /// # Errors
     /// The manifest cannot be read; [`Refused`](freestone_core::ErrorKind::Refused) if it holds
-    /// what FAT cannot, every path listed, or does not fit what the options ask for.
-    pub fn open(nodes: S, root: &Id, options: Options) -> Result<Self> {
-        let tree = Tree::open(nodes, root)?;
+    /// paths that FAT cannot hold, with a list of them, or does not fit what the options ask for.
+    pub fn new(tree: Tree<S>, options: FatOptions) -> Result<Self> {
         let scan = scan::scan(&tree, options.profile())?;
         let (geometry, length) = geometry::choose(&scan.needs, &options)?;
         let root_slots = scan.needs.root_slots;
         let layout = Layout::new(&tree, geometry, scan.large, root_slots)?;
-        let name = ImageName { format: Format::Fat(options), root: *root };
+        let name = options.image_name(&tree.id());
         Ok(Self { tree, name, options, layout, root_slots, length, kept: Mutex::default() })
     }
 
-    /// What the image is.
-    pub fn name(&self) -> &ImageName {
-        &self.name
-    }
-
-    /// FAT12, 16 or 32: what was chosen, if the options leave it open.
+    /// Returns the type: FAT12, 16 or 32. It was chosen if the options leave it open.
     pub fn fat_type(&self) -> FatType {
         self.layout.geometry.fat_type
     }
 
-    /// Bytes of a cluster.
+    /// Returns the bytes of a cluster.
     pub fn cluster_bytes(&self) -> u32 {
         self.layout.geometry.cluster
     }
 
-    /// How many clusters there are.
+    /// Returns the number of clusters.
     pub fn clusters(&self) -> u64 {
         self.layout.geometry.clusters
     }
 
+    /// Makes the reserved bytes before the tables.
     fn head(&self) -> Vec<u8> {
         let Layout { geometry, end, used, .. } = self.layout;
-        // The last number that is used is one more than the count before its end.
+        // The number of the last used cluster is one more than the number of clusters before its
+        // end.
         Head { geometry, free: geometry.clusters - used, last: end + 1 }.encode(&self.name)
     }
 
-    /// The parts of one table that intersect `range`.
+    /// Emits the extents of the table at `start` that intersect `range`.
     fn table(
         &self,
         start: u64,
@@ -96,13 +103,13 @@ impl<S: NodeSource> FatPlan<S> {
             }
             let length = whole.min(end - offset);
             let mut bytes = table::piece(&self.layout, &self.tree, piece)?;
-            bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
-            each(Extent { offset, length, source: Source::Inline(bytes) })?;
+            bytes.truncate(to_usize(length));
+            each(Extent { offset, length, source: ExtentSource::Inline(bytes) })?;
         }
         zeros(range, (start + pieces * whole).min(end), end, each)
     }
 
-    /// The parts of a directory at `start` that intersect `range`; zeros up to `end`.
+    /// Emits the extents of a directory at `start` that intersect `range`, and zeros up to `end`.
     fn directory(
         &self,
         directory: &Directory<'_>,
@@ -115,8 +122,8 @@ impl<S: NodeSource> FatPlan<S> {
         let length = bytes.len() as u64;
         if length > end - start {
             return Err(Error::corrupt(format!(
-                "manifest {}: directory \"{}\" is longer than its entries said before",
-                self.name.root,
+                "manifest {}: directory \"{}\" is longer than when the manifest was opened",
+                self.tree.id(),
                 path::display(directory.path)
             )));
         }
@@ -124,18 +131,17 @@ impl<S: NodeSource> FatPlan<S> {
             let offset = start + index as u64 * PIECE_BYTES;
             let length = piece.len() as u64;
             if intersects(range, offset, offset + length) {
-                each(Extent { offset, length, source: Source::Inline(piece.to_vec()) })?;
+                each(Extent { offset, length, source: ExtentSource::Inline(piece.to_vec()) })?;
             }
         }
         zeros(range, start + length, end, each)
     }
 
-    /// The bytes of a directory.
+    /// Returns the bytes of a directory.
     fn made(&self, directory: &Directory<'_>) -> Result<Arc<Vec<u8>>> {
         let index = directory.own.map(|(index, ..)| index);
-        let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         {
-            let mut kept = lock();
+            let mut kept = lock(&self.kept);
             if let Some(at) = kept.iter().position(|(kept, _)| *kept == index) {
                 let found = kept.remove(at);
                 let bytes = Arc::clone(&found.1);
@@ -145,7 +151,7 @@ impl<S: NodeSource> FatPlan<S> {
         }
         let bytes = directory.bytes(&self.layout, &self.tree, self.options.profile())?;
         let bytes = Arc::new(bytes);
-        let mut kept = lock();
+        let mut kept = lock(&self.kept);
         kept.push((index, Arc::clone(&bytes)));
         let mut sum: usize = kept.iter().map(|(_, bytes)| bytes.capacity()).sum();
         while sum > KEPT_BYTES_MAX && kept.len() > 1 {
@@ -154,7 +160,7 @@ impl<S: NodeSource> FatPlan<S> {
         Ok(bytes)
     }
 
-    /// The root directory, which has `slots` slots at `start` and what follows up to `end`.
+    /// Emits the extents of the root directory, which is at `start`, and zeros up to `end`.
     fn root(
         &self,
         start: u64,
@@ -171,7 +177,7 @@ impl<S: NodeSource> FatPlan<S> {
         self.directory(&Directory { path: b"", own: None }, start, end, range, each)
     }
 
-    /// The clusters that intersect `range`.
+    /// Emits the extents in clusters that intersect `range`.
     fn clusters_in(
         &self,
         range: &Range<u64>,
@@ -189,17 +195,17 @@ impl<S: NodeSource> FatPlan<S> {
                     return Ok(());
                 }
                 return Err(Error::corrupt(format!(
-                    "manifest {} ends at byte {before} of its image, and ended elsewhere before",
-                    self.name.root
+                    "manifest {} ends at byte {before} of its image, but ended elsewhere when it was opened",
+                    self.tree.id()
                 )));
             };
-            zeros(range, before, geometry.cluster_offset(laid.place.first), each)?;
+            zeros(range, before, geometry.cluster_offset(laid.clusters.first), each)?;
             self.laid(&laid, range, each)?;
         }
         Ok(())
     }
 
-    /// The clusters of an entry.
+    /// Emits the extents of one entry.
     fn laid(
         &self,
         laid: &Laid<'_>,
@@ -207,25 +213,18 @@ impl<S: NodeSource> FatPlan<S> {
         each: &mut dyn FnMut(Extent) -> Result<()>,
     ) -> Result<()> {
         let geometry = &self.layout.geometry;
-        let entry: &Entry = laid.entry;
-        let start = geometry.cluster_offset(laid.place.first);
-        let end = geometry.cluster_offset(laid.place.end);
+        let entry = laid.entry;
+        let start = geometry.cluster_offset(laid.clusters.first);
+        let end = geometry.cluster_offset(laid.clusters.end);
         if !intersects(range, start, end) {
             return Ok(());
         }
-        let Kind::File { size, sha1, content, .. } = &entry.kind else {
-            let own = Some((laid.index, entry.mtime, laid.place.number()));
+        if entry.is_directory() {
+            let own = Some((laid.index, entry.mtime, laid.clusters.number()));
             let directory = Directory { path: &entry.path, own };
             return self.directory(&directory, start, end, range, each);
-        };
-        let wanted = range.start.saturating_sub(start)..range.end.saturating_sub(start);
-        let nodes = self.tree.source();
-        content::pieces(nodes, content, *size, Some(sha1), wanted, &mut |mut piece| {
-            piece.offset += start;
-            each(piece)
-        })
-        .map_err(|error| error.context(path::display(&entry.path)))?;
-        zeros(range, start + size, end, each)
+        }
+        file(self.tree.source(), entry, start..end, range, each)
     }
 }
 
@@ -239,7 +238,7 @@ impl<S: NodeSource> Plan for FatPlan<S> {
         let geometry = &self.layout.geometry;
         let reserved = geometry.reserved();
         if intersects(&range, 0, reserved) {
-            let source = Source::Inline(self.head());
+            let source = ExtentSource::Inline(self.head());
             each(Extent { offset: 0, length: reserved, source })?;
         }
         for copy in 0..2 {
@@ -260,24 +259,6 @@ impl<S: NodeSource> Plan for FatPlan<S> {
     }
 
     fn identity(&self) -> String {
-        self.name.to_string()
+        self.name.clone()
     }
-}
-
-/// Whether the bytes from `start` to before `end` and the range have some in common.
-fn intersects(range: &Range<u64>, start: u64, end: u64) -> bool {
-    range.start.max(start) < range.end.min(end)
-}
-
-/// Zeros from `start` to before `end`, if the range has some of them.
-fn zeros(
-    range: &Range<u64>,
-    start: u64,
-    end: u64,
-    each: &mut dyn FnMut(Extent) -> Result<()>,
-) -> Result<()> {
-    if intersects(range, start, end) {
-        each(Extent { offset: start, length: end - start, source: Source::Zeros })?;
-    }
-    Ok(())
 }

@@ -1,11 +1,11 @@
-//! What of a manifest FAT cannot hold: all of it is found before anything is refused.
+//! The paths of a manifest that FAT cannot hold. All are collected before the manifest is refused.
 
 use freestone_core::{Error, Result, path};
 
 /// How many paths are listed.
 const LISTED_MAX: u64 = 100;
 
-/// Paths that cannot be held, and why.
+/// The paths that FAT cannot hold, each with the reason.
 #[derive(Default)]
 pub(super) struct Refusals {
     listed: String,
@@ -13,7 +13,7 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    /// Adds a path, empty for the top; `why` goes on behind it, as in "is not UTF-8".
+    /// Adds a path, which is empty for the top. `why` continues the sentence, as in "is not UTF-8".
     pub(super) fn add(&mut self, path: &[u8], why: &str) {
         self.count += 1;
         if self.count <= LISTED_MAX {
@@ -22,13 +22,15 @@ impl Refusals {
         }
     }
 
-    /// Whether anything else needs to be looked at so closely that it costs.
+    /// Returns true if further paths are only counted, so that their reasons need not be found.
     pub(super) fn is_full(&self) -> bool {
         self.count >= LISTED_MAX
     }
 
+    /// Refuses the manifest if there are any.
+    ///
     /// # Errors
-    /// [`Refused`](freestone_core::ErrorKind::Refused) if there are any.
+    /// [`Refused`](freestone_core::ErrorKind::Refused) with a list of the paths.
     pub(super) fn check(self) -> Result<()> {
         let count = self.count;
         if count == 0 {

@@ -1,30 +1,30 @@
-//! The walk over a manifest before it is laid out: how many slots each directory takes, how many
-//! clusters there will be, and what FAT cannot hold.
+//! The first walk over a manifest: it counts the slots of each directory and the clusters of the
+//! image, and finds the paths that FAT cannot hold.
 //!
-//! Every entry is met twice: in manifest order, and among the children of its directory, one
-//! directory at a time. Nothing is kept but the hashes of the names of one directory (65,536 at
-//! most) and the list of large directories.
+//! It visits every entry twice: in manifest order, and among the children of its directory, one
+//! directory at a time. It holds only the hashes of the names of one directory (65,536 at most) and
+//! the list of large directories.
 
 use super::Profile;
-use super::geometry::{CLUSTER_SHIFT_MIN, CLUSTER_SIZES, Needs, SLOT_BYTES};
-use super::layout::{LargeDirectories, place};
+use super::clusters::{LargeDirectories, allocate, cluster_bytes, directory_bytes, is_aligned};
+use super::geometry::{CLUSTER_SIZES, Needs};
 use super::name::Name;
 use super::refusal::Refusals;
-use freestone_core::digest::plain;
+use crate::hash::short_hash;
 use freestone_core::{NodeSource, Result, path};
-use freestone_manifest::{Cursor, Entry, Tree};
+use freestone_manifest::{Cursor, Tree};
 use std::collections::HashMap;
 
-/// Slots of a directory, at most: 2 MiB.
+/// The most slots of a directory: 2 MiB.
 const DIRECTORY_SLOTS_MAX: u64 = 65_536;
-/// The longest file.
+/// The length of the longest file.
 pub(super) const FILE_BYTES_MAX: u64 = u32::MAX as u64;
-/// Entries below a subdirectory that are passed one by one before the rest is jumped over.
+/// How many entries below a subdirectory are skipped one by one. The rest is skipped by a search.
 const PASSED_MAX: u32 = 32;
 
 /// An entry of a directory.
-pub(super) struct Child {
-    /// How many entries of the manifest come before it.
+pub(super) struct DirectoryChild {
+    /// The number of entries of the manifest before it.
     pub(super) index: u64,
     /// Its name, without the directory's path.
     pub(super) name: Vec<u8>,
@@ -33,7 +33,7 @@ pub(super) struct Child {
     pub(super) mtime: i64,
 }
 
-/// Walks over what is directly in a directory.
+/// A walk over the entries that are directly in a directory.
 pub(super) struct Children<'a, S> {
     tree: &'a Tree<S>,
     cursor: Cursor<'a, S>,
@@ -43,13 +43,13 @@ pub(super) struct Children<'a, S> {
 }
 
 impl<'a, S: NodeSource> Children<'a, S> {
-    /// What is in the directory `top`, whose first entry would have `index`.
+    /// Starts the walk over the directory `top`. `index` is that of its first entry, if it has one.
     pub(super) fn new(tree: &'a Tree<S>, top: &'a [u8], index: u64) -> Result<Self> {
         Ok(Self { tree, cursor: tree.seek_index(index)?, top, index })
     }
 
-    /// The next one.
-    pub(super) fn next(&mut self) -> Result<Option<Child>> {
+    /// Returns the next entry.
+    pub(super) fn next(&mut self) -> Result<Option<DirectoryChild>> {
         let skipped = if self.top.is_empty() { 0 } else { self.top.len() + 1 };
         let mut passed = 0;
         loop {
@@ -59,7 +59,7 @@ impl<'a, S: NodeSource> Children<'a, S> {
             }
             let name = &entry.path[skipped..];
             let Some(slash) = name.iter().position(|byte| *byte == b'/') else {
-                let child = Child {
+                let child = DirectoryChild {
                     index: self.index,
                     name: name.to_vec(),
                     size: entry.size(),
@@ -71,16 +71,16 @@ impl<'a, S: NodeSource> Children<'a, S> {
             self.index += 1;
             passed += 1;
             if passed == PASSED_MAX {
-                // What is below goes on with a `/`, which is ordered as 0.
-                let behind = [&entry.path[..skipped + slash], &[1]].concat();
-                self.index = self.tree.index_of(&behind)?;
+                // The paths below it continue with a `/`, which is ordered as 0.
+                let after = [&entry.path[..skipped + slash], &[1]].concat();
+                self.index = self.tree.index_of(&after)?;
                 self.cursor = self.tree.seek_index(self.index)?;
             }
         }
     }
 }
 
-/// What the walk came to.
+/// The result of the walk.
 pub(super) struct Scan {
     pub(super) needs: Needs,
     pub(super) large: LargeDirectories,
@@ -89,8 +89,8 @@ pub(super) struct Scan {
 /// Walks over a manifest.
 ///
 /// # Errors
-/// A node cannot be read; [`Refused`](freestone_core::ErrorKind::Refused), with every path, if FAT
-/// cannot hold what it finds.
+/// A node cannot be read; [`Refused`](freestone_core::ErrorKind::Refused) with a list of all paths
+/// that FAT cannot hold.
 pub(super) fn scan<S: NodeSource>(tree: &Tree<S>, profile: Profile) -> Result<Scan> {
     let mut refusals = Refusals::default();
     let mut large = LargeDirectories::default();
@@ -116,7 +116,7 @@ pub(super) fn scan<S: NodeSource>(tree: &Tree<S>, profile: Profile) -> Result<Sc
             }
         };
         for (size, clusters) in (0..CLUSTER_SIZES).cycle().zip(needs.clusters.as_flattened_mut()) {
-            *clusters = place(*clusters, bytes, is_aligned(entry), cluster_bytes(size)).end;
+            *clusters = allocate(*clusters, bytes, is_aligned(entry), cluster_bytes(size)).end;
         }
         index += 1;
     }
@@ -124,22 +124,8 @@ pub(super) fn scan<S: NodeSource>(tree: &Tree<S>, profile: Profile) -> Result<Sc
     Ok(Scan { needs, large })
 }
 
-/// Whether the entry's content starts at a multiple of 4096.
-pub(super) fn is_aligned(entry: &Entry) -> bool {
-    freestone_core::tar1::is_aligned(entry.size())
-}
-
-/// The bytes of a directory of so many slots: one cluster at least.
-pub(super) fn directory_bytes(slots: u64) -> u64 {
-    slots.max(1) * SLOT_BYTES
-}
-
-/// The bytes of a cluster of size number `size`.
-pub(super) fn cluster_bytes(size: usize) -> u64 {
-    1 << (CLUSTER_SHIFT_MIN as usize + size)
-}
-
-/// How many slots the names in the directory `top` take, whose first entry would have `index`.
+/// Returns the slots that the names in the directory `top` take. `index` is that of its first
+/// entry, if it has one.
 fn slots<S: NodeSource>(
     tree: &Tree<S>,
     top: &[u8],
@@ -166,12 +152,10 @@ fn slots<S: NodeSource>(
         };
         slots += u64::from(name.slots(profile));
         if slots > limit {
-            // One more name makes no difference to what is said, and would to memory.
+            // The error is the same for any further name, so it is skipped to bound memory.
             continue;
         }
-        let mut hash = [0; 16];
-        hash.copy_from_slice(&plain(name.folded.as_bytes()).0[..16]);
-        if let Some(first) = names.insert(hash, child.index) {
+        if let Some(first) = names.insert(short_hash(name.folded.as_bytes()), child.index) {
             let why = if refusals.is_full() {
                 String::new()
             } else {

@@ -1,12 +1,12 @@
-//! A strict model of the programs that read FAT: what Linux, fsck.fat, mtools, firmware and, in the
-//! strict profile, MirageOS's reader agree about.
+//! A strict model of the programs that read FAT: the rules on which Linux, fsck.fat, mtools,
+//! firmware and, in the strict profile, MirageOS's reader agree.
 //!
-//! Each rule is a [`Rule`]. An image that says that freestone wrote it must keep the rules of
-//! freestone's layout as well ([`Rule::is_own`]), which leave one way to write each manifest. The
-//! readers' rules share nothing with the writer but the shape of slots and names; the layout's are
-//! checked by giving clusters and short names out once more.
+//! Each rule is a [`FatRule`]. An image that says that freestone wrote it must also keep the rules
+//! of freestone's layout ([`FatRule::is_own`]), which allow one way to write each manifest. The
+//! readers' rules share with the writer only the shape of slots and names. The layout's rules are
+//! checked by allocating clusters and short names again.
 //!
-//! It holds a bit for each cluster, a window of the table, and the directories on the way.
+//! It holds a bit for each cluster, a part of the table, and the directories on the way.
 
 mod own;
 mod rule;
@@ -14,23 +14,23 @@ mod slots;
 mod table;
 mod volume;
 
-pub use rule::Rule;
+pub use rule::FatRule;
 
 use super::geometry::SLOT_BYTES;
 use super::head::decode;
 use super::{FatType, Profile};
-use crate::check::{Container, Found, Report};
-use crate::{HEAD_BYTES, ReadAt};
+use crate::format::{FormatOptions, read_head};
+use crate::read::{ReadAt, first_nonzero};
+use crate::report::{CheckReport, Container};
 use freestone_core::Result;
-use freestone_core::digest::plain;
 use freestone_core::limits::{BLOCK_BYTES, PATH_BYTES_MAX};
-use own::Own;
-use rule::broken;
-use slots::{Child, Notes, children};
+use freestone_core::wire::to_usize;
+use own::OwnLayout;
+use slots::{Notes, SlotChild, children};
 use table::{Chain, Table};
 use volume::Volume;
 
-/// Bytes of a directory, at most: 65,536 slots.
+/// The most bytes of a directory: 65,536 slots.
 const DIRECTORY_BYTES_MAX: u64 = 65_536 * SLOT_BYTES;
 
 /// A file or directory of a file system.
@@ -38,7 +38,7 @@ const DIRECTORY_BYTES_MAX: u64 = 65_536 * SLOT_BYTES;
 pub struct Member {
     /// Its path.
     pub path: Vec<u8>,
-    /// The short name that stands for its last part.
+    /// The short name of the last part of the path.
     pub short: [u8; 11],
     /// Whether it is a directory.
     pub is_directory: bool,
@@ -46,46 +46,39 @@ pub struct Member {
     pub mtime: i64,
     /// Its length in bytes; 0 for a directory.
     pub size: u64,
-    /// Where its bytes are: runs of offset and length, whole clusters.
+    /// The runs of its bytes, which are whole clusters: offset and length.
     pub runs: Vec<(u64, u64)>,
 }
 
-fn hash(bytes: &[u8]) -> [u8; 16] {
-    let mut short = [0; 16];
-    short.copy_from_slice(&plain(bytes).0[..16]);
-    short
-}
-
-/// Checks a FAT image against the rules, and gives `each` its files and directories, a directory
-/// before what is in it. Another program's is checked against the readers' rules alone.
+/// Checks a FAT image against the rules, and calls `each` for its files and directories, a
+/// directory before what is in it. A file system of another program is checked against the readers'
+/// rules only.
 ///
 /// # Errors
-/// The image cannot be read, or what `each` returns. Broken rules are no errors.
+/// The image cannot be read, or `each` fails. A broken rule is not an error.
 pub fn check<R: ReadAt + ?Sized>(
     image: &R,
     container: Container,
     each: &mut dyn FnMut(&Member) -> Result<()>,
-) -> Result<Report> {
-    let mut report = Report::default();
-    let mut head = vec![0; usize::try_from(image.length()).unwrap_or(HEAD_BYTES).min(HEAD_BYTES)];
-    image.read_at(0, &mut head)?;
-    let known = decode(&head);
-    report.name = known.map(|(name, _)| name);
+) -> Result<CheckReport> {
+    let mut report = CheckReport::default();
+    let known = decode(&read_head(image)?);
+    report.name = known.map(|(options, root, _)| options.image_name(&root));
     if !image.length().is_multiple_of(BLOCK_BYTES) {
         let what = format!("a length of {} bytes", image.length());
-        broken(&mut report.violations, Rule::Length, image.length(), None, what);
+        report.violations.add(FatRule::Length, image.length(), None, what);
     }
     let Some(volume) = Volume::read(image, &mut report.violations)? else { return Ok(report) };
-    let own = known.and_then(|(name, geometry)| Own::new(&name, geometry));
-    let profile = own.as_ref().map_or(Profile::Any, Own::profile);
+    let own = known.map(|(options, _, geometry)| OwnLayout::new(options, geometry));
+    let profile = own.as_ref().map_or(Profile::Any, OwnLayout::profile);
     if profile == Profile::Mirage
         && (volume.fat_type != FatType::Fat16 || volume.clusters + 1 > 0xffef)
     {
         let what = format!("FAT{} of {} clusters", volume.fat_type, volume.clusters);
-        broken(&mut report.violations, Rule::MirageType, 0, None, what);
+        report.violations.add(FatRule::MirageType, 0, None, what);
     }
     let table = Table::new(image, volume);
-    let mut walk = Walk { image, volume, profile, own, table, report, each };
+    let mut walk = StrictWalk { image, volume, profile, own, table, report, each };
     walk.table.check_start(&mut walk.report.violations)?;
     walk.tables()?;
     walk.all()?;
@@ -95,32 +88,19 @@ pub fn check<R: ReadAt + ?Sized>(
     Ok(walk.report)
 }
 
-/// As [`check`], with what is found told as for any format.
-pub(crate) fn report<R: ReadAt + ?Sized>(
-    image: &R,
-    container: Container,
-    each: &mut dyn FnMut(Found) -> Result<()>,
-) -> Result<Report> {
-    check(image, container, &mut |member| {
-        for (offset, length) in &member.runs {
-            each(Found { path: member.path.clone(), bytes: *offset..offset + length })?;
-        }
-        Ok(())
-    })
-}
-
-/// A directory whose children are being looked at.
+/// A directory whose children are being checked.
 struct Level {
     path: Vec<u8>,
     first: u64,
-    children: std::vec::IntoIter<Child>,
+    children: std::vec::IntoIter<SlotChild>,
     offsets: Offsets,
 }
 
-/// Where the bytes of a directory are in the image.
+/// The runs of a directory's bytes in the image.
 struct Offsets(Vec<(u64, u64)>);
 
 impl Offsets {
+    /// Returns the offset in the image of byte `at` of the directory.
     fn of(&self, at: usize) -> u64 {
         let mut left = at as u64;
         for (offset, length) in &self.0 {
@@ -133,18 +113,19 @@ impl Offsets {
     }
 }
 
-struct Walk<'a, R: ?Sized> {
+/// The state of a check.
+struct StrictWalk<'a, R: ?Sized> {
     image: &'a R,
     volume: Volume,
     profile: Profile,
-    own: Option<Own>,
+    own: Option<OwnLayout>,
     table: Table<'a, R>,
-    report: Report,
+    report: CheckReport,
     each: &'a mut dyn FnMut(&Member) -> Result<()>,
 }
 
-impl<R: ReadAt + ?Sized> Walk<'_, R> {
-    /// Compares the tables.
+impl<R: ReadAt + ?Sized> StrictWalk<'_, R> {
+    /// Checks that the tables are equal.
     fn tables(&mut self) -> Result<()> {
         if self.volume.tables < 2 {
             return Ok(());
@@ -152,14 +133,13 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
         let (mut one, mut two) = (vec![0; 64 << 10], vec![0; 64 << 10]);
         let mut at = 0;
         while at < self.volume.table {
-            let length =
-                usize::try_from(self.volume.table - at).unwrap_or(one.len()).min(one.len());
+            let length = to_usize(self.volume.table - at).min(one.len());
             let offset = self.volume.table_offset + at;
             self.image.read_at(offset, &mut one[..length])?;
             self.image.read_at(offset + self.volume.table, &mut two[..length])?;
             if let Some(index) = (0..length).find(|index| one[*index] != two[*index]) {
                 let offset = offset + self.volume.table + index as u64;
-                broken(&mut self.report.violations, Rule::TablesEqual, offset, None, "they differ");
+                self.report.violations.add(FatRule::TablesEqual, offset, None, "they differ");
                 return Ok(());
             }
             at += length as u64;
@@ -167,6 +147,7 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
         Ok(())
     }
 
+    /// Returns the runs of a chain in the image: offset and length.
     fn runs(&self, chain: &Chain) -> Vec<(u64, u64)> {
         let run = |(first, count): &(u64, u64)| {
             (self.volume.cluster_offset(*first), count * self.volume.cluster)
@@ -174,19 +155,19 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
         chain.runs.iter().map(run).collect()
     }
 
-    /// Reads a directory and takes it apart; `own` is its entry and the first cluster above.
+    /// Reads a directory and decodes it. `own` is its entry and the first cluster of its parent.
     fn directory(
         &mut self,
         path: Vec<u8>,
         runs: Vec<(u64, u64)>,
-        own: Option<(&Child, u64)>,
-    ) -> Result<(Vec<u8>, Vec<Child>, Level)> {
+        own: Option<(&SlotChild, u64)>,
+    ) -> Result<(Vec<u8>, Vec<SlotChild>, Level)> {
         let length: u64 = runs.iter().map(|(_, length)| length).sum();
         let offsets = Offsets(runs);
-        let mut bytes = vec![0; usize::try_from(length.min(DIRECTORY_BYTES_MAX)).unwrap_or(0)];
+        let mut bytes = vec![0; to_usize(length.min(DIRECTORY_BYTES_MAX))];
         let mut at = 0;
         for (offset, length) in &offsets.0 {
-            let length = usize::try_from(*length).unwrap_or(usize::MAX).min(bytes.len() - at);
+            let length = to_usize(*length).min(bytes.len() - at);
             self.image.read_at(*offset, &mut bytes[at..at + length])?;
             at += length;
         }
@@ -194,7 +175,7 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
         let violations = &mut self.report.violations;
         if length > DIRECTORY_BYTES_MAX.next_multiple_of(self.volume.cluster) {
             let what = format!("a directory of {length} bytes");
-            broken(violations, Rule::Limit, offsets.of(0), Some(&path), what);
+            violations.add(FatRule::Limit, offsets.of(0), Some(&path), what);
         }
         let mut notes = Notes { path: &path, offset_of: &offset_of, violations };
         if let Some((child, above)) = own {
@@ -212,10 +193,10 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
                 || cluster(32) != above
             {
                 notes.add(
-                    Rule::Dots,
+                    FatRule::Dots,
                     0,
                     b"",
-                    "it does not begin with . and .. of the right places",
+                    "it does not begin with . and .. that have the right clusters",
                 );
             }
         }
@@ -225,13 +206,13 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
         Ok((bytes, children, level))
     }
 
-    /// Checks a directory's slots against the only ones that freestone writes.
+    /// Checks that a directory's slots are exactly those that freestone writes.
     fn own_slots(
         &mut self,
         bytes: &[u8],
-        children: &[Child],
+        children: &[SlotChild],
         level: &Level,
-        own: Option<(&Child, u64)>,
+        own: Option<(&SlotChild, u64)>,
     ) {
         let offset_of = |at| level.offsets.of(at);
         let violations = &mut self.report.violations;
@@ -241,7 +222,7 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
         }
     }
 
-    /// Walks over everything.
+    /// Checks all files and directories.
     fn all(&mut self) -> Result<()> {
         let mut chain = Chain::default();
         let runs = if self.volume.fat_type == FatType::Fat32 {
@@ -273,7 +254,7 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
             let (offset, above) = (level.offsets.of(child.at), level.first);
             if path.len() > PATH_BYTES_MAX {
                 let what = "a path of more than 4,095 bytes";
-                broken(&mut self.report.violations, Rule::Limit, offset, Some(&path), what);
+                self.report.violations.add(FatRule::Limit, offset, Some(&path), what);
                 continue;
             }
             if let Some(below) = self.child(path, &child, offset, above)? {
@@ -283,11 +264,11 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
         Ok(())
     }
 
-    /// Looks at a file or directory; gives a directory to go on in.
+    /// Checks a file or directory. Returns a directory in which to continue.
     fn child(
         &mut self,
         path: Vec<u8>,
-        child: &Child,
+        child: &SlotChild,
         offset: u64,
         above: u64,
     ) -> Result<Option<Level>> {
@@ -303,7 +284,7 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
         if (!child.is_directory && chain.count != needed) || (child.is_directory && child.size != 0)
         {
             let what = format!("{} clusters for {} bytes", chain.count, child.size);
-            broken(violations, Rule::ChainLength, offset, Some(&path), what);
+            violations.add(FatRule::ChainLength, offset, Some(&path), what);
         }
         let runs = self.runs(&chain);
         (self.each)(&Member {
@@ -339,7 +320,7 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
         Ok(Some(level))
     }
 
-    /// Checks FAT32's FSInfo and the copy of the boot sector, where there are `free` free clusters.
+    /// Checks FAT32's FSInfo and the copy of the boot sector. There are `free` free clusters.
     fn info(&mut self, free: u64) -> Result<()> {
         if self.volume.fat_type != FatType::Fat32 {
             return Ok(());
@@ -351,8 +332,8 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
         for (sector, number) in sectors.iter_mut().zip(numbers) {
             let offset = number * volume.sector;
             if offset + volume.sector > volume.table_offset {
-                let what = format!("sector {number} is no reserved one");
-                broken(&mut self.report.violations, Rule::Info, 48, None, what);
+                let what = format!("sector {number} is not a reserved one");
+                self.report.violations.add(FatRule::Info, 48, None, what);
                 return Ok(());
             }
             self.image.read_at(offset, sector)?;
@@ -365,36 +346,36 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
         let violations = &mut self.report.violations;
         if volume.copy_sector != 0 && boot != copy {
             let at = volume.copy_sector * volume.sector;
-            broken(violations, Rule::Info, at, None, "the copy of the boot sector differs");
+            violations.add(FatRule::Info, at, None, "the copy of the boot sector differs");
         }
         let is_signed = info.starts_with(b"RRaA")
             && info[484..].starts_with(b"rrAa")
             && info[510..] == [0x55, 0xaa];
         if !is_signed || (word(488) != free && word(488) != 0xffff_ffff) {
             let what = format!("{} free clusters instead of {free}, or no FSInfo", word(488));
-            broken(violations, Rule::Info, at + 488, None, what);
+            violations.add(FatRule::Info, at + 488, None, what);
         }
         if let Some(own) = &self.own {
             let (free, last) = own.info();
             let is_plain = info[4..484].iter().chain(&info[496..510]).all(|byte| *byte == 0);
             if (word(488), word(492)) != (free, last) || info != info_copy || !is_plain {
-                broken(violations, Rule::Head, at, None, "freestone writes another FSInfo");
+                violations.add(FatRule::Head, at, None, "freestone writes another FSInfo");
             }
         }
         Ok(())
     }
 
-    /// Checks what nothing has in an image of freestone's.
+    /// Checks the bytes of a freestone image that belong to nothing.
     fn rest(&mut self, container: Container) -> Result<()> {
         let Some(own) = &self.own else { return Ok(()) };
         let (volume, length) = (self.volume, self.image.length());
         let is_device = container == Container::Device;
         let wanted = own.end(&volume, length, is_device, &mut self.report.violations);
         if let Some(odd) = self.table.odd {
-            let what = "other bits than freestone writes";
-            broken(&mut self.report.violations, Rule::Padding, odd, None, what);
+            let what = "an entry has other bits than freestone writes";
+            self.report.violations.add(FatRule::Padding, odd, None, what);
         }
-        // Behind the head's 4096 bytes, which were compared, there may be more reserved sectors.
+        // The first 4096 bytes were compared. There may be more reserved sectors after them.
         if volume.fat_type == FatType::Fat32 && volume.sector == BLOCK_BYTES {
             for sector in 1..volume.table_offset / volume.sector {
                 let start = sector * volume.sector;
@@ -410,14 +391,8 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
                 let mut byte = [0];
                 self.image.read_at(start + used - 1, &mut byte)?;
                 if byte[0] >> 4 != 0 {
-                    let what = "half a byte behind the last entry";
-                    broken(
-                        &mut self.report.violations,
-                        Rule::Padding,
-                        start + used - 1,
-                        None,
-                        what,
-                    );
+                    let what = "the half byte after the last entry is not zero";
+                    self.report.violations.add(FatRule::Padding, start + used - 1, None, what);
                 }
             }
             self.zeros(start + used, start + volume.table, None)?;
@@ -438,17 +413,8 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
 
     /// Checks that there are zeros from `start` to before `end`.
     fn zeros(&mut self, start: u64, end: u64, path: Option<&[u8]>) -> Result<()> {
-        let mut piece = vec![0; 64 << 10];
-        let mut at = start;
-        while at < end {
-            let length = usize::try_from(end - at).unwrap_or(piece.len()).min(piece.len());
-            self.image.read_at(at, &mut piece[..length])?;
-            if let Some(index) = piece[..length].iter().position(|byte| *byte != 0) {
-                let offset = at + index as u64;
-                broken(&mut self.report.violations, Rule::Padding, offset, path, "no zeros");
-                return Ok(());
-            }
-            at += length as u64;
+        if let Some(offset) = first_nonzero(self.image, start..end)? {
+            self.report.violations.add(FatRule::Padding, offset, path, "these bytes are not zeros");
         }
         Ok(())
     }

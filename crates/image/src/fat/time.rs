@@ -1,12 +1,12 @@
-//! FAT's timestamps: UTC here, steps of two seconds, 1980 to 2107.
+//! FAT's timestamps, which freestone writes in UTC: steps of two seconds, from 1980 to 2107.
 
 /// 1980-01-01 and 2107-12-31 23:59:58, in seconds since 1970.
 const FIRST: i64 = 315_532_800;
 const LAST: i64 = 4_354_819_198;
 
-/// Date and time as a directory entry holds them: days from 1980, months and days from 1 in 7, 4
-/// and 5 bits; hours, minutes and half seconds in 5, 6 and 5. Times outside what FAT can say become
-/// the first or the last that it can.
+/// Returns date and time as a directory entry holds them: years from 1980, months and days from 1
+/// in 7, 4 and 5 bits; hours, minutes and half seconds in 5, 6 and 5 bits. Earlier and later times
+/// become the first or the last time that FAT can hold.
 pub(super) fn encode(mtime: i64) -> (u16, u16) {
     let seconds = mtime.clamp(FIRST, LAST);
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
@@ -25,7 +25,7 @@ pub(super) fn encode(mtime: i64) -> (u16, u16) {
     (bits(date), bits(time))
 }
 
-/// The seconds since 1970 that date and time say; `None` if there is no such date or time.
+/// Returns the seconds since 1970 of a date and time; `None` if there is no such date or time.
 pub(super) fn decode(date: u16, time: u16) -> Option<i64> {
     let (year, month, day) =
         (i64::from(date >> 9) + 1980, i64::from(date >> 5 & 15), i64::from(date & 31));
@@ -37,7 +37,7 @@ pub(super) fn decode(date: u16, time: u16) -> Option<i64> {
     let days =
         era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year - 719_468;
     let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
-    // What is no date comes back as another one.
+    // A date that does not exist decodes to another one.
     (encode(seconds) == (date, time)).then_some(seconds)
 }
 

@@ -5,20 +5,23 @@
 //! 148 checksum 8   156 kind 1      157 link 100    257 "ustar\0" 263 "00"       265 uname 32
 //! 297 gname 32     329 devmajor 8  337 devminor 8  345 prefix 155               500 zeros 12
 //! ```
-//! Numbers are octal with leading zeros and a NUL behind; the checksum is six digits, a NUL and a
-//! space. Owners are 0 without names, modes 0644 or 0755, as they are for all freestone writes.
-//! See *pax Interchange Format* and *ustar Interchange Format* in POSIX.1-2017, `pax`.
+//! Numbers are octal with leading zeros and a NUL after them; the checksum is six digits, a NUL and
+//! a space. Owners are 0 without names, and modes are 0644 or 0755, as in everything that freestone
+//! writes. See *pax Interchange Format* and *ustar Interchange Format* in POSIX.1-2017, `pax`.
 
+use super::options::TarOptions;
+use crate::format::FormatOptions;
+use freestone_core::Id;
 use freestone_core::limits::{MTIME_MAX, PAX_PAYLOAD_BYTES_MAX, USTAR_SIZE_MAX};
 use freestone_core::tar1::{Shape, pax_record};
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 
 /// The length of a header.
 pub(crate) const HEADER_BYTES: usize = 512;
 /// The length of the name field.
 const NAME_BYTES: usize = 100;
 
-/// The fields of a header that are not the same in all.
+/// The fields of a header that differ between headers.
 struct Header<'a> {
     prefix: &'a [u8],
     name: &'a [u8],
@@ -52,7 +55,7 @@ impl Header<'_> {
     }
 }
 
-/// The header and payload of pax records, padded to whole blocks.
+/// Appends the header and the payload of pax records, padded to whole blocks.
 fn pax(out: &mut Vec<u8>, kind: u8, name: &[u8], records: &[u8]) {
     debug_assert!((1..=PAX_PAYLOAD_BYTES_MAX).contains(&records.len()));
     let size = records.len() as u64;
@@ -62,20 +65,30 @@ fn pax(out: &mut Vec<u8>, kind: u8, name: &[u8], records: &[u8]) {
     out.resize(out.len().next_multiple_of(HEADER_BYTES), 0);
 }
 
-/// The first 1024 bytes of an image: a pax `g` header that says what it is.
+/// Creates the first 1024 bytes of an image: a pax `g` header that says what it is.
 pub(crate) fn head(image_name: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(2 * HEADER_BYTES);
     pax(&mut out, b'g', b"pax_global_header", &pax_record(b"comment", image_name.as_bytes()));
     out
 }
 
-/// A header that readers pass over.
+/// Returns the options and the root that are named in the `g` header at the beginning of a tar
+/// image; `None` if it is not exactly such a header.
+pub(crate) fn name_in(bytes: &[u8]) -> Option<(TarOptions, Id)> {
+    let payload = bytes.get(HEADER_BYTES..2 * HEADER_BYTES)?;
+    let record = payload.split(|byte| *byte == b'\n').next()?;
+    let (_, text) = std::str::from_utf8(record).ok()?.split_once(" comment=")?;
+    let name = TarOptions::parse_image_name(text)?;
+    (bytes[..2 * HEADER_BYTES] == head(text)).then_some(name)
+}
+
+/// Creates a header that readers ignore.
 pub(crate) fn filler() -> [u8; HEADER_BYTES] {
     Header { prefix: b"", name: b"./", executable: true, size: 0, mtime: 0, kind: b'5' }.encode()
 }
 
-/// What stands in the name field of an entry whose path stands in pax: as much of it as fits, and
-/// a `/` at its end exactly if it is a directory's. Readers without pax see that.
+/// Returns the name field of an entry whose path is in its pax records: as much of the path as
+/// fits, with a `/` at the end if and only if it is a directory. Readers without pax see this name.
 fn name_in_pax(name: &[u8], is_directory: bool) -> Vec<u8> {
     let kept = &name[..name.len().min(NAME_BYTES - usize::from(is_directory))];
     let mut kept = kept.strip_suffix(b"/").unwrap_or(kept).to_vec();
@@ -85,8 +98,8 @@ fn name_in_pax(name: &[u8], is_directory: bool) -> Vec<u8> {
     kept
 }
 
-/// All headers of an entry: `fillers` fillers, pax if it needs any, its own. `shape` is the
-/// entry's.
+/// Creates all headers of an entry: `fillers` fillers, its pax header if it needs one, and its own
+/// header. `shape` is the entry's.
 pub(crate) fn entry(entry: &Entry, shape: &Shape, fillers: u64) -> Vec<u8> {
     let mut out = Vec::new();
     for _ in 0..fillers {
@@ -96,8 +109,8 @@ pub(crate) fn entry(entry: &Entry, shape: &Shape, fillers: u64) -> Vec<u8> {
         pax(&mut out, b'x', b"././@PaxHeader", &shape.pax);
     }
     let (is_directory, executable, size) = match entry.kind {
-        Kind::Directory => (true, true, 0),
-        Kind::File { executable, size, .. } => (false, executable, size),
+        EntryKind::Directory => (true, true, 0),
+        EntryKind::File { executable, size, .. } => (false, executable, size),
     };
     let cut;
     let (prefix, name) = match shape.split {
@@ -123,11 +136,11 @@ pub(crate) fn entry(entry: &Entry, shape: &Shape, fillers: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use freestone_core::{Id, Sha1};
+    use freestone_core::Sha1;
 
     fn file(path: &[u8], size: u64) -> Entry {
         let kind =
-            Kind::File { executable: false, size, sha1: Sha1([0; 20]), content: Id([0; 32]) };
+            EntryKind::File { executable: false, size, sha1: Sha1([0; 20]), content: Id([0; 32]) };
         Entry { kind, ..Entry::directory(path, 1_700_000_000) }
     }
 

@@ -1,50 +1,53 @@
-//! Where the parts of an entry lie in an image.
+//! The offsets of an entry's parts in an image.
 
 use crate::tar::Align;
 use freestone_core::limits::TAR_BLOCK_BYTES;
 use freestone_core::{Error, Measure, Result, path};
 use freestone_manifest::Entry;
 
-/// The unit at which the first entry starts: behind the `g` header and its payload.
+/// The unit at which the first entry starts, after the `g` header and its payload.
 pub(crate) const FIRST_UNIT: u64 = 2;
 
-/// Fillers of an image without entries: Python's tarfile takes an archive that has nothing but a
-/// `g` header for damaged. An image without fillers stays without.
+/// Returns the number of fillers in an image with this number of entries that have no entry after
+/// them. It is 1 for an image without entries, because Python's `tarfile` takes an archive that has
+/// only a `g` header for damaged; but an image that is laid out without fillers has none at all.
 pub(crate) fn fillers_of_nothing(entries: u64, align: Align) -> u64 {
     u64::from(entries == 0 && align == Align::Blocks)
 }
 
-/// The places of an entry's parts, in units of 512 bytes from the image's start.
+/// The offsets of an entry's parts, in units of 512 bytes from the image's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// How many fillers stand before its headers.
+pub(crate) struct EntryUnits {
+    /// The number of fillers before its headers.
     pub(crate) fillers: u64,
-    /// Its first byte of data.
+    /// The first unit of its data.
     pub(crate) data: u64,
-    /// Behind its last.
+    /// The unit after its last one.
     pub(crate) end: u64,
 }
 
-/// Where the parts of the entry lie that starts, with its fillers, at unit `start`.
-///
-/// # Errors
-/// Tar cannot express it, or not in an image of less than 2^64 bytes.
-pub(crate) fn place(entry: &Entry, start: u64, align: Align) -> Result<Place> {
-    let (measure, headers, data) = match entry.measure() {
-        Measure::Reset(headers, data) if align == Align::None => {
-            (Measure::Rigid(headers).then(Measure::Rigid(data)), headers, data)
-        }
-        measure @ Measure::Reset(headers, data) => (measure, headers, data),
-        measure @ Measure::Rigid(all) => {
-            let data = entry.size().unwrap_or(0).div_ceil(TAR_BLOCK_BYTES);
-            (measure, all - data, data)
-        }
-        Measure::Inexpressible => (Measure::Inexpressible, 0, 0),
-    };
-    let end = measure.end(start).filter(|end| end.checked_mul(TAR_BLOCK_BYTES).is_some());
-    let end = end.ok_or_else(|| {
-        let path = path::display(&entry.path);
-        Error::refused(format!("{path}: tar cannot hold this at unit {start}"))
-    })?;
-    Ok(Place { fillers: end - data - headers - start, data: end - data, end })
+impl EntryUnits {
+    /// Returns the offsets of the parts of `entry`, which starts, with its fillers, at `start`.
+    ///
+    /// # Errors
+    /// Tar cannot express the entry, or not in an image of less than 2^64 bytes.
+    pub(crate) fn of(entry: &Entry, start: u64, align: Align) -> Result<Self> {
+        let (measure, headers, data) = match entry.measure() {
+            Measure::Reset(headers, data) if align == Align::None => {
+                (Measure::Rigid(headers).then(Measure::Rigid(data)), headers, data)
+            }
+            measure @ Measure::Reset(headers, data) => (measure, headers, data),
+            measure @ Measure::Rigid(all) => {
+                let data = entry.size().unwrap_or(0).div_ceil(TAR_BLOCK_BYTES);
+                (measure, all - data, data)
+            }
+            Measure::Inexpressible => (Measure::Inexpressible, 0, 0),
+        };
+        let end = measure.end(start).filter(|end| end.checked_mul(TAR_BLOCK_BYTES).is_some());
+        let end = end.ok_or_else(|| {
+            let path = path::display(&entry.path);
+            Error::refused(format!("{path}: tar cannot hold this entry at unit {start}"))
+        })?;
+        Ok(Self { fillers: end - data - headers - start, data: end - data, end })
+    }
 }

@@ -1,25 +1,26 @@
-//! What MirageOS sees of a tar image: a model of `Tar_mirage.Make_KV_RO` of ocaml-tar 3.3.0 with
-//! the keys of mirage-kv 6.1.1, mistakes included.
+//! A model of MirageOS's reader of tar images: `Tar_mirage.Make_KV_RO` of ocaml-tar 3.3.0 with the
+//! keys of mirage-kv 6.1.1, mistakes included.
 //!
-//! It follows the reader's source step by step, where [`strict`](super::strict) says what all
-//! readers have in common: so a test can ask both, and whoever changes the writer learns what a
-//! unikernel would have made of it. It holds all paths in memory, as the reader does. Where OCaml
-//! reads more numbers than are ever written (`0x10`, `1_000`), this crashes instead.
+//! It follows the reader's source step by step, while [`strict`](super::strict) has the rules that
+//! all readers have in common. So a test can ask both, and an engineer who changes the writer
+//! learns what a unikernel would do. It holds all paths in memory, as the reader does. OCaml reads
+//! more spellings of numbers than are ever written (`0x10`, `1_000`); this model reports a crash
+//! for them instead.
 
 mod header;
 
-use crate::ReadAt;
+use crate::read::ReadAt;
 use freestone_core::path;
 use header::{BLOCK, Fields, Pax};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Why a unikernel does not boot, or a read ends it.
+/// The reason why a unikernel does not boot, or ends at a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crash {
-    /// Where in the image, in bytes.
+    /// The offset in the image, in bytes.
     pub offset: u64,
-    /// What happened.
+    /// A description of what happened.
     pub what: String,
 }
 
@@ -29,47 +30,48 @@ impl fmt::Display for Crash {
     }
 }
 
+/// Returns the error of a crash at `offset`.
 fn crash<T>(offset: u64, what: impl Into<String>) -> Result<T, Crash> {
     Err(Crash { offset, what: what.into() })
 }
 
 /// A value or dictionary of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Node {
-    /// A file: its length and where its data start, in bytes, and its time.
+pub enum MirageNode {
+    /// A file: its length, the offset of its data, and its time.
     Value {
         /// Length in bytes.
         size: u64,
-        /// Where its data start, in bytes from the image's start.
+        /// The offset of its data, in bytes from the image's start.
         data: u64,
         /// Last change, in seconds since 1970.
         mtime: i64,
     },
-    /// A directory: its time, 0 if it has no header, and what is in it.
+    /// A directory: its time, which is 0 if it has no header, and what is in it.
     Dictionary {
         /// Last change, in seconds since 1970.
         mtime: i64,
-        /// By name.
-        nodes: BTreeMap<Vec<u8>, Node>,
+        /// The values and dictionaries in it, by name.
+        nodes: BTreeMap<Vec<u8>, MirageNode>,
     },
 }
 
 /// A connected image.
-pub struct Store<'a, R: ?Sized> {
+pub struct MirageStore<'a, R: ?Sized> {
     image: &'a R,
     sector: u64,
-    nodes: BTreeMap<Vec<u8>, Node>,
+    nodes: BTreeMap<Vec<u8>, MirageNode>,
 }
 
-/// What the decoder waits for, as its `decode_state`.
+/// The header that the decoder expects next, as in its `decode_state`.
 enum State {
     Header { after_zero: bool },
     RealHeader(Pax),
 }
 
-impl<'a, R: ReadAt + ?Sized> Store<'a, R> {
+impl<'a, R: ReadAt + ?Sized> MirageStore<'a, R> {
     /// Connects to the image on a device whose sectors have `sector` bytes: 512 on Solo5, 4096 on
-    /// Xen. A trailing part of a sector is not there.
+    /// Xen. The device does not have a trailing part of a sector.
     ///
     /// # Errors
     /// The unikernel does not boot.
@@ -128,7 +130,7 @@ impl<'a, R: ReadAt + ?Sized> Store<'a, R> {
         }
     }
 
-    /// Reads up to a block, by whole sectors.
+    /// Reads a block or less, by whole sectors.
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Crash> {
         if offset > self.device_bytes() {
             return crash(offset, "reads beyond the device");
@@ -171,50 +173,52 @@ impl<'a, R: ReadAt + ?Sized> Store<'a, R> {
             return Ok(());
         }
         let mut segments: Vec<_> = name.split(|b| *b == b'/').filter(|s| !s.is_empty()).collect();
-        let Some(last) = segments.pop() else { return crash(offset, "a name of slashes alone") };
+        let Some(last) = segments.pop() else {
+            return crash(offset, "a name that is only slashes");
+        };
         let mut nodes = &mut self.nodes;
         for segment in segments {
-            let dictionary = Node::Dictionary { mtime: 0, nodes: BTreeMap::new() };
+            let dictionary = MirageNode::Dictionary { mtime: 0, nodes: BTreeMap::new() };
             nodes = match nodes.entry(segment.to_vec()).or_insert(dictionary) {
-                Node::Dictionary { nodes, .. } => nodes,
-                Node::Value { .. } => {
+                MirageNode::Dictionary { nodes, .. } => nodes,
+                MirageNode::Value { .. } => {
                     return crash(offset, format!("{:?} is below a file", path::display(name)));
                 }
             };
         }
         let node = if name.ends_with(b"/") {
-            Node::Dictionary { mtime, nodes: BTreeMap::new() }
+            MirageNode::Dictionary { mtime, nodes: BTreeMap::new() }
         } else {
-            Node::Value { size, data, mtime }
+            MirageNode::Value { size, data, mtime }
         };
         nodes.insert(last.to_vec(), node);
         Ok(())
     }
 
-    /// What is in the top directory.
-    pub fn nodes(&self) -> &BTreeMap<Vec<u8>, Node> {
+    /// Returns what is in the top directory.
+    pub fn nodes(&self) -> &BTreeMap<Vec<u8>, MirageNode> {
         &self.nodes
     }
 
-    /// What stands at `path`.
-    pub fn find(&self, path: &[u8]) -> Option<&Node> {
+    /// Returns the value or dictionary at `path`.
+    pub fn find(&self, path: &[u8]) -> Option<&MirageNode> {
         let mut segments = path.split(|byte| *byte == b'/');
         let mut node = self.nodes.get(segments.next()?)?;
         for segment in segments {
             match node {
-                Node::Dictionary { nodes, .. } => node = nodes.get(segment)?,
-                Node::Value { .. } => return None,
+                MirageNode::Dictionary { nodes, .. } => node = nodes.get(segment)?,
+                MirageNode::Value { .. } => return None,
             }
         }
         Some(node)
     }
 
-    /// The bytes of the file at `path`; `None` if there is no file.
+    /// Returns the bytes of the file at `path`; `None` if there is no such file.
     ///
     /// # Errors
-    /// Reading fails: it takes whole sectors, and one more where the data end with a sector.
+    /// Reading fails. It reads whole sectors, and one more where the data end with a sector.
     pub fn get(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Crash> {
-        let Some(Node::Value { size, data, .. }) = self.find(path) else { return Ok(None) };
+        let Some(MirageNode::Value { size, data, .. }) = self.find(path) else { return Ok(None) };
         let last_sector = data.saturating_add(*size) / self.sector;
         if last_sector >= self.image.length() / self.sector {
             return crash(*data, "reads a sector beyond the device");

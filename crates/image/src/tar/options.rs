@@ -1,22 +1,20 @@
-//! What can be chosen about a tar image. The choice is part of the image's name.
+//! The options of a tar image, which are part of its name.
 
+use crate::length::{Length, does_not_fit, too_long};
 use freestone_core::limits::BLOCK_BYTES;
 use freestone_core::{Error, ErrorKind, Result};
 use std::fmt;
 
-/// The longest image: what a file offset of any system can say.
-const IMAGE_BYTES_MAX: u64 = i64::MAX as u64;
-
-/// Where large contents start.
+/// The alignment of large contents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Align {
-    /// At multiples of 4096 bytes, by `./` headers in front of them: they can be shared with the
-    /// store by reflink, and are read by whole pages.
+    /// They start at multiples of 4096 bytes, by `./` headers before them. So they can be shared
+    /// with the store by reflink, and are read by whole pages.
     #[default]
     Blocks,
-    /// Where they come, without fillers: for archives that people unpack, since a `./` header sets
-    /// mode and time of the folder that is unpacked into, and makes GNU tar set the times of other
-    /// directories before they are filled.
+    /// They start anywhere, without fillers. This is for archives that people unpack: a `./` header
+    /// sets the mode and the time of the directory that is unpacked into, and makes GNU tar set the
+    /// times of other directories before they are filled.
     None,
 }
 
@@ -29,7 +27,7 @@ impl Align {
         match text {
             "4096" => Ok(Self::Blocks),
             "none" => Ok(Self::None),
-            _ => Err(Error::new(ErrorKind::Usage, format!("alignment {text:?} is not known"))
+            _ => Err(Error::new(ErrorKind::Usage, format!("{text:?} is not a known alignment"))
                 .hint("give 4096 or none")),
         }
     }
@@ -46,96 +44,68 @@ impl fmt::Display for Align {
 
 /// The options of a tar image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct TarOptions {
     align: Align,
-    pad_to: Option<u64>,
-    size: Option<u64>,
+    length: Length,
 }
 
-fn usage(what: String) -> Error {
-    Error::new(ErrorKind::Usage, what)
-}
-
-impl Options {
-    /// Where large contents start; what the image's length is a multiple of, in bytes; and its
-    /// exact length in bytes.
+impl TarOptions {
+    /// Creates options: the alignment of large contents; the length of which the image's length is
+    /// a multiple, in bytes; and the image's exact length in bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if a length is 0 or no multiple of 4096, or both are given.
+    /// [`ErrorKind::Usage`] if a length is not a multiple of 4096 or is 0, or both are given.
     pub fn new(align: Align, pad_to: Option<u64>, size: Option<u64>) -> Result<Self> {
-        if pad_to.is_some() && size.is_some() {
-            return Err(usage("an image cannot have both an exact size and padding".into())
-                .hint("give one of --size and --pad-to"));
-        }
-        for (what, length) in [("padding", pad_to), ("size", size)] {
-            let Some(length) = length else { continue };
-            if length == 0 || !length.is_multiple_of(BLOCK_BYTES) {
-                return Err(usage(format!(
-                    "a {what} of {length} bytes is no multiple of {BLOCK_BYTES}"
-                ))
-                .hint("Xen's sectors are 4096 bytes, and a trailing part of one is dropped"));
-            }
-            if length > IMAGE_BYTES_MAX {
-                return Err(usage(format!("a {what} of {length} bytes is beyond any file")));
-            }
-        }
-        Ok(Self { align, pad_to, size })
+        Ok(Self { align, length: Length::new(pad_to, size)? })
     }
 
-    /// Where large contents start.
+    /// Returns the alignment of large contents.
     pub fn align(&self) -> Align {
         self.align
     }
 
-    /// What the image's length is a multiple of, in bytes.
+    /// Returns the length of which the image's length is a multiple, in bytes.
     pub fn pad_to(&self) -> Option<u64> {
-        self.pad_to
+        self.length.pad_to()
     }
 
-    /// The image's exact length in bytes.
+    /// Returns the image's exact length in bytes.
     pub fn size(&self) -> Option<u64> {
-        self.size
+        self.length.size()
     }
 
-    /// Reads what [`fmt::Display`] writes, and nothing else.
+    /// Reads the text that [`fmt::Display`] writes, and no other spelling.
     pub fn parse(text: &str) -> Option<Self> {
         let mut fields = text.split(';');
         let mut field = |key: &str| fields.next()?.strip_prefix(key);
-        let number = |text: &str| text.parse().ok().map(|number| Some(number).filter(|n| *n != 0));
         let align = Align::parse(field("align=")?).ok()?;
-        let pad_to = number(field("pad=")?)?;
-        let size = number(field("size=")?)?;
-        let options = Self::new(align, pad_to, size).ok()?;
+        let length = Length::parse(field("pad=")?, field("size=")?)?;
+        let options = Self { align, length };
         (options.to_string() == text).then_some(options)
     }
 
-    /// How long the image is whose last entry ends at `end`, in bytes: room for a whole zero block
-    /// behind it, then what the options ask for.
+    /// Returns the length in bytes of the image whose last entry ends at `end`: a whole zero block
+    /// follows it, and then the padding that the options ask for.
     ///
     /// # Errors
     /// It would be longer than the size that was asked for, or than any file.
     pub fn image_length(&self, end: u64) -> Result<u64> {
-        let length = end
+        let shortest = end
             .checked_next_multiple_of(BLOCK_BYTES)
             .and_then(|length| length.checked_add(BLOCK_BYTES))
-            .and_then(|length| length.checked_next_multiple_of(self.pad_to.unwrap_or(1)))
-            .filter(|length| *length <= IMAGE_BYTES_MAX)
-            .ok_or_else(|| Error::refused("the image would be longer than any file"))?;
-        match self.size {
-            Some(size) if size < length => Err(Error::refused(format!(
-                "the image needs {length} bytes and does not fit a size of {size}"
-            ))
-            .hint(format!("give --size {length} or more"))),
-            size => Ok(size.unwrap_or(length)),
+            .and_then(|length| self.length.shortest(length))
+            .ok_or_else(too_long)?;
+        match self.size() {
+            Some(size) if size < shortest => Err(does_not_fit(shortest, size)),
+            size => Ok(size.unwrap_or(shortest)),
         }
     }
 }
 
 /// `align=4096|none;pad=N;size=N`; 0 means not given.
-impl fmt::Display for Options {
+impl fmt::Display for TarOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (pad, size) = (self.pad_to.unwrap_or(0), self.size.unwrap_or(0));
-        write!(f, "align={};pad={pad};size={size}", self.align)
+        write!(f, "align={};{}", self.align, self.length)
     }
 }
 
@@ -144,18 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nonsense_is_refused_with_a_hint() {
-        for (pad_to, size) in [
-            (Some(0), None),
-            (None, Some(0)),
-            (Some(512), None),
-            (None, Some(4097)),
-            (Some(4096), Some(4096)),
-            (None, Some(1 << 63)),
-        ] {
-            let error = Options::new(Align::Blocks, pad_to, size).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Usage, "{pad_to:?} {size:?}");
-        }
+    fn an_alignment_is_4096_or_none() {
         assert!(Align::parse("512").unwrap_err().hint_text().is_some());
     }
 
@@ -166,10 +125,10 @@ mod tests {
             (Align::None, Some(1 << 20), None),
             (Align::Blocks, None, Some(1 << 40)),
         ] {
-            let options = Options::new(align, pad_to, size).unwrap();
-            assert_eq!(Options::parse(&options.to_string()), Some(options));
+            let options = TarOptions::new(align, pad_to, size).unwrap();
+            assert_eq!(TarOptions::parse(&options.to_string()), Some(options));
         }
-        assert_eq!(Options::default().to_string(), "align=4096;pad=0;size=0");
+        assert_eq!(TarOptions::default().to_string(), "align=4096;pad=0;size=0");
         for wrong in [
             "",
             "align=4096",
@@ -179,24 +138,24 @@ mod tests {
             "pad=0;size=0;align=4096",
             "align=4096;pad=99999999999999999999;size=0",
         ] {
-            assert_eq!(Options::parse(wrong), None, "{wrong}");
+            assert_eq!(TarOptions::parse(wrong), None, "{wrong}");
         }
     }
 
     #[test]
-    fn there_is_always_a_whole_zero_block_behind_the_last_entry() {
-        let options = Options::default();
+    fn there_is_always_a_whole_zero_block_after_the_last_entry() {
+        let options = TarOptions::default();
         for (end, length) in [(1024, 8192), (4095, 8192), (4096, 8192), (4097, 12288)] {
             assert_eq!(options.image_length(end).unwrap(), length);
         }
         assert!(options.image_length(u64::MAX).is_err());
-        let padded = Options::new(Align::Blocks, Some(1_000_000 * 4096), None).unwrap();
+        let padded = TarOptions::new(Align::Blocks, Some(1_000_000 * 4096), None).unwrap();
         assert_eq!(padded.image_length(1024).unwrap(), 1_000_000 * 4096);
     }
 
     #[test]
     fn a_size_is_exact_or_refused_with_what_it_would_take() {
-        let options = Options::new(Align::Blocks, None, Some(8192)).unwrap();
+        let options = TarOptions::new(Align::Blocks, None, Some(8192)).unwrap();
         assert_eq!(options.image_length(4096).unwrap(), 8192);
         let error = options.image_length(4097).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);

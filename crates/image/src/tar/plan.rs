@@ -1,44 +1,54 @@
 //! The layout of a tar image, as a plan over its manifest.
 //!
-//! With fillers, opening a plan reads the manifest's root alone: the root's measure is the image's
-//! length, and a range is found by descending. Without, opening walks over all entries once and
-//! keeps [marks](super::marks). Either way a plan holds no entries, and emits the same parts: the
-//! headers of an entry as one inline extent, its chunks and runs of zeros, its padding.
+//! With fillers, opening a plan reads only the manifest's root: its measure gives the image's
+//! length, and a range is found by descending. Without fillers, opening walks over all entries once
+//! and keeps [marks](super::marks). Either way a plan holds no entries, and emits the same extents:
+//! the headers of an entry as one inline extent, its chunks and runs of zeros, and its padding.
 
 use super::header;
-use super::layout::{FIRST_UNIT, fillers_of_nothing, place};
-use super::marks::Marks;
-use crate::tar::{Align, Options};
-use crate::{Format, ImageName};
+use super::layout::{EntryUnits, FIRST_UNIT, fillers_of_nothing};
+use super::marks::UnitMarks;
+use crate::extents::{file, intersects, zeros};
+use crate::format::FormatOptions;
+use crate::length::too_long;
+use crate::tar::{Align, TarOptions};
 use freestone_core::limits::{PAX_PAYLOAD_BYTES_MAX, TAR_BLOCK_BYTES};
 use freestone_core::tar1::Shape;
-use freestone_core::{Error, Extent, Id, Measure, NodeSource, Plan, Result, Source, path};
-use freestone_manifest::{Entry, Kind, Tree, content};
+use freestone_core::{Error, Extent, ExtentSource, Id, Measure, NodeSource, Plan, Result, path};
+use freestone_manifest::{Entry, Tree};
 use std::ops::Range;
 
-/// How many paths that tar cannot express are listed.
+/// How many of the paths that tar cannot express are listed.
 const LISTED_MAX: usize = 100;
 
 /// The layout of the tar image of a manifest.
 pub struct TarPlan<S> {
     tree: Tree<S>,
-    name: ImageName,
+    name: String,
     align: Align,
-    /// Only without fillers.
-    marks: Option<Marks>,
-    /// Behind the last entry, in bytes.
+    /// The marks of an image without fillers.
+    marks: Option<UnitMarks>,
+    /// The offset after the last entry, in bytes.
     end: u64,
     length: u64,
 }
 
 impl<S: NodeSource> TarPlan<S> {
-    /// Lays out the manifest `root`.
+    /// Opens the manifest `root` and lays it out.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn open(nodes: S, root: &Id, options: TarOptions) -> Result<Self> {
+        Self::new(Tree::open(nodes, root)?, options)
+    }
+
+    /// Lays out a manifest.
     ///
     /// # Errors
     /// The manifest cannot be read; [`Refused`](freestone_core::ErrorKind::Refused) if it holds
-    /// paths that tar cannot express, listed, or if the image is longer than the options allow.
-    pub fn open(nodes: S, root: &Id, options: Options) -> Result<Self> {
-        let tree = Tree::open(nodes, root)?;
+    /// paths that tar cannot express, with a list of them, or if the image is longer than the
+    /// options allow.
+    pub fn new(tree: Tree<S>, options: TarOptions) -> Result<Self> {
         let measure = tree.summary().measure;
         if measure == Measure::Inexpressible {
             return Err(inexpressible(&tree)?);
@@ -49,22 +59,18 @@ impl<S: NodeSource> TarPlan<S> {
                 (None, measure.end(FIRST_UNIT + fillers))
             }
             Align::None => {
-                let (marks, end) = Marks::walk(&tree)?;
+                let (marks, end) = UnitMarks::walk(&tree)?;
                 (Some(marks), Some(end))
             }
         };
         let end = end.and_then(|end| end.checked_mul(TAR_BLOCK_BYTES)).ok_or_else(too_long)?;
         let length = options.image_length(end)?;
-        let name = ImageName { format: Format::Tar(options), root: *root };
+        let name = options.image_name(&tree.id());
         Ok(Self { tree, name, align: options.align(), marks, end, length })
     }
 
-    /// What the image is.
-    pub fn name(&self) -> &ImageName {
-        &self.name
-    }
-
-    /// The entries' parts that intersect `range`, whose end is at most the image's length.
+    /// Emits the extents of entries that intersect `range`, whose end is at most the image's
+    /// length.
     fn entries(
         &self,
         range: &Range<u64>,
@@ -88,7 +94,7 @@ impl<S: NodeSource> TarPlan<S> {
                 }
                 return Err(Error::corrupt(format!(
                     "manifest {} ends at byte {} of its image, not at {}",
-                    self.name.root,
+                    self.tree.id(),
                     start * TAR_BLOCK_BYTES,
                     self.end
                 )));
@@ -98,7 +104,7 @@ impl<S: NodeSource> TarPlan<S> {
         Ok(())
     }
 
-    /// The parts of the entry that starts at unit `start`; gives the unit behind it.
+    /// Emits the extents of the entry that starts at unit `start`. Returns the unit after it.
     fn entry(
         &self,
         entry: &Entry,
@@ -106,34 +112,17 @@ impl<S: NodeSource> TarPlan<S> {
         range: &Range<u64>,
         each: &mut dyn FnMut(Extent) -> Result<()>,
     ) -> Result<u64> {
-        let place = place(entry, start, self.align)?;
-        let (data, end) = (place.data * TAR_BLOCK_BYTES, place.end * TAR_BLOCK_BYTES);
+        let units = EntryUnits::of(entry, start, self.align)?;
+        let (data, end) = (units.data * TAR_BLOCK_BYTES, units.end * TAR_BLOCK_BYTES);
         let offset = start * TAR_BLOCK_BYTES;
         if intersects(range, offset, data) {
             let shape = Shape::of(&entry.path, entry.size()).ok_or_else(too_long)?;
-            let bytes = header::entry(entry, &shape, place.fillers);
+            let bytes = header::entry(entry, &shape, units.fillers);
             debug_assert_eq!(bytes.len() as u64, data - offset, "the measure is what is written");
-            each(Extent { offset, length: data - offset, source: Source::Inline(bytes) })?;
+            each(Extent { offset, length: data - offset, source: ExtentSource::Inline(bytes) })?;
         }
-        let Kind::File { size, sha1, content, .. } = &entry.kind else { return Ok(place.end) };
-        let wanted = range.start.saturating_sub(data)..range.end.saturating_sub(data);
-        content::pieces(
-            self.tree.source(),
-            content,
-            *size,
-            Some(sha1),
-            wanted,
-            &mut |mut piece| {
-                piece.offset += data;
-                each(piece)
-            },
-        )
-        .map_err(|error| error.context(path::display(&entry.path)))?;
-        let padding = data + size;
-        if intersects(range, padding, end) {
-            each(Extent { offset: padding, length: end - padding, source: Source::Zeros })?;
-        }
-        Ok(place.end)
+        file(self.tree.source(), entry, data..end, range, each)?;
+        Ok(units.end)
     }
 }
 
@@ -146,39 +135,27 @@ impl<S: NodeSource> Plan for TarPlan<S> {
         let range = range.start..range.end.min(self.length);
         let first = FIRST_UNIT * TAR_BLOCK_BYTES;
         if intersects(&range, 0, first) {
-            let source = Source::Inline(header::head(&self.identity()));
+            let source = ExtentSource::Inline(header::head(&self.name));
             each(Extent { offset: 0, length: first, source })?;
         }
         if intersects(&range, first, self.end) {
             if fillers_of_nothing(self.tree.summary().entries, self.align) > 0 {
-                let source = Source::Inline(header::filler().to_vec());
+                let source = ExtentSource::Inline(header::filler().to_vec());
                 each(Extent { offset: first, length: self.end - first, source })?;
             } else {
                 self.entries(&range, each)?;
             }
         }
-        if intersects(&range, self.end, self.length) {
-            let length = self.length - self.end;
-            each(Extent { offset: self.end, length, source: Source::Zeros })?;
-        }
-        Ok(())
+        zeros(&range, self.end, self.length, each)
     }
 
     fn identity(&self) -> String {
-        self.name.to_string()
+        self.name.clone()
     }
 }
 
-/// Whether the bytes from `start` to before `end` and the range have some in common.
-fn intersects(range: &Range<u64>, start: u64, end: u64) -> bool {
-    range.start.max(start) < range.end.min(end)
-}
-
-fn too_long() -> Error {
-    Error::refused("the image would be longer than any file")
-}
-
-/// Says what of the manifest cannot be expressed, by going down where the measures say so.
+/// Creates the error that lists the paths that tar cannot express. It descends only where the
+/// measures say that there are some.
 fn inexpressible<S: NodeSource>(tree: &Tree<S>) -> Result<Error> {
     let mut listed = String::new();
     let (mut listed_count, mut count) = (0, 0u64);
@@ -214,7 +191,7 @@ fn inexpressible<S: NodeSource>(tree: &Tree<S>) -> Result<Error> {
         "tar readers cannot take {count} of the paths, which are too long:{listed}"
     ))
     .hint(format!(
-        "readers take at most {path_bytes_max} bytes, a directory's / counted, and some 20 less for a \
-         file of 8 GiB and more; choose shorter names"
+        "readers take at most {path_bytes_max} bytes, which include the / of a directory, and about 20 \
+         less for a file of 8 GiB or more; choose shorter names"
     )))
 }

@@ -1,95 +1,65 @@
-//! A strict model of the programs that read tar images: what none of them stumbles over.
+//! A strict model of the programs that read tar images: the rules that make all of them read an
+//! image alike.
 //!
-//! The rules were found by feeding images to MirageOS's reader (ocaml-tar 3.3.0), GNU tar,
-//! bsdtar, busybox and Python's `tarfile`, and by reading their sources; each is a [`Rule`]. An
-//! image that breaks none is read alike by all of them. An image that says that freestone wrote
-//! it must keep the rules of freestone's layout as well ([`Rule::is_own`]), which leave one
-//! way to write each manifest.
+//! The rules were found by giving images to MirageOS's reader (ocaml-tar 3.3.0), GNU tar, bsdtar,
+//! busybox and Python's `tarfile`, and by reading their sources. Each is a [`TarRule`]. All of
+//! these programs read an image that breaks no rule alike. An image that says that freestone wrote
+//! it must also keep the rules of freestone's layout ([`TarRule::is_own`]), which allow one way to
+//! write each manifest.
 //!
-//! The model reads a block at a time. It shares with the writer what an entry needs in front of
-//! it ([`freestone_core::tar1`]) and the head ([`identify`]), and otherwise nothing.
+//! The model reads a block at a time. It shares with the writer only the head and the rule which
+//! headers an entry needs ([`freestone_core::tar1`]).
 
 mod header;
+mod member;
 mod members;
 mod own;
 mod rule;
 mod seen;
 mod spelling;
 
-pub use crate::check::Container;
-pub use rule::{Rule, Violation, Violations};
+pub use member::Member;
+pub use rule::TarRule;
 
-use super::layout::FIRST_UNIT;
-use crate::check::{self, Found};
-use crate::{Format, HEAD_BYTES, Identity, ImageName, ReadAt, identify};
+use super::header::name_in;
+use crate::format::{FormatOptions, read_head};
+use crate::read::{ReadAt, first_nonzero};
+use crate::report::{CheckReport, Container};
+use crate::violation::Violations;
 use freestone_core::Result;
-use freestone_core::limits::{BLOCK_BYTES, TAR_BLOCK_BYTES};
-use members::{Members, RawMember, Step};
-use own::Own;
+use freestone_core::limits::BLOCK_BYTES;
+use members::{Members, NextItem, RawMember};
+use own::OwnLayout;
 use seen::Seen;
 
-/// A file or directory of an archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Its path, without a leading `./` or `/` and without a directory's `/`.
-    pub path: Vec<u8>,
-    /// Whether readers take it for a directory.
-    pub is_directory: bool,
-    /// Whether its owner may execute it, or enter it.
-    pub executable: bool,
-    /// Last change, in seconds since 1970.
-    pub mtime: i64,
-    /// Its length in bytes; 0 for a directory.
-    pub size: u64,
-    /// Where its data start, in bytes from the image's start.
-    pub data: u64,
-}
-
-/// What was found.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// What the image says it is, if freestone wrote it.
-    pub name: Option<ImageName>,
-    /// How many files it holds.
-    pub files: u64,
-    /// How many directories it holds.
-    pub directories: u64,
-    /// How many bytes the files have.
-    pub bytes: u64,
-    /// Where the last member ends, in bytes; `None` if the archive could not be read to its end.
-    pub end: Option<u64>,
-    /// The rules it breaks.
-    pub violations: Violations,
-}
-
-/// Checks a tar image against the rules, and gives `each` its files and directories in their
-/// order. Another program's archive is checked against the readers' rules alone.
+/// Checks a tar image against the rules, and calls `each` for its files and directories in their
+/// order. An archive of another program is checked against the readers' rules only.
 ///
 /// # Errors
-/// The image cannot be read, or what `each` returns. Broken rules are no errors.
+/// The image cannot be read, or `each` fails. A broken rule is not an error.
 pub fn check<R: ReadAt + ?Sized>(
     image: &R,
     container: Container,
     each: &mut dyn FnMut(&Member) -> Result<()>,
-) -> Result<Report> {
-    let mut report = Report { name: name(image)?, ..Report::default() };
-    let options = report.name.and_then(|name| match name.format {
-        Format::Tar(options) => Some(options),
-        _ => None,
-    });
-    let mut own = options.map(Own::new);
+) -> Result<CheckReport> {
+    let known = name_in(&read_head(image)?);
+    let options = known.map(|(options, _)| options);
+    let name = known.map(|(options, root)| options.image_name(&root));
+    let mut report = CheckReport { name, ..CheckReport::default() };
+    let mut own = options.map(OwnLayout::new);
     let mut seen = Seen::new();
     let mut members = Members::new(image);
+    let mut end = None;
     loop {
         let violations = &mut report.violations;
         match members.next(violations)? {
-            Step::Global(0) => {}
-            Step::Global(offset) => {
+            NextItem::Global(0) => {}
+            NextItem::Global(offset) => {
                 if own.is_some() {
-                    violations.add(Rule::Head, offset, None, "a second g header");
+                    violations.add(TarRule::Head, offset, None, "a second g header");
                 }
             }
-            Step::Member(raw) => {
+            NextItem::Member(raw) => {
                 if let Some(member) = member(image, &raw, &mut own, violations)? {
                     seen.add(image, raw.offset, (&member.path, member.is_directory), violations)?;
                     if member.is_directory {
@@ -101,105 +71,68 @@ pub fn check<R: ReadAt + ?Sized>(
                     each(&member)?;
                 }
             }
-            Step::End(end) => {
-                report.end = Some(end);
+            NextItem::End(at) => {
+                end = Some(at);
                 if let Some(own) = &own {
                     own.end(violations);
                 }
                 break;
             }
-            Step::Broken => break,
+            NextItem::Broken => break,
         }
     }
+    report.is_whole = end.is_some();
     let mut wanted = image.length();
-    if let (Some(options), Some(end)) = (options, report.end) {
+    if let (Some(options), Some(end)) = (options, end) {
         wanted = match options.image_length(end) {
             Ok(length) => length,
             Err(error) => {
-                report.violations.add(Rule::Size, 0, None, error.to_string());
+                report.violations.add(TarRule::Size, 0, None, error.to_string());
                 wanted
             }
         };
         if image.length() < wanted || (image.length() > wanted && container == Container::File) {
             let what = format!("{} bytes instead of {wanted}", image.length());
-            report.violations.add(Rule::Size, 0, None, what);
+            report.violations.add(TarRule::Size, 0, None, what);
         }
     }
-    if let Some(end) = report.end {
+    if let Some(end) = end {
         tail(image, end, wanted.min(image.length()), own.is_some(), &mut report.violations)?;
     }
     if !image.length().is_multiple_of(BLOCK_BYTES) {
         let what = format!("a length of {} bytes", image.length());
-        report.violations.add(Rule::Length, image.length(), None, what);
+        report.violations.add(TarRule::Length, image.length(), None, what);
     }
     Ok(report)
 }
 
-/// As [`check`], with what is found told as for any format.
-pub(crate) fn report<R: ReadAt + ?Sized>(
-    image: &R,
-    container: Container,
-    each: &mut dyn FnMut(Found) -> Result<()>,
-) -> Result<check::Report> {
-    // The first member that ends behind a byte has it, or its headers have; the head is nobody's.
-    let head = FIRST_UNIT * TAR_BLOCK_BYTES;
-    let found = check(image, container, &mut |member| {
-        each(Found { path: member.path.clone(), bytes: head..member.data + member.size })
-    })?;
-    let mut violations = check::Violations::default();
-    for violation in found.violations.kept() {
-        violations.add(check::Violation {
-            rule: violation.rule.name(),
-            why: violation.rule.why(),
-            offset: violation.offset,
-            path: violation.path.clone(),
-            what: violation.what.clone(),
-        });
-    }
-    violations.count_more(found.violations.count());
-    Ok(check::Report {
-        name: found.name,
-        files: found.files,
-        directories: found.directories,
-        bytes: found.bytes,
-        is_whole: found.end.is_some(),
-        violations,
-    })
-}
-
-/// What the image says it is.
-fn name<R: ReadAt + ?Sized>(image: &R) -> Result<Option<ImageName>> {
-    let mut head = [0; HEAD_BYTES];
-    let length = usize::try_from(image.length()).unwrap_or(HEAD_BYTES).min(HEAD_BYTES);
-    image.read_at(0, &mut head[..length])?;
-    match identify(&head[..length]) {
-        Identity::Image(name) => Ok(Some(name)),
-        _ => Ok(None),
-    }
-}
-
-/// Checks a member by itself; gives what readers show of it, `None` if that is nothing.
+/// Checks one member. Returns what readers show of it; `None` if they show nothing.
 fn member<R: ReadAt + ?Sized>(
     image: &R,
     raw: &RawMember,
-    own: &mut Option<Own>,
+    own: &mut Option<OwnLayout>,
     violations: &mut Violations,
 ) -> Result<Option<Member>> {
     let is_directory = raw.name.ends_with(b"/");
     let path = Some(&raw.name[..]);
     if is_directory != (raw.header.kind == b'5') && matches!(raw.header.kind, b'0' | b'5' | 0) {
-        let what = "its kind says otherwise than the end of its name";
-        violations.add(Rule::DirectorySlash, raw.offset, path, what);
+        let what = "its kind and the end of its name contradict each other";
+        violations.add(TarRule::DirectorySlash, raw.offset, path, what);
     }
     if is_directory && raw.size != 0 {
         let what = format!("a directory of {} bytes", raw.size);
-        violations.add(Rule::DirectoryData, raw.offset, path, what);
+        violations.add(TarRule::DirectoryData, raw.offset, path, what);
     }
     if own.is_some() {
         let payload = raw.pax.iter().map(|(header, _, at)| (at + 512 + header.size, raw.offset));
         for (start, end) in payload.chain([(raw.data + raw.size, raw.end)]) {
-            if let Some(offset) = first_nonzero(image, start, end)? {
-                violations.add(Rule::Padding, offset, path, "the last block is not padded with 0");
+            if let Some(offset) = first_nonzero(image, start..end)? {
+                violations.add(
+                    TarRule::Padding,
+                    offset,
+                    path,
+                    "the last block is not padded with zeros",
+                );
             }
         }
     }
@@ -210,7 +143,7 @@ fn member<R: ReadAt + ?Sized>(
         return Ok(None);
     }
     if let Some(fault) = spelling::fault(&raw.name) {
-        violations.add(Rule::Name, raw.offset, path, fault);
+        violations.add(TarRule::Name, raw.offset, path, fault);
     }
     let Some((spelled, _)) = spelling::path(&raw.name) else { return Ok(None) };
     let member = Member {
@@ -227,8 +160,8 @@ fn member<R: ReadAt + ?Sized>(
     Ok(Some(member))
 }
 
-/// Checks what stands behind the last member, which ends at `end`: a whole zero block at least;
-/// zeros up to `wanted` in an image of freestone's.
+/// Checks what follows the last member, which ends at `end`: at least a whole zero block, and in an
+/// image that freestone wrote zeros up to `wanted`.
 fn tail<R: ReadAt + ?Sized>(
     image: &R,
     end: u64,
@@ -242,34 +175,23 @@ fn tail<R: ReadAt + ?Sized>(
         .filter(|block_end| *block_end <= image.length());
     match block_end {
         None => {
-            let what = "the image ends before a whole zero block does";
-            violations.add(Rule::Tail, end, None, what);
+            let what = "the image ends before the end of a whole zero block";
+            violations.add(TarRule::Tail, end, None, what);
         }
         Some(block_end) => {
-            if let Some(offset) = first_nonzero(image, end, block_end)? {
-                let what = "something stands in the block behind the last member";
-                violations.add(Rule::Tail, offset, None, what);
+            if let Some(offset) = first_nonzero(image, end..block_end)? {
+                let what = "the block after the last member is not zero";
+                violations.add(TarRule::Tail, offset, None, what);
             }
         }
     }
-    if is_own && let Some(offset) = first_nonzero(image, end, wanted)? {
-        violations.add(Rule::Padding, offset, None, "something stands behind the last member");
+    if is_own && let Some(offset) = first_nonzero(image, end..wanted)? {
+        violations.add(
+            TarRule::Padding,
+            offset,
+            None,
+            "the bytes after the last member are not zero",
+        );
     }
     Ok(())
-}
-
-/// Where the first byte that is not zero stands, from `start` to before `end`.
-fn first_nonzero<R: ReadAt + ?Sized>(image: &R, start: u64, end: u64) -> Result<Option<u64>> {
-    const PIECE: usize = 64 << 10;
-    let mut piece = Vec::new();
-    let mut at = start;
-    while at < end {
-        piece.resize(usize::try_from(end - at).unwrap_or(PIECE).min(PIECE), 0);
-        image.read_at(at, &mut piece)?;
-        if let Some(index) = piece.iter().position(|byte| *byte != 0) {
-            return Ok(Some(at + index as u64));
-        }
-        at += piece.len() as u64;
-    }
-    Ok(None)
 }

@@ -2,9 +2,9 @@
 
 use crate::images::{image, of_type, plan};
 use crate::site::Site;
-use freestone_image::fat::{FatType, Options, Profile};
+use freestone_image::fat::{FatOptions, FatType, Profile};
 
-/// The rows of the table that begins with the header row `first`, behind `after`.
+/// Returns the rows of the table that begins with the header row `first`, after the text `after`.
 fn table(after: &str, first: &str) -> Vec<Vec<String>> {
     let page = std::fs::read_to_string(freestone_testkit::top().join("docs/format.md")).unwrap();
     let part = page.split_once(after).unwrap_or_else(|| panic!("no {after:?}")).1;
@@ -27,15 +27,15 @@ fn types_have_as_many_clusters_as_told() {
         let fat_type = FatType::parse(&row[0]).unwrap();
         assert_eq!(u64::from(fat_type.bits()), number(4));
         let root = u64::from(fat_type == FatType::Fat32);
-        // FAT32's root directory is a cluster too; with it, the least number is FAT16's most.
+        // FAT32's root directory is a cluster, too. With it, the least number is the most of FAT16.
         for (clusters, free) in [(number(1) + root, number(1)), (number(2), number(2) - root)] {
-            let options = Options::default().with_free(free * 4096).unwrap();
+            let options = FatOptions::default().with_free(free * 4096).unwrap();
             let plan = plan(&built, options).unwrap();
             assert_eq!((plan.fat_type(), plan.clusters()), (fat_type, clusters));
         }
         if !row[3].is_empty() {
-            // More than there may be take larger clusters.
-            let strict = Options::default().with_profile(Profile::Mirage).unwrap();
+            // Too many clusters become larger ones.
+            let strict = FatOptions::default().with_profile(Profile::Mirage).unwrap();
             for (more, cluster) in [(0, 4096), (1, 8192)] {
                 let plan = plan(&built, strict.with_free((number(3) + more) * 4096).unwrap());
                 assert_eq!(plan.unwrap().cluster_bytes(), cluster);
@@ -88,7 +88,7 @@ fn the_boot_sector_is_as_told() {
             }
         }
         assert!(checked > 8, "{checked}");
-        // What is not told is 0.
+        // All bytes that the page does not list are 0.
         assert!((0..512).all(|at| told[at] || image[at] == 0), "FAT{fat_type}");
         assert!(image[1024..].starts_with(b"freestone 1 fat profile=any;"));
     }
@@ -99,7 +99,7 @@ fn slots_are_as_told() {
     let built = Site::default()
         .full_file("ABC.DE", false, 1_700_000_000, crate::site::Data::Noise(1, 777))
         .build();
-    let image = image(&built, Options::default());
+    let image = image(&built, FatOptions::default());
     let at = image.windows(11).position(|bytes| bytes == b"ABC     DE ").unwrap();
     let slot = &image[at..at + 32];
     let (date, time) = ((2023u16 - 1980) * 512 + 11 * 32 + 14, 22u16 * 2048 + 13 * 32 + 20 / 2);

@@ -39,7 +39,7 @@ fn images_are_the_same_for_ever() {
     }
     // Names that the strict profile does not take.
     let built = Site::default().file("é/𝄞 Ü.txt", "utf-8").file("É2/A B", "odd").build();
-    let image = image(&built, freestone_image::fat::Options::default());
+    let image = image(&built, freestone_image::fat::FatOptions::default());
     digests.push(format!("names: {} {}", image.len(), plain(&image)));
     let frozen: Vec<&str> = include_str!("golden.txt").lines().collect();
     assert_eq!(digests, frozen, "{}", digests.join("\n"));

@@ -2,35 +2,34 @@
 
 use crate::site::{Built, Counted, Image};
 use freestone_core::{Plan, Result, path};
-use freestone_image::ReadAt;
-use freestone_image::check::{Container, Report};
 use freestone_image::fat::strict::{Member, check};
-use freestone_image::fat::{FatPlan, FatType, Options, Profile};
+use freestone_image::fat::{FatOptions, FatPlan, FatType, Profile};
+use freestone_image::{CheckReport, Container, ReadAt};
 use freestone_manifest::Entry;
 
-pub fn plan(built: &Built, options: Options) -> Result<FatPlan<Counted>> {
+pub fn plan(built: &Built, options: FatOptions) -> Result<FatPlan<Counted>> {
     FatPlan::open(built.nodes.clone(), &built.root, options)
 }
 
-/// The bytes of an image.
-pub fn image(built: &Built, options: Options) -> Vec<u8> {
+/// Returns the bytes of an image.
+pub fn image(built: &Built, options: FatOptions) -> Vec<u8> {
     let plan = plan(built, options).unwrap();
     let mut bytes = vec![0; usize::try_from(plan.length()).unwrap()];
     Image { plan: &plan, built }.read_at(0, &mut bytes).unwrap();
     bytes
 }
 
-pub fn of_type(fat_type: FatType) -> Options {
-    Options::default().with_type(Some(fat_type)).unwrap()
+pub fn of_type(fat_type: FatType) -> FatOptions {
+    FatOptions::default().with_type(Some(fat_type)).unwrap()
 }
 
-pub fn mirage() -> Options {
-    Options::default().with_profile(Profile::Mirage).unwrap()
+pub fn mirage() -> FatOptions {
+    FatOptions::default().with_profile(Profile::Mirage).unwrap()
 }
 
-/// Options of every kind whose images of small content stay small.
-pub fn all_options() -> Vec<Options> {
-    let any = Options::default();
+/// Returns options of every kind with which images of small content stay small.
+pub fn all_options() -> Vec<FatOptions> {
+    let any = FatOptions::default();
     vec![
         any,
         any.with_block_bytes(4096).unwrap(),
@@ -45,8 +44,8 @@ pub fn all_options() -> Vec<Options> {
     ]
 }
 
-/// What the strict model says of an image, and finds in it.
-pub fn checked(image: &(impl ReadAt + ?Sized)) -> (Report, Vec<Member>) {
+/// Returns the report of the strict model for an image, and what it found in it.
+pub fn checked(image: &(impl ReadAt + ?Sized)) -> (CheckReport, Vec<Member>) {
     let mut members = Vec::new();
     let report = check(image, Container::File, &mut |member| {
         members.push(member.clone());
@@ -56,7 +55,7 @@ pub fn checked(image: &(impl ReadAt + ?Sized)) -> (Report, Vec<Member>) {
     (report, members)
 }
 
-/// The time that FAT can say instead of one.
+/// Returns the time that FAT stores for `mtime`.
 pub fn kept_time(mtime: i64) -> i64 {
     mtime.clamp(315_532_800, 4_354_819_198) / 2 * 2
 }
@@ -67,7 +66,7 @@ pub fn assert_read_back(image: &[u8], built: &Built) -> Vec<Member> {
     let kept: Vec<_> = report.violations.kept().iter().map(ToString::to_string).collect();
     assert_eq!(kept, Vec::<String>::new());
     assert!(report.is_whole);
-    assert_eq!(report.name.map(|name| name.root), Some(built.root));
+    assert!(report.name.unwrap().ends_with(&format!(" {}", built.root)));
     let told = |entry: &Entry| {
         let size = entry.size().unwrap_or(0);
         (entry.path.clone(), entry.is_directory(), kept_time(entry.mtime), size)

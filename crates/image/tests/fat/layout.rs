@@ -1,15 +1,15 @@
-//! What the plan says of places, lengths and costs.
+//! The offsets, the lengths and the cost of a plan.
 
 use crate::images::{all_options, assert_read_back, checked, image, mirage, of_type, plan};
 use crate::site::{Built, Data, Image, Site, noise};
-use freestone_core::{ErrorKind, Id, Plan, Source};
+use freestone_core::{ErrorKind, ExtentSource, Id, Plan};
 use freestone_image::ReadAt;
-use freestone_image::fat::{FatPlan, FatType, Options, Profile};
-use freestone_image::{Identity, identify};
-use freestone_manifest::{Builder, Kind, MemoryNodes};
+use freestone_image::fat::{FatOptions, FatPlan, FatType, Profile};
+use freestone_image::{Identity, ImageName, identify};
+use freestone_manifest::{Builder, EntryKind, MemoryNodes};
 
-/// Files of every size around the boundaries that matter, and directories that hold just as many
-/// names as fit some clusters.
+/// Files of every size around the boundaries that matter, and directories with as many names as fit
+/// into some clusters.
 pub fn boundary_sizes() -> Site {
     let mut site = Site::default().directory("empty", 1_600_000_000);
     for around in [0i64, 512, 1024, 2048, 4096, 8192, 65_536, 1 << 20] {
@@ -41,12 +41,12 @@ fn an_empty_manifest_is_an_image_too() {
     for options in all_options() {
         assert_read_back(&image(&built, options), &built);
     }
-    assert_eq!(image(&built, Options::default()).len(), 32_768);
+    assert_eq!(image(&built, FatOptions::default()).len(), 32_768);
 }
 
 fn of_clusters(clusters: u64, fat_type: Option<FatType>) -> FatPlan<MemoryNodes> {
     let (root, nodes) = Builder::new(MemoryNodes::default()).finish().unwrap();
-    let options = Options::default().with_type(fat_type).unwrap();
+    let options = FatOptions::default().with_type(fat_type).unwrap();
     FatPlan::open(nodes, &root.id, options.with_free(clusters * 4096).unwrap()).unwrap()
 }
 
@@ -94,28 +94,28 @@ fn a_size_is_filled_with_clusters_or_refused_with_what_it_would_take() {
         [(1 << 20, FatType::Fat12), (64 << 20, FatType::Fat16), (1 << 30, FatType::Fat32)]
     {
         let plan =
-            plan(&built, Options::default().with_length(None, Some(length)).unwrap()).unwrap();
+            plan(&built, FatOptions::default().with_length(None, Some(length)).unwrap()).unwrap();
         assert_eq!((plan.length(), plan.fat_type()), (length, fat_type));
         assert!(plan.clusters() * 4096 > length * 99 / 100 - 40_000, "{}", plan.clusters());
     }
     let error =
-        plan(&built, Options::default().with_length(None, Some(4096)).unwrap()).err().unwrap();
+        plan(&built, FatOptions::default().with_length(None, Some(4096)).unwrap()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Refused);
     let needed = error.hint_text().unwrap().split(' ').nth(2).unwrap().parse().unwrap();
-    let options = Options::default().with_length(None, Some(needed)).unwrap();
+    let options = FatOptions::default().with_length(None, Some(needed)).unwrap();
     assert_eq!(plan(&built, options).unwrap().length(), needed);
-    let below = Options::default().with_length(None, Some(needed - 4096)).unwrap();
+    let below = FatOptions::default().with_length(None, Some(needed - 4096)).unwrap();
     assert!(plan(&built, below).is_err());
-    let padded = Options::default().with_length(Some(3 << 20), None).unwrap();
+    let padded = FatOptions::default().with_length(Some(3 << 20), None).unwrap();
     assert_eq!(plan(&built, padded).unwrap().length(), 3 << 20);
 }
 
-/// Around where the type changes, no size is without an image, and the types' bounds are kept.
+/// Every size around a change of type has an image, and the bounds of the types are kept.
 #[test]
 fn sizes_around_the_types_bounds_are_filled() {
     let built = Site::default().build();
     for blocks in (4080..4120).chain(65_520..65_680) {
-        let options = Options::default().with_length(None, Some(blocks * 4096)).unwrap();
+        let options = FatOptions::default().with_length(None, Some(blocks * 4096)).unwrap();
         let plan = plan(&built, options).unwrap();
         let bounds = match plan.fat_type() {
             FatType::Fat12 => 1..=4084,
@@ -123,7 +123,7 @@ fn sizes_around_the_types_bounds_are_filled() {
             FatType::Fat32 => 65_525..=u64::MAX,
         };
         assert!(bounds.contains(&plan.clusters()), "{blocks}");
-        // Reading hundreds of megabytes takes its time: of the larger ones, a few.
+        // Reading hundreds of megabytes takes long, so only a few of the larger ones are read.
         if blocks < 5000 || blocks % 50 == 0 {
             let (report, _) = checked(&Image { plan: &plan, built: &built });
             assert_eq!(report.violations.count(), 0, "{blocks}: {:?}", report.violations.kept());
@@ -154,7 +154,8 @@ fn the_head_says_what_it_is_and_any_other_byte_does_not() {
         let plan = plan(&built, options).unwrap();
         let mut head = vec![0; 4096];
         Image { plan: &plan, built: &built }.read_at(0, &mut head).unwrap();
-        assert_eq!(identify(&head), Identity::Image(*plan.name()));
+        let name = ImageName::parse(&plan.identity()).unwrap();
+        assert_eq!(identify(&head), Identity::Image(name));
         for at in 0..4096 {
             head[at] ^= 1;
             assert!(!matches!(identify(&head), Identity::Image(_)), "byte {at}");
@@ -162,7 +163,7 @@ fn the_head_says_what_it_is_and_any_other_byte_does_not() {
         }
         let unfinished = plan.unfinished_head();
         assert!(
-            matches!(identify(&unfinished), Identity::Unfinished { becoming: Some(name), .. } if name == *plan.name())
+            matches!(identify(&unfinished), Identity::Unfinished { becoming: Some(becoming), .. } if becoming == name)
         );
     }
 }
@@ -170,7 +171,7 @@ fn the_head_says_what_it_is_and_any_other_byte_does_not() {
 #[test]
 fn ranges_that_touch_a_boundary_give_what_they_intersect_and_no_more() {
     let built = boundary_sizes().build();
-    for options in [Options::default(), of_type(FatType::Fat32), mirage()] {
+    for options in [FatOptions::default(), of_type(FatType::Fat32), mirage()] {
         let plan = plan(&built, options).unwrap();
         let all = built.extents(&plan);
         for extent in &all {
@@ -198,11 +199,12 @@ fn large_contents_are_chunks_and_zeros_at_multiples_of_4096() {
     let mut bytes = noise(1, 6 << 20);
     bytes[2 << 20..4 << 20].fill(0);
     let built = Site::default().file("a", "x").file("b/video", bytes).build();
-    for options in [Options::default(), mirage()] {
+    for options in [FatOptions::default(), mirage()] {
         let plan = plan(&built, options).unwrap();
         let extents = built.extents(&plan);
-        assert!(extents.iter().any(|e| e.source == Source::Zeros && e.length == 2 << 20));
-        let chunk = extents.iter().find(|e| matches!(e.source, Source::Chunk(_)) && e.length > 1);
+        assert!(extents.iter().any(|e| e.source == ExtentSource::Zeros && e.length == 2 << 20));
+        let chunk =
+            extents.iter().find(|e| matches!(e.source, ExtentSource::Chunk(_)) && e.length > 1);
         assert_eq!(chunk.unwrap().offset % 4096, 0);
         assert_read_back(&image(&built, options), &built);
     }
@@ -216,7 +218,7 @@ fn a_tree_of_many_directories_is_found_from_any_place() {
         site = site.file(format!("d{a}/e{b}/page-{number:05}.html"), noise(number, 700));
     }
     let built = site.build();
-    for options in [Options::default(), mirage()] {
+    for options in [FatOptions::default(), mirage()] {
         let image = image(&built, options);
         assert_read_back(&image, &built);
         let plan = plan(&built, options).unwrap();
@@ -233,24 +235,24 @@ fn a_tree_of_many_directories_is_found_from_any_place() {
 #[test]
 fn what_is_missing_or_wrong_in_the_store_is_an_error_that_names_the_path() {
     let mut built = Site::default().file("big/film", noise(1, 2 << 20)).build();
-    let Kind::File { content, .. } = &mut built.entries[1].kind else { panic!("no file") };
+    let EntryKind::File { content, .. } = &mut built.entries[1].kind else { panic!("no file") };
     *content = Id([1; 32]);
     let mut builder = Builder::new(MemoryNodes::default());
     for entry in &built.entries {
         builder.push(entry.clone()).unwrap();
     }
     let (root, nodes) = builder.finish().unwrap();
-    let plan = FatPlan::open(nodes, &root.id, Options::default()).unwrap();
+    let plan = FatPlan::open(nodes, &root.id, FatOptions::default()).unwrap();
     let error = plan.extents(0..plan.length(), &mut |_| Ok(())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.to_string().contains("big/film"), "{error}");
-    assert!(FatPlan::open(MemoryNodes::default(), &root.id, Options::default()).is_err());
+    assert!(FatPlan::open(MemoryNodes::default(), &root.id, FatOptions::default()).is_err());
 }
 
 #[test]
 fn what_a_consumer_returns_ends_the_walk() {
     let built = boundary_sizes().build();
-    let plan = plan(&built, Options::default()).unwrap();
+    let plan = plan(&built, FatOptions::default()).unwrap();
     for enough in 1..60 {
         let mut seen = 0;
         let result = plan.extents(0..plan.length(), &mut |_| {
@@ -267,12 +269,12 @@ fn a_large_hole_is_laid_out_without_reading_it() {
     let hole = u64::from(u32::MAX);
     let site = Site::default().full_file("a", false, 7, Data::Hole(hole)).file("b", "behind");
     let built: Built = site.build();
-    for options in [Options::default(), of_type(FatType::Fat32)] {
+    for options in [FatOptions::default(), of_type(FatType::Fat32)] {
         let plan = plan(&built, options).unwrap();
         assert_eq!(plan.fat_type(), FatType::Fat32);
         let mut bytes = [0; 6];
         let after = (built.extents(&plan).iter().rev())
-            .find(|extent| matches!(extent.source, Source::Chunk(_)))
+            .find(|extent| matches!(extent.source, ExtentSource::Chunk(_)))
             .map(|extent| extent.offset);
         Image { plan: &plan, built: &built }.read_at(after.unwrap(), &mut bytes).unwrap();
         assert_eq!(&bytes, b"behind");

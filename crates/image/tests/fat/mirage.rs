@@ -1,14 +1,14 @@
-//! What MirageOS sees of a FAT image: a model of ocaml-fat's reader, mistakes included, as far as
-//! looking files up and reading them goes.
+//! A model of ocaml-fat's reader, which is MirageOS's: how it searches and reads files, mistakes
+//! included.
 //!
-//! It tells the type by the number of clusters alone (and takes FAT12 for FAT16), reads the table
+//! It determines the type by the number of clusters alone (and takes FAT12 for FAT16), reads the table
 //! and the root directory whole, ends a chain at numbers above 0xFFEF, finds names that are legal
 //! in short entries by those alone, and others by the units of the long name, its NUL and filling
 //! included, with case.
 
 use crate::images::{image, mirage};
 use crate::site::{Built, Site};
-use freestone_image::fat::Options;
+use freestone_image::fat::FatOptions;
 
 struct Volume<'a> {
     image: &'a [u8],
@@ -215,7 +215,7 @@ fn names_of_every_kind_are_found() {
 #[test]
 fn other_profiles_are_not_for_it() {
     let built = named().build();
-    assert!(Volume::connect(&image(&built, Options::default()), 512).is_err());
+    assert!(Volume::connect(&image(&built, FatOptions::default()), 512).is_err());
 }
 
 #[test]

@@ -1,21 +1,21 @@
-//! What other programs make of our images. A program that is missing fails the test.
+//! Reading our images with other programs. A program that is missing fails the test.
 
 use crate::images::{all_options, image, kept_time, mirage, of_type, plan};
 use crate::layout::boundary_sizes;
 use crate::site::{Built, Data, Image, Site, noise};
 use freestone_core::Plan;
 use freestone_image::ReadAt;
-use freestone_image::fat::{FatType, Options};
-use freestone_manifest::Kind;
+use freestone_image::fat::{FatOptions, FatType};
+use freestone_manifest::EntryKind;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::Path;
 use std::process::Command;
 use std::time::UNIX_EPOCH;
 
-/// Runs a program that Debian has in `package`; gives what it printed.
+/// Runs a program of Debian's `package`. Returns what it printed.
 fn run(package: &str, command: &mut Command) -> String {
-    // Where fsck.fat is, which not every PATH has.
+    // The directories of fsck.fat, which are not in every PATH.
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let command = command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").env("PATH", path);
     let output = command.output().unwrap_or_else(|error| {
@@ -75,9 +75,9 @@ fn names(is_mirage: bool) -> Site {
     site
 }
 
-fn images() -> Vec<(Built, Options)> {
+fn images() -> Vec<(Built, FatOptions)> {
     let mut images = Vec::new();
-    for options in [Options::default(), of_type(FatType::Fat16), of_type(FatType::Fat32)] {
+    for options in [FatOptions::default(), of_type(FatType::Fat16), of_type(FatType::Fat32)] {
         images.push((boundary_sizes().build(), options));
     }
     for options in all_options().into_iter().filter(|options| options.size().is_none()) {
@@ -87,7 +87,7 @@ fn images() -> Vec<(Built, Options)> {
     images
 }
 
-fn write(folder: &Path, built: &Built, options: Options) -> std::path::PathBuf {
+fn write(folder: &Path, built: &Built, options: FatOptions) -> std::path::PathBuf {
     let path = folder.join("x.img");
     let bytes = image(built, options);
     let file = std::fs::File::create(&path).unwrap();
@@ -115,7 +115,7 @@ fn fsck_finds_nothing_to_mend() {
     }
 }
 
-/// What a program unpacked, by path: time and content, `None` for a directory.
+/// The files and directories that a program unpacked, by path: time, and content or `None`.
 fn unpacked(folder: &Path, top: &Path, found: &mut BTreeMap<String, (i64, Option<Vec<u8>>)>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -133,8 +133,8 @@ fn unpacked(folder: &Path, top: &Path, found: &mut BTreeMap<String, (i64, Option
 fn expected(built: &Built) -> BTreeMap<String, (i64, Option<Vec<u8>>)> {
     let told = |entry: &freestone_manifest::Entry| {
         let content = match entry.kind {
-            Kind::Directory => None,
-            Kind::File { .. } => Some(built.content(&entry.path)),
+            EntryKind::Directory => None,
+            EntryKind::File { .. } => Some(built.content(&entry.path)),
         };
         let name = String::from_utf8(entry.path.clone()).unwrap();
         (name, (kept_time(entry.mtime), content))
@@ -153,7 +153,7 @@ fn assert_same(
     for (path, (time, content)) in found {
         let (expected_time, expected_content) = &expected[path];
         assert!(content == expected_content, "{what}: {path}");
-        // mtools takes 2100 for a leap year.
+        // mtools treats 2100 as a leap year.
         if with_times && content.is_some() && *expected_time < 4_107_542_400 {
             assert_eq!(time, expected_time, "{what}: {path}");
         }
@@ -180,7 +180,8 @@ fn mtools_copies_every_file_out() {
 
 #[test]
 fn seven_zip_unpacks_every_file() {
-    for options in [Options::default(), of_type(FatType::Fat16), of_type(FatType::Fat32), mirage()]
+    for options in
+        [FatOptions::default(), of_type(FatType::Fat16), of_type(FatType::Fat32), mirage()]
     {
         let built = names(options.profile() == mirage().profile()).build();
         let folder = tempfile::tempdir().unwrap();
@@ -273,7 +274,7 @@ fn the_crate_fatfs_reads_every_file() {
     }
 }
 
-/// The types' bounds, as others count clusters.
+/// Checks the bounds of the types as other programs count clusters.
 #[test]
 fn others_tell_the_same_type_at_the_bounds() {
     let folder = tempfile::tempdir().unwrap();
@@ -281,7 +282,7 @@ fn others_tell_the_same_type_at_the_bounds() {
     for (free, fat_type) in
         [(4083, "12 bit"), (4084, "16 bit"), (65_523, "16 bit"), (65_524, "32 bit")]
     {
-        let plan = plan(&built, Options::default().with_free(free * 4096).unwrap()).unwrap();
+        let plan = plan(&built, FatOptions::default().with_free(free * 4096).unwrap()).unwrap();
         let path = folder.path().join("x.img");
         let file = std::fs::File::create(&path).unwrap();
         file.set_len(plan.length()).unwrap();
@@ -293,12 +294,12 @@ fn others_tell_the_same_type_at_the_bounds() {
     }
 }
 
-/// While it is written in place, nobody takes it for a file system.
+/// While an image is written in place, programs do not take it for a file system.
 #[test]
 fn an_unfinished_image_is_refused_by_all() {
     let folder = tempfile::tempdir().unwrap();
     let built = names(true).build();
-    for options in [Options::default(), of_type(FatType::Fat32), mirage()] {
+    for options in [FatOptions::default(), of_type(FatType::Fat32), mirage()] {
         let Ok(plan) = plan(&built, options) else { continue };
         let mut bytes = image(&built, options);
         bytes[..4096].copy_from_slice(&plan.unfinished_head());

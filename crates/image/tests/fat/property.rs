@@ -4,9 +4,8 @@ use crate::images::{assert_read_back, checked, image, mirage, plan};
 use crate::mirage::assert_mirage_finds_all;
 use crate::site::{Data, Image, Site};
 use freestone_core::{Plan, path};
-use freestone_image::ReadAt;
-use freestone_image::check::Container;
-use freestone_image::fat::{FatType, Options, strict};
+use freestone_image::fat::{FatOptions, FatType, strict};
+use freestone_image::{Container, ReadAt};
 use freestone_testkit::cases;
 use proptest::prelude::*;
 
@@ -37,7 +36,7 @@ fn part(is_mirage: bool) -> impl Strategy<Value = String> {
     ]
 }
 
-/// Files that FAT can hold: none differ by case alone, and none is another's directory.
+/// Files that FAT can hold: no two differ by case alone, and none is the directory of another.
 fn site(is_mirage: bool) -> impl Strategy<Value = Site> {
     let path = prop::collection::vec(part(is_mirage), 1..4).prop_map(|parts| parts.join("/"));
     let file = (path, any::<bool>(), 0..1i64 << 33, size(), any::<u8>());
@@ -46,7 +45,7 @@ fn site(is_mirage: bool) -> impl Strategy<Value = Site> {
         let mut site = Site::default();
         for (path, executable, mtime, size, seed) in files {
             let folded = path.to_uppercase();
-            // Of names that differ by case alone, on the way too, the first stays.
+            // The first of several names that differ by case alone stays, also for directories.
             let prefixes = |text: &str| -> Vec<String> {
                 let ends = text.match_indices('/').map(|(at, _)| at).chain([text.len()]);
                 ends.map(|end| text[..end].to_owned()).collect()
@@ -79,7 +78,7 @@ fn site(is_mirage: bool) -> impl Strategy<Value = Site> {
     })
 }
 
-fn options() -> impl Strategy<Value = Options> {
+fn options() -> impl Strategy<Value = FatOptions> {
     let fat_type = prop_oneof![
         3 => Just(None),
         1 => Just(Some(FatType::Fat12)),
@@ -87,7 +86,7 @@ fn options() -> impl Strategy<Value = Options> {
         1 => Just(Some(FatType::Fat32)),
     ];
     (fat_type, 0..600_000u64, 0..4u64).prop_map(|(fat_type, free, pad)| {
-        Options::default()
+        FatOptions::default()
             .with_type(fat_type)
             .and_then(|options| options.with_free(free))
             .and_then(|options| options.with_length((pad > 0).then_some(pad * 65_536), None))
@@ -136,8 +135,8 @@ proptest! {
         }
     }
 
-    /// No byte but those of contents can change unseen: a rule breaks, or the image says that it
-    /// is another one, or shows something else.
+    /// A changed byte outside contents is always seen: a rule breaks, or the image says that it is
+    /// another one, or shows something else.
     #[test]
     fn a_changed_byte_is_seen(
         site in site(false), options in options(),
@@ -147,7 +146,7 @@ proptest! {
         let image = image(&built, options);
         let (report, before) = checked(&image);
         prop_assert_eq!(report.violations.count(), 0);
-        // Where something stands that is neither zero nor content, and anywhere.
+        // Bytes that are neither zero nor content, and all bytes outside contents.
         let mut is_content = vec![false; image.len()];
         for member in before.iter().filter(|member| member.size > 0) {
             let start = usize::try_from(member.runs[0].0).unwrap();
@@ -169,7 +168,7 @@ proptest! {
         }
     }
 
-    /// Nothing that stands in an image ends the model but with an answer.
+    /// The model answers for any bytes, and does not panic.
     #[test]
     fn no_damaged_image_panics(
         site in site(false), options in options(),
@@ -182,7 +181,7 @@ proptest! {
         Image { plan: &plan, built: &built }.read_at(0, &mut image).unwrap();
         let told: Vec<usize> = (0..image.len()).filter(|at| image[*at] != 0).collect();
         for (at, bytes) in damage {
-            // Mostly the parts at the front, where all structures begin.
+            // Mostly at the front, where all structures begin.
             let spot = told[at.index(told.len().min(2000))];
             for (to, from) in image[spot..].iter_mut().zip(bytes) {
                 *to = from;
@@ -196,7 +195,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(mut bytes in prop::collection::vec(any::<u8>(), 512..20_000)) {
-        // What makes it go on for longer: a boot sector of a small FAT12.
+        // A boot sector of a small FAT12, so that the model does not stop early.
         let boot = [0xeb, 0, 0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1, 1, 0, 1, 16, 0];
         bytes[..19].copy_from_slice(&boot);
         let sectors = u16::try_from(bytes.len() / 512).unwrap();

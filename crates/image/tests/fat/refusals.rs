@@ -1,11 +1,11 @@
-//! What FAT cannot hold is refused, with every path, before anything is laid out.
+//! Manifests that FAT cannot hold are refused, with every path, before they are laid out.
 
 use crate::images::{mirage, of_type, plan};
 use crate::site::{Built, Data, Site};
 use freestone_core::ErrorKind;
-use freestone_image::fat::{FatType, Options};
+use freestone_image::fat::{FatOptions, FatType};
 
-fn refused(built: &Built, options: Options) -> String {
+fn refused(built: &Built, options: FatOptions) -> String {
     let error = plan(built, options).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.hint_text().is_some());
@@ -32,7 +32,7 @@ fn every_path_is_listed_with_its_reason() {
         .directory("d/Sub", 0)
         .file("d/SUB", "x")
         .build();
-    let text = refused(&built, Options::default());
+    let text = refused(&built, FatOptions::default());
     for (path, why) in [
         ("d/a:b", "holds one of"),
         ("d/a?", "holds one of"),
@@ -59,7 +59,7 @@ fn the_list_is_bounded() {
     for number in 0..150 {
         site = site.file(format!("{number:03}?"), "x");
     }
-    let text = refused(&site.build(), Options::default());
+    let text = refused(&site.build(), FatOptions::default());
     assert!(text.contains("150 of the paths") && text.ends_with("\n  and 50 more"), "{text}");
     assert_eq!(text.matches("\n  ").count(), 101);
 }
@@ -67,7 +67,7 @@ fn the_list_is_bounded() {
 #[test]
 fn the_strict_profile_refuses_what_mirageos_cannot_find() {
     let built = Site::default().file("é", "x").file("A B", "x").file(".HTA", "x").build();
-    assert!(plan(&built, Options::default()).is_ok());
+    assert!(plan(&built, FatOptions::default()).is_ok());
     let text = refused(&built, mirage());
     assert!(text.contains("3 of the paths"), "{text}");
 }
@@ -83,35 +83,37 @@ fn a_directory_of_too_many_names_is_refused() {
         site.build()
     };
     let below = flat("d/", 65_534);
-    assert!(plan(&below, Options::default()).is_ok());
-    let text = refused(&flat("d/", 65_535), Options::default());
+    assert!(plan(&below, FatOptions::default()).is_ok());
+    let text = refused(&flat("d/", 65_535), FatOptions::default());
     assert!(text.contains("\n  d holds names for 65535 slots"), "{text}");
-    let text = refused(&flat("", 65_537), Options::default());
+    let text = refused(&flat("", 65_537), FatOptions::default());
     assert!(text.contains("\n  (the top) holds names"), "{text}");
-    // What the fixed root directory of FAT16 has no room for is FAT32.
+    // A root directory that is too large for FAT16's fixed place makes the image FAT32.
     let top = flat("", 65_408);
-    assert_eq!(plan(&top, Options::default()).unwrap().fat_type(), FatType::Fat12);
+    assert_eq!(plan(&top, FatOptions::default()).unwrap().fat_type(), FatType::Fat12);
     let mut larger = Site::default().full_file("large", false, 0, Data::Hole(1 << 24));
     for number in 0..65_400 {
         larger = larger.file(format!("{number:X}"), "");
     }
     let larger = larger.file("a longer name to fill more slots, more than there are; and more, and more, and more, and more, and more, and more", "").build();
     for options in
-        [Options::default(), Options::default().with_length(None, Some(64 << 20)).unwrap()]
+        [FatOptions::default(), FatOptions::default().with_length(None, Some(64 << 20)).unwrap()]
     {
         assert_eq!(plan(&larger, options).unwrap().fat_type(), FatType::Fat32);
     }
     let top = flat("", 65_409);
-    assert_eq!(plan(&top, Options::default()).unwrap().fat_type(), FatType::Fat32);
+    assert_eq!(plan(&top, FatOptions::default()).unwrap().fat_type(), FatType::Fat32);
     assert!(refused(&top, of_type(FatType::Fat16)).contains("65409 slots"));
 }
 
 #[test]
 fn what_no_sector_number_can_say_is_refused() {
     let built = Site::default().build();
-    let options = Options::default().with_free(3 << 40).unwrap();
+    let options = FatOptions::default().with_free(3 << 40).unwrap();
     assert!(refused(&built, options).contains("2^32 sectors"));
     let options = options.with_block_bytes(4096).unwrap();
     assert!(plan(&built, options).is_ok());
-    assert!(refused(&built, Options::default().with_free(1 << 60).unwrap()).contains("clusters"));
+    assert!(
+        refused(&built, FatOptions::default().with_free(1 << 60).unwrap()).contains("clusters")
+    );
 }

@@ -2,14 +2,14 @@
 
 use crate::images::{checked, image, mirage, of_type};
 use crate::site::{Site, noise};
-use freestone_image::fat::strict::Rule;
-use freestone_image::fat::{FatType, Options};
+use freestone_image::fat::strict::FatRule;
+use freestone_image::fat::{FatOptions, FatType};
 use std::collections::BTreeSet;
 
-/// What is broken, and which rules must say so.
+/// A way to damage an image, and the rule that must find it.
 struct Case {
-    rule: Rule,
-    options: Options,
+    rule: FatRule,
+    options: FatOptions,
     damage: fn(&mut Vec<u8>),
 }
 
@@ -17,19 +17,19 @@ fn word(image: &[u8], at: usize) -> usize {
     usize::from(u16::from_le_bytes([image[at], image[at + 1]]))
 }
 
-/// Where the FAT starts, the root directory, and the clusters: of FAT12 and FAT16.
+/// Returns the offsets of the FAT, the root directory, and the clusters, for FAT12 and FAT16.
 fn places(image: &[u8]) -> (usize, usize, usize) {
     let table = word(image, 14) * 512;
     let root = table + 2 * word(image, 22) * 512;
     (table, root, root + word(image, 17) * 32)
 }
 
-/// Where the short entry is whose eleven bytes are `name`.
+/// Returns the offset of the short entry whose eleven bytes begin with `name`.
 fn slot(image: &[u8], name: &[u8]) -> usize {
     image.chunks(32).position(|slot| slot.starts_with(name)).unwrap() * 32
 }
 
-/// Puts a value into both tables of a FAT16.
+/// Writes an entry into both tables of a FAT16.
 fn link(image: &mut [u8], cluster: usize, to: u16) {
     let (table, root, _) = places(image);
     for start in [table, table + (root - table) / 2] {
@@ -41,7 +41,7 @@ fn first_cluster(image: &[u8], name: &[u8]) -> usize {
     word(image, slot(image, name) + 26)
 }
 
-/// The name in the head gone: another program's file system.
+/// Removes the name from the head, so that the file system is that of another program.
 fn foreign(image: &mut [u8]) {
     image[1024..1536].fill(0);
 }
@@ -51,91 +51,91 @@ fn cases() -> Vec<Case> {
     let fat32 = of_type(FatType::Fat32);
     let case = |rule, options, damage| Case { rule, options, damage };
     vec![
-        case(Rule::Boot, fat16, |image| image[510] = 0),
-        case(Rule::Boot, fat16, |image| image[13] = 3),
-        case(Rule::Boot, fat16, |image| image[16] = 0),
-        case(Rule::Boot, fat16, |image| image[21] = 7),
-        case(Rule::Inside, fat16, |image| image.truncate(image.len() / 2 / 4096 * 4096)),
-        case(Rule::TableLength, fat16, |image| {
-            // Fewer sectors a table are more clusters.
+        case(FatRule::Boot, fat16, |image| image[510] = 0),
+        case(FatRule::Boot, fat16, |image| image[13] = 3),
+        case(FatRule::Boot, fat16, |image| image[16] = 0),
+        case(FatRule::Boot, fat16, |image| image[21] = 7),
+        case(FatRule::Inside, fat16, |image| image.truncate(image.len() / 2 / 4096 * 4096)),
+        case(FatRule::TableLength, fat16, |image| {
+            // A shorter table leaves space for more clusters.
             image[22] -= 2;
         }),
-        case(Rule::TablesEqual, fat16, |image| {
+        case(FatRule::TablesEqual, fat16, |image| {
             let (table, ..) = places(image);
             image[table + 100] ^= 1;
         }),
-        case(Rule::TableStart, fat16, |image| link(image, 0, 0xfff0)),
-        case(Rule::Info, fat32, |image| image[512 + 488] ^= 1),
-        case(Rule::Info, fat32, |image| image[3072 + 5] ^= 1),
-        case(Rule::Chain, fat16, |image| {
+        case(FatRule::TableStart, fat16, |image| link(image, 0, 0xfff0)),
+        case(FatRule::Info, fat32, |image| image[512 + 488] ^= 1),
+        case(FatRule::Info, fat32, |image| image[3072 + 5] ^= 1),
+        case(FatRule::Chain, fat16, |image| {
             let first = first_cluster(image, b"LARGE");
             link(image, first + 1, 0);
         }),
-        case(Rule::Chain, fat16, |image| {
+        case(FatRule::Chain, fat16, |image| {
             let first = first_cluster(image, b"LARGE");
             link(image, first + 5, u16::try_from(first).unwrap());
         }),
-        case(Rule::ChainLength, fat16, |image| {
+        case(FatRule::ChainLength, fat16, |image| {
             let first = first_cluster(image, b"LARGE");
             link(image, first + 3, 0xffff);
         }),
-        case(Rule::ChainLength, fat16, |image| {
+        case(FatRule::ChainLength, fat16, |image| {
             let at = slot(image, b"LARGE");
             image[at + 29] ^= 0x80;
         }),
-        case(Rule::Lost, fat16, |image| link(image, 4000, 0xffff)),
-        case(Rule::ShortName, fat16, |image| {
+        case(FatRule::Lost, fat16, |image| link(image, 4000, 0xffff)),
+        case(FatRule::ShortName, fat16, |image| {
             let at = slot(image, b"LARGE");
             image[at] = b'l';
         }),
-        case(Rule::ShortName, fat16, |image| {
+        case(FatRule::ShortName, fat16, |image| {
             let at = slot(image, b"SECOND");
             image[at..at + 8].copy_from_slice(b"LARGE   ");
         }),
-        case(Rule::LongName, fat16, |image| {
+        case(FatRule::LongName, fat16, |image| {
             let at = slot(image, b"INDEX~1 HTM");
             image[at - 32 + 13] ^= 1;
         }),
-        case(Rule::LongName, fat16, |image| {
+        case(FatRule::LongName, fat16, |image| {
             let at = slot(image, b"INDEX~1 HTM");
             image[at] = 0xe5;
         }),
-        case(Rule::Name, fat16, |image| {
+        case(FatRule::Name, fat16, |image| {
             let at = slot(image, b"INDEX~1 HTM");
             image[at - 32 + 1] = b'?';
         }),
-        case(Rule::Dots, fat16, |image| {
+        case(FatRule::Dots, fat16, |image| {
             let at = slot(image, b"..");
             image[at + 26] ^= 1;
         }),
-        case(Rule::Time, fat16, |image| {
+        case(FatRule::Time, fat16, |image| {
             let at = slot(image, b"LARGE");
             image[at + 24] = 0;
         }),
-        case(Rule::Length, fat16, |image| image.extend([0; 512])),
-        case(Rule::MirageName, mirage(), |image| {
+        case(FatRule::Length, fat16, |image| image.extend([0; 512])),
+        case(FatRule::MirageName, mirage(), |image| {
             let (_, root, _) = places(image);
             image[root + 11] = 0x08;
         }),
-        case(Rule::Head, fat32, |image| {
-            // FSInfo and its copy, as if a cluster had been written to last that was not.
+        case(FatRule::Head, fat32, |image| {
+            // FSInfo and its copy name another last cluster.
             image[512 + 492] ^= 1;
             image[3584 + 492] ^= 1;
         }),
-        case(Rule::Placement, fat16, |image| {
+        case(FatRule::Placement, fat16, |image| {
             let at = slot(image, b"SECOND");
             image[at + 26..at + 28].copy_from_slice(&4000u16.to_le_bytes());
             link(image, 4000, 0xffff);
         }),
-        case(Rule::Slots, fat16, |image| {
+        case(FatRule::Slots, fat16, |image| {
             let at = slot(image, b"LARGE");
             image[at + 14] ^= 1;
         }),
-        case(Rule::Padding, fat16, |image| {
+        case(FatRule::Padding, fat16, |image| {
             let last = image.len() - 1;
             image[last] = 1;
         }),
-        case(Rule::Size, fat16, |image| image.extend([0; 4096])),
+        case(FatRule::Size, fat16, |image| image.extend([0; 4096])),
     ]
 }
 
@@ -162,8 +162,8 @@ fn every_rule_is_found_broken() {
             "case {number}: {} in {told:?}",
             case.rule.name()
         );
-        if !case.rule.is_own() && !matches!(case.rule, Rule::MirageName) {
-            // Another program's is held to it as well.
+        if !case.rule.is_own() && !matches!(case.rule, FatRule::MirageName) {
+            // A file system of another program must keep the rule, too.
             foreign(&mut damaged);
             let (report, _) = checked(&damaged);
             let told: Vec<_> = report.violations.kept().iter().map(|v| v.rule).collect();
@@ -171,9 +171,9 @@ fn every_rule_is_found_broken() {
         }
         found.insert(case.rule);
     }
-    // What a damaged byte cannot do: see below.
-    found.extend([Rule::Limit, Rule::MirageType]);
-    assert_eq!(found, Rule::ALL.into_iter().collect());
+    // One damaged byte cannot break these: see below.
+    found.extend([FatRule::Limit, FatRule::MirageType]);
+    assert_eq!(found, FatRule::ALL.iter().copied().collect());
 }
 
 #[test]

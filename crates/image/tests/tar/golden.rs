@@ -4,7 +4,7 @@
 use crate::layout::{boundary_sizes, unaligned};
 use crate::site::{Data, Site, noise};
 use freestone_core::digest::plain;
-use freestone_image::tar::{Align, Options};
+use freestone_image::tar::{Align, TarOptions};
 
 fn mixed() -> Site {
     let long = [&b"long/"[..], &[b'p'; 150], b"/", &[b'n'; 100]].concat();
@@ -26,14 +26,14 @@ fn mixed() -> Site {
 
 #[test]
 fn images_are_the_same_for_ever() {
-    let padded = Options::new(Align::Blocks, Some(1 << 20), None).unwrap();
-    let sized = Options::new(Align::None, None, Some(1 << 24)).unwrap();
+    let padded = TarOptions::new(Align::Blocks, Some(1 << 20), None).unwrap();
+    let sized = TarOptions::new(Align::None, None, Some(1 << 24)).unwrap();
     let images = [
-        ("empty", Site::default(), Options::default()),
+        ("empty", Site::default(), TarOptions::default()),
         ("empty, not aligned", Site::default(), unaligned()),
-        ("sizes", boundary_sizes(), Options::default()),
+        ("sizes", boundary_sizes(), TarOptions::default()),
         ("sizes, not aligned", boundary_sizes(), unaligned()),
-        ("mixed", mixed(), Options::default()),
+        ("mixed", mixed(), TarOptions::default()),
         ("mixed, padded", mixed(), padded),
         ("mixed, not aligned, of a size", mixed(), sized),
     ];

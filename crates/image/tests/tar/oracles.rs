@@ -1,4 +1,4 @@
-//! What other programs make of our images. A program that is missing fails the test.
+//! Reading our images with other programs. A program that is missing fails the test.
 
 mod list;
 mod unpack;
@@ -6,7 +6,7 @@ mod unpack;
 use std::ffi::OsStr;
 use std::process::{Command, Output};
 
-/// Runs a program that Debian has in `package`.
+/// Runs a program of Debian's `package`.
 fn run(package: &str, command: &mut Command) -> Output {
     let output = command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").output().unwrap_or_else(|e| {
         panic!("{command:?}: {e}; these tests need Debian's package {package}")

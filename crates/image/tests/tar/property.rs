@@ -3,10 +3,10 @@
 use crate::layout::{assert_read_back, unaligned};
 use crate::site::{Built, Data, Image, Site};
 use freestone_core::{Plan, path};
-use freestone_image::ReadAt;
-use freestone_image::tar::mirage::{Node, Store};
-use freestone_image::tar::strict::{Container, Member, check};
-use freestone_image::tar::{Align, Options};
+use freestone_image::tar::mirage::{MirageNode, MirageStore};
+use freestone_image::tar::strict::{Member, check};
+use freestone_image::tar::{Align, TarOptions};
+use freestone_image::{Container, ReadAt};
 use freestone_testkit::cases;
 use proptest::prelude::*;
 
@@ -31,7 +31,7 @@ fn part() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Files, whose paths are no other's directory.
+/// Files, none of whose paths is the directory of another.
 pub fn site() -> impl Strategy<Value = Site> {
     let path = prop::collection::vec(part(), 1..4).prop_map(|parts| parts.join(&b'/'));
     let file = (path, any::<bool>(), 0..1i64 << 33, size(), any::<u8>());
@@ -66,13 +66,13 @@ pub fn site() -> impl Strategy<Value = Site> {
 fn assert_mirage_sees_all(image: &[u8], built: &Built) {
     for sector in [512, 4096] {
         let image = image.to_vec();
-        let store = Store::connect(&image, sector).unwrap();
+        let store = MirageStore::connect(&image, sector).unwrap();
         let mut count = 0;
         let mut open = vec![store.nodes()];
         while let Some(nodes) = open.pop() {
             count += nodes.len();
             for node in nodes.values() {
-                if let Node::Dictionary { nodes, .. } = node {
+                if let MirageNode::Dictionary { nodes, .. } = node {
                     open.push(nodes);
                 }
             }
@@ -80,10 +80,10 @@ fn assert_mirage_sees_all(image: &[u8], built: &Built) {
         assert_eq!(count, built.entries.len());
         for entry in &built.entries {
             match store.find(&entry.path).unwrap() {
-                Node::Dictionary { mtime, .. } => {
+                MirageNode::Dictionary { mtime, .. } => {
                     assert!(entry.is_directory() && *mtime == entry.mtime);
                 }
-                Node::Value { mtime, size, .. } => {
+                MirageNode::Value { mtime, size, .. } => {
                     assert_eq!((Some(*size), *mtime), (entry.size(), entry.mtime));
                     assert!(store.get(&entry.path).unwrap().unwrap() == built.content(&entry.path));
                 }
@@ -99,10 +99,10 @@ fn members(image: &[u8]) -> (Option<String>, Vec<Member>, u64) {
         Ok(())
     })
     .unwrap();
-    (report.name.map(|name| name.to_string()), members, report.violations.count())
+    (report.name, members, report.violations.count())
 }
 
-/// What damage puts into a header: kinds, numbers, anything.
+/// Bytes with which damage overwrites a header: kinds, numbers, anything.
 fn damage() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         "[0-7gxLK5 /.]{1,12}".prop_map(String::into_bytes),
@@ -116,7 +116,7 @@ proptest! {
     #[test]
     fn every_reader_sees_what_the_manifest_holds(site in site()) {
         let built = site.build();
-        for options in [Options::default(), unaligned()] {
+        for options in [TarOptions::default(), unaligned()] {
             let plan = built.plan(options).unwrap();
             built.extents(&plan);
             let image = built.image(options);
@@ -129,7 +129,7 @@ proptest! {
     fn any_range_agrees_with_the_whole(
         site in site(), from in 0.0..1.0f64, length in 0..200_000u64, align in any::<bool>()
     ) {
-        let options = if align { Options::default() } else { unaligned() };
+        let options = if align { TarOptions::default() } else { unaligned() };
         let built = site.build();
         let plan = built.plan(options).unwrap();
         let all = built.extents(&plan);
@@ -153,7 +153,7 @@ proptest! {
     #[test]
     fn alignment_is_the_only_difference_between_the_layouts(site in site()) {
         let built = site.build();
-        let without_fillers = |options: Options| {
+        let without_fillers = |options: TarOptions| {
             let plan = built.plan(options).unwrap();
             let image = Image { plan: &plan, built: &built };
             let mut found = Vec::new();
@@ -163,20 +163,20 @@ proptest! {
             }).unwrap();
             (found, image.length())
         };
-        let (aligned, long) = without_fillers(Options::default());
-        let (rigid, short) = without_fillers(Options::new(Align::None, None, None).unwrap());
+        let (aligned, long) = without_fillers(TarOptions::default());
+        let (rigid, short) = without_fillers(TarOptions::new(Align::None, None, None).unwrap());
         prop_assert_eq!(aligned, rigid);
         prop_assert!(short <= long);
     }
 
-    /// No byte but those of contents can change unseen: a rule breaks, or the image says that it
-    /// is another one.
+    /// A changed byte outside contents is always seen: a rule breaks, or the image says that it is
+    /// another one.
     #[test]
     fn a_changed_byte_is_seen(
         site in site(), at in any::<prop::sample::Index>(), to in any::<u8>(), sums in any::<bool>()
     ) {
         let built = site.build();
-        let image = built.image(Options::default());
+        let image = built.image(TarOptions::default());
         let before = members(&image);
         prop_assert_eq!(before.2, 0);
         let mut spots = Vec::new();
@@ -190,16 +190,16 @@ proptest! {
         let mut changed = image.clone();
         changed[spot] = to;
         let block = spot / 512 * 512;
-        // Not where a content would change by it.
+        // Not in a content.
         if sums && (block + 148..block + 156).all(|spot| spots.binary_search(&spot).is_ok()) {
             crate::raw::sum(&mut changed[block..block + 512]);
         }
         if changed != image {
             let after = members(&changed);
             prop_assert!(after.2 > 0 || (&after.0, &after.1) != (&before.0, &before.1), "byte {}", spot);
-            // Whatever it is now, it ends no reader's model.
+            // The model of the reader must not panic for it, either.
             for sector in [512, 4096] {
-                if let Ok(store) = Store::connect(&changed, sector) {
+                if let Ok(store) = MirageStore::connect(&changed, sector) {
                     for member in &after.1 {
                         let _ = store.get(&member.path);
                     }
@@ -207,14 +207,14 @@ proptest! {
             }
         }
     }
-    /// Nothing that stands in an image ends the models but with an answer.
+    /// The models answer for any bytes, and do not panic.
     #[test]
     fn no_damaged_image_panics(
         site in site(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), 0..512usize, damage()), 0..20),
         cut in any::<prop::sample::Index>(),
     ) {
-        let mut image = site.build().image(Options::default());
+        let mut image = site.build().image(TarOptions::default());
         image.truncate(image.len() - cut.index(image.len()) / 8);
         let headers: Vec<_> = (0..image.len() / 512)
             .filter(|block| &image[block * 512 + 257..][..5] == b"ustar")
@@ -230,7 +230,7 @@ proptest! {
             check(&image, container, &mut |_| Ok(())).unwrap();
         }
         for sector in [512, 4096] {
-            if let Ok(store) = Store::connect(&image, sector) {
+            if let Ok(store) = MirageStore::connect(&image, sector) {
                 for path in store.nodes().keys() {
                     let _ = store.get(path);
                 }

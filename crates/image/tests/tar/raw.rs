@@ -12,7 +12,7 @@ pub fn sum(header: &mut [u8]) {
 pub struct Raw(pub Vec<u8>);
 
 impl Raw {
-    /// A header, and `data` padded to blocks.
+    /// Adds a header, and `data` padded to blocks.
     pub fn member(mut self, kind: u8, name: &[u8], data: &[u8]) -> Self {
         let mut header = vec![0; 512];
         header[..name.len()].copy_from_slice(name);
@@ -49,7 +49,7 @@ impl Raw {
         self
     }
 
-    /// Changes the last header, which has no data behind it, and sums it up anew.
+    /// Changes the last header, which has no data after it, and corrects its checksum.
     pub fn patch(mut self, offset: usize, bytes: &[u8]) -> Self {
         let start = self.0.len() - 512;
         self.0[start + offset..start + offset + bytes.len()].copy_from_slice(bytes);
@@ -57,7 +57,7 @@ impl Raw {
         self
     }
 
-    /// The archive with its end and room for a whole zero block.
+    /// Returns the archive with its end and a whole zero block.
     pub fn end(mut self) -> Vec<u8> {
         self.0.resize(self.0.len().next_multiple_of(4096) + 4096, 0);
         self.0

@@ -1,15 +1,15 @@
 //! Manifests in memory with their chunks, and the images of their plans.
 
-use freestone_core::chunker::{Chunker, Piece};
+use freestone_core::chunker::{Chunker, ContentPiece};
 use freestone_core::digest::{plain, sha1};
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::{NodeKind, NodeSource};
-use freestone_core::{Error, Extent, Id, Plan, Result, Sha1, Source, path};
+use freestone_core::{Error, Extent, ExtentSource, Id, Plan, Result, Sha1, path};
 use freestone_image::ReadAt;
 use freestone_image::tar::strict::Member;
-use freestone_image::tar::{Options, TarPlan};
+use freestone_image::tar::{TarOptions, TarPlan};
 use freestone_manifest::content::{ContentItem, ContentRecord, ContentTreeBuilder};
-use freestone_manifest::{Builder, Entry, Kind, MemoryNodes, NodeSink};
+use freestone_manifest::{Builder, Entry, EntryKind, MemoryNodes, NodeSink};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub enum Data {
     /// These.
     Bytes(Vec<u8>),
-    /// So many bytes of [`noise`], or zeros for seed 0; a failing property shows it on one line.
+    /// This many bytes of [`noise`], or zeros for seed 0. A failing property shows it on one line.
     Noise(u64, usize),
-    /// So many zeros, more than fit in memory.
+    /// This many zeros, more than fit in memory.
     Hole(u64),
 }
 
-/// Files and directories to make a manifest of, in any order.
+/// Files and directories for a manifest, in any order.
 #[derive(Clone, Default)]
 pub struct Site {
     directories: Vec<(Vec<u8>, i64)>,
@@ -81,14 +81,14 @@ impl Site {
         self
     }
 
-    /// The manifest; directories that were not given are made.
+    /// Builds the manifest, and adds the directories that were not given.
     pub fn build(self) -> Built {
         let mut chunks = HashMap::new();
         let mut nodes = MemoryNodes::default();
         let mut entries: HashMap<Vec<u8>, Entry> = HashMap::new();
         for (path, executable, mtime, data) in self.files {
             let (size, sha1, content) = store(data, &mut nodes, &mut chunks);
-            let kind = Kind::File { executable, size, sha1, content };
+            let kind = EntryKind::File { executable, size, sha1, content };
             entries.insert(path.clone(), Entry { kind, ..Entry::directory(path, mtime) });
         }
         for (path, mtime) in self.directories {
@@ -136,10 +136,10 @@ fn store(
         Data::Hole(length) => return store_items(&[ContentItem::Zeros(length)], b"", nodes),
     };
     let mut items = Vec::new();
-    let mut each = |piece: Piece<'_>| {
+    let mut each = |piece: ContentPiece<'_>| {
         items.push(match piece {
-            Piece::Zeros(length) => ContentItem::Zeros(length),
-            Piece::Chunk(chunk) => {
+            ContentPiece::Zeros(length) => ContentItem::Zeros(length),
+            ContentPiece::Chunk(chunk) => {
                 chunks.insert(plain(chunk), chunk.to_vec());
                 ContentItem::Chunk(chunk.len() as u64, plain(chunk))
             }
@@ -182,7 +182,7 @@ impl Counted {
         Self { nodes: Arc::new(nodes), reads: Arc::default() }
     }
 
-    /// How many nodes were read since this was asked.
+    /// Returns how many nodes were read since the last call.
     pub fn reads(&self) -> u64 {
         self.reads.swap(0, Ordering::Relaxed)
     }
@@ -204,17 +204,17 @@ pub struct Built {
 }
 
 impl Built {
-    pub fn plan(&self, options: Options) -> Result<TarPlan<Counted>> {
+    pub fn plan(&self, options: TarOptions) -> Result<TarPlan<Counted>> {
         TarPlan::open(self.nodes.clone(), &self.root, options)
     }
 
-    /// All extents of the image, which are checked to follow each other and to cover it.
+    /// Returns all extents of the image, and checks that they follow each other and cover it.
     pub fn extents(&self, plan: &dyn Plan) -> Vec<Extent> {
         let mut extents: Vec<Extent> = Vec::new();
         plan.extents(0..plan.length(), &mut |extent| {
             assert_eq!(extents.last().map_or(0, Extent::end), extent.offset);
             assert_ne!(extent.length, 0);
-            if let Source::Inline(bytes) = &extent.source {
+            if let ExtentSource::Inline(bytes) = &extent.source {
                 assert_eq!(bytes.len() as u64, extent.length);
             }
             extents.push(extent);
@@ -225,22 +225,22 @@ impl Built {
         extents
     }
 
-    /// The bytes of the image.
-    pub fn image(&self, options: Options) -> Vec<u8> {
+    /// Returns the bytes of the image.
+    pub fn image(&self, options: TarOptions) -> Vec<u8> {
         let plan = self.plan(options).unwrap();
         let mut bytes = vec![0; usize::try_from(plan.length()).unwrap()];
         Image { plan: &plan, built: self }.read_at(0, &mut bytes).unwrap();
         bytes
     }
 
-    /// What a reader is to see.
+    /// Returns what a reader must see.
     pub fn members(&self) -> Vec<Member> {
         self.entries
             .iter()
             .map(|entry| Member {
                 path: entry.path.clone(),
                 is_directory: entry.is_directory(),
-                executable: !matches!(entry.kind, Kind::File { executable: false, .. }),
+                executable: !matches!(entry.kind, EntryKind::File { executable: false, .. }),
                 mtime: entry.mtime,
                 size: entry.size().unwrap_or(0),
                 data: 0,
@@ -248,10 +248,10 @@ impl Built {
             .collect()
     }
 
-    /// The bytes of the file at `path`.
+    /// Returns the bytes of the file at `path`.
     pub fn content(&self, path: &[u8]) -> Vec<u8> {
         let entry = self.entries.iter().find(|entry| entry.path == path).unwrap();
-        let Kind::File { size, content, .. } = entry.kind else { return Vec::new() };
+        let EntryKind::File { size, content, .. } = entry.kind else { return Vec::new() };
         let mut bytes = Vec::new();
         freestone_manifest::content::pieces(
             &self.nodes,
@@ -261,7 +261,7 @@ impl Built {
             0..size,
             &mut |piece| {
                 match piece.source {
-                    Source::Chunk(id) => bytes.extend(&self.chunks[&id]),
+                    ExtentSource::Chunk(id) => bytes.extend(&self.chunks[&id]),
                     _ => bytes.resize(bytes.len() + usize::try_from(piece.length).unwrap(), 0),
                 }
                 Ok(())
@@ -272,7 +272,7 @@ impl Built {
     }
 }
 
-/// The image of a plan, put together where it is read.
+/// The image of a plan, made where it is read.
 pub struct Image<'a> {
     pub plan: &'a dyn Plan,
     pub built: &'a Built,
@@ -292,9 +292,9 @@ impl ReadAt for Image<'_> {
             let target = &mut out[usize::try_from(from - offset).unwrap()..][..length];
             let skipped = usize::try_from(from - extent.offset).unwrap();
             match &extent.source {
-                Source::Zeros => target.fill(0),
-                Source::Inline(bytes) => target.copy_from_slice(&bytes[skipped..][..length]),
-                Source::Chunk(id) => {
+                ExtentSource::Zeros => target.fill(0),
+                ExtentSource::Inline(bytes) => target.copy_from_slice(&bytes[skipped..][..length]),
+                ExtentSource::Chunk(id) => {
                     let chunk = &self.built.chunks[id];
                     assert_eq!(chunk.len() as u64, extent.length);
                     target.copy_from_slice(&chunk[skipped..][..length]);

@@ -7,12 +7,11 @@
 //! inner item:  length of the content below it | node id
 //! ```
 
-use freestone_core::limits::{CHUNK_BYTES_MAX, NODE_BYTES_MAX, NODE_ITEMS_MAX, ROPE_LEVELS_MAX};
-use freestone_core::plan::{NodeKind, NodeSource, Source};
-use freestone_core::wire::{Reader, Writer};
+use crate::head;
+use freestone_core::limits::CHUNK_BYTES_MAX;
+use freestone_core::plan::{ExtentSource, NodeKind, NodeSource};
 use freestone_core::{Error, Id, Result};
 
-const VERSION: u8 = 1;
 const ZEROS: u8 = 0;
 const CHUNK: u8 = 1;
 
@@ -34,10 +33,10 @@ impl ContentItem {
     }
 
     /// Where its bytes come from.
-    pub fn source(&self) -> Source {
+    pub fn source(&self) -> ExtentSource {
         match self {
-            Self::Zeros(_) => Source::Zeros,
-            Self::Chunk(_, id) => Source::Chunk(*id),
+            Self::Zeros(_) => ExtentSource::Zeros,
+            Self::Chunk(_, id) => ExtentSource::Chunk(*id),
         }
     }
 }
@@ -49,15 +48,6 @@ pub enum ContentNode {
     Leaf(Vec<ContentItem>),
     /// An inner node: its level, and the length and id of each child.
     Inner(u8, Vec<(u64, Id)>),
-}
-
-fn header(level: u8, count: usize) -> Writer {
-    let mut out = Writer::default();
-    out.u8(VERSION);
-    out.u8(level);
-    out.string(&[]);
-    out.varint(count as u64);
-    out
 }
 
 impl ContentNode {
@@ -83,7 +73,7 @@ impl ContentNode {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Leaf(items) => {
-                let mut out = header(1, items.len());
+                let mut out = head::write(1, items.len());
                 for item in items {
                     match item {
                         ContentItem::Zeros(length) => {
@@ -100,7 +90,7 @@ impl ContentNode {
                 out.into_bytes()
             }
             Self::Inner(level, children) => {
-                let mut out = header(*level, children.len());
+                let mut out = head::write(*level, children.len());
                 for (length, id) in children {
                     out.varint(*length);
                     out.id(id);
@@ -115,22 +105,10 @@ impl ContentNode {
     /// # Errors
     /// The bytes are no content-tree node of version 1.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        if bytes.len() > NODE_BYTES_MAX {
-            return Err(Error::corrupt("the node is too long"));
+        let (level, count, mut input) = head::read(bytes, "a content node")?;
+        if count == 0 {
+            return Err(Error::corrupt("a content node without items"));
         }
-        let mut input = Reader::new(bytes);
-        input.version(VERSION, "a content node")?;
-        let level = input.u8()?;
-        if level == 0 || level > ROPE_LEVELS_MAX {
-            return Err(Error::corrupt(format!("a content node of level {level}")));
-        }
-        if !input.extensions()?.is_empty() {
-            return Err(Error::newer("a content node with unknown extensions"));
-        }
-        let count = input.varint()?;
-        let count =
-            usize::try_from(count).ok().filter(|count| (1..=NODE_ITEMS_MAX).contains(count));
-        let count = count.ok_or_else(|| Error::corrupt("a content node of 0 or over 128 items"))?;
         let mut fault = false;
         let node = if level == 1 {
             let mut items = Vec::with_capacity(count);

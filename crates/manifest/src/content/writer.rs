@@ -2,7 +2,7 @@
 
 use super::node::{ContentItem, ContentNode};
 use crate::build::NodeSink;
-use crate::shape::{self, Open, Rope};
+use crate::shape::{self, OpenNodes, Rope};
 use freestone_core::digest;
 use freestone_core::plan::NodeKind;
 use freestone_core::{Id, Result};
@@ -64,13 +64,13 @@ impl<W: NodeSink> Rope for ContentRope<W> {
 
 /// Builds the tree of one content. Holds one open node a level.
 pub struct ContentTreeBuilder<W: NodeSink> {
-    open: Open<ContentRope<W>>,
+    open: OpenNodes<ContentRope<W>>,
 }
 
 impl<W: NodeSink> ContentTreeBuilder<W> {
     /// A tree whose nodes go to `sink`.
     pub fn new(sink: W) -> Self {
-        Self { open: Open::new(ContentRope { sink }) }
+        Self { open: OpenNodes::new(ContentRope { sink }) }
     }
 
     /// Adds the next piece.
@@ -92,7 +92,7 @@ impl<W: NodeSink> ContentTreeBuilder<W> {
     /// # Errors
     /// The sink failed.
     pub fn finish(self) -> Result<(u8, Id, W)> {
-        let (top, level, rope) = self.open.finish()?;
-        Ok((level, top.id, rope.sink))
+        let closed = self.open.finish()?;
+        Ok((closed.level, closed.root.id, closed.rope.sink))
     }
 }

@@ -1,7 +1,11 @@
-//! The requests one by one. What would change something is refused: "read-only file system".
+//! The kernel's requests. Each that would change something fails with `EROFS`.
 
-use super::{FileSystem, Listing, lock};
-use crate::nodes::{Node, TOP};
+use super::FileSystem;
+use crate::attributes::cache_time;
+use crate::inodes::{Inode, TOP};
+use crate::listing::OpenDirectory;
+use freestone_core::lock;
+use freestone_core::wire::to_usize;
 use fuser::{
     BsdFileFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
     InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
@@ -15,32 +19,34 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-/// The number that a directory's listing gives for what was not looked up.
+/// The inode number in a listing, whose entries have not been looked up.
 const UNKNOWN_NUMBER: u64 = 0xffff_ffff;
-/// The longest name.
+/// The longest name that `statfs` reports.
 const NAME_BYTES_MAX: u32 = 255;
-/// How many requests that nobody waits for, such as reading ahead, may be on their way.
+/// The number of background requests, such as reading ahead, that the kernel may have in flight.
 const BACKGROUND_MAX: u16 = 64;
 
 thread_local! {
-    /// What a thread answers reads from: as long as the longest read that the kernel asks for.
+    /// The buffer for a thread's replies to reads; it grows to the longest read of the kernel.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl FileSystem {
+    /// Returns true if inode `number` is an image.
     fn is_image(&self, number: INodeNo) -> bool {
-        matches!(self.nodes.get(number.0), Some(Node::Image { .. }))
+        matches!(self.inodes.get(number.0), Some(Inode::Image { .. }))
     }
 
-    /// Whether a change of `number` is to be taken and forgotten.
+    /// Returns true if changes to inode `number` are accepted and discarded.
     fn discards(&self, number: INodeNo) -> bool {
         self.options.discard_writes && self.is_image(number)
     }
 
+    /// Replies with the attributes of inode `number`.
     fn reply_attributes(&self, number: INodeNo, reply: ReplyAttr) {
-        let Some(node) = self.nodes.get(number.0) else { return reply.error(Errno::ESTALE) };
-        match self.attributes(number.0, &node) {
-            Ok(Some(attributes)) => reply.attr(&Self::ttl(&node), &attributes),
+        let Some(inode) = self.inodes.get(number.0) else { return reply.error(Errno::ESTALE) };
+        match self.attributes(number.0, &inode) {
+            Ok(Some(attributes)) => reply.attr(&cache_time(&inode), &attributes),
             Ok(None) => reply.error(Errno::ENOENT),
             Err(error) => reply.error(self.errno(&error)),
         }
@@ -49,32 +55,32 @@ impl FileSystem {
 
 impl Filesystem for FileSystem {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        // Look-ups and listings side by side; a kernel that cannot does without.
+        // Look-ups and listings of one directory in parallel, where the kernel can.
         let _ = config.add_capabilities(InitFlags::FUSE_PARALLEL_DIROPS);
         let _ = config.set_max_background(BACKGROUND_MAX);
         Ok(())
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let Some(parent) = self.nodes.get(parent.0) else { return reply.error(Errno::ESTALE) };
+        let Some(parent) = self.inodes.get(parent.0) else { return reply.error(Errno::ESTALE) };
         let found = match self.find(&parent, name) {
-            Ok(Some(node)) => node,
+            Ok(Some(inode)) => inode,
             Ok(None) => return reply.error(Errno::ENOENT),
             Err(error) => return reply.error(self.errno(&error)),
         };
-        let ttl = Self::ttl(&found);
-        let number = self.nodes.look_up(found.clone());
+        let ttl = cache_time(&found);
+        let number = self.inodes.look_up(found.clone());
         match self.attributes(number, &found) {
             Ok(Some(attributes)) => return reply.entry(&ttl, &attributes, Generation(0)),
             Ok(None) => reply.error(Errno::ENOENT),
             Err(error) => reply.error(self.errno(&error)),
         }
-        // The kernel was not told of it.
-        self.nodes.forget(number, 1);
+        // The kernel did not receive the inode.
+        self.inodes.forget(number, 1);
     }
 
     fn forget(&self, _: &Request, number: INodeNo, count: u64) {
-        self.nodes.forget(number.0, count);
+        self.inodes.forget(number.0, count);
     }
 
     fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
@@ -106,8 +112,8 @@ impl Filesystem for FileSystem {
     }
 
     fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {
-        let Some(node) = self.nodes.get(number.0) else { return reply.error(Errno::ESTALE) };
-        match self.target(&node) {
+        let Some(inode) = self.inodes.get(number.0) else { return reply.error(Errno::ESTALE) };
+        match self.target(&inode) {
             Ok(Some(target)) => reply.data(target.as_bytes()),
             Ok(None) => reply.error(Errno::ENOENT),
             Err(error) => reply.error(self.errno(&error)),
@@ -115,20 +121,20 @@ impl Filesystem for FileSystem {
     }
 
     fn open(&self, _: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let Some(node) = self.nodes.get(number.0) else { return reply.error(Errno::ESTALE) };
+        let Some(inode) = self.inodes.get(number.0) else { return reply.error(Errno::ESTALE) };
         let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
-        if writes && !matches!(node, Node::Image { .. }) {
+        if writes && !matches!(inode, Inode::Image { .. }) {
             return reply.error(Errno::EROFS);
         }
-        let plan = match self.bytes(&node) {
+        let plan = match self.bytes(&inode) {
             Ok(Some(plan)) => plan,
             Ok(None) => return reply.error(Errno::EISDIR),
             Err(error) => return reply.error(self.errno(&error)),
         };
         let handle = self.handle();
         lock(&self.files).insert(handle, plan);
-        // What is taken and forgotten must not stay behind in the system's own memory of the file; nor
-        // what is written to a mapping, which is refused so, as writing is.
+        // Discarded writes must not stay in the page cache. Direct I/O also refuses a shared
+        // mapping that is writable, which would write to the page cache.
         let options =
             if writes { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::FOPEN_KEEP_CACHE };
         reply.opened(FileHandle(handle), options | FopenFlags::FOPEN_NOFLUSH);
@@ -148,7 +154,7 @@ impl Filesystem for FileSystem {
         let plan = lock(&self.files).get(&handle.0).cloned();
         let Some(plan) = plan else { return reply.error(Errno::EBADF) };
         BUFFER.with_borrow_mut(|buffer| {
-            let size = usize::try_from(size).unwrap_or(0);
+            let size = to_usize(size.into());
             if buffer.len() < size {
                 buffer.resize(size, 0);
             }
@@ -171,9 +177,9 @@ impl Filesystem for FileSystem {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.nodes.get(number.0) {
-            Some(Node::Image { length, .. }) if self.options.discard_writes => {
-                // A device has an end; so has an image.
+        match self.inodes.get(number.0) {
+            Some(Inode::Image { length, .. }) if self.options.discard_writes => {
+                // As on a block device, nothing can be written after the end.
                 let left = length.saturating_sub(offset);
                 let taken = u32::try_from(left.min(data.len() as u64)).unwrap_or(u32::MAX);
                 if taken == 0 && !data.is_empty() {
@@ -204,8 +210,8 @@ impl Filesystem for FileSystem {
     }
 
     fn opendir(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let Some(node) = self.nodes.get(number.0) else { return reply.error(Errno::ESTALE) };
-        match self.listing(&node) {
+        let Some(inode) = self.inodes.get(number.0) else { return reply.error(Errno::ESTALE) };
+        match self.listing(&inode) {
             Ok(Some(listing)) => {
                 let handle = self.handle();
                 lock(&self.directories).insert(handle, Arc::new(Mutex::new(listing)));
@@ -233,14 +239,14 @@ impl Filesystem for FileSystem {
         }
         let from = offset.saturating_sub(2);
         let unknown = INodeNo(UNKNOWN_NUMBER);
-        // What comes after number n is asked for by n + 1, and two stand before the first.
+        // The offset of an entry is that of the next one, and `.` and `..` come first.
         let mut add = |n: u64, name: &OsStr, kind| !reply.add(unknown, n + 3, kind, name);
         let listed = match &mut *lock(&listing) {
-            Listing::Tree(below) => {
-                below.list(from, &mut |n, name, kind| add(n, OsStr::from_bytes(name), kind))
+            OpenDirectory::Tree(directory) => {
+                directory.list(from, &mut |n, name, kind| add(n, OsStr::from_bytes(name), kind))
             }
-            Listing::Names(names) => {
-                let first = usize::try_from(from).unwrap_or(usize::MAX).min(names.len());
+            OpenDirectory::Names(names) => {
+                let first = to_usize(from).min(names.len());
                 let numbered = (from..).zip(&names[first..]);
                 let _ = numbered
                     .take_while(|(n, (name, kind))| add(*n, OsStr::new(name), *kind))

@@ -1,27 +1,31 @@
-//! A connection of HTTP: one request after the other, each answered before the next is read.
+//! An HTTP connection: each request is answered before the next one is read.
 
-use super::Answers;
+use super::answers::Answers;
 use super::reply::{Body, Reply};
 use super::request::{HEAD_BYTES_MAX, Parsed, Request, parse};
 use crate::image::ServedImage;
 use crate::metrics::ProtocolMetrics;
-use crate::socket::Until;
+use crate::socket::DeadlineSocket;
 use crate::workers::Workers;
+use freestone_core::Result;
+use freestone_core::wire::to_usize;
 use rustix::fd::OwnedFd;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-/// The bytes that are read and sent at once.
+/// The bytes of an image that are read and sent at once.
 const PIECE_BYTES: usize = 128 << 10;
-/// How long a connection may be idle, and the head of a request take.
+/// The time limit of an idle connection, and of receiving the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// How long a client may take for a piece; slower ones are cut off.
+/// The time limit of a client to receive a piece; a slower client is disconnected.
 const PIECE_TIME: Duration = Duration::from_secs(60);
 
-/// Serves the connection to its end.
+/// Serves a connection to its end; `answers` may wait for `workers`, or has none if it needs none.
+///
+/// # Errors
+/// The connection is lost, or the client breaks the protocol or its time limits.
 pub fn serve<A: Answers>(
     socket: &OwnedFd,
     answers: &A,
@@ -35,7 +39,7 @@ pub fn serve<A: Answers>(
         let begun = Instant::now();
         let (reply, keeps) = match request {
             Ok(request) if request.has_body => {
-                (Reply::error(413, "no request has a body here"), false)
+                (Reply::error(413, "requests with a body are not accepted"), false)
             }
             Ok(request) => match &*request.method {
                 "GET" | "HEAD" => {
@@ -43,37 +47,34 @@ pub fn serve<A: Answers>(
                     let keeps = keeps && !is_ending.load(Ordering::Relaxed);
                     let reply = answers.answer(&request);
                     send(socket, &reply, is_head, keeps, metrics, workers)?;
-                    count(metrics, &reply, begun);
+                    metrics.answered(begun, reply.is_error());
                     if keeps {
                         continue;
                     }
                     return Ok(());
                 }
-                _ => (Reply::error(405, "only GET and HEAD").header("Allow", "GET, HEAD"), false),
+                _ => (
+                    Reply::error(405, "only GET and HEAD are supported")
+                        .header("Allow", "GET, HEAD"),
+                    false,
+                ),
             },
-            Err(status) => (Reply::error(status, "that is no request"), false),
+            Err(status) => (Reply::error(status, "not an HTTP request"), false),
         };
         send(socket, &reply, false, keeps, metrics, workers)?;
-        count(metrics, &reply, begun);
+        metrics.answered(begun, reply.is_error());
         return Err(io::ErrorKind::InvalidData.into());
     }
 }
 
-fn count(metrics: &ProtocolMetrics, reply: &Reply, begun: Instant) {
-    metrics.requests.add(1);
-    if reply.status >= 400 {
-        metrics.failures.add(1);
-    }
-    metrics.latency.add(begun.elapsed());
-}
-
-/// The next request; `None` if the client leaves. A status where it sends something else.
+/// Receives the next request. Returns `None` if the client disconnects, and the status of an error
+/// reply if the client sends something else.
 fn receive(
     socket: &OwnedFd,
     received: &mut Vec<u8>,
     is_ending: &AtomicBool,
 ) -> io::Result<Option<Result<Request, u16>>> {
-    let mut until = Until { socket, deadline: Instant::now() + HEAD_TIME };
+    let mut until = DeadlineSocket { socket, deadline: Instant::now() + HEAD_TIME };
     loop {
         match parse(received) {
             Parsed::Request(request, length) => {
@@ -91,7 +92,7 @@ fn receive(
         match until.read(&mut part) {
             Ok(0) => return Ok(None),
             Ok(count) => received.extend(&part[..count]),
-            // Idle until now is in good order; half a request is not.
+            // An idle client may end here; one that has sent half a request may not.
             Err(error) if error.kind() == io::ErrorKind::TimedOut && received.is_empty() => {
                 return Ok(None);
             }
@@ -100,10 +101,12 @@ fn receive(
     }
 }
 
+/// Sends all of `bytes` within the time limit of a piece.
 fn send_all(socket: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
-    Until { socket, deadline: Instant::now() + PIECE_TIME }.write_all(bytes)
+    DeadlineSocket { socket, deadline: Instant::now() + PIECE_TIME }.write_all(bytes)
 }
 
+/// Sends a reply; only its head if `is_head`. `keeps` says whether the connection stays open.
 fn send(
     socket: &OwnedFd,
     reply: &Reply,
@@ -123,15 +126,15 @@ fn send(
     if is_head || part.is_empty() {
         return send_all(socket, &head);
     }
-    // With the head goes as much as there is room for; so what cannot be read at all is still an
-    // error that the client is told.
+    // The first piece is read before the head is sent, so that an error can still be reported to
+    // the client.
     let mut buffer = vec![0; PIECE_BYTES];
     let mut used = head.len();
     buffer[..used].copy_from_slice(&head);
     let mut at = part.start;
     while at < part.end {
         let room = (part.end - at).min((buffer.len() - used) as u64);
-        let length = usize::try_from(room).unwrap_or(PIECE_BYTES);
+        let length = to_usize(room);
         let piece = &mut buffer[used..used + length];
         if let Err(error) = fill(image, at, piece, workers) {
             image.service().failed(name, at, &error);
@@ -151,29 +154,19 @@ fn send(
     Ok(())
 }
 
-/// Fills `piece`: at once with what is at hand, and with what a worker reads.
+/// Fills `piece` with what is available, or else with what a worker reads.
 fn fill(
     image: &Arc<ServedImage>,
     offset: u64,
     piece: &mut [u8],
     workers: Option<&Workers>,
-) -> freestone_core::Result<()> {
+) -> Result<()> {
     let done = image.try_read(offset, piece).bytes;
     if done == piece.len() {
         return Ok(());
     }
     let Some(workers) = workers else { return image.read(offset, piece) };
-    let (give, take) = sync_channel(1);
-    let (image, length) = (image.clone(), piece.len());
-    workers.give(move || {
-        let mut bytes = vec![0; length];
-        let outcome = image.read(offset, &mut bytes);
-        let _ = give.send(outcome.map(|()| bytes));
-    });
-    let fallen = |_| {
-        let what = "a worker failed; this is an error of freestone's";
-        freestone_core::Error::new(freestone_core::ErrorKind::Failed, what)
-    };
-    piece.copy_from_slice(&take.recv().map_err(fallen)??);
+    let (image, range) = (image.clone(), offset..offset + piece.len() as u64);
+    piece.copy_from_slice(&workers.run(move || image.read_range(range))?);
     Ok(())
 }

@@ -1,14 +1,17 @@
-//! A file's content as something to read from: an image that is nothing but one content.
+//! A content as an image, so that it can be read by ranges.
 
 use freestone_core::{Extent, Id, Plan, Result};
 use freestone_manifest::content;
 use freestone_store::Records;
 use std::ops::Range;
 
-/// The layout of one content.
+/// The plan of an image that is one content.
 pub struct ContentPlan {
+    /// The records that hold it.
     pub records: Records,
+    /// The content id.
     pub id: Id,
+    /// The length in bytes.
     pub size: u64,
 }
 

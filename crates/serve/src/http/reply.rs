@@ -1,54 +1,59 @@
-//! Answers, before they are sent.
+//! Replies before they are sent.
 
-use super::request::{Request, Wanted, matches, wanted};
+use super::request::{Request, RequestedRange, matches, wanted};
 use crate::image::ServedImage;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// What an answer carries.
+/// The body of a reply.
 pub enum Body {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// A part of an image or a content, and its name for the log.
+    /// A part of an image or of a content, and its name for the log.
     Image(Arc<ServedImage>, Range<u64>, String),
 }
 
-/// An answer.
+/// A reply.
 pub struct Reply {
+    /// The status code.
     pub status: u16,
+    /// The header lines beside those that every reply has.
     pub headers: String,
+    /// The body.
     pub body: Body,
 }
 
-/// Something that is served by ranges.
+/// An image or a content that is served by ranges.
 pub struct Resource {
+    /// The image.
     pub image: Arc<ServedImage>,
     /// Its name, for the log.
     pub name: String,
-    /// What tells its bytes from all others, without quotes.
+    /// The ETag without its quotes; no other bytes have the same.
     pub tag: String,
+    /// The media type.
     pub kind: &'static str,
-    /// Whether the address always means these bytes.
+    /// Whether the address means these bytes forever.
     pub is_fixed: bool,
-    /// In seconds since 1970.
+    /// The modification time in seconds since 1970.
     pub mtime: Option<i64>,
 }
 
 impl Reply {
-    /// A text, or whatever else `kind` says.
+    /// Creates a reply with a body of the media type `kind`.
     pub fn text(status: u16, kind: &str, text: impl Into<Vec<u8>>) -> Self {
         let headers = format!("Content-Type: {kind}\r\n");
         Self { status, headers, body: Body::Bytes(text.into()) }
     }
 
-    /// An answer in JSON.
+    /// Creates a reply in JSON.
     pub fn json(value: &serde_json::Value) -> Self {
         Self::text(200, "application/json", format!("{value}\n"))
     }
 
-    /// An error, with what to say of it.
+    /// Creates an error reply with a text for people.
     pub fn error(status: u16, what: &str) -> Self {
         Self::text(status, "text/plain; charset=utf-8", format!("{what}\n"))
     }
@@ -60,7 +65,7 @@ impl Reply {
         self
     }
 
-    /// The part of `resource` that `request` asks for.
+    /// Creates a reply with the part of `resource` that `request` wants.
     pub fn resource(resource: Resource, request: &Request) -> Self {
         let etag = format!("\"{}\"", resource.tag);
         let length = resource.image.length();
@@ -75,7 +80,7 @@ impl Reply {
             match since
                 .and_then(|since| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(since)))
             {
-                // What HTTP can write ends with the year 9999.
+                // HTTP can write dates up to the year 9999.
                 Some(time) if since < Some(253_402_300_800) => {
                     reply.header("Last-Modified", httpdate::fmt_http_date(time))
                 }
@@ -86,14 +91,15 @@ impl Reply {
             let empty = Self { status: 304, headers: String::new(), body: Body::Bytes(Vec::new()) };
             return with(empty);
         }
-        // Only a strong ETag says that the bytes are the same; a date never does.
+        // A strong ETag proves that the bytes are the same; a date never does.
         let is_same = request.if_range.as_ref().is_none_or(|tag| *tag == etag);
         let range = request.range.as_deref().filter(|_| is_same);
-        let (status, part) = match range.map_or(Wanted::All, |range| wanted(range, length)) {
-            Wanted::All => (200, 0..length),
-            Wanted::Part(part) => (206, part),
-            Wanted::Nothing => {
-                return Self::error(416, "there are no such bytes")
+        let (status, part) = match range.map_or(RequestedRange::All, |range| wanted(range, length))
+        {
+            RequestedRange::All => (200, 0..length),
+            RequestedRange::Part(part) => (206, part),
+            RequestedRange::Nothing => {
+                return Self::error(416, "the range is not inside of the resource")
                     .header("Content-Range", format_args!("bytes */{length}"));
             }
         };
@@ -107,7 +113,12 @@ impl Reply {
         reply.header("Content-Range", format_args!("bytes {start}-{}/{length}", end - 1))
     }
 
-    /// How many bytes the body has.
+    /// Returns true if the status is that of an error.
+    pub fn is_error(&self) -> bool {
+        self.status >= 400
+    }
+
+    /// Returns the length of the body in bytes.
     pub fn length(&self) -> u64 {
         match &self.body {
             Body::Bytes(bytes) => bytes.len() as u64,
@@ -115,7 +126,7 @@ impl Reply {
         }
     }
 
-    /// The head as it is sent; `keeps` says whether the connection stays open.
+    /// Returns the head as it is sent; `keeps` says whether the connection stays open.
     pub fn head(&self, keeps: bool) -> Vec<u8> {
         let word = match self.status {
             200 => "OK",
@@ -127,7 +138,7 @@ impl Reply {
             408 => "Request Timeout",
             413 => "Content Too Large",
             416 => "Range Not Satisfiable",
-            431 => "Request Header Fields Too Large",
+            431 => "Request Header FieldReader Too Large",
             _ => "Internal Server Error",
         };
         let mut head = format!("HTTP/1.1 {} {word}\r\n", self.status);

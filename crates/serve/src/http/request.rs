@@ -1,35 +1,40 @@
-//! Requests, parsed.
+//! Parses requests.
 
 use std::ops::Range;
 
-/// The longest head of a request.
+/// The longest head of a request in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 << 10;
+/// The number of headers that a request may have.
 const HEADERS_MAX: usize = 64;
 
-/// A request's head.
+/// The head of a request.
 #[derive(Debug, Default)]
 pub struct Request {
+    /// The method.
     pub method: String,
     /// The target's path, as it was sent: still percent-encoded, and without its query.
     pub path: Vec<u8>,
     /// The query, as it was sent, without its `?`.
     pub query: Vec<u8>,
+    /// The header `Range`.
     pub range: Option<String>,
+    /// The header `If-Range`.
     pub if_range: Option<String>,
+    /// The header `If-None-Match`.
     pub if_none_match: Option<String>,
-    /// Whether the connection stays open for more.
+    /// Whether the connection stays open for further requests.
     pub keeps: bool,
-    /// Whether a body follows, which no method has that is known here.
+    /// Whether a body follows, which `GET` and `HEAD` do not have.
     pub has_body: bool,
 }
 
-/// What the first bytes of a request are.
+/// The result of parsing the first bytes of a request.
 pub enum Parsed {
-    /// A head, which takes so many bytes.
+    /// A head, and its length in bytes.
     Request(Request, usize),
-    /// The beginning of one.
+    /// The beginning of a head.
     Partial,
-    /// None.
+    /// Not a request.
     Wrong,
 }
 
@@ -45,7 +50,7 @@ pub fn parse(bytes: &[u8]) -> Parsed {
     let (Some(method), Some(target), Some(version)) = (head.method, head.path, head.version) else {
         return Parsed::Wrong;
     };
-    // The absolute form is for proxies, and to be taken by everybody.
+    // Every server must accept the absolute form, though it is meant for proxies.
     let target = match target.strip_prefix("http://") {
         Some(rest) => rest.find('/').map_or("/", |at| &rest[at..]),
         None => target,
@@ -80,11 +85,12 @@ pub fn parse(bytes: &[u8]) -> Parsed {
     Parsed::Request(request, length)
 }
 
+/// Returns true if a comma-separated list has `word`, in upper or lower case.
 fn has_word(list: &str, word: &str) -> bool {
     list.split(',').any(|found| found.trim().eq_ignore_ascii_case(word))
 }
 
-/// Takes percent-encoding away; `None` if it is none.
+/// Decodes percent-encoding; returns `None` if it is malformed.
 pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -103,42 +109,42 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// What a `Range` asks for of something `length` bytes long.
+/// The part of a resource that a request wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// All of it: no range, several, or one that is none.
+pub enum RequestedRange {
+    /// All of it: the request has no range, several, or a malformed one.
     All,
     /// This part.
     Part(Range<u64>),
-    /// Nothing that there is.
+    /// A range that is not inside of the resource.
     Nothing,
 }
 
-/// Reads the value of a `Range` header. Several ranges are answered with the whole, as servers
-/// may.
-pub fn wanted(range: &str, length: u64) -> Wanted {
-    let Some(("bytes", list)) = range.split_once('=') else { return Wanted::All };
-    let Some((first, last)) = list.trim().split_once('-') else { return Wanted::All };
+/// Parses the value of a `Range` header for a resource of `length` bytes. Several ranges are
+/// answered with the whole resource, as servers may.
+pub fn wanted(range: &str, length: u64) -> RequestedRange {
+    let Some(("bytes", list)) = range.split_once('=') else { return RequestedRange::All };
+    let Some((first, last)) = list.trim().split_once('-') else { return RequestedRange::All };
     let number = |text: &str| {
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        // Digits beyond 64 bits are a place beyond every end.
+        // A number of more than 64 bits is greater than every length.
         is_number.then(|| text.parse::<u64>().unwrap_or(u64::MAX))
     };
     match (first, number(first), last, number(last)) {
-        ("", _, _, Some(0)) => Wanted::Nothing,
-        ("", _, _, Some(_)) if length == 0 => Wanted::Nothing,
-        ("", _, _, Some(count)) => Wanted::Part(length.saturating_sub(count)..length),
-        (_, Some(first), "", _) if first < length => Wanted::Part(first..length),
-        (_, Some(first), _, Some(last)) if last < first => Wanted::All,
+        ("", _, _, Some(0)) => RequestedRange::Nothing,
+        ("", _, _, Some(_)) if length == 0 => RequestedRange::Nothing,
+        ("", _, _, Some(count)) => RequestedRange::Part(length.saturating_sub(count)..length),
+        (_, Some(first), "", _) if first < length => RequestedRange::Part(first..length),
+        (_, Some(first), _, Some(last)) if last < first => RequestedRange::All,
         (_, Some(first), _, Some(last)) if first < length => {
-            Wanted::Part(first..last.saturating_add(1).min(length))
+            RequestedRange::Part(first..last.saturating_add(1).min(length))
         }
-        (_, Some(_), "", _) | (_, Some(_), _, Some(_)) => Wanted::Nothing,
-        _ => Wanted::All,
+        (_, Some(_), "", _) | (_, Some(_), _, Some(_)) => RequestedRange::Nothing,
+        _ => RequestedRange::All,
     }
 }
 
-/// Whether the list of ETags in an `If-None-Match` has `etag`.
+/// Returns true if the list of ETags in an `If-None-Match` has `etag`.
 pub fn matches(list: &str, etag: &str) -> bool {
     list.trim() == "*"
         || list.split(',').any(|found| {
@@ -155,31 +161,31 @@ mod tests {
     #[test]
     fn ranges_are_what_the_rfc_says() {
         for (range, length, expected) in [
-            ("bytes=0-0", 10, Wanted::Part(0..1)),
-            ("bytes=2-", 10, Wanted::Part(2..10)),
-            ("bytes=9-99", 10, Wanted::Part(9..10)),
-            ("bytes=-3", 10, Wanted::Part(7..10)),
-            ("bytes=-99", 10, Wanted::Part(0..10)),
-            ("bytes=0-18446744073709551615", 10, Wanted::Part(0..10)),
-            ("bytes=0-99999999999999999999999", 10, Wanted::Part(0..10)),
-            ("bytes=10-", 10, Wanted::Nothing),
-            ("bytes=10-12", 10, Wanted::Nothing),
-            ("bytes=-0", 10, Wanted::Nothing),
-            ("bytes=0-", 0, Wanted::Nothing),
-            ("bytes=-1", 0, Wanted::Nothing),
-            ("bytes=5-2", 10, Wanted::All),
-            ("bytes=0-1,3-4", 10, Wanted::All),
-            ("bytes=", 10, Wanted::All),
-            ("bytes=-", 10, Wanted::All),
-            ("bytes=+1-2", 10, Wanted::All),
-            ("items=0-1", 10, Wanted::All),
+            ("bytes=0-0", 10, RequestedRange::Part(0..1)),
+            ("bytes=2-", 10, RequestedRange::Part(2..10)),
+            ("bytes=9-99", 10, RequestedRange::Part(9..10)),
+            ("bytes=-3", 10, RequestedRange::Part(7..10)),
+            ("bytes=-99", 10, RequestedRange::Part(0..10)),
+            ("bytes=0-18446744073709551615", 10, RequestedRange::Part(0..10)),
+            ("bytes=0-99999999999999999999999", 10, RequestedRange::Part(0..10)),
+            ("bytes=10-", 10, RequestedRange::Nothing),
+            ("bytes=10-12", 10, RequestedRange::Nothing),
+            ("bytes=-0", 10, RequestedRange::Nothing),
+            ("bytes=0-", 0, RequestedRange::Nothing),
+            ("bytes=-1", 0, RequestedRange::Nothing),
+            ("bytes=5-2", 10, RequestedRange::All),
+            ("bytes=0-1,3-4", 10, RequestedRange::All),
+            ("bytes=", 10, RequestedRange::All),
+            ("bytes=-", 10, RequestedRange::All),
+            ("bytes=+1-2", 10, RequestedRange::All),
+            ("items=0-1", 10, RequestedRange::All),
         ] {
             assert_eq!(wanted(range, length), expected, "{range} of {length}");
         }
     }
 
     #[test]
-    fn heads_are_parsed() {
+    fn request_heads_are_parsed() {
         let head = b"GET /a%20b?x=1 HTTP/1.1\r\nHost: h\r\nRANGE: bytes=0-1\r\n\r\nmore";
         let Parsed::Request(request, length) = parse(head) else { panic!("no request") };
         assert_eq!((length, request.keeps, request.has_body), (head.len() - 4, true, false));
@@ -205,8 +211,8 @@ mod tests {
         }
 
         #[test]
-        fn a_part_lies_inside(range in "bytes=[0-9]{0,20}-[0-9]{0,20}", length in any::<u64>()) {
-            if let Wanted::Part(part) = wanted(&range, length) {
+        fn a_part_is_never_empty_and_inside_of_the_resource(range in "bytes=[0-9]{0,20}-[0-9]{0,20}", length in any::<u64>()) {
+            if let RequestedRange::Part(part) = wanted(&range, length) {
                 prop_assert!(part.start < part.end && part.end <= length);
             }
         }

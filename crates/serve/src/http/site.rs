@@ -1,50 +1,53 @@
-//! What is found at which address.
+//! The addresses of images, revisions, files and contents.
 
-use super::Answers;
+use super::answers::Answers;
 use super::content::ContentPlan;
 use super::reply::{Reply, Resource};
 use super::request::{Request, decode};
 use crate::catalogue::Catalogue;
 use crate::image::ServedImage;
 use crate::workers::Workers;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1, path};
-use freestone_manifest::{Entry, Kind};
-use freestone_store::Revision;
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, lock, path};
+use freestone_format::Revision;
+use freestone_manifest::{Entry, EntryKind};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-/// Contents that are kept open, so that a client that reads one in many ranges finds its layout
-/// again.
+/// The number of contents that are kept open, so that a client that reads one in many ranges finds
+/// its layout cached.
 const OPEN_MAX: usize = 256;
-/// Entries in one answer about a directory, and revisions in one answer about all.
+/// The number of entries in one listing of a directory, and of revisions in one listing of these.
 const LISTED_MAX: usize = 1000;
 
-/// What a catalogue names, with its files.
+/// A site with the images of a catalogue, and the revisions and files that they are made of.
 pub struct Site {
     catalogue: Arc<Catalogue>,
     workers: Arc<Workers>,
     open: Mutex<HashMap<Id, Arc<ServedImage>>>,
 }
 
-/// An answer, or `None` where there is nothing.
-type Found = Result<Option<Reply>>;
+/// A reply, or `None` for an address that has nothing.
+type MaybeReply = Result<Option<Reply>>;
 
 impl Site {
-    /// The site of what `catalogue` names.
+    /// Creates a site of `catalogue`; `workers` read, decode and prove.
     pub fn new(catalogue: Arc<Catalogue>, workers: Arc<Workers>) -> Self {
         Self { catalogue, workers, open: Mutex::default() }
     }
 
+    /// Returns the catalogue.
     pub(super) fn catalogue(&self) -> &Catalogue {
         &self.catalogue
     }
 
+    /// Returns the workers.
     pub(super) fn workers(&self) -> &Workers {
         &self.workers
     }
 
-    fn find(&self, request: &Request) -> Found {
+    /// Finds the reply to `request`.
+    fn find(&self, request: &Request) -> MaybeReply {
         let parts: Option<Vec<Vec<u8>>> = request.path[..]
             .strip_prefix(b"/")
             .map(|path| path.split(|byte| *byte == b'/').map(decode).collect())
@@ -64,7 +67,8 @@ impl Site {
         }
     }
 
-    fn image(&self, name: &str, request: &Request) -> Found {
+    /// Replies with an image: `/images/NAME`.
+    fn image(&self, name: &str, request: &Request) -> MaybeReply {
         let Some(export) = self.catalogue.find(name)? else { return Ok(None) };
         let is_tar = export.name.ends_with(".tar");
         let kind = if is_tar { "application/x-tar" } else { "application/octet-stream" };
@@ -79,6 +83,7 @@ impl Site {
         Ok(Some(Reply::resource(resource, request)))
     }
 
+    /// Replies with the refs: `/refs`.
     fn refs(&self) -> Result<Reply> {
         let mut refs: Vec<Value> = Vec::new();
         if self.catalogue.serves_all() {
@@ -94,6 +99,7 @@ impl Site {
             .header("Cache-Control", "no-cache"))
     }
 
+    /// Replies with the list of revisions: `/revisions`.
     fn revisions(&self, request: &Request) -> Result<Reply> {
         let ids = self.catalogue.revision_ids()?;
         let after = after(request);
@@ -109,7 +115,8 @@ impl Site {
         Ok(reply.header("Cache-Control", "no-cache"))
     }
 
-    fn revision(&self, name: &str) -> Found {
+    /// Replies with a revision: `/revisions/REV`.
+    fn revision(&self, name: &str) -> MaybeReply {
         let Some((id, _)) = self.catalogue.revision(name)? else { return Ok(None) };
         let revision = self.catalogue.store().revision(&id)?;
         Ok(revision.map(|revision| {
@@ -117,7 +124,8 @@ impl Site {
         }))
     }
 
-    fn tree(&self, name: &str, parts: &[Vec<u8>], request: &Request) -> Found {
+    /// Replies with a file or the listing of a directory: `/revisions/REV/tree/PATH`.
+    fn tree(&self, name: &str, parts: &[Vec<u8>], request: &Request) -> MaybeReply {
         let Some((id, is_fixed)) = self.catalogue.revision(name)? else { return Ok(None) };
         let store = self.catalogue.store();
         let Some(revision) = store.revision(&id)? else { return Ok(None) };
@@ -131,7 +139,7 @@ impl Site {
                 return Ok(None);
             }
             let Some(entry) = tree.get(&wanted)? else { return Ok(None) };
-            if let Kind::File { size, content, .. } = &entry.kind {
+            if let EntryKind::File { size, content, .. } = &entry.kind {
                 let resource = Resource {
                     image: self.content(content, *size)?,
                     name: format!("{id}:{}", path::display(&wanted)),
@@ -147,7 +155,7 @@ impl Site {
         let start = if after.is_empty() || path::fault(&after).is_some() {
             wanted.clone()
         } else {
-            // Behind everything below the last that was listed.
+            // After everything below the last entry of the previous listing.
             [&wanted[..], if wanted.is_empty() { b"" } else { b"/" }, &after, &[1]].concat()
         };
         let mut cursor = tree.seek(&start)?;
@@ -167,18 +175,19 @@ impl Site {
                 break;
             }
             let is_directory = entry.is_directory();
-            let behind = [&entry.path[..], &[1]].concat();
+            let after_all_below = [&entry.path[..], &[1]].concat();
             last = entry.path[skipped..].to_vec();
             entries.push(entry_json(&entry.path[skipped..], entry));
             if is_directory {
-                cursor = tree.seek(&behind)?;
+                cursor = tree.seek(&after_all_below)?;
             }
         }
         let listing = json!({ "entries": entries, "after": next, "after_encoded": next_encoded });
         Ok(Some(Reply::json(&listing)))
     }
 
-    fn sha1(&self, hex: &str, request: &Request) -> Found {
+    /// Replies with a content by its SHA-1: `/contents/sha1/HEX`.
+    fn sha1(&self, hex: &str, request: &Request) -> MaybeReply {
         let Ok(sha1) = Sha1::parse(hex) else { return Ok(None) };
         let records = self.catalogue.store().records()?;
         let Some(found) = records.find_sha1(&sha1)? else { return Ok(None) };
@@ -193,8 +202,9 @@ impl Site {
         Ok(Some(Reply::resource(resource, request)))
     }
 
+    /// Opens a content of `size` bytes.
     fn content(&self, id: &Id, size: u64) -> Result<Arc<ServedImage>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         if let Some(image) = open.get(id) {
             return Ok(image.clone());
         }
@@ -208,19 +218,8 @@ impl Site {
         open.insert(*id, image.clone());
         Ok(image)
     }
-}
 
-impl Answers for Site {
-    fn answer(&self, request: &Request) -> Reply {
-        match self.find(request) {
-            Ok(Some(reply)) => reply,
-            Ok(None) => Reply::error(404, "nothing is served there"),
-            Err(error) => self.failed(request, &error),
-        }
-    }
-}
-
-impl Site {
+    /// Replies with an error, and logs it if the client did not cause it.
     fn failed(&self, request: &Request, error: &Error) -> Reply {
         let status = match error.kind() {
             ErrorKind::NotFound => 404,
@@ -235,14 +234,24 @@ impl Site {
     }
 }
 
-/// The value of `?after=`.
+impl Answers for Site {
+    fn answer(&self, request: &Request) -> Reply {
+        match self.find(request) {
+            Ok(Some(reply)) => reply,
+            Ok(None) => Reply::error(404, "nothing is served at this address"),
+            Err(error) => self.failed(request, &error),
+        }
+    }
+}
+
+/// Returns the value of `?after=`; empty if there is none.
 fn after(request: &Request) -> Vec<u8> {
     let fields = request.query.split(|byte| *byte == b'&');
     let value = fields.filter_map(|field| field.strip_prefix(b"after=")).next();
     value.and_then(decode).unwrap_or_default()
 }
 
-/// A path as it stands in `?after=`, whatever its bytes.
+/// Encodes a path, which may have any bytes, for `?after=`.
 fn encode(path: &[u8]) -> String {
     let mut text = String::new();
     for byte in path {
@@ -256,6 +265,7 @@ fn encode(path: &[u8]) -> String {
     text
 }
 
+/// Returns a revision as JSON.
 fn revision_json(id: &Id, revision: &Revision) -> Value {
     json!({
         "revision": id.to_string(),
@@ -270,14 +280,15 @@ fn revision_json(id: &Id, revision: &Revision) -> Value {
     })
 }
 
+/// Returns an entry of a listing as JSON.
 fn entry_json(name: &[u8], entry: &Entry) -> Value {
     let (key, text) = match std::str::from_utf8(name) {
         Ok(text) => ("path", text.to_owned()),
         Err(_) => ("path_escaped", path::display(name)),
     };
     match &entry.kind {
-        Kind::Directory => json!({ key: text, "kind": "directory", "mtime": entry.mtime }),
-        Kind::File { executable, size, sha1, content } => json!({
+        EntryKind::Directory => json!({ key: text, "kind": "directory", "mtime": entry.mtime }),
+        EntryKind::File { executable, size, sha1, content } => json!({
             key: text,
             "kind": "file",
             "mtime": entry.mtime,

@@ -1,17 +1,17 @@
-//! A connection after its negotiation: requests in, replies out.
+//! A connection after its negotiation: receives requests and sends replies.
 
 use super::handshake::Negotiated;
-use super::output::{Mark, Output, PIECE_BYTES};
-
+use super::output::{OutputMark, PIECE_BYTES, ReplyOutput};
 use super::wire::{
-    ALLOCATION_ID, CHUNK_BYTES, HOLE_AND_ZERO, READ_BYTES_MAX, REQUEST_BYTES, Request, chunk,
-    command, errno, failure, simple, structured,
+    ALLOCATION_ID, CHUNK_BYTES, HOLE_AND_ZERO, READ_BYTES_MAX, REQUEST_BYTES, Request, broken,
+    chunk, command, errno, failure, simple, structured,
 };
-use crate::attempt::Taker;
 use crate::catalogue::Export;
+use crate::image::{ServedImage, Taker};
 use crate::socket::receive;
 use crate::workers::Workers;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::wire::to_usize;
+use freestone_core::{Error, Result, lock};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -19,123 +19,113 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// Requests that may wait for the workers at once; then no further ones are read. More than any
-/// client has on its way.
+/// The number of requests of one connection that may wait for the workers; at this number no
+/// further requests are read. It is more than any client has in flight.
 const PENDING_MAX: usize = 128;
-/// Room for requests that were received and not looked at.
+/// The buffer for requests that were received and not yet parsed.
 const INPUT_BYTES: usize = 16 << 10;
-/// How often a piece is made to be at hand and is gone again before it is handed over whole.
+/// How often a worker loads the next piece of a read that is then evicted before it is sent. After
+/// that the worker returns the bytes of the piece themselves.
 const PREPARATIONS_MAX: u8 = 2;
-/// Runs in one reply about holes.
+/// The number of runs in one reply about holes.
 const RUNS_MAX: usize = 1024;
 
+/// A request that waits for a worker.
+struct PendingRequest {
+    cookie: u64,
+    begun: Instant,
+}
+
 /// A read that is being answered.
-struct Reading {
+struct PendingRead {
     cookie: u64,
     offset: u64,
     length: u64,
-    /// Bytes that were answered.
+    /// The number of bytes that are answered.
     done: u64,
     begun: Instant,
-    /// How often the next piece was made to be at hand.
+    /// How often a worker loaded the next piece.
     preparations: u8,
 }
 
-impl Reading {
-    /// The next piece.
+impl PendingRead {
+    /// Returns the range of the next piece.
     fn piece(&self) -> Range<u64> {
         let start = self.offset + self.done;
         start..(start + PIECE_BYTES as u64).min(self.offset + self.length)
     }
 }
 
-/// What waits for a worker.
-enum Task {
-    /// The next piece of a read.
-    Piece(Reading),
-    /// All of a read that goes out in one simple reply, though it is too long for one piece.
-    Whole(Reading),
-    /// Making a range be at hand, for a client that will read it soon.
-    Cache { cookie: u64, begun: Instant },
-    /// Where holes are.
-    Holes { cookie: u64, begun: Instant },
+/// A result of a worker, with the request that it is for.
+enum Finished {
+    /// The next piece of a read is loaded.
+    Piece(PendingRead, Result<()>),
+    /// The bytes of the next piece of a read.
+    Delivered(PendingRead, Result<Vec<u8>>),
+    /// All of a read is loaded, whose one simple reply is longer than a piece.
+    Whole(PendingRead, Result<()>),
+    /// A range is loaded that the client will read soon.
+    Cached(PendingRequest, Result<()>),
+    /// The holes of a range: lengths, each with whether it is one.
+    Holes(PendingRequest, Result<Vec<(u64, bool)>>),
 }
 
-/// What a worker came to.
-enum Outcome {
-    Prepared(Result<()>),
-    Delivered(Result<Vec<u8>>),
-    Holes(Result<Vec<(u64, bool)>>),
-}
-
-/// Where workers put what they came to.
+/// A queue of the workers' results for a connection.
 struct Inbox {
-    done: Mutex<VecDeque<(Task, Outcome)>>,
-    /// Readable when there is something.
+    finished: Mutex<VecDeque<Finished>>,
+    /// Readable while there may be something.
     event: OwnedFd,
 }
 
-/// Answers in any case: if the worker fails to, by falling over, then with that.
-struct Answer(Option<(Task, Arc<Inbox>)>);
-
-impl Answer {
-    fn give(&mut self, outcome: Outcome) {
-        if let Some((task, inbox)) = self.0.take() {
-            inbox.done.lock().unwrap_or_else(PoisonError::into_inner).push_back((task, outcome));
-            // It can only be full of what nobody has looked at yet.
-            let _ = rustix::io::write(&inbox.event, &1u64.to_ne_bytes());
-        }
+impl Inbox {
+    fn put(&self, finished: Finished) {
+        lock(&self.finished).push_back(finished);
+        // A write fails only if the counter is full, and then the event is readable already.
+        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
     }
 }
 
-impl Drop for Answer {
-    fn drop(&mut self) {
-        let fallen =
-            Error::new(ErrorKind::Failed, "a worker failed; this is an error of freestone's");
-        self.give(Outcome::Prepared(Err(fallen)));
-    }
-}
-
-/// Says to the workers that nobody waits for what they have not begun yet.
+/// Set when the connection ends, so that workers skip what they have not begun.
 #[derive(Default)]
-struct Gone(Arc<AtomicBool>);
+struct GoneFlag(Arc<AtomicBool>);
 
-impl Drop for Gone {
+impl Drop for GoneFlag {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// A connection in transmission.
+/// A connection in the transmission phase.
 pub struct Connection<'a> {
     socket: Arc<OwnedFd>,
     export: Export,
     is_structured: bool,
     has_allocation: bool,
     workers: &'a Workers,
-    /// Set when the server ends: what was asked for before is answered, and nothing more.
+    /// Set when the server ends: requests received before are answered, and no others.
     is_ending: &'a AtomicBool,
     input: Box<[u8]>,
-    /// What was received and not looked at.
+    /// The part of `input` that was received and not yet parsed.
     waiting: Range<usize>,
-    out: Output,
+    out: ReplyOutput,
     inbox: Arc<Inbox>,
-    gone: Gone,
+    gone: GoneFlag,
+    /// The number of requests that wait for a worker.
     pending: usize,
-    /// Whether a piece is being handed over whole: one at a time, since it takes memory.
+    /// Whether a worker returns the bytes of a piece: one at a time, since that takes memory.
     is_delivering: bool,
+    /// Whether no further requests are read.
     is_over: bool,
 }
 
-fn broken(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
 impl<'a> Connection<'a> {
+    /// Takes over `socket` after the negotiation.
+    ///
+    /// # Errors
+    /// The system cannot create an event.
     pub fn new(
         socket: Arc<OwnedFd>,
         negotiated: Negotiated,
@@ -145,7 +135,7 @@ impl<'a> Connection<'a> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let Negotiated { export, is_structured, has_allocation } = negotiated;
         Ok(Self {
-            out: Output::new(socket.clone(), export.image.service().clone()),
+            out: ReplyOutput::new(socket.clone(), export.image.service().clone()),
             socket,
             export,
             is_structured,
@@ -154,23 +144,23 @@ impl<'a> Connection<'a> {
             is_ending,
             input: vec![0; INPUT_BYTES].into(),
             waiting: 0..0,
-            inbox: Arc::new(Inbox { done: Mutex::default(), event }),
-            gone: Gone::default(),
+            inbox: Arc::new(Inbox { finished: Mutex::default(), event }),
+            gone: GoneFlag::default(),
             pending: 0,
             is_delivering: false,
             is_over: false,
         })
     }
 
-    /// Answers requests until the client leaves or the server ends.
+    /// Answers requests until the client disconnects or the server ends.
     ///
     /// # Errors
-    /// The client is gone, or breaks the protocol.
+    /// The connection is lost, or the client breaks the protocol.
     pub fn run(&mut self) -> io::Result<()> {
         loop {
-            while let Some((task, outcome)) = self.take_done() {
+            while let Some(finished) = self.next_finished() {
                 self.pending -= 1;
-                self.resume(task, outcome)?;
+                self.resume(finished)?;
             }
             while self.pending < PENDING_MAX && !self.is_over {
                 let Some(request) = self.next_request()? else { break };
@@ -189,23 +179,21 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn take_done(&self) -> Option<(Task, Outcome)> {
-        if self.pending == 0 {
-            return None;
-        }
-        self.inbox.done.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    /// Returns the next result of a worker, if there is one.
+    fn next_finished(&self) -> Option<Finished> {
+        if self.pending == 0 { None } else { lock(&self.inbox.finished).pop_front() }
     }
 
-    /// The next request that was received whole.
+    /// Returns the next request that was received completely, if there is one.
     fn next_request(&mut self) -> io::Result<Option<Request>> {
         let bytes = self.input[self.waiting.clone()].first_chunk::<REQUEST_BYTES>();
         let Some(bytes) = bytes else { return Ok(None) };
         let request = Request::parse(bytes);
         self.waiting.start += REQUEST_BYTES;
-        request.map(Some).ok_or_else(|| broken("a request does not begin as one"))
+        request.map(Some).ok_or_else(|| broken("a request does not begin with its magic number"))
     }
 
-    /// Waits for the client or the workers.
+    /// Waits for the client or for a worker, and receives what the client sent.
     fn wait(&mut self) -> io::Result<()> {
         let may_receive = self.pending < PENDING_MAX && !self.is_over;
         if self.pending > 0 {
@@ -246,13 +234,13 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Passes over what a write sends.
-    fn pass(&mut self, length: u32) -> io::Result<()> {
+    /// Skips the data of a write.
+    fn skip_data(&mut self, length: u32) -> io::Result<()> {
         let mut left = length as usize;
         loop {
-            let passed = left.min(self.waiting.len());
-            self.waiting.start += passed;
-            left -= passed;
+            let skipped = left.min(self.waiting.len());
+            self.waiting.start += skipped;
+            left -= skipped;
             if left == 0 {
                 return Ok(());
             }
@@ -263,6 +251,7 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// Answers `request`, or queues the work for its reply.
     fn answer(&mut self, request: Request) -> io::Result<()> {
         let Request { flags, command, cookie, offset, length } = request;
         let begun = Instant::now();
@@ -279,40 +268,44 @@ impl<'a> Connection<'a> {
                     return self.fail(cookie, errno::OVERFLOW, begun);
                 }
                 let length = length.into();
-                let reading = Reading { cookie, offset, length, done: 0, begun, preparations: 0 };
+                let read = PendingRead { cookie, offset, length, done: 0, begun, preparations: 0 };
                 if !self.is_structured && length > PIECE_BYTES as u64 {
-                    // Once a simple reply has begun nothing can be said any more of an error.
-                    let task = Task::Whole(reading);
-                    self.give(task, move |image| Outcome::Prepared(image.prepare(range)));
+                    // A simple reply cannot report an error once it has begun.
+                    self.queue(
+                        move |image| image.prepare(range),
+                        move |result| Finished::Whole(read, result),
+                    );
                     return Ok(());
                 }
-                self.read(reading)?;
+                self.read(read)?;
             }
             command::CACHE => {
                 if !ends_inside {
                     return self.fail(cookie, errno::INVAL, begun);
                 }
                 let end = range.end.min(offset + u64::from(READ_BYTES_MAX));
-                self.give(Task::Cache { cookie, begun }, move |image| {
-                    Outcome::Prepared(image.prepare(offset..end))
-                });
+                self.queue(
+                    move |image| image.prepare(offset..end),
+                    move |result| Finished::Cached(PendingRequest { cookie, begun }, result),
+                );
             }
             command::BLOCK_STATUS => {
                 if !self.has_allocation || !ends_inside || length == 0 {
                     return self.fail(cookie, errno::INVAL, begun);
                 }
                 let count = if flags & command::REQ_ONE == 0 { RUNS_MAX } else { 1 };
-                self.give(Task::Holes { cookie, begun }, move |image| {
-                    Outcome::Holes(image.holes(range, count))
-                });
+                self.queue(
+                    move |image| image.holes(range, count),
+                    move |result| Finished::Holes(PendingRequest { cookie, begun }, result),
+                );
             }
-            // There is never anything to be written back.
+            // Nothing was written, so there is nothing to flush.
             command::FLUSH => self.succeed(cookie, begun)?,
             command::WRITE => {
                 if length > READ_BYTES_MAX {
-                    return Err(broken("a write far too long, to what is read-only"));
+                    return Err(broken("a write is far too long, and the export is read-only"));
                 }
-                self.pass(length)?;
+                self.skip_data(length)?;
                 return self.fail(cookie, errno::PERM, begun);
             }
             command::TRIM | command::WRITE_ZEROES => {
@@ -323,201 +316,194 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Lets a worker do `work`, and goes on with `task` when it is done.
-    fn give(
+    /// Queues `work` for a worker; `finished` turns its result into what [`Self::resume`] takes.
+    fn queue<T>(
         &mut self,
-        task: Task,
-        work: impl FnOnce(&crate::ServedImage) -> Outcome + Send + 'static,
+        work: impl FnOnce(&ServedImage) -> Result<T> + Send + 'static,
+        finished: impl FnOnce(Result<T>) -> Finished + Send + 'static,
     ) {
         self.pending += 1;
-        let image = self.export.image.clone();
-        let mut answer = Answer(Some((task, self.inbox.clone())));
+        let (image, inbox) = (self.export.image.clone(), self.inbox.clone());
         let gone = self.gone.0.clone();
-        self.workers.give(move || {
-            if gone.load(Ordering::Relaxed) {
-                return;
-            }
-            let outcome = work(&image);
-            answer.give(outcome);
-        });
+        self.workers.queue(
+            move || {
+                if gone.load(Ordering::Relaxed) { Err(Error::interrupted()) } else { work(&image) }
+            },
+            move |result| inbox.put(finished(result)),
+        );
     }
 
-    fn resume(&mut self, task: Task, outcome: Outcome) -> io::Result<()> {
-        match (task, outcome) {
-            (Task::Piece(reading), Outcome::Prepared(Ok(()))) => self.read(reading),
-            (Task::Piece(mut reading), Outcome::Delivered(Ok(bytes))) => {
+    /// Continues the request that a worker has finished something for.
+    fn resume(&mut self, finished: Finished) -> io::Result<()> {
+        match finished {
+            Finished::Piece(read, Ok(())) => self.read(read),
+            Finished::Delivered(mut read, result) => {
                 self.is_delivering = false;
+                let bytes = match result {
+                    Ok(bytes) => bytes,
+                    Err(error) => return self.read_failed(&read, &error),
+                };
                 let mark = self.out.begin(self.is_structured, bytes.len())?;
                 self.out.taker(false).room(bytes.len()).copy_from_slice(&bytes);
-                self.data(mark, &mut reading, bytes.len());
-                self.read(reading)
+                self.end_data(mark, &mut read, bytes.len());
+                self.read(read)
             }
-            (Task::Piece(reading), Outcome::Delivered(Err(error))) => {
-                self.is_delivering = false;
-                self.read_failed(&reading, &error)
+            Finished::Whole(read, Ok(())) => self.read_whole(read),
+            Finished::Piece(read, Err(error)) | Finished::Whole(read, Err(error)) => {
+                self.read_failed(&read, &error)
             }
-            (Task::Whole(reading), Outcome::Prepared(Ok(()))) => self.read_whole(&reading),
-            (Task::Piece(reading) | Task::Whole(reading), Outcome::Prepared(Err(error))) => {
-                self.read_failed(&reading, &error)
-            }
-            (Task::Cache { cookie, begun }, Outcome::Prepared(Ok(()))) => {
-                self.succeed(cookie, begun)
-            }
-            (Task::Holes { cookie, begun }, Outcome::Holes(Ok(runs))) => {
-                self.out.bytes(&status(cookie, &runs))?;
-                self.answered(begun);
+            Finished::Cached(request, Ok(())) => self.succeed(request.cookie, request.begun),
+            Finished::Holes(request, Ok(runs)) => {
+                self.out.bytes(&status(request.cookie, &runs))?;
+                self.answered(request.begun, false);
                 Ok(())
             }
-            (
-                Task::Cache { cookie, begun } | Task::Holes { cookie, begun },
-                Outcome::Prepared(Err(error)) | Outcome::Holes(Err(error)),
-            ) => {
+            Finished::Cached(request, Err(error)) | Finished::Holes(request, Err(error)) => {
                 self.export.image.service().failed(&self.export.name, 0, &error);
-                self.fail(cookie, errno::IO, begun)
+                self.fail(request.cookie, errno::IO, request.begun)
             }
-            _ => Err(broken("an answer to another question; this is an error of freestone's")),
         }
     }
 
-    /// Answers as much of a read as is at hand, and lets the workers see to the rest.
-    fn read(&mut self, mut reading: Reading) -> io::Result<()> {
-        if reading.length == 0 {
-            return self.succeed(reading.cookie, reading.begun);
+    /// Answers as much of a read as is available, and lets a worker load the rest.
+    fn read(&mut self, mut read: PendingRead) -> io::Result<()> {
+        if read.length == 0 {
+            return self.succeed(read.cookie, read.begun);
         }
-        while reading.done < reading.length {
-            let piece = reading.piece();
-            let length = usize::try_from(piece.end - piece.start).unwrap_or(PIECE_BYTES);
+        while read.done < read.length {
+            let piece = read.piece();
+            let length = to_usize(piece.end - piece.start);
             let mark = self.out.begin(self.is_structured, length)?;
-            // A simple reply cannot say that what it holds failed after all.
+            // A simple reply cannot report that a file could not be read after all.
             let mut taker = self.out.taker(self.is_structured);
             let attempt = self.export.image.try_take(piece.start, length, &mut taker);
             drop(taker);
             if attempt.bytes < length {
                 self.out.forget(mark);
-                self.fetch(reading, piece.start + attempt.bytes as u64..piece.end);
+                self.load(read, piece.start + attempt.bytes as u64..piece.end);
                 return Ok(());
             }
             if attempt.is_hole && self.is_structured {
                 self.out.forget(mark);
-                reading.done += length as u64;
-                let is_last = reading.done == reading.length;
+                read.done += length as u64;
+                let is_last = read.done == read.length;
                 let length = u32::try_from(length).unwrap_or(u32::MAX);
-                self.out.hole(reading.cookie, is_last, piece.start, length)?;
+                self.out.hole(read.cookie, is_last, piece.start, length)?;
             } else {
-                self.data(mark, &mut reading, length);
+                self.end_data(mark, &mut read, length);
             }
             self.out.flush_much()?;
         }
-        self.export.image.service().metrics.nbd.sent_bytes.add(reading.length);
-        self.answered(reading.begun);
+        self.read_answered(&read);
         Ok(())
     }
 
-    /// The next `length` bytes of a read came after `mark`.
-    fn data(&mut self, mark: Mark, reading: &mut Reading, length: usize) {
-        let offset = reading.offset + reading.done;
-        reading.done += length as u64;
-        reading.preparations = 0;
-        let is_last = reading.done == reading.length;
+    /// Ends the data of a read that was put out after `mark`: the next `length` bytes.
+    fn end_data(&mut self, mark: OutputMark, read: &mut PendingRead, length: usize) {
+        let offset = read.offset + read.done;
+        read.done += length as u64;
+        read.preparations = 0;
+        let is_last = read.done == read.length;
         if self.is_structured {
-            self.out.end_structured(mark, reading.cookie, is_last, offset);
+            self.out.end_structured(mark, read.cookie, is_last, offset);
         } else {
-            self.out.end_simple(mark, reading.cookie);
+            self.out.end_simple(mark, read.cookie);
         }
     }
 
-    /// Lets a worker see to the next piece, of which `missing` is not at hand.
-    fn fetch(&mut self, mut reading: Reading, missing: Range<u64>) {
-        if reading.preparations < PREPARATIONS_MAX || self.is_delivering {
-            reading.preparations = reading.preparations.saturating_add(1);
-            self.give(Task::Piece(reading), move |image| Outcome::Prepared(image.prepare(missing)));
+    /// Lets a worker load the next piece of a read, of which the range `missing` is not available.
+    fn load(&mut self, mut read: PendingRead, missing: Range<u64>) {
+        if read.preparations < PREPARATIONS_MAX || self.is_delivering {
+            read.preparations = read.preparations.saturating_add(1);
+            self.queue(
+                move |image| image.prepare(missing),
+                move |result| Finished::Piece(read, result),
+            );
             return;
         }
-        // What was at hand is gone before this connection comes to it: the cache is too small for
-        // all who read now.
+        // The cache is too small for all that is read now: what a worker loads is evicted before
+        // this connection sends it.
         self.is_delivering = true;
-        let piece = reading.piece();
-        self.give(Task::Piece(reading), move |image| Outcome::Delivered(deliver(image, piece)));
+        let piece = read.piece();
+        self.queue(
+            move |image| image.read_range(piece),
+            move |result| Finished::Delivered(read, result),
+        );
     }
 
-    /// Sends a read of many pieces as one simple reply. If a piece cannot be had though it could
-    /// a moment ago, the connection ends: nothing else can be said by then.
-    fn read_whole(&mut self, reading: &Reading) -> io::Result<()> {
-        self.out.bytes(&simple(reading.cookie, 0))?;
-        let mut reading = Reading { done: 0, ..*reading };
-        while reading.done < reading.length {
-            let piece = reading.piece();
-            let length = usize::try_from(piece.end - piece.start).unwrap_or(PIECE_BYTES);
+    /// Sends a read of several pieces as one simple reply. If a piece cannot be read that could be
+    /// a moment ago, the connection ends, since the reply cannot report an error any more.
+    fn read_whole(&mut self, mut read: PendingRead) -> io::Result<()> {
+        self.out.bytes(&simple(read.cookie, 0))?;
+        while read.done < read.length {
+            let piece = read.piece();
+            let length = to_usize(piece.end - piece.start);
             let room = self.out.bare_room(length)?;
             if self.export.image.try_read(piece.start, room).bytes < length {
                 let image = self.export.image.clone();
-                let (give, take) = sync_channel(1);
-                self.workers.give(move || {
-                    let _ = give.send(deliver(&image, piece));
-                });
-                let delivered = take.recv().map_err(|_| broken("a worker failed"))?;
-                let bytes = delivered.map_err(|error| {
-                    let offset = reading.offset + reading.done;
+                let bytes = self.workers.run(move || image.read_range(piece)).map_err(|error| {
+                    let offset = read.offset + read.done;
                     self.export.image.service().failed(&self.export.name, offset, &error);
-                    broken("what was readable is not any more")
+                    broken("data that could be read a moment ago cannot be read any more")
                 })?;
                 self.out.bare_room(length)?.copy_from_slice(&bytes);
             }
             self.out.used_room(length);
-            reading.done += length as u64;
+            read.done += length as u64;
         }
-        self.export.image.service().metrics.nbd.sent_bytes.add(reading.length);
-        self.answered(reading.begun);
+        self.read_answered(&read);
         Ok(())
     }
 
-    fn read_failed(&mut self, reading: &Reading, error: &Error) -> io::Result<()> {
-        let offset = reading.offset + reading.done;
+    /// Counts a read that was answered.
+    fn read_answered(&self, read: &PendingRead) {
+        self.export.image.service().metrics.nbd.sent_bytes.add(read.length);
+        self.answered(read.begun, false);
+    }
+
+    /// Reports that a read failed, to the log and to the client.
+    fn read_failed(&mut self, read: &PendingRead, error: &Error) -> io::Result<()> {
+        let offset = read.offset + read.done;
         self.export.image.service().failed(&self.export.name, offset, error);
-        self.fail(reading.cookie, errno::IO, reading.begun)
+        self.fail(read.cookie, errno::IO, read.begun)
     }
 
-    fn answered(&self, begun: Instant) {
-        let metrics = &self.export.image.service().metrics.nbd;
-        metrics.requests.add(1);
-        metrics.latency.add(begun.elapsed());
+    /// Counts a request that was answered, with an error if `failed`.
+    fn answered(&self, begun: Instant, failed: bool) {
+        self.export.image.service().metrics.nbd.answered(begun, failed);
     }
 
+    /// Replies without data and without an error.
     fn succeed(&mut self, cookie: u64, begun: Instant) -> io::Result<()> {
         if self.is_structured {
             self.out.bytes(&structured(cookie, chunk::DONE, chunk::NONE, 0))?;
         } else {
             self.out.bytes(&simple(cookie, 0))?;
         }
-        self.answered(begun);
+        self.answered(begun, false);
         Ok(())
     }
 
+    /// Replies with `error`.
     fn fail(&mut self, cookie: u64, error: u32, begun: Instant) -> io::Result<()> {
         if self.is_structured {
             self.out.bytes(&failure(cookie, true, error))?;
         } else {
             self.out.bytes(&simple(cookie, error))?;
         }
-        self.export.image.service().metrics.nbd.failures.add(1);
-        self.answered(begun);
+        self.answered(begun, true);
         Ok(())
     }
 }
 
-fn deliver(image: &crate::ServedImage, piece: Range<u64>) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(piece.end - piece.start).unwrap_or(0)];
-    image.read(piece.start, &mut bytes).map(|()| bytes)
-}
-
-/// A reply that says where holes are.
+/// Returns a reply that says where holes are.
 fn status(cookie: u64, runs: &[(u64, bool)]) -> Vec<u8> {
     let length = u32::try_from(4 + 8 * runs.len()).unwrap_or(u32::MAX);
     let mut out = Vec::with_capacity(CHUNK_BYTES + 4 + 8 * runs.len());
     out.extend(structured(cookie, chunk::DONE, chunk::BLOCK_STATUS, length));
     out.extend(ALLOCATION_ID.to_be_bytes());
     for (length, is_hole) in runs {
-        // A run lies in the range that was asked for, whose length has 32 bits.
+        // No run is longer than the requested range, whose length has 32 bits.
         out.extend(u32::try_from(*length).unwrap_or(u32::MAX).to_be_bytes());
         out.extend(if *is_hole { HOLE_AND_ZERO } else { 0 }.to_be_bytes());
     }

@@ -1,34 +1,35 @@
-//! The negotiation: which export, and what client and server can do.
+//! The negotiation: the client chooses an export, and the two sides agree on features.
 
 use super::wire::{
-    ALLOCATION, ALLOCATION_ID, Asked, Contexts, FIXED_NEWSTYLE, HELLO, NO_ZEROES, OPTION,
-    OPTION_REPLY, READ_BYTES_MAX, export, info, option, reply,
+    ALLOCATION, ALLOCATION_ID, ContextQuery, ExportQuery, FIXED_NEWSTYLE, HELLO, NO_ZEROES, OPTION,
+    OPTION_REPLY, READ_BYTES_MAX, broken, export, info, option, reply,
 };
 use crate::catalogue::{Catalogue, Export};
 use std::io::{self, Read, Write};
 
-/// Data of an option that is read at all: an export's name and some questions about it.
+/// The longest data of an option that is parsed: an export's name and some requests about it.
 const DATA_BYTES_MAX: u32 = 16 << 10;
-/// Data that is passed over; who sends more is no client.
+/// The longest data of an option that is skipped; a client that sends more is disconnected.
 const PASSED_BYTES_MAX: u32 = 1 << 20;
-/// Of an error that a client is told: the protocol allows texts of 4096 bytes.
+/// The longest error text that is sent to a client: the protocol allows 4096 bytes.
 const REASON_CHARS_MAX: usize = 1000;
-/// Options before a client has to come to an end.
+/// The number of options after which a client must have chosen an export.
 const OPTIONS_MAX: usize = 200;
-/// Options that a client may take for each export that was listed.
+/// The number of options that a client may send for each listed export.
 const OPTIONS_EACH: usize = 4;
 
-/// What was negotiated.
+/// The result of a negotiation.
 pub struct Negotiated {
+    /// The export that the client chose.
     pub export: Export,
     /// Whether replies to reads are structured.
     pub is_structured: bool,
-    /// Whether block status was asked for.
+    /// Whether the client may request block status.
     pub has_allocation: bool,
 }
 
-/// What an export can do, in the protocol's flags. Several connections show the same only if the
-/// name that they asked for cannot change its meaning between them.
+/// Returns the transmission flags of an export. Several connections are sure to read the same bytes
+/// only if the requested name cannot be bound to another image between them.
 fn flags(export: &Export, is_structured: bool) -> u16 {
     let mut flags = export::HAS_FLAGS | export::READ_ONLY | export::SEND_CACHE;
     if export.is_fixed {
@@ -40,23 +41,21 @@ fn flags(export: &Export, is_structured: bool) -> u16 {
     flags
 }
 
-fn broken(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
+/// A negotiation that is not finished.
 struct Handshake<'a, S> {
     stream: &'a mut S,
     catalogue: &'a Catalogue,
+    /// Whether the reply to EXPORT_NAME is sent without its 124 zeros.
     no_zeroes: bool,
     is_structured: bool,
-    /// The export that block status was asked for, by its own name.
+    /// The name of the export that block status was requested for, as [`Export::name`].
     allocation_of: Option<String>,
 }
 
-/// Negotiates over `stream`; `None` if the client leaves in good order.
+/// Negotiates over `stream`; returns `None` if the client ends the negotiation without an export.
 ///
 /// # Errors
-/// The stream fails, or the client breaks the protocol.
+/// The connection is lost, or the client breaks the protocol.
 pub fn negotiate<S: Read + Write>(
     stream: &mut S,
     catalogue: &Catalogue,
@@ -70,7 +69,7 @@ pub fn negotiate<S: Read + Write>(
     stream.read_exact(&mut client)?;
     let client = u32::from_be_bytes(client);
     if client & !u32::from(FIXED_NEWSTYLE | NO_ZEROES) != 0 {
-        return Err(broken("the client has flags that nobody knows"));
+        return Err(broken("the client sets unknown handshake flags"));
     }
     let mut handshake = Handshake {
         stream,
@@ -85,33 +84,33 @@ pub fn negotiate<S: Read + Write>(
             return Ok(end);
         }
         options += 1;
-        // QEMU asks for each export on the same connection.
+        // QEMU requests information about each listed export on the same connection.
         if options == OPTIONS_MAX {
             most = OPTIONS_MAX.max(OPTIONS_EACH * catalogue.names().len());
         }
     }
-    Err(broken("the client never comes to an end with its options"))
+    Err(broken("the client sends too many options without choosing an export"))
 }
 
-/// How a negotiation ends: with an export, or without.
+/// The end of a negotiation: with an export, or without.
 type End = Option<Negotiated>;
 
 impl<S: Read + Write> Handshake<'_, S> {
-    /// Takes the next option; `Some` if it was the last.
+    /// Receives and answers the next option; returns `Some` if it was the last.
     fn option(&mut self) -> io::Result<Option<End>> {
         let mut head = [0; 16];
         self.stream.read_exact(&mut head)?;
-        let mut fields = super::wire::Fields(&head);
+        let mut fields = super::wire::FieldReader(&head);
         let (magic, option, length) = (fields.u64(), fields.u32(), fields.u32());
         let (Some(OPTION), Some(option), Some(length)) = (magic, option, length) else {
-            return Err(broken("an option does not begin as one"));
+            return Err(broken("an option does not begin with its magic number"));
         };
         if length > DATA_BYTES_MAX {
             if length > PASSED_BYTES_MAX || option == option::EXPORT_NAME {
                 return Err(broken("an option is far too long"));
             }
             io::copy(&mut self.stream.take(length.into()), &mut io::sink())?;
-            self.refuse(option, reply::ERR_TOO_BIG, "that is too long")?;
+            self.refuse(option, reply::ERR_TOO_BIG, "the option's data is too long")?;
             return Ok(None);
         }
         let mut data = vec![0; length as usize];
@@ -119,7 +118,7 @@ impl<S: Read + Write> Handshake<'_, S> {
         match option {
             option::EXPORT_NAME => return self.export_name(&data).map(Some),
             option::ABORT => {
-                // Who aborts may not wait for the answer.
+                // A client that aborts may disconnect before it is sent.
                 let _ = self.reply(option, reply::ACK, &[]);
                 return Ok(Some(None));
             }
@@ -129,7 +128,7 @@ impl<S: Read + Write> Handshake<'_, S> {
                 self.reply(option, reply::ACK, &[])?;
             }
             option::LIST | option::STRUCTURED_REPLY => {
-                self.refuse(option, reply::ERR_INVALID, "this option has no data")?;
+                self.refuse(option, reply::ERR_INVALID, "this option takes no data")?;
             }
             option::INFO | option::GO => {
                 let found = self.information(option, &data)?;
@@ -140,11 +139,16 @@ impl<S: Read + Write> Handshake<'_, S> {
             option::LIST_META_CONTEXT | option::SET_META_CONTEXT => {
                 self.contexts(option, &data)?;
             }
-            _ => self.refuse(option, reply::ERR_UNSUPPORTED, "this server does not know that")?,
+            _ => self.refuse(
+                option,
+                reply::ERR_UNSUPPORTED,
+                "this server does not support this option",
+            )?,
         }
         Ok(None)
     }
 
+    /// Sends a reply of `kind` to `option`.
     fn reply(&mut self, option: u32, kind: u32, data: &[u8]) -> io::Result<()> {
         let mut out = Vec::with_capacity(20 + data.len());
         out.extend(OPTION_REPLY.to_be_bytes());
@@ -155,11 +159,12 @@ impl<S: Read + Write> Handshake<'_, S> {
         self.stream.write_all(&out)
     }
 
+    /// Sends an error reply to `option`.
     fn refuse(&mut self, option: u32, error: u32, why: &str) -> io::Result<()> {
         self.reply(option, error, why.as_bytes())
     }
 
-    /// The export called `name`; else it is said why there is none.
+    /// Returns the export called `name`, or sends an error reply.
     fn find(&mut self, option: u32, name: &[u8]) -> io::Result<Option<Export>> {
         let found = match std::str::from_utf8(name) {
             Ok(name) => self.catalogue.find(name),
@@ -167,9 +172,7 @@ impl<S: Read + Write> Handshake<'_, S> {
         };
         match found {
             Ok(Some(export)) => return Ok(Some(export)),
-            Ok(None) => {
-                self.refuse(option, reply::ERR_UNKNOWN, "nothing of that name is served")?
-            }
+            Ok(None) => self.refuse(option, reply::ERR_UNKNOWN, "no export has this name")?,
             Err(error) => {
                 let shown = String::from_utf8_lossy(name);
                 self.catalogue.service().failed(&format!("export {shown:?}"), 0, &error);
@@ -180,11 +183,12 @@ impl<S: Read + Write> Handshake<'_, S> {
         Ok(None)
     }
 
+    /// Answers EXPORT_NAME.
     fn export_name(&mut self, name: &[u8]) -> io::Result<End> {
-        // This option has no way to say no but hanging up.
+        // This option has no error reply: the server can only disconnect.
         let found = std::str::from_utf8(name).ok().map(|name| self.catalogue.find(name));
         let Some(Ok(Some(export))) = found else {
-            return Err(broken("nothing is served under the name that was asked for"));
+            return Err(broken("no export has the requested name"));
         };
         let mut out = Vec::with_capacity(134);
         out.extend(export.image.length().to_be_bytes());
@@ -196,11 +200,13 @@ impl<S: Read + Write> Handshake<'_, S> {
         Ok(Some(self.end(export)))
     }
 
+    /// Ends the negotiation with `export`.
     fn end(&self, export: Export) -> Negotiated {
         let has_allocation = self.allocation_of.as_ref() == Some(&export.name);
         Negotiated { export, is_structured: self.is_structured, has_allocation }
     }
 
+    /// Answers LIST.
     fn list(&mut self) -> io::Result<()> {
         for name in self.catalogue.names() {
             let length = u32::try_from(name.len()).unwrap_or(u32::MAX).to_be_bytes();
@@ -209,9 +215,10 @@ impl<S: Read + Write> Handshake<'_, S> {
         self.reply(option::LIST, reply::ACK, &[])
     }
 
+    /// Answers INFO and GO; returns the end of the negotiation that GO would choose.
     fn information(&mut self, option: u32, data: &[u8]) -> io::Result<End> {
-        let Some(asked) = Asked::parse(data) else {
-            self.refuse(option, reply::ERR_INVALID, "the option's data is no question")?;
+        let Some(asked) = ExportQuery::parse(data) else {
+            self.refuse(option, reply::ERR_INVALID, "the option's data is malformed")?;
             return Ok(None);
         };
         let Some(export) = self.find(option, asked.name)? else { return Ok(None) };
@@ -222,7 +229,7 @@ impl<S: Read + Write> Handshake<'_, S> {
         self.reply(option, reply::INFO, &out)?;
         out.clear();
         out.extend(info::BLOCK_SIZE.to_be_bytes());
-        // Any read is right, whole blocks are best, and nothing is longer.
+        // The minimum, preferred and maximum lengths of a read.
         for size in [1, 4096, READ_BYTES_MAX] {
             out.extend(size.to_be_bytes());
         }
@@ -239,13 +246,14 @@ impl<S: Read + Write> Handshake<'_, S> {
         Ok(Some(self.end(export)))
     }
 
+    /// Answers LIST_META_CONTEXT and SET_META_CONTEXT.
     fn contexts(&mut self, option: u32, data: &[u8]) -> io::Result<()> {
         let is_set = option == option::SET_META_CONTEXT;
         if is_set {
             self.allocation_of = None;
         }
-        let Some(asked) = Contexts::parse(data) else {
-            return self.refuse(option, reply::ERR_INVALID, "the option's data is no question");
+        let Some(asked) = ContextQuery::parse(data) else {
+            return self.refuse(option, reply::ERR_INVALID, "the option's data is malformed");
         };
         if !self.is_structured {
             let why = "block status needs structured replies";

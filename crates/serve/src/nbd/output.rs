@@ -1,15 +1,14 @@
-//! Replies on their way out, gathered so that many small ones take one call of the system.
+//! Replies that wait to be sent, collected so that many small ones take one system call.
 //!
 //! ```text
-//! buffer   head data head head data …      copied: heads, and data that is short
-//! parts         ▲         ▲                at these places: proven runs, which the system
-//!            a file     a chunk            hands from their file to the socket, and decoded
-//!                                          chunks, which are sent from where they lie
+//! buffer   head data head data …     copied: heads, and data that is short
+//! parts         ▲         ▲          between them: proven raw runs, which the system sends from
+//!            a file     a chunk      their file, and decoded chunks, which are sent from the cache
 //! ```
 
 use super::wire::{CHUNK_BYTES, SIMPLE_BYTES, chunk, errno, failure, simple, structured};
-use crate::attempt::Taker;
-use crate::service::{Pinned, Service};
+use crate::image::Taker;
+use crate::service::{PinnedChunk, Service};
 use crate::socket::{send_all, send_parts};
 use freestone_core::Error;
 use freestone_store::RunPart;
@@ -21,58 +20,69 @@ use std::sync::Arc;
 
 /// The bytes of an image that one reply, or one chunk of a structured reply, holds in memory.
 pub const PIECE_BYTES: usize = 128 << 10;
-/// What stands before the data of a structured reply's chunk: its head, and an offset.
+/// The bytes before the data of a structured reply's chunk: its head, and an offset.
 const DATA_BYTES: usize = CHUNK_BYTES + 8;
+/// The buffer for replies: a piece, and room for small replies beside it.
 const BUFFER_BYTES: usize = PIECE_BYTES + (32 << 10);
 const _: () = assert!(SIMPLE_BYTES <= DATA_BYTES);
-/// So much is not kept for more replies to come along, so that the client has something to do.
+/// The bytes of replies that are sent at once instead of waiting for more, so that the client has
+/// something to do.
 const SEND_BYTES: usize = 64 << 10;
-/// A shorter part of a file is copied: a call of the system takes longer than that.
+/// The shortest part of a file that is sent by the system; copying a shorter one takes less time.
 const FILE_BYTES_MIN: usize = 16 << 10;
-/// A shorter part of a decoded chunk is copied: that takes no longer than keeping account of it.
+/// The shortest part of a decoded chunk that is sent from the cache; copying a shorter one takes
+/// less time.
 const HELD_BYTES_MIN: usize = 8 << 10;
-/// What is read at once of a file that the system does not hand on.
+/// The bytes that are read at once from a file that the system cannot send.
 const COPY_BYTES: usize = 64 << 10;
 
-/// What goes out between bytes of the buffer.
-enum Part {
+/// A part of a reply that is sent between bytes of the buffer.
+enum QueuedPart {
+    /// A part of a file.
     File(RunPart),
-    Held(Pinned, Range<usize>),
-    /// Here ends a chunk that has files in it, about the bytes from `offset` on: if one of them
-    /// could not be read, that is said now.
+    /// A part of a decoded chunk.
+    Held(PinnedChunk, Range<usize>),
+    /// The end of a reply's chunk that has parts of files. If one could not be read, an error is
+    /// sent here.
     End {
+        /// The cookie of the request.
         cookie: u64,
+        /// Where in the image the chunk's data starts.
         offset: u64,
     },
 }
 
-/// A place in what goes out.
+/// A position in the collected replies.
 #[derive(Clone, Copy)]
-pub struct Mark {
+pub struct OutputMark {
     used: usize,
     parts: usize,
     queued: usize,
 }
 
-pub struct Output {
+/// The replies of a connection that are collected and not yet sent.
+pub struct ReplyOutput {
     socket: Arc<OwnedFd>,
     service: Arc<Service>,
     buffer: Box<[u8]>,
+    /// The number of bytes of `buffer` that are used.
     used: usize,
-    /// Each with the place in the buffer that it comes before; in order.
-    parts: Vec<(usize, Part)>,
-    /// The bytes in the buffer and in the parts.
+    /// In order, each with the offset in the buffer that it is sent before.
+    parts: Vec<(usize, QueuedPart)>,
+    /// The number of bytes in the buffer and in the parts.
     queued: usize,
-    /// What could not be read when it was its turn, with its offset in the image.
+    /// The errors of files that could not be read when they were sent, each with its offset in the
+    /// image.
     pub faults: Vec<(u64, Error)>,
 }
 
-impl Output {
+impl ReplyOutput {
+    /// Creates an empty output to `socket`.
     pub fn new(socket: Arc<OwnedFd>, service: Arc<Service>) -> Self {
         Self {
             socket,
             service,
-            // Its pages cost nothing before they are written to.
+            // The system provides its pages only when they are written.
             buffer: vec![0; BUFFER_BYTES].into(),
             used: 0,
             parts: Vec::new(),
@@ -81,56 +91,65 @@ impl Output {
         }
     }
 
-    /// Sends all that was gathered.
+    /// Sends everything that was collected.
+    ///
+    /// # Errors
+    /// The connection is lost.
     pub fn flush(&mut self) -> io::Result<()> {
         let used = std::mem::take(&mut self.used);
         self.queued = 0;
         let mut fault = None;
         let mut sent = 0;
-        // What lies in memory goes out together.
-        let mut gathered = Vec::new();
+        // Adjacent parts in memory are sent by one system call.
+        let mut slices = Vec::new();
         let parts = std::mem::take(&mut self.parts);
         for (at, part) in &parts {
-            gathered.push(IoSlice::new(&self.buffer[sent..*at]));
+            slices.push(IoSlice::new(&self.buffer[sent..*at]));
             sent = *at;
-            if let Part::Held(chunk, range) = part {
-                gathered.push(IoSlice::new(&chunk.bytes()[range.clone()]));
+            if let QueuedPart::Held(chunk, range) = part {
+                slices.push(IoSlice::new(&chunk.bytes()[range.clone()]));
                 continue;
             }
-            send_parts(&self.socket, &mut gathered)?;
-            gathered.clear();
+            send_parts(&self.socket, &mut slices)?;
+            slices.clear();
             match part {
-                Part::File(part) => {
+                QueuedPart::File(part) => {
                     if let Err(error) = send_file(&self.socket, part)? {
                         fault.get_or_insert(error);
                     }
                 }
-                Part::End { cookie, offset } => {
+                QueuedPart::End { cookie, offset } => {
                     if let Some(error) = fault.take() {
                         send_all(&self.socket, &failure(*cookie, false, errno::IO))?;
                         self.faults.push((*offset, error));
                     }
                 }
-                Part::Held(..) => {}
+                QueuedPart::Held(..) => {}
             }
         }
-        gathered.push(IoSlice::new(&self.buffer[sent..used]));
-        send_parts(&self.socket, &mut gathered)
+        slices.push(IoSlice::new(&self.buffer[sent..used]));
+        send_parts(&self.socket, &mut slices)
     }
 
-    /// Sends what was gathered if it is much.
+    /// Sends everything that was collected if it is at least [`SEND_BYTES`].
+    ///
+    /// # Errors
+    /// The connection is lost.
     pub fn flush_much(&mut self) -> io::Result<()> {
         if self.queued < SEND_BYTES { Ok(()) } else { self.flush() }
     }
 
+    /// Sends everything if the buffer has no room for `length` bytes.
     fn make_room(&mut self, length: usize) -> io::Result<()> {
         if self.buffer.len() - self.used < length { self.flush() } else { Ok(()) }
     }
 
+    /// Appends `bytes`, for which there is room.
     fn push(&mut self, bytes: &[u8]) {
         self.room(bytes.len()).copy_from_slice(bytes);
     }
 
+    /// Appends `length` bytes, for which there is room, and returns them to be filled.
     fn room(&mut self, length: usize) -> &mut [u8] {
         let start = self.used;
         self.used += length;
@@ -138,14 +157,18 @@ impl Output {
         &mut self.buffer[start..self.used]
     }
 
-    fn mark(&self) -> Mark {
-        Mark { used: self.used, parts: self.parts.len(), queued: self.queued }
+    /// Returns the current end.
+    fn mark(&self) -> OutputMark {
+        OutputMark { used: self.used, parts: self.parts.len(), queued: self.queued }
     }
 
-    /// Leaves room for a head, of a structured reply's chunk or of a simple reply; `length` bytes
-    /// of data are to follow, at most a piece, and then [`Self::end_structured`],
-    /// [`Self::end_simple`] or [`Self::forget`] with what this gives.
-    pub fn begin(&mut self, is_structured: bool, length: usize) -> io::Result<Mark> {
+    /// Begins a structured reply's chunk, or a simple reply, with room for its head and `length`
+    /// bytes of data, at most a piece. The caller appends the data and then passes the returned
+    /// mark to [`Self::end_structured`], [`Self::end_simple`] or [`Self::forget`].
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub fn begin(&mut self, is_structured: bool, length: usize) -> io::Result<OutputMark> {
         let head = if is_structured { DATA_BYTES } else { SIMPLE_BYTES };
         self.make_room(head + length + CHUNK_BYTES)?;
         let mark = self.mark();
@@ -153,56 +176,64 @@ impl Output {
         Ok(mark)
     }
 
-    /// Who takes the data; `with_files`: also from files, whose reading may fail when it is too
-    /// late for anything but an error behind the data.
+    /// Returns a taker that appends data. With `with_files` it also takes parts of files. Reading
+    /// these may fail after data was sent; then an error chunk is sent after the data.
     pub fn taker(&mut self, with_files: bool) -> impl Taker {
         DataTaker { out: self, with_files }
     }
 
-    /// All that came after a mark is not sent.
-    pub fn forget(&mut self, mark: Mark) {
+    /// Removes everything that was appended after `mark`.
+    pub fn forget(&mut self, mark: OutputMark) {
         self.used = mark.used;
         self.queued = mark.queued;
         self.parts.truncate(mark.parts);
     }
 
-    /// What came after the mark is the head and the data of a simple reply.
-    pub fn end_simple(&mut self, mark: Mark, cookie: u64) {
+    /// Writes the head of a simple reply that began at `mark`.
+    pub fn end_simple(&mut self, mark: OutputMark, cookie: u64) {
         self.buffer[mark.used..mark.used + SIMPLE_BYTES].copy_from_slice(&simple(cookie, 0));
     }
 
-    /// What came after the mark is a chunk of a structured reply: the image from `offset` on.
-    pub fn end_structured(&mut self, mark: Mark, cookie: u64, is_last: bool, offset: u64) {
+    /// Writes the head of a structured reply's chunk that began at `mark`, with the image's bytes
+    /// from `offset` on.
+    pub fn end_structured(&mut self, mark: OutputMark, cookie: u64, is_last: bool, offset: u64) {
         let has_files =
-            self.parts[mark.parts..].iter().any(|(_, part)| matches!(part, Part::File(_)));
+            self.parts[mark.parts..].iter().any(|(_, part)| matches!(part, QueuedPart::File(_)));
         let length = self.queued - mark.queued - CHUNK_BYTES;
         let length = u32::try_from(length).unwrap_or(u32::MAX);
-        // Where an error may follow, the chunk must not be the last.
+        // A chunk that an error may follow must not be the last.
         let flags = u16::from(is_last && !has_files);
         let head = structured(cookie, flags, chunk::OFFSET_DATA, length);
         let (first, rest) = self.buffer[mark.used..].split_at_mut(CHUNK_BYTES);
         first.copy_from_slice(&head);
         rest[..8].copy_from_slice(&offset.to_be_bytes());
         if has_files {
-            self.parts.push((self.used, Part::End { cookie, offset }));
+            self.parts.push((self.used, QueuedPart::End { cookie, offset }));
             if is_last {
                 self.push(&structured(cookie, chunk::DONE, chunk::NONE, 0));
             }
         }
     }
 
-    /// Data without any head, `length` bytes, that go on with a simple reply: what is there goes
-    /// out by [`Self::used_room`].
+    /// Returns room for `length` more bytes of a simple reply's data. [`Self::used_room`] appends
+    /// it.
+    ///
+    /// # Errors
+    /// The connection is lost.
     pub fn bare_room(&mut self, length: usize) -> io::Result<&mut [u8]> {
         self.make_room(length)?;
         Ok(&mut self.buffer[self.used..self.used + length])
     }
 
+    /// Appends the `length` bytes that [`Self::bare_room`] returned.
     pub fn used_room(&mut self, length: usize) {
         self.room(length);
     }
 
-    /// A chunk that says that `length` bytes are zeros.
+    /// Appends a structured reply's chunk that says that `length` bytes are zeros.
+    ///
+    /// # Errors
+    /// The connection is lost.
     pub fn hole(&mut self, cookie: u64, is_last: bool, offset: u64, length: u32) -> io::Result<()> {
         self.make_room(DATA_BYTES + 4)?;
         self.push(&structured(cookie, u16::from(is_last), chunk::OFFSET_HOLE, 12));
@@ -211,7 +242,10 @@ impl Output {
         Ok(())
     }
 
-    /// Any bytes, however many.
+    /// Appends any number of bytes.
+    ///
+    /// # Errors
+    /// The connection is lost.
     pub fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         for part in bytes.chunks(PIECE_BYTES) {
             self.make_room(part.len())?;
@@ -221,8 +255,9 @@ impl Output {
     }
 }
 
+/// A taker that appends to an output.
 struct DataTaker<'a> {
-    out: &'a mut Output,
+    out: &'a mut ReplyOutput,
     with_files: bool,
 }
 
@@ -237,7 +272,7 @@ impl Taker for DataTaker<'_> {
 
     fn file(&mut self, part: RunPart) {
         self.out.queued += part.length();
-        self.out.parts.push((self.out.used, Part::File(part)));
+        self.out.parts.push((self.out.used, QueuedPart::File(part)));
     }
 
     fn takes_held(&self, length: usize) -> bool {
@@ -249,24 +284,24 @@ impl Taker for DataTaker<'_> {
             return self.room(range.len()).copy_from_slice(&bytes[range]);
         };
         self.out.queued += range.len();
-        self.out.parts.push((self.out.used, Part::Held(pinned, range)));
+        self.out.parts.push((self.out.used, QueuedPart::Held(pinned, range)));
     }
 }
 
-/// Sends a part of a file without it passing through this process, or, where the system cannot,
-/// by reading it. What cannot be read is sent as zeros; the error is to be told then.
+/// Sends a part of a file by the system, or by reading it where the system cannot. Bytes that
+/// cannot be read are sent as zeros, and the inner result is the error.
 ///
-/// A broken connection raises `SIGPIPE` here, which Rust's programs ignore from their start on.
+/// A lost connection raises `SIGPIPE` here, which Rust's programs ignore.
 fn send_file(socket: &OwnedFd, part: &RunPart) -> io::Result<Result<(), Error>> {
     let (mut offset, mut done) = (part.offset(), 0);
     if let Some(file) = part.file() {
         while done < part.length() {
             match rustix::fs::sendfile(socket, file, Some(&mut offset), part.length() - done) {
-                // The file was cut.
+                // The file was truncated.
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(Errno::INTR) => {}
-                // The file's, the system's or the socket's: which of them shows below.
+                // An error of the file, the system or the socket: the code below finds out which.
                 Err(_) => break,
             }
         }
@@ -290,10 +325,10 @@ fn send_file(socket: &OwnedFd, part: &RunPart) -> io::Result<Result<(), Error>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nbd::wire::Fields;
+    use crate::nbd::wire::FieldReader;
+    use freestone_backend::Object;
     use freestone_core::Result;
-    use freestone_store::backend::Object;
-    use freestone_store::format::segment::Bytes;
+    use freestone_core::wire::Bytes;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use std::fs::File;
     use std::os::unix::fs::FileExt;
@@ -319,15 +354,15 @@ mod tests {
         }
     }
 
-    fn output() -> (Output, OwnedFd) {
+    fn output() -> (ReplyOutput, OwnedFd) {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)
                 .unwrap();
         let service = Arc::new(Service::new(0, false, Box::new(|_| {})));
-        (Output::new(Arc::new(ours), service), theirs)
+        (ReplyOutput::new(Arc::new(ours), service), theirs)
     }
 
-    /// All that comes until the other side is closed.
+    /// Receives everything until the other side closes the connection.
     fn receive_all(socket: &OwnedFd) -> Vec<u8> {
         let (mut all, mut part) = (Vec::new(), [0; 4096]);
         loop {
@@ -338,9 +373,9 @@ mod tests {
         }
     }
 
-    /// A file of 50,000 bytes, of which 60,000 and then 20,000 are sent.
+    /// Sends 60,000 and then 20,000 bytes of a file of 50,000.
     #[test]
-    fn a_file_that_is_cut_while_it_is_sent_is_an_error_behind_what_was_promised() {
+    fn a_file_that_is_truncated_while_it_is_sent_is_an_error_after_its_data() {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&[7; 50_000], 0).unwrap();
         let object = Arc::new(Cut(file));
@@ -358,7 +393,7 @@ mod tests {
         assert_eq!(out.faults[0].0, 4096);
         drop(out);
         let got = receive_all(&theirs);
-        let mut fields = Fields(&got);
+        let mut fields = FieldReader(&got);
         let mut seen = Vec::new();
         while let Some(magic) = fields.u32() {
             assert_eq!(magic, super::super::wire::STRUCTURED_REPLY);
@@ -386,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_is_not_sent_and_what_is_held_is_sent_in_its_place() {
+    fn forgotten_data_is_not_sent_and_held_chunks_are_sent_in_order() {
         let (mut out, theirs) = output();
         let bytes: Arc<Vec<u8>> = Arc::new((0..100_000u32).map(|at| (at % 251) as u8).collect());
         let forgotten = out.begin(false, 20_000).unwrap();

@@ -1,10 +1,11 @@
-//! The file that becomes the target when it is complete.
+//! The new file that replaces the target when it is complete.
 //!
-//! It stands beside the target as `.NAME.freestone-XXXXXXXXXXXXXXXX` and its writer holds a
-//! `flock` on it. A killed writer leaves its file behind, but not the lock: whoever writes to the
-//! same target next removes every such file that it can lock. (A process id would not do: the two
-//! may run in different containers.) Where locks are not supported, nothing is removed.
+//! It is next to the target as `.NAME.freestone-XXXXXXXXXXXXXXXX`, and its writer holds a `flock`
+//! on it. A killed writer leaves its file, but not the lock: the next writer to the same target
+//! removes every such file that it can lock. (A process id would not do: the two may run in
+//! different containers.) Where locks are not supported, nothing is removed.
 
+use crate::faults::storage;
 use freestone_core::{Error, Result};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -14,15 +15,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// What stands between the target's name and the random part.
+/// The part of the name between the target's name and the random digits.
 const MARK: &str = ".freestone-";
 const RANDOM_DIGITS: usize = 16;
-/// A name has at most 255 bytes; the target's may have to be cut.
+/// A name has at most 255 bytes, so the target's may have to be cut.
 const NAME_BYTES_MAX: usize = 255 - 1 - MARK.len() - RANDOM_DIGITS;
-/// Each is lost only to a sweeper that meets the file between its creation and its lock.
+/// A try fails only if a sweeper meets the new file between its creation and its lock.
 const TRIES: usize = 16;
 
-/// A file that is removed when this is dropped, unless it became the target.
+/// A file that is removed when this is dropped, unless it replaced the target.
 pub(super) struct Temporary {
     /// The file, open for reading and writing.
     pub file: File,
@@ -31,8 +32,8 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// Makes an empty file beside `target`, of `mode` less the umask, and removes what killed
-    /// writers of the same target left.
+    /// Creates an empty file next to `target`, of `mode` less the umask. Also removes the files
+    /// that killed writers of the same target left.
     pub fn beside(target: &Path, mode: u32) -> io::Result<Self> {
         let (directory, prefix) = split(target);
         sweep(directory, &prefix);
@@ -55,16 +56,16 @@ impl Temporary {
             }
             return Ok(temporary);
         }
-        Err(io::Error::other("no temporary file could be kept"))
+        Err(io::Error::other("another process removed every temporary file"))
     }
 
-    /// Puts the file in the place of `target`, durably.
+    /// Replaces `target` by the file, durably.
     ///
     /// # Errors
-    /// [`Storage`](freestone_core::ErrorKind::Storage); the target is untouched unless its
-    /// directory could not be synced.
+    /// [`Storage`](freestone_core::ErrorKind::Storage). The target is unchanged, unless only the
+    /// sync of its directory failed.
     pub fn persist(mut self, target: &Path) -> Result<()> {
-        let wrong = |error| super::storage(target, "cannot be put in place", error);
+        let wrong = |error| storage(target, "cannot be put in place", error);
         self.file.sync_all().map_err(wrong)?;
         fs::rename(&self.path, target).map_err(wrong)?;
         self.persisted = true;
@@ -78,13 +79,13 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.persisted {
-            // Should it fail, the next writer tries again.
+            // If this fails, the next writer tries again.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// The directory of `target`, and what the names of its temporary files begin with.
+/// Returns the directory of `target`, and the prefix of the names of its temporary files.
 fn split(target: &Path) -> (&Path, OsString) {
     let directory = target.parent().unwrap_or(Path::new("/"));
     let name = target.file_name().unwrap_or_default().as_bytes();
@@ -94,8 +95,8 @@ fn split(target: &Path) -> (&Path, OsString) {
     (directory, OsString::from_vec(prefix))
 }
 
-/// Removes the files in `directory` that begin with `prefix` and that nobody writes any more.
-/// It is a courtesy: what cannot be looked at is left alone.
+/// Removes the files in `directory` whose names begin with `prefix` and that are not being written
+/// any more. It is a courtesy, so errors are ignored.
 fn sweep(directory: &Path, prefix: &OsStr) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -107,7 +108,7 @@ fn sweep(directory: &Path, prefix: &OsStr) {
             continue;
         }
         let path = entry.path();
-        // Open for writing, as NFS wants it for such a lock.
+        // Open for writing, because NFS requires that for such a lock.
         let file = OpenOptions::new().write(true).open(&path);
         if file.is_ok_and(|file| file.try_lock().is_ok()) {
             let _ = fs::remove_file(path);

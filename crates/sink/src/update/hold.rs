@@ -1,4 +1,4 @@
-//! Holding a target, so that nobody else uses it meanwhile.
+//! Locking a target, so that nobody else uses it during an update.
 
 use freestone_core::{Error, Result};
 use nix::errno::Errno;
@@ -10,21 +10,22 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Where the system says what its loop devices are attached to.
+/// The directory in which the system says which files its loop devices are attached to.
 const BLOCK_DEVICES: &str = "/sys/block";
-/// How often, and how long, the lock of a device is waited for.
+/// How often to try the lock of a device, and how long to wait between.
 const LOCK_WAITS: u32 = 40;
 const LOCK_WAIT: Duration = Duration::from_millis(50);
 
+/// Creates the error of a target that another process uses.
 fn in_use(path: &Path, by: &str) -> Error {
     Error::refused(format!("{}: in use{by}", path.display())).hint(
-        "stop the guest or whatever else has it open; or write it without --update, which \
-               leaves the old image to who has it open",
+        "stop the guest or whatever else has it open; or leave --update out: then a new file \
+         replaces it, and the guest keeps the old one",
     )
 }
 
-/// Opens the file `path` for writing and locks it, in the ways in which guests do. The locks go
-/// with the file that is returned.
+/// Opens the file `path` for writing and locks it, in the ways in which guests do. The locks are
+/// released when the returned file is closed.
 ///
 /// # Errors
 /// It is in use, or cannot be opened.
@@ -39,14 +40,14 @@ pub(super) fn file(path: &Path) -> Result<File> {
         l_type: i16::try_from(libc::F_WRLCK).unwrap_or_default(),
         l_whence: i16::try_from(libc::SEEK_SET).unwrap_or_default(),
         l_start: 0,
-        // To its end, wherever that is.
+        // To the file's end, wherever that is.
         l_len: 0,
         l_pid: 0,
     };
-    // QEMU holds such locks on single bytes, for reading and writing alike.
+    // QEMU holds such locks on single bytes, both for reading and for writing.
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole)) {
         Err(Errno::EAGAIN | Errno::EACCES) => return Err(in_use(path, "")),
-        // A file system without locks: then nobody else holds one either.
+        // A file system without locks: nobody else can hold one either.
         Err(Errno::EINVAL | Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS) | Ok(_) => {}
         Err(errno) => {
             return Err(Error::io(format!("{name}: cannot be locked"), errno.into()));
@@ -62,9 +63,9 @@ pub(super) fn file(path: &Path) -> Result<File> {
 /// Takes a `flock`.
 ///
 /// # Errors
-/// Somebody else has one.
+/// Another process holds one.
 pub(super) fn flock(file: &File, path: &Path) -> Result<()> {
-    // udev takes one for a moment whenever a device was closed that had been written to.
+    // udev takes one for a moment when a device that was written to is closed.
     let is_device = file.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device());
     let mut waits = if is_device { LOCK_WAITS } else { 0 };
     loop {
@@ -80,7 +81,7 @@ pub(super) fn flock(file: &File, path: &Path) -> Result<()> {
     }
 }
 
-/// The loop device that is attached to `file`, if there is one and it can be known.
+/// Returns the loop device that is attached to `file`, if there is one and it can be known.
 fn loop_device(file: &File) -> Option<PathBuf> {
     let of = file.metadata().ok()?;
     fs::read_dir(BLOCK_DEVICES).ok()?.flatten().find_map(|entry| {

@@ -1,74 +1,75 @@
-//! What an update does to its target, as a seam: so that tests can stop at every step.
+//! The operations of an update on its target, as a trait, so that tests can stop at every step.
 
-use crate::file::storage;
+use crate::faults::storage;
+use crate::holes::next_data;
 use crate::writeback;
-use crate::zeros::ZEROS;
+use crate::zeros::each_zeros;
 use freestone_core::limits::BLOCK_BYTES;
 use freestone_core::{Error, Result};
-use rustix::fs::{FallocateFlags, SeekFrom as SeekTo, fallocate};
-use rustix::io::Errno;
+use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// Something that is written in place, by several threads.
+/// A target that several threads write in place.
 pub(super) trait Medium: Sync {
     /// Fills `out` from `offset` on.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()>;
-    /// Writes; durable only when it was synced.
+    /// Writes bytes, which are durable only after a sync.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
     /// Writes zeros, or makes a hole.
     fn zero(&self, offset: u64, length: u64) -> Result<()>;
-    /// Makes durable all that was written.
+    /// Makes everything durable that was written.
     fn sync(&self) -> Result<()>;
-    /// Whether its length can be changed, and is that of the image.
+    /// Returns true if its length can change, and must be that of the image.
     fn is_resizable(&self) -> bool;
     /// Changes its length.
     fn set_length(&self, length: u64) -> Result<()>;
-    /// Where data may be from `offset` on: what lies before is a hole.
+    /// Returns the first offset from `offset` on where data may be; everything before it is a hole.
     fn next_data(&self, offset: u64) -> u64 {
         offset
     }
-    /// Lets the system begin to write out a range.
+    /// Asks the system to start writing a range to the medium.
     fn start_writing(&self, _offset: u64, _length: u64) {}
 
-    /// Whether an image of `length` can be all of what is `held` long.
+    /// Returns true if a target of the length `held` can hold an image of `length` bytes, possibly
+    /// with other bytes after it.
     fn can_hold(&self, length: u64, held: u64) -> bool {
         if self.is_resizable() { length == held } else { length <= held }
     }
 
-    /// Whether no change of length is needed.
+    /// Returns true if its length need not change.
     fn has_length(&self, length: u64, held: u64) -> bool {
         self.can_hold(length, held)
     }
 }
 
 /// A file or a device.
-pub(super) struct Place {
+pub(super) struct FileMedium {
     file: File,
     path: PathBuf,
     is_device: bool,
 }
 
-impl Place {
-    /// A regular file, and its length.
+impl FileMedium {
+    /// Wraps a regular file, and returns its length too.
     pub(super) fn file(file: File, path: PathBuf) -> Result<(Self, u64)> {
         Self::new(file, path, false)
     }
 
-    /// A block device, and its length.
+    /// Wraps a block device, and returns its length too.
     pub(super) fn device(file: File, path: PathBuf) -> Result<(Self, u64)> {
         Self::new(file, path, true)
     }
 
     fn new(mut file: File, path: PathBuf, is_device: bool) -> Result<(Self, u64)> {
         let length = file.seek(SeekFrom::End(0));
-        let length = length.map_err(|error| storage(&path, "cannot be looked at", error))?;
+        let length = length.map_err(|error| storage(&path, "cannot be inspected", error))?;
         Ok((Self { file, path, is_device }, length))
     }
 
-    /// That it cannot be written, and why.
+    /// Creates the error of a target that may not be written.
     pub(super) fn refused(&self, what: &str) -> Error {
         Error::refused(format!("{}: {what}", self.path.display()))
     }
@@ -76,16 +77,20 @@ impl Place {
     fn wrong(&self, what: &str, error: std::io::Error) -> Error {
         let name = self.path.display();
         match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                Error::io(format!("{name}: there is no room for what differs"), error)
-                    .hint("make room on its file system and run the same command again; it is unfinished until then")
-            }
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::io(
+                format!("{name}: there is no room for the blocks that differ"),
+                error,
+            )
+            .hint(
+                "make room on its file system and run the same command again; the target is \
+                         unfinished until then",
+            ),
             _ => Error::io(format!("{name}: {what}"), error),
         }
     }
 }
 
-impl Medium for Place {
+impl Medium for FileMedium {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let read = self.file.read_exact_at(out, offset);
         read.map_err(|error| self.wrong("cannot be read", error))
@@ -104,18 +109,12 @@ impl Medium for Place {
                 FallocateFlags::PUNCH_HOLE
             };
             let how = how | FallocateFlags::KEEP_SIZE;
-            // Who cannot do it is written zeros to.
+            // Where this is not supported, zeros are written.
             if fallocate(&self.file, how, offset, length).is_ok() {
                 return Ok(());
             }
         }
-        let mut at = offset;
-        while at < offset + length {
-            let part = (offset + length - at).min(ZEROS.len() as u64);
-            self.write_at(at, &ZEROS[..crate::image::index(part)])?;
-            at += part;
-        }
-        Ok(())
+        each_zeros(offset..offset + length, |offset, zeros| self.write_at(offset, zeros))
     }
 
     fn sync(&self) -> Result<()> {
@@ -132,12 +131,7 @@ impl Medium for Place {
     }
 
     fn next_data(&self, offset: u64) -> u64 {
-        // It moves the position that the file has for itself, which nobody uses.
-        match rustix::fs::seek(&self.file, SeekTo::Data(offset)) {
-            Ok(data) => data,
-            Err(Errno::NXIO) => u64::MAX,
-            Err(_) => offset,
-        }
+        next_data(&self.file, offset)
     }
 
     fn start_writing(&self, offset: u64, length: u64) {

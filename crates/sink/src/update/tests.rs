@@ -1,9 +1,11 @@
 //! Every step of an update in turn is its last, with every power cut after it.
 
 use super::*;
-use freestone_core::{ChunkSource, Extent, Id, Source, digest};
+use crate::head::SECTOR_BYTES;
+use freestone_core::{ChunkSource, Extent, ExtentSource, Id, digest};
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::Mutex;
 
 /// An image of fixed extents.
 struct Toy {
@@ -18,25 +20,25 @@ impl Toy {
         let mut toy = Self { name, extents: Vec::new(), chunks: HashMap::new(), length: 0 };
         let mut head = format!("toy {name}").into_bytes();
         head.resize(512, b'.');
-        toy.push(512, Source::Inline(head));
+        toy.push(512, ExtentSource::Inline(head));
         for (seed, length) in parts {
-            toy.push(512, Source::Inline(vec![b'h' ^ seed; 512]));
+            toy.push(512, ExtentSource::Inline(vec![b'h' ^ seed; 512]));
             if *seed == 0 {
-                toy.push(*length as u64, Source::Zeros);
+                toy.push(*length as u64, ExtentSource::Zeros);
             } else {
                 let bytes: Vec<u8> =
                     (0..251).cycle().take(*length).map(|byte: u8| byte ^ seed).collect();
                 let id = digest::plain(&bytes);
-                toy.push(*length as u64, Source::Chunk(id));
+                toy.push(*length as u64, ExtentSource::Chunk(id));
                 toy.chunks.insert(id, bytes);
             }
-            toy.push(toy.length.next_multiple_of(512) - toy.length, Source::Zeros);
+            toy.push(toy.length.next_multiple_of(512) - toy.length, ExtentSource::Zeros);
         }
-        toy.push(toy.length.next_multiple_of(4096) + 4096 - toy.length, Source::Zeros);
+        toy.push(toy.length.next_multiple_of(4096) + 4096 - toy.length, ExtentSource::Zeros);
         toy
     }
 
-    fn push(&mut self, length: u64, source: Source) {
+    fn push(&mut self, length: u64, source: ExtentSource) {
         if length > 0 {
             self.extents.push(Extent { offset: self.length, length, source });
             self.length += length;
@@ -47,9 +49,9 @@ impl Toy {
         let mut bytes = Vec::new();
         for extent in &self.extents {
             match &extent.source {
-                Source::Inline(inline) => bytes.extend_from_slice(inline),
-                Source::Zeros => bytes.resize(bytes.len() + index(extent.length), 0),
-                Source::Chunk(id) => bytes.extend_from_slice(&self.chunks[id]),
+                ExtentSource::Inline(inline) => bytes.extend_from_slice(inline),
+                ExtentSource::Zeros => bytes.resize(bytes.len() + to_usize(extent.length), 0),
+                ExtentSource::Chunk(id) => bytes.extend_from_slice(&self.chunks[id]),
             }
         }
         bytes
@@ -100,13 +102,13 @@ enum Pending {
 impl Pending {
     fn apply(&self, bytes: &mut Vec<u8>) {
         match self {
-            Self::Length(length) => bytes.resize(index(*length), 0),
+            Self::Length(length) => bytes.resize(to_usize(*length), 0),
             Self::Write(offset, data) => {
-                let end = index(*offset) + data.len();
+                let end = to_usize(*offset) + data.len();
                 if bytes.len() < end {
                     bytes.resize(end, 0);
                 }
-                bytes[index(*offset)..end].copy_from_slice(data);
+                bytes[to_usize(*offset)..end].copy_from_slice(data);
             }
         }
     }
@@ -146,7 +148,7 @@ impl State {
 impl Medium for Stopping {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let state = self.state.lock().unwrap();
-        out.copy_from_slice(&state.now[index(offset)..][..out.len()]);
+        out.copy_from_slice(&state.now[to_usize(offset)..][..out.len()]);
         Ok(())
     }
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
@@ -158,7 +160,7 @@ impl Medium for Stopping {
         Ok(())
     }
     fn zero(&self, offset: u64, length: u64) -> Result<()> {
-        self.write_at(offset, &vec![0; index(length)])
+        self.write_at(offset, &vec![0; to_usize(length)])
     }
     fn sync(&self) -> Result<()> {
         let mut state = self.step()?;
@@ -187,7 +189,7 @@ fn is_unfinished(bytes: &[u8]) -> bool {
     bytes.starts_with(b"freestone: this image is unfinished; ")
 }
 
-/// What a power cut may leave: of what was not synced any part. Some of them.
+/// Returns some of the states that a power cut may leave: any part of what was not synced is lost.
 fn survivors(state: &State) -> Vec<Vec<u8>> {
     let mut found = vec![state.durable.clone(), state.now.clone()];
     let count = state.pending.len();

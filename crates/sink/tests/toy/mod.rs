@@ -1,32 +1,32 @@
-//! An image in memory: the plan, the chunks and the bytes that they must come to.
+//! An image in memory: the plan, the chunks and the bytes that they must produce.
 
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::cast_possible_truncation, reason = "all of it is in memory")]
 
 use freestone_core::{
-    ChunkSource, Error, Extent, Id, Plan, Result, Source, digest, limits::CHUNK_BYTES_MAX,
+    ChunkSource, Error, Extent, ExtentSource, Id, Plan, Result, digest, limits::CHUNK_BYTES_MAX,
 };
 use freestone_sink::Image;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a head of such an image begins with.
+/// The first bytes of such an image.
 pub const MAGIC: &[u8] = b"toy image";
 
-/// A plan of the extents that it was given, and the chunks that they name.
+/// A plan of given extents, with the chunks that they name.
 #[derive(Default)]
 pub struct Toy {
     pub extents: Vec<Extent>,
     pub chunks: HashMap<Id, Vec<u8>>,
-    /// After so many chunks were fetched, the source fails.
+    /// The number of chunks after which the source fails.
     pub fails_after: Option<u64>,
     pub fetched: AtomicU64,
     length: u64,
 }
 
 impl Toy {
-    /// An image of one recognisable block.
+    /// Creates an image of one block with a known head.
     pub fn new() -> Self {
         let mut toy = Self::default();
         let mut head = MAGIC.to_vec();
@@ -39,7 +39,7 @@ impl Toy {
         Image::new(self, self)
     }
 
-    fn push(&mut self, length: u64, source: Source) {
+    fn push(&mut self, length: u64, source: ExtentSource) {
         if length > 0 {
             self.extents.push(Extent { offset: self.length, length, source });
             self.length += length;
@@ -47,17 +47,17 @@ impl Toy {
     }
 
     pub fn inline(&mut self, bytes: Vec<u8>) {
-        self.push(bytes.len() as u64, Source::Inline(bytes));
+        self.push(bytes.len() as u64, ExtentSource::Inline(bytes));
     }
 
     pub fn zeros(&mut self, length: u64) {
-        self.push(length, Source::Zeros);
+        self.push(length, ExtentSource::Zeros);
     }
 
     pub fn content(&mut self, bytes: Vec<u8>) {
         assert!(bytes.len() <= CHUNK_BYTES_MAX);
         let id = digest::plain(&bytes);
-        self.push(bytes.len() as u64, Source::Chunk(id));
+        self.push(bytes.len() as u64, ExtentSource::Chunk(id));
         self.chunks.insert(id, bytes);
     }
 
@@ -66,14 +66,14 @@ impl Toy {
         self.zeros(self.length.next_multiple_of(unit) - self.length);
     }
 
-    /// The whole image.
+    /// Returns the whole image.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for extent in &self.extents {
             match &extent.source {
-                Source::Inline(inline) => bytes.extend_from_slice(inline),
-                Source::Zeros => bytes.resize(bytes.len() + extent.length as usize, 0),
-                Source::Chunk(id) => bytes.extend_from_slice(&self.chunks[id]),
+                ExtentSource::Inline(inline) => bytes.extend_from_slice(inline),
+                ExtentSource::Zeros => bytes.resize(bytes.len() + extent.length as usize, 0),
+                ExtentSource::Chunk(id) => bytes.extend_from_slice(&self.chunks[id]),
             }
         }
         bytes
@@ -110,7 +110,7 @@ impl ChunkSource for Toy {
     }
 }
 
-/// Bytes without a pattern, different for every seed.
+/// Returns bytes without a pattern, different for every seed.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -124,7 +124,7 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A tar-like image of small files and then large ones.
+/// Creates a tar-like image of small files and then large ones.
 pub fn site(small: u64, small_bytes: usize, large: u64, large_bytes: usize) -> Toy {
     let mut toy = Toy::new();
     for seed in 0..small {

@@ -1,11 +1,15 @@
 //! The bytes of an archive, uncompressed, and of one file in it.
 
 use flate2::bufread::GzDecoder;
-use freestone_core::item::{OpenFile, Stamp};
+use freestone_core::item::{FileStamp, OpenFile};
 use freestone_core::{Error, ErrorKind, Result};
 use std::io::{self, BufRead, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The unit of a tar archive.
+pub(super) const BLOCK: usize = 512;
+pub(super) const DISAGREEMENT: &str =
+    "readers of tar do not agree on where such an archive goes on; write it anew";
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 256 << 10;
 /// What gzip's members start with.
@@ -175,8 +179,8 @@ impl Read for MemberFile {
 }
 
 impl OpenFile for MemberFile {
-    fn stamp(&self) -> Result<Stamp> {
-        Ok(Stamp { device: 0, inode: 0, size: self.size, mtime_ns: 0, ctime_ns: 0 })
+    fn stamp(&self) -> Result<FileStamp> {
+        Ok(FileStamp { device: 0, inode: 0, size: self.size, mtime_ns: 0, ctime_ns: 0 })
     }
 
     fn seek(&mut self, _: u64) -> Result<()> {

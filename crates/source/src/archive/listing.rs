@@ -21,7 +21,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 
 /// What stands at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ListedKind {
     Directory,
     File { executable: bool, content: Content },
     Link(Vec<u8>),
@@ -30,21 +30,21 @@ pub(super) enum Kind {
 
 /// A path of the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct ListedPath {
     /// The path, with 0 for `/`: so that its bytes sort in manifest order.
     key: Vec<u8>,
     /// The how-manieth of the archive.
     number: u64,
     /// Whether the path was there before.
     pub(super) again: bool,
-    pub(super) kind: Kind,
+    pub(super) kind: ListedKind,
 }
 
 fn key_of(path: &[u8]) -> Vec<u8> {
     path.iter().map(|byte| if *byte == b'/' { 0 } else { *byte }).collect()
 }
 
-impl Record {
+impl ListedPath {
     pub(super) fn path(&self) -> Vec<u8> {
         self.key.iter().map(|byte| if *byte == 0 { b'/' } else { *byte }).collect()
     }
@@ -55,18 +55,18 @@ impl Record {
         out.varint(self.number);
         out.u8(u8::from(self.again));
         match &self.kind {
-            Kind::Directory => out.u8(0),
-            Kind::File { executable, content } => {
+            ListedKind::Directory => out.u8(0),
+            ListedKind::File { executable, content } => {
                 out.u8(if *executable { 2 } else { 1 });
                 out.varint(content.size);
                 out.sha1(&content.sha1);
                 out.id(&content.id);
             }
-            Kind::Link(text) => {
+            ListedKind::Link(text) => {
                 out.u8(3);
                 out.string(text);
             }
-            Kind::HardLink(target) => {
+            ListedKind::HardLink(target) => {
                 out.u8(4);
                 out.string(target);
             }
@@ -79,13 +79,13 @@ impl Record {
         let key = input.string(PATH_BYTES_MAX)?.to_vec();
         let (number, again) = (input.varint()?, input.u8()? == 1);
         let kind = match input.u8()? {
-            0 => Kind::Directory,
+            0 => ListedKind::Directory,
             number @ (1 | 2) => {
                 let (size, sha1, id) = (input.varint()?, input.sha1()?, input.id()?);
-                Kind::File { executable: number == 2, content: Content { size, sha1, id } }
+                ListedKind::File { executable: number == 2, content: Content { size, sha1, id } }
             }
-            3 => Kind::Link(input.string(LINK_BYTES_MAX)?.to_vec()),
-            _ => Kind::HardLink(input.string(PATH_BYTES_MAX)?.to_vec()),
+            3 => ListedKind::Link(input.string(LINK_BYTES_MAX)?.to_vec()),
+            _ => ListedKind::HardLink(input.string(PATH_BYTES_MAX)?.to_vec()),
         };
         Ok(Self { key, number, again, kind })
     }
@@ -96,10 +96,10 @@ impl Record {
 pub(super) struct Listing {
     memory: usize,
     folder: PathBuf,
-    held: Vec<Record>,
+    held: Vec<ListedPath>,
     held_bytes: usize,
     count: u64,
-    runs: Vec<Run>,
+    runs: Vec<SortedRun>,
 }
 
 fn spilling(folder: &std::path::Path, error: io::Error) -> Error {
@@ -112,13 +112,13 @@ impl Listing {
         Self { memory, folder, ..Self::default() }
     }
 
-    pub(super) fn add(&mut self, path: Vec<u8>, kind: Kind) -> Result<()> {
+    pub(super) fn add(&mut self, path: Vec<u8>, kind: ListedKind) -> Result<()> {
         let text = match &kind {
-            Kind::Link(text) | Kind::HardLink(text) => text.len(),
+            ListedKind::Link(text) | ListedKind::HardLink(text) => text.len(),
             _ => 0,
         };
         self.held_bytes += RECORD_BYTES + path.len() + text;
-        self.held.push(Record { key: key_of(&path), number: self.count, again: false, kind });
+        self.held.push(ListedPath { key: key_of(&path), number: self.count, again: false, kind });
         self.count += 1;
         if self.held_bytes > self.memory {
             self.spill()?;
@@ -158,9 +158,9 @@ impl Listing {
         }
         self.spill()?;
         let mut heads = BinaryHeap::new();
-        let mut cursors: Vec<Cursor> = Vec::new();
+        let mut cursors: Vec<PathCursor> = Vec::new();
         for (at, run) in self.runs.iter().enumerate() {
-            let mut cursor = Cursor::new(0);
+            let mut cursor = PathCursor::new(0);
             if let Some(record) = cursor.next(run)? {
                 heads.push(Reverse((record.key.clone(), record.number, at)));
                 cursor.held = Some(record);
@@ -168,7 +168,7 @@ impl Listing {
             cursors.push(cursor);
         }
         let mut out = RunWriter::new(&self.folder)?;
-        let mut last: Option<Record> = None;
+        let mut last: Option<ListedPath> = None;
         while let Some(Reverse((_, _, at))) = heads.pop() {
             let (run, cursor) = (&self.runs[at], &mut cursors[at]);
             let Some(mut record) = cursor.held.take() else { continue };
@@ -191,7 +191,7 @@ impl Listing {
 }
 
 /// Records in a temporary file, sorted.
-pub(super) struct Run {
+pub(super) struct SortedRun {
     folder: PathBuf,
     file: File,
     length: u64,
@@ -214,7 +214,7 @@ impl RunWriter {
         Ok(Self { folder: folder.into(), file, length: 0, count: 0, index: Vec::new() })
     }
 
-    fn add(&mut self, record: &Record, indexed: bool) -> Result<()> {
+    fn add(&mut self, record: &ListedPath, indexed: bool) -> Result<()> {
         if indexed && self.count.is_multiple_of(INDEXED_EVERY) {
             self.index.push((record.key.clone(), self.length));
         }
@@ -226,27 +226,27 @@ impl RunWriter {
         self.file.write_all(out.bytes()).map_err(|error| spilling(&self.folder, error))
     }
 
-    fn finish(self) -> Result<Run> {
+    fn finish(self) -> Result<SortedRun> {
         let Self { folder, file, length, index, .. } = self;
         let file = file.into_inner().map_err(|error| spilling(&folder, error.into_error()))?;
-        Ok(Run { folder, file, length, index })
+        Ok(SortedRun { folder, file, length, index })
     }
 }
 
 /// A place in a run or in a list.
-pub(super) struct Cursor {
+pub(super) struct PathCursor {
     at: u64,
     buffer: Vec<u8>,
     used: usize,
-    held: Option<Record>,
+    held: Option<ListedPath>,
 }
 
-impl Cursor {
+impl PathCursor {
     fn new(at: u64) -> Self {
         Self { at, buffer: Vec::new(), used: 0, held: None }
     }
 
-    fn next(&mut self, run: &Run) -> Result<Option<Record>> {
+    fn next(&mut self, run: &SortedRun) -> Result<Option<ListedPath>> {
         let unread = |cursor: &Self| cursor.buffer.len() - cursor.used;
         if unread(self) < ENCODED_BYTES_MAX && self.at < run.length {
             self.buffer.drain(..self.used);
@@ -264,7 +264,7 @@ impl Cursor {
             return Ok(None);
         }
         let mut input = Reader::new(left);
-        let record = Record::decode(input.string(ENCODED_BYTES_MAX)?)?;
+        let record = ListedPath::decode(input.string(ENCODED_BYTES_MAX)?)?;
         self.used = self.buffer.len() - input.remaining();
         Ok(Some(record))
     }
@@ -272,18 +272,18 @@ impl Cursor {
 
 /// All paths of an archive, in manifest order.
 pub(super) enum Sorted {
-    Memory(Vec<Record>),
-    File(Run),
+    Memory(Vec<ListedPath>),
+    File(SortedRun),
 }
 
 impl Sorted {
     /// A cursor before the first.
-    pub(super) fn start(&self) -> Cursor {
-        Cursor::new(0)
+    pub(super) fn start(&self) -> PathCursor {
+        PathCursor::new(0)
     }
 
     /// The next record.
-    pub(super) fn next(&self, cursor: &mut Cursor) -> Result<Option<Record>> {
+    pub(super) fn next(&self, cursor: &mut PathCursor) -> Result<Option<ListedPath>> {
         match self {
             Self::Memory(records) => {
                 let record = usize::try_from(cursor.at).ok().and_then(|at| records.get(at));
@@ -295,7 +295,7 @@ impl Sorted {
     }
 
     /// What stands at `path`.
-    pub(super) fn get(&self, path: &[u8]) -> Result<Option<Record>> {
+    pub(super) fn get(&self, path: &[u8]) -> Result<Option<ListedPath>> {
         let key = key_of(path);
         match self {
             Self::Memory(records) => {
@@ -307,7 +307,7 @@ impl Sorted {
                 let Some((_, offset)) = at.checked_sub(1).and_then(|at| run.index.get(at)) else {
                     return Ok(None);
                 };
-                let mut cursor = Cursor::new(*offset);
+                let mut cursor = PathCursor::new(*offset);
                 while let Some(record) = cursor.next(run)? {
                     if record.key >= key {
                         return Ok((record.key == key).then_some(record));
@@ -330,7 +330,7 @@ impl Sorted {
             Self::File(run) => {
                 let at = run.index.partition_point(|(first, _)| *first <= start);
                 let offset = at.checked_sub(1).and_then(|at| run.index.get(at));
-                let mut cursor = Cursor::new(offset.map_or(0, |(_, offset)| *offset));
+                let mut cursor = PathCursor::new(offset.map_or(0, |(_, offset)| *offset));
                 loop {
                     match cursor.next(run)? {
                         Some(record) if record.key < start => {}
@@ -361,7 +361,7 @@ mod tests {
             let mut expected: BTreeMap<Vec<u8>, (Vec<u8>, bool)> = BTreeMap::new();
             for (at, path) in paths.iter().enumerate() {
                 let text = at.to_string().into_bytes();
-                listing.add(path.clone().into_bytes(), Kind::Link(text.clone())).unwrap();
+                listing.add(path.clone().into_bytes(), ListedKind::Link(text.clone())).unwrap();
                 let again = expected.contains_key(&key_of(path.as_bytes()));
                 expected.insert(key_of(path.as_bytes()), (text, again));
             }
@@ -370,7 +370,7 @@ mod tests {
             for (key, (text, again)) in &expected {
                 let record = sorted.next(&mut cursor).unwrap().unwrap();
                 prop_assert_eq!((&record.key, record.again), (key, *again));
-                prop_assert_eq!(&record.kind, &Kind::Link(text.clone()));
+                prop_assert_eq!(&record.kind, &ListedKind::Link(text.clone()));
                 prop_assert_eq!(sorted.get(&record.path()).unwrap(), Some(record));
             }
             prop_assert!(sorted.next(&mut cursor).unwrap().is_none());

@@ -1,8 +1,8 @@
 //! The sorted paths of an archive as a source, links resolved.
 
-use super::listing::{Cursor, Kind, Record, Sorted};
+use super::listing::{ListedKind, ListedPath, PathCursor, Sorted};
 use crate::follow::{Found, follow};
-use crate::report::{Reason, Report};
+use crate::report::{Reason, SourceReport};
 use freestone_core::item::{ChangeKind, ChangeSource, Content, FileBytes, ItemChange};
 use freestone_core::{Error, Result, path};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ const HARD_LINKS_MAX: usize = 40;
 /// Tells all paths of an archive.
 pub(super) struct Paths {
     sorted: Arc<Sorted>,
-    cursor: Cursor,
+    cursor: PathCursor,
     skip_special: bool,
     /// Changes that are ready, the next last: a path, and directories before it that are made.
     ready: Vec<ItemChange>,
@@ -21,15 +21,15 @@ pub(super) struct Paths {
     directory: Vec<u8>,
     /// The last path that is no directory.
     file: Option<Vec<u8>>,
-    report: Report,
-    reported: Arc<Mutex<Report>>,
+    report: SourceReport,
+    reported: Arc<Mutex<SourceReport>>,
 }
 
 impl Paths {
     pub(super) fn new(
         sorted: Arc<Sorted>,
         skip_special: bool,
-        (report, reported): (Report, Arc<Mutex<Report>>),
+        (report, reported): (SourceReport, Arc<Mutex<SourceReport>>),
     ) -> Self {
         let cursor = sorted.start();
         Self {
@@ -50,11 +50,11 @@ impl Paths {
         for _ in 0..HARD_LINKS_MAX {
             match self.sorted.get(&target)? {
                 // Which of them was meant depends on when the link was made.
-                Some(Record { again: true, .. }) | None => return Ok(None),
-                Some(Record { kind: Kind::File { executable, content }, .. }) => {
+                Some(ListedPath { again: true, .. }) | None => return Ok(None),
+                Some(ListedPath { kind: ListedKind::File { executable, content }, .. }) => {
                     return Ok(Some((executable, content)));
                 }
-                Some(Record { kind: Kind::HardLink(next), .. }) => target = next,
+                Some(ListedPath { kind: ListedKind::HardLink(next), .. }) => target = next,
                 Some(_) => return Ok(None),
             }
         }
@@ -63,10 +63,10 @@ impl Paths {
 
     fn look(&self, path: &[u8]) -> Result<Found> {
         Ok(match self.sorted.get(path)?.map(|record| record.kind) {
-            Some(Kind::Directory) => Found::Directory,
-            Some(Kind::File { .. }) => Found::File,
-            Some(Kind::Link(text)) => Found::Link(text),
-            Some(Kind::HardLink(target)) => match self.hard_link(&target)? {
+            Some(ListedKind::Directory) => Found::Directory,
+            Some(ListedKind::File { .. }) => Found::File,
+            Some(ListedKind::Link(text)) => Found::Link(text),
+            Some(ListedKind::HardLink(target)) => match self.hard_link(&target)? {
                 Some(_) => Found::File,
                 None => Found::Nothing,
             },
@@ -78,26 +78,26 @@ impl Paths {
     /// The file at `path`, which [`Self::look`] said is one.
     fn file_at(&self, path: &[u8]) -> Result<Option<(bool, Content)>> {
         match self.sorted.get(path)?.map(|record| record.kind) {
-            Some(Kind::File { executable, content }) => Ok(Some((executable, content))),
-            Some(Kind::HardLink(target)) => self.hard_link(&target),
+            Some(ListedKind::File { executable, content }) => Ok(Some((executable, content))),
+            Some(ListedKind::HardLink(target)) => self.hard_link(&target),
             _ => Ok(None),
         }
     }
 
-    fn kind(&self, path: &[u8], kind: Kind) -> Result<Result<ChangeKind, Reason>> {
+    fn kind(&self, path: &[u8], kind: ListedKind) -> Result<Result<ChangeKind, Reason>> {
         let file = |(executable, content), link| ChangeKind::File {
             executable,
             link,
             bytes: FileBytes::Stored(content),
         };
         Ok(match kind {
-            Kind::Directory => Ok(ChangeKind::Directory),
-            Kind::File { executable, content } => Ok(file((executable, content), None)),
-            Kind::HardLink(target) => match self.hard_link(&target)? {
+            ListedKind::Directory => Ok(ChangeKind::Directory),
+            ListedKind::File { executable, content } => Ok(file((executable, content), None)),
+            ListedKind::HardLink(target) => match self.hard_link(&target)? {
                 Some(found) => Ok(file(found, None)),
                 None => Err(Reason::HardLink),
             },
-            Kind::Link(text) => match follow(path, &text, &mut |path| self.look(path))? {
+            ListedKind::Link(text) => match follow(path, &text, &mut |path| self.look(path))? {
                 Err(reason) => Err(reason),
                 Ok(target) => match self.file_at(&target)? {
                     Some(found) => Ok(file(found, Some(text))),
@@ -108,7 +108,7 @@ impl Paths {
     }
 
     /// Makes ready what a record tells, with the directories that it stands in.
-    fn take(&mut self, record: Record) -> Result<()> {
+    fn take(&mut self, record: ListedPath) -> Result<()> {
         let path = record.path();
         if self.file.as_ref().is_some_and(|file| path::is_below(&path, file)) {
             self.report.refuse(&path, Reason::PathBelowFile);

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 const LINKS_MAX: usize = 40;
 
 /// Where a link leads.
-pub(super) enum Target {
+pub(super) enum LinkTarget {
     /// To a regular file inside; this is its path without links, and what it is.
     File(Vec<u8>, Stat),
     /// To something that cannot be pushed.
@@ -30,17 +30,17 @@ pub(super) enum Target {
 ///
 /// # Errors
 /// The file system fails, or forbids looking.
-pub(super) fn follow(tree: &Tree, link: &[u8], text: &[u8]) -> Result<Target> {
+pub(super) fn follow(tree: &Tree, link: &[u8], text: &[u8]) -> Result<LinkTarget> {
     let mut here = path::parent(link).unwrap_or_default().to_vec();
     let mut parts = Vec::new();
     let mut links = 1;
     if !push_parts(tree, text, &mut here, &mut parts) {
-        return Ok(Target::Refused(Reason::LinkOutside));
+        return Ok(LinkTarget::Refused(Reason::LinkOutside));
     }
     while let Some(part) = parts.pop() {
         match &part[..] {
             b"" | b"." => continue,
-            b".." if here.is_empty() => return Ok(Target::Refused(Reason::LinkOutside)),
+            b".." if here.is_empty() => return Ok(LinkTarget::Refused(Reason::LinkOutside)),
             b".." => {
                 here.truncate(path::parent(&here).map_or(0, <[u8]>::len));
                 continue;
@@ -57,39 +57,39 @@ pub(super) fn follow(tree: &Tree, link: &[u8], text: &[u8]) -> Result<Target> {
             Error::io(format!("link {link}: {here} cannot be looked at"), errno.into())
         };
         if here.len() > PATH_BYTES_MAX {
-            return Ok(Target::Refused(Reason::LinkDangling));
+            return Ok(LinkTarget::Refused(Reason::LinkDangling));
         }
         let file = match tree.open_at(&here, LOOK) {
             Ok(file) => file,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => {
-                return Ok(Target::Refused(Reason::LinkDangling));
+                return Ok(LinkTarget::Refused(Reason::LinkDangling));
             }
             Err(errno) => return Err(cannot(errno)),
         };
         let stat = fstat(&file).map_err(cannot)?;
         if tree.leaves_out(&here) {
-            return Ok(Target::Refused(Reason::LinkToLeftOut));
+            return Ok(LinkTarget::Refused(Reason::LinkToLeftOut));
         }
         match stamp::kind(&stat) {
             FileType::Directory => {}
             FileType::Symlink if links == LINKS_MAX => {
-                return Ok(Target::Refused(Reason::LinkCyclic));
+                return Ok(LinkTarget::Refused(Reason::LinkCyclic));
             }
             FileType::Symlink => {
                 links += 1;
                 let text = readlinkat(&file, c"", Vec::new()).map_err(cannot)?;
                 here.truncate(parent_length);
                 if !push_parts(tree, text.to_bytes(), &mut here, &mut parts) {
-                    return Ok(Target::Refused(Reason::LinkOutside));
+                    return Ok(LinkTarget::Refused(Reason::LinkOutside));
                 }
             }
             // Something behind a file, be it only a slash.
-            _ if !parts.is_empty() => return Ok(Target::Refused(Reason::LinkDangling)),
-            FileType::RegularFile => return Ok(Target::File(here, stat)),
-            _ => return Ok(Target::Refused(Reason::LinkToSpecial)),
+            _ if !parts.is_empty() => return Ok(LinkTarget::Refused(Reason::LinkDangling)),
+            FileType::RegularFile => return Ok(LinkTarget::File(here, stat)),
+            _ => return Ok(LinkTarget::Refused(Reason::LinkToSpecial)),
         }
     }
-    Ok(Target::Refused(Reason::LinkToDirectory))
+    Ok(LinkTarget::Refused(Reason::LinkToDirectory))
 }
 
 /// Puts the parts of `text` on top of `parts`, the first one last, and goes `here` to the top if
@@ -115,11 +115,11 @@ mod tests {
     /// What a link leads to, in a form that can be compared.
     fn followed(tree: &Tree, link: &str, text: &str) -> Result<String, Reason> {
         match follow(tree, link.as_bytes(), text.as_bytes()).unwrap() {
-            Target::File(path, stat) => {
+            LinkTarget::File(path, stat) => {
                 assert_eq!(stamp::kind(&stat), FileType::RegularFile);
                 Ok(String::from_utf8(path).unwrap())
             }
-            Target::Refused(reason) => Err(reason),
+            LinkTarget::Refused(reason) => Err(reason),
         }
     }
 
@@ -226,17 +226,17 @@ mod tests {
                     let kernel = root.join(link).metadata().ok();
                     let inode = kernel.as_ref().filter(|it| it.is_file()).map(MetadataExt::ino);
                     match follow(&tree, link.as_bytes(), text.as_bytes()).unwrap() {
-                        Target::File(path, stat) => {
+                        LinkTarget::File(path, stat) => {
                             prop_assert_eq!(Some(stat.st_ino), inode);
                             let path = std::str::from_utf8(&path).unwrap();
                             let canonical = root.join(link).canonicalize().unwrap();
                             prop_assert_eq!(canonical, root.canonicalize().unwrap().join(path));
                         }
-                        Target::Refused(Reason::LinkOutside) => {}
-                        Target::Refused(Reason::LinkToDirectory) => {
+                        LinkTarget::Refused(Reason::LinkOutside) => {}
+                        LinkTarget::Refused(Reason::LinkToDirectory) => {
                             prop_assert!(kernel.is_some_and(|it| it.is_dir()));
                         }
-                        Target::Refused(_) => prop_assert!(kernel.is_none()),
+                        LinkTarget::Refused(_) => prop_assert!(kernel.is_none()),
                     }
                 }
             }

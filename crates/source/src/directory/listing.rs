@@ -1,7 +1,7 @@
 //! A directory's names in bytewise order, whatever their number, in bounded memory.
 
-use super::names::{Kind, Names};
-use super::spill::{Cursor, Spill};
+use super::names::{NameKind, Names};
+use super::spill::{RunReader, Spill};
 use freestone_core::{Error, ErrorKind, Result, path};
 use rustix::fd::BorrowedFd;
 use rustix::fs::RawDir;
@@ -19,7 +19,7 @@ pub(super) enum Listing {
     /// All names, and which is next.
     Memory(Names, usize),
     /// A run of the temporary file.
-    File(Cursor),
+    File(RunReader),
 }
 
 /// Lists directories, and knows what the lists of the directories around them take.
@@ -66,7 +66,7 @@ impl Lister {
                 return Err(Error::new(ErrorKind::Storage, what)
                     .hint("the file system is damaged or malicious"));
             }
-            let kind = Kind::of(entry.file_type());
+            let kind = NameKind::of(entry.file_type());
             if !names.add(kind, name, allowed) {
                 names.sort();
                 runs.push(self.spill.write(&names).map_err(|error| spilling(&self.spill, error))?);
@@ -90,7 +90,10 @@ impl Lister {
     }
 
     /// The next name of `listing`.
-    pub(super) fn next<'a>(&self, listing: &'a mut Listing) -> Result<Option<(Kind, &'a [u8])>> {
+    pub(super) fn next<'a>(
+        &self,
+        listing: &'a mut Listing,
+    ) -> Result<Option<(NameKind, &'a [u8])>> {
         match listing {
             Listing::Memory(names, next) => {
                 *next += 1;

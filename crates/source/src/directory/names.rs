@@ -13,14 +13,14 @@ const HEAD_BYTES: usize = 3;
 
 /// What a directory says of the kind of one of its names, not yet asking the file itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum NameKind {
     /// The file system does not tell.
     Unknown,
     Directory,
     Other,
 }
 
-impl Kind {
+impl NameKind {
     /// From the type that a directory, or a file itself, tells.
     pub(super) fn of(kind: FileType) -> Self {
         match kind {
@@ -48,14 +48,14 @@ impl Kind {
 }
 
 /// The length of the record that `bytes` begin with, and what it holds; `None` if they end first.
-pub(super) fn decode(bytes: &[u8]) -> Option<(usize, Kind, &[u8])> {
+pub(super) fn decode(bytes: &[u8]) -> Option<(usize, NameKind, &[u8])> {
     let (head, rest) = bytes.split_first_chunk::<HEAD_BYTES>()?;
     let length = usize::from(u16::from_le_bytes([head[1], head[2]]));
-    Some((HEAD_BYTES + length, Kind::from_byte(head[0]), rest.get(..length)?))
+    Some((HEAD_BYTES + length, NameKind::from_byte(head[0]), rest.get(..length)?))
 }
 
 /// Appends a record. A name has at most 65,535 bytes: a directory's own records are no longer.
-pub(super) fn encode(kind: Kind, name: &[u8], into: &mut Vec<u8>) {
+pub(super) fn encode(kind: NameKind, name: &[u8], into: &mut Vec<u8>) {
     let length = u16::try_from(name.len()).expect("getdents gives at most 65,535 bytes a record");
     into.push(kind.to_byte());
     into.extend_from_slice(&length.to_le_bytes());
@@ -78,7 +78,7 @@ impl Names {
     /// Adds a name; `false`, and nothing is added, if there would be more than `bytes_max` of
     /// them, or more than 32 bits can count. One name always fits.
     #[must_use]
-    pub(super) fn add(&mut self, kind: Kind, name: &[u8], bytes_max: usize) -> bool {
+    pub(super) fn add(&mut self, kind: NameKind, name: &[u8], bytes_max: usize) -> bool {
         let more = HEAD_BYTES + name.len() + size_of::<u32>();
         let start = match u32::try_from(self.records.len()) {
             Ok(start) if self.starts.is_empty() || self.bytes() + more <= bytes_max => start,
@@ -90,7 +90,7 @@ impl Names {
     }
 
     /// The name at `index`.
-    pub(super) fn get(&self, index: usize) -> Option<(Kind, &[u8])> {
+    pub(super) fn get(&self, index: usize) -> Option<(NameKind, &[u8])> {
         self.starts.get(index).map(|start| at(&self.records, *start))
     }
 
@@ -115,7 +115,7 @@ impl Names {
     }
 }
 
-fn at(records: &[u8], start: u32) -> (Kind, &[u8]) {
+fn at(records: &[u8], start: u32) -> (NameKind, &[u8]) {
     let start = usize::try_from(start).expect("a usize has 32 bits at least");
     let (_, kind, name) = decode(&records[start..]).expect("each start is a whole record's");
     (kind, name)
@@ -129,19 +129,19 @@ mod tests {
     fn names_come_back_sorted_once_and_with_their_kind() {
         let mut names = Names::default();
         for (name, kind) in [
-            (&b"b"[..], Kind::Other),
-            (b"a\xff", Kind::Unknown),
-            (b"a", Kind::Directory),
-            (b"b", Kind::Other),
-            (&[b'c'; 65_535], Kind::Other),
+            (&b"b"[..], NameKind::Other),
+            (b"a\xff", NameKind::Unknown),
+            (b"a", NameKind::Directory),
+            (b"b", NameKind::Other),
+            (&[b'c'; 65_535], NameKind::Other),
         ] {
             assert!(names.add(kind, name, usize::MAX));
         }
         names.sort();
-        assert_eq!(names.get(0), Some((Kind::Directory, &b"a"[..])));
-        assert_eq!(names.get(1), Some((Kind::Unknown, &b"a\xff"[..])));
-        assert_eq!(names.get(2), Some((Kind::Other, &b"b"[..])));
-        assert_eq!(names.get(3), Some((Kind::Other, &[b'c'; 65_535][..])));
+        assert_eq!(names.get(0), Some((NameKind::Directory, &b"a"[..])));
+        assert_eq!(names.get(1), Some((NameKind::Unknown, &b"a\xff"[..])));
+        assert_eq!(names.get(2), Some((NameKind::Other, &b"b"[..])));
+        assert_eq!(names.get(3), Some((NameKind::Other, &[b'c'; 65_535][..])));
         assert_eq!(names.get(4), None);
     }
 
@@ -149,7 +149,7 @@ mod tests {
     fn a_million_names_of_12_bytes_take_19_bytes_each() {
         let mut names = Names::default();
         for number in 0..1_000_000 {
-            assert!(names.add(Kind::Other, format!("{number:012}").as_bytes(), 32 << 20));
+            assert!(names.add(NameKind::Other, format!("{number:012}").as_bytes(), 32 << 20));
         }
         assert_eq!(names.bytes(), 19_000_000);
         assert!(names.records.capacity() + 4 * names.starts.capacity() <= 32 << 20);
@@ -158,18 +158,18 @@ mod tests {
     #[test]
     fn no_more_is_taken_than_allowed_but_one_name_always() {
         let mut names = Names::default();
-        assert!(names.add(Kind::Other, b"longer than allowed", 10));
-        assert!(!names.add(Kind::Other, b"", 32));
-        assert!(names.add(Kind::Other, b"", 33));
-        assert_eq!(names.get(1), Some((Kind::Other, &b""[..])));
+        assert!(names.add(NameKind::Other, b"longer than allowed", 10));
+        assert!(!names.add(NameKind::Other, b"", 32));
+        assert!(names.add(NameKind::Other, b"", 33));
+        assert_eq!(names.get(1), Some((NameKind::Other, &b""[..])));
         assert_eq!(names.get(2), None);
     }
 
     #[test]
     fn cut_records_are_not_decoded() {
         let mut record = Vec::new();
-        encode(Kind::Directory, b"name", &mut record);
-        assert_eq!(decode(&record), Some((7, Kind::Directory, &b"name"[..])));
+        encode(NameKind::Directory, b"name", &mut record);
+        assert_eq!(decode(&record), Some((7, NameKind::Directory, &b"name"[..])));
         for length in 0..record.len() {
             assert_eq!(decode(&record[..length]), None);
         }

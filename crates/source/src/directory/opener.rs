@@ -1,9 +1,9 @@
 //! Opening the files that a walk has listed.
 
-use super::link::{self, Target};
+use super::link::{self, LinkTarget};
 use super::stamp;
 use super::tree::{LOOK, READ, Tree};
-use freestone_core::item::{FileOpener, OpenFile, Stamp};
+use freestone_core::item::{FileOpener, FileStamp, OpenFile};
 use freestone_core::{Error, Result, path};
 use rustix::fs::{FileType, fstat, readlinkat};
 use rustix::io::Errno;
@@ -39,14 +39,14 @@ impl Opener {
             Err(errno) => return Err(cannot(path, errno)),
         };
         match link::follow(&self.tree, path, text.to_bytes())? {
-            Target::File(target, _) => Ok(target),
-            Target::Refused(reason) => {
+            LinkTarget::File(target, _) => Ok(target),
+            LinkTarget::Refused(reason) => {
                 Err(Error::refused(format!("{} has become {reason}", path::display(path))))
             }
         }
     }
 
-    fn open_file(&self, path: &[u8]) -> Result<(File, Stamp)> {
+    fn open_file(&self, path: &[u8]) -> Result<(File, FileStamp)> {
         let file = match self.tree.open_at(path, READ) {
             Err(Errno::LOOP) if self.tree.is_listed_link(path) => {
                 let target = self.follow(path)?;
@@ -95,7 +95,7 @@ struct Opened {
     file: File,
     path: Box<[u8]>,
     /// The stamp that was seen when the file was opened; whoever asks first gets it.
-    first: Cell<Option<Stamp>>,
+    first: Cell<Option<FileStamp>>,
 }
 
 impl Read for Opened {
@@ -107,7 +107,7 @@ impl Read for Opened {
 }
 
 impl OpenFile for Opened {
-    fn stamp(&self) -> Result<Stamp> {
+    fn stamp(&self) -> Result<FileStamp> {
         if let Some(stamp) = self.first.take() {
             return Ok(stamp);
         }

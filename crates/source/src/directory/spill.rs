@@ -4,7 +4,7 @@
 //! reading. The directories of a walk are a stack, and so is the file: what belongs to a
 //! directory is cut off when the walk leaves it.
 
-use super::names::{Kind, Names, decode, encode};
+use super::names::{NameKind, Names, decode, encode};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
@@ -29,7 +29,7 @@ pub(super) struct Spill {
 
 /// Sorted records in the file, each name once.
 #[derive(Clone, Copy)]
-pub(super) struct Run {
+pub(super) struct SpilledRun {
     start: u64,
     end: u64,
 }
@@ -67,8 +67,8 @@ impl Spill {
     }
 
     /// Writes sorted names.
-    pub(super) fn write(&mut self, names: &Names) -> io::Result<Run> {
-        let mut writer = Writer::new(self);
+    pub(super) fn write(&mut self, names: &Names) -> io::Result<SpilledRun> {
+        let mut writer = RunWriter::new(self);
         let mut index = 0;
         while let Some((kind, name)) = names.get(index) {
             writer.add(kind, name)?;
@@ -78,7 +78,7 @@ impl Spill {
     }
 
     /// Makes one run of `runs`, which are at the end of the file.
-    pub(super) fn merge(&mut self, mut runs: Vec<Run>) -> io::Result<Run> {
+    pub(super) fn merge(&mut self, mut runs: Vec<SpilledRun>) -> io::Result<SpilledRun> {
         while runs.len() > 1 {
             let mut merged = Vec::new();
             for some in runs.chunks(MERGED_RUNS_MAX) {
@@ -86,10 +86,10 @@ impl Spill {
             }
             runs = merged;
         }
-        runs.pop().map_or_else(|| Ok(Run { start: self.length, end: self.length }), Ok)
+        runs.pop().map_or_else(|| Ok(SpilledRun { start: self.length, end: self.length }), Ok)
     }
 
-    fn merge_once(&mut self, runs: &[Run]) -> io::Result<Run> {
+    fn merge_once(&mut self, runs: &[SpilledRun]) -> io::Result<SpilledRun> {
         let mut cursors = BinaryHeap::with_capacity(runs.len());
         for run in runs {
             let mut cursor = self.read(*run);
@@ -97,7 +97,7 @@ impl Spill {
                 cursors.push(cursor);
             }
         }
-        let mut writer = Writer::new(self);
+        let mut writer = RunWriter::new(self);
         let mut last: Option<Vec<u8>> = None;
         while let Some(mut first) = cursors.peek_mut() {
             let (kind, name) = first.record();
@@ -115,24 +115,24 @@ impl Spill {
     }
 
     /// Reads `run` from its start.
-    pub(super) fn read(&self, run: Run) -> Cursor {
-        Cursor { rest: run, buffer: Vec::new(), at: 0, length: 0 }
+    pub(super) fn read(&self, run: SpilledRun) -> RunReader {
+        RunReader { rest: run, buffer: Vec::new(), at: 0, length: 0 }
     }
 }
 
 /// Writes a run at the end of the file.
-struct Writer<'a> {
+struct RunWriter<'a> {
     spill: &'a mut Spill,
     start: u64,
     buffer: Vec<u8>,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> RunWriter<'a> {
     fn new(spill: &'a mut Spill) -> Self {
         Self { start: spill.length, spill, buffer: Vec::with_capacity(BUFFER_BYTES) }
     }
 
-    fn add(&mut self, kind: Kind, name: &[u8]) -> io::Result<()> {
+    fn add(&mut self, kind: NameKind, name: &[u8]) -> io::Result<()> {
         encode(kind, name, &mut self.buffer);
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
@@ -145,24 +145,24 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> io::Result<Run> {
+    fn finish(mut self) -> io::Result<SpilledRun> {
         self.flush()?;
-        Ok(Run { start: self.start, end: self.spill.length })
+        Ok(SpilledRun { start: self.start, end: self.spill.length })
     }
 }
 
 /// Reads a run record by record. Cursors are ordered so that the first name is the greatest, as a
 /// heap wants it.
-pub(super) struct Cursor {
+pub(super) struct RunReader {
     /// What is not in the buffer yet.
-    rest: Run,
+    rest: SpilledRun,
     buffer: Vec<u8>,
     /// Where the current record begins, and its length.
     at: usize,
     length: usize,
 }
 
-impl Cursor {
+impl RunReader {
     /// Goes to the next record; `false` if there is none.
     pub(super) fn advance(&mut self, spill: &Spill) -> io::Result<bool> {
         self.at += self.length;
@@ -193,31 +193,31 @@ impl Cursor {
     }
 
     /// The current record; an empty one before the first.
-    pub(super) fn record(&self) -> (Kind, &[u8]) {
+    pub(super) fn record(&self) -> (NameKind, &[u8]) {
         let record = decode(&self.buffer[self.at..self.at + self.length]);
-        record.map_or((Kind::Unknown, &[]), |(_, kind, name)| (kind, name))
+        record.map_or((NameKind::Unknown, &[]), |(_, kind, name)| (kind, name))
     }
 }
 
-impl Ord for Cursor {
+impl Ord for RunReader {
     fn cmp(&self, other: &Self) -> Ordering {
         other.record().1.cmp(self.record().1)
     }
 }
 
-impl PartialOrd for Cursor {
+impl PartialOrd for RunReader {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Cursor {
+impl PartialEq for RunReader {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Cursor {}
+impl Eq for RunReader {}
 
 fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).expect("a length in memory fits 64 bits")
@@ -228,7 +228,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read_all(spill: &Spill, run: Run) -> Vec<Vec<u8>> {
+    fn read_all(spill: &Spill, run: SpilledRun) -> Vec<Vec<u8>> {
         let mut cursor = spill.read(run);
         let mut all = Vec::new();
         while cursor.advance(spill).unwrap() {
@@ -249,11 +249,11 @@ mod tests {
             let mut runs = Vec::new();
             let mut held = Names::default();
             for name in &names {
-                if !held.add(Kind::Other, name, run_bytes) {
+                if !held.add(NameKind::Other, name, run_bytes) {
                     held.sort();
                     runs.push(spill.write(&held).unwrap());
                     held.clear();
-                    prop_assert!(held.add(Kind::Other, name, run_bytes));
+                    prop_assert!(held.add(NameKind::Other, name, run_bytes));
                 }
             }
             held.sort();
@@ -271,7 +271,7 @@ mod tests {
         let mut spill = Spill::new(std::env::temp_dir());
         let mut names = Names::default();
         for number in 0..50_000 {
-            assert!(names.add(Kind::Other, format!("{number:05}").as_bytes(), usize::MAX));
+            assert!(names.add(NameKind::Other, format!("{number:05}").as_bytes(), usize::MAX));
         }
         let run = spill.write(&names).unwrap();
         let mut cursor = spill.read(run);
@@ -288,8 +288,8 @@ mod tests {
         let mut spill = Spill::new(std::env::temp_dir());
         let mut names = Names::default();
         let long = vec![b'x'; 65_535];
-        assert!(names.add(Kind::Directory, b"a", usize::MAX));
-        assert!(names.add(Kind::Other, &long, usize::MAX));
+        assert!(names.add(NameKind::Directory, b"a", usize::MAX));
+        assert!(names.add(NameKind::Other, &long, usize::MAX));
         let run = spill.write(&names).unwrap();
         assert_eq!(read_all(&spill, run), [b"a".to_vec(), long]);
     }
@@ -298,7 +298,7 @@ mod tests {
     fn what_is_cut_off_takes_no_room_and_the_rest_stays() {
         let mut spill = Spill::new(std::env::temp_dir());
         let mut names = Names::default();
-        assert!(names.add(Kind::Other, b"kept", usize::MAX));
+        assert!(names.add(NameKind::Other, b"kept", usize::MAX));
         let kept = spill.write(&names).unwrap();
         let length = spill.length();
         spill.write(&names).unwrap();

@@ -1,11 +1,11 @@
 //! From what `stat` says to core's words.
 
-use freestone_core::item::Stamp;
+use freestone_core::item::FileStamp;
 use rustix::fs::{FileType, Mode, Stat};
 
 /// The stamp of a file.
-pub(super) fn of(stat: &Stat) -> Stamp {
-    Stamp {
+pub(super) fn of(stat: &Stat) -> FileStamp {
+    FileStamp {
         device: stat.st_dev,
         inode: stat.st_ino,
         size: u64::try_from(stat.st_size).unwrap_or(0),

@@ -6,14 +6,14 @@
 //! stack only the innermost stay open; the others are opened again when the walk comes back, and
 //! must be the same directories then.
 
-use super::Options;
-use super::link::{self, Target};
+use super::link::{self, LinkTarget};
 use super::listing::{Lister, Listing, shown};
-use super::names::Kind;
+use super::names::NameKind;
+use super::options::DirectoryOptions;
 use super::tree::{DIRECTORY, Tree};
 use super::{stamp, version_control};
 use crate::exclude::Excludes;
-use crate::report::{Reason, Report};
+use crate::report::{Reason, SourceReport};
 use freestone_core::item::{Item, ItemKind, ItemSource};
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use freestone_core::{Error, ErrorKind, Result, Unreadable};
@@ -38,8 +38,8 @@ pub struct Walk {
     lister: Lister,
     /// The directories that the walk is in, the innermost last.
     stack: Vec<Directory>,
-    entry: Entry,
-    report: Report,
+    entry: CurrentPath,
+    report: SourceReport,
     unreadable: Unreadable,
     failed: bool,
 }
@@ -56,12 +56,12 @@ struct Directory {
 }
 
 /// The path of what is looked at, and a NUL behind it.
-struct Entry {
+struct CurrentPath {
     bytes: Vec<u8>,
     name_start: usize,
 }
 
-impl Entry {
+impl CurrentPath {
     fn set(&mut self, directory_length: usize, name: &[u8]) {
         self.bytes.truncate(directory_length);
         if directory_length > 0 {
@@ -90,7 +90,11 @@ enum Entered {
 }
 
 impl Walk {
-    pub(super) fn new(tree: Arc<Tree>, excludes: Excludes, options: &Options) -> Result<Self> {
+    pub(super) fn new(
+        tree: Arc<Tree>,
+        excludes: Excludes,
+        options: &DirectoryOptions,
+    ) -> Result<Self> {
         let mut walk = Self {
             tree,
             excludes,
@@ -98,8 +102,8 @@ impl Walk {
             skip_special: options.skip_special,
             lister: Lister::new(options.memory_bytes, options.spill_dir.clone()),
             stack: Vec::new(),
-            entry: Entry { bytes: vec![0], name_start: 0 },
-            report: Report::default(),
+            entry: CurrentPath { bytes: vec![0], name_start: 0 },
+            report: SourceReport::default(),
             unreadable: Unreadable::default(),
             failed: false,
         };
@@ -110,7 +114,7 @@ impl Walk {
     }
 
     /// What was left out or could not be taken so far; after the end, in all.
-    pub fn report(&self) -> &Report {
+    pub fn report(&self) -> &SourceReport {
         &self.report
     }
 
@@ -168,20 +172,20 @@ impl Walk {
     }
 
     /// The item at the entry's path; `None` if it is left out, refused or gone.
-    fn look(&mut self, mut kind: Kind) -> Result<Option<Item>> {
-        if kind == Kind::Unknown {
+    fn look(&mut self, mut kind: NameKind) -> Result<Option<Item>> {
+        if kind == NameKind::Unknown {
             match self.stat()? {
-                Some(stat) => kind = Kind::of(stamp::kind(&stat)),
+                Some(stat) => kind = NameKind::of(stamp::kind(&stat)),
                 None => return Ok(None),
             }
         }
-        if self.leaves_out(kind == Kind::Directory) {
+        if self.leaves_out(kind == NameKind::Directory) {
             return Ok(None);
         }
         if self.entry.path().len() > PATH_BYTES_MAX {
             return Ok(self.refuse(Reason::PathLong));
         }
-        if kind == Kind::Directory {
+        if kind == NameKind::Directory {
             match self.enter()? {
                 Entered::Done(item) => return Ok(Some(item)),
                 Entered::Gone => return Ok(None),
@@ -267,12 +271,12 @@ impl Walk {
         }
         let target = link::follow(&self.tree, path, &text);
         match target.map_err(|error| error.at_path(path.to_vec()))? {
-            Target::File(_, stat) => {
+            LinkTarget::File(_, stat) => {
                 self.tree.remember_link(path);
                 let text = if text.starts_with(b"/") { None } else { Some(text) };
                 Ok(Some(self.file(&stat, text)))
             }
-            Target::Refused(reason) => Ok(self.refuse(reason)),
+            LinkTarget::Refused(reason) => Ok(self.refuse(reason)),
         }
     }
 }
@@ -333,17 +337,18 @@ mod tests {
         for file in ["f", "gone"] {
             std::fs::write(root.join(file), "").unwrap();
         }
-        let options = Options { excludes: vec!["cache/".to_owned()], ..Options::default() };
+        let options =
+            DirectoryOptions { excludes: vec!["cache/".to_owned()], ..DirectoryOptions::default() };
         let mut walk = super::super::open(root, &options).unwrap().0;
         let mut names = Names::default();
         for (kind, name) in [
-            (Kind::Unknown, &b".svn"[..]),
-            (Kind::Unknown, b"cache"),
-            (Kind::Unknown, b"d"),
-            (Kind::Other, b"d2"),
-            (Kind::Directory, b"f"),
-            (Kind::Unknown, b"gone"),
-            (Kind::Directory, b"gone2"),
+            (NameKind::Unknown, &b".svn"[..]),
+            (NameKind::Unknown, b"cache"),
+            (NameKind::Unknown, b"d"),
+            (NameKind::Other, b"d2"),
+            (NameKind::Directory, b"f"),
+            (NameKind::Unknown, b"gone"),
+            (NameKind::Directory, b"gone2"),
         ] {
             assert!(names.add(kind, name, usize::MAX));
         }

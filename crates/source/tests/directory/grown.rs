@@ -2,7 +2,7 @@
 
 use freestone_core::item::{Item, ItemKind, ItemSource};
 use freestone_core::{Error, ErrorKind, path};
-use freestone_source::directory::{Options, Report, Walk, open};
+use freestone_source::directory::{DirectoryOptions, SourceReport, Walk, open};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
@@ -48,29 +48,30 @@ impl Grown {
         }
     }
 
-    pub fn walk(&self, options: &Options) -> Walk {
+    pub fn walk(&self, options: &DirectoryOptions) -> Walk {
         open(&self.root(), options).unwrap().0
     }
 
     /// What is listed: paths for people, directories with a `/` behind.
-    pub fn shown(&self, options: &Options) -> Vec<String> {
+    pub fn shown(&self, options: &DirectoryOptions) -> Vec<String> {
         show(&self.items(options))
     }
 
-    pub fn items(&self, options: &Options) -> Vec<Item> {
+    pub fn items(&self, options: &DirectoryOptions) -> Vec<Item> {
         all(&mut self.walk(options)).unwrap()
     }
 
     /// What is listed although something cannot be pushed, and what that is.
-    pub fn skipping(&self) -> (Vec<String>, Report) {
-        let mut walk = self.walk(&Options { skip_special: true, ..Options::default() });
+    pub fn skipping(&self) -> (Vec<String>, SourceReport) {
+        let mut walk =
+            self.walk(&DirectoryOptions { skip_special: true, ..DirectoryOptions::default() });
         let items = all(&mut walk).unwrap();
         (show(&items), walk.report().clone())
     }
 
     /// The lines of the error in which a walk ends.
     pub fn refused(&self) -> Vec<String> {
-        let error = all(&mut self.walk(&Options::default())).unwrap_err();
+        let error = all(&mut self.walk(&DirectoryOptions::default())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert!(error.hint_text().unwrap().contains("--skip-special"));
         error.to_string().lines().skip(1).map(|line| line.trim_start().to_owned()).collect()

@@ -2,7 +2,7 @@
 
 use crate::grown::{Grown, all, failure, show};
 use freestone_core::ErrorKind;
-use freestone_source::directory::{Options, open};
+use freestone_source::directory::{DirectoryOptions, open};
 use std::os::unix::fs::symlink;
 
 #[test]
@@ -30,10 +30,11 @@ fn version_control_is_left_out_and_nothing_that_resembles_it() {
         "a/",
         "git",
     ];
-    let mut walk = grown.walk(&Options::default());
+    let mut walk = grown.walk(&DirectoryOptions::default());
     assert_eq!(show(&all(&mut walk).unwrap()), kept);
     assert_eq!(walk.report().version_control_count, 7);
-    let everything = grown.shown(&Options { keep_version_control: true, ..Options::default() });
+    let everything = grown
+        .shown(&DirectoryOptions { keep_version_control: true, ..DirectoryOptions::default() });
     assert_eq!(everything.len(), 19);
     assert!(everything.contains(&".git/config".to_owned()));
 }
@@ -51,7 +52,7 @@ fn patterns_leave_out_files_and_whole_directories() {
         "b/drafts",
     ]);
     let excludes = ["*.bak", "!keep.bak", "cache/", "/drafts"].map(str::to_owned).to_vec();
-    let options = Options { excludes, ..Options::default() };
+    let options = DirectoryOptions { excludes, ..DirectoryOptions::default() };
     let mut walk = grown.walk(&options);
     // What a link to it leads to is still inside, so the link is its content.
     let kept = ["a/", "a/keep.bak", "b/", "b/cache", "b/drafts", "linked"];
@@ -62,7 +63,8 @@ fn patterns_leave_out_files_and_whole_directories() {
 #[test]
 fn a_directory_that_is_left_out_is_not_even_opened() {
     let grown = Grown::new(&["a", "closed/x"]);
-    let options = Options { excludes: vec!["closed".to_owned()], ..Options::default() };
+    let options =
+        DirectoryOptions { excludes: vec!["closed".to_owned()], ..DirectoryOptions::default() };
     let mut walk = grown.walk(&options);
     std::fs::remove_dir_all(grown.at("closed")).unwrap();
     symlink("/nonexistent", grown.at("closed")).unwrap();
@@ -73,7 +75,8 @@ fn a_directory_that_is_left_out_is_not_even_opened() {
 #[test]
 fn a_bad_pattern_is_an_error_of_usage() {
     let grown = Grown::new(&[]);
-    let options = Options { excludes: vec!["a[".to_owned()], ..Options::default() };
+    let options =
+        DirectoryOptions { excludes: vec!["a[".to_owned()], ..DirectoryOptions::default() };
     let error = failure(open(&grown.root(), &options));
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("\"a[\""), "{error}");
@@ -91,7 +94,7 @@ fn the_store_and_the_output_inside_are_left_out_and_links_to_them_refused() {
         grown.at("a/out.img"),
         grown.root().with_file_name("elsewhere"),
     ];
-    let options = Options { leave_out, skip_special: true, ..Options::default() };
+    let options = DirectoryOptions { leave_out, skip_special: true, ..DirectoryOptions::default() };
     let mut walk = grown.walk(&options);
     std::fs::write(grown.at("a/out.img"), "").unwrap();
     assert_eq!(show(&all(&mut walk).unwrap()), ["a/", "a/storefront", "b"]);
@@ -102,10 +105,10 @@ fn the_store_and_the_output_inside_are_left_out_and_links_to_them_refused() {
 #[test]
 fn a_top_that_must_not_be_pushed_is_an_error() {
     let grown = Grown::new(&["a"]);
-    let options = Options { leave_out: vec![grown.root()], ..Options::default() };
+    let options = DirectoryOptions { leave_out: vec![grown.root()], ..DirectoryOptions::default() };
     assert_eq!(failure(open(&grown.root(), &options)).kind(), ErrorKind::Usage);
     // A directory inside the store is pushed; it is not the store.
     let outer = grown.root().parent().unwrap().to_owned();
-    let options = Options { leave_out: vec![outer], ..Options::default() };
+    let options = DirectoryOptions { leave_out: vec![outer], ..DirectoryOptions::default() };
     assert_eq!(grown.shown(&options), ["a"]);
 }

@@ -2,7 +2,7 @@
 
 use crate::grown::Grown;
 use freestone_core::item::{FileOpener, Item, ItemKind};
-use freestone_source::directory::{Options, Reason, Refusal, open};
+use freestone_source::directory::{DirectoryOptions, Reason, Refusal, open};
 use std::os::unix::fs::symlink;
 
 fn link_of(item: &Item) -> Option<&str> {
@@ -19,7 +19,7 @@ fn a_link_to_a_file_is_that_file_and_keeps_its_text() {
     let grown = Grown::new(&["a/file", "b/chain -> ../to_file", "to_file -> a/file"]);
     symlink(grown.at("a/file"), grown.at("to_file_absolute")).unwrap();
     crate::grown::touch(&grown.at("a/file"), 77, 0);
-    let items = grown.items(&Options::default());
+    let items = grown.items(&DirectoryOptions::default());
     let find = |path: &str| items.iter().find(|item| item.path == path.as_bytes()).unwrap();
     let stamp = |item: &Item| match item.kind {
         ItemKind::File { stamp, .. } => stamp,
@@ -37,7 +37,7 @@ fn a_link_to_a_file_is_that_file_and_keeps_its_text() {
         assert_eq!(link_of(link), text, "{path}");
         assert_eq!((stamp(link), link.mtime), (stamp(file), 77), "{path}");
     }
-    let (mut walk, opener) = open(&grown.root(), &Options::default()).unwrap();
+    let (mut walk, opener) = open(&grown.root(), &DirectoryOptions::default()).unwrap();
     crate::grown::all(&mut walk).unwrap();
     for path in ["to_file", "b/chain", "to_file_absolute"] {
         let mut opened = opener.open(path.as_bytes()).unwrap();
@@ -93,7 +93,7 @@ fn each_other_link_is_refused_and_all_are_listed_at_once() {
 #[test]
 fn only_listed_links_are_followed_when_opening() {
     let grown = Grown::new(&["listed -> target", "target", "late"]);
-    let (mut walk, opener) = open(&grown.root(), &Options::default()).unwrap();
+    let (mut walk, opener) = open(&grown.root(), &DirectoryOptions::default()).unwrap();
     crate::grown::all(&mut walk).unwrap();
     assert!(opener.open(b"listed").is_ok());
     std::fs::remove_file(grown.at("late")).unwrap();

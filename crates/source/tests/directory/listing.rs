@@ -3,7 +3,7 @@
 use crate::grown::{Grown, all, failure, touch};
 use freestone_core::ErrorKind;
 use freestone_core::item::{FileOpener, ItemKind, ItemSource};
-use freestone_source::directory::{Options, open};
+use freestone_source::directory::{DirectoryOptions, open};
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -20,7 +20,7 @@ fn an_item_tells_what_the_file_is() {
     touch(&grown.at("a"), 12, 0);
     for (mode, executable) in [(0o644, false), (0o700, true), (0o655, false), (0o100, true)] {
         set_mode(&grown.at("x"), mode);
-        let items = grown.items(&Options::default());
+        let items = grown.items(&DirectoryOptions::default());
         assert_eq!(items.len(), 3);
         assert_eq!((items[0].mtime, &items[0].kind), (12, &ItemKind::Directory));
         assert_eq!(items[1].mtime, -2, "whole seconds, downwards");
@@ -38,7 +38,7 @@ fn an_item_tells_what_the_file_is() {
 
 #[test]
 fn an_empty_directory_has_no_items_and_the_end_stays_the_end() {
-    let mut walk = Grown::new(&[]).walk(&Options::default());
+    let mut walk = Grown::new(&[]).walk(&DirectoryOptions::default());
     assert_eq!(all(&mut walk).unwrap(), []);
     assert_eq!(all(&mut walk).unwrap(), []);
 }
@@ -53,7 +53,7 @@ fn a_top_that_is_no_directory_is_refused_with_a_hint() {
         (grown.at("in"), ErrorKind::NotFound),
         ("".into(), ErrorKind::Usage),
     ] {
-        let error = failure(open(&path, &Options::default()));
+        let error = failure(open(&path, &DirectoryOptions::default()));
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         assert!(error.hint_text().is_some());
@@ -68,7 +68,7 @@ fn the_top_may_be_a_link_to_a_directory() {
     // Absolute links by either of its names are inside.
     symlink(link.join("a/b"), grown.at("by_link")).unwrap();
     symlink(grown.at("a/b"), grown.at("by_name")).unwrap();
-    let (mut walk, opener) = open(&link, &Options::default()).unwrap();
+    let (mut walk, opener) = open(&link, &DirectoryOptions::default()).unwrap();
     assert_eq!(crate::grown::show(&all(&mut walk).unwrap()), ["a/", "a/b", "by_link", "by_name"]);
     let mut text = String::new();
     opener.open(b"by_link").unwrap().read_to_string(&mut text).unwrap();
@@ -100,7 +100,7 @@ fn what_cannot_be_read_is_named() {
         set_mode(&grown.at(path), closed);
         let mut error = None;
         unprivileged(|| {
-            let mut walk = grown.walk(&Options::default());
+            let mut walk = grown.walk(&DirectoryOptions::default());
             error = all(&mut walk).err();
             assert!(walk.next().is_err(), "an error ends the walk");
         });
@@ -111,12 +111,12 @@ fn what_cannot_be_read_is_named() {
     }
     set_mode(&grown.at("a/secret"), 0o000);
     let mut error = None;
-    let (_, opener) = open(&grown.root(), &Options::default()).unwrap();
+    let (_, opener) = open(&grown.root(), &DirectoryOptions::default()).unwrap();
     unprivileged(|| error = opener.open(b"a/secret").err());
     assert_eq!(error.unwrap().to_string(), "file a/secret cannot be opened");
     set_mode(&grown.root(), 0o000);
     let mut error = None;
-    unprivileged(|| error = open(&grown.root(), &Options::default()).err());
+    unprivileged(|| error = open(&grown.root(), &DirectoryOptions::default()).err());
     set_mode(&grown.root(), 0o755);
     assert!(error.unwrap().to_string().ends_with("root cannot be opened"));
 }
@@ -139,7 +139,7 @@ fn a_path_may_have_4095_bytes_and_no_more() {
     let (items, report) = grown.skipping();
     assert_eq!(items.len(), 17);
     assert_eq!(report.refused_count, 0);
-    let (_, opener) = open(&grown.root(), &Options::default()).unwrap();
+    let (_, opener) = open(&grown.root(), &DirectoryOptions::default()).unwrap();
     opener.open(format!("{}{name}", format!("{name}/").repeat(15)).as_bytes()).unwrap();
 
     openat(&last, "x", file, Mode::RWXU).unwrap();

@@ -3,7 +3,7 @@
 use crate::grown::{Grown, all};
 use freestone_core::item::{Item, ItemKind};
 use freestone_core::path;
-use freestone_source::directory::{Options, open};
+use freestone_source::directory::{DirectoryOptions, open};
 use freestone_testkit::cases;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -57,8 +57,8 @@ proptest! {
             .into_iter()
             .map(|(parts, is_directory)| (parts.join(&b'/'), is_directory))
             .collect();
-        for memory_bytes in [memory_bytes, Options::default().memory_bytes] {
-            let items = grown.items(&Options { memory_bytes, ..Options::default() });
+        for memory_bytes in [memory_bytes, DirectoryOptions::default().memory_bytes] {
+            let items = grown.items(&DirectoryOptions { memory_bytes, ..DirectoryOptions::default() });
             for pair in items.windows(2) {
                 prop_assert!(path::compare(&pair[0].path, &pair[1].path).is_lt());
             }
@@ -79,7 +79,7 @@ fn hostile_names_are_listed_as_they_are() {
     let mut sorted = names.map(<[u8]>::to_vec);
     sorted.sort();
     let listed: Vec<_> =
-        grown.items(&Options::default()).into_iter().map(|item| item.path).collect();
+        grown.items(&DirectoryOptions::default()).into_iter().map(|item| item.path).collect();
     assert_eq!(listed, sorted);
 }
 
@@ -96,13 +96,13 @@ fn names_that_are_too_many_for_memory_come_in_the_same_order() {
         last = last.join("2-directory");
         std::fs::create_dir(&last).unwrap();
     }
-    let in_memory = grown.items(&Options::default());
+    let in_memory = grown.items(&DirectoryOptions::default());
     assert_eq!(in_memory.len(), 23_503);
     let spill_dir = tempfile::tempdir().unwrap();
-    let options = Options {
+    let options = DirectoryOptions {
         memory_bytes: 2 << 10,
         spill_dir: spill_dir.path().to_owned(),
-        ..Options::default()
+        ..DirectoryOptions::default()
     };
     let mut walk = grown.walk(&options);
     let mut names = std::fs::read_dir(spill_dir.path()).unwrap();
@@ -115,8 +115,11 @@ fn names_that_are_too_many_for_memory_come_in_the_same_order() {
 fn without_a_place_for_the_temporary_file_it_is_said_which() {
     let paths: Vec<_> = (0..100).map(|number| number.to_string()).collect();
     let grown = Grown::new(&paths.iter().map(String::as_str).collect::<Vec<_>>());
-    let options =
-        Options { memory_bytes: 100, spill_dir: "/nonexistent/spill".into(), ..Options::default() };
+    let options = DirectoryOptions {
+        memory_bytes: 100,
+        spill_dir: "/nonexistent/spill".into(),
+        ..DirectoryOptions::default()
+    };
     let error = crate::grown::failure(open(&grown.root(), &options));
     assert!(error.to_string().contains("/nonexistent/spill"), "{error}");
 }

@@ -3,14 +3,15 @@
 use crate::grown::{Grown, all, failure, show};
 use freestone_core::ErrorKind;
 use freestone_core::item::{FileOpener, ItemSource};
-use freestone_source::directory::{Opener, Options, Reason, Walk, open};
+use freestone_source::directory::{DirectoryOptions, Opener, Reason, Walk, open};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs::{create_dir, remove_dir, remove_dir_all, remove_file, rename, write};
 use std::os::unix::fs::symlink;
 
 /// A directory whose names are listed, and none of them looked at.
 fn opened(grown: &Grown) -> (Walk, Opener) {
-    open(&grown.root(), &Options { skip_special: true, ..Options::default() }).unwrap()
+    open(&grown.root(), &DirectoryOptions { skip_special: true, ..DirectoryOptions::default() })
+        .unwrap()
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Listing compacted packs in the place of those that they were made of.
 
 use super::writer::NewPack;
-use crate::backend::Backend;
-use crate::format::pack::Row;
-use crate::format::record::RecordKind;
-use crate::format::segment::{Segment, SegmentPack, SegmentParts, SegmentRow};
 use crate::index::{Index, LiveSegment, write_segment};
 use crate::listing::{self, Rows};
+use freestone_backend::Backend;
 use freestone_core::{Error, Id, Result};
+use freestone_format::pack::Row;
+use freestone_format::record::RecordKind;
+use freestone_format::segment::{Segment, SegmentPack, SegmentParts, SegmentRow};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 

@@ -3,11 +3,10 @@
 //! Who has listed the index before may still read them, or push what leans on them. So they stay
 //! for a grace period; and what the index names by then is left where it is.
 
-use crate::backend::Backend;
-use crate::format::retired;
 use crate::index::Index;
-use crate::packs;
+use freestone_backend::Backend;
 use freestone_core::{Id, Result};
+use freestone_format::{pack, retired};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
@@ -19,7 +18,8 @@ pub(super) fn retire(backend: &dyn Backend, ids: &[Id]) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
     }
-    backend.create(&retired::object_name(crate::now_ns()), &retired::encode(ids))?;
+    backend
+        .create(&retired::object_name(freestone_backend::clock::now_ns()), &retired::encode(ids))?;
     Ok(())
 }
 
@@ -76,10 +76,10 @@ pub(super) fn sweep(backend: &dyn Backend, grace: Duration, dry_run: bool) -> Re
         }
         read.push((name, ids));
     }
-    let now = crate::now_ns();
+    let now = freestone_backend::clock::now_ns();
     let mut staying: HashSet<Id> = HashSet::new();
     for (id, time) in newest {
-        let object = packs::object_name(&id);
+        let object = pack::object_name(&id);
         let Some(length) = backend.open(&object)?.map(|object| object.length()) else { continue };
         if live.contains(&id) {
             staying.insert(id);

@@ -2,15 +2,15 @@
 //! of which only what differs from the one after it is still to be written.
 
 use super::writer::Writer;
-use crate::format::record::RecordKind;
-use crate::format::revision::Revision;
 use crate::records::Records;
 use crate::store::Store;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
-use freestone_core::plan::{NodeKind, Source};
+use freestone_core::plan::{ExtentSource, NodeKind};
 use freestone_core::{Id, NodeSource, Result};
+use freestone_format::record::RecordKind;
+use freestone_format::revision::Revision;
 use freestone_manifest::content::{ContentNode, ContentRecord, pieces};
-use freestone_manifest::{Child, Cursor, Entry, Kind, Times, Tree, diff};
+use freestone_manifest::{Cursor, Entry, EntryKind, Subtree, Times, Tree, diff};
 use std::collections::{HashMap, HashSet};
 
 /// A revision, and the one that came from it, if there is one.
@@ -59,8 +59,8 @@ pub(super) fn walk(store: &Store, ids: &[Id], writer: &mut Writer<'_>) -> Result
         match last.as_ref().filter(|(id, _)| Some(*id) == step.newer) {
             Some((_, newer)) => diff(&tree, newer, Times::Ignore, &mut |change| {
                 let content = |entry: &Entry| match &entry.kind {
-                    Kind::File { size, content, .. } => Some((*content, *size)),
-                    Kind::Directory => None,
+                    EntryKind::File { size, content, .. } => Some((*content, *size)),
+                    EntryKind::Directory => None,
                 };
                 let after = change.after.as_ref().and_then(content);
                 let after = after.filter(|(_, size)| *size <= CONTENT_WHOLE_BYTES_MAX);
@@ -72,13 +72,13 @@ pub(super) fn walk(store: &Store, ids: &[Id], writer: &mut Writer<'_>) -> Result
             None => {
                 let mut cursor: Cursor<'_, Records> = tree.cursor();
                 while let Some(entry) = cursor.next()? {
-                    if let Kind::File { size, content, .. } = &entry.kind {
+                    if let EntryKind::File { size, content, .. } = &entry.kind {
                         file(writer, &entry.path, (*content, *size), None)?;
                     }
                 }
             }
         }
-        tree.visit(&mut |child: &Child, _| {
+        tree.visit(&mut |child: &Subtree, _| {
             if !seen.insert(child.id) {
                 return Ok(false);
             }
@@ -107,7 +107,7 @@ fn file(
     }
     let records = writer.records;
     pieces(records, &id, size, None, 0..size, &mut |piece| match piece.source {
-        Source::Chunk(chunk) => writer.chunk(&chunk, piece.offset),
+        ExtentSource::Chunk(chunk) => writer.chunk(&chunk, piece.offset),
         _ => Ok(()),
     })?;
     let record = ContentRecord::read(records, &id)?;

@@ -1,16 +1,15 @@
 //! Writing the records of compacted packs, each over what is nearest of those written before.
 
-use crate::backend::Backend;
 use crate::bases::{COMPACT_DEPTH_MAX, NODE_DEPTH_MAX};
 use crate::codec;
-use crate::format::pack::Row;
-use crate::format::record::{Codec, RecordKind};
 use crate::lane::{Lane, NewRecord};
-use crate::packs;
 use crate::records::Records;
 use crate::similar::{Similar, Sketch};
+use freestone_backend::Backend;
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, BLOCK_BYTES, CONTENT_WHOLE_BYTES_MAX};
 use freestone_core::{Error, Id, Result};
+use freestone_format::pack::{self, Row};
+use freestone_format::record::{Codec, RecordKind};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -159,7 +158,7 @@ impl<'a> Writer<'a> {
         }
         let plain = self.read(kind, id)?;
         let place = match kind {
-            RecordKind::ManifestNode => freestone_manifest::place(&plain),
+            RecordKind::ManifestNode => freestone_manifest::node_position(&plain),
             RecordKind::Revision => Some((0, Vec::new())),
             _ => None,
         };
@@ -252,13 +251,13 @@ impl<'a> Writer<'a> {
     fn seal(&mut self) -> Result<()> {
         let Some(lane) = self.lane.take() else { return Ok(()) };
         let sealed = lane.seal()?;
-        let created = self.backend.publish(sealed.spool, &packs::object_name(&sealed.id))?;
+        let created = self.backend.publish(sealed.spool, &pack::object_name(&sealed.id))?;
         self.packs.push(NewPack {
             id: sealed.id,
             length: sealed.length,
             table: sealed.table,
             rows: sealed.rows,
-            is_new: created == crate::backend::Created::New,
+            is_new: created == freestone_backend::Created::New,
         });
         Ok(())
     }

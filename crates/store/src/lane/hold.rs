@@ -3,11 +3,12 @@
 use super::{At, Lane, LaneRecord, NewRecord};
 use crate::bases::{BasePlace, Basis};
 use crate::codec;
-use crate::format::record::{Codec, RecordKind};
-use crate::format::revision::Revision;
-use crate::references::{self, Reference};
 use freestone_core::wire::Writer;
 use freestone_core::{Id, Result};
+use freestone_format::frame::compress_over;
+use freestone_format::record::{Codec, RecordKind};
+use freestone_format::references::{self, Reference};
+use freestone_format::revision::Revision;
 use std::collections::HashSet;
 
 /// Over a base, a record that is this many times shorter needs no comparison with one without.
@@ -19,7 +20,7 @@ const NAMED: [RecordKind; 4] =
 /// Where the ids stand that a record of `kind` holds.
 fn id_places(kind: RecordKind, plain: &[u8]) -> Vec<usize> {
     let places = match kind {
-        RecordKind::ManifestNode => freestone_manifest::id_places(plain),
+        RecordKind::ManifestNode => freestone_manifest::id_offsets(plain),
         RecordKind::Revision => Revision::id_places(plain),
         _ => None,
     };
@@ -47,12 +48,12 @@ impl Lane {
             if !left_out.is_empty() {
                 let (places, numbers): (Vec<usize>, Vec<usize>) = left_out.into_iter().unzip();
                 let (rest, gaps) = references::leave_out(plain, &places);
-                let frame = codec::compress_over(&rest, Some(&over.bytes), level)?;
+                let frame = compress_over(&rest, Some(&over.bytes), level)?;
                 let references: Vec<_> = gaps.into_iter().zip(numbers).collect();
                 // Three bytes or so for each.
                 let length = frame.len() + 3 * references.len();
                 let is_best = length < plain.len() / NEAR
-                    || length < codec::compress_over(plain, None, level)?.len();
+                    || length < compress_over(plain, None, level)?.len();
                 if is_best {
                     self.hold_referring((kind, id, plain.len()), over.place, frame, references);
                     return Ok(());

@@ -2,11 +2,11 @@
 
 use super::{At, Lane, LaneRecord};
 use crate::bases::{BasePlace, Basis, skip};
-use crate::format::record::{Codec, RecordKind};
 use crate::packs::Packs;
-use crate::records::decompress;
-use crate::references;
 use freestone_core::{Error, Id, Result};
+use freestone_format::frame::decompress;
+use freestone_format::record::{Codec, RecordKind};
+use freestone_format::references;
 use std::os::unix::fs::FileExt;
 
 impl Lane {

@@ -12,15 +12,15 @@ use super::derive::{self, Content};
 use super::file::FileReader;
 use super::pipeline::{self, Nodes, Pipeline, Walked, content_of, first_record};
 use super::{Attempt, Made, Start};
-use crate::format::revision::Revision;
 use crate::index::Index;
 use crate::records::Records;
 use crate::session::Session;
 use crate::spool::{NodeSpool, SpooledNodes};
-use crate::working::WorkingIndex;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use freestone_core::working::WorkingIndex;
 use freestone_core::{Error, ErrorKind, Id, Result, path};
-use freestone_manifest::{Change, Changes, Child, Differences, Entry, Times, Tree, edit};
+use freestone_format::revision::Revision;
+use freestone_manifest::{Change, Changes, Differences, Entry, Subtree, Times, Tree, edit};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,7 +40,7 @@ impl Attempt<'_> {
         &self,
         start: &Start,
         parent: &Revision,
-        working: &mut WorkingIndex,
+        working: &mut Option<Box<dyn WorkingIndex>>,
     ) -> Result<Made> {
         let (mut walked, nodes) = self.hash(working)?;
         if walked.root.content_digest == parent.content_digest {
@@ -80,7 +80,7 @@ impl Attempt<'_> {
     }
 
     /// Hashes the source; its manifest has the times of no revision.
-    fn hash(&self, working: &mut WorkingIndex) -> Result<(Walked, SpooledNodes)> {
+    fn hash(&self, working: &mut Option<Box<dyn WorkingIndex>>) -> Result<(Walked, SpooledNodes)> {
         let nothing = Index::of(Vec::new());
         let run = Pipeline {
             source: self.source,
@@ -114,7 +114,7 @@ impl Storing<'_> {
         before: &Tree<Records>,
         after: &Tree<SpooledNodes>,
         walked: &mut Walked,
-    ) -> Result<Child> {
+    ) -> Result<Subtree> {
         let threads = self.attempt.options.threads.clamp(1, 200);
         let (jobs, jobs_out) = bounded(2 * threads);
         let edited = std::thread::scope(|scope| {

@@ -3,7 +3,7 @@
 pub(crate) use freestone_core::item::Content;
 use freestone_core::item::{Item, ItemKind};
 use freestone_core::limits::MTIME_MAX;
-use freestone_manifest::{Entry, Kind};
+use freestone_manifest::{Entry, EntryKind};
 
 /// The entry of `item`, whose content is `content` if it is a file, where the first parent has
 /// `parent` at the same path. An unchanged path's entry is the parent's, unknown extensions too;
@@ -18,9 +18,9 @@ pub(crate) fn entry(
     let (kind, link) = match (item.kind, content) {
         (ItemKind::File { executable, link, .. }, Some(content)) => {
             let Content { size, sha1, id } = content;
-            (Kind::File { executable, size, sha1, content: id }, link)
+            (EntryKind::File { executable, size, sha1, content: id }, link)
         }
-        _ => (Kind::Directory, None),
+        _ => (EntryKind::Directory, None),
     };
     let entry = Entry { path: item.path, mtime: 0, kind, link, extensions: Vec::new() };
     timed(entry, parent, revision_time, fixed)
@@ -51,10 +51,10 @@ pub(crate) fn timed(
 mod tests {
     use super::*;
     use freestone_core::digest::{plain, sha1};
-    use freestone_core::item::Stamp;
+    use freestone_core::item::FileStamp;
 
     fn file(executable: bool) -> Item {
-        let stamp = Stamp { device: 0, inode: 0, size: 1, mtime_ns: 0, ctime_ns: 0 };
+        let stamp = FileStamp { device: 0, inode: 0, size: 1, mtime_ns: 0, ctime_ns: 0 };
         let kind = ItemKind::File { executable, stamp, link: None };
         Item { path: b"a".to_vec(), mtime: 5, kind }
     }

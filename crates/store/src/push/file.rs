@@ -4,17 +4,17 @@ use super::PushProgress;
 use super::derive::Content;
 use crate::bases::{BasePlace, Basis};
 use crate::codec::{self, Encoded};
-use crate::format::record::{Codec, RecordKind};
 use crate::lane::{Lane, NewRecord};
 use crate::records::Records;
 use crate::session::{NO_LANE, SHARED, Session};
 use crate::similar::Sketch;
-use freestone_core::chunker::{Chunker, Piece};
+use freestone_core::chunker::{Chunker, ContentPiece};
 use freestone_core::digest::{NewNameHasher, PlainHasher, plain};
-use freestone_core::item::{FileOpener, OpenFile, Stamp};
+use freestone_core::item::{FileOpener, FileStamp, OpenFile};
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, CONTENT_WHOLE_BYTES_MAX};
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, ErrorKind, Id, Result, path};
+use freestone_format::record::{Codec, RecordKind};
 use freestone_manifest::NodeSink;
 use freestone_manifest::content::{CHUNKER, ContentItem, ContentRecord, ContentTreeBuilder};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,12 +52,12 @@ pub(crate) struct FileReader<'a> {
 pub(crate) struct ReadFile {
     pub(crate) content: Content,
     /// The stamp that vouches for the content later; `None` if the file changed too recently.
-    pub(crate) stamp: Option<Stamp>,
+    pub(crate) stamp: Option<FileStamp>,
     /// Plain bytes that the store does not have, where nothing is written.
     pub(crate) missing: u64,
 }
 
-fn is_settled(stamp: &Stamp, read_at_ns: i64) -> bool {
+fn is_settled(stamp: &FileStamp, read_at_ns: i64) -> bool {
     let changed = stamp.mtime_ns.max(stamp.ctime_ns);
     let coarse = stamp.mtime_ns % 1_000_000_000 == 0 && stamp.ctime_ns % 1_000_000_000 == 0;
     let margin = if coarse { RACY_COARSE_NS } else { RACY_NS };
@@ -69,7 +69,7 @@ impl FileReader<'_> {
     pub(crate) fn read(&mut self, path: &[u8], known: Option<&Content>) -> Result<ReadFile> {
         for _ in 0..READS_MAX {
             self.check()?;
-            let read_at = i64::try_from(crate::now_ns()).unwrap_or(i64::MAX);
+            let read_at = i64::try_from(freestone_backend::clock::now_ns()).unwrap_or(i64::MAX);
             let mut file = self.opener.open(path)?;
             let before = file.stamp()?;
             let read = if before.size <= CONTENT_WHOLE_BYTES_MAX {
@@ -137,7 +137,7 @@ impl FileReader<'_> {
         &mut self,
         path: &[u8],
         file: &mut dyn OpenFile,
-        stamp: &Stamp,
+        stamp: &FileStamp,
         known: Option<&Content>,
     ) -> Result<Option<(Content, u64)>> {
         let size = usize::try_from(stamp.size).unwrap_or(0);
@@ -350,14 +350,14 @@ struct LargeWriter<'a> {
 }
 
 impl LargeWriter<'_> {
-    fn piece(&mut self, piece: &Piece<'_>) -> Result<()> {
+    fn piece(&mut self, piece: &ContentPiece<'_>) -> Result<()> {
         match piece {
-            Piece::Zeros(length) => {
+            ContentPiece::Zeros(length) => {
                 self.items.push(ContentItem::Zeros(*length));
                 self.offset += length;
                 Ok(())
             }
-            Piece::Chunk(bytes) => {
+            ContentPiece::Chunk(bytes) => {
                 let (id, length) = (plain(bytes), bytes.len() as u64);
                 self.items.push(ContentItem::Chunk(length, id));
                 let offset = self.offset;

@@ -11,16 +11,16 @@
 use super::derive::{self, Content};
 use super::file::{FileReader, ReadFile};
 use super::{PushOptions, PushProgress, Source};
-use crate::format::record::RecordKind;
 use crate::records::Records;
 use crate::session::Session;
-use crate::working::{KnownFile, StatCursor, WorkingIndex};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use freestone_core::item::{Item, ItemKind, Stamp};
+use freestone_core::item::{FileStamp, Item, ItemKind};
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::NodeKind;
+use freestone_core::working::{KnownFile, WorkingIndex};
 use freestone_core::{Error, ErrorKind, Id, Result, Unreadable, path};
-use freestone_manifest::{Builder, Child, Cursor, Entry, Kind, NodeSink, Tree};
+use freestone_format::record::RecordKind;
+use freestone_manifest::{Builder, Cursor, Entry, EntryKind, NodeSink, Subtree, Tree};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -37,7 +37,7 @@ const JOB_BYTES_TOGETHER: u64 = 256 << 10;
 
 /// What a walk found and made.
 pub(crate) struct Walked {
-    pub(crate) root: Child,
+    pub(crate) root: Subtree,
     pub(crate) changed: u64,
     pub(crate) new: u64,
     pub(crate) gone: u64,
@@ -130,7 +130,7 @@ impl NodeSink for Nodes<'_> {
     fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()> {
         let Some(session) = self.session else { return Ok(()) };
         let mut before = || match self.parent {
-            Some(parent) => parent.node_at_place_of(bytes),
+            Some(parent) => parent.node_at_position_of(bytes),
             None => Ok(None),
         };
         session.put_node_over(RecordKind::from(kind), id, bytes, &mut before)
@@ -197,8 +197,8 @@ pub(crate) fn first_record(content: &Content) -> RecordKind {
 
 pub(crate) fn content_of(entry: &Entry) -> Option<Content> {
     match entry.kind {
-        Kind::File { size, sha1, content, .. } => Some(Content { size, sha1, id: content }),
-        Kind::Directory => None,
+        EntryKind::File { size, sha1, content, .. } => Some(Content { size, sha1, id: content }),
+        EntryKind::Directory => None,
     }
 }
 
@@ -206,7 +206,7 @@ impl Pipeline<'_> {
     /// Walks the source to its end and builds the manifest, whose nodes go to `nodes`.
     pub(crate) fn run<W: NodeSink>(
         &self,
-        working: &mut WorkingIndex,
+        working: &mut Option<Box<dyn WorkingIndex>>,
         nodes: W,
     ) -> Result<(Walked, W)> {
         let (items_in, items) = bounded(BATCHES_AHEAD);
@@ -221,14 +221,16 @@ impl Pipeline<'_> {
                 })
                 .collect();
             drop((jobs_out, done_in));
-            let stats = working.stat_cursor(self.source.key.as_deref());
+            let stats = working.as_mut().zip(self.source.key.as_deref()).map(|(working, key)| {
+                working.begin(key);
+                working
+            });
             let walked = Merge {
                 pipeline: self,
                 jobs: Some(jobs),
                 together: Vec::new(),
                 together_bytes: 0,
                 done,
-                working,
                 stats,
                 builder: Builder::new(nodes),
                 waiting: VecDeque::new(),
@@ -351,8 +353,8 @@ struct Merge<'a, 'w, W: NodeSink> {
     together: Vec<Job>,
     together_bytes: u64,
     done: Receiver<Done>,
-    working: &'w mut WorkingIndex,
-    stats: StatCursor,
+    /// The working index, where the source has a name in it.
+    stats: Option<&'w mut Box<dyn WorkingIndex>>,
     builder: Builder<W>,
     waiting: VecDeque<Waiting>,
     /// The number of the first that waits.
@@ -387,7 +389,9 @@ impl<W: NodeSink> Merge<'_, '_, W> {
             return Err(error);
         }
         let gone = parent.finish()?;
-        self.working.remove_gone(&mut self.stats)?;
+        if let Some(stats) = &mut self.stats {
+            stats.remove_gone()?;
+        }
         let (root, nodes) = self.builder.finish()?;
         let progress = self.pipeline.progress;
         let walked = Walked {
@@ -443,10 +447,14 @@ impl<W: NodeSink> Merge<'_, '_, W> {
     fn cached(
         &mut self,
         path: &[u8],
-        stamp: &Stamp,
+        stamp: &FileStamp,
         known: Option<&Content>,
     ) -> Result<Option<Content>> {
-        let Some(cached) = self.working.known(&mut self.stats, path)? else { return Ok(None) };
+        let cached = match &mut self.stats {
+            Some(stats) => stats.known(path)?,
+            None => None,
+        };
+        let Some(cached) = cached else { return Ok(None) };
         if cached.stamp != *stamp {
             return Ok(None);
         }
@@ -499,14 +507,10 @@ impl<W: NodeSink> Merge<'_, '_, W> {
         let Some(file) = file else { return Ok(()) };
         self.walked.missing += file.missing;
         waiting.content = Some(file.content);
-        if let Some(stamp) = file.stamp {
+        if let (Some(stamp), Some(stats)) = (file.stamp, &mut self.stats) {
             let Content { sha1, id, .. } = file.content;
             let known = KnownFile { stamp, sha1, content: id };
-            self.working.remember(
-                self.pipeline.source.key.as_deref(),
-                &waiting.item.path,
-                &known,
-            )?;
+            stats.remember(&waiting.item.path, &known)?;
         }
         Ok(())
     }

@@ -16,12 +16,12 @@ mod items;
 mod nodes;
 
 use super::{PushOptions, PushOutcome, PushProgress, RETRIES_MAX};
-use crate::format::ref_entry::{RefAction, RefEntry};
-use crate::format::revision::Revision;
 use crate::store::Store;
 use batch::Batch;
 use freestone_core::item::{ChangeSource, FileOpener, StreamSource};
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::ref_entry::{RefAction, RefEntry};
+use freestone_format::revision::Revision;
 use std::collections::BTreeMap;
 
 /// A revision to be made.

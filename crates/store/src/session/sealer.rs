@@ -1,17 +1,16 @@
 //! The thread that full packs go through.
 
 use super::{Fresh, Written, lock};
-use crate::backend::Backend;
-use crate::format::pack::Base;
-use crate::format::record::RecordKind;
-use crate::format::revision::PackRange;
-use crate::format::segment::{self, SegmentPack, SegmentParts, SegmentRow};
 use crate::index::{Index, Place, write_segment};
 use crate::lane::Sealed;
 use crate::listing::{self, Name, Rows};
-use crate::packs;
 use crate::records::{BASE_DEPTH_MAX, Records};
+use freestone_backend::Backend;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_format::pack::{self, Base};
+use freestone_format::record::RecordKind;
+use freestone_format::revision::PackRange;
+use freestone_format::segment::{self, SegmentPack, SegmentParts, SegmentRow};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, mpsc};
@@ -50,7 +49,7 @@ impl Sealer {
     }
 
     fn publish(&mut self, sealed: Sealed) -> Result<()> {
-        self.backend.publish(sealed.spool, &packs::object_name(&sealed.id))?;
+        self.backend.publish(sealed.spool, &pack::object_name(&sealed.id))?;
         self.written.bytes.fetch_add(sealed.length, Ordering::Relaxed);
         self.locator.extend(sealed.node_runs.iter().map(|(offset, length)| PackRange {
             pack: sealed.id,

@@ -2,9 +2,9 @@
 //! when it fails, so that anybody can be told since when the upstream is out of reach.
 
 use super::reach::Reach;
-use crate::backend::{Backend, Listed};
-use crate::format::header::{Header, StoreId};
+use freestone_backend::{Backend, Listed};
 use freestone_core::{Error, ErrorKind, Result};
+use freestone_format::header::{Header, StoreId};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -6,17 +6,16 @@
 //! and never what a pinned revision needs, with all that it is based on.
 
 use super::needs::Overlay;
-use super::runs::{RunsFile, STAMPED_BYTES};
 use super::sparse::{Changes, SparsePack, paths, read_runs};
 use super::{Follower, Inner, lock};
-use crate::backend::Backend;
-use crate::backend::directory::Directory;
-use crate::format::pack::TRAILER_BYTES;
-use crate::format::segment::Segment;
-use crate::packs;
 use crate::refs::Refs;
 use crate::store::Store;
+use freestone_backend::Backend;
+use freestone_backend::directory::Directory;
 use freestone_core::{Error, Id, Result};
+use freestone_format::pack::{self, TRAILER_BYTES};
+use freestone_format::runs::{RunsFile, STAMPED_BYTES};
+use freestone_format::segment::Segment;
 use rustix::fs::{FallocateFlags, FlockOperation};
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -52,7 +51,8 @@ fn lock_cache(cache: &Path) -> Result<File> {
 
 /// Writes a file of runs beside its place; `place` gives it its name.
 fn write_beside(path: &Path, bytes: &[u8], sync: bool) -> io::Result<std::path::PathBuf> {
-    let beside = path.with_extension(format!("runs-{:016x}", u64::from_le_bytes(crate::random())));
+    let beside = path
+        .with_extension(format!("runs-{:016x}", u64::from_le_bytes(freestone_backend::random())));
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
     if sync {
@@ -141,7 +141,7 @@ impl Inner {
             let metadata = fs::metadata(paths(&self.cache, &id).0).ok()?;
             Some((id, metadata.blocks() * 512))
         };
-        Ok(listed.iter().filter_map(|l| packs::id_of_object(&l.name)).filter_map(size).collect())
+        Ok(listed.iter().filter_map(|l| pack::id_of_object(&l.name)).filter_map(size).collect())
     }
 
     /// Makes room for `bytes`: the cache takes no more than its size with them, where that can be
@@ -256,7 +256,7 @@ impl Inner {
         &self,
         id: &Id,
         block: &Range<u64>,
-        protected: Option<&super::runs::Runs>,
+        protected: Option<&freestone_format::runs::Runs>,
     ) -> Result<u64> {
         let (pack_path, runs_path) = paths(&self.cache, id);
         let mut file = read_runs(&self.cache, id);

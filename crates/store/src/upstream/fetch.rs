@@ -10,11 +10,12 @@ mod walk;
 use super::needs::{Absent, Need, Overlay};
 use super::requests::{REQUEST_BYTES_MAX, Request, coalesce};
 use super::{Follower, Inner};
-use crate::format::record::RecordKind;
-use crate::format::revision::PackRange;
 use crate::records::Records;
 use crate::store::Store;
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::pack;
+use freestone_format::record::RecordKind;
+use freestone_format::revision::PackRange;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -313,7 +314,7 @@ impl Inner {
             check_cancel(how)?;
             let length = request.range.end - request.range.start;
             let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-            let name = crate::packs::object_name(&request.pack);
+            let name = pack::object_name(&request.pack);
             match self.client.read(&name, request.range.start, &mut bytes) {
                 Ok(()) => self.stash().put(&request.pack, request.range.start, bytes),
                 // Who reads the records tells which of them are lost.

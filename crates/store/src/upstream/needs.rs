@@ -1,10 +1,10 @@
 //! Where the records lie that somebody needs, and what of their bytes is not here.
 
 use super::Inner;
-use super::runs::Runs;
-use crate::format::record::RecordKind;
 use crate::records::{self, Records};
 use freestone_core::{Id, Result};
+use freestone_format::record::RecordKind;
+use freestone_format::runs::Runs;
 use std::collections::HashMap;
 use std::ops::Range;
 

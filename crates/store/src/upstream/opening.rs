@@ -1,13 +1,13 @@
 //! Making and opening a store that follows an upstream.
 
-use super::config::Config;
 use super::{Follower, refused};
-use crate::backend::directory::Directory;
-use crate::backend::{Backend, Created};
-use crate::format::header::{Header, StoreId};
 use crate::store::Store;
+use freestone_backend::directory::{Directory, directory_of};
+use freestone_backend::{Backend, Created};
 use freestone_core::{Error, ErrorKind, Result};
-use std::path::{Path, PathBuf};
+use freestone_format::header::{Header, StoreId};
+use freestone_format::upstream::Config;
+use std::path::Path;
 use std::sync::Arc;
 
 const CONFIG_BYTES_MAX: u64 = 64 << 10;
@@ -24,14 +24,6 @@ impl Default for Opening<'_> {
     /// Online; upstreams are directories.
     fn default() -> Self {
         Self { offline: false, upstream: &open_directory }
-    }
-}
-
-/// The directory that `url` names: a path, or `file://` and one; `None` for other URLs.
-pub fn directory_of(url: &str) -> Option<PathBuf> {
-    match url.strip_prefix("file://") {
-        Some(path) => Some(PathBuf::from(path)),
-        None => (!url.contains("://")).then(|| PathBuf::from(url)),
     }
 }
 
@@ -85,7 +77,7 @@ impl Store {
         let text = config.encode();
         Config::decode(text.as_bytes())?;
         let directory = Self::prepare(root)?;
-        let own = Header { follows: true, ..Header::new(StoreId(crate::random())) };
+        let own = Header { follows: true, ..Header::new(StoreId(freestone_backend::random())) };
         // The header makes it a store; so it comes last. What an init left that was killed in
         // between is replaced.
         directory.remove("upstream")?;

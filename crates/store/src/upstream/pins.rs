@@ -4,11 +4,11 @@
 //! one of the same name at the upstream, where collecting garbage heeds it as it does every ref.
 //! Where the host may not write to the upstream there is only the first.
 
-use crate::backend::directory::Directory;
-use crate::format::ref_entry;
 use crate::refs::{Expect, Refs};
 use crate::store::Store;
-use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_backend::directory::Directory;
+use freestone_core::{Error, Id, Result};
+use freestone_format::ref_entry;
 use std::sync::Arc;
 
 /// A pinned revision.
@@ -31,18 +31,6 @@ pub enum Pinned {
     OnlyHere(Error),
 }
 
-/// That `part` is one part of a ref's name.
-///
-/// # Errors
-/// [`ErrorKind::Usage`] if it is none.
-pub(super) fn check_part(part: &str) -> Result<()> {
-    if ref_entry::check_name(part).is_ok() && !part.contains('/') {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Usage, format!("{part:?} is no name of a host or a pin"))
-        .hint("use letters, digits, `.`, `_` and `-`, and no `.` at the beginning"))
-}
-
 impl Store {
     fn own_refs(&self) -> Result<(Refs, String)> {
         match (self.following(), self.root()) {
@@ -61,7 +49,7 @@ impl Store {
     /// This store follows no upstream, or a pin is damaged.
     pub fn pins(&self) -> Result<Vec<Pin>> {
         let (refs, prefix) = self.own_refs()?;
-        let pin = |entry: crate::RefEntry| {
+        let pin = |entry: freestone_format::RefEntry| {
             let name = entry.name.strip_prefix(&prefix)?.to_owned();
             Some(Pin { name, revision: entry.revision()?, time: entry.time })
         };
@@ -73,7 +61,7 @@ impl Store {
     /// # Errors
     /// The name is none, or the pin cannot be made here.
     pub fn pin(&self, name: &str, id: Id, time: i64) -> Result<Pinned> {
-        check_part(name)?;
+        ref_entry::check_part(name)?;
         let (refs, prefix) = self.own_refs()?;
         let full = format!("{prefix}{name}");
         ref_entry::check_name(&full)?;
@@ -89,9 +77,10 @@ impl Store {
     /// Takes a pin away, here and, where that can be, at the upstream.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none of this name; or it cannot be taken away here.
+    /// [`NotFound`](freestone_core::ErrorKind::NotFound) if there is none of this name; or it cannot
+    /// be taken away here.
     pub fn unpin(&self, name: &str, time: i64) -> Result<Pinned> {
-        check_part(name)?;
+        ref_entry::check_part(name)?;
         let (refs, prefix) = self.own_refs()?;
         let full = format!("{prefix}{name}");
         if refs.current(&full)?.is_none() {

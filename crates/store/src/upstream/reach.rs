@@ -59,7 +59,9 @@ impl Reach {
         let text =
             line("reached:", seen.reached) + &line("unreachable-since:", seen.unreachable_since);
         // Beside it and renamed, so that nobody reads half of it.
-        let path = self.cache.join(format!("state.{:016x}", u64::from_le_bytes(crate::random())));
+        let path = self
+            .cache
+            .join(format!("state.{:016x}", u64::from_le_bytes(freestone_backend::random())));
         if fs::create_dir_all(&self.cache).is_ok() && fs::write(&path, text).is_ok() {
             let _ = fs::rename(&path, self.cache.join("state"));
         }
@@ -128,7 +130,7 @@ impl Reach {
 }
 
 fn now() -> u64 {
-    crate::now_ns() / 1_000_000_000
+    freestone_backend::clock::now_ns() / 1_000_000_000
 }
 
 /// A time as `2026-05-04T12:00:00Z`.

@@ -98,11 +98,11 @@ mod tests {
                 .map(|(pack, start, length)| (Id([pack; 32]), start..start + length))
                 .collect();
             ranges.sort_by_key(|(pack, range)| (*pack, range.start, range.end));
-            let mut needed = std::collections::BTreeMap::<Id, super::super::runs::Runs>::new();
+            let mut needed = std::collections::BTreeMap::<Id, freestone_format::runs::Runs>::new();
             for (pack, range) in &ranges {
                 needed.entry(*pack).or_default().add(range.clone());
             }
-            let needed: u64 = needed.values().map(super::super::runs::Runs::bytes).sum();
+            let needed: u64 = needed.values().map(freestone_format::runs::Runs::bytes).sum();
             let requests = coalesce(&ranges);
             for (pack, range) in &ranges {
                 prop_assert!(requests.iter().any(|request| request.pack == *pack

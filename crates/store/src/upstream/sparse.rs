@@ -5,11 +5,12 @@
 //! is read goes through the reader's proof like everything else: a file that was punched, cut or
 //! damaged meanwhile is found out, its range forgotten, and fetched again.
 
-use super::runs::{Runs, RunsFile};
 use super::{Inner, lock};
-use crate::backend::Object;
-use crate::format::segment::Bytes;
+use freestone_backend::Object;
+use freestone_core::wire::Bytes;
 use freestone_core::{Error, Id, Result};
+use freestone_format::pack;
+use freestone_format::runs::{Runs, RunsFile};
 use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -84,7 +85,8 @@ impl SparsePack {
     /// Notes the use of a range.
     pub(super) fn touch(&self, range: &Range<u64>) {
         let mut state = self.state();
-        let first = usize::try_from(range.start / super::runs::STAMPED_BYTES).unwrap_or(0);
+        let first =
+            usize::try_from(range.start / freestone_format::runs::STAMPED_BYTES).unwrap_or(0);
         let now = now();
         let before = state.file.stamps.get(first).copied().unwrap_or(0);
         state.stamped |= before + STAMP_STEP < now;
@@ -137,12 +139,12 @@ impl SparsePack {
 
 /// Milliseconds since 1970.
 pub(super) fn now() -> u64 {
-    crate::now_ns() / 1_000_000
+    freestone_backend::clock::now_ns() / 1_000_000
 }
 
 /// Where the file of a pack and that of its runs lie.
 pub(super) fn paths(cache: &std::path::Path, id: &Id) -> (PathBuf, PathBuf) {
-    let name = crate::packs::object_name(id);
+    let name = pack::object_name(id);
     let pack = cache.join(name);
     let runs = pack.with_extension("runs");
     (pack, runs)
@@ -232,7 +234,7 @@ impl Object for SparseObject {
             return known;
         }
         // Not known, and nobody can be asked: then reading at the end tells why.
-        let name = crate::packs::object_name(&self.pack.id);
+        let name = pack::object_name(&self.pack.id);
         *self.length.get_or_init(|| match self.follower.client.length(&name) {
             Ok(length) => {
                 self.pack.set_length(length);
@@ -256,7 +258,7 @@ impl Object for SparseObject {
             out.copy_from_slice(&bytes[start..start + out.len()]);
             return Ok(());
         }
-        let name = crate::packs::object_name(&self.pack.id);
+        let name = pack::object_name(&self.pack.id);
         self.follower.client.read(&name, offset, out)?;
         self.follower.stash().put(&self.pack.id, offset, out.to_vec());
         Ok(())

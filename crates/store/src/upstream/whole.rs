@@ -3,11 +3,11 @@
 //! more goes.
 
 use super::Inner;
-use crate::backend::{Backend, Created, Listed, Object};
-use crate::format::ref_entry::{self, RefEntry};
-use crate::format::revision;
-use crate::format::segment::{Segment, parse_file_name};
+use freestone_backend::{Backend, Created, Listed, Object};
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::ref_entry::{self, RefEntry};
+use freestone_format::revision;
+use freestone_format::segment::{Segment, parse_file_name};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -225,7 +225,7 @@ impl Object for Held {
         Ok(())
     }
 
-    fn map(&self) -> Result<crate::format::segment::Bytes> {
+    fn map(&self) -> Result<freestone_core::wire::Bytes> {
         Ok(self.0.clone())
     }
 }

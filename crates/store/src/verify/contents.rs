@@ -2,11 +2,11 @@
 
 use super::Verifier;
 use super::manifests::Checked;
-use crate::format::record::RecordKind;
 use crate::records::Records;
 use freestone_core::digest::{PlainHasher, sha1_hasher};
 use freestone_core::plan::NodeKind;
-use freestone_core::{ChunkSource, Error, Id, Result, Sha1, Source};
+use freestone_core::{ChunkSource, Error, ExtentSource, Id, Result, Sha1};
+use freestone_format::record::RecordKind;
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
 use std::collections::HashMap;
 
@@ -78,7 +78,7 @@ fn whole(records: &Records, content: &Id, record: &ContentRecord) -> Result<()> 
     let zeros = vec![0; 1 << 16];
     let mut buffer = Vec::new();
     pieces(records, content, record.length, None, 0..record.length, &mut |piece| {
-        if let Source::Chunk(id) = piece.source {
+        if let ExtentSource::Chunk(id) = piece.source {
             let bytes = records.chunk_in(&id, piece.length, &mut buffer)?;
             sha1.update(bytes);
             blake3.update(bytes);

@@ -8,8 +8,8 @@
 //! nobody can make a record whose key is another's; by chance that happens once in 2^64 look-ups
 //! divided by the number of records.
 
-use crate::format::record::RecordKind;
 use freestone_core::{Error, Id, Result, Sha1};
+use freestone_format::record::RecordKind;
 use memmap2::MmapMut;
 use std::fs::File;
 use std::hash::{BuildHasher, Hash, RandomState};

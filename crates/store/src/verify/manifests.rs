@@ -2,13 +2,13 @@
 
 use super::Verifier;
 use super::held::Key;
-use crate::format::record::RecordKind;
-use crate::format::revision::Revision;
 use crate::index::Place;
 use crate::records::Records;
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, Id, Result, path};
-use freestone_manifest::{Child, Entry, Kind, Tree, placement_fault};
+use freestone_format::record::RecordKind;
+use freestone_format::revision::Revision;
+use freestone_manifest::{Entry, EntryKind, Subtree, Tree, placement_fault};
 use std::collections::HashSet;
 
 /// Manifest nodes and large contents that were checked already: they are shared by revisions.
@@ -55,7 +55,7 @@ impl Verifier<'_> {
 
     fn revision(&mut self, id: &Id, revision: &Revision, checked: &mut Checked) -> Result<()> {
         let tree = self.store.tree(&revision.root)?;
-        let Child { content_digest, entries, bytes, .. } = *tree.summary();
+        let Subtree { content_digest, entries, bytes, .. } = *tree.summary();
         if (content_digest, entries, bytes)
             != (revision.content_digest, revision.entries, revision.bytes)
         {
@@ -141,7 +141,7 @@ impl Verifier<'_> {
     }
 
     fn entry(&mut self, tree: &Tree<Records>, entry: &Entry, checked: &mut Checked) -> Result<()> {
-        let Kind::File { size, sha1, content, .. } = entry.kind else { return Ok(()) };
+        let EntryKind::File { size, sha1, content, .. } = entry.kind else { return Ok(()) };
         if !entry.is_chunked() {
             self.chunk(&content, size)?;
             let found = self.held.get(RecordKind::Chunk, &content).and_then(|held| held.sha1);

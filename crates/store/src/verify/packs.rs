@@ -2,14 +2,16 @@
 
 use super::held::{HeldRecord, HeldWriter, Key};
 use super::{Verifier, describe};
-use crate::backend::Object;
-use crate::format::pack::{Base, Row};
-use crate::format::record::{Codec, RecordKind, checksum};
-use crate::packs::{self, read_table};
-use crate::raw::Stamp;
-use crate::records::{BASE_DEPTH_MAX, decode_ids, decompress};
+use crate::proofs::Stamp;
+use crate::records::BASE_DEPTH_MAX;
+use crate::table::read_table;
+use freestone_backend::Object;
 use freestone_core::digest::sha1_hasher;
 use freestone_core::{Error, Id, Result};
+use freestone_format::frame::decompress;
+use freestone_format::pack::{self, Base, Row};
+use freestone_format::record::{Codec, RecordKind, checksum};
+use freestone_format::references::decode_ids;
 use std::collections::HashSet;
 
 impl Verifier<'_> {
@@ -22,7 +24,7 @@ impl Verifier<'_> {
         let retired = crate::compact::retire::retired(&**self.store.backend())?;
         let mut held = HeldWriter::new(self.keys.clone())?;
         for listed in self.store.backend().list("packs")? {
-            let Some(id) = packs::id_of_object(&listed.name) else { continue };
+            let Some(id) = pack::id_of_object(&listed.name) else { continue };
             self.report.packs += 1;
             let unlisted = match self.pack(&id, live.contains(&id), &mut held) {
                 Ok(unlisted) => unlisted,
@@ -81,7 +83,7 @@ impl Verifier<'_> {
             if let Err(error) = outcome {
                 // Whatever it is that cannot be read, it is this record's fault.
                 self.found(
-                    packs::object_name(id),
+                    pack::object_name(id),
                     format!(
                         "{} {} at {} is damaged: {}",
                         row.kind.word(),
@@ -156,7 +158,7 @@ impl Verifier<'_> {
         }
         match base {
             Some(Base::Other { pack, .. }) => {
-                Ok(self.store.backend().open(&packs::object_name(pack))?.is_none())
+                Ok(self.store.backend().open(&pack::object_name(pack))?.is_none())
             }
             _ => Ok(false),
         }

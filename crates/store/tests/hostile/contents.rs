@@ -32,7 +32,7 @@ fn part(store: &Store, content: &Id, size: u64, range: std::ops::Range<u64>) -> 
     pieces(&store.records()?, content, size, None, range, &mut |piece| {
         count += 1;
         length += piece.length;
-        assert!(!matches!(piece.source, Source::Inline(_)));
+        assert!(!matches!(piece.source, ExtentSource::Inline(_)));
         Ok(())
     })?;
     Ok((count, length))
@@ -115,7 +115,9 @@ fn content_trees_that_claim_what_cannot_be_are_refused() {
             let records = store.records()?;
             let mut bytes = Vec::new();
             pieces(&records, &content, SIZE, None, 0..SIZE, &mut |piece| match piece.source {
-                Source::Chunk(id) => records.chunk_in(&id, piece.length, &mut bytes).map(|_| ()),
+                ExtentSource::Chunk(id) => {
+                    records.chunk_in(&id, piece.length, &mut bytes).map(|_| ())
+                }
                 _ => Ok(()),
             })
         };

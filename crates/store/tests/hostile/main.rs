@@ -14,18 +14,19 @@ mod places;
 mod segments;
 
 use freestone_core::digest::{self, context};
-use freestone_core::plan::{NodeKind, Source};
+use freestone_core::plan::{ExtentSource, NodeKind};
 use freestone_core::wire::Writer;
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, NodeSource, Result, Sha1};
+use freestone_format::pack::{Base, HEADER, Row, encode_table, encode_trailer};
+use freestone_format::record::{Codec, RecordKind};
+use freestone_format::ref_entry::{self, RefAction};
+use freestone_format::segment::SegmentParts;
+use freestone_format::{RefEntry, Revision};
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
-use freestone_manifest::{Child, Node};
-use freestone_store::format::pack::{Base, HEADER, Row, encode_table, encode_trailer};
-use freestone_store::format::record::{Codec, RecordKind};
-use freestone_store::format::ref_entry::{self, RefAction};
-use freestone_store::format::segment::SegmentParts;
+use freestone_manifest::{Node, Subtree};
 use freestone_store::push::PushOptions;
 use freestone_store::verify::{Finding, VerifyOptions};
-use freestone_store::{Expect, RefEntry, Revision, Store};
+use freestone_store::{Expect, Store};
 use freestone_testkit::{
     Forge, MemorySource, Reading, compress, findings, noise, push_tree, write_pack, write_segment,
 };

@@ -23,7 +23,7 @@ pub fn file_entry(out: &mut Writer, shared: u64, rest: &[u8], size: u64, content
     out.id(&content);
 }
 
-fn child_reference(out: &mut Writer, shared: u64, child: &Child) {
+fn child_reference(out: &mut Writer, shared: u64, child: &Subtree) {
     out.varint(shared);
     out.string(&child.first[usize::try_from(shared).unwrap()..]);
     out.id(&child.id);
@@ -42,7 +42,7 @@ fn node_id(bytes: &[u8]) -> Id {
     digest::derived(context::MANIFEST_NODE, bytes)
 }
 
-fn child_of(bytes: &[u8]) -> Child {
+fn child_of(bytes: &[u8]) -> Subtree {
     Node::decode(bytes).unwrap().child(node_id(bytes)).unwrap()
 }
 
@@ -92,13 +92,13 @@ fn walk(store: &Store, root: &Id) -> Result<u64> {
 fn hostile_manifests() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let content = Id([4; 32]);
     let leaf = |path: &[u8]| node(1, 1, |out| file_entry(out, 0, path, 1, content));
-    let inner = |level, children: &[Child]| {
+    let inner = |level, children: &[Subtree]| {
         node(level, children.len() as u64, |out| {
             children.iter().for_each(|child| child_reference(out, 0, child));
         })
     };
     let a = leaf(b"a");
-    let lying = |change: fn(&mut Child)| {
+    let lying = |change: fn(&mut Subtree)| {
         let mut child = child_of(&leaf(b"a"));
         change(&mut child);
         vec![leaf(b"a"), inner(2, &[child])]
@@ -226,7 +226,7 @@ fn few_nodes_that_are_named_very_often_do_not_take_for_ever() {
     // a leaf are more than can be walked, the nodes are 352.
     const WIDTH: usize = 16;
     let mut nodes = Vec::new();
-    let mut below: Vec<Child> = Vec::new();
+    let mut below: Vec<Subtree> = Vec::new();
     for level in 1..=22 {
         let mut children = Vec::new();
         for first in 0..WIDTH {

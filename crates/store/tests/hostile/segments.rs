@@ -80,7 +80,7 @@ fn bases_that_form_a_cycle_end() {
 fn segments_whose_headers_claim_what_cannot_be_are_refused() {
     let _bounded = bounded();
     let (bytes, id) = SegmentParts::default().encode();
-    let name = freestone_store::format::segment::file_name(0, 1, &id);
+    let name = freestone_format::segment::file_name(0, 1, &id);
     // Widths from byte 12 on, counts from byte 24 on.
     let places = (12..22).map(|at| (at, 1)).chain((24..96).step_by(8).map(|at| (at, 8)));
     for (at, width) in places {

@@ -1,71 +1,73 @@
 //! `freestone git write`.
 
+use crate::contents::{self, Wanted};
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::name::Name;
+use crate::output::progress::Unit;
 use crate::output::short;
-use crate::part::{Bring, Part};
-use crate::progress::{Progress, Unit};
-use crate::session::Session;
-use crate::size::count;
+use crate::part::{Need, Part};
+use crate::values::name::Name;
+use crate::values::size::count;
 use clap::Args;
-use freestone_core::plan::{ChunkSource, Source};
-use freestone_core::{Error, ErrorKind, Id, Result, path};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Watch, path};
+use freestone_format::Revision;
 use freestone_git::ObjectId;
-use freestone_git::write::{BlobWriter, NewCommit, Node, Target, TreeWriter, branch_fault};
-use freestone_manifest::{Change, Entry, Kind, Times, Tree, content, diff};
-use freestone_store::{Records, Revision, Store};
+use freestone_git::write::{
+    BareRepository, BlobWriter, NewCommit, NewEntry, TreeWriter, branch_fault,
+};
+use freestone_manifest::{Change, Entry, EntryKind, Times, Tree, diff};
+use freestone_store::{Records, Store};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// What says which commit a revision was written as, in the repository's folder.
+/// The file in the repository that lists which commit each revision was written as.
 const WRITTEN: &str = "freestone-revisions";
-/// Contents whose blobs are remembered.
+/// The most contents whose blobs are remembered.
 const BLOBS_MAX: usize = 1 << 20;
-/// Commits that a power cut may take: a run after it goes on behind those that are listed.
+/// The most commits that a power failure can lose: the next run continues after those in the list.
 const UNLISTED_MAX: usize = 256;
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// Write revisions as commits of a bare repository
+/// Write revisions as commits of a bare git repository
 ///
-/// Each ref becomes a branch, and the revisions that it came from, the commits before. Only
-/// revisions that are not there yet are written. A revision that was pushed from a commit keeps its
-/// message, its author and times, and the commit's tree; links are links again. Git has no empty
-/// directories: they are left out.
+/// Each ref becomes a branch, and the ancestors of its revision become the commits before it. Only
+/// revisions that the repository does not have yet are written. A revision that was pushed from a
+/// commit keeps the message, the author, the times and the tree of that commit, with its links. Git
+/// cannot store empty directories: they are left out.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   freestone git write site.git
   freestone git write site.git main live
 
-With --json: {\"repository\", \"commits\" (written), \"branches\": [{\"ref\", \"revision\", \"commit\",
+With --json: {\"repository\", \"commits\" (number written), \"branches\": [{\"ref\", \"revision\", \"commit\",
 \"changed\"}]}")]
 pub struct Write {
-    /// The repository; it is made if nothing is there
+    /// Repository to write to; it is created if it does not exist
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 
-    /// The refs; else all
+    /// Refs to write. Default: all
     #[arg(value_name = "REF")]
     refs: Vec<String>,
 
-    /// Change a branch that points at a commit of somebody else's, too
+    /// Also change branches that point to commits that freestone did not write
     #[arg(long)]
     force: bool,
 }
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     repository: String,
     commits: u64,
-    branches: Vec<Branch>,
+    branches: Vec<JsonBranch>,
 }
 
 #[derive(Serialize)]
-struct Branch {
+struct JsonBranch {
     r#ref: String,
     revision: String,
     commit: String,
@@ -73,44 +75,31 @@ struct Branch {
 }
 
 impl Write {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let store = session.store()?;
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A ref does not exist or cannot be a branch, a record cannot be read, or the repository cannot be
+    /// written.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let store = context.store()?;
         let refs = self.wanted(&store)?;
         let head = refs.iter().find(|(name, _)| name == "main").or(refs.first());
         let Some((head, _)) = head else {
-            return Err(Error::not_found("the store has no refs, and nothing to write"));
+            return Err(Error::not_found("the store has no refs, so there is nothing to write"));
         };
-        let target = Target::open(&self.directory, head)?;
-        let progress = session.progress("writing commits", Unit::Things, None);
-        let mut writer = Writer::new(&store, &target, session, &progress)?;
-        let mut branches = Vec::new();
-        for (name, revision) in &refs {
-            let commit = writer.commit_of(revision);
-            // What was written before an error or an interrupt need not be written again.
-            let settled = writer.settle();
-            let commit = commit?;
-            settled?;
-            let may_go = |now: ObjectId| self.force || writer.is_ours(now);
-            let changed = target.set_branch(name, commit, &may_go)?;
-            branches.push(Branch {
-                r#ref: name.clone(),
-                revision: revision.to_string(),
-                commit: commit.to_string(),
-                changed,
-            });
-        }
-        let made = writer.made;
-        drop(writer);
-        drop(progress);
-        if session.output.is_json() {
+        let target = BareRepository::open(&self.directory, head)?;
+        let (made, branches) = context.watched("writing commits", Unit::Things, None, |watch| {
+            self.write_branches(&store, &target, &refs, context, watch)
+        })?;
+        if context.output.is_json() {
             let repository = self.directory.display().to_string();
-            session.output.json(&Answer { repository, commits: made, branches })?;
+            context.output.json(&Answer { repository, commits: made, branches })?;
             return Ok(Exit::Done);
         }
         for branch in &branches {
-            session.output.line(format_args!("{} {}", branch.commit, branch.r#ref))?;
+            context.output.line(format_args!("{} {}", branch.commit, branch.r#ref))?;
         }
-        session.output.note(format_args!(
+        context.output.note(format_args!(
             "wrote {} to {}",
             count(made, "commit", "commits"),
             self.directory.display()
@@ -118,7 +107,37 @@ impl Write {
         Ok(Exit::Done)
     }
 
-    /// The refs, with the revisions that they name.
+    /// Writes the revisions of `refs` and sets their branches. Returns how many commits were
+    /// written, and the branches.
+    fn write_branches(
+        &self,
+        store: &Store,
+        target: &BareRepository,
+        refs: &[(String, Id)],
+        context: &Context,
+        watch: Watch<'_>,
+    ) -> Result<(u64, Vec<JsonBranch>)> {
+        let mut writer = CommitWriter::new(store, target, context, watch)?;
+        let mut branches = Vec::new();
+        for (name, revision) in refs {
+            let commit = writer.commit_of(revision);
+            // Commits that were written before an error or an interrupt are kept for the next run.
+            let settled = writer.settle();
+            let commit = commit?;
+            settled?;
+            let may_go = |now: ObjectId| self.force || writer.is_ours(now);
+            let changed = target.set_branch(name, commit, &may_go)?;
+            branches.push(JsonBranch {
+                r#ref: name.clone(),
+                revision: revision.to_string(),
+                commit: commit.to_string(),
+                changed,
+            });
+        }
+        Ok((writer.made, branches))
+    }
+
+    /// Returns the refs to write, with the revisions that they name.
     fn wanted(&self, store: &Store) -> Result<Vec<(String, Id)>> {
         let mut wanted = Vec::new();
         if self.refs.is_empty() {
@@ -129,14 +148,14 @@ impl Write {
         for name in &self.refs {
             let id = store.refs().current(name)?.ok_or_else(|| {
                 Error::not_found(format!("there is no ref {name}"))
-                    .hint("`freestone ref list` shows the refs")
+                    .hint("`freestone ref list` lists the refs")
             })?;
             wanted.push((name.clone(), id));
         }
         for (name, _) in &wanted {
             if let Some(fault) = branch_fault(name) {
-                let what = format!("ref {name} cannot be a branch of git's: it {fault}");
-                return Err(Error::refused(what).hint("name the refs that are to be written"));
+                let what = format!("ref {name} cannot be a git branch: it {fault}");
+                return Err(Error::refused(what).hint("give the refs to write, without this one"));
             }
         }
         Ok(wanted)
@@ -144,25 +163,25 @@ impl Write {
 }
 
 /// Writes commits.
-struct Writer<'a> {
+struct CommitWriter<'a> {
     store: &'a Store,
-    target: &'a Target,
-    session: &'a Session,
-    progress: &'a Progress,
-    /// What revisions were written as.
+    target: &'a BareRepository,
+    context: &'a Context,
+    watch: Watch<'a>,
+    /// The commits that revisions were written as.
     written: HashMap<Id, ObjectId>,
-    /// Those of them that the list in the repository does not have.
+    /// Those of them that the list in the repository does not have yet.
     unlisted: Vec<(Id, ObjectId)>,
     blobs: HashMap<Id, ObjectId>,
     made: u64,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> CommitWriter<'a> {
     fn new(
         store: &'a Store,
-        target: &'a Target,
-        session: &'a Session,
-        progress: &'a Progress,
+        target: &'a BareRepository,
+        context: &'a Context,
+        watch: Watch<'a>,
     ) -> Result<Self> {
         let list = target.root().join(WRITTEN);
         let text = match fs::read_to_string(&list) {
@@ -170,7 +189,7 @@ impl<'a> Writer<'a> {
             text => text
                 .map_err(|error| Error::io(format!("{} cannot be read", list.display()), error))?,
         };
-        // What does not parse was cut off by a crash, and is written again.
+        // A line that does not parse was cut off by a crash; its commit is written again.
         let line = |line: &str| {
             let (revision, commit) = line.split_once(' ')?;
             let commit = ObjectId::from_hex(commit.as_bytes()).ok()?;
@@ -180,8 +199,8 @@ impl<'a> Writer<'a> {
         Ok(Self {
             store,
             target,
-            session,
-            progress,
+            context,
+            watch,
             written,
             unlisted: Vec::new(),
             blobs: HashMap::new(),
@@ -193,7 +212,7 @@ impl<'a> Writer<'a> {
         self.written.values().any(|known| *known == commit)
     }
 
-    /// The commit of a revision that was written, and is there.
+    /// Returns the commit of a revision, if it was written and still exists.
     fn known(&self, id: &Id) -> Option<ObjectId> {
         match self.written.get(id) {
             Some(commit) if self.target.has(*commit) => Some(*commit),
@@ -201,18 +220,18 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The commit of a revision; those before it are written first.
+    /// Returns the commit of a revision, after writing it and its ancestors if necessary.
     fn commit_of(&mut self, tip: &Id) -> Result<ObjectId> {
         let mut open = vec![*tip];
         while let Some(id) = open.last().copied() {
-            self.session.interrupt.check()?;
+            self.watch.check()?;
             if self.known(&id).is_some() {
                 open.pop();
                 continue;
             }
             let revision = self.store.revision(&id)?.ok_or_else(|| {
-                Error::corrupt(format!("revision {id} is missing from the store"))
-                    .hint("`freestone verify` lists all that is missing")
+                Error::missing(format!("revision {id} is missing from the store"))
+                    .hint("`freestone verify` lists everything that is missing")
             })?;
             let mut parents = Vec::new();
             let waiting = open.len();
@@ -221,7 +240,7 @@ impl<'a> Writer<'a> {
                 match self.known(parent) {
                     Some(commit) => parents.push(commit),
                     None if self.store.revision(parent)?.is_some() => open.push(*parent),
-                    // In a copy the history is cut.
+                    // A copy may lack older revisions.
                     None => cut = Some(*parent),
                 }
             }
@@ -230,8 +249,8 @@ impl<'a> Writer<'a> {
             }
             let commit = self.write(&id, &revision, &parents)?;
             if let Some(parent) = cut {
-                self.session.output.note(format_args!(
-                    "commit {commit} has no parent: {}, the parent of {}, is not in this store",
+                self.context.output.note(format_args!(
+                    "commit {commit} has no parent: revision {}, the parent of {}, is not in this store",
                     short(&parent),
                     short(&id)
                 ));
@@ -239,22 +258,27 @@ impl<'a> Writer<'a> {
             self.written.insert(id, commit);
             self.unlisted.push((id, commit));
             self.made += 1;
-            self.progress.add(1);
+            self.watch.add(1);
             if self.unlisted.len() >= UNLISTED_MAX {
                 self.settle()?;
             }
             open.pop();
         }
-        self.known(tip).ok_or_else(|| Error::new(ErrorKind::Failed, "a commit vanished"))
+        self.known(tip).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Failed,
+                "internal error: a commit that was just written is missing (please report this)",
+            )
+        })
     }
 
     fn write(&mut self, id: &Id, revision: &Revision, parents: &[ObjectId]) -> Result<ObjectId> {
         let name = Name { revision: id.to_string(), path: None };
         let part = Part::find(self.store, &name)?;
-        part.bring(Bring::Contents, self.session)?;
+        part.fetch(Need::Contents, self.context)?;
         let records = part.records().clone();
         let after = Tree::open(records.clone(), &revision.root)?;
-        // A parent may be a commit of the target, and not be in this store; or the other way round.
+        // The parent may be missing in this store, or its commit in the repository.
         let before = match revision.parents.first() {
             Some(parent) => self.store.revision(parent)?.zip(self.known(parent)),
             None => None,
@@ -301,11 +325,11 @@ impl<'a> Writer<'a> {
         records: &Records,
         entry: &Entry,
     ) -> Result<()> {
-        self.session.interrupt.check()?;
+        self.watch.check()?;
         let node = match (&entry.kind, &entry.link) {
-            (_, Some(text)) => Node::Link(self.target.blob(text)?),
-            (Kind::Directory, None) => return Ok(()),
-            (Kind::File { executable, size, sha1, content }, None) => {
+            (_, Some(text)) => NewEntry::Link(self.target.blob(text)?),
+            (EntryKind::Directory, None) => return Ok(()),
+            (EntryKind::File { executable, size, sha1, content }, None) => {
                 let known = self.blobs.get(content).copied();
                 let blob = match known {
                     Some(blob) => blob,
@@ -313,40 +337,16 @@ impl<'a> Writer<'a> {
                         .blob(records, content, *size, sha1)
                         .map_err(|error| error.context(path::display(&entry.path)))?,
                 };
-                Node::File { executable: *executable, blob }
+                NewEntry::File { executable: *executable, blob }
             }
         };
         writer.set(&entry.path, Some(node))
     }
 
-    fn blob(
-        &mut self,
-        records: &Records,
-        id: &Id,
-        size: u64,
-        sha1: &freestone_core::Sha1,
-    ) -> Result<ObjectId> {
+    fn blob(&mut self, records: &Records, id: &Id, size: u64, sha1: &Sha1) -> Result<ObjectId> {
         let mut blob = BlobWriter::new(self.target, size)?;
-        let mut buffer = Vec::new();
-        content::pieces(records, id, size, Some(sha1), 0..size, &mut |piece| {
-            self.session.interrupt.check()?;
-            match &piece.source {
-                Source::Chunk(id) => {
-                    let chunk = records.chunk_in(id, piece.length, &mut buffer)?;
-                    blob.write(chunk)
-                }
-                Source::Inline(bytes) => blob.write(bytes),
-                Source::Zeros => {
-                    let mut left = piece.length;
-                    while left > 0 {
-                        let count = left.min(ZEROS.len() as u64);
-                        blob.write(&ZEROS[..usize::try_from(count).unwrap_or(0)])?;
-                        left -= count;
-                    }
-                    Ok(())
-                }
-            }
-        })?;
+        let wanted = Wanted { id, size, sha1 };
+        contents::read(records, wanted, &self.context.interrupt, &mut |bytes| blob.write(bytes))?;
         let blob = blob.finish()?;
         if self.blobs.len() < BLOBS_MAX {
             self.blobs.insert(*id, blob);
@@ -354,7 +354,7 @@ impl<'a> Writer<'a> {
         Ok(blob)
     }
 
-    /// Makes what was written durable, and lists it, before a branch names it.
+    /// Makes commits durable and adds them to the list, before a branch names them.
     fn settle(&mut self) -> Result<()> {
         let list = self.target.root().join(WRITTEN);
         let wrong = |error| Error::io(format!("{} cannot be written", list.display()), error);
@@ -371,14 +371,14 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Whether what stood at the path goes, where no file comes. A directory that stays one, and differs
-/// in what git has no place for, keeps what is in it.
+/// Returns true if a change that does not add a file removes what was at the path. A directory that
+/// stays a directory is not removed: it differs only in what git does not store.
 fn removes(change: &Change) -> bool {
     let stays = change.after.is_some();
     change.before.as_ref().is_some_and(|before| !(stays && before.is_directory()))
 }
 
-/// Makes all of the file system durable: a sync for each of thousands of objects takes far longer.
+/// Makes the whole file system durable. A sync of each of thousands of objects takes far longer.
 fn sync_all(folder: &Path) -> Result<()> {
     let sync = || -> std::io::Result<()> { Ok(rustix::fs::syncfs(File::open(folder)?)?) };
     sync().map_err(|error| Error::io(format!("{} cannot be synced", folder.display()), error))
@@ -387,14 +387,17 @@ fn sync_all(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use freestone_core::Sha1;
 
     #[test]
-    fn a_directory_that_differs_in_extensions_alone_keeps_what_is_in_it() {
+    fn a_directory_that_differs_only_in_extensions_keeps_its_entries() {
         let directory = Entry::directory("a", 7);
         let other = Entry { extensions: vec![1], ..directory.clone() };
-        let kind =
-            Kind::File { executable: false, size: 0, sha1: Sha1([0; 20]), content: Id([0; 32]) };
+        let kind = EntryKind::File {
+            executable: false,
+            size: 0,
+            sha1: Sha1([0; 20]),
+            content: Id([0; 32]),
+        };
         let file = Entry { kind, ..directory.clone() };
         let removed = |before: Option<&Entry>, after: Option<&Entry>| {
             removes(&Change { before: before.cloned(), after: after.cloned() })

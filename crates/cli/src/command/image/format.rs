@@ -1,47 +1,47 @@
-//! The format of an image, as options say it.
+//! The options for the format of an image.
 
-use crate::size;
+use crate::values::size;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_image::Format;
 use freestone_image::fat::{FatType, Profile};
-use freestone_image::tar::{self, Align};
+use freestone_image::tar::{Align, TarOptions};
 
-/// Which format, and what can be chosen about it.
+/// The format of an image, and the options of each format.
 #[derive(Args)]
 pub(super) struct FormatOptions {
-    /// The format
+    /// Format of the image
     #[arg(long, value_name = "FORMAT", default_value = "tar",
           value_parser = PossibleValuesParser::new(Format::NAMES))]
     format: String,
 
-    /// Make the image's length a multiple of N, itself a multiple of 4096
+    /// Pad the image to a multiple of N bytes; N must be a multiple of 4096
     #[arg(long, value_name = "N", value_parser = size::argument, conflicts_with = "size")]
     pad_to: Option<u64>,
 
-    /// Make the image exactly N long, a multiple of 4096; refused if it does not fit
+    /// Make the image exactly N bytes long, a multiple of 4096; fails if the content does not fit
     #[arg(long, value_name = "N", value_parser = size::argument)]
     size: Option<u64>,
 
-    /// tar: where contents of 64 KiB and more start: at multiples of 4096 bytes (which is the
-    /// default), or anywhere (for archives that are unpacked as root)
+    /// tar: start contents of 64 KiB or more at multiples of 4096 bytes (the default), or anywhere
+    /// (for archives that are unpacked as root)
     #[arg(long, value_name = "4096|none", value_parser = align)]
     align: Option<Align>,
 
-    /// fat: for whom: any reader (the default), or MirageOS's, which takes strict FAT16 alone
+    /// fat: for which readers: any (the default), or mirage: MirageOS reads only strict FAT16
     #[arg(long, value_name = "any|mirage", value_parser = profile)]
     profile: Option<Profile>,
 
-    /// fat: FAT12, FAT16 or FAT32, instead of what fits
+    /// fat: FAT12, FAT16 or FAT32. Default: chosen by size
     #[arg(long, value_name = "12|16|32", value_parser = fat_type)]
     fat_type: Option<FatType>,
 
-    /// fat: leave at least N bytes free, for whoever writes to the image
+    /// fat: leave at least N bytes free, for guests that write to the image
     #[arg(long, value_name = "N", value_parser = size::argument)]
     free: Option<u64>,
 
-    /// fat: the length of the device's sectors: 512 (the default) or 4096 bytes
+    /// fat: size of the device's sectors in bytes: 512 (the default) or 4096
     #[arg(long, value_name = "512|4096", value_parser = size::argument)]
     block_size: Option<u64>,
 }
@@ -59,10 +59,10 @@ fn fat_type(text: &str) -> Result<FatType, String> {
 }
 
 impl FormatOptions {
-    /// The format that was asked for.
+    /// Returns the format that the options select.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if an option is another format's, or makes no sense.
+    /// [`ErrorKind::Usage`] if an option belongs to another format, or has an impossible value.
     pub(super) fn format(&self) -> Result<Format> {
         for (option, is_given, its) in [
             ("--align", self.align.is_some(), "tar"),
@@ -72,16 +72,17 @@ impl FormatOptions {
             ("--block-size", self.block_size.is_some(), "fat"),
         ] {
             if is_given && its != self.format {
-                let what = format!("{option} is an option of --format {its}");
+                let what = format!("{option} applies only to --format {its}");
                 return Err(Error::new(ErrorKind::Usage, what)
-                    .hint(format!("say --format {its}, or leave {option} out")));
+                    .hint(format!("give --format {its}, or leave out {option}")));
             }
         }
-        let unknown = || Error::new(ErrorKind::Usage, format!("no format {}", self.format));
+        let unknown =
+            || Error::new(ErrorKind::Usage, format!("there is no format {}", self.format));
         match Format::named(&self.format).ok_or_else(unknown)? {
             Format::Tar(_) => {
                 let align = self.align.unwrap_or_default();
-                Ok(Format::Tar(tar::Options::new(align, self.pad_to, self.size)?))
+                Ok(Format::Tar(TarOptions::new(align, self.pad_to, self.size)?))
             }
             Format::Fat(options) => {
                 let block_size = self.block_size.unwrap_or(options.block_bytes().into());
@@ -93,11 +94,10 @@ impl FormatOptions {
                     .with_length(self.pad_to, self.size)?;
                 Ok(Format::Fat(options))
             }
-            // One without options of its own.
+            // A format without options of its own.
             other if self.pad_to.or(self.size).is_none() => Ok(other),
             other => {
-                let what =
-                    format!("--pad-to and --size are no options of --format {}", other.name());
+                let what = format!("--pad-to and --size do not apply to --format {}", other.name());
                 Err(Error::new(ErrorKind::Usage, what))
             }
         }

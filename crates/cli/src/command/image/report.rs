@@ -1,13 +1,13 @@
-//! What is said of an image that was made, or would be.
+//! The result of `image`: what was written, or would be.
 
-use super::subject::Subject;
+use super::subject::ImageSubject;
+use crate::context::Context;
 use crate::following::{self, JsonFetch};
 use crate::output;
-use crate::session::Session;
-use crate::size::{count, show};
-use crate::skipped::{self, JsonSkipped};
-use crate::time;
+use crate::output::skipped::{self, JsonSkipped};
 use crate::transfer::Transfer;
+use crate::values::size::{count, show};
+use crate::values::time;
 use freestone_core::Result;
 use freestone_image::Format;
 use freestone_sink::update::Updated;
@@ -16,14 +16,15 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-/// An image.
-pub(super) struct Made<'a> {
-    /// Where it went by name.
+/// Prints the result.
+pub(super) struct ImageReport<'a> {
+    /// The file or device that the image was written to.
     pub(super) output: Option<&'a Path>,
+    /// The format of the image.
     pub(super) format: Format,
 }
 
-/// The answer as JSON; its keys stand in the help of `image`.
+/// The result as JSON. The help of `image` documents its keys.
 #[derive(Serialize)]
 struct Answer {
     image: String,
@@ -69,8 +70,8 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-impl Made<'_> {
-    fn answer(&self, subject: &Subject) -> Answer {
+impl ImageReport<'_> {
+    fn answer(&self, subject: &ImageSubject) -> Answer {
         Answer {
             image: subject.plan.identity(),
             format: self.format.name(),
@@ -89,9 +90,9 @@ impl Made<'_> {
         }
     }
 
-    /// Says what would be written.
-    pub(super) fn dry_run(&self, subject: &Subject, session: &Session) -> Result<()> {
-        let output = &session.output;
+    /// Prints what would be written.
+    pub(super) fn dry_run(&self, subject: &ImageSubject, context: &Context) -> Result<()> {
+        let output = &context.output;
         if output.is_json() {
             return output.json(&self.answer(subject));
         }
@@ -110,16 +111,16 @@ impl Made<'_> {
         Ok(())
     }
 
-    /// Says what was written.
+    /// Prints what was written.
     pub(super) fn done(
         &self,
-        subject: &Subject,
+        subject: &ImageSubject,
         updated: &Updated,
         is_stdout: bool,
         took: Duration,
-        session: &Session,
+        context: &Context,
     ) -> Result<()> {
-        let output = &session.output;
+        let output = &context.output;
         let report = &updated.report;
         let digests = report.digests.as_ref().map(|digests| Digests {
             blake3: digests.blake3.to_string(),
@@ -136,7 +137,7 @@ impl Made<'_> {
                 from: updated.from.clone(),
             };
             let written = self.output.map(|_| written);
-            let transfer = Transfer::of(session);
+            let transfer = Transfer::of(context);
             return output.json(&Answer { written, digests, transfer, ..self.answer(subject) });
         }
         skipped::note(&subject.report, output);
@@ -147,31 +148,34 @@ impl Made<'_> {
                 format!("length  {}", report.length),
             ];
             for line in lines {
-                // The image itself may go where the answer else does.
+                // Standard output may be taken by the image.
                 if is_stdout { output.aside(line) } else { output.line(line)? }
             }
         }
         if self.output.is_some() || is_stdout {
             let place = self.output.map_or_else(|| "-".into(), |path| path.display().to_string());
-            let mut done = format!("of which {} written", show(report.written));
+            let mut done = format!("wrote {}", show(report.written));
+            if report.zeros > 0 {
+                let _ = write!(done, ", skipped {} of zeros", show(report.zeros));
+            }
             if report.shared > 0 {
-                let _ = write!(done, ", {} shared", show(report.shared));
+                let _ = write!(done, ", shared {} with the store", show(report.shared));
             }
             if report.read > 0 {
-                let _ = write!(done, ", {} read to compare", show(report.read));
+                let _ = write!(done, ", read {} to compare", show(report.read));
             }
-            let _ = write!(done, ", {} checked", show(report.checked));
+            let _ = write!(done, ", hashed {}", show(report.checked));
             if updated.up_to_date {
                 done = "up to date".to_owned();
             }
             output.note(format_args!(
-                "{place}: {}, {done}; {} with {} of content, {}",
+                "{place}: {} with {} and {} of content; {done}; {}",
                 show(report.length),
                 count(subject.entries, "entry", "entries"),
                 show(subject.bytes),
                 time::show_duration(took),
             ));
-            Transfer::note(session);
+            Transfer::note(context);
         }
         Ok(())
     }

@@ -1,81 +1,85 @@
-//! What an image is made of.
+//! The manifest and contents that an image is built from.
 
-use super::Directory;
+use super::options::DirectoryOptions;
+use crate::context::Context;
+use crate::location;
 use crate::loose::{self, Loose};
-use crate::name::Name;
-use crate::part::{Bring, Part};
-use crate::progress::Unit;
-use crate::session::Session;
-use crate::time;
-use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, RawChunks, Result};
+use crate::output::progress::Unit;
+use crate::part::{Need, Part};
+use crate::values::name::Name;
+use crate::values::time;
+use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, RawChunks, Result, Watch};
 use freestone_image::Format;
 use freestone_manifest::Tree;
 use freestone_source::directory;
 use freestone_store::Store;
 use freestone_store::upstream::Fetched;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// How much is to be done for a revision.
-pub(super) struct Wishes {
-    /// Nothing is to be written: what would be fetched is only told.
+/// Options for a revision.
+pub(super) struct RevisionOptions {
+    /// Nothing is to be written: contents are not fetched, only counted.
     pub(super) dry_run: bool,
-    /// What was proven before does not count.
-    pub(super) proves: bool,
+    /// Stored bytes are hashed again, even if they were hashed before.
+    pub(super) prove_again: bool,
 }
 
-/// A manifest that is laid out, and its contents.
-pub(super) struct Subject {
+/// The manifest and contents that an image is built from, with the image's plan.
+pub(super) struct ImageSubject {
+    /// The plan of the image.
     pub(super) plan: Box<dyn Plan>,
+    /// The chunks of the contents.
     pub(super) chunks: Box<dyn ChunkSource>,
-    /// Where chunks lie as they are, if they do.
+    /// Finds chunks that are stored raw in the store's files, so that they can be shared.
     pub(super) raw: Option<Box<dyn RawChunks>>,
-    /// The store that it is from.
+    /// The store, if it is from one.
     pub(super) store: Option<Store>,
-    /// The revision it is of.
+    /// The revision, if it is from one.
     pub(super) revision: Option<Id>,
+    /// The root of the manifest.
     pub(super) root: Id,
+    /// Number of entries.
     pub(super) entries: u64,
+    /// Total bytes of the contents.
     pub(super) bytes: u64,
-    /// What was left out of a directory.
-    pub(super) report: directory::Report,
-    /// What fetching the contents takes, in a dry run on a store that follows an upstream.
+    /// The paths that were left out of a local directory.
+    pub(super) report: directory::SourceReport,
+    /// How much would be fetched, in a dry run on a store that follows an upstream.
     pub(super) preview: Option<Fetched>,
 }
 
-impl Subject {
-    /// The revision, or the directory of one, that `argument` names.
-    /// What was proven before counts unless the wishes say otherwise.
+impl ImageSubject {
+    /// Finds the revision, or the directory in one, that `argument` names.
     pub(super) fn revision(
         argument: &OsStr,
         format: Format,
-        wishes: Wishes,
-        session: &Session,
+        options: RevisionOptions,
+        context: &Context,
     ) -> Result<Self> {
-        let Wishes { dry_run, proves } = wishes;
-        let store = session.store()?;
-        if !proves {
-            store.load_proofs();
-        }
-        let found = Part::find(&store, &Name::parse(argument)?);
-        let part = found.map_err(|error| match error.kind() {
+        let RevisionOptions { dry_run, prove_again } = options;
+        // A name that is also a local directory was probably meant as one.
+        let with_hint = |error: Error| match error.kind() {
             ErrorKind::NotFound if Path::new(argument).is_dir() => {
-                let name = argument.display();
-                error.hint(format!("the directory {name} is written ./{name}"))
+                error.hint(format!("write ./{} for the local directory", argument.display()))
             }
             _ => error,
-        })?;
+        };
+        let store = context.store().map_err(with_hint)?;
+        if !prove_again {
+            store.load_proofs();
+        }
+        let part = Part::find(&store, &Name::parse(argument)?).map_err(with_hint)?;
         let mut preview = None;
         if dry_run {
-            preview = part.preview(session)?;
+            preview = part.preview(context)?;
         } else {
-            part.bring(Bring::Contents, session)?;
+            part.fetch(Need::Contents, context)?;
         }
-        let (root, nodes) = part.manifest(&session.interrupt)?;
-        let tree = Tree::open(nodes.clone(), &root)?;
-        let (entries, bytes) = (tree.summary().entries, tree.summary().bytes);
+        let tree = part.manifest(&context.interrupt)?;
+        let (root, entries, bytes) = (tree.id(), tree.summary().entries, tree.summary().bytes);
         Ok(Self {
-            plan: format.plan(nodes, &root)?,
+            plan: format.plan(tree)?,
             chunks: Box::new(part.records().clone()),
             raw: Some(Box::new(part.records().clone())),
             store: Some(store),
@@ -83,39 +87,37 @@ impl Subject {
             root,
             entries,
             bytes,
-            report: directory::Report::default(),
+            report: directory::SourceReport::default(),
             preview,
         })
     }
 
-    /// The directory `place`, of which `output` is no part.
+    /// Reads the local directory `place`, without the file `output`.
     pub(super) fn directory(
         place: &Path,
-        told: &Directory,
+        given: &DirectoryOptions,
         output: Option<&Path>,
         format: Format,
-        session: &Session,
+        context: &Context,
     ) -> Result<Self> {
-        let options = directory::Options {
-            skip_special: told.skip_special,
-            leave_out: output.map(absolute).transpose()?.into_iter().collect(),
-            ..session.walking(&told.exclude_from, &told.exclude)?
+        let options = directory::DirectoryOptions {
+            skip_special: given.skip_special,
+            leave_out: output.map(location::absolute).transpose()?.into_iter().collect(),
+            ..context.walking(&given.exclude_from, &given.exclude)?
         };
-        let mtime = match told.mtime {
+        let mtime = match given.mtime {
             Some(mtime) => Some(mtime),
             None => time::source_date_epoch()?,
         };
         let (walk, opener) = directory::open(place, &options)?;
-        let progress = session.progress("hashing", Unit::Bytes, None);
-        let reading = loose::Options {
-            mtime,
-            workers: session.workers(),
-            progress: &progress,
-            interrupt: &session.interrupt,
+        let read = |watch: Watch<'_>| {
+            let reading = loose::ReadOptions { mtime, workers: context.workers(), watch };
+            loose::read(walk, opener, &reading)
         };
-        let Loose { root, nodes, contents, report } = loose::read(walk, opener, &reading)?;
+        let Loose { root, nodes, contents, report } =
+            context.watched("hashing", Unit::Bytes, None, read)?;
         Ok(Self {
-            plan: format.plan(nodes, &root.id)?,
+            plan: format.plan(Tree::open(nodes, &root.id)?)?,
             chunks: Box::new(contents),
             raw: None,
             store: None,
@@ -127,9 +129,4 @@ impl Subject {
             preview: None,
         })
     }
-}
-
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path)
-        .map_err(|error| Error::io(format!("{}: no such place", path.display()), error))
 }

@@ -1,45 +1,51 @@
-//! What a mount shows of a store.
+//! The revisions of a store, as a mount shows them.
 
 use freestone_core::plan::{RawChunks, RawPlace};
-use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, Result};
+use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, Result, lock};
+use freestone_format::RefAction;
 use freestone_image::Format;
-use freestone_mount::{Revisions, Tree};
-use freestone_store::{Records, RefAction, Store};
+use freestone_mount::{RevisionTree, Revisions};
+use freestone_store::{Records, Store};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Revisions that are remembered to be listed in the index at hand.
+/// The most revisions in [`CurrentIndex::seen`].
 const SEEN_MAX: usize = 4096;
 
-/// The revisions of a store, those too that are pushed later.
+/// The revisions of a store, including those that are pushed later.
 pub(super) struct Catalogue {
     store: Store,
-    current: Mutex<Current>,
+    current: Mutex<CurrentIndex>,
     formats: Vec<(&'static str, Format)>,
     names: Vec<&'static str>,
 }
 
-struct Current {
+/// The index as it was last listed.
+struct CurrentIndex {
     records: Records,
-    /// Revisions that were complete when the index was listed, or earlier.
+    /// Revisions whose records this index lists.
     seen: HashSet<Id>,
 }
 
 impl Catalogue {
+    /// Creates the catalogue of `store`.
+    ///
+    /// # Errors
+    /// The index cannot be read.
     pub(super) fn open(store: Store) -> Result<Self> {
         store.load_proofs();
         let formats = Format::attached();
         let names = formats.iter().map(|(name, _)| *name).collect();
-        let current = Current { records: store.records()?, seen: HashSet::new() };
+        let current = CurrentIndex { records: store.records()?, seen: HashSet::new() };
         Ok(Self { store, current: Mutex::new(current), formats, names })
     }
 
-    fn current(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn current(&self) -> MutexGuard<'_, CurrentIndex> {
+        lock(&self.current)
     }
 
-    /// Records that have all of the revision `id`: of an index that was listed after the revision
-    /// was there.
+    /// Returns records that include all of the revision `id`: of an index that was listed after the
+    /// revision was pushed.
     fn records_of(&self, id: &Id) -> Result<Records> {
         let mut current = self.current();
         if !current.seen.contains(id) {
@@ -71,7 +77,8 @@ impl Revisions for Catalogue {
     }
 
     fn listed(&self) -> usize {
-        // Tar, which is laid out at once; whoever wants another names it.
+        // Only tar images are listed, because their plan takes no time. Others can be opened by
+        // name.
         1
     }
 
@@ -106,12 +113,13 @@ impl Revisions for Catalogue {
         let known = self.formats.iter().find(|(name, _)| *name == format);
         let (_, format) = known.ok_or_else(|| Error::not_found(format!("format {format}")))?;
         let root = self.root(id)?;
-        format.plan(self.records_of(id)?, &root).map(Arc::from)
+        let manifest = freestone_manifest::Tree::open(self.records_of(id)?, &root)?;
+        format.plan(manifest).map(Arc::from)
     }
 
-    fn tree(&self, id: &Id) -> Result<Tree> {
+    fn tree(&self, id: &Id) -> Result<RevisionTree> {
         let root = self.root(id)?;
-        Tree::open(Arc::new(self.records_of(id)?), &root)
+        RevisionTree::open(Arc::new(self.records_of(id)?), &root)
     }
 
     fn chunks(&self) -> &dyn ChunkSource {

@@ -1,30 +1,34 @@
-//! Whom files belong to.
+//! The owner of the files of a mount.
 
 use std::fs;
 
 /// A user and perhaps a group, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
+    /// The number of the user.
     pub(super) uid: u32,
+    /// The number of the group, if one is known.
     pub(super) gid: Option<u32>,
 }
 
 impl Owner {
-    /// Who runs this.
+    /// Returns the user and group that run the program.
     pub(super) fn mine() -> Self {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
         Self { uid: uid.as_raw(), gid: Some(gid.as_raw()) }
     }
 
-    /// Reads `USER[:GROUP]`, each a number or a name of `/etc/passwd` and `/etc/group`. A user
-    /// that is named brings its own group.
+    /// Parses `USER[:GROUP]`, each a number or a name from `/etc/passwd` and `/etc/group`. Without
+    /// a group, a user that is given by name brings its primary group.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (user, group) = match text.split_once(':') {
             Some((user, group)) => (user, Some(group)),
             None => (text, None),
         };
         let unknown = |what: &str, name: &str| {
-            format!("there is no {what} {name:?} on this system; its number may be given too")
+            format!(
+                "there is no {what} {name:?} on this system; give an existing name, or a number"
+            )
         };
         let (uid, own) = match user.parse() {
             Ok(uid) => (uid, None),
@@ -47,7 +51,7 @@ impl Owner {
     }
 }
 
-/// The two numbers of a name in a table of users or groups; of groups the second is none.
+/// Returns the numbers of `name` in a table of users or groups: its own, and a user's group.
 fn find(table: &str, name: &str) -> Option<(u32, Option<u32>)> {
     let text = fs::read_to_string(table).ok()?;
     text.lines().find_map(|line| {

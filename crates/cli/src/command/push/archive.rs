@@ -1,53 +1,54 @@
-//! A tar stream as a revision.
+//! A tar archive that is pushed as a revision.
 
 use freestone_core::item::{FileOpener, OpenFile, StreamSource};
-use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_core::{Error, ErrorKind, Id, Result, lock};
+use freestone_format::Revision;
 use freestone_source::archive::{self, Archive};
-use freestone_source::report::Report;
-use freestone_store::Revision;
+use freestone_source::report::SourceReport;
 use freestone_store::push::PushOptions;
 use freestone_store::push::series::{Items, Series, Step};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-/// An archive to be pushed: one revision.
-pub(super) struct Tar {
+/// The series of one revision that an archive becomes.
+pub(super) struct ArchiveSeries {
     archive: Archive,
     options: PushOptions,
-    /// Whether the bytes have been read; they are there once.
+    /// True after the archive was read, which is possible only once.
     is_read: bool,
-    is_told: bool,
-    reported: Arc<Mutex<Report>>,
+    /// True after the only step of this attempt was returned.
+    is_given: bool,
+    reported: Arc<Mutex<SourceReport>>,
 }
 
-/// Opens nothing: an archive's bytes come by themselves.
-struct Nothing;
+/// Opens no files: the entries of an archive bring their bytes.
+struct NoFiles;
 
-impl FileOpener for Nothing {
+impl FileOpener for NoFiles {
     fn open(&self, _: &[u8]) -> Result<Box<dyn OpenFile>> {
-        Err(Error::new(ErrorKind::Failed, "an archive is read once"))
+        Err(Error::new(ErrorKind::Failed, "an archive can be read only once"))
     }
 }
 
-/// Whether `place` is read as an archive, and not walked.
+/// Returns true if `place` is an archive and not a directory.
 pub(super) fn is_one(place: &Path) -> bool {
     place == Path::new("-") || place.metadata().is_ok_and(|metadata| !metadata.is_dir())
 }
 
-impl Tar {
-    /// The archive at `place`; `-` is the standard input.
+impl ArchiveSeries {
+    /// Opens the archive at `place`; `-` is standard input.
     ///
     /// # Errors
-    /// It cannot be opened, or is none.
+    /// It cannot be opened, or is not an archive.
     pub(super) fn open(
         place: &Path,
-        walking: freestone_source::directory::Options,
+        walking: freestone_source::directory::DirectoryOptions,
         options: &PushOptions,
     ) -> Result<Self> {
         let (name, input): (String, Box<dyn Read + Send>) = match place.to_str() {
-            Some("-") => ("the standard input".into(), Box::new(std::io::stdin())),
+            Some("-") => ("standard input".into(), Box::new(std::io::stdin())),
             _ => {
                 let name = place.display().to_string();
                 let file = File::open(place)
@@ -55,36 +56,36 @@ impl Tar {
                 (name, Box::new(file))
             }
         };
-        let wanted = archive::Options {
+        let wanted = archive::ArchiveOptions {
             excludes: walking.excludes,
             skip_special: walking.skip_special,
             memory_bytes: walking.memory_bytes,
             spill_dir: walking.spill_dir,
         };
-        let reported: Arc<Mutex<Report>> = Arc::default();
+        let reported: Arc<Mutex<SourceReport>> = Arc::default();
         Ok(Self {
             archive: Archive::open(&name, input, &wanted, reported.clone())?,
             options: options.clone(),
             is_read: false,
-            is_told: false,
+            is_given: false,
             reported,
         })
     }
 
-    /// What was skipped and left out.
-    pub(super) fn report(&self) -> Report {
-        self.reported.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Returns which paths were skipped or left out.
+    pub(super) fn report(&self) -> SourceReport {
+        lock(&self.reported).clone()
     }
 }
 
-impl Series for Tar {
+impl Series for ArchiveSeries {
     fn begin(&mut self, _: Option<(&Id, &Revision)>) -> Result<()> {
-        self.is_told = false;
+        self.is_given = false;
         Ok(())
     }
 
     fn next(&mut self, _: Option<(&Id, &Revision)>) -> Result<Option<Step<'_>>> {
-        if std::mem::replace(&mut self.is_told, true) {
+        if std::mem::replace(&mut self.is_given, true) {
             return Ok(None);
         }
         let items = match std::mem::replace(&mut self.is_read, true) {
@@ -93,7 +94,7 @@ impl Series for Tar {
         };
         Ok(Some(Step {
             items,
-            opener: &Nothing,
+            opener: &NoFiles,
             time: self.options.time,
             message: self.options.message.clone(),
             labels: self.options.labels.clone(),

@@ -1,39 +1,43 @@
-//! Commits of a git repository as revisions.
+//! Commits of a git repository that are pushed as revisions.
 
-use super::report;
+use crate::context::Context;
 use crate::output::text;
-use crate::session::Session;
 use freestone_core::limits::{LABEL_BYTES_MAX, MESSAGE_BYTES_MAX};
-use freestone_core::{Error, ErrorKind, Id, Result, path};
+use freestone_core::{Error, ErrorKind, Id, Result, lock, path};
+use freestone_format::Revision;
 use freestone_git::tree::{self, LABEL_LINKS, LABEL_SKIPPED, TreeChanges};
 use freestone_git::{Blobs, Chain, Commit, ObjectId, Repository};
-use freestone_source::report::Report;
-use freestone_store::Revision;
+use freestone_source::report::SourceReport;
 use freestone_store::push::PushOptions;
 use freestone_store::push::series::{Items, Series, Step};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-/// The label that names the commit of a revision.
+/// The label with the commit that a revision was made from.
 const LABEL_COMMIT: &str = "git.commit";
-/// The label that says that a revision holds this directory of the commit, and nothing else.
+/// The label with the directory of the commit that a revision holds.
 const LABEL_SUBDIR: &str = "git.subdir";
 const LABEL_AUTHOR: &str = "git.author";
 const LABEL_COMMITTER: &str = "git.committer";
 
-/// What is pushed of a repository.
-pub(super) struct Wanted<'a> {
+/// The commits of a repository to push.
+pub(super) struct CommitSelection<'a> {
+    /// The name of the last commit.
     pub(super) commit: &'a str,
+    /// The directory of the commit to push.
     pub(super) subdir: Option<&'a Path>,
+    /// True if a revision is made of each earlier commit, too.
     pub(super) history: bool,
+    /// The commit to start after.
     pub(super) since: Option<&'a str>,
+    /// True if what cannot be pushed is skipped and reported, instead of failing.
     pub(super) skip_special: bool,
 }
 
-/// Commits to be pushed.
-pub(super) struct Commits<'a> {
+/// The series of revisions that commits become.
+pub(super) struct CommitSeries<'a> {
     repository: &'a Repository,
     blobs: Blobs<'a>,
     tip: Commit,
@@ -42,15 +46,16 @@ pub(super) struct Commits<'a> {
     since: Option<ObjectId>,
     skip_special: bool,
     options: PushOptions,
-    session: &'a Session,
+    context: &'a Context,
     pending: VecDeque<ObjectId>,
-    reported: Arc<Mutex<Report>>,
-    /// Commits that are done, and all.
-    pub(super) done: Arc<AtomicU64>,
-    pub(super) total: Arc<AtomicU64>,
+    reported: Arc<Mutex<SourceReport>>,
+    /// Number of commits that are done.
+    done: Arc<AtomicU64>,
+    /// Number of all commits.
+    total: Arc<AtomicU64>,
 }
 
-/// The path of a directory of the commit, without slashes at its ends.
+/// Converts the path of a directory of the commit: without slashes at its ends.
 fn subdir(place: Option<&Path>) -> Result<Vec<u8>> {
     use std::os::unix::ffi::OsStrExt;
     let bytes = place.map_or(&b""[..], |place| place.as_os_str().as_bytes());
@@ -65,25 +70,25 @@ fn subdir(place: Option<&Path>) -> Result<Vec<u8>> {
     }
 }
 
-/// At most `max` bytes of `text`, ending between two characters.
+/// Returns the first `max` bytes of `text`, or a few less, so that it ends between two characters.
 fn cut(text: &str, max: usize) -> &str {
     let end = (0..=max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or(0)]
 }
 
-impl<'a> Commits<'a> {
-    /// What `wanted` names.
+impl<'a> CommitSeries<'a> {
+    /// Finds the commits that `wanted` names.
     ///
     /// # Errors
     /// A commit does not exist, or cannot be read.
     pub(super) fn new(
         repository: &'a Repository,
-        wanted: &Wanted<'_>,
+        wanted: &CommitSelection<'_>,
         options: &PushOptions,
-        session: &'a Session,
+        context: &'a Context,
     ) -> Result<Self> {
         if let Some(key) = options.labels.keys().find(|key| key.starts_with("git.")) {
-            let what = format!("label {key:?} follows from the commit, and cannot be given");
+            let what = format!("label {key:?} is taken from the commit and cannot be given");
             return Err(Error::new(ErrorKind::Usage, what));
         }
         let since = wanted.since.map(|name| repository.resolve(name)).transpose()?;
@@ -96,7 +101,7 @@ impl<'a> Commits<'a> {
             since: since.map(|commit| commit.id),
             skip_special: wanted.skip_special,
             options: options.clone(),
-            session,
+            context,
             pending: VecDeque::new(),
             reported: Arc::default(),
             done: Arc::default(),
@@ -104,9 +109,19 @@ impl<'a> Commits<'a> {
         })
     }
 
-    /// What the last commit had that was skipped.
-    pub(super) fn report(&self) -> Report {
-        self.reported.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Returns a function that returns the number of commits that are done, and of all commits if
+    /// there are several.
+    pub(super) fn counter(&self) -> impl FnMut() -> (u64, Option<u64>) + Send + use<> {
+        let (done, total) = (self.done.clone(), self.total.clone());
+        move || {
+            let total = total.load(Ordering::Relaxed);
+            (done.load(Ordering::Relaxed), (total > 1).then_some(total))
+        }
+    }
+
+    /// Returns what was skipped in the last commit.
+    pub(super) fn report(&self) -> SourceReport {
+        lock(&self.reported).clone()
     }
 
     fn label_of_subdir(&self) -> String {
@@ -116,23 +131,24 @@ impl<'a> Commits<'a> {
         }
     }
 
-    /// The commit that `revision` was made of, if it holds the same directory.
+    /// Returns the commit that `revision` was made from, if the revision holds the same directory.
     fn commit_of(&self, revision: &Revision) -> Option<ObjectId> {
         let same = revision.labels.get(LABEL_SUBDIR) == Some(&self.label_of_subdir());
         let commit = revision.labels.get(LABEL_COMMIT).filter(|_| same)?;
         ObjectId::from_hex(commit.as_bytes()).ok()
     }
 
-    /// The tree that `parent` holds, if that is known: from there on, what differs is enough.
+    /// Returns the tree that `parent` holds, if that is known: then only differences are read. The
+    /// second value is true if the revision has links.
     fn tree_of_parent(&self, parent: &Revision) -> Result<Option<(ObjectId, bool)>> {
         let is_whole = !parent.labels.contains_key(LABEL_SKIPPED) && self.options.mtime.is_none();
         let Some(id) = self.commit_of(parent).filter(|_| is_whole) else { return Ok(None) };
         let commit = match self.repository.commit(id) {
             Ok(Some(commit)) => commit,
             _ => {
-                self.session.output.note(format_args!(
-                    "commit {id} of the parent revision is not in this clone: listing all files; \
-                     a deeper clone lists only what changed"
+                self.context.output.note(format_args!(
+                    "commit {id}, from which the parent revision was made, is not in this clone: \
+                     reading all files; in a deeper clone, only changes are read"
                 ));
                 return Ok(None);
             }
@@ -140,7 +156,7 @@ impl<'a> Commits<'a> {
         let tree = match self.repository.tree_of(&commit, &self.subdir) {
             Ok(Some(tree)) => tree,
             Ok(None) => ObjectId::empty_tree(id.kind()),
-            // A clone may have the commit and not its trees.
+            // A partial clone may have the commit but not its trees.
             Err(_) => return Ok(None),
         };
         Ok(Some((tree, parent.labels.contains_key(LABEL_LINKS))))
@@ -158,12 +174,12 @@ impl<'a> Commits<'a> {
         labels
     }
 
-    /// The history from the tip back to what `base` was made of.
+    /// Returns the commits from the one that the parent revision was made from up to the tip.
     fn chain(&self, parent: Option<(&Id, &Revision)>) -> Result<Vec<ObjectId>> {
         let base = parent.and_then(|(_, revision)| self.commit_of(revision));
         let since = self.since;
         let chain = Chain::behind(self.repository, &self.tip, &mut |id| {
-            self.session.interrupt.check()?;
+            self.context.interrupt.check()?;
             Ok(Some(id) == base || Some(id) == since)
         })?;
         let tip = self.tip.id;
@@ -172,33 +188,33 @@ impl<'a> Commits<'a> {
         }
         if let Some(since) = since {
             return Err(Error::refused(format!(
-                "commit {since} of --since is not in the first-parent history of {tip}"
+                "commit {since} (--since) is not in the first-parent history of {tip}"
             ))
-            .hint("`git log --first-parent` lists it"));
+            .hint(format!("`git log --first-parent {tip}` lists that history")));
         }
         if let Some(cut) = chain.cut {
             return Err(Error::refused(format!(
-                "the clone is shallow: it ends at commit {cut}, {} deep; what came before is \
+                "the clone is shallow: its history ends at commit {cut}, after {}; earlier commits are \
                  missing",
-                crate::size::count(chain.commits.len() as u64, "commit", "commits"),
+                crate::values::size::count(chain.commits.len() as u64, "commit", "commits"),
             ))
             .hint(format!(
-                "`git fetch --unshallow` brings the rest; or begin behind it with --since {cut}"
+                "run `git fetch --unshallow`, or start after that commit with --since {cut}"
             )));
         }
         let Some((id, revision)) = parent else { return Ok(chain.commits) };
-        let of = match revision.labels.get(LABEL_COMMIT) {
-            Some(commit) => format!("commit {}", text(commit)),
-            None => "no commit".to_owned(),
+        let made_from = match revision.labels.get(LABEL_COMMIT) {
+            Some(commit) => format!("was made from commit {}, which", text(commit)),
+            None => "was not made from a commit, so it".to_owned(),
         };
-        Err(Error::refused(format!(
-            "the history of {tip} does not lead to revision {id}, which was made of {of}"
-        ))
-        .hint("push to another --ref, or say with --since behind which commit to begin"))
+        let what =
+            format!("the parent revision {id} {made_from} is not in the history of commit {tip}");
+        Err(Error::refused(what)
+            .hint("push to another --ref, or give with --since the commit to start after"))
     }
 }
 
-impl Series for Commits<'_> {
+impl Series for CommitSeries<'_> {
     fn begin(&mut self, parent: Option<(&Id, &Revision)>) -> Result<()> {
         self.pending =
             if self.history { self.chain(parent)?.into() } else { VecDeque::from([self.tip.id]) };
@@ -220,7 +236,7 @@ impl Series for Commits<'_> {
             };
             match self.repository.tree_of(&commit, &self.subdir)? {
                 Some(tree) => break (commit, tree),
-                // It is gone again; before it was there, there is nothing to make.
+                // The directory was deleted. Before it first exists, no revision is made.
                 None if self.history && parent.is_some() => {
                     break (commit, ObjectId::empty_tree(id.kind()));
                 }
@@ -236,7 +252,7 @@ impl Series for Commits<'_> {
             Some((_, revision)) => self.tree_of_parent(revision)?,
             None => None,
         };
-        let options = tree::Options { skip_special: self.skip_special, since };
+        let options = tree::TreeOptions { skip_special: self.skip_special, since };
         let reported = self.reported.clone();
         let changes = Box::new(TreeChanges::new(self.repository, tree, &options, reported)?);
         let message = self.options.message.as_deref().unwrap_or(&commit.message);
@@ -248,18 +264,4 @@ impl Series for Commits<'_> {
             labels: self.labels(&commit),
         }))
     }
-}
-
-/// Does `push`, and shows how many commits are done.
-pub(super) fn watch<T>(
-    commits: (Arc<AtomicU64>, Arc<AtomicU64>),
-    progress: &freestone_store::push::PushProgress,
-    session: &Session,
-    push: impl FnOnce() -> Result<T>,
-) -> Result<T> {
-    let (done, total) = commits;
-    report::watch_with(progress, session, "pushing commits", push, move || {
-        let total = total.load(Ordering::Relaxed);
-        (done.load(Ordering::Relaxed), (total > 1).then_some(total))
-    })
 }

@@ -1,19 +1,18 @@
-//! What is said of a push while it runs and when it is done.
+//! Progress and result of a push.
 
-use crate::progress::{Unit, while_working};
-use crate::session::Session;
-use crate::size::{count, show};
-use crate::skipped::{self, JsonSkipped};
-use crate::time;
+use crate::context::Context;
+use crate::output::skipped::{self, JsonSkipped};
 use crate::transfer::Transfer;
+use crate::values::size::{count, show};
+use crate::values::time;
 use freestone_core::Result;
-use freestone_source::directory::Report;
+use freestone_source::directory::SourceReport;
 use freestone_store::push::{PushOptions, PushOutcome, PushProgress};
 use serde::Serialize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The answer as JSON; its keys stand in the help of `push`.
+/// The result as JSON. The help of `push` documents its keys.
 #[derive(Serialize)]
 struct Answer {
     revision: String,
@@ -37,63 +36,55 @@ struct Answer {
     skipped_count: u64,
 }
 
-/// Does `push`, shows its progress meanwhile, and ends it when the program shall end.
+/// The result of a push, from any kind of source.
+pub(super) struct Pushed {
+    /// The last revision.
+    pub(super) outcome: PushOutcome,
+    /// Number of revisions that were made.
+    pub(super) made: u64,
+    /// The paths of the source that were skipped or left out.
+    pub(super) left_out: SourceReport,
+}
+
+/// Does `push`, and meanwhile shows the progress that `count` returns: the number of things done,
+/// and of all things if that is known.
 pub(super) fn watch<T>(
-    progress: &PushProgress,
-    session: &Session,
-    push: impl FnOnce() -> Result<T>,
-) -> Result<T> {
-    let entries = || (progress.entries.load(Ordering::Relaxed), None);
-    watch_with(progress, session, "pushing", push, entries)
-}
-
-/// The same, where `done` tells how much is done, and of how much if that is known.
-pub(super) fn watch_with<T>(
-    progress: &PushProgress,
-    session: &Session,
+    context: &Context,
     label: &'static str,
+    progress: &PushProgress,
+    count: impl FnMut() -> (u64, Option<u64>) + Send,
     push: impl FnOnce() -> Result<T>,
-    mut done: impl FnMut() -> (u64, Option<u64>) + Send,
 ) -> Result<T> {
-    let bar = session.progress(label, Unit::Things, None);
-    let mut seen = 0;
-    let look = || {
-        if session.interrupt.is_set() {
-            progress.cancel.store(true, Ordering::Relaxed);
-        }
-        let (done, total) = done();
-        if let Some(total) = total {
-            bar.set_total(total);
-        }
-        bar.add(done.saturating_sub(seen));
-        seen = seen.max(done);
-    };
-    while_working(look, push)
+    context.watched_counters(label, Some(&progress.cancel), count, push)
 }
 
-/// Says what was pushed.
+/// Returns the number of entries that were pushed so far, for [`watch`].
+pub(super) fn entries(progress: &PushProgress) -> (u64, Option<u64>) {
+    (progress.entries.load(Ordering::Relaxed), None)
+}
+
+/// Prints the result.
 pub(super) fn say(
-    outcome: &PushOutcome,
-    made: u64,
+    pushed: &Pushed,
     options: &PushOptions,
-    left: &Report,
     took: Duration,
-    session: &Session,
+    context: &Context,
 ) -> Result<()> {
-    let output = &session.output;
+    let Pushed { outcome, made, left_out } = pushed;
+    let output = &context.output;
     if output.is_json() {
-        let transfer = Transfer::of(session);
-        let answer = answer(outcome, made, options, left, took);
+        let transfer = Transfer::of(context);
+        let answer = answer(pushed, options, took);
         return output.json(&Answer { transfer, ..answer });
     }
-    skipped::note(left, output);
+    skipped::note(left_out, output);
     if outcome.inexpressible {
         output.note(
-            "a path is too long for tar images: `freestone image` will refuse them and list it",
+            "a path is too long for tar images: `freestone image` will refuse this revision and list it",
         );
     }
     if let Some(entry) = &outcome.ref_entry {
-        output.detail(format_args!("{}@{} names it", entry.name, entry.n));
+        output.detail(format_args!("ref {}@{} names the revision", entry.name, entry.n));
     }
     output.line(outcome.id)?;
     let entries = count(outcome.revision.entries, "entry", "entries");
@@ -115,22 +106,17 @@ pub(super) fn say(
         show(outcome.bytes_stored),
         time::show_duration(took),
     ));
-    Transfer::note(session);
+    Transfer::note(context);
     Ok(())
 }
 
-fn answer(
-    outcome: &PushOutcome,
-    made: u64,
-    options: &PushOptions,
-    left: &Report,
-    took: Duration,
-) -> Answer {
+fn answer(pushed: &Pushed, options: &PushOptions, took: Duration) -> Answer {
+    let Pushed { outcome, made, left_out } = pushed;
     let entry = outcome.ref_entry.as_ref();
     Answer {
         revision: outcome.id.to_string(),
         up_to_date: outcome.up_to_date,
-        made,
+        made: *made,
         dry_run: options.dry_run,
         r#ref: entry.map(|entry| entry.name.clone()),
         n: entry.map(|entry| entry.n),
@@ -145,7 +131,7 @@ fn answer(
         bytes_stored: outcome.bytes_stored,
         seconds: took.as_secs_f64(),
         transfer: Transfer::default(),
-        skipped: JsonSkipped::all(left),
-        skipped_count: left.refused_count,
+        skipped: JsonSkipped::all(left_out),
+        skipped_count: left_out.refused_count,
     }
 }

@@ -1,35 +1,38 @@
 //! `freestone serve http`.
 
-use super::told::{self, Told};
+use super::lifecycle;
+use super::options::ServeOptions;
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::name;
 use crate::output::JSON_SEE;
-use crate::session::Session;
-use crate::size;
+use crate::values::name;
+use crate::values::size;
 use clap::Args;
 use freestone_core::Result;
 use freestone_serve::{Server, http};
 use rustix::fd::AsFd;
 
-/// Where it listens unless told otherwise.
+/// The default address, for local clients only.
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 /// Serve images and files over HTTP
 ///
-///   /images/NAME.tar           an image, of a revision's id or a name that was given
-///   /revisions                 what is served, as JSON
+///   /images/NAME.tar           the image of a revision, by its id or a name that was given
+///   /revisions                 the revisions that are served, as JSON
 ///   /revisions/REV             a revision, as JSON
-///   /revisions/REV/tree/PATH   a file; of a directory, what is in it, as JSON
-///   /contents/sha1/HEX         any file's content, by its SHA-1 (with --all)
-///   /refs                      what names mean, as JSON
+///   /revisions/REV/tree/PATH   a file; for a directory, its entries as JSON
+///   /contents/sha1/HEX         the content with this SHA-1 (with --all)
+///   /refs                      the revisions that the names are bound to, as JSON
 ///
-/// Ranges, If-Range and strong ETags let block drivers read images: QEMU's and nbdkit's curl.
-/// In REV a / is written %2F.
+/// In these paths REV is a whole id or a name that was given; / in it is written %2F.
+///
+/// Ranges, If-Range and strong ETags allow block drivers to read images, such as those of QEMU and
+/// nbdkit that use curl.
 #[derive(Args)]
 #[command(verbatim_doc_comment, after_long_help = after_help())]
 pub struct Http {
     #[command(flatten)]
-    told: Told,
+    options: ServeOptions,
 }
 
 fn after_help() -> String {
@@ -46,18 +49,22 @@ With --json, when it is ready: {\"listening\": [], \"metrics\" or null, \"export
 }
 
 impl Http {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let (end, again) = session.interrupt.for_server()?;
-        let listeners = self.told.listeners(LISTEN_DEFAULT)?;
-        let catalogue = self.told.catalogue(session)?;
-        let site = http::Site::new(catalogue.clone(), self.told.workers()?);
-        let server = Server::new(site, self.told.connections_max());
-        let metrics = self.told.metrics(&catalogue)?;
-        told::bind_at_hangup(&catalogue, again)?;
-        session.interrupt.serve_on();
-        told::ready(&catalogue, &listeners, metrics, session)?;
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A name does not name a revision, or an address cannot be listened on.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let (end, again) = context.interrupt.for_server()?;
+        let listeners = self.options.listeners(LISTEN_DEFAULT)?;
+        let catalogue = self.options.catalogue(context)?;
+        let site = http::Site::new(catalogue.clone(), self.options.workers()?);
+        let server = Server::new(site, self.options.connections_max());
+        let metrics = self.options.metrics(&catalogue)?;
+        lifecycle::bind_at_hangup(&catalogue, again)?;
+        context.interrupt.serve_on();
+        lifecycle::ready(&catalogue, &listeners, metrics, context)?;
         server.run(listeners, end.as_fd())?;
-        told::end(&catalogue);
+        lifecycle::end(&catalogue);
         Ok(Exit::Done)
     }
 }

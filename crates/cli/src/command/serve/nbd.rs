@@ -1,34 +1,34 @@
 //! `freestone serve nbd`.
 
-use super::told::{self, Told};
+use super::lifecycle;
+use super::options::ServeOptions;
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::name;
 use crate::output::JSON_SEE;
-use crate::session::Session;
-use crate::size;
+use crate::values::name;
+use crate::values::size;
 use clap::Args;
 use freestone_core::Result;
 use freestone_serve::{Server, nbd};
 use rustix::fd::AsFd;
 use std::time::Duration;
 
-/// Where it listens unless told otherwise: the port that is registered for NBD, for this machine
-/// alone.
+/// The default address: the port that is registered for NBD, for local clients only.
 const LISTEN_DEFAULT: &str = "127.0.0.1:10809";
 
-/// Serve images as network block devices, read-only
+/// Serve images as network block devices (NBD), read-only
 ///
-/// The exports are ID.tar, ID.fat and, for MirageOS's reader, ID.mirage.fat of each revision, by its
-/// whole id, and the names as they were given, which are tar images, or FAT ones with .fat or
-/// .mirage.fat behind them; a client that names none gets the only one. Several connections at once
-/// are offered for exports by id, which never change.
+/// The exports of a revision are ID.tar, ID.fat and, for MirageOS, ID.mirage.fat, where ID is its
+/// whole id. A name that was given is an export too: of the tar image, or, with .fat or .mirage.fat
+/// appended, of a FAT image. A client that does not name an export gets the only one, if there is
+/// only one. Exports by id never change, and allow several connections at once.
 ///
-/// The places where it listens are printed when it is ready.
+/// The addresses are printed when the server is ready.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Nbd {
     #[command(flatten)]
-    told: Told,
+    options: ServeOptions,
 
     /// Seconds that a client may take to choose an export
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds())]
@@ -54,22 +54,26 @@ With --json, when it is ready: {\"listening\": [], \"metrics\" or null, \"export
 }
 
 impl Nbd {
-    pub fn run(&self, session: &Session) -> Result<Exit> {
-        let (end, again) = session.interrupt.for_server()?;
-        let listeners = self.told.listeners(LISTEN_DEFAULT)?;
-        let catalogue = self.told.catalogue(session)?;
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A name does not name a revision, or an address cannot be listened on.
+    pub fn run(&self, context: &Context) -> Result<Exit> {
+        let (end, again) = context.interrupt.for_server()?;
+        let listeners = self.options.listeners(LISTEN_DEFAULT)?;
+        let catalogue = self.options.catalogue(context)?;
         let protocol = nbd::Nbd {
             catalogue: catalogue.clone(),
-            workers: self.told.workers()?,
+            workers: self.options.workers()?,
             negotiation: Duration::from_secs(self.negotiation_timeout),
         };
-        let server = Server::new(protocol, self.told.connections_max());
-        let metrics = self.told.metrics(&catalogue)?;
-        told::bind_at_hangup(&catalogue, again)?;
-        session.interrupt.serve_on();
-        told::ready(&catalogue, &listeners, metrics, session)?;
+        let server = Server::new(protocol, self.options.connections_max());
+        let metrics = self.options.metrics(&catalogue)?;
+        lifecycle::bind_at_hangup(&catalogue, again)?;
+        context.interrupt.serve_on();
+        lifecycle::ready(&catalogue, &listeners, metrics, context)?;
         server.run(listeners, end.as_fd())?;
-        told::end(&catalogue);
+        lifecycle::end(&catalogue);
         Ok(Exit::Done)
     }
 }

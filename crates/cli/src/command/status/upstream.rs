@@ -1,15 +1,15 @@
-//! What `status` says of the upstream that a store follows.
+//! The upstream that a store follows, as `status` shows it.
 
 use crate::command::pin::JsonPin;
 use crate::output::{Output, short};
-use crate::size::show;
-use crate::time;
+use crate::values::size::show;
+use crate::values::time;
 use freestone_core::{ErrorKind, Result};
 use freestone_store::Store;
 use freestone_store::upstream::{Complete, Pin};
 use serde::Serialize;
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 pub(super) struct Answer {
     url: String,
@@ -32,13 +32,14 @@ struct JsonComplete {
     name: String,
 }
 
-/// Looks whether the upstream can be reached; gives the store as it can be read, and what to say.
+/// Checks whether the upstream can be reached. Returns the store, offline if it cannot be, and the
+/// state of the upstream.
 ///
 /// # Errors
-/// What is here cannot be read; or the upstream fails in another way than being out of reach.
+/// Local data cannot be read; or the upstream can be reached, but fails.
 pub(super) fn look(store: Store) -> Result<(Store, Answer)> {
     let Some(follower) = store.following() else {
-        return Err(freestone_core::Error::refused("this store follows no upstream"));
+        return Err(freestone_core::Error::refused("this store does not follow an upstream"));
     };
     let offline = follower.is_offline();
     let reachable = match offline {
@@ -50,7 +51,7 @@ pub(super) fn look(store: Store) -> Result<(Store, Answer)> {
         },
     };
     let (config, seen) = (follower.config().clone(), follower.last_seen());
-    // Everything else is told by what is here, if nobody answers.
+    // If the upstream does not answer, everything else comes from local data.
     let store = if reachable == Some(false) { store.offline()? } else { store };
     let (complete, pins) = (store.complete()?, store.pins()?);
     let shown = pins.iter().map(|pin| JsonPin::new(&store, pin)).collect::<Result<Vec<_>>>()?;
@@ -75,21 +76,21 @@ pub(super) fn look(store: Store) -> Result<(Store, Answer)> {
 }
 
 impl Answer {
-    /// Says it to people.
+    /// Prints the state for people.
     ///
     /// # Errors
-    /// The standard output cannot be written to.
+    /// Standard output cannot be written.
     pub(super) fn say(&self, out: &Output) -> Result<()> {
         let since = |seconds: u64| time::show(i64::try_from(seconds).unwrap_or(i64::MAX));
         let state = match (self.reachable, self.unreachable_since, self.reached) {
             (Some(true), ..) => "reachable".to_owned(),
             (Some(false), Some(seconds), _) => format!("unreachable since {}", since(seconds)),
-            (_, Some(seconds), _) => format!("not asked; unreachable since {}", since(seconds)),
-            (_, None, Some(seconds)) => format!("not asked; last reached {}", since(seconds)),
+            (_, Some(seconds), _) => format!("not contacted; unreachable since {}", since(seconds)),
+            (_, None, Some(seconds)) => format!("not contacted; last reached {}", since(seconds)),
             _ => "never reached".to_owned(),
         };
         out.line(format_args!("upstream   {}, {state}", self.url))?;
-        let size = self.cache_size.map_or_else(|| "without limit".into(), show);
+        let size = self.cache_size.map_or_else(|| "unlimited".into(), show);
         out.line(format_args!("host       {}, cache size {size}", self.host))?;
         let (complete, pins) = &self.for_people;
         for complete in complete {

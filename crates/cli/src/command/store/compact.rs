@@ -1,8 +1,7 @@
 //! `freestone store compact`.
 
-use crate::progress::{Unit, while_working};
-use crate::session::Session;
-use crate::size::{count, show};
+use crate::context::Context;
+use crate::values::size::{count, show};
 use clap::Args;
 use freestone_core::Result;
 use freestone_store::compact::{CompactOptions, CompactProgress, Compacted};
@@ -10,59 +9,61 @@ use serde::Serialize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// The details in the help.
 pub(super) const HELP: &str = "\
-The packs of many pushes become few; the newest version of each content is kept whole, older ones
-are stored over newer or similar ones, and the files of revisions are folded into packs. Ids,
-images and refs stay the same. Pushes and readers may go on meanwhile; whenever it is killed, it
-has lost nothing, and can be run again.
+The packs of many pushes are merged into few. The newest version of each content is stored whole,
+older ones as differences to newer or similar ones, and the files of revisions are moved into packs.
+Ids, images and refs do not change. Pushes and readers may run at the same time. If it is killed,
+nothing is lost, and it can be run again.
 
-A pack whose records lie in others is removed when the grace period is over, by a later compact: a
-reader may have it open, a push may lean on it. --grace 0 removes at once: only where nobody else
-uses the store.
+A pack whose records are now in others is removed after the grace period, by a later compact: until
+then a reader may have it open, or a push may depend on it. --grace 0 removes it at once; use that
+only if nobody else uses the store.
 
 With --json: {\"dry_run\", \"old_packs\", \"new_packs\", \"removed_packs\", \"waiting_packs\" (each
-{\"count\", \"bytes\"}; waiting are those that a later compact removes), \"revision_files\" (folded),
-\"stored_bytes_before\", \"stored_bytes_after\" (in a dry run the same)}";
+{\"count\", \"bytes\"}; a later compact removes the waiting ones), \"revision_files\" (moved into packs),
+\"stored_bytes_before\", \"stored_bytes_after\" (equal in a dry run)}";
 
+/// The options of `compact`.
 #[derive(Args)]
 pub(super) struct Compact {
-    /// Rewrite packs of 48 MiB and more, too
+    /// Also rewrite packs of 48 MiB or more
     #[arg(long)]
     all: bool,
 
-    /// Only say what would be rewritten and removed
+    /// Report what would be rewritten and removed, and write nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
 
-    /// How long packs stay whose records lie in others: seconds, or with m, h or d
+    /// Grace period of packs whose records are now in others: seconds, or a number with m, h or d
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
     grace: Duration,
 
-    /// How hard zstd tries
+    /// Compression level of zstd
     #[arg(long, value_name = "N", default_value_t = 19, value_parser = clap::value_parser!(i32).range(1..=22))]
     level: i32,
 }
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     dry_run: bool,
-    old_packs: Packs,
-    new_packs: Packs,
-    removed_packs: Packs,
-    waiting_packs: Packs,
+    old_packs: JsonPacks,
+    new_packs: JsonPacks,
+    removed_packs: JsonPacks,
+    waiting_packs: JsonPacks,
     revision_files: u64,
     stored_bytes_before: u64,
     stored_bytes_after: u64,
 }
 
 #[derive(Serialize)]
-struct Packs {
+struct JsonPacks {
     count: u64,
     bytes: u64,
 }
 
-impl From<(u64, u64)> for Packs {
+impl From<(u64, u64)> for JsonPacks {
     fn from((count, bytes): (u64, u64)) -> Self {
         Self { count, bytes }
     }
@@ -78,15 +79,20 @@ fn duration(text: &str) -> std::result::Result<Duration, String> {
         "m" => 60,
         "h" => 3600,
         "d" => 86_400,
-        _ => return Err("a number of seconds, or one with m, h or d".into()),
+        _ => return Err("give a number of seconds, or a number with m, h or d".into()),
     };
-    let count: u64 = digits.parse().map_err(|_| "a number of seconds, or one with m, h or d")?;
-    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "too long".into())
+    let count: u64 =
+        digits.parse().map_err(|_| "give a number of seconds, or a number with m, h or d")?;
+    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "the time is too long".into())
 }
 
 impl Compact {
-    pub(super) fn run(&self, session: &Session) -> Result<()> {
-        let store = session.store()?;
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub(super) fn run(&self, context: &Context) -> Result<()> {
+        let store = context.store()?;
         let before = store.stored_bytes()?;
         let options = CompactOptions {
             all: self.all,
@@ -95,22 +101,15 @@ impl Compact {
             dry_run: self.dry_run,
         };
         let progress = CompactProgress::default();
-        let bar = session.progress("compacting records", Unit::Things, None);
-        let mut shown = 0;
-        let look = || {
+        let count = || {
             let total = progress.records.load(Ordering::Relaxed);
-            if total > 0 {
-                bar.set_total(total);
-            }
-            let done = progress.records_done.load(Ordering::Relaxed);
-            bar.add(done.saturating_sub(shown));
-            shown = done;
+            (progress.records_done.load(Ordering::Relaxed), (total > 0).then_some(total))
         };
-        let done = while_working(look, || store.compact(&options, &progress))?;
-        drop(bar);
+        let compact = || store.compact(&options, &progress);
+        let done = context.watched_counters("compacting records", None, count, compact)?;
         let after = store.stored_bytes()?;
-        if session.output.is_json() {
-            return session.output.json(&Answer {
+        if context.output.is_json() {
+            return context.output.json(&Answer {
                 dry_run: self.dry_run,
                 old_packs: done.old_packs.into(),
                 new_packs: done.new_packs.into(),
@@ -121,40 +120,40 @@ impl Compact {
                 stored_bytes_after: after,
             });
         }
-        self.say(&done, (before, after), session);
+        self.say(&done, (before, after), context);
         Ok(())
     }
 
-    fn say(&self, done: &Compacted, (before, after): (u64, u64), session: &Session) {
+    fn say(&self, done: &Compacted, (before, after): (u64, u64), context: &Context) {
         let packs = |(number, bytes): (u64, u64)| {
             format!("{} of {}", count(number, "pack", "packs"), show(bytes))
         };
         let files = count(done.revision_files, "file of a revision", "files of revisions");
         if self.dry_run {
-            session.output.note(format_args!(
-                "would rewrite {}, fold {files}, remove {}",
+            context.output.note(format_args!(
+                "would rewrite {}, move {files} into packs, remove {}",
                 packs(done.old_packs),
                 packs(done.removed)
             ));
             return;
         }
         match done.old_packs.0 {
-            0 => session.output.note(format_args!("nothing to rewrite; folded {files}")),
-            _ => session.output.note(format_args!(
-                "made {} of {}; folded {files}",
+            0 => context.output.note(format_args!("nothing to rewrite; moved {files} into packs")),
+            _ => context.output.note(format_args!(
+                "made {} from {}; moved {files} into packs",
                 packs(done.new_packs),
                 packs(done.old_packs)
             )),
         }
-        session.output.note(format_args!(
-            "removed {}; the store takes {}, before {}",
+        context.output.note(format_args!(
+            "removed {}; the store now takes {}, before {}",
             packs(done.removed),
             show(after),
             show(before)
         ));
         if done.waiting.0 > 0 {
-            session.output.note(format_args!(
-                "{} wait for the grace period: a later `freestone store compact` removes them",
+            context.output.note(format_args!(
+                "{} can be removed after the grace period: run `freestone store compact` again then",
                 packs(done.waiting)
             ));
         }

@@ -1,51 +1,52 @@
 //! `freestone store stats`.
 
+use crate::context::Context;
 use crate::following;
+use crate::output::progress::Unit;
 use crate::output::{Output, short};
-use crate::progress::Unit;
-use crate::session::Session;
-use crate::size::show;
-use crate::time;
+use crate::values::size::show;
+use crate::values::time;
 use freestone_core::Result;
 use freestone_store::Stats;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// The details in the help.
 pub(super) const HELP: &str = "\
-Sizes are those of the files under packs, index, revisions and refs. A revision's growth is the
-length of the pack that its record came in; without -v the last ten are shown.
+Sizes are those of the files in packs, index, revisions and refs. The growth of a revision is the
+length of the pack that holds its record. Without -v, only the last ten are shown.
 
 With --json: {\"logical_bytes\" (of all files of all revisions), \"stored_bytes\", \"revisions\",
 \"files\": {FOLDER: {\"count\", \"bytes\"}}, \"records\": {KIND: {\"count\", \"plain_bytes\",
-\"stored_bytes\", \"based_count\", \"based_stored_bytes\" (of those that are stored over a base)}},
-\"depths\": {BASES: how many records lie above so many}, \"table_bytes\", \"gap_bytes\", \"growth\": [{\"revision\", \"time\", \"entries\",
-\"content_bytes\", \"stored_bytes\"}] (oldest first)}";
+\"stored_bytes\", \"based_count\", \"based_stored_bytes\" (of those that are stored against a base)}},
+\"depths\": {DEPTH: number of records with so many bases}, \"table_bytes\", \"gap_bytes\",
+\"growth\": [{\"revision\", \"time\", \"entries\", \"content_bytes\", \"stored_bytes\"}] (oldest first)}";
 
-/// Revisions whose growth is shown to people who did not ask for more.
+/// Number of revisions whose growth is shown without `--verbose`.
 const GROWTH_SHOWN: usize = 10;
 
-/// The answer as JSON; its keys stand in the help.
+/// The result as JSON. The help documents its keys.
 #[derive(Serialize)]
 struct Answer {
     logical_bytes: u64,
     stored_bytes: u64,
     revisions: u64,
-    files: BTreeMap<&'static str, Files>,
-    records: BTreeMap<&'static str, Records>,
+    files: BTreeMap<&'static str, JsonFiles>,
+    records: BTreeMap<&'static str, JsonRecords>,
     depths: BTreeMap<u64, u64>,
     table_bytes: u64,
     gap_bytes: u64,
-    growth: Vec<Growth>,
+    growth: Vec<JsonGrowth>,
 }
 
 #[derive(Serialize)]
-struct Files {
+struct JsonFiles {
     count: u64,
     bytes: u64,
 }
 
 #[derive(Serialize)]
-struct Records {
+struct JsonRecords {
     count: u64,
     plain_bytes: u64,
     stored_bytes: u64,
@@ -54,7 +55,7 @@ struct Records {
 }
 
 #[derive(Serialize)]
-struct Growth {
+struct JsonGrowth {
     revision: String,
     time: i64,
     entries: u64,
@@ -62,23 +63,26 @@ struct Growth {
     stored_bytes: u64,
 }
 
-pub(super) fn run(session: &Session) -> Result<()> {
-    let store = session.store()?;
-    following::refuse(&store)?;
-    let progress = session.progress("reading packs and revisions", Unit::Things, None);
-    let mut before = 0;
-    let stats = store.stats_watched(&mut |read, total| {
-        session.interrupt.check()?;
-        progress.set_total(total);
-        progress.add(read.saturating_sub(before));
-        before = read;
-        Ok(())
+/// Runs the command.
+///
+/// # Errors
+/// The store cannot be read, or standard output cannot be written.
+pub(super) fn run(context: &Context) -> Result<()> {
+    let store = context.store()?;
+    following::refuse_follower(&store)?;
+    let stats = context.watched("reading packs and revisions", Unit::Things, None, |watch| {
+        let mut before = 0;
+        store.stats_watched(&mut |read, total| {
+            watch.set_total(total);
+            watch.step(read.saturating_sub(before))?;
+            before = read;
+            Ok(())
+        })
     })?;
-    drop(progress);
-    if session.output.is_json() {
-        return session.output.json(&answer(&stats));
+    if context.output.is_json() {
+        return context.output.json(&answer(&stats));
     }
-    say(&stats, &session.output)
+    say(&stats, &context.output)
 }
 
 fn folders(stats: &Stats) -> [(&'static str, (u64, u64)); 4] {
@@ -93,7 +97,7 @@ fn folders(stats: &Stats) -> [(&'static str, (u64, u64)); 4] {
 fn answer(stats: &Stats) -> Answer {
     let files = folders(stats).into_iter();
     let records = stats.records.iter();
-    let growth = stats.growth.iter().map(|growth| Growth {
+    let growth = stats.growth.iter().map(|growth| JsonGrowth {
         revision: growth.revision.to_string(),
         time: growth.time,
         entries: growth.entries,
@@ -104,14 +108,19 @@ fn answer(stats: &Stats) -> Answer {
         logical_bytes: stats.logical,
         stored_bytes: stats.stored(),
         revisions: stats.revisions,
-        files: files.map(|(name, (count, bytes))| (name, Files { count, bytes })).collect(),
+        files: files.map(|(name, (count, bytes))| (name, JsonFiles { count, bytes })).collect(),
         records: records
             .map(|(kind, sum)| {
                 let (plain_bytes, stored_bytes) = (sum.plain, sum.stored);
                 let (based_count, based_stored_bytes) = (sum.based, sum.based_stored);
                 let count = sum.count;
-                let records =
-                    Records { count, plain_bytes, stored_bytes, based_count, based_stored_bytes };
+                let records = JsonRecords {
+                    count,
+                    plain_bytes,
+                    stored_bytes,
+                    based_count,
+                    based_stored_bytes,
+                };
                 (*kind, records)
             })
             .collect(),
@@ -153,7 +162,7 @@ fn say(stats: &Stats, output: &Output) -> Result<()> {
     output.line(format_args!("  {:20} {:>10} {:>12}", "tables", "", show(stats.tables)))?;
     output.line(format_args!("  {:20} {:>10} {:>12}", "headers and gaps", "", show(stats.gaps)))?;
     if let Some((deepest, _)) = stats.depths.last_key_value() {
-        output.line(format_args!("  at most {deepest} bases above each other"))?;
+        output.line(format_args!("  longest chain of bases: {deepest}"))?;
     }
     output.line("")?;
     output.line(format_args!("{:34} {:>12} {:>12}", "growth", "stored", "content"))?;

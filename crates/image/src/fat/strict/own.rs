@@ -1,48 +1,51 @@
-//! What freestone's layout adds to the readers' rules: one way to write each manifest.
+//! The rules of freestone's own layout, beyond those of the readers: one way to write each
+//! manifest.
 //!
-//! Files and directories are met in manifest order. Their clusters are given out once more as the
-//! writer does, and each directory's slots are made once more from its names.
+//! Files and directories come in manifest order. Their clusters are allocated again as the writer
+//! does, and each directory's slots are made again from its names.
 
-use super::rule::{Rule, broken};
-use super::slots::{Child, Notes};
+use super::rule::FatRule;
+use super::slots::{Notes, SlotChild};
 use super::table::Chain;
 use super::volume::Volume;
-use crate::ImageName;
-use crate::check::Violations;
 use crate::fat::alias::Aliases;
+use crate::fat::clusters::{ClusterRange, allocate, cluster_bytes, directory_bytes};
 use crate::fat::directory::{ARCHIVE, DIRECTORY, ShortEntry, long};
 use crate::fat::geometry::{CLUSTER_SIZES, Geometry, Needs, choose};
-use crate::fat::layout::{Place, place};
 use crate::fat::name::Name;
-use crate::fat::scan::{cluster_bytes, directory_bytes};
-use crate::fat::{FatType, Options, Profile};
+use crate::fat::{FatOptions, FatType, Profile};
+use crate::violation::Violations;
 use freestone_core::{path, tar1};
 
-/// An image of freestone's that is being checked.
-pub(super) struct Own {
-    options: Options,
+/// A check of the layout of an image whose head says that freestone wrote it.
+pub(super) struct OwnLayout {
+    options: FatOptions,
     geometry: Geometry,
     needs: Needs,
-    /// The first cluster that was not given out yet, counted from 0.
+    /// The first cluster that is not allocated yet, counted from 0.
     cluster: u64,
-    /// How many were given out.
+    /// The number of allocated clusters.
     used: u64,
     last: Option<Vec<u8>>,
 }
 
-impl Own {
-    pub(super) fn new(name: &ImageName, geometry: Geometry) -> Option<Self> {
-        let crate::Format::Fat(options) = name.format else { return None };
+impl OwnLayout {
+    pub(super) fn new(options: FatOptions, geometry: Geometry) -> Self {
         let (needs, last) = (Needs::default(), None);
-        Some(Self { options, geometry, needs, cluster: 0, used: 0, last })
+        Self { options, geometry, needs, cluster: 0, used: 0, last }
     }
 
     pub(super) fn profile(&self) -> Profile {
         self.options.profile()
     }
 
-    /// Takes the root directory, whose clusters FAT32 gives out first.
-    pub(super) fn root(&mut self, children: &[Child], chain: &Chain, violations: &mut Violations) {
+    /// Checks the root directory, whose clusters FAT32 allocates first.
+    pub(super) fn root(
+        &mut self,
+        children: &[SlotChild],
+        chain: &Chain,
+        violations: &mut Violations,
+    ) {
         self.needs.root_slots = self.slots(children);
         let bytes = directory_bytes(self.needs.root_slots);
         for (size, clusters) in self.needs.clusters[1].iter_mut().enumerate() {
@@ -52,57 +55,64 @@ impl Own {
             self.cluster = bytes.div_ceil(self.geometry.cluster.into());
             self.used = self.cluster;
             if !chain.is(2, self.cluster) {
-                let what = format!("not clusters 2 to {}", self.cluster + 1);
-                broken(violations, Rule::Placement, 0, Some(b""), what);
+                let what = format!("its clusters are not 2 to {}", self.cluster + 1);
+                violations.add(FatRule::Placement, 0, Some(b""), what);
             }
         }
     }
 
-    fn slots(&self, children: &[Child]) -> u64 {
+    /// Returns the slots that the names of these children take.
+    fn slots(&self, children: &[SlotChild]) -> u64 {
         let names = children.iter().filter_map(|child| Name::of(&child.name, self.profile()).ok());
         names.map(|name| u64::from(name.slots(self.profile()))).sum()
     }
 
-    /// Takes the next file or directory; `children` are the directory's. Gives where its clusters
-    /// should be.
+    /// Checks the next file or directory, which has these `children` if it is a directory. Returns
+    /// the clusters that it should have.
     pub(super) fn entry(
         &mut self,
         full: &[u8],
-        child: &Child,
-        children: Option<&[Child]>,
+        child: &SlotChild,
+        children: Option<&[SlotChild]>,
         chain: &Chain,
         offset: u64,
         violations: &mut Violations,
-    ) -> Place {
+    ) -> ClusterRange {
         let (bytes, is_aligned) = match children {
             Some(children) => (directory_bytes(2 + self.slots(children)), false),
             None => (child.size, tar1::is_aligned(Some(child.size))),
         };
         let clusters = self.needs.clusters.as_flattened_mut().iter_mut();
         for (size, clusters) in (0..CLUSTER_SIZES).cycle().zip(clusters) {
-            *clusters = place(*clusters, bytes, is_aligned, cluster_bytes(size)).end;
+            *clusters = allocate(*clusters, bytes, is_aligned, cluster_bytes(size)).end;
         }
-        let place = place(self.cluster, bytes, is_aligned, self.geometry.cluster.into());
-        self.cluster = place.end;
-        self.used += place.end - place.first;
-        if child.cluster != place.number() || !chain.is(place.first + 2, place.end - place.first) {
-            let what = format!("not {} clusters from {}", place.end - place.first, place.first + 2);
-            broken(violations, Rule::Placement, offset, Some(full), what);
+        let wanted = allocate(self.cluster, bytes, is_aligned, self.geometry.cluster.into());
+        self.cluster = wanted.end;
+        self.used += wanted.end - wanted.first;
+        if child.cluster != wanted.number()
+            || !chain.is(wanted.first + 2, wanted.end - wanted.first)
+        {
+            let what = format!(
+                "its clusters are not the {} from {} on",
+                wanted.end - wanted.first,
+                wanted.first + 2
+            );
+            violations.add(FatRule::Placement, offset, Some(full), what);
         }
         if self.last.as_ref().is_some_and(|last| path::compare(last, full).is_ge()) {
-            broken(violations, Rule::Slots, offset, Some(full), "it is out of order");
+            violations.add(FatRule::Slots, offset, Some(full), "it is not in manifest order");
         }
         self.last = Some(full.to_vec());
-        place
+        wanted
     }
 
-    /// Checks the bytes of a directory against those that its children ask for. `own` is the
-    /// directory's own entry and the first cluster of the one above.
+    /// Checks the bytes of a directory against those that freestone makes for its children. `own`
+    /// is the directory's own entry and the first cluster of its parent.
     pub(super) fn directory(
         &self,
         bytes: &[u8],
-        children: &[Child],
-        own: Option<(&Child, u64)>,
+        children: &[SlotChild],
+        own: Option<(&SlotChild, u64)>,
         notes: &mut Notes<'_>,
     ) {
         let mut wanted = Vec::new();
@@ -132,20 +142,20 @@ impl Own {
         }
         wanted.resize(bytes.len().max(wanted.len()), 0);
         if let Some(at) = wanted.iter().zip(bytes).position(|(a, b)| a != b) {
-            let behind = children.iter().find(|child| child.at + 32 > at);
-            let name = behind.map_or(&b""[..], |child| &child.name);
-            notes.add(Rule::Slots, at, name, "other bytes");
+            let owner = children.iter().find(|child| child.at + 32 > at);
+            let name = owner.map_or(&b""[..], |child| &child.name);
+            notes.add(FatRule::Slots, at, name, "the bytes of the slot are different");
         } else if wanted.len() != bytes.len() {
-            notes.add(Rule::Slots, bytes.len(), b"", "slots are missing");
+            notes.add(FatRule::Slots, bytes.len(), b"", "slots are missing");
         }
     }
 
-    /// How many clusters before the last are gaps, and what FSInfo should say.
+    /// Returns the number of free clusters and the number of the last used one, for FSInfo.
     pub(super) fn info(&self) -> (u64, u64) {
         (self.geometry.clusters - self.used.min(self.geometry.clusters), self.cluster + 1)
     }
 
-    /// Checks sizes at the end; gives the length that the image should have.
+    /// Checks the sizes at the end. Returns the length that the image should have.
     pub(super) fn end(
         &self,
         volume: &Volume,
@@ -155,17 +165,17 @@ impl Own {
     ) -> u64 {
         match choose(&self.needs, &self.options) {
             Err(error) => {
-                broken(violations, Rule::Head, 0, None, error.to_string());
+                violations.add(FatRule::Head, 0, None, error.to_string());
                 volume.end()
             }
             Ok((geometry, wanted)) => {
                 if geometry != self.geometry {
                     let what = format!("{:?} instead of {geometry:?}", self.geometry);
-                    broken(violations, Rule::Head, 11, None, what);
+                    violations.add(FatRule::Head, 11, None, what);
                 }
                 if length < wanted || (length > wanted && !is_device) {
                     let what = format!("{length} bytes instead of {wanted}");
-                    broken(violations, Rule::Size, 0, None, what);
+                    violations.add(FatRule::Size, 0, None, what);
                 }
                 wanted
             }

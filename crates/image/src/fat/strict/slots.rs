@@ -1,24 +1,25 @@
-//! Taking the slots of a directory apart.
+//! Decoding the slots of a directory.
 
-use super::rule::{Rule, broken};
-use crate::check::Violations;
+use super::rule::FatRule;
 use crate::fat::directory::{DIRECTORY, LONG, UNIT_OFFSETS, sum};
 use crate::fat::geometry::SLOT;
 use crate::fat::name::{Name, SLOT_UNITS, Short, fold, is_short};
 use crate::fat::{Profile, time};
+use crate::hash::short_hash;
+use crate::violation::Violations;
 use std::collections::HashSet;
 
 const LABEL: u8 = 0x08;
 const DELETED: u8 = 0xe5;
 const LAST: u8 = 0x40;
-/// Bits of byte 12 that say that base or extension is in lower case.
+/// The bits of byte 12 that say that the base or the extension is in lower case.
 const LOWER_BASE: u8 = 0x08;
 const LOWER_EXTENSION: u8 = 0x10;
 
-/// A file or directory of a directory.
+/// A file or directory, as its directory's slots say it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Child {
-    /// Where its short entry stands in the directory, in bytes.
+pub(super) struct SlotChild {
+    /// The offset of its short entry in the directory, in bytes.
     pub(super) at: usize,
     pub(super) name: Vec<u8>,
     pub(super) short: Short,
@@ -28,7 +29,7 @@ pub(super) struct Child {
     pub(super) size: u64,
 }
 
-/// Where violations are noted: the directory's path, and where a byte of it is in the image.
+/// A list for the violations in one directory: its path, and the offsets of its bytes in the image.
 pub(super) struct Notes<'a> {
     pub(super) path: &'a [u8],
     pub(super) offset_of: &'a dyn Fn(usize) -> u64,
@@ -36,27 +37,30 @@ pub(super) struct Notes<'a> {
 }
 
 impl Notes<'_> {
-    pub(super) fn add(&mut self, rule: Rule, at: usize, name: &[u8], what: impl Into<String>) {
+    /// Adds a violation at byte `at` of the directory.
+    pub(super) fn add(&mut self, rule: FatRule, at: usize, name: &[u8], what: impl Into<String>) {
         let path = match self.path {
             b"" => name.to_vec(),
             path => [path, b"/", name].concat(),
         };
-        broken(self.violations, rule, (self.offset_of)(at), Some(&path), what);
+        self.violations.add(rule, (self.offset_of)(at), Some(&path), what);
     }
 }
 
-/// A long name in the making: its units, by slot from the last, and what is still to come.
+/// A long name of which not all slots were read: its units, the number of the next slot, and the
+/// checksum.
 struct Long {
     units: Vec<u16>,
     next: u8,
     sum: u8,
 }
 
+/// Returns the number of two bytes at `at`.
 fn word(slot: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([slot[at], slot[at + 1]])
 }
 
-/// The name that a short entry shows by itself.
+/// Returns the name that a short entry has without a long name.
 fn shown(short: &Short, case: u8) -> Vec<u8> {
     let part = |bytes: &[u8], lower: bool| -> String {
         let text = String::from_utf8_lossy(bytes);
@@ -72,13 +76,13 @@ fn shown(short: &Short, case: u8) -> Vec<u8> {
     name.into_bytes()
 }
 
-/// What is in a directory, `.` and `..` apart, which it begins with unless it is the root.
+/// Returns what is in a directory, without `.` and `..`, with which all but the root begin.
 pub(super) fn children(
     bytes: &[u8],
     is_root: bool,
     profile: Profile,
     notes: &mut Notes<'_>,
-) -> Vec<Child> {
+) -> Vec<SlotChild> {
     let mut children = Vec::new();
     let mut long: Option<Long> = None;
     let mut shorts = HashSet::new();
@@ -102,17 +106,22 @@ pub(super) fn children(
         if slot[11] & LABEL != 0 {
             orphan(long.take(), at, notes);
             if profile == Profile::Mirage {
-                notes.add(Rule::MirageName, at, b"", "a label, which is shown as a file");
+                notes.add(FatRule::MirageName, at, b"", "a label, which MirageOS shows as a file");
             }
             continue;
         }
         let child = short_slot(slot, long.take(), at, profile, notes);
         if !shorts.insert(child.short) {
-            notes.add(Rule::ShortName, at, &child.name, "its short name came before");
+            notes.add(FatRule::ShortName, at, &child.name, "another entry has the same short name");
         }
         let folded = fold(&String::from_utf8_lossy(&child.name));
-        if !names.insert(crate::fat::strict::hash(folded.as_bytes())) {
-            notes.add(Rule::Name, at, &child.name, "another differs by case alone, or not at all");
+        if !names.insert(short_hash(folded.as_bytes())) {
+            notes.add(
+                FatRule::Name,
+                at,
+                &child.name,
+                "another entry has the same name, or differs by case alone",
+            );
         }
         children.push(child);
     }
@@ -120,12 +129,14 @@ pub(super) fn children(
     children
 }
 
+/// Adds a violation if there is a long name to which no short one belongs.
 fn orphan(long: Option<Long>, at: usize, notes: &mut Notes<'_>) {
     if long.is_some() {
-        notes.add(Rule::LongName, at, b"", "a long name without its short one behind it");
+        notes.add(FatRule::LongName, at, b"", "a long name without a short one after it");
     }
 }
 
+/// Decodes a slot of a long name, of which `before` was read already.
 fn long_slot(slot: &[u8], before: Option<Long>, at: usize, notes: &mut Notes<'_>) -> Option<Long> {
     let number = slot[0] & !LAST;
     let mut long = match (slot[0] & LAST != 0, before) {
@@ -135,13 +146,13 @@ fn long_slot(slot: &[u8], before: Option<Long>, at: usize, notes: &mut Notes<'_>
         }
         (false, Some(long)) => long,
         (false, None) => {
-            notes.add(Rule::LongName, at, b"", "it begins in the middle");
+            notes.add(FatRule::LongName, at, b"", "a long name without its first slot");
             return None;
         }
     };
     let is_plain = slot[11] == LONG && slot[12] == 0 && word(slot, 26) == 0;
     if number != long.next || number == 0 || number > 20 || slot[13] != long.sum || !is_plain {
-        notes.add(Rule::LongName, at, b"", "its slots do not belong together");
+        notes.add(FatRule::LongName, at, b"", "the slots of a long name do not belong together");
         return None;
     }
     let units = UNIT_OFFSETS.map(|offset| word(slot, offset));
@@ -150,26 +161,28 @@ fn long_slot(slot: &[u8], before: Option<Long>, at: usize, notes: &mut Notes<'_>
     Some(long)
 }
 
-/// The units of a whole long name; `None` if what fills it up is wrong. Whether it has a NUL.
+/// Returns the units of a long name, and whether a NUL ends it; `None` if its last slot is not
+/// filled up as it must be.
 fn units(long: &Long) -> Option<(&[u16], bool)> {
     match long.units.iter().position(|unit| *unit == 0) {
         None => Some((&long.units, false)),
         Some(end) => {
             let is_filled = long.units[end + 1..].iter().all(|unit| *unit == 0xffff);
-            // A last slot with nothing but the NUL is the strict profile's, and no reader's error.
+            // A last slot that has only the NUL is that of the strict profile. Readers accept it.
             let is_short = end + SLOT_UNITS >= long.units.len();
             (is_filled && is_short).then_some((&long.units[..end], true))
         }
     }
 }
 
+/// Decodes a slot with a short name, which belongs to the long name before it, if there is one.
 fn short_slot(
     slot: &[u8],
     long: Option<Long>,
     at: usize,
     profile: Profile,
     notes: &mut Notes<'_>,
-) -> Child {
+) -> SlotChild {
     let mut short = [0; 11];
     short.copy_from_slice(&slot[..11]);
     let mut name = shown(&short, slot[12]);
@@ -182,7 +195,12 @@ fn short_slot(
         });
         match text {
             Some(text) if long.next == 0 && long.sum == sum(&short) => name = text.into_bytes(),
-            _ => notes.add(Rule::LongName, at, &name, "the long name in front is another's"),
+            _ => notes.add(
+                FatRule::LongName,
+                at,
+                &name,
+                "the long name before it belongs to another entry",
+            ),
         }
     }
     let parts = [&short[..8], &short[8..]].map(|part| {
@@ -190,17 +208,17 @@ fn short_slot(
         part[..end].iter().all(|byte| is_short(*byte) || *byte >= 0x80)
     });
     if parts != [true, true] || short[0] == b' ' {
-        notes.add(Rule::ShortName, at, &name, "its short name is made of other characters");
+        notes.add(FatRule::ShortName, at, &name, "its short name has illegal characters");
     }
     match Name::of(&name, profile) {
-        Err(why) => notes.add(Rule::Name, at, &name, format!("it {why}")),
+        Err(why) => notes.add(FatRule::Name, at, &name, format!("it {why}")),
         Ok(found) if profile == Profile::Mirage => {
             if found.long.is_some() != is_long || (is_long && !has_end) {
                 notes.add(
-                    Rule::MirageName,
+                    FatRule::MirageName,
                     at,
                     &name,
-                    "its long name is missing, too much, or cut",
+                    "its long name is missing, not needed, or without its NUL",
                 );
             }
         }
@@ -208,9 +226,9 @@ fn short_slot(
     }
     let mtime = time::decode(word(slot, 24), word(slot, 22));
     if mtime.is_none() {
-        notes.add(Rule::Time, at, &name, "the time of its last change is none");
+        notes.add(FatRule::Time, at, &name, "the time of its last change does not exist");
     }
-    Child {
+    SlotChild {
         at,
         name,
         short,

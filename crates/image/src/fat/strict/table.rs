@@ -1,30 +1,31 @@
-//! Following chains through the table, a window of it in memory, and a bit for each cluster.
+//! Following chains through the table, with a part of it in memory and a bit for each cluster.
 
-use super::rule::{Rule, broken};
+use super::rule::FatRule;
 use super::volume::Volume;
-use crate::ReadAt;
-use crate::check::Violations;
 use crate::fat::FatType;
+use crate::read::ReadAt;
+use crate::violation::Violations;
 use freestone_core::Result;
+use freestone_core::wire::to_usize;
 
-/// Bytes of the table that are held; a multiple of 3, for FAT12's pairs.
-const WINDOW_BYTES: u64 = 96 << 10;
+/// How many bytes of the table are in memory: a multiple of 3, for FAT12's pairs of entries.
+const HELD_BYTES: u64 = 96 << 10;
 
 /// The clusters of a file or directory, as runs of consecutive numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Chain {
-    /// The first number and how many of each run, at most [`RUNS_MAX`].
+    /// The first number and the length of each run. At most [`RUNS_MAX`] are kept.
     pub(super) runs: Vec<(u64, u64)>,
-    /// How many clusters there are.
+    /// The number of clusters.
     pub(super) count: u64,
 }
 
-/// Runs that are kept. Longer chains are followed to their end, for their length; of directories,
-/// which have at most 2 MiB, no more is needed.
+/// How many runs are kept. Longer chains are followed to their end only for their length. A
+/// directory, which has at most 2 MiB, does not need more.
 const RUNS_MAX: usize = 4096;
 
 impl Chain {
-    /// Whether the clusters are `count` from `first` on.
+    /// Returns true if the clusters are `count` from `first` on.
     pub(super) fn is(&self, first: u64, count: u64) -> bool {
         match self.runs[..] {
             [] => count == 0,
@@ -38,42 +39,36 @@ impl Chain {
 pub(super) struct Table<'a, R: ?Sized> {
     image: &'a R,
     volume: Volume,
-    window: Vec<u8>,
-    window_offset: u64,
+    held: Vec<u8>,
+    held_offset: u64,
     used: Vec<u64>,
-    /// Where an entry has another end mark than all ones, or reserved bits that are not 0.
+    /// The offset of an entry whose end mark is not all ones, or whose reserved bits are not 0.
     pub(super) odd: Option<u64>,
 }
 
 impl<'a, R: ReadAt + ?Sized> Table<'a, R> {
+    /// Creates the table of `volume`, with no cluster taken.
     pub(super) fn new(image: &'a R, volume: Volume) -> Self {
         let words = usize::try_from((volume.clusters + 2).div_ceil(64)).unwrap_or(0);
-        Self {
-            image,
-            volume,
-            window: Vec::new(),
-            window_offset: 0,
-            used: vec![0; words],
-            odd: None,
-        }
+        Self { image, volume, held: Vec::new(), held_offset: 0, used: vec![0; words], odd: None }
     }
 
-    /// The entry of cluster `number`: of 32 bits, 28.
+    /// Returns the entry of cluster `number`: of 32 bits, the 28 that count.
     pub(super) fn entry(&mut self, number: u64) -> Result<u64> {
         let bits = u64::from(self.volume.fat_type.bits());
         let offset = number * bits / 8;
         let length = if bits == 32 { 4 } else { 2 };
-        let window = self.window_offset..self.window_offset + self.window.len() as u64;
-        if !window.contains(&offset) || offset + length > window.end {
-            self.window_offset = offset / WINDOW_BYTES * WINDOW_BYTES;
-            // One byte more, for an entry of FAT12 across the end.
-            let left = self.volume.table - self.window_offset;
-            let length = usize::try_from(left.min(WINDOW_BYTES + 1)).unwrap_or(0);
-            self.window.resize(length, 0);
-            self.image.read_at(self.volume.table_offset + self.window_offset, &mut self.window)?;
+        let held = self.held_offset..self.held_offset + self.held.len() as u64;
+        if !held.contains(&offset) || offset + length > held.end {
+            self.held_offset = offset / HELD_BYTES * HELD_BYTES;
+            // One more byte, for an entry of FAT12 that crosses the end.
+            let left = self.volume.table - self.held_offset;
+            let length = to_usize(left.min(HELD_BYTES + 1));
+            self.held.resize(length, 0);
+            self.image.read_at(self.volume.table_offset + self.held_offset, &mut self.held)?;
         }
-        let at = usize::try_from(offset - self.window_offset).unwrap_or(0);
-        let byte = |index: usize| u64::from(self.window.get(at + index).copied().unwrap_or(0));
+        let at = to_usize(offset - self.held_offset);
+        let byte = |index: usize| u64::from(self.held.get(at + index).copied().unwrap_or(0));
         let two = byte(0) | byte(1) << 8;
         let entry = match self.volume.fat_type {
             FatType::Fat12 if number % 2 == 1 => two >> 4,
@@ -89,7 +84,7 @@ impl<'a, R: ReadAt + ?Sized> Table<'a, R> {
         Ok(counts)
     }
 
-    /// What an end mark is at least.
+    /// Returns the least number that is an end mark.
     fn end(&self) -> u64 {
         match self.volume.fat_type {
             FatType::Fat12 => 0xff8,
@@ -102,24 +97,26 @@ impl<'a, R: ReadAt + ?Sized> Table<'a, R> {
     pub(super) fn check_start(&mut self, violations: &mut Violations) -> Result<()> {
         let (medium, end) = (self.entry(0)?, self.entry(1)?);
         let wanted = self.end() & !0xff | u64::from(self.volume.medium);
-        // Of the second, some systems use two high bits to say that all is well.
+        // Some systems use two high bits of the second to say that all is well.
         let (is_start, all) = (medium == wanted, self.end() | 7);
         if !is_start || end != all {
             let what = format!("{medium:#x} and {end:#x}");
-            broken(violations, Rule::TableStart, self.volume.table_offset, None, what);
+            violations.add(FatRule::TableStart, self.volume.table_offset, None, what);
         }
         Ok(())
     }
 
+    /// Takes cluster `number`. Returns false if it was taken already.
     fn take(&mut self, number: u64) -> bool {
-        let word = &mut self.used[usize::try_from(number / 64).unwrap_or(0)];
+        let word = &mut self.used[to_usize(number / 64)];
         let bit = 1 << (number % 64);
         let is_free = *word & bit == 0;
         *word |= bit;
         is_free
     }
 
-    /// Follows the chain from cluster `first` on, and takes its clusters; `None` if it is none.
+    /// Follows the chain from cluster `first` on, and takes its clusters. Returns `None` if it is
+    /// broken.
     pub(super) fn chain(
         &mut self,
         first: u64,
@@ -131,13 +128,18 @@ impl<'a, R: ReadAt + ?Sized> Table<'a, R> {
         let mut number = first;
         loop {
             if number < 2 || number >= self.volume.clusters + 2 {
-                let what = format!("cluster {number}, behind {} clusters", chain.count);
-                broken(violations, Rule::Chain, offset, Some(path), what);
+                let what = format!(
+                    "after {} clusters, the number {number} is not one of a cluster",
+                    chain.count
+                );
+                violations.add(FatRule::Chain, offset, Some(path), what);
                 return Ok(None);
             }
             if !self.take(number) {
-                let what = format!("cluster {number} is another's, or came before");
-                broken(violations, Rule::Chain, offset, Some(path), what);
+                let what = format!(
+                    "cluster {number} belongs to another chain, or came before in this one"
+                );
+                violations.add(FatRule::Chain, offset, Some(path), what);
                 return Ok(None);
             }
             chain.count += 1;
@@ -154,11 +156,11 @@ impl<'a, R: ReadAt + ?Sized> Table<'a, R> {
         }
     }
 
-    /// Checks the entries of clusters that nothing has; gives how many are free.
+    /// Checks the entries of clusters that belong to nothing. Returns how many are free.
     pub(super) fn check_rest(&mut self, violations: &mut Violations) -> Result<u64> {
         let mut free = 0;
         for number in 2..self.volume.clusters + 2 {
-            if self.used[usize::try_from(number / 64).unwrap_or(0)] >> (number % 64) & 1 == 1 {
+            if self.used[to_usize(number / 64)] >> (number % 64) & 1 == 1 {
                 continue;
             }
             let entry = self.entry(number)?;
@@ -166,14 +168,14 @@ impl<'a, R: ReadAt + ?Sized> Table<'a, R> {
                 free += 1;
             } else if entry != self.end() - 1 {
                 let what = format!("cluster {number} says {entry:#x} and belongs to nothing");
-                broken(violations, Rule::Lost, self.volume.cluster_offset(number), None, what);
+                violations.add(FatRule::Lost, self.volume.cluster_offset(number), None, what);
             }
         }
         Ok(free)
     }
 
-    /// Whether cluster `number` is taken.
+    /// Returns true if cluster `number` is taken.
     pub(super) fn is_taken(&self, number: u64) -> bool {
-        self.used[usize::try_from(number / 64).unwrap_or(0)] >> (number % 64) & 1 == 1
+        self.used[to_usize(number / 64)] >> (number % 64) & 1 == 1
     }
 }

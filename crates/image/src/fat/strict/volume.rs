@@ -1,26 +1,25 @@
-//! What a boot sector says, as readers take it: by the specification, and by nothing of the
-//! writer's.
+//! Decoding a boot sector as readers do: by the specification, without code of the writer.
 
-use super::rule::{Rule, broken};
-use crate::ReadAt;
-use crate::check::Violations;
+use super::rule::FatRule;
 use crate::fat::FatType;
+use crate::read::ReadAt;
+use crate::violation::Violations;
 use freestone_core::Result;
 
-/// A file system's parts, whose sums were checked to lie inside the image.
+/// The parts of a file system, which were checked to be inside the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Volume {
     pub(super) fat_type: FatType,
     pub(super) sector: u64,
     pub(super) cluster: u64,
     pub(super) tables: u64,
-    /// Where the first table starts, and the bytes of one.
+    /// The offset of the first table, and the bytes of one.
     pub(super) table_offset: u64,
     pub(super) table: u64,
-    /// The root directory's own place, and its length; FAT32 has none.
+    /// The offset and the length of the root directory's own place. FAT32 has none.
     pub(super) root_offset: u64,
     pub(super) root: u64,
-    /// Where the first cluster starts, and how many there are.
+    /// The offset of the first cluster, and the number of clusters.
     pub(super) data_offset: u64,
     pub(super) clusters: u64,
     /// FAT32: the root directory's first cluster, and the sectors of FSInfo and of the copy.
@@ -31,44 +30,46 @@ pub(super) struct Volume {
 }
 
 impl Volume {
-    /// Where the cluster of number `number`, at least 2, starts.
+    /// Returns the offset of the cluster `number`, which is at least 2.
     pub(super) fn cluster_offset(&self, number: u64) -> u64 {
         self.data_offset + (number - 2) * self.cluster
     }
 
-    /// Where the file system ends.
+    /// Returns the offset of the end of the file system.
     pub(super) fn end(&self) -> u64 {
         self.cluster_offset(self.clusters + 2)
     }
 
-    /// Reads the boot sector; `None` if it makes no sense.
+    /// Reads the boot sector. Returns `None` if it makes no sense.
     pub(super) fn read<R: ReadAt + ?Sized>(
         image: &R,
         violations: &mut Violations,
     ) -> Result<Option<Self>> {
         let mut boot = [0; 512];
         if image.length() < 512 {
-            broken(violations, Rule::Boot, 0, None, "the image has no boot sector");
+            violations.add(FatRule::Boot, 0, None, "the image has no boot sector");
             return Ok(None);
         }
         image.read_at(0, &mut boot)?;
         match decode(&boot) {
             Err(what) => {
-                broken(violations, Rule::Boot, 0, None, what);
+                violations.add(FatRule::Boot, 0, None, what);
                 Ok(None)
             }
             Ok((volume, sectors)) => {
                 let end = sectors * volume.sector;
                 if end > image.length() || volume.end() > end {
-                    let what = format!("it is {end} bytes long, the image {}", image.length());
-                    broken(violations, Rule::Inside, 32, None, what);
+                    let what = format!("it has {end} bytes, and the image {}", image.length());
+                    violations.add(FatRule::Inside, 32, None, what);
                     return Ok(None);
                 }
                 let bits = (volume.clusters + 2) * u64::from(volume.fat_type.bits());
                 if bits.div_ceil(8) > volume.table {
-                    let what =
-                        format!("{} clusters, tables of {} bytes", volume.clusters, volume.table);
-                    broken(violations, Rule::TableLength, 22, None, what);
+                    let what = format!(
+                        "{} clusters, and tables of {} bytes",
+                        volume.clusters, volume.table
+                    );
+                    violations.add(FatRule::TableLength, 22, None, what);
                     return Ok(None);
                 }
                 Ok(Some(volume))
@@ -77,7 +78,7 @@ impl Volume {
     }
 }
 
-/// The parts, and how many sectors there are; or what is wrong.
+/// Decodes the parts and the number of sectors. The error says what is wrong.
 fn decode(boot: &[u8; 512]) -> Result<(Volume, u64), String> {
     let byte = |at: usize| u64::from(boot[at]);
     let small = |at: usize| byte(at) | byte(at + 1) << 8;
@@ -106,18 +107,18 @@ fn decode(boot: &[u8; 512]) -> Result<(Volume, u64), String> {
     let is_fat32 = small(22) == 0;
     let table = if is_fat32 { large(36) } else { small(22) };
     if table == 0 {
-        return Err("tables of no sectors".into());
+        return Err("the tables have no sectors".into());
     }
     let root = (slots * 32).div_ceil(sector) * sector;
     let root_offset = (reserved + tables * table) * sector;
     let data_offset = root_offset + root;
     let data =
-        (sectors * sector).checked_sub(data_offset).ok_or("its parts are longer than it is")?;
+        (sectors * sector).checked_sub(data_offset).ok_or("its parts are longer than the whole")?;
     let clusters = data / sector / in_cluster;
     if clusters == 0 {
         return Err("it has no clusters".into());
     }
-    // The number of clusters says which type it is, and nothing else does.
+    // The number of clusters alone determines the type.
     let fat_type = match clusters {
         0..=4084 => FatType::Fat12,
         4085..=65_524 => FatType::Fat16,

@@ -1,9 +1,9 @@
-//! How ocaml-tar takes headers and pax payloads apart.
+//! Decoding headers and pax payloads as ocaml-tar does.
 
 /// The length of a header.
 pub(super) const BLOCK: usize = 512;
 
-/// What a header says, pax taken into account.
+/// The fields of a header, with those that pax records override.
 pub(super) struct Fields {
     pub(super) name: Vec<u8>,
     pub(super) kind: u8,
@@ -11,7 +11,7 @@ pub(super) struct Fields {
     pub(super) mtime: i64,
 }
 
-/// What pax payloads said that matters here.
+/// The values of pax records that matter here.
 #[derive(Clone, Default)]
 pub(super) struct Pax {
     path: Option<Vec<u8>>,
@@ -19,11 +19,12 @@ pub(super) struct Pax {
     mtime: Option<i64>,
 }
 
+/// Returns the bytes before the first NUL.
 fn text(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or(field)
 }
 
-/// `Int64.of_string ("0o0" ^ trim field)`, NULs taken for spaces.
+/// Reads a number as `Int64.of_string ("0o0" ^ trim field)` does, with NULs taken for spaces.
 fn octal(field: &[u8]) -> Result<u64, &'static str> {
     let is_space = |byte: &u8| matches!(byte, b' ' | 0 | b'\t' | b'\n' | b'\r' | 12);
     let start = field.iter().position(|byte| !is_space(byte)).unwrap_or(field.len());
@@ -37,7 +38,7 @@ fn octal(field: &[u8]) -> Result<u64, &'static str> {
 }
 
 impl Fields {
-    /// `Header.unmarshal`.
+    /// Decodes a header as `Header.unmarshal` does.
     pub(super) fn decode(block: &[u8; BLOCK], pax: &Pax) -> Result<Self, &'static str> {
         let sum = block[..148].iter().chain(b"        ").chain(&block[156..]);
         let sum: u64 = sum.map(|byte| u64::from(*byte)).sum();
@@ -74,7 +75,8 @@ impl Fields {
 }
 
 impl Pax {
-    /// `Header.Extended.unmarshal`: what the payload does not say is taken from `global`.
+    /// Decodes a payload as `Header.Extended.unmarshal` does: keys that are not in it come from
+    /// `global`.
     pub(super) fn decode(payload: &[u8], global: &Self) -> Result<Self, &'static str> {
         const MALFORMED: &str = "a pax record is malformed";
         let mut pairs: Vec<(&[u8], &[u8])> = Vec::new();

@@ -1,7 +1,7 @@
-//! Reading one 512-byte header, and the records of a pax payload.
+//! Decoding a header of 512 bytes, and the records of a pax payload.
 
-use super::rule::Rule;
-use freestone_core::pax::Record;
+use super::rule::TarRule;
+use freestone_core::pax::PaxRecord;
 
 /// The length of a header.
 pub(super) const BLOCK: usize = 512;
@@ -16,12 +16,13 @@ pub(super) struct Header {
     pub(super) executable: bool,
 }
 
-/// The bytes of a text field: up to its first NUL.
+/// Returns the bytes of a text field before its first NUL.
 fn text(field: &[u8]) -> &[u8] {
     &field[..field.iter().position(|byte| *byte == 0).unwrap_or(field.len())]
 }
 
-/// An octal number with zeros or spaces before it and NULs or spaces behind; an empty one is 0.
+/// Reads an octal number with zeros or spaces before it and NULs or spaces after it. An empty one
+/// is 0.
 fn octal(field: &[u8]) -> Option<u64> {
     let start = field.iter().position(|byte| *byte != b' ').unwrap_or(field.len());
     let field = &field[start..];
@@ -37,7 +38,7 @@ fn octal(field: &[u8]) -> Option<u64> {
     })
 }
 
-/// Number fields: name, offset, length; the last two only if the magic is ustar's.
+/// The number fields: name, offset, length. The last two count only if the magic is that of ustar.
 const NUMBERS: [(&str, usize, usize); 7] = [
     ("mode", 100, 8),
     ("owner", 108, 8),
@@ -49,8 +50,8 @@ const NUMBERS: [(&str, usize, usize); 7] = [
 ];
 
 impl Header {
-    /// Takes a header apart, or says which rule it breaks and how.
-    pub(super) fn decode(block: [u8; BLOCK]) -> Result<Self, (Rule, String)> {
+    /// Decodes a header. The error is the rule that it breaks, and how.
+    pub(super) fn decode(block: [u8; BLOCK]) -> Result<Self, (TarRule, String)> {
         let sum: u64 = block
             .iter()
             .enumerate()
@@ -59,16 +60,19 @@ impl Header {
         match octal(&block[148..156]) {
             Some(stored) if stored == sum => {}
             Some(stored) => {
-                return Err((Rule::Checksum, format!("the checksum is {stored:o}, not {sum:o}")));
+                return Err((
+                    TarRule::Checksum,
+                    format!("the checksum is {stored:o}, not {sum:o}"),
+                ));
             }
-            None => return Err((Rule::Checksum, "the checksum is no octal number".into())),
+            None => return Err((TarRule::Checksum, "the checksum is not octal".into())),
         }
         let is_ustar = block[257..].starts_with(b"ustar");
         let mut numbers = [0; NUMBERS.len()];
         let known = if is_ustar { NUMBERS.len() } else { NUMBERS.len() - 2 };
         for (number, (name, offset, length)) in numbers.iter_mut().zip(NUMBERS).take(known) {
             let value = octal(&block[offset..offset + length]);
-            *number = value.ok_or_else(|| (Rule::Octal, format!("the {name} is not octal")))?;
+            *number = value.ok_or_else(|| (TarRule::Octal, format!("the {name} is not octal")))?;
         }
         // Twelve octal digits are 36 bits.
         let mtime = i64::try_from(numbers[4]).unwrap_or(0);
@@ -76,7 +80,7 @@ impl Header {
         Ok(Self { kind: block[156], size: numbers[3], mtime, executable, block })
     }
 
-    /// Prefix and name, joined as readers join them.
+    /// Returns prefix and name, joined as readers join them.
     pub(super) fn name(&self) -> Vec<u8> {
         let name = text(&self.block[..100]);
         let prefix =
@@ -89,7 +93,7 @@ impl Header {
     }
 }
 
-/// What the pax payload of a member says of it.
+/// The values of a member's pax payload.
 #[derive(Clone, Default)]
 pub(super) struct Pax {
     pub(super) path: Option<Vec<u8>>,
@@ -98,15 +102,16 @@ pub(super) struct Pax {
 }
 
 impl Pax {
-    /// Takes a member's records apart, the first of each key; or says which value is malformed.
-    pub(super) fn decode(records: &[Record<'_>]) -> Result<Self, &'static str> {
+    /// Decodes a member's records, of which the first of each key counts. The error says which
+    /// value is malformed.
+    pub(super) fn decode(records: &[PaxRecord<'_>]) -> Result<Self, &'static str> {
         let first = |key: &[u8]| records.iter().find(|(k, _)| *k == key).map(|(_, value)| *value);
         let number = |value: &[u8]| {
             let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
             std::str::from_utf8(value).ok().filter(|_| is_number)?.parse::<u64>().ok()
         };
         let size = match first(b"size") {
-            Some(value) => Some(number(value).ok_or("the pax size is no number")?),
+            Some(value) => Some(number(value).ok_or("the pax size is not a number")?),
             None => None,
         };
         let mtime = match first(b"mtime") {
@@ -114,7 +119,7 @@ impl Pax {
                 let whole = value.split(|byte| *byte == b'.').next().unwrap_or(value);
                 let seconds = number(whole.strip_prefix(b"-").unwrap_or(whole));
                 let seconds = seconds.and_then(|seconds| i64::try_from(seconds).ok());
-                let seconds = seconds.ok_or("the pax mtime is no number")?;
+                let seconds = seconds.ok_or("the pax mtime is not a number")?;
                 Some(if whole.starts_with(b"-") { -seconds } else { seconds })
             }
             None => None,

@@ -1,52 +1,46 @@
-//! Which paths came before, so that nothing comes twice or too late.
+//! The paths that came before, to find those that come twice or too late.
 //!
-//! An archive in manifest order needs no memory of what came before but the directories on the
-//! way to the last member. Only one that is not, another program's, needs a set of all paths; it
-//! holds hashes, 24 bytes a path or so.
+//! In an archive in manifest order, it is enough to remember the directories on the way to the last
+//! member. Only an archive of another order, which another program wrote, needs a set of all paths.
+//! The set holds hashes, about 24 bytes for each path.
 
-use super::members::{Members, Step};
-use super::rule::{Rule, Violations};
+use super::members::{Members, NextItem};
+use super::rule::TarRule;
 use super::spelling;
-use crate::ReadAt;
-use freestone_core::digest::plain;
+use crate::hash::short_hash;
+use crate::read::ReadAt;
+use crate::violation::Violations;
 use freestone_core::limits::PATH_BYTES_MAX;
-use freestone_core::{Id, Result, path};
+use freestone_core::{Result, path};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
 
-/// What is known of a path.
+/// The state of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
     File,
     Directory,
-    /// It has no header of its own yet, but something stands below it.
+    /// Something below it came, but not its own header.
     Implied,
 }
 
-/// What came before.
+/// The paths that came before.
 enum Memory {
-    /// Manifest order so far: the last member, and the directories or files on its way.
+    /// In manifest order so far: the last member, and the directories or files on the way to it.
     Way(Vec<(Vec<u8>, bool)>),
-    /// Any order.
+    /// In any order.
     Set(HashMap<[u8; 16], Known>),
 }
 
 /// The paths of an archive, in the order of its members.
 pub(super) struct Seen(Memory);
 
-fn hash(path: &[u8]) -> [u8; 16] {
-    let Id(bytes) = plain(path);
-    let mut short = [0; 16];
-    short.copy_from_slice(&bytes[..16]);
-    short
-}
-
 impl Seen {
     pub(super) fn new() -> Self {
         Self(Memory::Way(Vec::new()))
     }
 
-    /// Notes the member at `offset`, and what is wrong with its coming here.
+    /// Adds the member at `offset`, and the rules that it breaks by coming here.
     pub(super) fn add<R: ReadAt + ?Sized>(
         &mut self,
         image: &R,
@@ -61,8 +55,8 @@ impl Seen {
                     way.pop();
                 }
                 if way.last().is_some_and(|(_, is_directory)| !is_directory) {
-                    let what = "it stands below a file";
-                    violations.add(Rule::OneKind, offset, Some(member_path), what);
+                    let what = "it is below a file";
+                    violations.add(TarRule::OneKind, offset, Some(member_path), what);
                 }
                 way.push((member_path.to_vec(), is_directory));
                 return Ok(());
@@ -75,24 +69,25 @@ impl Seen {
         Ok(())
     }
 
-    /// The paths of all members before `end`: walks over them again.
+    /// Collects the paths of all members before `end`, by walking over them again.
     fn all_before<R: ReadAt + ?Sized>(image: &R, end: u64) -> Result<HashMap<[u8; 16], Known>> {
         let (mut set, mut ignored) = (HashMap::new(), Violations::default());
         let mut members = Members::new(image);
         loop {
             match members.next(&mut ignored)? {
-                Step::Member(member) if member.offset < end => {
+                NextItem::Member(member) if member.offset < end => {
                     if let Some((path, is_directory)) = spelling::path(&member.name) {
                         add_to_set(&mut set, member.offset, (path, is_directory), &mut ignored);
                     }
                 }
-                Step::Global(_) => {}
+                NextItem::Global(_) => {}
                 _ => return Ok(set),
             }
         }
     }
 }
 
+/// Adds a member to the set of all paths, and the rules that it breaks by coming here.
 fn add_to_set(
     set: &mut HashMap<[u8; 16], Known>,
     offset: u64,
@@ -100,33 +95,33 @@ fn add_to_set(
     violations: &mut Violations,
 ) {
     let now = if is_directory { Known::Directory } else { Known::File };
-    let broken = match (set.insert(hash(member_path), now), now) {
+    let broken = match (set.insert(short_hash(member_path), now), now) {
         (None, _) => None,
-        (Some(Known::File), Known::File) => Some((Rule::FileOnce, "the file came before")),
+        (Some(Known::File), Known::File) => Some((TarRule::FileOnce, "the file came before")),
         (Some(Known::Directory), Known::Directory) => {
-            Some((Rule::DirectoryOnce, "the directory came before"))
+            Some((TarRule::DirectoryOnce, "the directory came before"))
         }
         (Some(Known::Implied), Known::Directory) => {
-            Some((Rule::DirectoryFirst, "something below it came before"))
+            Some((TarRule::DirectoryFirst, "something below it came before"))
         }
-        (Some(_), Known::File) => Some((Rule::OneKind, "it was a directory before")),
-        (Some(_), _) => Some((Rule::OneKind, "it was a file before")),
+        (Some(_), Known::File) => Some((TarRule::OneKind, "it was a directory before")),
+        (Some(_), _) => Some((TarRule::OneKind, "it was a file before")),
     };
     if let Some((rule, what)) = broken {
         violations.add(rule, offset, Some(member_path), what);
     }
-    // What is too long for a path is told elsewhere, and would take long here.
+    // A path that is too long breaks another rule already, and would take long here.
     let mut below = if member_path.len() <= PATH_BYTES_MAX { member_path } else { &[] };
     while let Some(parent) = path::parent(below) {
-        match set.entry(hash(parent)) {
+        match set.entry(short_hash(parent)) {
             MapEntry::Vacant(new) => {
                 new.insert(Known::Implied);
             }
-            // All above it are known too.
+            // All directories above it are in the set, too.
             MapEntry::Occupied(known) => {
                 if matches!(known.get(), Known::File) {
-                    let what = "it stands below a file";
-                    violations.add(Rule::OneKind, offset, Some(member_path), what);
+                    let what = "it is below a file";
+                    violations.add(TarRule::OneKind, offset, Some(member_path), what);
                 }
                 break;
             }

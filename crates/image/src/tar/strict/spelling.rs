@@ -1,9 +1,10 @@
-//! How names of members spell paths.
+//! The paths that the names of members spell.
 
 use freestone_core::path;
 
-/// The path that a name spells, and whether it is a directory's: one leading `./` or `/` and one
-/// trailing `/` are no part of it. `None` for `./` alone, which no reader shows.
+/// Returns the path that a name spells, and whether it is a directory's. One leading `./` or `/`
+/// and one trailing `/` do not belong to the path. Returns `None` for `./` alone, which no reader
+/// shows.
 pub(super) fn path(name: &[u8]) -> Option<(&[u8], bool)> {
     let name = name.strip_prefix(b"./").or_else(|| name.strip_prefix(b"/")).unwrap_or(name);
     match name.strip_suffix(b"/") {
@@ -13,12 +14,12 @@ pub(super) fn path(name: &[u8]) -> Option<(&[u8], bool)> {
     }
 }
 
-/// Whether the name is that of a filler.
+/// Returns true if the name is that of a filler.
 pub(super) fn is_filler(name: &[u8]) -> bool {
     name == b"./"
 }
 
-/// What is wrong with a name that is no filler's.
+/// Returns what is wrong with a name that is not a filler's.
 pub(super) fn fault(name: &[u8]) -> Option<String> {
     match path(name) {
         None => Some("its name is empty".into()),

@@ -6,20 +6,20 @@ use crate::site::{Built, Data, Image, Site};
 use freestone_core::Plan;
 use freestone_core::digest::sha1;
 use freestone_image::ReadAt;
-use freestone_image::tar::Options;
-use freestone_manifest::Kind;
+use freestone_image::tar::TarOptions;
+use freestone_manifest::EntryKind;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::Command;
 
-/// An image of nothing has a filler: an archive of a `g` header alone, such as git makes of an empty
-/// tree, Python takes for damaged.
+/// An image without entries has a filler: Python takes an archive that has only a `g` header, such as
+/// git makes of an empty tree, for damaged.
 #[test]
 fn an_image_without_entries_is_taken_by_all() {
     let temporary = tempfile::tempdir().unwrap();
     let image = temporary.path().join("image.tar");
-    fs::write(&image, Site::default().build().image(Options::default())).unwrap();
+    fs::write(&image, Site::default().build().image(TarOptions::default())).unwrap();
     for (package, program) in
         [("tar", "tar"), ("libarchive-tools", "bsdtar"), ("busybox", "busybox")]
     {
@@ -56,13 +56,13 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The line that [`LIST`] is to print for each entry.
+/// Returns the line that [`LIST`] must print for each entry.
 fn listing(built: &Built) -> Vec<String> {
     let line = |entry: &freestone_manifest::Entry| {
         let name = hex(&entry.path);
         match entry.kind {
-            Kind::Directory => format!("{name} d 0o755 0 {} -", entry.mtime),
-            Kind::File { executable, size, .. } => {
+            EntryKind::Directory => format!("{name} d 0o755 0 {} -", entry.mtime),
+            EntryKind::File { executable, size, .. } => {
                 let mode = if executable { "0o755" } else { "0o644" };
                 let digest = match size {
                     0..0x4000_0000 => sha1(&built.content(&entry.path)).to_string(),
@@ -103,7 +103,7 @@ fn python_lists_names_that_no_file_system_takes() {
     let built = extreme();
     let temporary = tempfile::tempdir().unwrap();
     let image = temporary.path().join("image.tar");
-    fs::write(&image, built.image(Options::default())).unwrap();
+    fs::write(&image, built.image(TarOptions::default())).unwrap();
     assert_eq!(python_listing(&image), listing(&built));
 }
 
@@ -112,7 +112,7 @@ fn gnu_tar_and_bsdtar_list_names_that_no_file_system_takes() {
     let built = extreme();
     let temporary = tempfile::tempdir().unwrap();
     let image = temporary.path().join("image.tar");
-    fs::write(&image, built.image(Options::default())).unwrap();
+    fs::write(&image, built.image(TarOptions::default())).unwrap();
     let mut expected: Vec<u8> = Vec::new();
     for entry in &built.entries {
         expected.extend(&entry.path);
@@ -131,7 +131,7 @@ fn write_sparse(image: &Image<'_>, path: &Path) {
     image
         .plan
         .extents(0..image.length(), &mut |extent| {
-            if extent.source != freestone_core::Source::Zeros {
+            if extent.source != freestone_core::ExtentSource::Zeros {
                 let mut bytes = vec![0; usize::try_from(extent.length).unwrap()];
                 image.read_at(extent.offset, &mut bytes)?;
                 file.seek(SeekFrom::Start(extent.offset)).unwrap();
@@ -145,12 +145,12 @@ fn write_sparse(image: &Image<'_>, path: &Path) {
 #[test]
 fn files_of_8_gib_and_more_are_listed_with_their_sizes() {
     let sizes = [(8 << 30) - 1, 8u64 << 30, 9 << 30];
-    let mut site = Site::default().file("zzz", "behind them");
+    let mut site = Site::default().file("zzz", "after them");
     for size in sizes {
         site = site.full_file(format!("{size}"), false, 77, Data::Hole(size));
     }
     let built = site.build();
-    let plan = built.plan(Options::default()).unwrap();
+    let plan = built.plan(TarOptions::default()).unwrap();
     let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path().join("image.tar");
     write_sparse(&Image { plan: &plan, built: &built }, &path);
@@ -166,6 +166,6 @@ fn files_of_8_gib_and_more_are_listed_with_their_sizes() {
             );
         }
         let options = ["-xOf".as_ref(), path.as_os_str(), "zzz".as_ref()];
-        assert_eq!(run(package, &mut command(program, &options)).stdout, b"behind them");
+        assert_eq!(run(package, &mut command(program, &options)).stdout, b"after them");
     }
 }

@@ -3,8 +3,8 @@
 use super::{command, run};
 use crate::layout::{boundary_sizes, paths_of, unaligned};
 use crate::site::{Built, Data, Site, noise};
-use freestone_image::tar::{Align, Options};
-use freestone_manifest::Kind;
+use freestone_image::tar::{Align, TarOptions};
+use freestone_manifest::EntryKind;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-/// Names that file systems take and programs stumble over.
+/// Names that file systems take and that are hard for programs.
 fn hostile() -> Site {
     let names: [&[u8]; 18] = [
         b"-rf",
@@ -36,7 +36,7 @@ fn hostile() -> Site {
     ];
     let mut site = Site::default();
     for name in names {
-        // A leading backslash is not for bsdtar to unpack.
+        // bsdtar does not unpack a leading backslash.
         if name[0] != b'\\' {
             site = site.file(name, name);
         }
@@ -45,7 +45,7 @@ fn hostile() -> Site {
     site
 }
 
-/// All that can be unpacked: no part of a path is longer than file systems take.
+/// Everything that can be unpacked: file systems take all parts of the paths.
 fn varied() -> Site {
     let mut site = hostile().directory("empty", 1_111_111_111).full_file(
         "run",
@@ -73,12 +73,12 @@ fn varied() -> Site {
     site.file("film", film).full_file("hole", false, 9, Data::Bytes(vec![0; 1_200_000]))
 }
 
-/// The images that programs unpack, each with what is in it.
-fn images() -> Vec<(&'static str, Built, Options)> {
+/// Returns the images that programs unpack, each with its manifest.
+fn images() -> Vec<(&'static str, Built, TarOptions)> {
     vec![
-        ("varied", varied().build(), Options::default()),
+        ("varied", varied().build(), TarOptions::default()),
         ("varied, not aligned", varied().build(), unaligned()),
-        ("sizes", boundary_sizes().build(), Options::default()),
+        ("sizes", boundary_sizes().build(), TarOptions::default()),
         ("sizes, not aligned", boundary_sizes().build(), unaligned()),
         (NEWLINE_IN_PAX, Site::default().file("pax\n/".repeat(60) + "f", "f").build(), unaligned()),
         (
@@ -91,10 +91,10 @@ fn images() -> Vec<(&'static str, Built, Options)> {
 
 /// A path that the `tar` crate cuts at the newline.
 const NEWLINE_IN_PAX: &str = "a newline in pax";
-/// A path of which bsdtar says that it is not UTF-8, as POSIX asks in pax; it unpacks it even so.
+/// A path for which bsdtar warns that it is not UTF-8, which POSIX requires in pax. It unpacks it.
 const NOT_UTF8_IN_PAX: &str = "pax that is not UTF-8";
 
-/// Checks that a folder holds just what the manifest does; the times of directories only if
+/// Checks that a directory holds exactly what the manifest does; the times of directories only if
 /// `with_times`.
 fn assert_folder_is(folder: &Path, built: &Built, with_times: bool, what: &str) {
     let at = |path: &[u8]| folder.join(OsStr::from_bytes(path));
@@ -108,12 +108,12 @@ fn assert_folder_is(folder: &Path, built: &Built, with_times: bool, what: &str) 
         }
         let mode = found.permissions().mode() & 0o7777;
         match entry.kind {
-            Kind::File { executable, .. } => {
+            EntryKind::File { executable, .. } => {
                 assert_eq!(mode, if executable { 0o755 } else { 0o644 }, "{what}: {shown}");
                 let bytes = fs::read(at(&entry.path)).unwrap();
                 assert!(bytes == built.content(&entry.path), "{what}: content of {shown}");
             }
-            Kind::Directory => assert_eq!(mode, 0o755, "{what}: {shown}"),
+            EntryKind::Directory => assert_eq!(mode, 0o755, "{what}: {shown}"),
         }
     }
     let mut count = 0;
@@ -130,7 +130,7 @@ fn assert_folder_is(folder: &Path, built: &Built, with_times: bool, what: &str) 
     assert_eq!(count, built.entries.len(), "{what}: something more was unpacked");
 }
 
-/// Which times of directories a program sets. Fillers make some set them too early.
+/// The times of directories that a program sets. Fillers make some programs set them too early.
 #[derive(Clone, Copy, PartialEq)]
 enum DirectoryTimes {
     Always,
@@ -138,7 +138,7 @@ enum DirectoryTimes {
     Never,
 }
 
-/// Unpacks every image with a program; `arguments` is given the image and the folder.
+/// Unpacks every image with a program. `arguments` receives the image and the directory.
 fn assert_unpacks(
     package: &str,
     times: DirectoryTimes,

@@ -4,12 +4,12 @@ use super::broken;
 use crate::raw::{Raw, sum};
 use crate::site::{Site, noise};
 use freestone_core::tar1::pax_record;
-use freestone_image::tar::Options;
-use freestone_image::tar::strict::Rule;
+use freestone_image::tar::TarOptions;
+use freestone_image::tar::strict::TarRule;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// An image of ours.
+/// An image that freestone wrote.
 struct Ours(Vec<u8>);
 
 impl Ours {
@@ -20,18 +20,18 @@ impl Ours {
             .file("d/small", "small")
             .file([b'p'; 120], "pax")
             .directory("z", 7);
-        let image = site.build().image(Options::default());
+        let image = site.build().image(TarOptions::default());
         assert_eq!(broken(&image), BTreeSet::new());
         Self(image)
     }
 
-    /// Where the first header stands whose name field begins with `name`.
+    /// Returns the offset of the first header whose name field begins with `name`.
     fn header(&self, name: &[u8]) -> usize {
         let is_it = |block: &[u8]| block.starts_with(name) && block[257..].starts_with(b"ustar");
         self.0.chunks(512).position(is_it).unwrap() * 512
     }
 
-    /// The image with a header changed and summed up anew.
+    /// Returns the image with a changed header, whose checksum is right again.
     fn patched(&self, header: usize, offset: usize, bytes: &[u8]) -> Vec<u8> {
         let mut image = self.0.clone();
         image[header + offset..header + offset + bytes.len()].copy_from_slice(bytes);
@@ -39,7 +39,7 @@ impl Ours {
         image
     }
 
-    /// The image with something else at a place.
+    /// Returns the image with other bytes in a range.
     fn spliced(&self, range: Range<usize>, bytes: impl Into<Vec<u8>>) -> Vec<u8> {
         let mut image = self.0.clone();
         image.splice(range, bytes.into());
@@ -51,19 +51,19 @@ impl Ours {
     }
 }
 
-/// An image that breaks a rule, and perhaps those that come along with it.
+/// An image that breaks a rule, and possibly others that follow from it.
 pub struct Case {
-    pub rule: Rule,
+    pub rule: TarRule,
     image: Vec<u8>,
-    also: &'static [Rule],
+    also: &'static [TarRule],
 }
 
-fn case(rule: Rule, image: Vec<u8>, also: &'static [Rule]) -> Case {
+fn case(rule: TarRule, image: Vec<u8>, also: &'static [TarRule]) -> Case {
     Case { rule, image, also }
 }
 
-/// What comes along when something is put in or taken out: the end moves.
-const MOVED: &[Rule] = &[Rule::Size, Rule::Length, Rule::Tail];
+/// The rules that also break when bytes are inserted or removed, because the end moves.
+const MOVED: &[TarRule] = &[TarRule::Size, TarRule::Length, TarRule::Tail];
 
 fn fields(ours: &Ours) -> Vec<Case> {
     let directory = ours.header(b"d/\0");
@@ -92,15 +92,15 @@ fn fields(ours: &Ours) -> Vec<Case> {
         (pax, 100, b"0000755"),
     ];
     let patched = |(header, offset, bytes)| ours.patched(header, offset, bytes);
-    // Readers take a checksum with a space before it for the same.
+    // Readers ignore a space before a checksum.
     let spaced = |header: usize| ours.spliced(header + 148..header + 149, *b" ");
     let images = changes.into_iter().map(patched);
     let images = images.chain([directory, file, filler, pax].map(spaced));
-    images.map(|image| case(Rule::Fields, image, &[])).collect()
+    images.map(|image| case(TarRule::Fields, image, &[])).collect()
 }
 
 fn headers(ours: &Ours) -> Vec<Case> {
-    use Rule::{Head, Order, Parents, PaxNeed};
+    use TarRule::{Head, Order, Parents, PaxNeed};
     let comment = pax_record(b"comment", b"x");
     let global = Raw::default().member(b'g', b"pax_global_header", &comment).0;
     let time = Raw::default().pax(&pax_record(b"mtime", b"1600000000")).0;
@@ -114,7 +114,7 @@ fn headers(ours: &Ours) -> Vec<Case> {
         case(
             PaxNeed,
             ours.spliced(z..z, time),
-            &[Rule::Fields, Rule::Size, Rule::Length, Rule::Tail],
+            &[TarRule::Fields, TarRule::Size, TarRule::Length, TarRule::Tail],
         ),
         case(PaxNeed, ours.spliced(z..z, long), MOVED),
         case(Order, ours.patched(z, 0, b"c/"), &[]),
@@ -123,7 +123,7 @@ fn headers(ours: &Ours) -> Vec<Case> {
 }
 
 fn places(ours: &Ours) -> Vec<Case> {
-    use Rule::{Alignment, Fillers, Padding, Size, Tail};
+    use TarRule::{Alignment, Fillers, Padding, Size, Tail};
     let (filler, z) = (ours.header(b"./\0"), ours.header(b"z/"));
     let (small, pax) = (ours.header(b"d/small"), ours.header(b"././@Pax"));
     let one = &ours.0[filler..filler + 512];
@@ -136,7 +136,7 @@ fn places(ours: &Ours) -> Vec<Case> {
         case(
             Alignment,
             ours.spliced(filler..filler + 512, []),
-            &[Fillers, Size, Rule::Length, Tail],
+            &[Fillers, Size, TarRule::Length, Tail],
         ),
         case(Padding, ours.with_byte(small + 512 + 100), &[]),
         case(Padding, ours.with_byte(pax + 1023), &[]),
@@ -145,7 +145,7 @@ fn places(ours: &Ours) -> Vec<Case> {
     ]
 }
 
-/// Images that break every rule of the layout.
+/// Returns images that break every rule of the layout.
 pub fn cases() -> Vec<Case> {
     let ours = Ours::new();
     [fields(&ours), headers(&ours), places(&ours)].into_iter().flatten().collect()

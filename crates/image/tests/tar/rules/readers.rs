@@ -3,11 +3,11 @@
 use super::broken;
 use crate::raw::Raw;
 use freestone_core::tar1::pax_record;
-use freestone_image::tar::mirage::{Node, Store};
-use freestone_image::tar::strict::Rule;
+use freestone_image::tar::mirage::{MirageNode, MirageStore};
+use freestone_image::tar::strict::TarRule;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What MirageOS makes of an archive: the files it shows, or nothing if it does not boot.
+/// The files of an archive that MirageOS shows; `None` if it does not boot.
 type Seen = Option<Vec<String>>;
 
 const CRASHES: Seen = None;
@@ -17,16 +17,16 @@ fn sees(paths: &[&str]) -> Seen {
 }
 
 fn mirage(image: &Vec<u8>) -> Seen {
-    fn walk(nodes: &BTreeMap<Vec<u8>, Node>, at: &str, out: &mut Vec<String>) {
+    fn walk(nodes: &BTreeMap<Vec<u8>, MirageNode>, at: &str, out: &mut Vec<String>) {
         for (name, node) in nodes {
             let path = format!("{at}{}", String::from_utf8_lossy(name));
             match node {
-                Node::Value { .. } => out.push(path),
-                Node::Dictionary { nodes, .. } => walk(nodes, &format!("{path}/"), out),
+                MirageNode::Value { .. } => out.push(path),
+                MirageNode::Dictionary { nodes, .. } => walk(nodes, &format!("{path}/"), out),
             }
         }
     }
-    let store = Store::connect(image, 512).ok()?;
+    let store = MirageStore::connect(image, 512).ok()?;
     let mut out = Vec::new();
     walk(store.nodes(), "", &mut out);
     Some(out)
@@ -34,16 +34,16 @@ fn mirage(image: &Vec<u8>) -> Seen {
 
 /// An archive that breaks one rule.
 pub struct Case {
-    pub rule: Rule,
+    pub rule: TarRule,
     image: Vec<u8>,
     seen: Seen,
 }
 
-fn case(rule: Rule, image: Vec<u8>, seen: Seen) -> Case {
+fn case(rule: TarRule, image: Vec<u8>, seen: Seen) -> Case {
     Case { rule, image, seen }
 }
 
-fn ends(rule: Rule, raw: Raw, seen: Seen) -> Case {
+fn ends(rule: TarRule, raw: Raw, seen: Seen) -> Case {
     case(rule, raw.end(), seen)
 }
 
@@ -56,7 +56,7 @@ fn path(path: &[u8]) -> Vec<u8> {
 }
 
 fn headers() -> Vec<Case> {
-    use Rule::{Checksum, DirectoryData, DirectorySlash, MemberKind, Octal};
+    use TarRule::{Checksum, DirectoryData, DirectorySlash, MemberKind, Octal};
     let mut wrong_sum = raw().file("a", b"").end();
     wrong_sum[0] = b'b';
     let file = || raw().file("a", b"");
@@ -78,7 +78,7 @@ fn headers() -> Vec<Case> {
 }
 
 fn payloads() -> Vec<Case> {
-    use Rule::{GlobalComment, LongName, PaxFollower, PaxRecords, PaxRepeated, Payload};
+    use TarRule::{GlobalComment, LongName, PaxFollower, PaxRecords, PaxRepeated, Payload};
     let long = |name: &[u8], payload: &[u8]| raw().member(b'L', name, payload);
     let both = [path(b"one"), path(b"two")].concat();
     let between = raw().pax(&path(b"one")).member(b'L', b"././@LongLink", b"two\0");
@@ -99,7 +99,7 @@ fn payloads() -> Vec<Case> {
 }
 
 fn paths() -> Vec<Case> {
-    use Rule::{DirectoryFirst, DirectoryOnce, FileOnce, Name, OneKind};
+    use TarRule::{DirectoryFirst, DirectoryOnce, FileOnce, Name, OneKind};
     let file = |name: &str| raw().file(name, b"");
     let twice = raw().directory("a/").file("a/b", b"").directory("a/");
     vec![
@@ -120,7 +120,7 @@ fn paths() -> Vec<Case> {
 }
 
 fn places() -> Vec<Case> {
-    use Rule::{End, Inside, Length, LoneZeroBlock, Tail};
+    use TarRule::{End, Inside, Length, LoneZeroBlock, Tail};
     let mut cut = raw().file("a", &[1; 4096 + 512]).0;
     cut.truncate(cut.len() - 512);
     let mut no_tail = raw().file("a", &[1; 3584]).end();
@@ -142,7 +142,7 @@ fn places() -> Vec<Case> {
     ]
 }
 
-/// Archives that break every rule of the readers.
+/// Returns archives that break every rule of the readers.
 pub fn cases() -> Vec<Case> {
     [headers(), payloads(), paths(), places()].into_iter().flatten().collect()
 }
@@ -152,9 +152,9 @@ fn an_archive_that_breaks_a_rule_breaks_just_that() {
     for (index, Case { rule, image, seen }) in cases().into_iter().enumerate() {
         let mut found = broken(&image);
         assert!(found.remove(&rule), "{index} {rule}: {found:?}");
-        // What ends early has no good length either.
-        if matches!(rule, Rule::Tail | Rule::Inside) {
-            found.remove(&Rule::Length);
+        // An archive that ends early has a wrong length, too.
+        if matches!(rule, TarRule::Tail | TarRule::Inside) {
+            found.remove(&TarRule::Length);
         }
         assert_eq!(found, BTreeSet::new(), "{index} {rule}");
         assert_eq!(mirage(&image), seen, "{index} {rule}");
@@ -180,9 +180,10 @@ fn other_programs_archives_that_keep_the_rules_are_taken() {
 }
 
 #[test]
-fn mirage_reads_a_sector_more_behind_data_that_end_with_one() {
+fn mirage_reads_one_more_sector_after_data_that_end_with_one() {
     let archive = raw().file("a", &[1; 3584]).0;
-    let get = |image: &Vec<u8>, sector| Store::connect(image, sector).map(|s| s.get(b"a").is_ok());
+    let get =
+        |image: &Vec<u8>, sector| MirageStore::connect(image, sector).map(|s| s.get(b"a").is_ok());
     let mut image = archive.clone();
     image.resize(4096 + 1024, 0);
     assert_eq!(get(&image, 512), Ok(true));

@@ -3,7 +3,6 @@
 use super::items::{Beside, Counts, Incoming, content_of};
 use super::nodes::{BatchNodes, Held, StepNodes};
 use super::{Items, Step};
-use crate::format::revision::Revision;
 use crate::index::Index;
 use crate::lane::Lane;
 use crate::push::file::FileReader;
@@ -12,9 +11,10 @@ use crate::push::{PushOptions, PushOutcome, PushProgress};
 use crate::records::Records;
 use crate::session::Session;
 use crate::store::Store;
-use crate::working::WorkingIndex;
 use freestone_core::item::{Content, FileOpener, OpenFile};
+use freestone_core::working::WorkingIndex;
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::revision::Revision;
 use freestone_manifest::{Tree, edit};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -36,7 +36,7 @@ pub(super) struct Readers {
     lanes: Vec<(Option<Lane>, Vec<u8>)>,
     names: HashMap<Vec<u8>, Content>,
     /// What earlier pushes read, where a step tells all that there is.
-    working: Option<WorkingIndex>,
+    working: Option<Box<dyn WorkingIndex>>,
     /// Plain bytes that the store does not have, in a dry run.
     missing: u64,
 }
@@ -306,7 +306,7 @@ impl<'a> Batch<'a> {
             bytes_hashed: self.progress.bytes_hashed.load(Ordering::Relaxed) - bytes_hashed,
             bytes_missing: self.readers.missing - before,
         };
-        let is_open = self.readers.working.as_mut().is_some_and(WorkingIndex::is_open);
+        let is_open = self.readers.working.as_mut().is_some_and(|working| working.is_open());
         let outcome = crate::push::outcome(&options, parent, &walked, is_open);
         if !outcome.up_to_date {
             if let Some(fault) = outcome.revision.fault() {
@@ -322,9 +322,8 @@ impl<'a> Batch<'a> {
 
     /// Opens the working index, which takes longer than a small step; a first push has none.
     fn open_working(&mut self) {
-        if self.readers.working.is_none() && !self.options.dry_run {
-            self.readers.working =
-                self.store.root().map(|root| WorkingIndex::open(root, &self.store.id()));
+        if self.readers.working.is_none() {
+            self.readers.working = self.options.open_working(self.store);
         }
     }
 
@@ -343,7 +342,10 @@ impl<'a> Batch<'a> {
         if self.made.is_empty() && written.records.load(Ordering::Relaxed) == 0 {
             return Ok((None, 0));
         }
-        let _closing = self.readers.working.map(WorkingIndex::close);
+        let mut working = self.readers.working;
+        if let Some(working) = &mut working {
+            working.close();
+        }
         let finished = session.finish()?;
         // The others are its ancestors: they are found by the segment that lists them.
         if let Some((_, revision)) = self.made.last() {

@@ -6,10 +6,10 @@ use super::nodes::BatchNodes;
 use crate::push::derive;
 use crate::push::{PushOptions, PushProgress};
 use freestone_core::item::{
-    ChangeKind, ChangeSource, Content, FileBytes, FileOpener, Item, ItemChange, ItemKind, Stamp,
+    ChangeKind, ChangeSource, Content, FileBytes, FileOpener, FileStamp, Item, ItemChange, ItemKind,
 };
 use freestone_core::{Error, Result, path};
-use freestone_manifest::{Changes, Cursor, Entry, Kind, Tree};
+use freestone_manifest::{Changes, Cursor, Entry, EntryKind, Tree};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic;
@@ -92,8 +92,8 @@ struct Told {
 
 pub(super) fn content_of(entry: &Entry) -> Option<Content> {
     match entry.kind {
-        Kind::File { size, sha1, content, .. } => Some(Content { size, sha1, id: content }),
-        Kind::Directory => None,
+        EntryKind::File { size, sha1, content, .. } => Some(Content { size, sha1, id: content }),
+        EntryKind::Directory => None,
     }
 }
 
@@ -165,7 +165,8 @@ impl Incoming<'_> {
                             Err(Error::new(freestone_core::ErrorKind::Failed, "a reader failed"))
                         }),
                     };
-                    let stamp = Stamp { device: 0, inode: 0, size: 0, mtime_ns: 0, ctime_ns: 0 };
+                    let stamp =
+                        FileStamp { device: 0, inode: 0, size: 0, mtime_ns: 0, ctime_ns: 0 };
                     match content {
                         Ok(content) => {
                             Some((ItemKind::File { executable, stamp, link }, Some(content)))

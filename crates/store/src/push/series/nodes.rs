@@ -1,10 +1,10 @@
 //! The nodes of a batch: written to its packs, and held for the steps that follow.
 
-use crate::format::record::RecordKind;
 use crate::records::Records;
 use crate::session::Session;
 use freestone_core::plan::{NodeKind, NodeSource};
 use freestone_core::{Id, Result};
+use freestone_format::record::RecordKind;
 use freestone_manifest::{NodeSink, Tree};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,7 +54,7 @@ impl NodeSink for StepNodes<'_> {
     fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()> {
         if let Some(session) = self.session {
             let mut before =
-                || self.parent.map_or(Ok(None), |parent| parent.node_at_place_of(bytes));
+                || self.parent.map_or(Ok(None), |parent| parent.node_at_position_of(bytes));
             session.put_node_over(RecordKind::from(kind), id, bytes, &mut before)?;
         }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,14 +2,14 @@
 //! before the next, which is read out of it.
 
 use super::Subject;
-use crate::format::record::RecordKind;
 use crate::records::Records;
 use crate::upstream::needs::Need;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::{NodeKind, NodeSource};
-use freestone_core::{Error, Id, Result, Source, path};
+use freestone_core::{Error, ExtentSource, Id, Result, path};
+use freestone_format::record::RecordKind;
 use freestone_manifest::content::{ContentNode, ContentRecord};
-use freestone_manifest::{Child, Items, Kind, Node};
+use freestone_manifest::{EntryKind, Items, Node, Subtree};
 
 /// Nodes that are read at once.
 const NODES_AT_ONCE: usize = 1024;
@@ -42,7 +42,7 @@ fn chunk(id: Id) -> Need {
 /// A node to be read, with what its parent says of it; the root has no parent.
 struct Open {
     id: Id,
-    said: Option<(u8, Child)>,
+    said: Option<(u8, Subtree)>,
     /// The first path behind all that is below it.
     end: Option<Vec<u8>>,
 }
@@ -84,7 +84,7 @@ impl<'a> Walk<'a> {
         let bytes = self.records.node(NodeKind::Manifest, &open.id)?;
         let node = Node::decode(&bytes)
             .map_err(|error| error.context(format!("manifest node {}", open.id)))?;
-        let is_as_said = |(level, child): &(u8, Child)| -> Result<bool> {
+        let is_as_said = |(level, child): &(u8, Subtree)| -> Result<bool> {
             Ok(node.level + 1 == *level && node.child(open.id)? == *child)
         };
         match &open.said {
@@ -124,7 +124,7 @@ impl<'a> Walk<'a> {
                         entry.path == wanted || path::is_below(&entry.path, wanted)
                     });
                     match entry.kind {
-                        Kind::File { size, content, .. } if wanted && size > 0 => {
+                        EntryKind::File { size, content, .. } if wanted && size > 0 => {
                             if size <= CONTENT_WHOLE_BYTES_MAX {
                                 gathered.chunks.push(chunk(content));
                             } else {
@@ -167,7 +167,7 @@ impl<'a> Walk<'a> {
                     }
                     Ok(ContentNode::Leaf(items)) => {
                         let ids = items.iter().filter_map(|item| match item.source() {
-                            Source::Chunk(id) => Some(chunk(id)),
+                            ExtentSource::Chunk(id) => Some(chunk(id)),
                             _ => None,
                         });
                         gathered.chunks.extend(ids);

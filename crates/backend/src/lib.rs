@@ -1,0 +1,268 @@
+//! The seam between a store and what keeps its objects: named, immutable byte strings.
+//!
+//! Names are relative paths such as `packs/ab/<id>.pack`. Everything a store relies on is said
+//! here: what `create` and `publish` acknowledge is durable, exists under its name only when it
+//! is whole, and never takes the place of another object.
+
+pub mod clock;
+pub mod directory;
+mod random;
+
+pub use random::random;
+
+use freestone_core::wire::Bytes;
+use freestone_core::{Error, Result};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Whether an object was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It was made by this call.
+    New,
+    /// There was one of that name already; it was left as it is.
+    Existed,
+}
+
+/// An object of a listing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Its whole name.
+    pub name: String,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+/// Keeps the objects of a store. Used by many threads at once.
+pub trait Backend: Send + Sync {
+    /// Where the objects are, for messages: a path or a URL.
+    fn place(&self) -> String {
+        "there".into()
+    }
+
+    /// Whether each request takes long enough that several should be under way at once.
+    fn is_far(&self) -> bool {
+        false
+    }
+
+    /// That what is made here stays as it was made, whoever else makes something: called once
+    /// before the first object is. Says early what would fail late, such as a key that may only
+    /// read.
+    ///
+    /// # Errors
+    /// [`freestone_core::ErrorKind::Refused`] if two writers could overwrite each other's objects
+    /// and another one writes here; or nothing can be made.
+    fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// All objects whose names begin with the folder `folder` (without a `/` at its end), at any
+    /// depth, sorted by name. Files that are being written are not listed.
+    ///
+    /// # Errors
+    /// The listing failed. A folder that does not exist is empty.
+    fn list(&self, folder: &str) -> Result<Vec<Listed>>;
+
+    /// The objects of [`Self::list`] that come first, sorted by name: at least `count` of them, or
+    /// all if there are fewer. What comes after the last of them is not told.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    fn list_first(&self, folder: &str, count: usize) -> Result<Vec<Listed>> {
+        let mut listed = self.list(folder)?;
+        listed.truncate(count);
+        Ok(listed)
+    }
+
+    /// Opens an object for reading; `None` if there is none.
+    ///
+    /// # Errors
+    /// It exists, but cannot be opened.
+    fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>>;
+
+    /// Opens an object of which somebody has told the length, such as a listing or the index:
+    /// where asking is dear, it is not asked for before it is read. Reading it fails with
+    /// [`freestone_core::ErrorKind::NotFound`] if it is gone.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; or ([`freestone_core::ErrorKind::NotFound`]) there is none.
+    fn open_listed(&self, name: &str, length: u64) -> Result<Box<dyn Object>> {
+        let _ = length;
+        self.open(name)?.ok_or_else(|| Error::not_found(format!("{name} does not exist")))
+    }
+
+    /// Fills `out` from `offset` on of an object of which somebody has told that it is there: who
+    /// plans what is read, and wants nothing else of it.
+    ///
+    /// # Errors
+    /// ([`freestone_core::ErrorKind::NotFound`]) there is no such object; reading failed, or it
+    /// ends before `out` is full.
+    fn read_range(&self, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+        let object = self.open(name)?;
+        let absent = || Error::not_found(format!("{name} does not exist"));
+        object.ok_or_else(absent)?.read_at(offset, out)
+    }
+
+    /// Makes or replaces a small object that is no authority for anything, so that those find
+    /// others who cannot list. It need not last.
+    ///
+    /// # Errors
+    /// It could not be written.
+    fn hint(&self, name: &str, bytes: &[u8]) -> Result<()>;
+
+    /// Makes a small object, unless there is one of that name.
+    ///
+    /// # Errors
+    /// It could not be made durable; then it may or may not exist, whole.
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created>;
+
+    /// A file to write a large object into.
+    ///
+    /// # Errors
+    /// There is no place for it.
+    fn spool(&self) -> Result<Spool>;
+
+    /// Makes an object of a spool, unless there is one of that name.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    fn publish(&self, spool: Spool, name: &str) -> Result<Created>;
+
+    /// Makes durable all that a listing of `folder` shows, whoever made it: an object is seen as
+    /// soon as it has its name, and who made it may have died before the name was durable.
+    ///
+    /// # Errors
+    /// It could not be made durable.
+    fn settle(&self, folder: &str) -> Result<()>;
+
+    /// Removes an object; one that does not exist is removed already.
+    ///
+    /// # Errors
+    /// It could not be removed.
+    fn remove(&self, name: &str) -> Result<()>;
+
+    /// Reads a whole object of at most `max` bytes; `None` if there is none.
+    ///
+    /// # Errors
+    /// It cannot be read, or is longer.
+    fn get(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>> {
+        let Some(object) = self.open(name)? else { return Ok(None) };
+        let length = object.length();
+        if length > max {
+            return Err(Error::corrupt(format!("{name} is longer than {max} bytes")));
+        }
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+        object.read_at(0, &mut bytes)?;
+        Ok(Some(bytes))
+    }
+}
+
+/// Times that an object is read of which each reading gives other damage.
+const READINGS_MAX: usize = 4;
+
+/// Reads and decodes a whole object of at most `max` bytes; `None` if there is none. What `decode`
+/// finds damaged is read again, and is damaged if it is the same then: else it was damaged on the
+/// way.
+///
+/// # Errors
+/// As [`Backend::get`]; or what `decode` says.
+pub fn get_decoded<T>(
+    backend: &dyn Backend,
+    name: &str,
+    max: u64,
+    decode: impl Fn(&[u8]) -> Result<T>,
+) -> Result<Option<T>> {
+    let mut before: Option<Vec<u8>> = None;
+    for reading in 1.. {
+        let Some(bytes) = backend.get(name, max)? else { return Ok(None) };
+        match decode(&bytes) {
+            Err(error)
+                if error.kind() == freestone_core::ErrorKind::Corrupt
+                    && reading < READINGS_MAX
+                    && before.as_ref() != Some(&bytes) =>
+            {
+                before = Some(bytes);
+            }
+            outcome => return outcome.map(Some),
+        }
+    }
+    Ok(None)
+}
+
+/// An object that is open for reading. Where objects are files it stays readable when its name is
+/// removed.
+pub trait Object: Send + Sync {
+    /// Its length in bytes.
+    fn length(&self) -> u64;
+
+    /// Fills `out` from `offset` on.
+    ///
+    /// # Errors
+    /// Reading failed, or the object ends before `out` is full.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()>;
+
+    /// All its bytes, mapped where that can be.
+    ///
+    /// # Errors
+    /// It cannot be mapped or read.
+    fn map(&self) -> Result<Bytes>;
+
+    /// Whether a range is read without asking anybody far away.
+    fn is_at_hand(&self, _offset: u64, _length: u64) -> bool {
+        true
+    }
+
+    /// Told by who read a range and proved it: it may be kept nearer.
+    fn confirm(&self, _offset: u64, _length: u64) {}
+
+    /// Told by who read a range that cannot be right. Gives whether reading it again may give
+    /// other bytes.
+    fn refute(&self, _offset: u64, _length: u64) -> bool {
+        false
+    }
+
+    /// The file that holds exactly these bytes, from its start on, where it is one of this
+    /// machine; so that they can be read without waiting, and shared.
+    fn file(&self) -> Option<&File> {
+        None
+    }
+}
+
+/// A file of the backend's that is being written. Dropped, it is gone.
+pub struct Spool {
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
+    pub(crate) keep: bool,
+}
+
+impl Spool {
+    /// A spool that is written to `file`, which lies at `path` and is removed with it unless
+    /// [`Self::keep`] is called.
+    pub fn new(file: File, path: PathBuf) -> Self {
+        Self { file, path, keep: false }
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves the file where it is, or wherever it was moved.
+    pub fn keep(&mut self) {
+        self.keep = true;
+    }
+
+    /// The file, to be written at any place.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if !self.keep {
+            // It lies in `tmp/`, where the next push clears what is left over.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}

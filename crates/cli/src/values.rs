@@ -1,0 +1,5 @@
+//! Values as people write and read them: names of revisions, sizes, times.
+
+pub mod name;
+pub mod size;
+pub mod time;
