@@ -16,9 +16,8 @@ fn found_by_cargo(directory: &Path) -> Vec<PathBuf> {
     roots.collect()
 }
 
-/// Returns the roots that a crate's manifest names, and those that cargo finds by itself.
-fn roots(name: &str) -> Vec<PathBuf> {
-    let directory = top().join("crates").join(name);
+/// Returns the roots that the manifest in a directory names, and those that cargo finds by itself.
+fn roots(directory: &Path) -> Vec<PathBuf> {
     let text = std::fs::read_to_string(directory.join("Cargo.toml")).unwrap();
     let manifest: toml::Table = text.parse().unwrap();
     let mut roots = vec![directory.join("src/lib.rs"), directory.join("src/main.rs")];
@@ -46,9 +45,10 @@ fn every_file_is_compiled() {
     let mut reached = BTreeSet::new();
     let mut there: BTreeSet<PathBuf> =
         files_below(&top().join("tests"), "rs").into_iter().collect();
-    for name in crate_names() {
-        there.extend(files_below(&top().join("crates").join(&name), "rs"));
-        for root in roots(&name) {
+    let crates = crate_names().into_iter().map(|name| top().join("crates").join(name));
+    for directory in crates.chain([top().join("fuzz")]) {
+        there.extend(files_below(&directory, "rs"));
+        for root in roots(&directory) {
             let tree = Tree::read(&root, true);
             let paths = tree.files.iter().map(|file| top().join(&file.path));
             reached.extend(paths.map(|path| path.canonicalize().unwrap()));
