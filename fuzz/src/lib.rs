@@ -73,7 +73,10 @@ fn message_of(panic: &(dyn Any + Send)) -> String {
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
 }
 
-/// Runs a target on one input. Returns whether the decoder accepted it, or why the target failed.
+/// Runs a target on one input, and returns whether the decoder accepted it.
+///
+/// # Errors
+/// The target panicked or took too long: its message.
 pub fn run(target: &Target, input: &[u8]) -> Result<bool, String> {
     let began = Instant::now();
     let outcome = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
