@@ -4,6 +4,8 @@
 //! nodes, content records and revisions say, read through that index; and the segments, written
 //! with both. The second holds about a hundred bytes a content in memory.
 
+use crate::compact::retire;
+use crate::hints;
 use crate::index::{Index, LiveSegment, write_segment};
 use crate::listing::{Name, Rows, add_pack};
 use crate::records::Records;
@@ -52,183 +54,190 @@ impl Said {
     }
 }
 
+/// Makes the index again from the packs, and the files of revisions from their records; drops
+/// the store's caches. The working index belongs to the program that pushes, which drops it
+/// itself. Readers go on meanwhile; a pusher that runs meanwhile stays safe: what it lists after
+/// the reindexing began is kept. `each_pack` is told how many of how many packs were read.
+///
+/// # Errors
+/// A pack is damaged (it is named; nothing was removed), or writing failed.
+pub fn reindex(store: &Store, each_pack: &mut dyn FnMut(u64, u64)) -> Result<Reindexed> {
+    store.check_writable()?;
+    let backend = store.backend();
+    // Listed before the packs are: a segment that comes later lists packs that come later.
+    let old: Vec<String> = backend
+        .list("index")?
+        .into_iter()
+        .map(|listed| listed.name)
+        .filter(|name| is_segment(name))
+        .collect();
+    let listed = backend.list("packs")?;
+    let found: Vec<(Id, u64)> = listed
+        .iter()
+        .filter_map(|listed| Some((pack::id_of_object(&listed.name)?, listed.length)))
+        .collect();
+    let found = without_retired(store, found)?;
+    let mut done = Reindexed { packs: found.len() as u64, ..Reindexed::default() };
+
+    let mut segments = Vec::new();
+    each_batch(store, &found, None, &mut |parts| {
+        done.records += parts.rows.len() as u64;
+        let (bytes, _) = parts.encode();
+        let segment = Segment::open(Arc::new(bytes))?;
+        segments.push(Arc::new(LiveSegment { name: "(in memory)".into(), tier: 0, segment }));
+        Ok(())
+    })?;
+    let index = Arc::new(Index::of(segments));
+    let records = Records { index, packs: store.packs().clone() };
+
+    let mut said = Said::default();
+    for (number, (id, _)) in found.iter().enumerate() {
+        each_pack(number as u64, found.len() as u64);
+        done.revisions += hear(store, &records, id, &mut said)?;
+    }
+    let mut names = Vec::new();
+    each_batch(store, &found, Some(&said), &mut |parts| {
+        names.push(write_segment(&**backend, TIER, parts, Rows::Kept)?.name);
+        Ok(())
+    })?;
+    done.segments = names.len() as u64;
+    hints::write_index(&**backend, &old);
+    for name in old.iter().filter(|name| !names.contains(name)) {
+        backend.remove(name)?;
+    }
+    hints::write_index(&**backend, &[]);
+    hints::write_refs(&**backend, &store.refs().list_all().unwrap_or_default());
+    drop_caches(store);
+    store.refresh();
+    Ok(done)
+}
+
+/// Leaves out the packs that were retired, where others hold all that they hold.
+fn without_retired(store: &Store, found: Vec<(Id, u64)>) -> Result<Vec<(Id, u64)>> {
+    let retired = retire::retired(&**store.backend())?;
+    if retired.is_empty() {
+        return Ok(found);
+    }
+    let (old, mut kept): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|(id, _)| retired.contains(id));
+    let mut held: HashSet<(RecordKind, Id)> = HashSet::new();
+    for (id, _) in &kept {
+        held.extend(table(store, id)?.iter().map(|row| (row.kind, row.id)));
+    }
+    for pack in old {
+        let rows = table(store, &pack.0)?;
+        let before = held.len();
+        held.extend(rows.iter().map(|row| (row.kind, row.id)));
+        if held.len() > before {
+            kept.push(pack);
+        }
+    }
+    Ok(kept)
+}
+
+fn each_batch(
+    store: &Store,
+    found: &[(Id, u64)],
+    said: Option<&Said>,
+    each: &mut dyn FnMut(SegmentParts) -> Result<()>,
+) -> Result<()> {
+    let mut parts = SegmentParts::default();
+    for (id, length) in found {
+        let (rows, table) = sized_table(store, id)?;
+        let pack = SegmentPack { id: *id, length: *length, table };
+        let name = |_: usize, id: &Id| said.and_then(|said| said.name(id));
+        add_pack(&mut parts, pack, &rows, &name);
+        if parts.rows.len() >= SEGMENT_ROWS_TARGET {
+            each(std::mem::take(&mut parts))?;
+        }
+    }
+    if parts.packs.is_empty() { Ok(()) } else { each(parts) }
+}
+
+fn table(store: &Store, id: &Id) -> Result<Vec<Row>> {
+    Ok(sized_table(store, id)?.0)
+}
+
+fn sized_table(store: &Store, id: &Id) -> Result<(Vec<Row>, u64)> {
+    let object = store.packs().open(id)?;
+    read_sized_table(&*object, id).map_err(|error| match error.kind() {
+        ErrorKind::Corrupt => error
+            .hint("move the damaged pack away or bring it back from a copy, then reindex again"),
+        _ => error,
+    })
+}
+
+fn drop_caches(store: &Store) {
+    if let Some(root) = store.root() {
+        // What is in use or cannot be removed is checked when it is used.
+        let _ = std::fs::remove_dir_all(root.join("cache"));
+    }
+}
+
+/// Reads what the records of a pack say, and writes files of revisions that are missing; says
+/// how many.
+fn hear(store: &Store, records: &Records, pack: &Id, said: &mut Said) -> Result<u64> {
+    let rows = table(store, pack)?;
+    let mut written = 0;
+    let mut bytes = Vec::new();
+    for row in &rows {
+        let mut read = || match records.read(row.kind, &row.id, &mut bytes)? {
+            true => Ok(()),
+            false => Err(Error::corrupt(format!("{} {} is missing", row.kind.word(), row.id))),
+        };
+        match row.kind {
+            RecordKind::ContentRecord => {
+                read()?;
+                said.sha1s.insert(row.id, ContentRecord::decode(&bytes)?.sha1);
+            }
+            RecordKind::ManifestNode => {
+                read()?;
+                if let Items::Entries(entries) = Node::decode(&bytes)?.items {
+                    said.sha1s.extend(entries.iter().filter_map(|entry| match entry.kind {
+                        EntryKind::File { sha1, content, .. } => Some((content, sha1)),
+                        EntryKind::Directory => None,
+                    }));
+                }
+            }
+            RecordKind::Revision => {
+                read()?;
+                let revision = Revision::decode(&bytes)?;
+                said.commits.extend(revision.commit_prefix().map(|commit| (row.id, commit)));
+                written += u64::from(restore_revision(store, &row.id, &revision, pack, &rows)?);
+            }
+            _ => {}
+        }
+    }
+    Ok(written)
+}
+
+fn restore_revision(
+    store: &Store,
+    id: &Id,
+    revision: &Revision,
+    pack: &Id,
+    rows: &[Row],
+) -> Result<bool> {
+    if matches!(store.revision_file(id), Ok(Some(_))) {
+        return Ok(false);
+    }
+    let nodes = rows.iter().filter(|row| row.kind == RecordKind::ManifestNode);
+    let start = nodes.clone().map(|row| row.offset).min();
+    let end = nodes.map(|row| row.offset + row.stored).max();
+    let range = |(start, end)| PackRange { pack: *pack, offset: start, length: end - start };
+    let locator: Vec<PackRange> = start.zip(end).map(range).into_iter().collect();
+    store.backend().remove(&format!("revisions/{id}"))?;
+    store.write_revision(revision, &locator)?;
+    Ok(true)
+}
+
 impl Store {
-    /// Makes the index again from the packs, and the files of revisions from their records; drops
-    /// the store's caches. The working index belongs to the program that pushes, which drops it
-    /// itself. Readers go on meanwhile; a pusher that runs meanwhile stays safe: what it lists after
-    /// the reindexing began is kept. `each_pack` is told how many of how many packs were read.
+    /// As [`reindex`].
     ///
     /// # Errors
-    /// A pack is damaged (it is named; nothing was removed), or writing failed.
+    /// As [`reindex`].
     pub fn reindex(&self, each_pack: &mut dyn FnMut(u64, u64)) -> Result<Reindexed> {
-        self.check_writable()?;
-        let backend = self.backend();
-        // Listed before the packs are: a segment that comes later lists packs that come later.
-        let old: Vec<String> = backend
-            .list("index")?
-            .into_iter()
-            .map(|listed| listed.name)
-            .filter(|name| is_segment(name))
-            .collect();
-        let listed = backend.list("packs")?;
-        let found: Vec<(Id, u64)> = listed
-            .iter()
-            .filter_map(|listed| Some((pack::id_of_object(&listed.name)?, listed.length)))
-            .collect();
-        let found = self.without_retired(found)?;
-        let mut done = Reindexed { packs: found.len() as u64, ..Reindexed::default() };
-
-        let mut segments = Vec::new();
-        self.each_batch(&found, None, &mut |parts| {
-            done.records += parts.rows.len() as u64;
-            let (bytes, _) = parts.encode();
-            let segment = Segment::open(Arc::new(bytes))?;
-            segments.push(Arc::new(LiveSegment { name: "(in memory)".into(), tier: 0, segment }));
-            Ok(())
-        })?;
-        let index = Arc::new(Index::of(segments));
-        let records = Records { index, packs: self.packs().clone() };
-
-        let mut said = Said::default();
-        for (number, (id, _)) in found.iter().enumerate() {
-            each_pack(number as u64, found.len() as u64);
-            done.revisions += self.hear(&records, id, &mut said)?;
-        }
-        let mut names = Vec::new();
-        self.each_batch(&found, Some(&said), &mut |parts| {
-            names.push(write_segment(&**backend, TIER, parts, Rows::Kept)?.name);
-            Ok(())
-        })?;
-        done.segments = names.len() as u64;
-        crate::hints::write_index(&**backend, &old);
-        for name in old.iter().filter(|name| !names.contains(name)) {
-            backend.remove(name)?;
-        }
-        crate::hints::write_index(&**backend, &[]);
-        crate::hints::write_refs(&**backend, &self.refs().list_all().unwrap_or_default());
-        self.drop_caches();
-        self.refresh();
-        Ok(done)
-    }
-
-    /// Leaves out the packs that were retired, where others hold all that they hold.
-    fn without_retired(&self, found: Vec<(Id, u64)>) -> Result<Vec<(Id, u64)>> {
-        let retired = crate::compact::retire::retired(&**self.backend())?;
-        if retired.is_empty() {
-            return Ok(found);
-        }
-        let (old, mut kept): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|(id, _)| retired.contains(id));
-        let mut held: HashSet<(RecordKind, Id)> = HashSet::new();
-        for (id, _) in &kept {
-            held.extend(self.table(id)?.iter().map(|row| (row.kind, row.id)));
-        }
-        for pack in old {
-            let rows = self.table(&pack.0)?;
-            let before = held.len();
-            held.extend(rows.iter().map(|row| (row.kind, row.id)));
-            if held.len() > before {
-                kept.push(pack);
-            }
-        }
-        Ok(kept)
-    }
-
-    fn each_batch(
-        &self,
-        found: &[(Id, u64)],
-        said: Option<&Said>,
-        each: &mut dyn FnMut(SegmentParts) -> Result<()>,
-    ) -> Result<()> {
-        let mut parts = SegmentParts::default();
-        for (id, length) in found {
-            let (rows, table) = self.sized_table(id)?;
-            let pack = SegmentPack { id: *id, length: *length, table };
-            let name = |_: usize, id: &Id| said.and_then(|said| said.name(id));
-            add_pack(&mut parts, pack, &rows, &name);
-            if parts.rows.len() >= SEGMENT_ROWS_TARGET {
-                each(std::mem::take(&mut parts))?;
-            }
-        }
-        if parts.packs.is_empty() { Ok(()) } else { each(parts) }
-    }
-
-    fn table(&self, id: &Id) -> Result<Vec<Row>> {
-        Ok(self.sized_table(id)?.0)
-    }
-
-    fn sized_table(&self, id: &Id) -> Result<(Vec<Row>, u64)> {
-        let object = self.packs().open(id)?;
-        read_sized_table(&*object, id).map_err(|error| match error.kind() {
-            ErrorKind::Corrupt => error.hint(
-                "move the damaged pack away or bring it back from a copy, then reindex again",
-            ),
-            _ => error,
-        })
-    }
-
-    fn drop_caches(&self) {
-        if let Some(root) = self.root() {
-            // What is in use or cannot be removed is checked when it is used.
-            let _ = std::fs::remove_dir_all(root.join("cache"));
-        }
-    }
-
-    /// Reads what the records of a pack say, and writes files of revisions that are missing; says
-    /// how many.
-    fn hear(&self, records: &Records, pack: &Id, said: &mut Said) -> Result<u64> {
-        let rows = self.table(pack)?;
-        let mut written = 0;
-        let mut bytes = Vec::new();
-        for row in &rows {
-            let mut read = || match records.read(row.kind, &row.id, &mut bytes)? {
-                true => Ok(()),
-                false => Err(Error::corrupt(format!("{} {} is missing", row.kind.word(), row.id))),
-            };
-            match row.kind {
-                RecordKind::ContentRecord => {
-                    read()?;
-                    said.sha1s.insert(row.id, ContentRecord::decode(&bytes)?.sha1);
-                }
-                RecordKind::ManifestNode => {
-                    read()?;
-                    if let Items::Entries(entries) = Node::decode(&bytes)?.items {
-                        said.sha1s.extend(entries.iter().filter_map(|entry| match entry.kind {
-                            EntryKind::File { sha1, content, .. } => Some((content, sha1)),
-                            EntryKind::Directory => None,
-                        }));
-                    }
-                }
-                RecordKind::Revision => {
-                    read()?;
-                    let revision = Revision::decode(&bytes)?;
-                    said.commits.extend(revision.commit_prefix().map(|commit| (row.id, commit)));
-                    written += u64::from(self.restore_revision(&row.id, &revision, pack, &rows)?);
-                }
-                _ => {}
-            }
-        }
-        Ok(written)
-    }
-
-    fn restore_revision(
-        &self,
-        id: &Id,
-        revision: &Revision,
-        pack: &Id,
-        rows: &[Row],
-    ) -> Result<bool> {
-        if matches!(self.revision_file(id), Ok(Some(_))) {
-            return Ok(false);
-        }
-        let nodes = rows.iter().filter(|row| row.kind == RecordKind::ManifestNode);
-        let start = nodes.clone().map(|row| row.offset).min();
-        let end = nodes.map(|row| row.offset + row.stored).max();
-        let range = |(start, end)| PackRange { pack: *pack, offset: start, length: end - start };
-        let locator: Vec<PackRange> = start.zip(end).map(range).into_iter().collect();
-        self.backend().remove(&format!("revisions/{id}"))?;
-        self.write_revision(revision, &locator)?;
-        Ok(true)
+        reindex(self, each_pack)
     }
 }
 

@@ -71,93 +71,117 @@ impl Stats {
     }
 }
 
-impl Store {
-    /// The bytes of the store: the lengths of packs, segments, revisions and refs.
-    ///
-    /// # Errors
-    /// Listing failed.
-    pub fn stored_bytes(&self) -> Result<u64> {
-        let folders = ["packs", "index", "revisions", "refs"];
-        folders.iter().try_fold(0, |sum, folder| {
-            let listed = self.backend().list(folder)?;
-            Ok(sum + listed.iter().map(|listed| listed.length).sum::<u64>())
-        })
-    }
+/// The bytes of the store: the lengths of packs, segments, revisions and refs.
+///
+/// # Errors
+/// Listing failed.
+pub fn stored_bytes(store: &Store) -> Result<u64> {
+    let folders = ["packs", "index", "revisions", "refs"];
+    folders.iter().try_fold(0, |sum, folder| {
+        let listed = store.backend().list(folder)?;
+        Ok(sum + listed.iter().map(|listed| listed.length).sum::<u64>())
+    })
+}
 
-    /// Reads the tables of all packs and the files of all revisions.
-    ///
-    /// # Errors
-    /// Listing failed, or a pack or revision is damaged.
-    pub fn stats(&self) -> Result<Stats> {
-        self.stats_watched(&mut |_, _| Ok(()))
-    }
+/// Reads the tables of all packs and the files of all revisions.
+///
+/// # Errors
+/// Listing failed, or a pack or revision is damaged.
+pub fn stats(store: &Store) -> Result<Stats> {
+    stats_watched(store, &mut |_, _| Ok(()))
+}
 
-    /// As [`Self::stats`]; `each` is told how many of how many packs and revisions were read.
-    ///
-    /// # Errors
-    /// As [`Self::stats`], or what `each` returns.
-    pub fn stats_watched(&self, each: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<Stats> {
-        let backend = self.backend();
-        let sum = |folder: &str, count: &dyn Fn(&str) -> bool| -> Result<(u64, u64)> {
-            let listed = backend.list(folder)?;
-            let listed = listed.iter().filter(|listed| count(&listed.name));
-            Ok(listed.fold((0, 0), |(n, bytes), listed| (n + 1, bytes + listed.length)))
-        };
-        let mut stats = Stats {
-            packs: sum("packs", &|_| true)?,
-            segments: sum("index", &|_| true)?,
-            revision_files: sum("revisions", &|_| true)?,
-            ref_entries: sum("refs", &|_| true)?,
-            ..Stats::default()
-        };
-        let revisions = self.revision_ids()?;
-        let total = stats.packs.0 + revisions.len() as u64;
-        let mut numbers = 0..;
-        let mut step = || each(numbers.next().unwrap_or(total), total);
-        let mut came_with: BTreeMap<Id, u64> = BTreeMap::new();
-        for listed in backend.list("packs")? {
-            step()?;
-            let Some(id) = pack::id_of_object(&listed.name) else { continue };
-            let rows = read_table(&*self.packs().open(&id)?, &id)?;
-            let mut stored = 0;
-            let mut depths: Vec<u64> = Vec::with_capacity(rows.len());
-            for row in &rows {
-                let depth = match &row.base {
-                    None => 0,
-                    Some(Base::Same(at)) => depths.get(*at).map_or(1, |depth| depth + 1),
-                    Some(Base::Other { .. }) => 1,
-                };
-                depths.push(depth);
-                *stats.depths.entry(depth).or_default() += 1;
-                let sum = stats.records.entry(row.kind.word()).or_default();
-                sum.count += 1;
-                sum.plain += row.plain;
-                sum.stored += row.stored;
-                sum.based += u64::from(depth > 0);
-                sum.based_stored += if depth > 0 { row.stored } else { 0 };
-                stored += row.stored;
-                if row.kind == RecordKind::Revision {
-                    came_with.insert(row.id, listed.length);
-                }
+/// As [`stats`]; `each` is told how many of how many packs and revisions were read.
+///
+/// # Errors
+/// As [`stats`], or what `each` returns.
+pub fn stats_watched(store: &Store, each: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<Stats> {
+    let backend = store.backend();
+    let sum = |folder: &str, count: &dyn Fn(&str) -> bool| -> Result<(u64, u64)> {
+        let listed = backend.list(folder)?;
+        let listed = listed.iter().filter(|listed| count(&listed.name));
+        Ok(listed.fold((0, 0), |(n, bytes), listed| (n + 1, bytes + listed.length)))
+    };
+    let mut stats = Stats {
+        packs: sum("packs", &|_| true)?,
+        segments: sum("index", &|_| true)?,
+        revision_files: sum("revisions", &|_| true)?,
+        ref_entries: sum("refs", &|_| true)?,
+        ..Stats::default()
+    };
+    let revisions = store.revision_ids()?;
+    let total = stats.packs.0 + revisions.len() as u64;
+    let mut numbers = 0..;
+    let mut step = || each(numbers.next().unwrap_or(total), total);
+    let mut came_with: BTreeMap<Id, u64> = BTreeMap::new();
+    for listed in backend.list("packs")? {
+        step()?;
+        let Some(id) = pack::id_of_object(&listed.name) else { continue };
+        let rows = read_table(&*store.packs().open(&id)?, &id)?;
+        let mut stored = 0;
+        let mut depths: Vec<u64> = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let depth = match &row.base {
+                None => 0,
+                Some(Base::Same(at)) => depths.get(*at).map_or(1, |depth| depth + 1),
+                Some(Base::Other { .. }) => 1,
+            };
+            depths.push(depth);
+            *stats.depths.entry(depth).or_default() += 1;
+            let sum = stats.records.entry(row.kind.word()).or_default();
+            sum.count += 1;
+            sum.plain += row.plain;
+            sum.stored += row.stored;
+            sum.based += u64::from(depth > 0);
+            sum.based_stored += if depth > 0 { row.stored } else { 0 };
+            stored += row.stored;
+            if row.kind == RecordKind::Revision {
+                came_with.insert(row.id, listed.length);
             }
-            let end = rows.last().map_or(0, |row| row.offset + row.stored);
-            stats.tables += listed.length.saturating_sub(end);
-            stats.gaps += end.saturating_sub(stored);
         }
-        for id in revisions {
-            step()?;
-            let Some(revision) = self.revision(&id)? else { continue };
-            stats.revisions += 1;
-            stats.logical = stats.logical.saturating_add(revision.bytes);
-            stats.growth.push(Growth {
-                revision: id,
-                time: revision.time,
-                entries: revision.entries,
-                bytes: revision.bytes,
-                stored: came_with.get(&id).copied().unwrap_or(0),
-            });
-        }
-        stats.growth.sort_by_key(|growth| (growth.time, growth.revision));
-        Ok(stats)
+        let end = rows.last().map_or(0, |row| row.offset + row.stored);
+        stats.tables += listed.length.saturating_sub(end);
+        stats.gaps += end.saturating_sub(stored);
+    }
+    for id in revisions {
+        step()?;
+        let Some(revision) = store.revision(&id)? else { continue };
+        stats.revisions += 1;
+        stats.logical = stats.logical.saturating_add(revision.bytes);
+        stats.growth.push(Growth {
+            revision: id,
+            time: revision.time,
+            entries: revision.entries,
+            bytes: revision.bytes,
+            stored: came_with.get(&id).copied().unwrap_or(0),
+        });
+    }
+    stats.growth.sort_by_key(|growth| (growth.time, growth.revision));
+    Ok(stats)
+}
+
+impl Store {
+    /// As [`stored_bytes`].
+    ///
+    /// # Errors
+    /// As [`stored_bytes`].
+    pub fn stored_bytes(&self) -> Result<u64> {
+        stored_bytes(self)
+    }
+
+    /// As [`stats`].
+    ///
+    /// # Errors
+    /// As [`stats`].
+    pub fn stats(&self) -> Result<Stats> {
+        stats(self)
+    }
+
+    /// As [`stats_watched`].
+    ///
+    /// # Errors
+    /// As [`stats_watched`].
+    pub fn stats_watched(&self, each: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<Stats> {
+        stats_watched(self, each)
     }
 }
