@@ -8,7 +8,7 @@ use crate::values::size::{count, show};
 use crate::values::time;
 use clap::Args;
 use freestone_core::{Error, Result};
-use freestone_store::verify::{Finding, VerifyOptions, VerifyProgress, VerifyReport};
+use freestone_maintain::{self as maintain, Finding, VerifyOptions, VerifyProgress, VerifyReport};
 use serde::Serialize;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -72,7 +72,9 @@ impl Verify {
         let looked_at = || (progress.looked_at.load(Ordering::Relaxed), None);
         let verify = || {
             let options = VerifyOptions { data: self.data };
-            store.verify_watched(options, &progress, &mut |finding| findings.push(finding))
+            maintain::verify_watched(&store, options, &progress, &mut |finding| {
+                findings.push(finding)
+            })
         };
         let report =
             context.watched_counters("verifying", Some(&progress.cancel), looked_at, verify);

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::values::size::{count, show};
 use clap::Args;
 use freestone_core::Result;
-use freestone_store::compact::{CompactOptions, CompactProgress, Compacted};
+use freestone_maintain::{self as maintain, CompactOptions, CompactProgress, Compacted};
 use serde::Serialize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -93,7 +93,7 @@ impl Compact {
     /// The store cannot be read or written.
     pub(super) fn run(&self, context: &Context) -> Result<()> {
         let store = context.store()?;
-        let before = store.stored_bytes()?;
+        let before = maintain::stored_bytes(&store)?;
         let options = CompactOptions {
             all: self.all,
             level: self.level,
@@ -105,9 +105,9 @@ impl Compact {
             let total = progress.records.load(Ordering::Relaxed);
             (progress.records_done.load(Ordering::Relaxed), (total > 0).then_some(total))
         };
-        let compact = || store.compact(&options, &progress);
+        let compact = || maintain::compact(&store, &options, &progress);
         let done = context.watched_counters("compacting records", None, count, compact)?;
-        let after = store.stored_bytes()?;
+        let after = maintain::stored_bytes(&store)?;
         if context.output.is_json() {
             return context.output.json(&Answer {
                 dry_run: self.dry_run,

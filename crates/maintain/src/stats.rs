@@ -1,10 +1,9 @@
 //! What a store's bytes are spent on, and how it grew.
 
-use crate::store::Store;
-use crate::table::read_table;
 use freestone_core::{Id, Result};
 use freestone_format::pack::{self, Base};
 use freestone_format::record::RecordKind;
+use freestone_store::{Store, read_table};
 use std::collections::BTreeMap;
 
 /// The records of one kind, summed up.
@@ -158,30 +157,4 @@ pub fn stats_watched(store: &Store, each: &mut dyn FnMut(u64, u64) -> Result<()>
     }
     stats.growth.sort_by_key(|growth| (growth.time, growth.revision));
     Ok(stats)
-}
-
-impl Store {
-    /// As [`stored_bytes`].
-    ///
-    /// # Errors
-    /// As [`stored_bytes`].
-    pub fn stored_bytes(&self) -> Result<u64> {
-        stored_bytes(self)
-    }
-
-    /// As [`stats`].
-    ///
-    /// # Errors
-    /// As [`stats`].
-    pub fn stats(&self) -> Result<Stats> {
-        stats(self)
-    }
-
-    /// As [`stats_watched`].
-    ///
-    /// # Errors
-    /// As [`stats_watched`].
-    pub fn stats_watched(&self, each: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<Stats> {
-        stats_watched(self, each)
-    }
 }

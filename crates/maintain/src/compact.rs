@@ -10,19 +10,16 @@
 //! same packs. What no revision leads to is kept: a push may be about to name it.
 
 mod replace;
-pub(crate) mod retire;
 mod walk;
 mod writer;
 
-use crate::index::{Index, LiveSegment};
-use crate::records::Records;
-use crate::store::Store;
-use crate::table::read_table;
+use crate::retire;
 use freestone_core::limits::PACK_BYTES_TARGET;
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::pack::{self, Row};
 use freestone_format::record::RecordKind;
 use freestone_format::segment::Segment;
+use freestone_store::{Index, LiveSegment, Records, Store, read_table};
 use replace::{Replacement, new_rows};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -80,50 +77,48 @@ pub struct Compacted {
     pub waiting: (u64, u64),
 }
 
-impl Store {
-    /// Rewrites small packs. A dry run says which, and what it would remove.
-    ///
-    /// # Errors
-    /// A pack, a revision or what it names is missing or damaged; or writing failed. What was
-    /// finished before stays.
-    pub fn compact(
-        &self,
-        options: &CompactOptions,
-        progress: &CompactProgress,
-    ) -> Result<Compacted> {
-        if !options.dry_run {
-            self.check_writable()?;
-            if let Some(root) = self.root() {
-                freestone_backend::directory::Directory::new(root).clear_left_over();
-            }
+/// Rewrites small packs. A dry run says which, and what it would remove.
+///
+/// # Errors
+/// A pack, a revision or what it names is missing or damaged; or writing failed. What was
+/// finished before stays.
+pub fn compact(
+    store: &Store,
+    options: &CompactOptions,
+    progress: &CompactProgress,
+) -> Result<Compacted> {
+    if !options.dry_run {
+        store.check_writable()?;
+        if let Some(root) = store.root() {
+            freestone_backend::directory::Directory::new(root).clear_left_over();
         }
-        let mut done = Compacted::default();
-        let backend = &**self.backend();
-        self.refresh();
-        let run = Run { store: self, options, progress };
-        let small = run.small_packs()?;
-        progress
-            .records
-            .store(small.iter().map(|(_, _, rows)| rows.len() as u64).sum(), Ordering::Relaxed);
-        for group in groups(small) {
-            let packs: (u64, u64) =
-                group.iter().fold((0, 0), |(n, sum), (_, bytes, _)| (n + 1, sum + bytes));
-            if options.dry_run {
-                done.old_packs = sum(done.old_packs, packs);
-                continue;
-            }
-            if let Some(new) = run.rewrite(group)? {
-                done.old_packs = sum(done.old_packs, packs);
-                done.new_packs = sum(done.new_packs, new);
-            }
-        }
-        self.refresh();
-        done.revision_files = run.fold_revisions()?;
-        let swept = retire::sweep(backend, options.grace, options.dry_run)?;
-        (done.removed, done.waiting) = (swept.removed, swept.waiting);
-        self.refresh();
-        Ok(done)
     }
+    let mut done = Compacted::default();
+    let backend = &**store.backend();
+    store.refresh();
+    let run = Run { store, options, progress };
+    let small = run.small_packs()?;
+    progress
+        .records
+        .store(small.iter().map(|(_, _, rows)| rows.len() as u64).sum(), Ordering::Relaxed);
+    for group in groups(small) {
+        let packs: (u64, u64) =
+            group.iter().fold((0, 0), |(n, sum), (_, bytes, _)| (n + 1, sum + bytes));
+        if options.dry_run {
+            done.old_packs = sum(done.old_packs, packs);
+            continue;
+        }
+        if let Some(new) = run.rewrite(group)? {
+            done.old_packs = sum(done.old_packs, packs);
+            done.new_packs = sum(done.new_packs, new);
+        }
+    }
+    store.refresh();
+    done.revision_files = run.fold_revisions()?;
+    let swept = retire::sweep(backend, options.grace, options.dry_run)?;
+    (done.removed, done.waiting) = (swept.removed, swept.waiting);
+    store.refresh();
+    Ok(done)
 }
 
 fn sum(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {

@@ -14,10 +14,9 @@ mod held;
 mod manifests;
 mod packs;
 
-use crate::index::{Index, LiveSegment, Place};
-use crate::store::Store;
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::ref_entry::RefAction;
+use freestone_store::{Index, LiveSegment, Place, Store};
 use held::{Held, Keys};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -97,51 +96,49 @@ struct Verifier<'a> {
     each: &'a mut dyn FnMut(Finding),
 }
 
-impl Store {
-    /// Looks for damage and gives `each` what is found.
-    ///
-    /// # Errors
-    /// Listing failed, so that nothing can be said; or there is no room for a temporary file.
-    /// Damage is no error, but a finding.
-    pub fn verify(
-        &self,
-        options: VerifyOptions,
-        each: &mut dyn FnMut(Finding),
-    ) -> Result<VerifyReport> {
-        self.verify_watched(options, &VerifyProgress::default(), each)
-    }
+/// Looks for damage and gives `each` what is found.
+///
+/// # Errors
+/// Listing failed, so that nothing can be said; or there is no room for a temporary file.
+/// Damage is no error, but a finding.
+pub fn verify(
+    store: &Store,
+    options: VerifyOptions,
+    each: &mut dyn FnMut(Finding),
+) -> Result<VerifyReport> {
+    verify_watched(store, options, &VerifyProgress::default(), each)
+}
 
-    /// As [`Self::verify`], telling `progress` how far it has come.
-    ///
-    /// # Errors
-    /// As [`Self::verify`]; or `progress` was told to stop.
-    pub fn verify_watched(
-        &self,
-        options: VerifyOptions,
-        progress: &VerifyProgress,
-        each: &mut dyn FnMut(Finding),
-    ) -> Result<VerifyReport> {
-        self.refresh();
-        let mut verifier = Verifier {
-            store: self,
-            options,
-            report: VerifyReport::default(),
-            index: None,
-            held: Held::default(),
-            keys: Keys::default(),
-            revisions_held: Vec::new(),
-            progress,
-            each,
-        };
-        let revisions = self.revision_file_ids()?;
-        verifier.segments();
-        verifier.packs()?;
-        if verifier.index.is_some() {
-            verifier.revisions(revisions)?;
-        }
-        verifier.refs()?;
-        Ok(verifier.report)
+/// As [`verify`], telling `progress` how far it has come.
+///
+/// # Errors
+/// As [`verify`]; or `progress` was told to stop.
+pub fn verify_watched(
+    store: &Store,
+    options: VerifyOptions,
+    progress: &VerifyProgress,
+    each: &mut dyn FnMut(Finding),
+) -> Result<VerifyReport> {
+    store.refresh();
+    let mut verifier = Verifier {
+        store,
+        options,
+        report: VerifyReport::default(),
+        index: None,
+        held: Held::default(),
+        keys: Keys::default(),
+        revisions_held: Vec::new(),
+        progress,
+        each,
+    };
+    let revisions = store.revision_file_ids()?;
+    verifier.segments();
+    verifier.packs()?;
+    if verifier.index.is_some() {
+        verifier.revisions(revisions)?;
     }
+    verifier.refs()?;
+    Ok(verifier.report)
 }
 
 impl Verifier<'_> {

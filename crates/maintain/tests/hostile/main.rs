@@ -22,10 +22,10 @@ use freestone_format::record::{Codec, RecordKind};
 use freestone_format::ref_entry::{self, RefAction};
 use freestone_format::segment::SegmentParts;
 use freestone_format::{RefEntry, Revision};
+use freestone_maintain::{self as maintain, Finding, VerifyOptions};
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
 use freestone_manifest::{Node, Subtree};
 use freestone_store::push::PushOptions;
-use freestone_store::verify::{Finding, VerifyOptions};
 use freestone_store::{Expect, Store};
 use freestone_testkit::{
     Forge, MemorySource, Reading, compress, findings, noise, push_tree, write_pack, write_segment,
@@ -119,7 +119,8 @@ fn reopened(store: &Store) -> Store {
 
 fn quick_findings(store: &Store) -> Vec<Finding> {
     let mut found = Vec::new();
-    store.verify(VerifyOptions { data: false }, &mut |finding| found.push(finding)).unwrap();
+    maintain::verify(store, VerifyOptions { data: false }, &mut |finding| found.push(finding))
+        .unwrap();
     found
 }
 

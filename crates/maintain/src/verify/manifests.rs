@@ -2,13 +2,12 @@
 
 use super::Verifier;
 use super::held::Key;
-use crate::index::Place;
-use crate::records::Records;
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, Id, Result, path};
 use freestone_format::record::RecordKind;
 use freestone_format::revision::Revision;
 use freestone_manifest::{Entry, EntryKind, Subtree, Tree, placement_fault};
+use freestone_store::{Place, Records};
 use std::collections::HashSet;
 
 /// Manifest nodes and large contents that were checked already: they are shared by revisions.

@@ -4,13 +4,7 @@
 //! nodes, content records and revisions say, read through that index; and the segments, written
 //! with both. The second holds about a hundred bytes a content in memory.
 
-use crate::compact::retire;
-use crate::hints;
-use crate::index::{Index, LiveSegment, write_segment};
-use crate::listing::{Name, Rows, add_pack};
-use crate::records::Records;
-use crate::store::Store;
-use crate::table::read_sized_table;
+use crate::retire;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
 use freestone_format::pack::{self, Row};
 use freestone_format::record::RecordKind;
@@ -18,6 +12,10 @@ use freestone_format::revision::{PackRange, Revision};
 use freestone_format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts};
 use freestone_manifest::content::ContentRecord;
 use freestone_manifest::{EntryKind, Items, Node};
+use freestone_store::index::listing::{Name, Rows, add_pack};
+use freestone_store::index::write_segment;
+use freestone_store::table::read_sized_table;
+use freestone_store::{Index, LiveSegment, Records, Store, hints};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -229,16 +227,6 @@ fn restore_revision(
     store.backend().remove(&format!("revisions/{id}"))?;
     store.write_revision(revision, &locator)?;
     Ok(true)
-}
-
-impl Store {
-    /// As [`reindex`].
-    ///
-    /// # Errors
-    /// As [`reindex`].
-    pub fn reindex(&self, each_pack: &mut dyn FnMut(u64, u64)) -> Result<Reindexed> {
-        reindex(self, each_pack)
-    }
 }
 
 /// Whether an object under `index/` is a segment; other names are left alone.
