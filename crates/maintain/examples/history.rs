@@ -5,7 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the measurement")]
 
-use freestone_maintain::{self as maintain, CompactOptions, CompactProgress};
+use freestone_core::Watch;
+use freestone_maintain::{self as maintain, CompactOptions};
 use freestone_store::Store;
 use freestone_store::push::PushOptions;
 use freestone_testkit::{MemorySource, push_tree};
@@ -84,13 +85,13 @@ fn main() {
     say(&store);
     let start = Instant::now();
     let options = CompactOptions { grace: Duration::ZERO, ..CompactOptions::default() };
-    let done = maintain::compact(&store, &options, &CompactProgress::default()).unwrap();
+    let done = maintain::compact(&store, &options, Watch::default()).unwrap();
     println!("compacted in {:.2?}: {done:?}", start.elapsed());
     say(&store);
 }
 
 fn say(store: &Store) {
-    let stats = maintain::stats(store).unwrap();
+    let stats = maintain::stats(store, Watch::default()).unwrap();
     let (stored, logical) = (stats.stored(), stats.logical);
     let stats = freestone_maintain::Stats { growth: Vec::new(), ..stats };
     println!("stored {stored} of {logical}: {stats:?}");

@@ -15,7 +15,7 @@ mod writer;
 
 use crate::retire;
 use freestone_core::limits::PACK_BYTES_TARGET;
-use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_core::{Error, Id, Result, Watch};
 use freestone_format::pack::{self, Row};
 use freestone_format::record::RecordKind;
 use freestone_format::segment::Segment;
@@ -23,7 +23,6 @@ use freestone_store::{Index, LiveSegment, Records, Store, read_table};
 use replace::{Replacement, new_rows};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use writer::{NewPack, Writer};
 
@@ -51,17 +50,6 @@ impl Default for CompactOptions {
     }
 }
 
-/// How far a compaction has come; read by another thread.
-#[derive(Default)]
-pub struct CompactProgress {
-    /// Records to be written.
-    pub records: AtomicU64,
-    /// Records written.
-    pub records_done: AtomicU64,
-    /// Set to stop it.
-    pub cancel: AtomicBool,
-}
-
 /// What a compaction did, or would do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compacted {
@@ -79,14 +67,12 @@ pub struct Compacted {
 
 /// Rewrites small packs. A dry run says which, and what it would remove.
 ///
+/// `watch` counts records: it is given the number of all that are to be written, and each that was.
+///
 /// # Errors
-/// A pack, a revision or what it names is missing or damaged; or writing failed. What was
-/// finished before stays.
-pub fn compact(
-    store: &Store,
-    options: &CompactOptions,
-    progress: &CompactProgress,
-) -> Result<Compacted> {
+/// A pack, a revision or what it names is missing or damaged; writing failed; or `watch` was
+/// cancelled. What was finished before stays.
+pub fn compact(store: &Store, options: &CompactOptions, watch: Watch<'_>) -> Result<Compacted> {
     if !options.dry_run {
         store.check_writable()?;
         if let Some(root) = store.root() {
@@ -96,11 +82,9 @@ pub fn compact(
     let mut done = Compacted::default();
     let backend = &**store.backend();
     store.refresh();
-    let run = Run { store, options, progress };
+    let run = Run { store, options, watch };
     let small = run.small_packs()?;
-    progress
-        .records
-        .store(small.iter().map(|(_, _, rows)| rows.len() as u64).sum(), Ordering::Relaxed);
+    watch.set_total(small.iter().map(|(_, _, rows)| rows.len() as u64).sum());
     for group in groups(small) {
         let packs: (u64, u64) =
             group.iter().fold((0, 0), |(n, sum), (_, bytes, _)| (n + 1, sum + bytes));
@@ -148,7 +132,7 @@ fn groups(packs: Vec<Listed>) -> Vec<Vec<Listed>> {
 struct Run<'a> {
     store: &'a Store,
     options: &'a CompactOptions,
-    progress: &'a CompactProgress,
+    watch: Watch<'a>,
 }
 
 impl Run<'_> {
@@ -182,7 +166,7 @@ impl Run<'_> {
         // The index is listed before anything is written, and only what it lists is replaced.
         let index = Arc::new(Index::open(&**backend)?);
         let records = Records { index: index.clone(), packs: self.store.packs().clone() };
-        let mut each = |_| self.step();
+        let mut each = |_| self.watch.step(1);
         let mut writer = Writer::new(backend, &records, self.options.level, &tables, &mut each);
         walk::walk(self.store, &self.store.revision_ids()?, &mut writer)?;
         let packs = writer.finish()?;
@@ -202,18 +186,6 @@ impl Run<'_> {
         Replacement::of(&index, &old, &tables, &packs)?.write(&**backend)?;
         self.store.refresh();
         Ok(Some((packs.len() as u64, bytes)))
-    }
-
-    fn step(&self) -> Result<()> {
-        self.progress.records_done.fetch_add(1, Ordering::Relaxed);
-        self.check()
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.progress.cancel.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Failed, "interrupted"));
-        }
-        Ok(())
     }
 
     /// Reads all that was written, and proves it.
@@ -244,12 +216,12 @@ impl Run<'_> {
         let records = self.store.records()?;
         let (mut count, mut bytes) = (0, Vec::new());
         for id in self.store.revision_file_ids()?.iter().filter(|id| listed.contains(id)) {
-            self.check()?;
+            self.watch.check()?;
             // Packs that were not rewritten were not read: the file may be the only sound copy.
             match records.read(RecordKind::Revision, id, &mut bytes) {
                 Ok(true) => {}
                 Ok(false) => continue,
-                Err(error) if error.kind() == ErrorKind::Corrupt => continue,
+                Err(error) if error.is_damage() => continue,
                 Err(error) => return Err(error),
             }
             count += 1;

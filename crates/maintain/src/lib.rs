@@ -6,7 +6,7 @@ mod retire;
 mod stats;
 mod verify;
 
-pub use compact::{CompactOptions, CompactProgress, Compacted, compact};
+pub use compact::{CompactOptions, Compacted, compact};
 pub use reindex::{Reindexed, reindex};
-pub use stats::{Growth, RecordSum, Stats, stats, stats_watched, stored_bytes};
-pub use verify::{Finding, VerifyOptions, VerifyProgress, VerifyReport, verify, verify_watched};
+pub use stats::{Growth, RecordSum, Stats, stats, stored_bytes};
+pub use verify::{Finding, VerifyOptions, VerifyReport, verify};

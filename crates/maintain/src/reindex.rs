@@ -5,7 +5,7 @@
 //! with both. The second holds about a hundred bytes a content in memory.
 
 use crate::retire;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Subject, Watch};
 use freestone_format::pack::{self, Row};
 use freestone_format::record::RecordKind;
 use freestone_format::revision::{PackRange, Revision};
@@ -55,11 +55,15 @@ impl Said {
 /// Makes the index again from the packs, and the files of revisions from their records; drops
 /// the store's caches. The working index belongs to the program that pushes, which drops it
 /// itself. Readers go on meanwhile; a pusher that runs meanwhile stays safe: what it lists after
-/// the reindexing began is kept. `each_pack` is told how many of how many packs were read.
+/// the reindexing began is kept. `watch` counts packs: it is given the number of all, and each whose
+/// records were read.
+///
+/// Where it is cancelled the old index is still there, beside the segments that were written by
+/// then: both say the same of a record, and the next reindexing removes what is too many.
 ///
 /// # Errors
-/// A pack is damaged (it is named; nothing was removed), or writing failed.
-pub fn reindex(store: &Store, each_pack: &mut dyn FnMut(u64, u64)) -> Result<Reindexed> {
+/// A pack is damaged (it is named; nothing was removed), writing failed, or `watch` was cancelled.
+pub fn reindex(store: &Store, watch: Watch<'_>) -> Result<Reindexed> {
     store.check_writable()?;
     let backend = store.backend();
     // Listed before the packs are: a segment that comes later lists packs that come later.
@@ -79,6 +83,7 @@ pub fn reindex(store: &Store, each_pack: &mut dyn FnMut(u64, u64)) -> Result<Rei
 
     let mut segments = Vec::new();
     each_batch(store, &found, None, &mut |parts| {
+        watch.check()?;
         done.records += parts.rows.len() as u64;
         let (bytes, _) = parts.encode();
         let segment = Segment::open(Arc::new(bytes))?;
@@ -89,12 +94,14 @@ pub fn reindex(store: &Store, each_pack: &mut dyn FnMut(u64, u64)) -> Result<Rei
     let records = Records { index, packs: store.packs().clone() };
 
     let mut said = Said::default();
-    for (number, (id, _)) in found.iter().enumerate() {
-        each_pack(number as u64, found.len() as u64);
+    watch.set_total(found.len() as u64);
+    for (id, _) in &found {
         done.revisions += hear(store, &records, id, &mut said)?;
+        watch.step(1)?;
     }
     let mut names = Vec::new();
     each_batch(store, &found, Some(&said), &mut |parts| {
+        watch.check()?;
         names.push(write_segment(&**backend, TIER, parts, Rows::Kept)?.name);
         Ok(())
     })?;
@@ -181,7 +188,8 @@ fn hear(store: &Store, records: &Records, pack: &Id, said: &mut Said) -> Result<
     for row in &rows {
         let mut read = || match records.read(row.kind, &row.id, &mut bytes)? {
             true => Ok(()),
-            false => Err(Error::corrupt(format!("{} {} is missing", row.kind.word(), row.id))),
+            false => Err(Error::missing(format!("{} {} is missing", row.kind.word(), row.id))
+                .subject(Subject::Record { kind: row.kind.word(), id: row.id })),
         };
         match row.kind {
             RecordKind::ContentRecord => {

@@ -1,6 +1,6 @@
 //! What a store's bytes are spent on, and how it grew.
 
-use freestone_core::{Id, Result};
+use freestone_core::{Id, Result, Watch};
 use freestone_format::pack::{self, Base};
 use freestone_format::record::RecordKind;
 use freestone_store::{Store, read_table};
@@ -82,19 +82,12 @@ pub fn stored_bytes(store: &Store) -> Result<u64> {
     })
 }
 
-/// Reads the tables of all packs and the files of all revisions.
+/// Reads the tables of all packs and the files of all revisions. `watch` counts both: it is given
+/// the number of all, and each that was read.
 ///
 /// # Errors
-/// Listing failed, or a pack or revision is damaged.
-pub fn stats(store: &Store) -> Result<Stats> {
-    stats_watched(store, &mut |_, _| Ok(()))
-}
-
-/// As [`stats`]; `each` is told how many of how many packs and revisions were read.
-///
-/// # Errors
-/// As [`stats`], or what `each` returns.
-pub fn stats_watched(store: &Store, each: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<Stats> {
+/// Listing failed, a pack or revision is damaged, or `watch` was cancelled.
+pub fn stats(store: &Store, watch: Watch<'_>) -> Result<Stats> {
     let backend = store.backend();
     let sum = |folder: &str, count: &dyn Fn(&str) -> bool| -> Result<(u64, u64)> {
         let listed = backend.list(folder)?;
@@ -109,12 +102,10 @@ pub fn stats_watched(store: &Store, each: &mut dyn FnMut(u64, u64) -> Result<()>
         ..Stats::default()
     };
     let revisions = store.revision_ids()?;
-    let total = stats.packs.0 + revisions.len() as u64;
-    let mut numbers = 0..;
-    let mut step = || each(numbers.next().unwrap_or(total), total);
+    watch.set_total(stats.packs.0 + revisions.len() as u64);
     let mut came_with: BTreeMap<Id, u64> = BTreeMap::new();
     for listed in backend.list("packs")? {
-        step()?;
+        watch.step(1)?;
         let Some(id) = pack::id_of_object(&listed.name) else { continue };
         let rows = read_table(&*store.packs().open(&id)?, &id)?;
         let mut stored = 0;
@@ -143,7 +134,7 @@ pub fn stats_watched(store: &Store, each: &mut dyn FnMut(u64, u64) -> Result<()>
         stats.gaps += end.saturating_sub(stored);
     }
     for id in revisions {
-        step()?;
+        watch.step(1)?;
         let Some(revision) = store.revision(&id)? else { continue };
         stats.revisions += 1;
         stats.logical = stats.logical.saturating_add(revision.bytes);

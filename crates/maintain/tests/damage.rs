@@ -8,7 +8,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_core::{Error, ErrorKind, Id, Result, Watch};
 use freestone_format::pack::{self, Base};
 use freestone_format::record::{Codec, RecordKind};
 use freestone_format::{RefEntry, Revision};
@@ -53,7 +53,7 @@ fn write_bases(store: &Store) -> Result<()> {
     let mut other = Forge::default();
     other.add_above(base, &first, &fourth)?;
     other.write(&**store.backend())?;
-    maintain::reindex(store, &mut |_, _| {})?;
+    maintain::reindex(store, Watch::default())?;
     Ok(())
 }
 
@@ -506,7 +506,7 @@ fn damaged_missing_and_swapped_files_are_found_and_never_yield_a_wrong_byte() {
             assert!(said.is_empty() || named || gone, "{said}");
             let is_derived = name.starts_with("index/") || name.starts_with("revisions/");
             if let (true, Ok(store)) = (is_derived, &store) {
-                let done = maintain::reindex(store, &mut |_, _| {});
+                let done = maintain::reindex(store, Watch::default());
                 done.unwrap_or_else(|error| panic!("{error}"));
                 mended += 1;
                 let store = Store::open(&root);

@@ -5,7 +5,7 @@
 
 use freestone_core::digest::{self, context, derived};
 use freestone_core::wire::Writer;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Watch};
 use freestone_format::pack::encode_table;
 use freestone_format::record::{Codec, RecordKind};
 use freestone_format::{RefEntry, Revision};
@@ -32,8 +32,10 @@ fn new_store() -> (tempfile::TempDir, Store) {
 fn findings(store: &Store, data: bool) -> Vec<Finding> {
     let mut found = Vec::new();
     let report =
-        maintain::verify(store, VerifyOptions { data }, &mut |finding| found.push(finding))
-            .unwrap();
+        maintain::verify(store, VerifyOptions { data }, Watch::default(), &mut |finding| {
+            found.push(finding)
+        })
+        .unwrap();
     let newer = found.iter().filter(|finding| finding.newer).count() as u64;
     assert_eq!((report.newer, report.findings), (newer, found.len() as u64 - newer));
     found
@@ -133,8 +135,8 @@ fn packs_of_later_versions_are_refused() {
     for (what, change) in changes {
         let (_folder, store) = store_of(&list, revision, &|table| change(table));
         assert_newer(&store, what);
-        assert_refused(maintain::stats(&store), what);
-        assert_refused(maintain::reindex(&store, &mut |_, _| {}), what);
+        assert_refused(maintain::stats(&store, Watch::default()), what);
+        assert_refused(maintain::reindex(&store, Watch::default()), what);
         // A push cannot tell what is there.
         let tree = MemorySource::of([("a", "bytes")]);
         let options = PushOptions { ref_name: Some("new".into()), ..PushOptions::default() };
@@ -153,7 +155,7 @@ fn a_pack_whose_header_alone_is_of_another_version_is_damaged() {
     let path = store.root().unwrap().join(&listed[0].name);
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, with(&bytes, 8, 2)).unwrap();
-    assert_eq!(maintain::stats(&store).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(maintain::stats(&store, Watch::default()).unwrap_err().kind(), ErrorKind::Corrupt);
     assert!(findings(&store, false).iter().all(|finding| !finding.newer));
 }
 

@@ -1,7 +1,7 @@
 //! Reading whole revisions back, every byte by way of the store's proofs.
 
 use crate::MemorySource;
-use freestone_core::{ChunkSource, Error, ExtentSource, Id, Result};
+use freestone_core::{ChunkSource, Error, ExtentSource, Id, Result, Watch};
 use freestone_maintain::{self as maintain, Finding, VerifyOptions};
 use freestone_manifest::content::pieces;
 use freestone_manifest::{Entry, EntryKind};
@@ -88,6 +88,8 @@ impl<'a> Reading<'a> {
 /// As [`maintain::verify`].
 pub fn findings(store: &Store) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    maintain::verify(store, VerifyOptions { data: true }, &mut |finding| findings.push(finding))?;
+    maintain::verify(store, VerifyOptions { data: true }, Watch::default(), &mut |finding| {
+        findings.push(finding)
+    })?;
     Ok(findings)
 }

@@ -2,7 +2,7 @@
 
 use freestone_backend::Backend;
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, BLOCK_BYTES, CONTENT_WHOLE_BYTES_MAX};
-use freestone_core::{Error, Id, Result};
+use freestone_core::{Error, Id, Result, Subject};
 use freestone_format::pack::{self, Row};
 use freestone_format::record::{Codec, RecordKind};
 use freestone_store::Records;
@@ -95,7 +95,8 @@ impl<'a> Writer<'a> {
         if self.records.read(kind, id, &mut bytes)? {
             return Ok(bytes);
         }
-        Err(Error::corrupt(format!("{} {id} is missing from the store", kind.word()))
+        Err(Error::missing(format!("{} {id} is missing from the store", kind.word()))
+            .subject(Subject::Record { kind: kind.word(), id: *id })
             .hint("`freestone verify` lists all that is missing"))
     }
 

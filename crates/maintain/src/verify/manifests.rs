@@ -113,7 +113,7 @@ impl Verifier<'_> {
         let mut is_new = false;
         while let Some(entry) = cursor.next()? {
             self.report.entries += 1;
-            self.progress.step()?;
+            self.watch.step(1)?;
             let before = previous.as_ref().map(|(path, is_directory)| (&path[..], *is_directory));
             if let Some(fault) = placement_fault(before, &entry.path) {
                 let path = path::display(&entry.path);

@@ -1,7 +1,7 @@
 //! That every record of every pack is what its table says, and is listed where it is.
 
+use super::Verifier;
 use super::held::{HeldRecord, HeldWriter, Key};
-use super::{Verifier, describe};
 use crate::retire;
 use freestone_backend::Object;
 use freestone_core::digest::sha1_hasher;
@@ -61,7 +61,7 @@ impl Verifier<'_> {
         let mut proven = Vec::new();
         for (at, row) in rows.iter().enumerate() {
             self.report.records += 1;
-            self.progress.step()?;
+            self.watch.step(1)?;
             let listed = is_live && self.is_listed(id, row);
             unlisted += u64::from(is_live && !listed);
             if listed && row.kind == RecordKind::Revision {
@@ -90,7 +90,7 @@ impl Verifier<'_> {
                         row.kind.word(),
                         row.id,
                         row.offset,
-                        describe(&error)
+                        error.chain()
                     ),
                 );
             }

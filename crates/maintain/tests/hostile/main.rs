@@ -16,7 +16,7 @@ mod segments;
 use freestone_core::digest::{self, context};
 use freestone_core::plan::{ExtentSource, NodeKind};
 use freestone_core::wire::Writer;
-use freestone_core::{ChunkSource, Error, ErrorKind, Id, NodeSource, Result, Sha1};
+use freestone_core::{ChunkSource, Error, ErrorKind, Id, NodeSource, Result, Sha1, Watch};
 use freestone_format::pack::{Base, HEADER, Row, encode_table, encode_trailer};
 use freestone_format::record::{Codec, RecordKind};
 use freestone_format::ref_entry::{self, RefAction};
@@ -119,8 +119,10 @@ fn reopened(store: &Store) -> Store {
 
 fn quick_findings(store: &Store) -> Vec<Finding> {
     let mut found = Vec::new();
-    maintain::verify(store, VerifyOptions { data: false }, &mut |finding| found.push(finding))
-        .unwrap();
+    maintain::verify(store, VerifyOptions { data: false }, Watch::default(), &mut |finding| {
+        found.push(finding)
+    })
+    .unwrap();
     found
 }
 

@@ -1,12 +1,12 @@
 //! `freestone store compact`.
 
 use crate::context::Context;
+use crate::output::progress::Unit;
 use crate::values::size::{count, show};
 use clap::Args;
 use freestone_core::Result;
-use freestone_maintain::{self as maintain, CompactOptions, CompactProgress, Compacted};
+use freestone_maintain::{self as maintain, CompactOptions, Compacted};
 use serde::Serialize;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The details in the help.
@@ -100,13 +100,9 @@ impl Compact {
             grace: self.grace,
             dry_run: self.dry_run,
         };
-        let progress = CompactProgress::default();
-        let count = || {
-            let total = progress.records.load(Ordering::Relaxed);
-            (progress.records_done.load(Ordering::Relaxed), (total > 0).then_some(total))
-        };
-        let compact = || maintain::compact(&store, &options, &progress);
-        let done = context.watched_counters("compacting records", None, count, compact)?;
+        let done = context.watched("compacting records", Unit::Things, None, |watch| {
+            maintain::compact(&store, &options, watch)
+        })?;
         let after = maintain::stored_bytes(&store)?;
         if context.output.is_json() {
             return context.output.json(&Answer {

@@ -71,13 +71,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
     let store = context.store()?;
     following::refuse_follower(&store)?;
     let stats = context.watched("reading packs and revisions", Unit::Things, None, |watch| {
-        let mut before = 0;
-        maintain::stats_watched(&store, &mut |read, total| {
-            watch.set_total(total);
-            watch.step(read.saturating_sub(before))?;
-            before = read;
-            Ok(())
-        })
+        maintain::stats(&store, watch)
     })?;
     if context.output.is_json() {
         return context.output.json(&answer(&stats));
