@@ -102,7 +102,7 @@ fn its_figures_are_those_of_the_files() {
     let said = home.run(["store", "compact", "-n"]).err;
     assert!(
         said.starts_with("would rewrite 24 packs of ")
-            && said.contains("fold 24 files of revisions"),
+            && said.contains("move 24 files of revisions into packs"),
         "{said}"
     );
     assert_eq!(files(&home), before, "a dry run changes nothing");

@@ -30,6 +30,13 @@ const REVISIONS: [(u64, &str, &str); 3] = [
 /// As pushed, and as compacted: with bases, references, and an index without rows.
 const STORES: [&str; 2] = ["store-1", "store-1-compacted"];
 
+/// What revisions of `store-1-history`, six commits of git in one pack, give: the BLAKE3 of the image.
+const HISTORY: [(&str, &str); 3] = [
+    ("main", "000867f2f56fa21650143d19d5f4976cf03c20b124d6b58c75013cb61cdb85bf"),
+    ("main~2", "400cce9ad3717985e341343b7ff765971a70ccf24065783cdb614a4a89e78921"),
+    ("main~5", "b1a543a80001b91a6044526bea20d0b5fad0c81cf00095564aa2572444d7a9dd"),
+];
+
 fn kept(name: &str) -> PathBuf {
     freestone_testkit::top().join("tests/golden").join(name)
 }
@@ -111,6 +118,29 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+#[test]
+fn a_history_of_version_1_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    copy(&kept("store-1-history"), &store);
+    output(freestone(&store).args(["-q", "verify", "--data"]));
+    for (rev, image) in HISTORY {
+        assert_eq!(image_blake3(&store, rev), image, "{rev}");
+    }
+}
+
+#[test]
+fn the_cache_of_a_host_of_version_1_is_read_without_its_upstream() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    copy(&kept("store-1-host"), &store);
+    let (rev, image) = HISTORY[0];
+    let told =
+        output(freestone(&store).args(["-q", "--offline", "--json", "image", rev, "--digest"]));
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["blake3"], image);
 }
 
 #[test]

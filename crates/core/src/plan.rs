@@ -149,10 +149,10 @@ impl NodeKind {
 
 /// Gives the encoded bytes of nodes, proven.
 pub trait NodeSource: Send + Sync {
-    /// The bytes of node `id`, which were checked to hash to `id` in the context of `kind`.
+    /// Returns the bytes of node `id`, which were checked to hash to `id` in the context of `kind`.
     ///
     /// # Errors
-    /// The node is not there, cannot be read, or is not what its id says.
+    /// The node is not there ([`Missing`](crate::ErrorKind::Missing)), cannot be read, or is not what its id says.
     fn node(&self, kind: NodeKind, id: &Id) -> Result<Arc<[u8]>>;
 }
 

@@ -115,7 +115,7 @@ impl<W: NodeSink> Builder<W> {
     /// # Errors
     /// The sink failed, or the totals are beyond 64 bits.
     pub fn finish(self) -> Result<(Subtree, W)> {
-        let (root, _, rope) = self.open.finish()?;
-        Ok((root, rope.sink))
+        let closed = self.open.finish()?;
+        Ok((closed.root, closed.rope.sink))
     }
 }

@@ -9,9 +9,9 @@
 use crate::build::{ManifestRope, NodeSink};
 use crate::entry::Entry;
 use crate::node::{Items, Subtree};
-use crate::shape::OpenNodes;
+use crate::shape::{ClosedRope, OpenNodes};
 use crate::tree::Tree;
-use freestone_core::{Error, ErrorKind, NodeSource, Result, path};
+use freestone_core::{Error, NodeSource, Result, path};
 use std::cmp::Ordering;
 
 /// What changes, in manifest order.
@@ -51,16 +51,11 @@ pub fn edit<S: NodeSource, W: NodeSink>(
         edit.subtree(old, &root, old.levels(), None)?;
     }
     edit.insert_until(None)?;
-    let (mut root, mut level, rope) = edit.open.finish()?;
-    // A placed node may have been left alone; then what it holds is the root, if that is one node.
-    while let (2.., Some(old)) = (level, edit.old) {
-        let node = match old.below(level + 1, &root) {
-            Ok(node) => node,
-            // It is new.
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => break,
-            Err(error) => return Err(error),
-        };
-        match &node.items {
+    let ClosedRope { rope, mut root, mut level, is_placed } = edit.open.finish()?;
+    // A node that was placed may hold a single node; then that one is the root. A root that was
+    // closed here holds more, and the old nodes do not have it.
+    while let (true, 2.., Some(old)) = (is_placed, level, edit.old) {
+        match &old.below(level + 1, &root)?.items {
             Items::Children(children) if children.len() == 1 => root = children[0].clone(),
             _ => break,
         }

@@ -42,6 +42,6 @@ impl NodeSink for MemoryNodes {
 impl NodeSource for MemoryNodes {
     fn node(&self, kind: NodeKind, id: &Id) -> Result<Arc<[u8]>> {
         let bytes = self.0.get(&(kind, *id)).cloned();
-        bytes.ok_or_else(|| Error::corrupt(format!("node {id} is missing")))
+        bytes.ok_or_else(|| Error::missing(format!("node {id} is missing")))
     }
 }

@@ -47,6 +47,16 @@ pub(crate) struct OpenNodes<R: Rope> {
     inner: Vec<Vec<R::Child>>,
 }
 
+/// A rope whose nodes are all closed.
+pub(crate) struct ClosedRope<R: Rope> {
+    pub(crate) rope: R,
+    pub(crate) root: R::Child,
+    /// The root's level.
+    pub(crate) level: u8,
+    /// Whether the root is a node that [`OpenNodes::place`] took as it is.
+    pub(crate) is_placed: bool,
+}
+
 fn starts_node(open_items: usize, level: impl FnOnce() -> u8, at: u8) -> bool {
     open_items >= NODE_ITEMS_MAX || (open_items >= NODE_ITEMS_MIN && level() >= at)
 }
@@ -116,9 +126,9 @@ impl<R: Rope> OpenNodes<R> {
         self.push_child(level + 1, node)
     }
 
-    /// Closes all nodes; gives the root, its level, and the rope.
-    pub(crate) fn finish(mut self) -> Result<(R::Child, u8, R)> {
-        let mut level = 1;
+    /// Closes all nodes.
+    pub(crate) fn finish(mut self) -> Result<ClosedRope<R>> {
+        let (mut level, mut is_placed) = (1, false);
         // Below a node that was placed whole nothing is open.
         let mut child = if self.leaf.is_empty() && !self.inner.is_empty() {
             None
@@ -136,9 +146,9 @@ impl<R: Rope> OpenNodes<R> {
             let is_top = self.inner.len() < usize::from(level);
             child = match items.len() {
                 0 => None,
-                // Alone on its level: it was placed whole, and is the root.
+                // Nothing follows it and nothing is before it, so no push made it: it was placed.
                 1 if is_top => {
-                    level -= 1;
+                    (level, is_placed) = (level - 1, true);
                     items.pop()
                 }
                 _ => Some(self.rope.close_inner(level, items)?),
@@ -151,7 +161,7 @@ impl<R: Rope> OpenNodes<R> {
             Some(child) => child,
             None => self.rope.close_leaf(Vec::new())?,
         };
-        Ok((root, level, self.rope))
+        Ok(ClosedRope { rope: self.rope, root, level, is_placed })
     }
 }
 

@@ -4,9 +4,10 @@ use crate::cursor::Cursor;
 use crate::entry::Entry;
 use crate::node::{Items, Node, Subtree};
 use freestone_core::plan::{NodeKind, NodeSource};
-use freestone_core::{Error, Id, Result, path};
+use freestone_core::wire::to_usize;
+use freestone_core::{Error, Id, Result, lock, path};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Bytes of decoded nodes that a tree keeps: enough for all inner nodes of a million entries with
 /// paths of common lengths. By bytes, since a node of the longest paths is a hundred times as long
@@ -100,12 +101,12 @@ impl<S: NodeSource> Tree<S> {
     }
 
     fn cached(&self, id: &Id) -> Option<Known> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).nodes.get(id).cloned()
+        lock(&self.cache).nodes.get(id).cloned()
     }
 
     fn keep(&self, id: Id, node: Known) {
         let bytes = node.0.memory_bytes();
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = lock(&self.cache);
         // Another thread may have read it meanwhile.
         if cache.nodes.contains_key(&id) {
             return;
@@ -159,7 +160,7 @@ impl<S: NodeSource> Tree<S> {
                     })
                     .count()
             },
-            |entries| usize::try_from(left.get()).unwrap_or(usize::MAX).min(entries.len()),
+            |entries| to_usize(left.get()).min(entries.len()),
         )
     }
 

@@ -4,7 +4,7 @@
 
 use freestone_core::digest::{plain, sha1};
 use freestone_core::plan::NodeKind;
-use freestone_core::{Id, NodeSource, Result, path};
+use freestone_core::{Error, ErrorKind, Id, NodeSource, Result, path};
 use freestone_manifest::{Builder, Changes, Entry, EntryKind, MemoryNodes, Subtree, Tree, edit};
 use freestone_testkit::cases;
 use proptest::prelude::*;
@@ -154,5 +154,46 @@ fn what_is_out_of_order_or_not_well_formed_is_refused() {
     ] {
         let mut list = List { changes, at: 0, old: &old };
         assert!(edit(Some(&tree), &mut list, MemoryNodes::default()).is_err());
+    }
+}
+
+/// Fails one read, as if the node were damaged.
+struct Damaged<'a> {
+    nodes: &'a MemoryNodes,
+    reads: AtomicUsize,
+    fails: usize,
+}
+
+impl NodeSource for Damaged<'_> {
+    fn node(&self, kind: NodeKind, id: &Id) -> Result<Arc<[u8]>> {
+        match self.reads.fetch_add(1, Ordering::Relaxed) {
+            at if at == self.fails => Err(Error::corrupt(format!("node {id} is damaged"))),
+            _ => self.nodes.node(kind, id),
+        }
+    }
+}
+
+#[test]
+fn a_damaged_node_fails_the_edit_and_never_makes_another_manifest() {
+    let old: Entries = (0..6_000).map(|n| (name(n), file(&name(n).0, 1))).collect();
+    let (root, nodes) = built(&old);
+    for kept in (5..700).step_by(40) {
+        for fails in 0.. {
+            let removed = old.keys().take(old.len() - kept).map(|path| (path, None)).collect();
+            let mut list = List { changes: removed, at: 0, old: &old };
+            let reads = AtomicUsize::new(0);
+            let source = Damaged { nodes: &nodes, reads, fails };
+            let outcome = Tree::open(source, &root.id).and_then(|tree| {
+                edit(Some(&tree), &mut list, MemoryNodes::default())
+                    .map(|_| tree.source().reads.load(Ordering::Relaxed))
+            });
+            match outcome {
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt),
+                Ok(reads) => {
+                    assert!(reads <= fails, "the failure of read {fails} of {reads} was ignored");
+                    break;
+                }
+            }
+        }
     }
 }

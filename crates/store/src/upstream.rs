@@ -3,7 +3,7 @@
 //! Its own directory holds no packs. A [`Follower`] is the backend of such a store: what is asked of
 //! it comes from the cache under `cache/<upstream's id>/`, and what is not there from the
 //! upstream. Index segments, revisions and ref entries are kept whole; packs are kept as sparse
-//! files, of which [`runs`] remember what is there. Listings are the upstream's, made anew, unless
+//! files, of which [runs](freestone_format::runs) remember what is there. Listings are the upstream's, made anew, unless
 //! the follower is offline; then they show what is in the cache.
 //!
 //! Nothing is believed because it lies in the cache: what is read is proven as anywhere else, and

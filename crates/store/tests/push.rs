@@ -496,6 +496,23 @@ fn times_that_are_asked_for_are_set_on_equal_content() {
     assert!(push_tree(&store, &tree, &options()).unwrap().up_to_date);
 }
 
+/// The bytes of a chunk of `large` that is short enough to be a small content.
+fn short_chunk(large: &[u8]) -> Vec<u8> {
+    let mut chunker = Chunker::default();
+    let mut short = None;
+    let mut each = |piece: ContentPiece<'_>| -> freestone_core::Result<()> {
+        if let ContentPiece::Chunk(bytes) = piece
+            && bytes.len() <= 1 << 20
+        {
+            short = Some(bytes.to_vec());
+        }
+        Ok(())
+    };
+    chunker.push(large, &mut each).unwrap();
+    chunker.finish(&mut each).unwrap();
+    short.unwrap()
+}
+
 #[test]
 fn a_small_content_that_is_a_chunk_of_a_large_one_is_found_by_its_sha1_and_not_stored_again() {
     let large = noise(6 << 20, 3);

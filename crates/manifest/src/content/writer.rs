@@ -92,7 +92,7 @@ impl<W: NodeSink> ContentTreeBuilder<W> {
     /// # Errors
     /// The sink failed.
     pub fn finish(self) -> Result<(u8, Id, W)> {
-        let (top, level, rope) = self.open.finish()?;
-        Ok((level, top.id, rope.sink))
+        let closed = self.open.finish()?;
+        Ok((closed.level, closed.root.id, closed.rope.sink))
     }
 }
