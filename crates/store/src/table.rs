@@ -21,7 +21,7 @@ pub fn read_table(object: &dyn Object, id: &Id) -> Result<Vec<Row>> {
 }
 
 /// The same, with the length of the table.
-pub(crate) fn read_sized_table(object: &dyn Object, id: &Id) -> Result<(Vec<Row>, u64)> {
+pub fn read_sized_table(object: &dyn Object, id: &Id) -> Result<(Vec<Row>, u64)> {
     let read = || read_table_once(object, id);
     // What came from afar may have been damaged on the way.
     let again = |error: Error| match error.kind() {

@@ -34,7 +34,7 @@ pub struct Place {
 
 impl Place {
     /// What row `at` of `segment` says.
-    pub(crate) fn of(segment: &Arc<LiveSegment>, at: u64) -> Result<Self> {
+    pub fn of(segment: &Arc<LiveSegment>, at: u64) -> Result<Self> {
         let row = segment.segment.row(at)?;
         let pack = segment.segment.pack(row.pack)?;
         let (pack_length, table_length) = (pack.length, pack.table);
@@ -60,7 +60,7 @@ impl Place {
 
     /// Where the record's base is: a record that has none itself, or one at a lower offset of the
     /// same pack; so bases cannot form a cycle.
-    pub(crate) fn base(&self) -> Result<Option<Self>> {
+    pub fn base(&self) -> Result<Option<Self>> {
         let Some(at) = self.row.base else { return Ok(None) };
         let base = Self::of(&self.segment, at)?;
         let lower = base.pack == self.pack && base.row.offset < self.row.offset;

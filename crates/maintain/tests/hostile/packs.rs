@@ -74,11 +74,11 @@ fn packs_whose_tables_claim_what_cannot_be_are_refused() {
         let (_folder, store) = new_store();
         let bytes = [&HEADER[..], &[7; 40]].concat();
         let id = write_pack(&**store.backend(), &bytes, &table).unwrap();
-        let error = assert_corrupt(store.reindex(&mut |_, _| {}), what);
+        let error = assert_corrupt(maintain::reindex(&store, Watch::default()), what);
         assert!(error.to_string().contains(&id.to_string()), "{error}");
         let found = findings(&store).unwrap();
         assert!(found.iter().any(|f| f.object.contains(&id.to_string())), "{what}: {found:?}");
-        assert_corrupt(store.stats(), what);
+        assert_corrupt(maintain::stats(&store, Watch::default()), what);
     }
 }
 
@@ -90,7 +90,7 @@ fn trailers_that_claim_more_than_there_is_are_refused() {
         let id = Id([7; 32]);
         let pack = [&HEADER[..], &[0; 24], &encode_trailer(claimed)].concat();
         store.backend().create(&freestone_testkit::pack_name(&id), &pack).unwrap();
-        let error = assert_corrupt(store.reindex(&mut |_, _| {}), "trailer");
+        let error = assert_corrupt(maintain::reindex(&store, Watch::default()), "trailer");
         assert!(error.to_string().contains(&id.to_string()), "{error}");
         assert!(!findings(&store).unwrap().is_empty());
     }
@@ -112,7 +112,7 @@ fn files_that_are_far_too_long_are_refused_unread() {
     let made = push_tree(&store, &MemorySource::of([("a", "b")]), &PushOptions::default()).unwrap();
     let id = Id([0xab; 32]);
     write_sparse(&store, &freestone_testkit::pack_name(&id), 1 << 40, &encode_trailer(1 << 39));
-    assert_corrupt(store.reindex(&mut |_, _| {}), "a pack of a terabyte");
+    assert_corrupt(maintain::reindex(&store, Watch::default()), "a pack of a terabyte");
     assert!(!findings(&store).unwrap().is_empty());
     std::fs::remove_file(store.root().unwrap().join(freestone_testkit::pack_name(&id))).unwrap();
     write_sparse(&store, &format!("revisions/{id}"), 1 << 40, b"");
@@ -138,7 +138,7 @@ fn store_of_frame(stored: &[u8], plain: u64, id: Id) -> (tempfile::TempDir, Stor
     let mut forge = Forge::default();
     forge.put(RecordKind::Chunk, id, Codec::Zstd, stored, plain, None);
     forge.write(&**store.backend()).unwrap();
-    store.reindex(&mut |_, _| {}).unwrap();
+    maintain::reindex(&store, Watch::default()).unwrap();
     (folder, store)
 }
 

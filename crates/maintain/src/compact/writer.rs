@@ -1,15 +1,15 @@
 //! Writing the records of compacted packs, each over what is nearest of those written before.
 
-use crate::bases::{COMPACT_DEPTH_MAX, NODE_DEPTH_MAX};
-use crate::codec;
-use crate::lane::{Lane, NewRecord};
-use crate::records::Records;
-use crate::similar::{Similar, Sketch};
 use freestone_backend::Backend;
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, BLOCK_BYTES, CONTENT_WHOLE_BYTES_MAX};
-use freestone_core::{Error, Id, Result};
+use freestone_core::{Error, Id, Result, Subject};
 use freestone_format::pack::{self, Row};
 use freestone_format::record::{Codec, RecordKind};
+use freestone_store::Records;
+use freestone_store::write::bases::{COMPACT_DEPTH_MAX, NODE_DEPTH_MAX};
+use freestone_store::write::encoding;
+use freestone_store::write::lane::{Lane, NewRecord};
+use freestone_store::write::similar::{Similar, Sketch};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -95,7 +95,8 @@ impl<'a> Writer<'a> {
         if self.records.read(kind, id, &mut bytes)? {
             return Ok(bytes);
         }
-        Err(Error::corrupt(format!("{} {id} is missing from the store", kind.word()))
+        Err(Error::missing(format!("{} {id} is missing from the store", kind.word()))
+            .subject(Subject::Record { kind: kind.word(), id: *id })
             .hint("`freestone verify` lists all that is missing"))
     }
 
@@ -123,7 +124,7 @@ impl<'a> Writer<'a> {
             }
             // It begins a chain of its own, which others with like names are not to lengthen. Bytes
             // that are dense already are like others only where they are equal.
-            if found.is_empty() && codec::is_text_like(&plain)? {
+            if found.is_empty() && encoding::is_text_like(&plain)? {
                 for base in named.iter() {
                     found.extend(lane.first(RecordKind::Chunk, base, packs)?);
                 }
@@ -133,7 +134,7 @@ impl<'a> Writer<'a> {
         if named.len() > NAMED_TRIED {
             named.remove(0);
         }
-        let (encoded, base) = codec::encode_best(&plain, &found, self.level)?;
+        let (encoded, base) = encoding::encode_best(&plain, &found, self.level)?;
         let aligned =
             encoded.codec == Codec::Raw && plain.len() as u64 >= ALIGNED_CONTENT_BYTES_MIN;
         self.add(&NewRecord {
@@ -191,7 +192,7 @@ impl<'a> Writer<'a> {
             Codec::Zstd => self.records.packs.open(pack)?.read_at(row.offset, &mut stored)?,
             Codec::Zeros => {}
             Codec::ZstdBase | Codec::ZstdBaseIds => {
-                let encoded = codec::encode_best(&plain, &[], self.level)?.0;
+                let encoded = encoding::encode_best(&plain, &[], self.level)?.0;
                 (codec, stored) = (encoded.codec, encoded.stored.into_owned());
             }
         }

@@ -10,23 +10,19 @@
 //! same packs. What no revision leads to is kept: a push may be about to name it.
 
 mod replace;
-pub(crate) mod retire;
 mod walk;
 mod writer;
 
-use crate::index::{Index, LiveSegment};
-use crate::records::Records;
-use crate::store::Store;
-use crate::table::read_table;
+use crate::retire;
 use freestone_core::limits::PACK_BYTES_TARGET;
-use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_core::{Error, Id, Result, Watch};
 use freestone_format::pack::{self, Row};
 use freestone_format::record::RecordKind;
 use freestone_format::segment::Segment;
+use freestone_store::{Index, LiveSegment, Records, Store, read_table};
 use replace::{Replacement, new_rows};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use writer::{NewPack, Writer};
 
@@ -54,17 +50,6 @@ impl Default for CompactOptions {
     }
 }
 
-/// How far a compaction has come; read by another thread.
-#[derive(Default)]
-pub struct CompactProgress {
-    /// Records to be written.
-    pub records: AtomicU64,
-    /// Records written.
-    pub records_done: AtomicU64,
-    /// Set to stop it.
-    pub cancel: AtomicBool,
-}
-
 /// What a compaction did, or would do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compacted {
@@ -80,50 +65,44 @@ pub struct Compacted {
     pub waiting: (u64, u64),
 }
 
-impl Store {
-    /// Rewrites small packs. A dry run says which, and what it would remove.
-    ///
-    /// # Errors
-    /// A pack, a revision or what it names is missing or damaged; or writing failed. What was
-    /// finished before stays.
-    pub fn compact(
-        &self,
-        options: &CompactOptions,
-        progress: &CompactProgress,
-    ) -> Result<Compacted> {
-        if !options.dry_run {
-            self.check_writable()?;
-            if let Some(root) = self.root() {
-                freestone_backend::directory::Directory::new(root).clear_left_over();
-            }
+/// Rewrites small packs. A dry run says which, and what it would remove.
+///
+/// `watch` counts records: it is given the number of all that are to be written, and each that was.
+///
+/// # Errors
+/// A pack, a revision or what it names is missing or damaged; writing failed; or `watch` was
+/// cancelled. What was finished before stays.
+pub fn compact(store: &Store, options: &CompactOptions, watch: Watch<'_>) -> Result<Compacted> {
+    if !options.dry_run {
+        store.check_writable()?;
+        if let Some(root) = store.root() {
+            freestone_backend::directory::Directory::new(root).clear_left_over();
         }
-        let mut done = Compacted::default();
-        let backend = &**self.backend();
-        self.refresh();
-        let run = Run { store: self, options, progress };
-        let small = run.small_packs()?;
-        progress
-            .records
-            .store(small.iter().map(|(_, _, rows)| rows.len() as u64).sum(), Ordering::Relaxed);
-        for group in groups(small) {
-            let packs: (u64, u64) =
-                group.iter().fold((0, 0), |(n, sum), (_, bytes, _)| (n + 1, sum + bytes));
-            if options.dry_run {
-                done.old_packs = sum(done.old_packs, packs);
-                continue;
-            }
-            if let Some(new) = run.rewrite(group)? {
-                done.old_packs = sum(done.old_packs, packs);
-                done.new_packs = sum(done.new_packs, new);
-            }
-        }
-        self.refresh();
-        done.revision_files = run.fold_revisions()?;
-        let swept = retire::sweep(backend, options.grace, options.dry_run)?;
-        (done.removed, done.waiting) = (swept.removed, swept.waiting);
-        self.refresh();
-        Ok(done)
     }
+    let mut done = Compacted::default();
+    let backend = &**store.backend();
+    store.refresh();
+    let run = Run { store, options, watch };
+    let small = run.small_packs()?;
+    watch.set_total(small.iter().map(|(_, _, rows)| rows.len() as u64).sum());
+    for group in groups(small) {
+        let packs: (u64, u64) =
+            group.iter().fold((0, 0), |(n, sum), (_, bytes, _)| (n + 1, sum + bytes));
+        if options.dry_run {
+            done.old_packs = sum(done.old_packs, packs);
+            continue;
+        }
+        if let Some(new) = run.rewrite(group)? {
+            done.old_packs = sum(done.old_packs, packs);
+            done.new_packs = sum(done.new_packs, new);
+        }
+    }
+    store.refresh();
+    done.revision_files = run.fold_revisions()?;
+    let swept = retire::sweep(backend, options.grace, options.dry_run)?;
+    (done.removed, done.waiting) = (swept.removed, swept.waiting);
+    store.refresh();
+    Ok(done)
 }
 
 fn sum(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
@@ -153,7 +132,7 @@ fn groups(packs: Vec<Listed>) -> Vec<Vec<Listed>> {
 struct Run<'a> {
     store: &'a Store,
     options: &'a CompactOptions,
-    progress: &'a CompactProgress,
+    watch: Watch<'a>,
 }
 
 impl Run<'_> {
@@ -187,7 +166,7 @@ impl Run<'_> {
         // The index is listed before anything is written, and only what it lists is replaced.
         let index = Arc::new(Index::open(&**backend)?);
         let records = Records { index: index.clone(), packs: self.store.packs().clone() };
-        let mut each = |_| self.step();
+        let mut each = |_| self.watch.step(1);
         let mut writer = Writer::new(backend, &records, self.options.level, &tables, &mut each);
         walk::walk(self.store, &self.store.revision_ids()?, &mut writer)?;
         let packs = writer.finish()?;
@@ -207,18 +186,6 @@ impl Run<'_> {
         Replacement::of(&index, &old, &tables, &packs)?.write(&**backend)?;
         self.store.refresh();
         Ok(Some((packs.len() as u64, bytes)))
-    }
-
-    fn step(&self) -> Result<()> {
-        self.progress.records_done.fetch_add(1, Ordering::Relaxed);
-        self.check()
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.progress.cancel.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Failed, "interrupted"));
-        }
-        Ok(())
     }
 
     /// Reads all that was written, and proves it.
@@ -249,12 +216,12 @@ impl Run<'_> {
         let records = self.store.records()?;
         let (mut count, mut bytes) = (0, Vec::new());
         for id in self.store.revision_file_ids()?.iter().filter(|id| listed.contains(id)) {
-            self.check()?;
+            self.watch.check()?;
             // Packs that were not rewritten were not read: the file may be the only sound copy.
             match records.read(RecordKind::Revision, id, &mut bytes) {
                 Ok(true) => {}
                 Ok(false) => continue,
-                Err(error) if error.kind() == ErrorKind::Corrupt => continue,
+                Err(error) if error.is_damage() => continue,
                 Err(error) => return Err(error),
             }
             count += 1;

@@ -8,10 +8,11 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_core::{Error, ErrorKind, Id, Result, Watch};
 use freestone_format::pack::{self, Base};
 use freestone_format::record::{Codec, RecordKind};
 use freestone_format::{RefEntry, Revision};
+use freestone_maintain as maintain;
 use freestone_store::push::PushOptions;
 use freestone_store::{Expect, Store};
 use freestone_testkit::{
@@ -52,7 +53,7 @@ fn write_bases(store: &Store) -> Result<()> {
     let mut other = Forge::default();
     other.add_above(base, &first, &fourth)?;
     other.write(&**store.backend())?;
-    store.reindex(&mut |_, _| {})?;
+    maintain::reindex(store, Watch::default())?;
     Ok(())
 }
 
@@ -218,8 +219,7 @@ fn verified(store: &Result<Store>) -> String {
     };
     match findings {
         Ok(findings) => {
-            let line =
-                |f: &freestone_store::verify::Finding| format!("{}: {}\n", f.object, f.fault);
+            let line = |f: &freestone_maintain::Finding| format!("{}: {}\n", f.object, f.fault);
             findings.iter().map(line).collect()
         }
         Err(error) => error.to_string(),
@@ -506,7 +506,7 @@ fn damaged_missing_and_swapped_files_are_found_and_never_yield_a_wrong_byte() {
             assert!(said.is_empty() || named || gone, "{said}");
             let is_derived = name.starts_with("index/") || name.starts_with("revisions/");
             if let (true, Ok(store)) = (is_derived, &store) {
-                let done = store.reindex(&mut |_, _| {});
+                let done = maintain::reindex(store, Watch::default());
                 done.unwrap_or_else(|error| panic!("{error}"));
                 mended += 1;
                 let store = Store::open(&root);

@@ -36,7 +36,7 @@ fn chains_of_bases_are_read_up_to_the_allowed_depth() {
     let forge = forge_chain(&versions, None);
     assert!(forge.rows[9].stored < 200, "the base is used");
     forge.write(&**store.backend()).unwrap();
-    store.reindex(&mut |_, _| {}).unwrap();
+    maintain::reindex(&store, Watch::default()).unwrap();
     for (depth, version) in versions.iter().enumerate() {
         let read = read_chunk(&store, version);
         if depth <= 32 {
@@ -61,7 +61,7 @@ fn a_base_in_another_pack_is_read_and_its_loss_is_found() {
     let pack = below.write(&**backend).unwrap();
     let above = forge_chain(&versions[1..], Some((below.base(pack, 0), &versions[0])));
     above.write(&**backend).unwrap();
-    store.reindex(&mut |_, _| {}).unwrap();
+    maintain::reindex(&store, Watch::default()).unwrap();
     versions.iter().for_each(|version| read_chunk(&store, version).unwrap());
     assert_eq!(findings(&store).unwrap(), []);
     // A push takes them for known, and a revision stands on them.
@@ -124,7 +124,7 @@ fn zeros_can_be_a_base_too() {
     let at = forge.add(RecordKind::Chunk, Codec::Zeros, &zeros).unwrap();
     forge.add_above(Base::Same(at), &zeros, &plain).unwrap();
     forge.write(&**store.backend()).unwrap();
-    store.reindex(&mut |_, _| {}).unwrap();
+    maintain::reindex(&store, Watch::default()).unwrap();
     read_chunk(&store, &plain).unwrap();
     assert_eq!(findings(&store).unwrap(), []);
 }

@@ -3,10 +3,10 @@
 //! Who has listed the index before may still read them, or push what leans on them. So they stay
 //! for a grace period; and what the index names by then is left where it is.
 
-use crate::index::Index;
 use freestone_backend::Backend;
 use freestone_core::{Id, Result};
 use freestone_format::{pack, retired};
+use freestone_store::Index;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 const LIST_BYTES_MAX: u64 = 1 << 30;
 
 /// Leaves `ids` to be removed.
-pub(super) fn retire(backend: &dyn Backend, ids: &[Id]) -> Result<()> {
+pub(crate) fn retire(backend: &dyn Backend, ids: &[Id]) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
     }
@@ -38,13 +38,13 @@ pub(crate) fn retired(backend: &dyn Backend) -> Result<HashSet<Id>> {
 
 /// Packs that were retired: how many, and their bytes.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Swept {
-    pub(super) removed: (u64, u64),
-    pub(super) waiting: (u64, u64),
+pub(crate) struct Swept {
+    pub(crate) removed: (u64, u64),
+    pub(crate) waiting: (u64, u64),
 }
 
 /// Removes what was retired longer ago than `grace`, or says what would be.
-pub(super) fn sweep(backend: &dyn Backend, grace: Duration, dry_run: bool) -> Result<Swept> {
+pub(crate) fn sweep(backend: &dyn Backend, grace: Duration, dry_run: bool) -> Result<Swept> {
     let mut swept = Swept::default();
     let listed = backend.list("gc")?;
     let lists: Vec<(&str, u64)> = listed

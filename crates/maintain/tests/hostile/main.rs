@@ -16,16 +16,16 @@ mod segments;
 use freestone_core::digest::{self, context};
 use freestone_core::plan::{ExtentSource, NodeKind};
 use freestone_core::wire::Writer;
-use freestone_core::{ChunkSource, Error, ErrorKind, Id, NodeSource, Result, Sha1};
+use freestone_core::{ChunkSource, Error, ErrorKind, Id, NodeSource, Result, Sha1, Watch};
 use freestone_format::pack::{Base, HEADER, Row, encode_table, encode_trailer};
 use freestone_format::record::{Codec, RecordKind};
 use freestone_format::ref_entry::{self, RefAction};
 use freestone_format::segment::SegmentParts;
 use freestone_format::{RefEntry, Revision};
+use freestone_maintain::{self as maintain, Finding, VerifyOptions};
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
 use freestone_manifest::{Node, Subtree};
 use freestone_store::push::PushOptions;
-use freestone_store::verify::{Finding, VerifyOptions};
 use freestone_store::{Expect, Store};
 use freestone_testkit::{
     Forge, MemorySource, Reading, compress, findings, noise, push_tree, write_pack, write_segment,
@@ -119,7 +119,10 @@ fn reopened(store: &Store) -> Store {
 
 fn quick_findings(store: &Store) -> Vec<Finding> {
     let mut found = Vec::new();
-    store.verify(VerifyOptions { data: false }, &mut |finding| found.push(finding)).unwrap();
+    maintain::verify(store, VerifyOptions { data: false }, Watch::default(), &mut |finding| {
+        found.push(finding)
+    })
+    .unwrap();
     found
 }
 

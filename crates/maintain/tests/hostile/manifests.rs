@@ -171,7 +171,7 @@ fn manifests_that_claim_what_cannot_be_are_refused() {
         assert_corrupt(walk(&store, &root), what);
         assert!(!quick_findings(&store).is_empty(), "{what}");
         // The index can be made anew around it, or the reason why not is told.
-        if let Err(error) = store.reindex(&mut |_, _| {}) {
+        if let Err(error) = maintain::reindex(&store, Watch::default()) {
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}");
         }
         // A push on top of it fails; one beside it does not care.

@@ -48,8 +48,8 @@ fn an_exabyte_of_zeros_is_a_piece_and_no_memory() {
         assert_eq!(part(&store, &content, EXABYTE, range).unwrap(), (1, EXABYTE));
     }
     assert_eq!(quick_findings(&store), []);
-    store.reindex(&mut |_, _| {}).unwrap();
-    assert_eq!(store.stats().unwrap().logical, EXABYTE);
+    maintain::reindex(&store, Watch::default()).unwrap();
+    assert_eq!(maintain::stats(&store, Watch::default()).unwrap().logical, EXABYTE);
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use super::Verifier;
 use super::manifests::Checked;
-use crate::records::Records;
 use freestone_core::digest::{PlainHasher, sha1_hasher};
 use freestone_core::plan::NodeKind;
 use freestone_core::{ChunkSource, Error, ExtentSource, Id, Result, Sha1};
 use freestone_format::record::RecordKind;
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
+use freestone_store::Records;
 use std::collections::HashMap;
 
 impl Verifier<'_> {

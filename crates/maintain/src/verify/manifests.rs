@@ -2,13 +2,12 @@
 
 use super::Verifier;
 use super::held::Key;
-use crate::index::Place;
-use crate::records::Records;
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, Id, Result, path};
 use freestone_format::record::RecordKind;
 use freestone_format::revision::Revision;
 use freestone_manifest::{Entry, EntryKind, Subtree, Tree, placement_fault};
+use freestone_store::{Place, Records};
 use std::collections::HashSet;
 
 /// Manifest nodes and large contents that were checked already: they are shared by revisions.
@@ -114,7 +113,7 @@ impl Verifier<'_> {
         let mut is_new = false;
         while let Some(entry) = cursor.next()? {
             self.report.entries += 1;
-            self.progress.step()?;
+            self.watch.step(1)?;
             let before = previous.as_ref().map(|(path, is_directory)| (&path[..], *is_directory));
             if let Some(fault) = placement_fault(before, &entry.path) {
                 let path = path::display(&entry.path);

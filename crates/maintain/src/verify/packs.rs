@@ -1,10 +1,8 @@
 //! That every record of every pack is what its table says, and is listed where it is.
 
+use super::Verifier;
 use super::held::{HeldRecord, HeldWriter, Key};
-use super::{Verifier, describe};
-use crate::proofs::Stamp;
-use crate::records::BASE_DEPTH_MAX;
-use crate::table::read_table;
+use crate::retire;
 use freestone_backend::Object;
 use freestone_core::digest::sha1_hasher;
 use freestone_core::{Error, Id, Result};
@@ -12,6 +10,9 @@ use freestone_format::frame::decompress;
 use freestone_format::pack::{self, Base, Row};
 use freestone_format::record::{Codec, RecordKind, checksum};
 use freestone_format::references::decode_ids;
+use freestone_store::read::proofs::Stamp;
+use freestone_store::read::records::BASE_DEPTH_MAX;
+use freestone_store::read_table;
 use std::collections::HashSet;
 
 impl Verifier<'_> {
@@ -21,7 +22,7 @@ impl Verifier<'_> {
             // A segment that cannot be read is a finding already.
             live.extend(index.packs().unwrap_or_default().into_iter().map(|(id, _)| id));
         }
-        let retired = crate::compact::retire::retired(&**self.store.backend())?;
+        let retired = retire::retired(&**self.store.backend())?;
         let mut held = HeldWriter::new(self.keys.clone())?;
         for listed in self.store.backend().list("packs")? {
             let Some(id) = pack::id_of_object(&listed.name) else { continue };
@@ -60,7 +61,7 @@ impl Verifier<'_> {
         let mut proven = Vec::new();
         for (at, row) in rows.iter().enumerate() {
             self.report.records += 1;
-            self.progress.step()?;
+            self.watch.step(1)?;
             let listed = is_live && self.is_listed(id, row);
             unlisted += u64::from(is_live && !listed);
             if listed && row.kind == RecordKind::Revision {
@@ -89,7 +90,7 @@ impl Verifier<'_> {
                         row.kind.word(),
                         row.id,
                         row.offset,
-                        describe(&error)
+                        error.chain()
                     ),
                 );
             }

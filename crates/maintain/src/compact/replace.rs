@@ -1,13 +1,14 @@
 //! Listing compacted packs in the place of those that they were made of.
 
 use super::writer::NewPack;
-use crate::index::{Index, LiveSegment, write_segment};
-use crate::listing::{self, Rows};
 use freestone_backend::Backend;
 use freestone_core::{Error, Id, Result};
 use freestone_format::pack::Row;
 use freestone_format::record::RecordKind;
 use freestone_format::segment::{Segment, SegmentPack, SegmentParts, SegmentRow};
+use freestone_store::index::listing::{self, Rows};
+use freestone_store::index::write_segment;
+use freestone_store::{Index, LiveSegment, hints};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -97,9 +98,9 @@ impl Replacement {
         for parts in self.filtered {
             write_segment(backend, TIER, parts, Rows::LeftOut)?;
         }
-        crate::hints::write_index(backend, &self.replaced);
+        hints::write_index(backend, &self.replaced);
         self.replaced.iter().try_for_each(|name| backend.remove(name))?;
-        crate::hints::write_index(backend, &[]);
+        hints::write_index(backend, &[]);
         Ok(())
     }
 }

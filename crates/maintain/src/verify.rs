@@ -14,13 +14,11 @@ mod held;
 mod manifests;
 mod packs;
 
-use crate::index::{Index, LiveSegment, Place};
-use crate::store::Store;
-use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_core::{Error, Id, Result, Watch};
 use freestone_format::ref_entry::RefAction;
+use freestone_store::{Index, LiveSegment, Place, Store};
 use held::{Held, Keys};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How thoroughly to look.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,26 +36,6 @@ pub struct Finding {
     pub fault: String,
     /// Whether it is no damage, but of a later version, so that this program cannot tell.
     pub newer: bool,
-}
-
-/// How far a verification has come; read by another thread.
-#[derive(Default)]
-pub struct VerifyProgress {
-    /// Records of packs, and entries of manifests, that were looked at.
-    pub looked_at: AtomicU64,
-    /// Set to stop.
-    pub cancel: AtomicBool,
-}
-
-impl VerifyProgress {
-    /// One more record or entry was looked at.
-    fn step(&self) -> Result<()> {
-        self.looked_at.fetch_add(1, Ordering::Relaxed);
-        if self.cancel.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Failed, "interrupted"));
-        }
-        Ok(())
-    }
 }
 
 /// What was looked at.
@@ -93,55 +71,42 @@ struct Verifier<'a> {
     keys: Keys,
     /// Revisions that a live pack holds.
     revisions_held: Vec<Id>,
-    progress: &'a VerifyProgress,
+    watch: Watch<'a>,
     each: &'a mut dyn FnMut(Finding),
 }
 
-impl Store {
-    /// Looks for damage and gives `each` what is found.
-    ///
-    /// # Errors
-    /// Listing failed, so that nothing can be said; or there is no room for a temporary file.
-    /// Damage is no error, but a finding.
-    pub fn verify(
-        &self,
-        options: VerifyOptions,
-        each: &mut dyn FnMut(Finding),
-    ) -> Result<VerifyReport> {
-        self.verify_watched(options, &VerifyProgress::default(), each)
+/// Looks for damage and gives `each` what is found. `watch` counts the records of packs and the
+/// entries of manifests that were looked at.
+///
+/// # Errors
+/// Listing failed, so that nothing can be said; there is no room for a temporary file; or `watch` was
+/// cancelled. Damage is no error, but a finding.
+pub fn verify(
+    store: &Store,
+    options: VerifyOptions,
+    watch: Watch<'_>,
+    each: &mut dyn FnMut(Finding),
+) -> Result<VerifyReport> {
+    store.refresh();
+    let mut verifier = Verifier {
+        store,
+        options,
+        report: VerifyReport::default(),
+        index: None,
+        held: Held::default(),
+        keys: Keys::default(),
+        revisions_held: Vec::new(),
+        watch,
+        each,
+    };
+    let revisions = store.revision_file_ids()?;
+    verifier.segments();
+    verifier.packs()?;
+    if verifier.index.is_some() {
+        verifier.revisions(revisions)?;
     }
-
-    /// As [`Self::verify`], telling `progress` how far it has come.
-    ///
-    /// # Errors
-    /// As [`Self::verify`]; or `progress` was told to stop.
-    pub fn verify_watched(
-        &self,
-        options: VerifyOptions,
-        progress: &VerifyProgress,
-        each: &mut dyn FnMut(Finding),
-    ) -> Result<VerifyReport> {
-        self.refresh();
-        let mut verifier = Verifier {
-            store: self,
-            options,
-            report: VerifyReport::default(),
-            index: None,
-            held: Held::default(),
-            keys: Keys::default(),
-            revisions_held: Vec::new(),
-            progress,
-            each,
-        };
-        let revisions = self.revision_file_ids()?;
-        verifier.segments();
-        verifier.packs()?;
-        if verifier.index.is_some() {
-            verifier.revisions(revisions)?;
-        }
-        verifier.refs()?;
-        Ok(verifier.report)
-    }
+    verifier.refs()?;
+    Ok(verifier.report)
 }
 
 impl Verifier<'_> {
@@ -152,7 +117,7 @@ impl Verifier<'_> {
 
     /// What `error` says of `object`.
     fn found_error(&mut self, object: impl Into<String>, error: &Error) {
-        let (object, fault) = (object.into(), describe(error));
+        let (object, fault) = (object.into(), error.chain());
         if error.is_newer() {
             self.report.newer += 1;
             (self.each)(Finding { object, fault, newer: true });
@@ -165,14 +130,14 @@ impl Verifier<'_> {
     /// version.
     fn missing(&self, what: &str) -> Error {
         match self.report.newer {
-            0 => Error::corrupt(what),
+            0 => Error::missing(what),
             _ => Error::newer(format!("{what} that this program can read")),
         }
     }
 
     /// Whether `error` ends the verification, in place of being a finding.
     fn is_cancelled(&self) -> bool {
-        self.progress.cancel.load(Ordering::Relaxed)
+        self.watch.is_cancelled()
     }
 
     fn segments(&mut self) {
@@ -248,15 +213,4 @@ impl Verifier<'_> {
             _ => Some(self.missing(&format!("{of} in no pack"))),
         }
     }
-}
-
-/// An error with its causes, in one line.
-fn describe(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

@@ -5,8 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the measurement")]
 
+use freestone_core::Watch;
+use freestone_maintain::{self as maintain, CompactOptions};
 use freestone_store::Store;
-use freestone_store::compact::{CompactOptions, CompactProgress};
 use freestone_store::push::PushOptions;
 use freestone_testkit::{MemorySource, push_tree};
 use std::collections::HashMap;
@@ -84,14 +85,14 @@ fn main() {
     say(&store);
     let start = Instant::now();
     let options = CompactOptions { grace: Duration::ZERO, ..CompactOptions::default() };
-    let done = store.compact(&options, &CompactProgress::default()).unwrap();
+    let done = maintain::compact(&store, &options, Watch::default()).unwrap();
     println!("compacted in {:.2?}: {done:?}", start.elapsed());
     say(&store);
 }
 
 fn say(store: &Store) {
-    let stats = store.stats().unwrap();
+    let stats = maintain::stats(store, Watch::default()).unwrap();
     let (stored, logical) = (stats.stored(), stats.logical);
-    let stats = freestone_store::Stats { growth: Vec::new(), ..stats };
+    let stats = freestone_maintain::Stats { growth: Vec::new(), ..stats };
     println!("stored {stored} of {logical}: {stats:?}");
 }

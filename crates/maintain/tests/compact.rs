@@ -5,13 +5,13 @@
 
 use freestone_core::item::{Item, ItemSource};
 use freestone_core::plan::{ChunkSource, RawChunks};
-use freestone_core::{ErrorKind, Id, Result};
+use freestone_core::{ErrorKind, Id, Result, Watch};
 use freestone_format::record::{Codec, RecordKind};
 use freestone_format::{pack, retired};
+use freestone_maintain::Finding;
+use freestone_maintain::{self as maintain, CompactOptions, Compacted};
 use freestone_store::Store;
-use freestone_store::compact::{CompactOptions, CompactProgress, Compacted};
 use freestone_store::push::{PushOptions, PushProgress, Source};
-use freestone_store::verify::Finding;
 use freestone_testkit::{MemorySource, Reading, cases, findings, noise, push_tree, text};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ const DEPTH_MAX: u64 = 32;
 fn compact(store: &Store, grace: u64) -> Result<Compacted> {
     let grace = Duration::from_secs(grace);
     let options = CompactOptions { grace, level: 6, ..CompactOptions::default() };
-    store.compact(&options, &CompactProgress::default())
+    maintain::compact(store, &options, Watch::default())
 }
 
 fn push(store: &Store, tree: &MemorySource, time: i64) -> Id {
@@ -64,7 +64,7 @@ fn check(store: &Store, trees: &BTreeMap<Id, MemorySource>) {
     }
     let ids = store.revision_ids().unwrap();
     assert!(trees.keys().all(|id| ids.contains(id)));
-    let stats = store.stats().unwrap();
+    let stats = maintain::stats(store, Watch::default()).unwrap();
     assert!(stats.depths.keys().all(|depth| *depth <= DEPTH_MAX), "{:?}", stats.depths);
 }
 
@@ -78,17 +78,17 @@ fn new_store() -> (tempfile::TempDir, Store) {
 fn many_small_packs_become_one_and_nothing_is_another() {
     let (_folder, store) = new_store();
     let trees = history(&store, 40);
-    let pushed = store.stats().unwrap();
+    let pushed = maintain::stats(&store, Watch::default()).unwrap();
     assert!(pushed.records["chunk"].based > 20, "a push uses bases");
     assert!(pushed.depths.keys().all(|depth| *depth <= 1), "one base across packs");
-    let before = store.stored_bytes().unwrap();
+    let before = maintain::stored_bytes(&store).unwrap();
     let done = compact(&store, 0).unwrap();
     assert_eq!((done.old_packs.0, done.new_packs.0, done.removed.0), (40, 1, 40));
     assert_eq!((done.revision_files, done.waiting.0), (40, 0));
-    let after = store.stored_bytes().unwrap();
+    let after = maintain::stored_bytes(&store).unwrap();
     assert!(after < before / 10 * 9, "{after} of {before}");
     check(&store, &trees);
-    let stats = store.stats().unwrap();
+    let stats = maintain::stats(&store, Watch::default()).unwrap();
     assert_eq!((stats.packs.0, stats.revision_files.0), (1, 0));
     assert_eq!(store.index().unwrap().segments().len(), 1);
     assert!(stats.depths.keys().any(|depth| *depth > 2));
@@ -103,7 +103,7 @@ fn many_small_packs_become_one_and_nothing_is_another() {
     let id = push(&store, &tree, 5000);
     check(&store, &BTreeMap::from([(id, tree)]));
     check(&store, &trees);
-    store.reindex(&mut |_, _| {}).unwrap();
+    maintain::reindex(&store, Watch::default()).unwrap();
     check(&store, &trees);
 }
 
@@ -166,7 +166,7 @@ fn what_a_compacted_pack_says_is_not_said_again() {
     other[32] ^= 1;
     std::fs::write(&index_file, &other).unwrap();
     assert_eq!(open().unwrap().index().err().unwrap().kind(), ErrorKind::Corrupt);
-    open().unwrap().reindex(&mut |_, _| {}).unwrap();
+    maintain::reindex(&open().unwrap(), Watch::default()).unwrap();
     check(&open().unwrap(), &trees);
 }
 
@@ -182,7 +182,7 @@ fn a_dry_run_changes_nothing() {
     };
     let before = files(&store);
     let options = CompactOptions { dry_run: true, ..CompactOptions::default() };
-    let done = store.compact(&options, &CompactProgress::default()).unwrap();
+    let done = maintain::compact(&store, &options, Watch::default()).unwrap();
     assert_eq!((done.old_packs.0, done.revision_files), (5, 5));
     assert_eq!(files(&store), before);
     check(&store, &trees);
@@ -198,12 +198,12 @@ fn packs_wait_for_the_grace_period_and_readers_find_what_was_moved() {
     reader.revision(first).unwrap().unwrap();
     let done = compact(&store, 3600).unwrap();
     assert_eq!((done.removed.0, done.waiting.0), (0, 12));
-    assert_eq!(store.stats().unwrap().packs.0, 13);
+    assert_eq!(maintain::stats(&store, Watch::default()).unwrap().packs.0, 13);
     let done = compact(&store, 3600).unwrap();
     assert_eq!((done.old_packs.0, done.removed.0, done.waiting.0), (0, 0, 12));
     check(&store, &trees);
     // Retired packs do not come back by a reindexing, nor do they have to be whole.
-    store.reindex(&mut |_, _| {}).unwrap();
+    maintain::reindex(&store, Watch::default()).unwrap();
     assert_eq!(store.index().unwrap().packs().unwrap().len(), 1);
     let done = compact(&store, 0).unwrap();
     assert_eq!((done.old_packs.0, done.removed.0, done.waiting.0), (0, 12, 0));
@@ -386,10 +386,10 @@ proptest! {
                 Step::Compact { grace, all } => {
                     let grace = Duration::from_secs(if grace { 1000 } else { 0 });
                     let options = CompactOptions { grace, all, level: 3, ..CompactOptions::default() };
-                    store.compact(&options, &CompactProgress::default()).unwrap();
+                    maintain::compact(&store, &options, Watch::default()).unwrap();
                 }
                 Step::Merge => {
-                    store.reindex(&mut |_, _| {}).unwrap();
+                    maintain::reindex(&store, Watch::default()).unwrap();
                 }
             }
         }

@@ -2,8 +2,6 @@
 //! of which only what differs from the one after it is still to be written.
 
 use super::writer::Writer;
-use crate::records::Records;
-use crate::store::Store;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::{ExtentSource, NodeKind};
 use freestone_core::{Id, NodeSource, Result};
@@ -11,6 +9,7 @@ use freestone_format::record::RecordKind;
 use freestone_format::revision::Revision;
 use freestone_manifest::content::{ContentNode, ContentRecord, pieces};
 use freestone_manifest::{Cursor, Entry, EntryKind, Subtree, Times, Tree, diff};
+use freestone_store::{Records, Store};
 use std::collections::{HashMap, HashSet};
 
 /// A revision, and the one that came from it, if there is one.

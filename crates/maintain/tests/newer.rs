@@ -5,15 +5,15 @@
 
 use freestone_core::digest::{self, context, derived};
 use freestone_core::wire::Writer;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Watch};
 use freestone_format::pack::encode_table;
 use freestone_format::record::{Codec, RecordKind};
 use freestone_format::{RefEntry, Revision};
 use freestone_format::{ref_entry, segment};
+use freestone_maintain::{self as maintain, Finding, VerifyOptions};
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
 use freestone_manifest::{Builder, Entry, EntryKind, MemoryNodes, Node};
 use freestone_store::push::PushOptions;
-use freestone_store::verify::{Finding, VerifyOptions};
 use freestone_store::{Expect, Store};
 use freestone_testkit::{Forge, MemorySource, pack_name, push_tree, write_pack, write_segment};
 use std::collections::BTreeMap;
@@ -31,7 +31,11 @@ fn new_store() -> (tempfile::TempDir, Store) {
 
 fn findings(store: &Store, data: bool) -> Vec<Finding> {
     let mut found = Vec::new();
-    let report = store.verify(VerifyOptions { data }, &mut |finding| found.push(finding)).unwrap();
+    let report =
+        maintain::verify(store, VerifyOptions { data }, Watch::default(), &mut |finding| {
+            found.push(finding)
+        })
+        .unwrap();
     let newer = found.iter().filter(|finding| finding.newer).count() as u64;
     assert_eq!((report.newer, report.findings), (newer, found.len() as u64 - newer));
     found
@@ -131,8 +135,8 @@ fn packs_of_later_versions_are_refused() {
     for (what, change) in changes {
         let (_folder, store) = store_of(&list, revision, &|table| change(table));
         assert_newer(&store, what);
-        assert_refused(store.stats(), what);
-        assert_refused(store.reindex(&mut |_, _| {}), what);
+        assert_refused(maintain::stats(&store, Watch::default()), what);
+        assert_refused(maintain::reindex(&store, Watch::default()), what);
         // A push cannot tell what is there.
         let tree = MemorySource::of([("a", "bytes")]);
         let options = PushOptions { ref_name: Some("new".into()), ..PushOptions::default() };
@@ -151,7 +155,7 @@ fn a_pack_whose_header_alone_is_of_another_version_is_damaged() {
     let path = store.root().unwrap().join(&listed[0].name);
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, with(&bytes, 8, 2)).unwrap();
-    assert_eq!(store.stats().unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(maintain::stats(&store, Watch::default()).unwrap_err().kind(), ErrorKind::Corrupt);
     assert!(findings(&store, false).iter().all(|finding| !finding.newer));
 }
 
