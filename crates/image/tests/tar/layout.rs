@@ -163,7 +163,7 @@ fn what_is_missing_or_wrong_in_the_store_is_an_error_that_names_the_path() {
     let (root, nodes) = builder.finish().unwrap();
     let plan = TarPlan::open(nodes, &root.id, TarOptions::default()).unwrap();
     let error = plan.extents(0..plan.length(), &mut |_| Ok(())).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(error.kind(), ErrorKind::Missing);
     assert!(error.to_string().contains("big/film"), "{error}");
     assert!(TarPlan::open(MemoryNodes::default(), &root.id, TarOptions::default()).is_err());
 }
