@@ -33,7 +33,7 @@ fn findings(store: &Store, data: bool) -> Vec<Finding> {
     let mut found = Vec::new();
     let report =
         maintain::verify(store, VerifyOptions { data }, Watch::default(), &mut |finding| {
-            found.push(finding)
+            found.push(finding);
         })
         .unwrap();
     let newer = found.iter().filter(|finding| finding.newer).count() as u64;

@@ -156,7 +156,7 @@ impl Settings {
             let Some(ini) = read_profiles(&path)? else { continue };
             let Some(section) = ini.section(Some(section)) else { continue };
             let found = found.get_or_insert_default();
-            for (key, value) in section.iter() {
+            for (key, value) in section {
                 found.entry(key.to_ascii_lowercase()).or_insert_with(|| value.trim().to_owned());
             }
         }

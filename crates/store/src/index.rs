@@ -318,6 +318,9 @@ pub(crate) fn with_rows(backend: &dyn Backend, segment: Segment) -> Result<Segme
 ///
 /// As soon as it is there another pusher may merge it with others and remove it. What it says is
 /// right all the same, so then it is read from memory, as are those that take little of it.
+///
+/// # Errors
+/// The segment cannot be written or opened.
 pub fn write_segment(
     backend: &dyn Backend,
     tier: u8,

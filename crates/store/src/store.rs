@@ -276,16 +276,22 @@ impl Store {
         Ok(ids)
     }
 
-    /// The ids of the revisions that have files of their own, sorted.
+    /// Lists the ids of the revisions that have files of their own, sorted.
+    ///
+    /// # Errors
+    /// The store cannot be listed.
     pub fn revision_file_ids(&self) -> Result<Vec<Id>> {
         let listed = self.0.backend.list("revisions")?;
         let id = |name: &str| Id::parse(name.strip_prefix("revisions/")?).ok();
         Ok(listed.iter().filter_map(|listed| id(&listed.name)).collect())
     }
 
-    /// The ids of the revisions that the index lists. Those whose first bytes are in `known` are
+    /// Lists the ids of the revisions that the index lists. Those whose first bytes are in `known` are
     /// taken from there; of the others the packs' tables are read, and what these cannot tell, since
     /// a pack or a segment is damaged or missing, is left out.
+    ///
+    /// # Errors
+    /// The index cannot be read.
     pub fn listed_revisions(
         &self,
         known: &HashMap<[u8; segment::PREFIX_BYTES], Id>,

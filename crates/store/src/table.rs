@@ -20,7 +20,10 @@ pub fn read_table(object: &dyn Object, id: &Id) -> Result<Vec<Row>> {
     Ok(read_sized_table(object, id)?.0)
 }
 
-/// The same, with the length of the table.
+/// Reads the table of a pack, and returns its length, too.
+///
+/// # Errors
+/// As [`read_table`].
 pub fn read_sized_table(object: &dyn Object, id: &Id) -> Result<(Vec<Row>, u64)> {
     let read = || read_table_once(object, id);
     // What came from afar may have been damaged on the way.

@@ -29,7 +29,7 @@ fn assert_sound(root: &Path) {
     let mut findings = Vec::new();
     let store = Store::open(root).unwrap();
     maintain::verify(&store, VerifyOptions { data: true }, Watch::default(), &mut |finding| {
-        findings.push(finding)
+        findings.push(finding);
     })
     .unwrap();
     assert_eq!(findings, []);

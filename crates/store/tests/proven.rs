@@ -100,7 +100,7 @@ fn a_scrub_proves_all_and_forgets_what_it_found_damaged() {
         let store = Store::open(&root).unwrap();
         let mut findings = 0;
         maintain::verify(&store, VerifyOptions { data: true }, Watch::default(), &mut |_| {
-            findings += 1
+            findings += 1;
         })
         .unwrap();
         store.replace_proofs();

@@ -74,7 +74,7 @@ fn explicit(mut tree: MemorySource) -> MemorySource {
 fn assert_sound(store: &Store) {
     let mut findings = Vec::new();
     maintain::verify(store, VerifyOptions { data: true }, Watch::default(), &mut |finding| {
-        findings.push(finding)
+        findings.push(finding);
     })
     .unwrap();
     assert_eq!(findings, []);

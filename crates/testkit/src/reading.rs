@@ -89,7 +89,7 @@ impl<'a> Reading<'a> {
 pub fn findings(store: &Store) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     maintain::verify(store, VerifyOptions { data: true }, Watch::default(), &mut |finding| {
-        findings.push(finding)
+        findings.push(finding);
     })?;
     Ok(findings)
 }

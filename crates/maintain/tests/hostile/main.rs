@@ -120,7 +120,7 @@ fn reopened(store: &Store) -> Store {
 fn quick_findings(store: &Store) -> Vec<Finding> {
     let mut found = Vec::new();
     maintain::verify(store, VerifyOptions { data: false }, Watch::default(), &mut |finding| {
-        found.push(finding)
+        found.push(finding);
     })
     .unwrap();
     found

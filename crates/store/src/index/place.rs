@@ -33,7 +33,10 @@ pub struct Place {
 }
 
 impl Place {
-    /// What row `at` of `segment` says.
+    /// Returns what row `at` of `segment` says.
+    ///
+    /// # Errors
+    /// The segment has no such row, or is damaged.
     pub fn of(segment: &Arc<LiveSegment>, at: u64) -> Result<Self> {
         let row = segment.segment.row(at)?;
         let pack = segment.segment.pack(row.pack)?;
@@ -58,8 +61,11 @@ impl Place {
         Some(end.checked_sub(self.table_length)?..end)
     }
 
-    /// Where the record's base is: a record that has none itself, or one at a lower offset of the
-    /// same pack; so bases cannot form a cycle.
+    /// Returns where the record's base is: a record that has none itself, or one at a lower offset
+    /// of the same pack, so that bases cannot form a cycle. `None` if it has no base.
+    ///
+    /// # Errors
+    /// The segment is damaged, or names a record that cannot be the base.
     pub fn base(&self) -> Result<Option<Self>> {
         let Some(at) = self.row.base else { return Ok(None) };
         let base = Self::of(&self.segment, at)?;
