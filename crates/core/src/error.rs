@@ -16,8 +16,7 @@ pub enum ErrorKind {
     /// Stored bytes do not hash to their id, or are not well formed.
     Corrupt,
     /// A stored thing refers to another one that is not there. Either it was lost, or it was moved
-    /// since
-    /// the reader listed the store. The exit code is that of [`Self::Corrupt`].
+    /// since the reader listed the store. The exit code is that of [`Self::Corrupt`].
     Missing,
     /// Storage or network: reading or writing failed, or there is no space left.
     Storage,
@@ -86,8 +85,7 @@ impl Error {
     }
 
     /// Returns an error of kind [`ErrorKind::Missing`]: something stored refers to `what`, which is
-    /// not
-    /// there.
+    /// not there.
     pub fn missing(what: impl Into<String>) -> Self {
         Self::new(ErrorKind::Missing, what)
     }
@@ -152,8 +150,7 @@ impl Error {
     }
 
     /// Marks this as an error of the one `path` of a source, so that a walk can continue and report
-    /// all
-    /// such errors together at its end; see [`Unreadable`](crate::Unreadable).
+    /// all such errors together at its end; see [`Unreadable`](crate::Unreadable).
     #[must_use]
     pub fn at_path(self, path: Vec<u8>) -> Self {
         self.about(About::Path(path))

@@ -138,8 +138,7 @@ pub trait ChangeSource: Send {
     fn next(&mut self) -> Result<Option<ItemChange>>;
 
     /// Called by the push if the bytes at `path`, which the source returned before, cannot be
-    /// pushed;
-    /// `why` is the reason.
+    /// pushed; `why` is the reason.
     ///
     /// # Errors
     /// The source does not allow it; the push ends.
@@ -158,8 +157,7 @@ pub type NamedFile = (Vec<u8>, Box<dyn OpenFile>);
 /// A source that can be read once, in an order of its own, such as an archive in a pipe.
 pub trait StreamSource: Send {
     /// Returns the next file, its path and its bytes, which the caller must read to the end before
-    /// the
-    /// next call; `None` after the last.
+    /// the next call; `None` after the last.
     ///
     /// # Errors
     /// Reading failed, or the bytes are not of this kind of source.

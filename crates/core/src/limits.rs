@@ -33,8 +33,7 @@ pub const ZERO_RUN_UNITS_MIN: u64 = 16;
 pub const NODE_ITEMS_MIN: usize = 8;
 
 /// A rope node of this many items is closed whatever follows. It bounds the length of a node, even
-/// if
-/// an attacker chooses the names. *format*
+/// if an attacker chooses the names. *format*
 pub const NODE_ITEMS_MAX: usize = 128;
 
 /// One in this many items starts a node of the next level. *format*

@@ -42,8 +42,7 @@ pub trait Plan: Send + Sync {
     fn length(&self) -> u64;
 
     /// Passes every extent that intersects `range` to `each`, in order, without gaps, and whole:
-    /// the
-    /// first may start before the range, and the last may end after it.
+    /// the first may start before the range, and the last may end after it.
     ///
     /// # Errors
     /// A node of the manifest cannot be read, or `each` failed.
@@ -53,8 +52,7 @@ pub trait Plan: Send + Sync {
     fn identity(&self) -> String;
 
     /// Returns the 4096 bytes that replace the image's first 4096 bytes while it is written in
-    /// place.
-    /// They are not a valid image of any format, and say which image is being written.
+    /// place. They are not a valid image of any format, and say which image is being written.
     fn unfinished_head(&self) -> Vec<u8> {
         unfinished_head(None, &self.identity())
     }
@@ -80,13 +78,11 @@ pub trait ChunkSource: Send + Sync {
     ///
     /// # Errors
     /// The chunk is not there, cannot be read, does not hash to its id, or has another length. Then
-    /// the
-    /// bytes in `out` are undefined.
+    /// the bytes in `out` are undefined.
     fn chunk(&self, id: &Id, out: &mut [u8]) -> Result<()>;
 
     /// Reads the plain bytes of chunk `id`, of `length` bytes, into `buffer`. The buffer grows if
-    /// it is
-    /// too short and never shrinks, so that it can be used again.
+    /// it is too short and never shrinks, so that it can be used again.
     ///
     /// # Errors
     /// As [`Self::chunk`]; or `length` is more than [`CHUNK_BYTES_MAX`].
@@ -116,14 +112,12 @@ pub struct RawPlace {
 }
 
 /// A source that knows in which files the plain bytes of chunks are. A sink can then share them
-/// with
-/// that file by reflink, or send them from there, instead of copying them. It is optional.
+/// with that file by reflink, or send them from there, instead of copying them. It is optional.
 pub trait RawChunks: Send + Sync {
     /// Returns the place of the bytes of chunk `id`, which has `length` bytes. The place is
     /// *proven*:
     /// its bytes were hashed to `id`, and the file has not changed since. An earlier proof is
-    /// enough;
-    /// if there is none and `prove` is true, the bytes are read and hashed now.
+    /// enough; if there is none and `prove` is true, the bytes are read and hashed now.
     ///
     /// Returns `None` if the plain bytes of the chunk are not in a file, or are not proven.
     ///
@@ -162,8 +156,7 @@ pub trait NodeSource: Send + Sync {
     ///
     /// # Errors
     /// The node is not there ([`Missing`](crate::ErrorKind::Missing)), cannot be read, or does not
-    /// hash
-    /// to its id.
+    /// hash to its id.
     fn node(&self, kind: NodeKind, id: &Id) -> Result<Arc<[u8]>>;
 }
 

@@ -31,8 +31,8 @@ pub struct Shape {
 
 impl Shape {
     /// Computes how tar expresses the entry `path`, a file of `size` bytes, or a directory if
-    /// `size` is
-    /// `None`. Returns `None` if tar cannot express it in a way that strict readers accept.
+    /// `size` is `None`. Returns `None` if tar cannot express it in a way that strict readers
+    /// accept.
     pub fn of(path: &[u8], size: Option<u64>) -> Option<Self> {
         let mut name = path.to_vec();
         if size.is_none() {

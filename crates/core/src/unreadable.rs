@@ -3,16 +3,14 @@
 //! An error of one path alone is marked by [`Error::at_path`]. A walk that meets such an error
 //! collects it here, continues with the other paths, and fails at its end with one error that lists
 //! all of them. That error can be collected again, so the list of a walk and the lists of the
-//! threads
-//! that read its files become one.
+//! threads that read its files become one.
 
 use crate::{Error, ErrorKind, path};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// The most paths that an error lists; the others are only counted. It bounds the memory, and a
-/// longer
-/// list does not help the user.
+/// longer list does not help the user.
 pub const UNREADABLE_LISTED_MAX: usize = 100;
 
 /// A list of the paths of a source that could not be read.

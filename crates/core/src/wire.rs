@@ -1,6 +1,5 @@
 //! The encoding of all small structures: little-endian numbers, varints, byte strings, and
-//! extension
-//! fields.
+//! extension fields.
 //!
 //! A varint is unsigned LEB128, at most ten bytes, in its shortest form: longer forms are refused,
 //! so that a structure has one encoding only. Extension fields are (tag, length, bytes) with tags
@@ -150,8 +149,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// No byte is left; the version is later than `known`, which is [newer](Error::newer); or it is
-    /// 0,
-    /// which no version has.
+    /// 0, which no version has.
     pub fn version(&mut self, known: u8, what: &str) -> Result<()> {
         match self.u8()? {
             version if version == known => Ok(()),
@@ -249,13 +247,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads and checks extension fields with the length before them. Returns the encoded fields,
-    /// so
-    /// that the caller can keep unknown ones. Version 1 knows no critical tag.
+    /// so that the caller can keep unknown ones. Version 1 knows no critical tag.
     ///
     /// # Errors
     /// The input ends too early, the fields are too long or out of order, or one is critical, which
-    /// is
-    /// [newer](Error::newer).
+    /// is [newer](Error::newer).
     pub fn extensions(&mut self) -> Result<&'a [u8]> {
         let bytes = self.string(EXTENSION_BYTES_MAX)?;
         let mut fields = Self::new(bytes);

@@ -2,8 +2,7 @@
 //! hashed.
 //!
 //! It is a cache: a push without one hashes every file and makes the same revision. So a push
-//! depends
-//! on this trait alone, and a program without a database passes none.
+//! depends on this trait alone, and a program without a database passes none.
 
 use crate::item::{Content, FileStamp};
 use crate::{Id, Result, Sha1};
@@ -23,16 +22,14 @@ pub struct KnownFile {
 /// called; a push that fails drops the index without that call.
 pub trait WorkingIndex: Send {
     /// Returns true if this process has the index open. If another process that pushes has it,
-    /// nothing
-    /// is known, and nothing is remembered.
+    /// nothing is known, and nothing is remembered.
     fn is_open(&mut self) -> bool;
 
     /// Begins a walk over the files of `source`, before its first file.
     fn begin(&mut self, source: &[u8]);
 
     /// Returns what is known of the file at `path` of the source. The caller asks in manifest
-    /// order; an
-    /// entry between two paths it asks for is of a file that is gone, and is removed.
+    /// order; an entry between two paths it asks for is of a file that is gone, and is removed.
     ///
     /// # Errors
     /// The index cannot be written.
@@ -45,8 +42,7 @@ pub trait WorkingIndex: Send {
     fn remember(&mut self, path: &[u8], known: &KnownFile) -> Result<()>;
 
     /// Removes the entries of the source after the last path that was asked for. Called when the
-    /// walk
-    /// has ended: their files are gone.
+    /// walk has ended: their files are gone.
     ///
     /// # Errors
     /// The index cannot be written.
@@ -62,7 +58,6 @@ pub trait WorkingIndex: Send {
     fn remember_named(&mut self, name: &[u8], content: &Content) -> Result<()>;
 
     /// Starts writing what is left, while the caller continues; dropping the index waits until it
-    /// is
-    /// written. A failure only makes the next push slower.
+    /// is written. A failure only makes the next push slower.
     fn close(&mut self);
 }

@@ -2,11 +2,9 @@
 //!
 //! A content of at most [`CONTENT_WHOLE_BYTES_MAX`] is one chunk, and its content id is its plain
 //! BLAKE3. A longer one has a content record, whose hash is the content id. The record names the
-//! top
-//! of a content tree: a rope like that of a manifest, whose items are chunks and runs of zeros and
-//! whose measure is the number of bytes. So any part of the content is found and proven by
-//! descending,
-//! and a reader never needs the chunker.
+//! top of a content tree: a rope like that of a manifest, whose items are chunks and runs of zeros
+//! and whose measure is the number of bytes. So any part of the content is found and proven by
+//! descending, and a reader never needs the chunker.
 
 mod node;
 mod record;
@@ -22,9 +20,8 @@ use freestone_core::{Error, Extent, Id, Result, Sha1};
 use std::ops::Range;
 
 /// Passes the pieces of a content that intersect `range` of its bytes to `each`, in order and
-/// whole:
-/// chunks and runs of zeros, with their offsets in the content. `size` and `sha1` are those of the
-/// content's entry; without an entry, `sha1` is `None`.
+/// whole: chunks and runs of zeros, with their offsets in the content. `size` and `sha1` are those
+/// of the content's entry; without an entry, `sha1` is `None`.
 ///
 /// # Errors
 /// The content's record or a node of its tree cannot be read, a length or SHA-1 is not the expected
@@ -83,8 +80,7 @@ pub fn pieces<S: NodeSource + ?Sized>(
 }
 
 /// Calls `each` for a content's record and for every node of its tree. What is below the record or
-/// a
-/// node is visited only if `each` returns true for it.
+/// a node is visited only if `each` returns true for it.
 ///
 /// # Errors
 /// The record or a node cannot be read or is malformed, or `each` failed.

@@ -10,8 +10,7 @@ use std::sync::Arc;
 pub struct Cursor<'a, S> {
     tree: &'a Tree<S>,
     /// The path from the root to the next entry: inner nodes with the index of the open child, then
-    /// the
-    /// leaf with the index of the next entry.
+    /// the leaf with the index of the next entry.
     way: Vec<(Arc<Node>, usize)>,
     /// The path of the last entry of the leaf before this one; empty at the first.
     last: Vec<u8>,
@@ -23,8 +22,7 @@ impl<'a, S: NodeSource> Cursor<'a, S> {
     }
 
     /// Descends from the root; the functions return the index of the item to take in each node. An
-    /// index
-    /// after the last item means the position after everything in the node.
+    /// index after the last item means the position after everything in the node.
     pub(crate) fn descend(
         tree: &'a Tree<S>,
         pick_child: impl Fn(&[Subtree]) -> usize,

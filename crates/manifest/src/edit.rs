@@ -1,6 +1,5 @@
 //! Makes a new manifest from an old one and a list of changes. Only the nodes on the way to a
-//! change
-//! are read and written.
+//! change are read and written.
 //!
 //! The paths alone decide where a node begins, and the path after a node decides where it ends. So
 //! a subtree without changes, followed by the same path as before, is the same subtree in the new
@@ -19,8 +18,7 @@ use std::cmp::Ordering;
 /// The changes of an [`edit`], in manifest order.
 pub trait Changes {
     /// Returns the path of the next change, and true if that path has no entry afterwards; `None`
-    /// after
-    /// the last change.
+    /// after the last change.
     ///
     /// # Errors
     /// The next change cannot be read.
@@ -35,8 +33,7 @@ pub trait Changes {
 }
 
 /// Applies `changes` to the manifest `old`, or to an empty one. Nodes that the new manifest does
-/// not
-/// share with `old` go to `sink`. Returns the reference to the new root, and the sink.
+/// not share with `old` go to `sink`. Returns the reference to the new root, and the sink.
 ///
 /// # Errors
 /// A node cannot be read, a change is out of order or makes an entry that is not well formed, or

@@ -1,16 +1,13 @@
 //! The manifest rope: a revision's entries, sorted by path, as a Merkle tree of small nodes.
 //!
 //! The paths of the entries alone decide the tree's shape, so equal entries give equal nodes
-//! whatever
-//! the history, and a change rewrites only a few nodes. Every reference to a child carries totals
-//! and
-//! a [`Measure`](freestone_core::Measure) of the entries below it, so that paths, entry numbers and
-//! image offsets are all found by descending. A large content is the same kind of tree over its
-//! chunks ([`content`]).
+//! whatever the history, and a change rewrites only a few nodes. Every reference to a child carries
+//! totals and a [`Measure`](freestone_core::Measure) of the entries below it, so that paths, entry
+//! numbers and image offsets are all found by descending. A large content is the same kind of tree
+//! over its chunks ([`content`]).
 //!
 //! Nothing here does I/O by itself: nodes are read from a
-//! [`NodeSource`](freestone_core::NodeSource)
-//! and written to a [`NodeSink`].
+//! [`NodeSource`](freestone_core::NodeSource) and written to a [`NodeSink`].
 //!
 //! # Example
 //!

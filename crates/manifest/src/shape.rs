@@ -91,10 +91,8 @@ impl<R: Rope> OpenNodes<R> {
     }
 
     /// Returns true if an item of level `item` starts a node on each level up to `level`, so that a
-    /// node
-    /// of that level that begins with it can be placed whole. Closes the nodes that pushing the
-    /// item
-    /// would close.
+    /// node of that level that begins with it can be placed whole. Closes the nodes that pushing
+    /// the item would close.
     pub(crate) fn begins(&mut self, item: u8, level: u8) -> Result<bool> {
         for at in 1..=level {
             let open = match at {
@@ -123,8 +121,7 @@ impl<R: Rope> OpenNodes<R> {
     }
 
     /// Adds a whole node of `level`, after [`Self::begins`] returned true. The next item, if any,
-    /// must
-    /// start a node of that level, too.
+    /// must start a node of that level, too.
     pub(crate) fn place(&mut self, level: u8, node: R::Child) -> Result<()> {
         self.push_child(level + 1, node)
     }

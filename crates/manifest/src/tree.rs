@@ -10,10 +10,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 /// The most bytes of decoded nodes that a tree keeps: enough for all inner nodes of a million
-/// entries
-/// with paths of usual length. Bytes are counted, not nodes, because a node with the longest paths
-/// is
-/// a hundred times as long as others.
+/// entries with paths of usual length. Bytes are counted, not nodes, because a node with the
+/// longest paths is a hundred times as long as others.
 const CACHE_BYTES_MAX: usize = 16 << 20;
 
 /// A node, and the one correct reference to it.
@@ -80,8 +78,7 @@ impl<S: NodeSource> Tree<S> {
     }
 
     /// Reads the node that `child` refers to, an item of a node of `level`, and checks that it
-    /// agrees
-    /// with the reference.
+    /// agrees with the reference.
     pub(crate) fn below(&self, level: u8, child: &Subtree) -> Result<Arc<Node>> {
         let cached = self.cached(&child.id);
         let (node, truth) = match cached {
@@ -142,8 +139,7 @@ impl<S: NodeSource> Tree<S> {
     }
 
     /// Returns a cursor after the first `index` entries in manifest order, or after the last entry
-    /// if
-    /// there are fewer.
+    /// if there are fewer.
     ///
     /// # Errors
     /// A node cannot be read.
@@ -202,8 +198,7 @@ impl<S: NodeSource> Tree<S> {
     }
 
     /// Returns a cursor before the entry that covers `unit` of a tar image whose entries start at
-    /// unit
-    /// `start`; after the last entry if none covers it. Units are 512 bytes.
+    /// unit `start`; after the last entry if none covers it. Units are 512 bytes.
     ///
     /// # Errors
     /// A node cannot be read, or an entry before the unit cannot be expressed in tar.
@@ -238,10 +233,8 @@ impl<S: NodeSource> Tree<S> {
     }
 
     /// Returns the node of this tree at the same position as the encoded node `bytes` of another
-    /// one: the
-    /// node of the same level that covers its first path. `None` if this tree has no such level, or
-    /// the
-    /// bytes are not a node.
+    /// one: the node of the same level that covers its first path. `None` if this tree has no such
+    /// level, or the bytes are not a node.
     ///
     /// # Errors
     /// A node cannot be read.
@@ -265,8 +258,7 @@ impl<S: NodeSource> Tree<S> {
     }
 
     /// Calls `each` with every node of the tree and its level, the root first. The nodes below a
-    /// node are
-    /// visited only if `each` returns true for it.
+    /// node are visited only if `each` returns true for it.
     ///
     /// # Errors
     /// A node cannot be read, or `each` failed.

@@ -89,8 +89,7 @@ impl<W: NodeSink> ContentTreeBuilder<W> {
     }
 
     /// Closes the tree. Returns the level and id of its top, and the sink. At least one piece must
-    /// have
-    /// been pushed.
+    /// have been pushed.
     ///
     /// # Errors
     /// The sink failed.
