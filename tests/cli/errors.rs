@@ -188,7 +188,7 @@ fn everything_that_cannot_be_read_is_listed_beside_what_is_refused() {
         );
         let last = "  file z/after cannot be opened: Permission denied (os error 13)";
         assert_eq!(lines.next(), Some(last));
-        let hint = "  hint: make readable what is not, or leave it out with --exclude";
+        let hint = "  hint: make it readable, or leave it out with --exclude";
         assert_eq!(lines.next(), Some(hint));
         assert_eq!(lines.next(), None);
         // What is refused is told first; leaving that out does not leave out what cannot be read.

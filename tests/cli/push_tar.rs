@@ -277,8 +277,8 @@ fn what_is_no_archive_is_said_to_be_none() {
         said
     };
     assert!(said(b"").contains("is empty"));
-    assert!(said(b"hello").contains("is no tar archive"));
-    assert!(said(&[b'x'; 2000]).contains("is no tar archive"));
+    assert!(said(b"hello").contains("is not a tar archive"));
+    assert!(said(&[b'x'; 2000]).contains("is not a tar archive"));
     assert!(said(b"\xfd7zXZ\0....").contains("compressed by xz"));
     assert!(said(b"PK\x03\x04....").contains("zip"));
     let whole =
@@ -299,7 +299,7 @@ fn what_is_no_archive_is_said_to_be_none() {
     assert!(revision.is_ok(), "{said_of_one}");
     let mut broken = whole.clone();
     broken[2_560] ^= 1;
-    assert!(said(&broken).contains("no header of a member at byte 2560"));
+    assert!(said(&broken).contains("no valid header at byte 2560"));
     let sized = place.forged(&[(b"dir", b'5', b"", b"bytes of a directory")]);
     let (refused, said) = place.push(&sized, &[]);
     assert!(refused.is_err() && said.contains("readers of tar do not agree"), "{said}");

@@ -258,7 +258,7 @@ fn repositories_of_all_kinds_are_read_and_others_refused_plainly() {
         String::from_utf8(push.output().unwrap().stderr).unwrap()
     };
     assert!(said("new").contains("SHA-256"), "{}", said("new"));
-    assert!(said("store").contains("no git repository"), "{}", said("store"));
+    assert!(said("store").contains("not a git repository"), "{}", said("store"));
 }
 
 #[test]

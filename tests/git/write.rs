@@ -194,9 +194,9 @@ fn a_history_that_was_cut_is_written_as_far_as_it_goes() {
 #[test]
 fn what_git_cannot_hold_is_refused() {
     for (path, said) in [
-        ("sub/.GIT/config", "sub/.GIT/config: git takes no name"),
-        ("sub/a\\.git/config", "git takes no name that means the repository itself"),
-        ("sub/.gitmodules/x", "sub/.gitmodules/x: git takes no directory that means .gitmodules"),
+        ("sub/.GIT/config", "sub/.GIT/config: git refuses a name"),
+        ("sub/a\\.git/config", "git refuses a name that means the repository itself"),
+        ("sub/.gitmodules/x", "sub/.gitmodules/x: git refuses a directory that means .gitmodules"),
     ] {
         let place = Place::new();
         place.push_tar(path);
@@ -207,7 +207,7 @@ fn what_git_cannot_hold_is_refused() {
     place.push_tar("file");
     git(place.0.path(), &["init", "-q", "work"]);
     for directory in [place.at("work"), place.store()] {
-        assert!(place.refused(&directory, &[]).contains("is no bare git repository"));
+        assert!(place.refused(&directory, &[]).contains("is not a bare git repository"));
     }
 }
 
@@ -238,7 +238,7 @@ fn a_branch_inside_the_name_of_a_packed_one_is_refused() {
     let mut push = freestone(&place.store());
     output(push.args(["push", "--ref", "sites/www"]).arg(place.at("x.tar")));
     let told = place.refused(&out, &["sites/www"]);
-    assert!(told.contains("sites/www cannot stand beside branch sites"), "{told}");
+    assert!(told.contains("sites/www cannot exist beside branch sites"), "{told}");
     git(&out, &["branch", "-D", "sites"]);
     place.write(&["sites/www"]);
     place.fsck();

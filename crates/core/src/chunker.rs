@@ -1,11 +1,12 @@
-//! Cutting a content above [`CONTENT_WHOLE_BYTES_MAX`](crate::limits::CONTENT_WHOLE_BYTES_MAX)
-//! into chunks, where its own bytes say so.
+//! Cuts a content above [`CONTENT_WHOLE_BYTES_MAX`](crate::limits::CONTENT_WHOLE_BYTES_MAX) into
+//! chunks, at positions that depend on its bytes alone.
 //!
 //! The cuts are those of FastCDC (W. Xia et al., *The Design of Fast Content-Defined Chunking for
 //! Data Deduplication Based Storage Systems*, 2020) with normalisation level 1, as the `fastcdc`
 //! crate's `v2020` module makes them; `docs/format.md` lists the parameters and a golden vector
 //! freezes them. Maximal runs of at least 16 all-zero units of 4096 bytes, at multiples of 4096,
-//! are not cut but counted, and what lies between two such runs is cut by itself.
+//! are not cut but counted. The bytes between two such runs are a *stretch*, which is cut by
+//! itself.
 
 use crate::limits::{
     BLOCK_BYTES, CHUNK_BYTES_MAX, CHUNK_BYTES_MEAN, CHUNK_BYTES_MIN, ZERO_RUN_UNITS_MIN,
@@ -21,27 +22,28 @@ const ZERO_UNIT: [u8; UNIT] = [0; UNIT];
 pub enum ContentPiece<'a> {
     /// A chunk: at most [`CHUNK_BYTES_MAX`] bytes.
     Chunk(&'a [u8]),
-    /// So many zero bytes, a multiple of 4096.
+    /// A run of this many zero bytes, a multiple of 4096.
     Zeros(u64),
 }
 
-/// Cuts one content, fed in any portions. Holds at most one chunk and one portion.
+/// A cutter of one content, which takes its bytes in portions of any length. It holds at most one
+/// chunk and one portion in memory.
 #[derive(Default)]
 pub struct Chunker {
     /// A unit that is not full yet.
     partial: Vec<u8>,
-    /// Zero units seen and not yet given to the stretch or emitted.
+    /// Zero units seen whose run has not ended: they become a zero run or a part of the stretch.
     zero_units: u64,
-    /// What was not cut yet; its bytes before `start` are cut.
+    /// The stretch as far as it is known; its bytes before `start` are cut already.
     stretch: Vec<u8>,
     start: usize,
 }
 
 impl Chunker {
-    /// Takes the next bytes of the content, and gives `each` the pieces that are complete.
+    /// Takes the next bytes of the content, and passes the pieces that are complete to `each`.
     ///
     /// # Errors
-    /// What `each` returns.
+    /// `each` failed; its error is returned.
     pub fn push<E>(
         &mut self,
         mut bytes: &[u8],
@@ -65,15 +67,15 @@ impl Chunker {
         Ok(())
     }
 
-    /// Gives `each` the pieces that are left.
+    /// Ends the content: passes the pieces that are left to `each`.
     ///
     /// # Errors
-    /// What `each` returns.
+    /// `each` failed; its error is returned.
     pub fn finish<E>(
         mut self,
         each: &mut impl FnMut(ContentPiece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        // A last part of a unit is never a zero unit, whatever it holds.
+        // An incomplete last unit never counts as a zero unit, even if it holds zeros only.
         let last = std::mem::take(&mut self.partial);
         if last.is_empty() && self.zero_units >= ZERO_RUN_UNITS_MIN {
             self.cut_all(each)?;
@@ -101,7 +103,8 @@ impl Chunker {
         Ok(())
     }
 
-    /// Zero units are over: emits them if they are enough, else they are part of the stretch.
+    /// Ends the run of zero units: a long run becomes a piece, a short one is appended to the
+    /// stretch.
     fn settle_zeros<E>(
         &mut self,
         each: &mut impl FnMut(ContentPiece<'_>) -> Result<(), E>,
@@ -145,7 +148,7 @@ impl Chunker {
         let (_, end) = cutter.cut(0, rest.len());
         each(ContentPiece::Chunk(&rest[..end]))?;
         self.start += end;
-        // Moving the rest to the front now and then costs less than a ring.
+        // Moving the rest to the front now and then costs less than a ring buffer.
         if self.start >= CHUNK_BYTES_MAX {
             self.stretch.drain(..self.start);
             self.start = 0;
@@ -177,7 +180,7 @@ mod tests {
         pieces
     }
 
-    /// Evenly spread bytes, the same every time.
+    /// Returns pseudo-random bytes, the same for the same seed.
     fn noise(length: usize, mut seed: u64) -> Vec<u8> {
         std::iter::repeat_with(|| {
             seed ^= seed << 13;

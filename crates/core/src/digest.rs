@@ -1,15 +1,15 @@
-//! Which hash names what.
+//! The hashes that name things, and which of them names what.
 //!
 //! Plain content and chunks are named by plain BLAKE3, so that anyone can check them with
 //! `b3sum`. Every other structure is hashed with BLAKE3's `derive_key` mode and a context of its
-//! own, so that no structure can ever be taken for another, or for content.
+//! own, so that no structure can be mistaken for another one, or for content.
 
 use crate::{Id, Sha1};
 use sha1::Digest as _;
 
 /// The `derive_key` contexts of format version 1. Frozen.
 pub mod context {
-    /// Which level of the rope a path starts a node of.
+    /// The hash of a path that decides on which levels of the rope the path starts a node.
     pub const ROPE_LEVEL: &str = "freestone 1 rope level";
     /// A node of a manifest.
     pub const MANIFEST_NODE: &str = "freestone 1 manifest node";
@@ -17,7 +17,7 @@ pub mod context {
     pub const CONTENT_NODE: &str = "freestone 1 content node";
     /// The record of a content above the chunking threshold; the hash is its content id.
     pub const CONTENT_RECORD: &str = "freestone 1 content record";
-    /// What a subtree holds, times left out.
+    /// The paths and contents of a subtree, without times.
     pub const CONTENT_DIGEST: &str = "freestone 1 content digest";
     /// A revision.
     pub const REVISION: &str = "freestone 1 revision";
@@ -27,27 +27,27 @@ pub mod context {
     pub const PACK_TABLE: &str = "freestone 1 pack table";
 }
 
-/// The plain BLAKE3 of `bytes`: what `b3sum` prints.
+/// Returns the plain BLAKE3 of `bytes`: what `b3sum` prints.
 pub fn plain(bytes: &[u8]) -> Id {
     Id(*blake3::hash(bytes).as_bytes())
 }
 
-/// The BLAKE3 of `bytes` under one of the [`context`]s.
+/// Returns the BLAKE3 of `bytes` under one of the [`context`]s.
 pub fn derived(context: &str, bytes: &[u8]) -> Id {
     Id(blake3::derive_key(context, bytes))
 }
 
-/// BLAKE3 under one of the [`context`]s, for hashing many times.
+/// A hasher for one of the [`context`]s that is prepared once and hashes many times.
 #[derive(Clone)]
 pub struct DerivedHash(blake3::Hasher);
 
 impl DerivedHash {
-    /// Prepares `context`.
+    /// Prepares a hasher for `context`.
     pub fn new(context: &str) -> Self {
         Self(blake3::Hasher::new_derive_key(context))
     }
 
-    /// What [`derived`] gives.
+    /// Returns the hash of `bytes`, the same as [`derived`] returns.
     pub fn hash(&self, bytes: &[u8]) -> Id {
         Id(*self.0.clone().update(bytes).finalize().as_bytes())
     }
@@ -63,22 +63,22 @@ impl PlainHasher {
         self.0.update(bytes);
     }
 
-    /// The hash of all bytes taken.
+    /// Returns the hash of all bytes taken.
     pub fn finish(self) -> Id {
         Id(*self.0.finalize().as_bytes())
     }
 }
 
-/// An incremental hash that names contents. It is SHA-1; tests put a weaker one in its place to
-/// see what collisions do.
+/// An incremental hash that names contents. It is SHA-1; tests replace it by a weaker one, to see
+/// that collisions do no harm.
 pub trait NameHasher: Send {
     /// Takes the next bytes.
     fn update(&mut self, bytes: &[u8]);
-    /// The name of all bytes taken.
+    /// Returns the name of all bytes taken.
     fn finish(self: Box<Self>) -> Sha1;
 }
 
-/// Makes the hasher of one content.
+/// A function that makes the hasher of one content.
 pub type NewNameHasher = fn() -> Box<dyn NameHasher>;
 
 #[derive(Default)]
@@ -94,12 +94,12 @@ impl NameHasher for Sha1Hasher {
     }
 }
 
-/// A new SHA-1 hasher: the [`NewNameHasher`] of everything but tests.
+/// Returns a new SHA-1 hasher: the [`NewNameHasher`] of everything but tests.
 pub fn sha1_hasher() -> Box<dyn NameHasher> {
     Box::<Sha1Hasher>::default()
 }
 
-/// The SHA-1 of `bytes`.
+/// Returns the SHA-1 of `bytes`.
 pub fn sha1(bytes: &[u8]) -> Sha1 {
     Sha1(sha1::Sha1::digest(bytes).into())
 }

@@ -1,52 +1,53 @@
-//! One error for all of freestone's libraries: what happened, to which thing, and what to do next.
+//! The error type of all of freestone's libraries: what happened, to which thing, and what the user
+//! can do next.
 
 use crate::Id;
 use crate::unreadable::About;
 use std::fmt;
 
-/// What kind of failure an [`Error`] is; the program's exit code follows from it.
+/// The kind of failure that an [`Error`] is. The program's exit code depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Something failed that none of the other kinds names.
+    /// A failure of none of the other kinds.
     Failed,
-    /// The request itself makes no sense.
+    /// The request itself is wrong, such as text that is not an id.
     Usage,
-    /// Stored bytes are not what their name says.
+    /// Stored bytes do not hash to their id, or are not well formed.
     Corrupt,
-    /// A stored thing names another one that is not there. It may be damage, or the reader's
-    /// listing is older than what happened since. The exit code is that of [`Self::Corrupt`].
+    /// A stored thing refers to another one that is not there. Either it was lost, or it was moved
+    /// since the reader listed the store. The exit code is that of [`Self::Corrupt`].
     Missing,
-    /// Storage or network: reading or writing failed, or there is no room.
+    /// Storage or network: reading or writing failed, or there is no space left.
     Storage,
-    /// The named thing does not exist.
+    /// The user named a thing that does not exist.
     NotFound,
-    /// Somebody else was first.
+    /// Another process changed the same thing first.
     Conflict,
-    /// A policy, or what a format cannot hold.
+    /// A policy forbids it, or a format cannot hold it.
     Refused,
 }
 
-/// The stored object that an [`Error`] is about, for a program that must know which one it is.
+/// The stored thing that an [`Error`] is about, for callers that must know which one it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Subject {
-    /// The pack of this id.
+    /// The pack with this id.
     Pack(Id),
-    /// The index segment of this object name.
+    /// The index segment with this object name.
     Segment(String),
     /// A record.
     Record {
-        /// The record's kind, in the word of its display.
+        /// The kind of the record, as it is displayed.
         kind: &'static str,
         /// Its id.
         id: Id,
     },
-    /// The ref of this name.
+    /// The ref with this name.
     Ref(String),
 }
 
-/// What happened, to which thing; the cause is [`std::error::Error::source`].
+/// A failure: what happened, and to which thing. The cause is [`std::error::Error::source`].
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
 
@@ -65,7 +66,7 @@ struct Inner {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error of `kind`; `what` names the thing and what happened to it.
+    /// Returns an error of `kind`; `what` names the thing and says what happened to it.
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
@@ -78,12 +79,12 @@ impl Error {
         }))
     }
 
-    /// Stored bytes are not what they should be.
+    /// Returns an error of kind [`ErrorKind::Corrupt`]: stored bytes are not what they should be.
     pub fn corrupt(what: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, what)
     }
 
-    /// Returns an error of kind [`ErrorKind::Missing`]: `what` is named by something stored, and is
+    /// Returns an error of kind [`ErrorKind::Missing`]: something stored refers to `what`, which is
     /// not there.
     pub fn missing(what: impl Into<String>) -> Self {
         Self::new(ErrorKind::Missing, what)
@@ -94,25 +95,28 @@ impl Error {
         Self::new(ErrorKind::Failed, "interrupted")
     }
 
-    /// A named thing does not exist.
+    /// Returns an error of kind [`ErrorKind::NotFound`]: the user named a thing that does not
+    /// exist.
     pub fn not_found(what: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotFound, what)
     }
 
-    /// A policy, or what a format cannot hold.
+    /// Returns an error of kind [`ErrorKind::Refused`]: a policy forbids it, or a format cannot
+    /// hold it.
     pub fn refused(what: impl Into<String>) -> Self {
         Self::new(ErrorKind::Refused, what)
     }
 
-    /// A stored structure is of a later version, or uses what only a later version knows: to be
-    /// said of bytes that are proven, since damage can look the same.
+    /// Returns the error for a stored structure of a later version, or one that uses a feature of a
+    /// later version. Only for bytes that were checked against their hash: damage can look the
+    /// same.
     pub fn newer(what: impl Into<String>) -> Self {
         let mut error = Self::refused(what).hint("use a newer freestone");
         error.0.is_newer = true;
         error
     }
 
-    /// An input or output operation on `what` failed.
+    /// Returns the error of a failed input or output operation on `what`.
     pub fn io(what: impl Into<String>, source: std::io::Error) -> Self {
         Self::new(ErrorKind::Storage, what).because(source)
     }
@@ -124,29 +128,29 @@ impl Error {
         self
     }
 
-    /// Adds what the user can do next.
+    /// Adds a hint: what the user can do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// Puts `context` before what happened, as in "ref main: …".
+    /// Puts `context` in front of the message, as in "ref main: …".
     #[must_use]
     pub fn context(mut self, context: impl fmt::Display) -> Self {
         self.0.what = format!("{context}: {}", self.0.what);
         self
     }
 
-    /// Names the stored object that this is about, unless a deeper cause has done so.
+    /// Names the stored thing that this is about, unless an earlier call named one.
     #[must_use]
     pub fn subject(mut self, subject: Subject) -> Self {
         self.0.subject.get_or_insert(subject);
         self
     }
 
-    /// Says that this is about `path` of a source alone, so that what else is wrong with the source
-    /// can be looked for before all is told together; see [`Unreadable`](crate::Unreadable).
+    /// Marks this as an error of the one `path` of a source, so that a walk can continue and report
+    /// all such errors together at its end; see [`Unreadable`](crate::Unreadable).
     #[must_use]
     pub fn at_path(self, path: Vec<u8>) -> Self {
         self.about(About::Path(path))
@@ -161,7 +165,7 @@ impl Error {
         std::mem::take(&mut self.0.about)
     }
 
-    /// Returns the stored object that this is about, where that is known.
+    /// Returns the stored thing that this is about, if it is known.
     pub fn subject_of(&self) -> Option<&Subject> {
         self.0.subject.as_ref()
     }
@@ -183,17 +187,17 @@ impl Error {
         text
     }
 
-    /// What kind of failure this is.
+    /// Returns the kind of failure that this is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether a stored structure is of a later version; see [`Self::newer`].
+    /// Returns true if a stored structure is of a later version; see [`Self::newer`].
     pub fn is_newer(&self) -> bool {
         self.0.is_newer
     }
 
-    /// What the user can do next, where that is known.
+    /// Returns the hint: what the user can do next, if that is known.
     pub fn hint_text(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }

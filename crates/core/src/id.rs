@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(pub [u8; 32]);
 
-/// The plain SHA-1 of a content: what `sha1sum` prints. It names; it does not prove.
+/// The plain SHA-1 of a content: what `sha1sum` prints. It is a name, not a proof.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sha1(pub [u8; 20]);
 
@@ -42,7 +42,7 @@ fn hex_digit(digit: u8) -> Option<u8> {
 }
 
 impl Id {
-    /// Reads 64 hex digits, of either case.
+    /// Parses 64 hex digits, of either case.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] if `text` is anything else.
@@ -50,7 +50,8 @@ impl Id {
         parse_hex(text, "BLAKE3 id").map(Self)
     }
 
-    /// The first 8 bytes as a big-endian number: evenly spread, and ordered as the ids are.
+    /// Returns the first 8 bytes as a big-endian number: evenly distributed, and in the order of
+    /// the ids.
     pub fn head(&self) -> u64 {
         let mut head = [0; 8];
         head.copy_from_slice(&self.0[..8]);
@@ -59,7 +60,7 @@ impl Id {
 }
 
 impl Sha1 {
-    /// Reads 40 hex digits, of either case.
+    /// Parses 40 hex digits, of either case.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] if `text` is anything else.

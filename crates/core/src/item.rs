@@ -1,21 +1,22 @@
-//! What a source gives to a push: items in manifest order, and the bytes of files on demand.
+//! The traits by which a push reads a source: items in manifest order, and the bytes of files on
+//! demand.
 
 use crate::{Error, Id, Result, Sha1};
 use std::io::Read;
 
-/// A content by its names.
+/// A content's length, name and id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Content {
     /// Length in bytes.
     pub size: u64,
-    /// What it is looked up by.
+    /// The SHA-1 of its bytes, by which it is looked up.
     pub sha1: Sha1,
-    /// What it is proven by.
+    /// Its content id, by which it is proven.
     pub id: Id,
 }
 
-/// Which file this is and when it last changed, as the file system tells it. Two equal stamps of
-/// one path, the second taken well after the last change, mean unchanged bytes.
+/// The numbers of the file system by which a file is recognised as unchanged. If two stamps of one
+/// path are equal, and the second was taken well after the last change, the bytes are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStamp {
     /// Device number.
@@ -33,47 +34,46 @@ pub struct FileStamp {
 /// A file or directory of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Relative to the source's top; fit for a manifest ([`crate::path::fault`]).
+    /// The path relative to the source's top, valid in a manifest ([`crate::path::fault`]).
     pub path: Vec<u8>,
-    /// Its own time of last change, in whole seconds since 1970.
+    /// The time of its own last change, in whole seconds since 1970.
     pub mtime: i64,
-    /// What it is.
+    /// A directory or a file.
     pub kind: ItemKind,
 }
 
-/// What an [`Item`] is.
+/// The kind of an [`Item`], with what belongs to a file alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ItemKind {
-    /// A directory; it comes before what is in it.
+    /// A directory; it comes before its contents.
     Directory,
     /// A regular file, or a link to one inside the source.
     File {
         /// Whether its owner may execute it.
         executable: bool,
-        /// The stamp of the file, of the link's target where it is a link.
+        /// The stamp of the file; for a link, that of its target.
         stamp: FileStamp,
-        /// The link's text where it was a symbolic link.
+        /// The text of the link, if the source has a symbolic link here.
         link: Option<Vec<u8>>,
     },
 }
 
-/// A source of items, each path once, in manifest order ([`crate::path::compare`]), every
-/// directory explicit and before what is in it.
+/// A source of items: each path once, in manifest order ([`crate::path::compare`]). Every directory
+/// is an item, before the items in it.
 pub trait ItemSource: Send {
-    /// The next item; `None` after the last.
+    /// Returns the next item; `None` after the last.
     ///
     /// # Errors
-    /// Reading failed; or, in place of the end, things were found that cannot be pushed, every
-    /// path listed.
+    /// Reading failed; or, instead of the end, a list of all paths that cannot be pushed.
     fn next(&mut self) -> Result<Option<Item>>;
 }
 
 /// An open file of a source.
 pub trait OpenFile: Read + Send {
-    /// The stamp of the open file as it is now.
+    /// Returns the stamp of the open file as it is now.
     ///
     /// # Errors
-    /// The file system does not tell.
+    /// The file system does not report it.
     fn stamp(&self) -> Result<FileStamp>;
 
     /// Continues reading at `offset`, in bytes from the start.
@@ -83,28 +83,28 @@ pub trait OpenFile: Read + Send {
     fn seek(&mut self, offset: u64) -> Result<()>;
 }
 
-/// Opens the files of a source for reading; used by many threads at once.
+/// An opener of a source's files for reading, used by many threads at once.
 pub trait FileOpener: Send + Sync {
-    /// Opens the file at `path`, following a link where the source gave the link as a file.
+    /// Opens the file at `path`; if the source has a link there, the link's target.
     ///
     /// # Errors
-    /// It is gone, unreadable, or no longer a regular file inside the source.
+    /// The file is gone, unreadable, or no longer a regular file inside the source.
     fn open(&self, path: &[u8]) -> Result<Box<dyn OpenFile>>;
 }
 
-/// What a source that knows more than its files says of one path.
+/// One path of a [`ChangeSource`], and what is there now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ItemChange {
-    /// Relative to the source's top; fit for a manifest ([`crate::path::fault`]).
+    /// The path relative to the source's top, valid in a manifest ([`crate::path::fault`]).
     pub path: Vec<u8>,
-    /// What stands there now.
+    /// What is there now.
     pub kind: ChangeKind,
 }
 
-/// What stands at the path of an [`ItemChange`].
+/// What is at the path of an [`ItemChange`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// Nothing. What was below it is told path by path.
+    /// Nothing. If it was a directory, each path below it is a change of its own.
     Gone,
     /// A directory.
     Directory,
@@ -112,41 +112,42 @@ pub enum ChangeKind {
     File {
         /// Whether its owner may execute it.
         executable: bool,
-        /// The link's text where it was a symbolic link.
+        /// The text of the link, if the source has a symbolic link here.
         link: Option<Vec<u8>>,
         /// Its bytes.
         bytes: FileBytes,
     },
 }
 
-/// Where the bytes of a file are.
+/// The way to the bytes of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileBytes {
     /// A [`FileOpener`] opens them by this name, which never names other bytes.
     Named(Vec<u8>),
-    /// They have been stored already.
+    /// They are stored already.
     Stored(Content),
 }
 
-/// A source that tells paths in manifest order, each once, every directory before what is in it:
-/// either all that there is, or what has changed since another revision.
+/// A source that returns paths in manifest order, each once, every directory before its contents:
+/// either all paths, or only those that changed since another revision.
 pub trait ChangeSource: Send {
-    /// The next path; `None` behind the last.
+    /// Returns the next path; `None` after the last.
     ///
     /// # Errors
     /// Reading failed.
     fn next(&mut self) -> Result<Option<ItemChange>>;
 
-    /// Hears that the bytes at `path`, told before, cannot be pushed, and why.
+    /// Called by the push if the bytes at `path`, which the source returned before, cannot be
+    /// pushed; `why` is the reason.
     ///
     /// # Errors
-    /// That ends the push.
+    /// The source does not allow it; the push ends.
     fn refuse(&mut self, path: &[u8], why: Error) -> Result<()>;
 
-    /// Ends the source, all of whose bytes have been read; gives labels for the revision.
+    /// Ends the source after all its bytes were read. Returns labels for the revision.
     ///
     /// # Errors
-    /// Things were found that cannot be pushed, every path listed.
+    /// Some paths cannot be pushed; the error lists all of them.
     fn finish(&mut self) -> Result<Vec<(String, String)>>;
 }
 
@@ -155,22 +156,22 @@ pub type NamedFile = (Vec<u8>, Box<dyn OpenFile>);
 
 /// A source that can be read once, in an order of its own, such as an archive in a pipe.
 pub trait StreamSource: Send {
-    /// The next file, its path and its bytes, to be read to their end before the next call;
-    /// `None` behind the last.
+    /// Returns the next file, its path and its bytes, which the caller must read to the end before
+    /// the next call; `None` after the last.
     ///
     /// # Errors
-    /// Reading failed, or what is read is no such source.
+    /// Reading failed, or the bytes are not of this kind of source.
     fn next_file(&mut self) -> Result<Option<NamedFile>>;
 
-    /// Hears what the file that was given last holds.
+    /// Called by the push with the content of the file that [`Self::next_file`] returned last.
     ///
     /// # Errors
-    /// It cannot be kept.
+    /// The source cannot keep it.
     fn stored(&mut self, content: Content) -> Result<()>;
 
-    /// All that there is, when the last file has been given; again, if it has to be told again.
+    /// Returns all paths in manifest order. Called after the last file; a second call begins again.
     ///
     /// # Errors
-    /// It cannot be sorted.
+    /// The paths cannot be sorted.
     fn sorted(&mut self) -> Result<Box<dyn ChangeSource>>;
 }

@@ -1,11 +1,11 @@
-//! Locking a mutex that outlives a panic.
+//! The one way in which freestone locks a mutex: a panic of another thread does not spoil it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks `mutex`, also after a thread panicked while it held the lock.
 ///
-/// What the mutex guards must be valid between any two statements of its users. That holds for
-/// everything that freestone guards: caches, counters and queues, each changed by one statement.
+/// The guarded value must be valid between any two statements that change it. That is so for every
+/// value that freestone guards: caches, counters and queues, each changed by one statement.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,10 +1,9 @@
-//! How long a run of entries is in a tar image, as a monoid.
+//! The length of a run of entries in a tar image, in a form that can be added up (a monoid).
 //!
 //! The length of an entry depends on where it starts, since large contents are aligned to 4096
-//! bytes. But the dependency is simple enough that a run of entries of any length is described
-//! by two numbers, in units of 512 bytes, and two neighbouring runs by combining theirs. So every
-//! node of the rope carries the measure of what is below it, and an image offset is found by
-//! descending.
+//! bytes. But two numbers, in units of 512 bytes, describe this dependency for a run of any number
+//! of entries, and the numbers of two neighbouring runs can be combined. So every node of the rope
+//! carries the measure of the entries below it, and an image offset is found by descending.
 
 use crate::wire::{Reader, Writer};
 use crate::{Error, Result};
@@ -15,15 +14,15 @@ const ALIGN: u64 = 8;
 /// The length of a run of entries as a function of where it starts; units of 512 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
-    /// As long wherever it starts.
+    /// The same length wherever the run starts.
     Rigid(u64),
     /// `Reset(p, q)`: from start s, p units, then filler up to a multiple of 8, then q units.
     Reset(u64, u64),
-    /// Something in it cannot be expressed in tar.
+    /// An entry of the run cannot be expressed in tar.
     Inexpressible,
 }
 
-/// How many units are missing from `at` to the next multiple of 8.
+/// Returns the number of units from `at` to the next multiple of 8.
 pub fn filler(at: u64) -> u64 {
     (ALIGN - at % ALIGN) % ALIGN
 }
@@ -32,7 +31,7 @@ impl Measure {
     /// The measure of nothing.
     pub const EMPTY: Self = Self::Rigid(0);
 
-    /// The measure of this run followed by `next`. Sums beyond 2^64 are inexpressible.
+    /// Returns the measure of this run followed by `next`. Sums of 2^64 or more are inexpressible.
     #[must_use]
     pub fn then(self, next: Self) -> Self {
         use Measure::{Inexpressible, Reset, Rigid};
@@ -50,8 +49,8 @@ impl Measure {
         combined.unwrap_or(Inexpressible)
     }
 
-    /// Where a run ends that starts at `start`, in units; `None` if it is inexpressible or
-    /// beyond 2^64.
+    /// Returns the unit at which the run ends if it starts at `start`; `None` if the run is
+    /// inexpressible or the end is 2^64 or more.
     pub fn end(self, start: u64) -> Option<u64> {
         match self {
             Self::Rigid(n) => start.checked_add(n),
@@ -79,10 +78,10 @@ impl Measure {
         }
     }
 
-    /// Reads what [`Self::encode`] writes.
+    /// Reads a measure in the encoding of [`Self::encode`].
     ///
     /// # Errors
-    /// The input ends, or is no measure.
+    /// The input ends too early, or is not a measure.
     pub fn decode(input: &mut Reader<'_>) -> Result<Self> {
         match input.u8()? {
             0 => Ok(Self::Rigid(input.varint()?)),

@@ -1,10 +1,10 @@
-//! Paths: bytes, relative, never normalised; ordered with `/` before every other byte, so that a
-//! directory stands right before what is in it.
+//! Paths: bytes, relative, never normalised. In their order `/` comes before every other byte, so
+//! that a directory comes right before its contents.
 
 use crate::limits::PATH_BYTES_MAX;
 use std::cmp::Ordering;
 
-/// Compares two paths in manifest order: bytewise, with `/` taken as byte 0.
+/// Compares two paths in manifest order: byte by byte, where `/` counts as byte 0.
 pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
     let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
     match a.iter().zip(b).position(|(x, y)| x != y) {
@@ -13,8 +13,8 @@ pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
     }
 }
 
-/// Why a path cannot stand in a manifest, or `None` if it can: relative, no NUL, no empty, `.` or
-/// `..` part, at most 4095 bytes.
+/// Returns the reason why a path cannot be in a manifest, or `None` if it can: it must be relative,
+/// have at most 4095 bytes, no NUL, and no part that is empty, `.` or `..`.
 pub fn fault(path: &[u8]) -> Option<&'static str> {
     if path.is_empty() {
         return Some("is empty");
@@ -32,13 +32,13 @@ pub fn fault(path: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// The path of the directory that holds `path`; `None` at the top.
+/// Returns the path of the directory that holds `path`; `None` at the top.
 pub fn parent(path: &[u8]) -> Option<&[u8]> {
     path.iter().rposition(|byte| *byte == b'/').map(|at| &path[..at])
 }
 
-/// Whether `path` lies below the directory `top`; everything but the empty path lies below the
-/// empty one.
+/// Returns true if `path` is below the directory `top`. Every path except the empty one is below
+/// the empty path.
 pub fn is_below(path: &[u8], top: &[u8]) -> bool {
     if top.is_empty() {
         return !path.is_empty();
@@ -46,7 +46,8 @@ pub fn is_below(path: &[u8], top: &[u8]) -> bool {
     path.len() > top.len() && path.starts_with(top) && path[top.len()] == b'/'
 }
 
-/// A path for people: UTF-8 as it is, control characters and other bytes as `\xNN`, `\` doubled.
+/// Returns a path as text for people: UTF-8 as it is, control characters and all other bytes as
+/// `\xNN`, `\` doubled.
 pub fn display(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
     for part in path.utf8_chunks() {

@@ -1,10 +1,11 @@
-//! The records of pax headers, as POSIX has them in `pax`: `LENGTH KEY=VALUE`, ended by a newline.
-//! The length tells where a record ends, itself included: a value may hold anything, newlines too.
+//! The records of pax headers, as POSIX defines them for `pax`: `LENGTH KEY=VALUE` and a newline.
+//! The length counts the whole record with its own digits, so a value may hold any bytes, newlines
+//! too.
 
 /// A pax record: key and value.
 pub type PaxRecord<'a> = (&'a [u8], &'a [u8]);
 
-/// The records of a payload; `None` if it is not made of records.
+/// Returns the records of a payload; `None` if it is not a sequence of records.
 pub fn records(mut payload: &[u8]) -> Option<Vec<PaxRecord<'_>>> {
     let mut records = Vec::new();
     while !payload.is_empty() {

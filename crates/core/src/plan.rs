@@ -1,5 +1,5 @@
-//! The seam between formats and sinks: a format turns a manifest into a [`Plan`], the ordered
-//! extents of an image; a sink reads the extents. Neither knows of the other.
+//! The interface between formats and sinks. A format turns a manifest into a [`Plan`], the ordered
+//! extents of an image; a sink reads the extents. Neither depends on the other.
 
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::{Error, Id, Result};
@@ -7,10 +7,10 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-/// Where the bytes of an extent come from.
+/// The origin of an extent's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExtentSource {
-    /// These bytes: headers and the like.
+    /// These bytes, such as headers.
     Inline(Vec<u8>),
     /// Zeros.
     Zeros,
@@ -21,7 +21,7 @@ pub enum ExtentSource {
 /// A run of an image's address space with one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Where in the image it starts, in bytes.
+    /// The offset in the image at which it starts, in bytes.
     pub offset: u64,
     /// Its length in bytes; never 0.
     pub length: u64,
@@ -30,37 +30,37 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// The offset after its last byte.
+    /// Returns the offset after its last byte.
     pub fn end(&self) -> u64 {
         self.offset.saturating_add(self.length)
     }
 }
 
-/// The layout of one image, asked for a range at a time. It holds no content.
+/// The layout of one image, read a range at a time. It holds no content.
 pub trait Plan: Send + Sync {
-    /// The length of the image in bytes.
+    /// Returns the length of the image in bytes.
     fn length(&self) -> u64;
 
-    /// Gives `each`, in order and without gaps, every extent that intersects `range`, whole:
-    /// the first may start before the range, the last may end after it.
+    /// Passes every extent that intersects `range` to `each`, in order, without gaps, and whole:
+    /// the first may start before the range, and the last may end after it.
     ///
     /// # Errors
-    /// What reading the manifest's nodes gives, and what `each` returns.
+    /// A node of the manifest cannot be read, or `each` failed.
     fn extents(&self, range: Range<u64>, each: &mut dyn FnMut(Extent) -> Result<()>) -> Result<()>;
 
-    /// What identifies the image, in words: format, options and manifest root.
+    /// Returns a text that identifies the image: format, options and manifest root.
     fn identity(&self) -> String;
 
-    /// The 4096 bytes that stand in the place of the image's first 4096 while it is being
-    /// written in place: not a valid image of any format, and saying what it will become.
+    /// Returns the 4096 bytes that replace the image's first 4096 bytes while it is written in
+    /// place. They are not a valid image of any format, and say which image is being written.
     fn unfinished_head(&self) -> Vec<u8> {
         unfinished_head(None, &self.identity())
     }
 }
 
-/// What stands in the place of the first 4096 bytes of an image while it is being written in
-/// place: not a valid image of any format, and saying what it was, where that is known, and what
-/// it will become.
+/// Returns the 4096 bytes that replace the first 4096 bytes of an image while it is written in
+/// place. They are not a valid image of any format; they say which image was there before, if that
+/// is known, and which one is being written.
 pub fn unfinished_head(from: Option<&str>, to: &str) -> Vec<u8> {
     let was = from.map(|from| format!("it was: {from}\n")).unwrap_or_default();
     let mut head = format!(
@@ -71,25 +71,26 @@ pub fn unfinished_head(from: Option<&str>, to: &str) -> Vec<u8> {
     head
 }
 
-/// Gives the bytes of chunks, proven.
+/// A source of chunks, whose bytes are proven.
 pub trait ChunkSource: Send + Sync {
-    /// Fills `out` with the plain bytes of chunk `id`, which are as long and were checked to hash
-    /// to `id`.
+    /// Fills `out` with the plain bytes of chunk `id`, after checking that they hash to `id`. The
+    /// length of `out` must be that of the chunk.
     ///
     /// # Errors
-    /// The chunk is not there, cannot be read, or is not what its id says, or not as long. `out`
-    /// holds anything then.
+    /// The chunk is not there, cannot be read, does not hash to its id, or has another length. Then
+    /// the bytes in `out` are undefined.
     fn chunk(&self, id: &Id, out: &mut [u8]) -> Result<()>;
 
-    /// The plain bytes of chunk `id`, which are `length` long, in `buffer`; that grows as it has
-    /// to and does not shrink, so that it can serve again.
+    /// Reads the plain bytes of chunk `id`, of `length` bytes, into `buffer`. The buffer grows if
+    /// it is too short and never shrinks, so that it can be used again.
     ///
     /// # Errors
-    /// As [`Self::chunk`]; or no chunk is as long.
+    /// As [`Self::chunk`]; or `length` is more than [`CHUNK_BYTES_MAX`].
     fn chunk_in<'a>(&self, id: &Id, length: u64, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
         let length = usize::try_from(length).ok().filter(|length| *length <= CHUNK_BYTES_MAX);
-        let length = length
-            .ok_or_else(|| Error::corrupt(format!("chunk {id} is longer than chunks are")))?;
+        let length = length.ok_or_else(|| {
+            Error::corrupt(format!("chunk {id} is longer than {CHUNK_BYTES_MAX} bytes"))
+        })?;
         if buffer.len() < length {
             buffer.resize(length, 0);
         }
@@ -98,33 +99,34 @@ pub trait ChunkSource: Send + Sync {
     }
 }
 
-/// Where bytes lie as they are, in a file that is open.
+/// A place in an open file where the plain bytes of a chunk are stored.
 #[derive(Clone)]
 pub struct RawPlace {
     /// The file.
     pub file: Arc<dyn AsFd + Send + Sync>,
-    /// Where in it they start.
+    /// The offset in the file at which they start.
     pub offset: u64,
-    /// How many bytes were read and hashed to answer: 0 where the proof was remembered.
+    /// The number of bytes that were read and hashed for this answer: 0 if an earlier proof was
+    /// used.
     pub checked: u64,
 }
 
-/// Says where chunks lie as they are, proven, so that a sink can share them with the file that
-/// has them, or send them from there, instead of copying them. What knows nothing of files need
-/// not offer it.
+/// A source that knows in which files the plain bytes of chunks are. A sink can then share them
+/// with that file by reflink, or send them from there, instead of copying them. It is optional.
 pub trait RawChunks: Send + Sync {
-    /// Where the bytes of chunk `id` lie, which are `length` long: *proven*, that is they were
-    /// hashed to `id`, and the file was not changed since. A proof that is remembered will do; if
-    /// there is none, the bytes are read and hashed now if `prove` says so.
+    /// Returns the place of the bytes of chunk `id`, which has `length` bytes. The place is
+    /// *proven*:
+    /// its bytes were hashed to `id`, and the file has not changed since. An earlier proof is
+    /// enough; if there is none and `prove` is true, the bytes are read and hashed now.
     ///
-    /// `None` if the chunk does not lie anywhere as it is, or is not proven.
+    /// Returns `None` if the plain bytes of the chunk are not in a file, or are not proven.
     ///
     /// # Errors
-    /// It cannot be read, or is not what its id says.
+    /// The bytes cannot be read, or do not hash to the id.
     fn raw(&self, id: &Id, length: u64, prove: bool) -> Result<Option<RawPlace>>;
 }
 
-/// Which kind of node a [`NodeSource`] is asked for.
+/// The kind of node that a [`NodeSource`] is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum NodeKind {
     /// A node of a manifest.
@@ -136,7 +138,7 @@ pub enum NodeKind {
 }
 
 impl NodeKind {
-    /// The `derive_key` context that such nodes are hashed with.
+    /// Returns the `derive_key` context that such nodes are hashed with.
     pub fn context(self) -> &'static str {
         use crate::digest::context;
         match self {
@@ -147,12 +149,14 @@ impl NodeKind {
     }
 }
 
-/// Gives the encoded bytes of nodes, proven.
+/// A source of encoded nodes, whose bytes are proven.
 pub trait NodeSource: Send + Sync {
-    /// Returns the bytes of node `id`, which were checked to hash to `id` in the context of `kind`.
+    /// Returns the bytes of node `id`, after checking that they hash to `id` in the context of
+    /// `kind`.
     ///
     /// # Errors
-    /// The node is not there ([`Missing`](crate::ErrorKind::Missing)), cannot be read, or is not what its id says.
+    /// The node is not there ([`Missing`](crate::ErrorKind::Missing)), cannot be read, or does not
+    /// hash to its id.
     fn node(&self, kind: NodeKind, id: &Id) -> Result<Arc<[u8]>>;
 }
 
@@ -197,7 +201,7 @@ mod tests {
     use super::*;
     use crate::digest;
 
-    /// Every chunk is of bytes that its length tells.
+    /// Chunks whose bytes depend on their lengths alone.
     struct Lengths;
 
     impl ChunkSource for Lengths {

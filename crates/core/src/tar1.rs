@@ -1,7 +1,7 @@
-//! What an entry needs in front of it in a tar image, by the rules of layout `tar1`.
+//! The headers that an entry needs in a tar image, by the rules of layout `tar1`.
 //!
-//! The measure of an entry and the headers that the image format writes both follow from
-//! [`Shape::of`], so that they cannot part.
+//! The measure of an entry and the headers that the image format writes are both computed by
+//! [`Shape::of`], so that they always agree.
 
 use crate::limits::{
     ALIGNED_CONTENT_BYTES_MIN, PAX_PAYLOAD_BYTES_MAX, TAR_BLOCK_BYTES, USTAR_SIZE_MAX,
@@ -12,26 +12,27 @@ use crate::measure::Measure;
 const NAME_BYTES_MAX: usize = 100;
 const PREFIX_BYTES_MAX: usize = 155;
 
-/// How an entry is expressed in tar.
+/// The way in which tar expresses an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// The full name: the path, and a `/` behind a directory's.
+    /// The full name: the path, and a `/` after that of a directory.
     pub name: Vec<u8>,
-    /// Where [`Self::name`] is split into ustar's prefix and name: the index of the `/` between
-    /// them. `None` if all of it fits the name field, or stands in [`Self::pax`].
+    /// The index of the `/` that splits [`Self::name`] into ustar's prefix and name. `None` if the
+    /// name field holds all of it, or [`Self::pax`] does.
     pub split: Option<usize>,
-    /// The payload of the pax `x` header that stands before the entry's own; empty if it needs
-    /// none. At most 512 bytes.
+    /// The payload of the pax `x` header before the entry's own header, at most 512 bytes; empty if
+    /// the entry needs none.
     pub pax: Vec<u8>,
-    /// Whether the path stands in [`Self::pax`].
+    /// Whether [`Self::pax`] has the path.
     pub pax_path: bool,
-    /// Whether the size stands in [`Self::pax`].
+    /// Whether [`Self::pax`] has the size.
     pub pax_size: bool,
 }
 
 impl Shape {
-    /// How the entry `path` is expressed, of `size` bytes, or a directory if that is `None`;
-    /// `None` if tar cannot express it in a way that the strict readers take.
+    /// Computes how tar expresses the entry `path`, a file of `size` bytes, or a directory if
+    /// `size` is `None`. Returns `None` if tar cannot express it in a way that strict readers
+    /// accept.
     pub fn of(path: &[u8], size: Option<u64>) -> Option<Self> {
         let mut name = path.to_vec();
         if size.is_none() {
@@ -56,15 +57,16 @@ impl Shape {
         })
     }
 
-    /// How many 512-byte blocks stand before the entry's data, fillers left out.
+    /// Returns the number of 512-byte blocks before the entry's data, without fillers.
     pub fn header_blocks(&self) -> u64 {
         if self.pax.is_empty() { 1 } else { 3 }
     }
 }
 
-/// The measure of the entry `path`, of `size` bytes, or a directory if that is `None`.
+/// Returns the measure of the entry `path`, a file of `size` bytes, or a directory if `size` is
+/// `None`.
 pub fn measure(path: &[u8], size: Option<u64>) -> Measure {
-    // Nearly every path fits the name field, and then there is nothing to work out.
+    // Nearly every path fits the name field, and then there is nothing to compute.
     let headers = if path.len() < NAME_BYTES_MAX && size.unwrap_or(0) <= USTAR_SIZE_MAX {
         1
     } else {
@@ -77,12 +79,12 @@ pub fn measure(path: &[u8], size: Option<u64>) -> Measure {
     if is_aligned(size) { Measure::Reset(headers, data) } else { Measure::Rigid(headers + data) }
 }
 
-/// Whether the data of an entry of this size start at a multiple of 4096.
+/// Returns true if the data of an entry of this size start at a multiple of 4096.
 pub fn is_aligned(size: Option<u64>) -> bool {
     size.is_some_and(|size| size >= ALIGNED_CONTENT_BYTES_MIN)
 }
 
-/// Splits at the first `/` that leaves at most 100 bytes behind it, if at most 155 stand before.
+/// Splits at the first `/` with at most 100 bytes after it, if at most 155 bytes are before it.
 fn split(name: &[u8]) -> Option<usize> {
     if name.len() <= NAME_BYTES_MAX {
         return None;
@@ -92,7 +94,7 @@ fn split(name: &[u8]) -> Option<usize> {
     (0 < at && at <= PREFIX_BYTES_MAX && at + 1 < name.len()).then_some(at)
 }
 
-/// A pax record, `LENGTH KEY=VALUE\n`, whose decimal length counts itself.
+/// Returns a pax record, `LENGTH KEY=VALUE\n`. The decimal length counts its own digits, too.
 pub fn pax_record(key: &[u8], value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let mut digits = 1;

@@ -1,37 +1,38 @@
-//! What of a source could not be read: the first of it in order, and how much in all.
+//! The paths of a source that could not be read: the first of them in order, and their number.
 //!
-//! An error that is about one path alone says so ([`Error::at_path`]). Who meets one goes on with the
-//! other paths, collects them here, and fails in the end with one error that lists them. That error can
-//! be collected again, so a walk's list and its readers' become one.
+//! An error of one path alone is marked by [`Error::at_path`]. A walk that meets such an error
+//! collects it here, continues with the other paths, and fails at its end with one error that lists
+//! all of them. That error can be collected again, so the list of a walk and the lists of the
+//! threads that read its files become one.
 
 use crate::{Error, ErrorKind, path};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// How many paths are listed; the others are counted. It bounds the memory, and a longer list says
-/// nothing more.
+/// The most paths that an error lists; the others are only counted. It bounds the memory, and a
+/// longer list does not help the user.
 pub const UNREADABLE_LISTED_MAX: usize = 100;
 
-/// Paths of a source that could not be read.
+/// A list of the paths of a source that could not be read.
 #[derive(Debug, Default)]
 pub struct Unreadable {
-    /// Each with its path, in order of these.
+    /// The first errors in the order of their paths, each with its path.
     first: Vec<(Vec<u8>, Error)>,
     count: u64,
-    /// What else is wrong with the source, such as that some of it is refused.
+    /// Another error of the source, such as a list of refused paths.
     beside: Option<Error>,
 }
 
 impl Unreadable {
-    /// Whether nothing was collected.
+    /// Returns true if nothing was collected.
     pub fn is_empty(&self) -> bool {
         self.count == 0 && self.beside.is_none()
     }
 
-    /// Takes an error that is about paths of the source, one or a list of them.
+    /// Adds an error of one path of the source, or of a list of paths.
     ///
     /// # Errors
-    /// The error itself, if it is about anything else.
+    /// The error itself, if it is about something else than paths of the source.
     pub fn collect(&mut self, mut error: Error) -> Result<(), Error> {
         match error.take_about() {
             About::Else => return Err(error),
@@ -58,12 +59,12 @@ impl Unreadable {
         }
     }
 
-    /// Takes what else is wrong with the source; it is told first.
+    /// Adds another error of the source, which is reported before the paths. The first one is kept.
     pub fn set_beside(&mut self, error: Error) {
         self.beside.get_or_insert(error);
     }
 
-    /// The error that lists all that was collected; `None` if nothing was.
+    /// Returns an error that lists everything that was collected; `None` if nothing was.
     pub fn into_error(mut self) -> Option<Error> {
         if self.count == 0 {
             return self.beside;
@@ -96,15 +97,15 @@ impl Unreadable {
     }
 }
 
-/// Which paths of a source an error is about.
+/// The paths of a source that an error is about.
 #[derive(Debug, Default)]
 pub(crate) enum About {
-    /// Something else, or all of it.
+    /// No single path: something else, or the whole source.
     #[default]
     Else,
-    /// This one alone.
+    /// This path alone.
     Path(Vec<u8>),
-    /// The listed ones.
+    /// The paths of this list.
     Paths(Unreadable),
 }
 
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn one_path_is_told_as_it_is_and_several_in_order() {
+    fn one_path_is_reported_as_it_is_and_several_in_order() {
         assert!(Unreadable::default().into_error().is_none());
         let one = list(&["a"]).into_error().unwrap();
         assert_eq!(one.to_string(), "file a cannot be opened");
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_become_one_and_what_is_beside_them_stays() {
+    fn lists_become_one_and_the_error_beside_them_stays() {
         let mut walk = list(&["b", "d"]);
         walk.set_beside(
             Error::refused("one path cannot be pushed:\n  p: a pipe").hint("remove it"),

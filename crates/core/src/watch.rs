@@ -1,4 +1,4 @@
-//! Watching and cancelling long work.
+//! Progress and cancelling of long work.
 
 use crate::{Error, Result};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-/// Receives the progress of long work, and tells the work to stop.
+/// The connection of long work to its caller: it reports progress, and asks whether to stop.
 ///
 /// Each operation documents its unit (bytes, records, entries). The numbers given to
 /// [`Watch::add`] add up to the total, where [`Watch::set_total`] reported one. Both may be called
@@ -35,7 +35,7 @@ pub struct Watch<'a> {
 }
 
 impl Default for Watch<'_> {
-    /// Ignores all progress, and never cancels.
+    /// Returns a watch that ignores all progress and never cancels.
     fn default() -> Self {
         Self { add: &|_| {}, total: &|_| {}, cancel: &NEVER }
     }
@@ -48,17 +48,18 @@ impl fmt::Debug for Watch<'_> {
 }
 
 impl<'a> Watch<'a> {
-    /// Reports the units that were done to `add`; the work stops soon after `cancel` is set.
+    /// Returns a watch that reports finished units to `add`. The work stops soon after `cancel` is
+    /// set.
     pub fn new(cancel: &'a AtomicBool, add: &'a (dyn Fn(u64) + Sync)) -> Self {
         Self { add, cancel, ..Self::default() }
     }
 
-    /// Only cancels: the work stops soon after `cancel` is set.
+    /// Returns a watch that only cancels: the work stops soon after `cancel` is set.
     pub fn cancelled_by(cancel: &'a AtomicBool) -> Self {
         Self { cancel, ..Self::default() }
     }
 
-    /// Also reports the number of all units to `total`, as soon as the work knows it.
+    /// Adds `total`, which receives the number of all units as soon as the work knows it.
     #[must_use]
     pub fn with_total(self, total: &'a (dyn Fn(u64) + Sync)) -> Self {
         Self { total, ..self }
@@ -69,25 +70,25 @@ impl<'a> Watch<'a> {
         (self.add)(units);
     }
 
-    /// Reports how many units there are in all. A later call corrects an earlier one.
+    /// Reports the number of all units. A later call corrects an earlier one.
     pub fn set_total(&self, units: u64) {
         (self.total)(units);
     }
 
-    /// Returns true if the work is to stop.
+    /// Returns true if the work must stop.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
     }
 
-    /// Checks that the work is to go on.
+    /// Checks that the work may continue.
     ///
     /// # Errors
-    /// [`Error::interrupted`] if it was cancelled.
+    /// [`Error::interrupted`] if the work was cancelled.
     pub fn check(&self) -> Result<()> {
         if self.is_cancelled() { Err(Error::interrupted()) } else { Ok(()) }
     }
 
-    /// Reports `units` more and checks that the work is to go on.
+    /// Reports `units` more and checks that the work may continue.
     ///
     /// # Errors
     /// As [`Self::check`].

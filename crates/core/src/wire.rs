@@ -1,66 +1,67 @@
-//! Reading and writing the small structures: little-endian numbers, varints, byte strings, and
+//! The encoding of all small structures: little-endian numbers, varints, byte strings, and
 //! extension fields.
 //!
 //! A varint is unsigned LEB128, at most ten bytes, in its shortest form: longer forms are refused,
 //! so that a structure has one encoding only. Extension fields are (tag, length, bytes) with tags
-//! that strictly ascend; an odd tag is critical: who does not know it refuses the whole.
+//! that strictly ascend; an odd tag is critical: a reader that does not know it refuses the whole
+//! structure.
 
 use crate::limits::EXTENSION_BYTES_MAX;
 use crate::{Error, Id, Result, Sha1};
 use std::sync::Arc;
 
-/// Bytes that stay where they are: a mapped file, or a buffer.
+/// Shared bytes that do not move: a mapped file, or a buffer.
 pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 const _: () = assert!(usize::BITS >= 64, "freestone needs a 64-bit machine");
 
-/// Returns `number`, a length or an index, as the type that slices take.
+/// Returns `number`, a length or an index, as a `usize` for use with slices.
 #[allow(clippy::cast_possible_truncation, reason = "asserted above: usize has 64 bits")]
 pub const fn to_usize(number: u64) -> usize {
     number as usize
 }
 
-/// Puts a structure together.
+/// A writer that appends the parts of a structure to a buffer.
 #[derive(Default)]
 pub struct Writer(Vec<u8>);
 
 impl Writer {
-    /// What was written.
+    /// Returns the bytes written so far.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// What was written.
+    /// Returns the bytes written.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
-    /// Forgets what was written, but keeps the memory.
+    /// Drops the bytes written, but keeps the memory for the next structure.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// One byte.
+    /// Writes one byte.
     pub fn u8(&mut self, value: u8) {
         self.0.push(value);
     }
 
-    /// Four bytes, little-endian.
+    /// Writes four bytes, little-endian.
     pub fn u32(&mut self, value: u32) {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
-    /// Eight bytes, little-endian.
+    /// Writes eight bytes, little-endian.
     pub fn u64(&mut self, value: u64) {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
-    /// Eight bytes, little-endian, two's complement.
+    /// Writes eight bytes, little-endian, two's complement.
     pub fn i64(&mut self, value: i64) {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
-    /// One to ten bytes.
+    /// Writes a varint of one to ten bytes.
     pub fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push((value & 0x7f) as u8 | 0x80);
@@ -69,29 +70,29 @@ impl Writer {
         self.0.push((value & 0x7f) as u8);
     }
 
-    /// The bytes as they are.
+    /// Writes the bytes as they are.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 
-    /// A varint length and the bytes.
+    /// Writes the length as a varint, then the bytes.
     pub fn string(&mut self, bytes: &[u8]) {
         self.varint(bytes.len() as u64);
         self.raw(bytes);
     }
 
-    /// The 32 bytes of an id.
+    /// Writes the 32 bytes of an id.
     pub fn id(&mut self, id: &Id) {
         self.raw(&id.0);
     }
 
-    /// The 20 bytes of a SHA-1.
+    /// Writes the 20 bytes of a SHA-1.
     pub fn sha1(&mut self, sha1: &Sha1) {
         self.raw(&sha1.0);
     }
 }
 
-/// Takes a structure apart. Every method fails when the input is too short.
+/// A reader that takes a structure apart. Every method fails if the input is too short.
 #[derive(Clone)]
 pub struct Reader<'a>(&'a [u8]);
 
@@ -100,30 +101,30 @@ fn too_short() -> Error {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads from `bytes`.
+    /// Returns a reader of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    /// Whether all was read.
+    /// Returns true if everything was read.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many bytes are left.
+    /// Returns the number of bytes left.
     pub fn remaining(&self) -> usize {
         self.0.len()
     }
 
-    /// All that is left.
+    /// Reads all bytes that are left.
     pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }
 
-    /// The next `count` bytes.
+    /// Reads the next `count` bytes.
     ///
     /// # Errors
-    /// Fewer are left.
+    /// Fewer bytes are left.
     pub fn raw(&mut self, count: usize) -> Result<&'a [u8]> {
         let (bytes, rest) = self.0.split_at_checked(count).ok_or_else(too_short)?;
         self.0 = rest;
@@ -136,19 +137,19 @@ impl<'a> Reader<'a> {
         Ok(*bytes)
     }
 
-    /// One byte.
+    /// Reads one byte.
     ///
     /// # Errors
-    /// None is left.
+    /// No byte is left.
     pub fn u8(&mut self) -> Result<u8> {
         self.array().map(|[byte]| byte)
     }
 
-    /// The version byte of `what`, which has to be `known`.
+    /// Reads the version byte of `what`, which must be `known`.
     ///
     /// # Errors
-    /// None is left; or the version is a later one, which is [newer](Error::newer), or 0, which
-    /// there never was.
+    /// No byte is left; the version is later than `known`, which is [newer](Error::newer); or it is
+    /// 0, which no version has.
     pub fn version(&mut self, known: u8, what: &str) -> Result<()> {
         match self.u8()? {
             version if version == known => Ok(()),
@@ -157,34 +158,35 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Four bytes, little-endian.
+    /// Reads four bytes, little-endian.
     ///
     /// # Errors
-    /// Fewer are left.
+    /// Fewer bytes are left.
     pub fn u32(&mut self) -> Result<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    /// Eight bytes, little-endian.
+    /// Reads eight bytes, little-endian.
     ///
     /// # Errors
-    /// Fewer are left.
+    /// Fewer bytes are left.
     pub fn u64(&mut self) -> Result<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// Eight bytes, little-endian, two's complement.
+    /// Reads eight bytes, little-endian, two's complement.
     ///
     /// # Errors
-    /// Fewer are left.
+    /// Fewer bytes are left.
     pub fn i64(&mut self) -> Result<i64> {
         self.array().map(i64::from_le_bytes)
     }
 
-    /// A varint.
+    /// Reads a varint.
     ///
     /// # Errors
-    /// The input ends, or the number is beyond 64 bits or not in its shortest form.
+    /// The input ends too early, or the number has more than 64 bits or is not in its shortest
+    /// form.
     pub fn varint(&mut self) -> Result<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -204,38 +206,38 @@ impl<'a> Reader<'a> {
         Err(Error::corrupt("a number is not in its shortest form"))
     }
 
-    /// A varint length that is at most `max`, and that many bytes.
+    /// Reads a varint length of at most `max`, and that many bytes.
     ///
     /// # Errors
-    /// The input ends, or the length is more than `max`.
+    /// The input ends too early, or the length is more than `max`.
     pub fn string(&mut self, max: usize) -> Result<&'a [u8]> {
         let length = self.varint()?;
         match usize::try_from(length) {
             Ok(length) if length <= max => self.raw(length),
-            _ => Err(Error::corrupt(format!("a length of {length} bytes is beyond {max}"))),
+            _ => Err(Error::corrupt(format!("a length of {length} bytes is more than {max}"))),
         }
     }
 
-    /// 32 bytes.
+    /// Reads the 32 bytes of an id.
     ///
     /// # Errors
-    /// Fewer are left.
+    /// Fewer bytes are left.
     pub fn id(&mut self) -> Result<Id> {
         self.array().map(Id)
     }
 
-    /// 20 bytes.
+    /// Reads the 20 bytes of a SHA-1.
     ///
     /// # Errors
-    /// Fewer are left.
+    /// Fewer bytes are left.
     pub fn sha1(&mut self) -> Result<Sha1> {
         self.array().map(Sha1)
     }
 
-    /// That all was read.
+    /// Checks that everything was read.
     ///
     /// # Errors
-    /// Something is left.
+    /// Some bytes are left.
     pub fn finish(self) -> Result<()> {
         if self.0.is_empty() {
             Ok(())
@@ -244,12 +246,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A length-prefixed run of extension fields, checked and given as they stand, to be kept.
-    /// Version 1 knows no critical tag.
+    /// Reads and checks extension fields with the length before them. Returns the encoded fields,
+    /// so that the caller can keep unknown ones. Version 1 knows no critical tag.
     ///
     /// # Errors
-    /// The input ends, the fields are too long or out of order; or one is critical, which is
-    /// [newer](Error::newer).
+    /// The input ends too early, the fields are too long or out of order, or one is critical, which
+    /// is [newer](Error::newer).
     pub fn extensions(&mut self) -> Result<&'a [u8]> {
         let bytes = self.string(EXTENSION_BYTES_MAX)?;
         let mut fields = Self::new(bytes);
@@ -288,7 +290,9 @@ mod tests {
         }
 
         #[test]
-        fn what_decodes_as_a_varint_is_its_only_encoding(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
+        fn a_varint_that_decodes_is_the_only_encoding(
+            bytes in prop::collection::vec(any::<u8>(), 0..12),
+        ) {
             let mut input = Reader::new(&bytes);
             if let Ok(value) = input.varint() {
                 let mut out = Writer::default();

@@ -1,12 +1,13 @@
-//! The working index as a push sees it: what a machine remembers of the files that it hashed.
+//! The trait by which a push uses the working index: what a machine remembers of the files that it
+//! hashed.
 //!
-//! It is a cache. A push without one hashes every file and makes the same revision, so this trait
-//! is all that a push knows of it, and a program without a database gives it none.
+//! It is a cache: a push without one hashes every file and makes the same revision. So a push
+//! depends on this trait alone, and a program without a database passes none.
 
 use crate::item::{Content, FileStamp};
 use crate::{Id, Result, Sha1};
 
-/// What the stat cache knows of a file.
+/// A file as the stat cache knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownFile {
     /// Its size, times and inode when it was hashed.
@@ -17,18 +18,18 @@ pub struct KnownFile {
     pub content: Id,
 }
 
-/// A working index that one push has opened. What is remembered is kept once [`Self::close`] was
-/// called; a push that fails drops the index without it.
+/// A working index that one push has opened. What it remembers is kept only if [`Self::close`] is
+/// called; a push that fails drops the index without that call.
 pub trait WorkingIndex: Send {
-    /// Returns whether this process has the index. Another process that pushes may have it; then
+    /// Returns true if this process has the index open. If another process that pushes has it,
     /// nothing is known, and nothing is remembered.
     fn is_open(&mut self) -> bool;
 
     /// Begins a walk over the files of `source`, before its first file.
     fn begin(&mut self, source: &[u8]);
 
-    /// Returns what is known of the file at `path` of the source. Paths are asked for in manifest
-    /// order; the entries that are passed over are of files that are gone, and are removed.
+    /// Returns what is known of the file at `path` of the source. The caller asks in manifest
+    /// order; an entry between two paths it asks for is of a file that is gone, and is removed.
     ///
     /// # Errors
     /// The index cannot be written.
@@ -40,8 +41,8 @@ pub trait WorkingIndex: Send {
     /// The index cannot be written.
     fn remember(&mut self, path: &[u8], known: &KnownFile) -> Result<()>;
 
-    /// Removes the entries of the source after the last path that was asked for: its files are
-    /// gone, since the walk has ended.
+    /// Removes the entries of the source after the last path that was asked for. Called when the
+    /// walk has ended: their files are gone.
     ///
     /// # Errors
     /// The index cannot be written.
@@ -56,7 +57,7 @@ pub trait WorkingIndex: Send {
     /// The index cannot be written.
     fn remember_named(&mut self, name: &[u8], content: &Content) -> Result<()>;
 
-    /// Begins to write what is left, while the caller goes on; dropping the index waits for the end
-    /// of it. A failure costs the next push time and nothing else.
+    /// Starts writing what is left, while the caller continues; dropping the index waits until it
+    /// is written. A failure only makes the next push slower.
     fn close(&mut self);
 }

@@ -1,4 +1,4 @@
-//! The bytes of files, by the ids of their blobs.
+//! Opens the files of a commit, by the ids of their blobs.
 
 use crate::repository::Repository;
 use freestone_core::item::{FileOpener, FileStamp, OpenFile};
@@ -8,34 +8,35 @@ use gix_hash::ObjectId;
 use gix_object::Kind;
 use std::io::{Cursor, Read};
 
-/// What a pointer of Git LFS begins with, and how long one may be.
+/// The first bytes of a Git LFS pointer.
 const LFS_START: &[u8] = b"version https://git-lfs.github.com/spec/";
+/// The longest Git LFS pointer, in bytes.
 const LFS_BYTES_MAX: usize = 1024;
 
-/// Opens blobs by the hexadecimal digits of their ids.
+/// An opener of blobs by the hexadecimal digits of their ids.
 #[derive(Clone, Copy)]
 pub struct Blobs<'a>(&'a Repository);
 
 impl<'a> Blobs<'a> {
-    /// The blobs of `repository`.
+    /// Returns an opener of the blobs of `repository`.
     pub fn new(repository: &'a Repository) -> Self {
         Self(repository)
     }
 }
 
-/// The name of a blob, as [`Blobs`] opens it.
+/// Returns the name by which [`Blobs`] opens a blob.
 pub(crate) fn name(id: ObjectId) -> Vec<u8> {
     id.to_hex().to_string().into_bytes()
 }
 
-/// Whether the bytes are a pointer of Git LFS, and not a file.
+/// Returns true if the bytes are a Git LFS pointer, and not the file itself.
 fn is_lfs_pointer(bytes: &[u8]) -> bool {
     bytes.len() <= LFS_BYTES_MAX && bytes.starts_with(LFS_START)
 }
 
 impl FileOpener for Blobs<'_> {
     fn open(&self, name: &[u8]) -> Result<Box<dyn OpenFile>> {
-        let id = ObjectId::from_hex(name).map_err(|_| Error::corrupt("no name of a blob"))?;
+        let id = ObjectId::from_hex(name).map_err(|_| Error::corrupt("not the name of a blob"))?;
         let bytes = self.0.need(id, Kind::Blob)?;
         if is_lfs_pointer(&bytes) {
             return Err(Error::refused(Reason::LfsPointer.to_string()));
@@ -44,7 +45,7 @@ impl FileOpener for Blobs<'_> {
     }
 }
 
-/// A blob, read.
+/// A blob that was read whole.
 struct OpenBlob(Cursor<Vec<u8>>);
 
 impl Read for OpenBlob {

@@ -1,27 +1,28 @@
-//! Commits, each with its first parent: the history that a branch has had.
+//! The first-parent history of a commit: the commits that a branch has pointed at.
 
 use crate::commit::Commit;
 use crate::repository::Repository;
 use freestone_core::{Error, Result};
 use gix_hash::ObjectId;
 
-/// First-parent history, from a commit back to where it is to end.
+/// A part of a first-parent history: from a commit back to one that is known, or to the first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chain {
-    /// The commits behind that end, the oldest first.
+    /// The commits after the known one, the oldest first.
     pub commits: Vec<ObjectId>,
-    /// Whether it ended where it was to, and not at the first commit of all.
+    /// Whether a known commit was found. If not, the history ended before.
     pub met: bool,
-    /// Where a shallow clone ends, if the history did there.
+    /// The oldest commit, if the history ended because the clone is shallow.
     pub cut: Option<ObjectId>,
 }
 
 impl Chain {
-    /// Goes from `tip` back until `is_end` says that a commit is known already.
+    /// Follows the first parents of `tip` until `is_end` returns true for a commit, which is then
+    /// known already.
     ///
     /// # Errors
-    /// A commit cannot be read or is missing.
-    pub fn behind(
+    /// A commit cannot be read or is missing, or `is_end` failed.
+    pub fn back_from(
         repository: &Repository,
         tip: &Commit,
         is_end: &mut dyn FnMut(ObjectId) -> Result<bool>,
@@ -45,7 +46,7 @@ impl Chain {
                     "{shown}: commit {parent}, parent of {}, is missing",
                     commit.id
                 ))
-                .hint("`git fsck` tells what is missing")
+                .hint("run `git fsck` for a list of what is missing")
             })?);
         }
         chain.commits.reverse();

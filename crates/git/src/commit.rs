@@ -1,9 +1,9 @@
-//! What a commit says.
+//! Decodes a commit.
 
 use freestone_core::{Error, Result, path};
 use gix_hash::ObjectId;
 
-/// A commit, as far as revisions keep it.
+/// A commit, with the fields that revisions keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
     /// Its id.
@@ -12,13 +12,13 @@ pub struct Commit {
     pub tree: ObjectId,
     /// Its parents, the first before the others.
     pub parents: Vec<ObjectId>,
-    /// Who wrote it and when, as it stands there: `NAME <MAIL> SECONDS ZONE`.
+    /// The author and time, as the commit has them: `NAME <MAIL> SECONDS ZONE`.
     pub author: String,
-    /// Who committed it and when.
+    /// The committer and time, in the same form.
     pub committer: String,
-    /// When it was committed: seconds since 1970.
+    /// The time of the commit, in seconds since 1970.
     pub time: i64,
-    /// What it says of itself.
+    /// Its message.
     pub message: String,
 }
 
@@ -27,7 +27,7 @@ fn id_of(hex: &[u8]) -> Option<ObjectId> {
 }
 
 impl Commit {
-    /// Reads the bytes of a commit.
+    /// Parses the bytes of a commit.
     pub(crate) fn parse(id: ObjectId, bytes: &[u8]) -> Result<Self> {
         let malformed = || Error::corrupt(format!("git commit {id} is malformed"));
         let (mut tree, mut parents) = (None, Vec::new());
@@ -35,15 +35,15 @@ impl Commit {
         let mut rest = bytes;
         let message = loop {
             let end = rest.iter().position(|byte| *byte == b'\n');
-            let (line, behind) = match end {
+            let (line, after) = match end {
                 Some(end) => (&rest[..end], &rest[end + 1..]),
                 None => (rest, &[][..]),
             };
-            rest = behind;
+            rest = after;
             if line.is_empty() {
-                break behind;
+                break after;
             }
-            // Lines that begin with a space go on with a field that is not kept, a signature.
+            // Lines that begin with a space continue a field that is not kept, such as a signature.
             let mut words = line.splitn(2, |byte| *byte == b' ');
             let (key, value) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
             match key {
@@ -75,13 +75,14 @@ impl Commit {
         })
     }
 
-    /// The first line of its message, for people.
+    /// Returns the first line of the message, for people.
     pub fn title(&self) -> String {
         path::display(self.message.lines().next().unwrap_or_default().as_bytes())
     }
 }
 
-/// Text as it is, if it is UTF-8; else as what it says it is, or with signs for what is not.
+/// Returns `bytes` as text. Bytes that are not UTF-8 are read as Latin-1 if `is_latin` is true;
+/// otherwise each invalid sequence becomes U+FFFD.
 fn text(bytes: &[u8], is_latin: bool) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
@@ -90,10 +91,10 @@ fn text(bytes: &[u8], is_latin: bool) -> String {
     }
 }
 
-/// The seconds of `NAME <MAIL> SECONDS ZONE`; 0 where git, too, gives up.
+/// Returns the seconds of `NAME <MAIL> SECONDS ZONE`, or 0 if they are invalid, as git does.
 fn time_of(line: &[u8]) -> i64 {
-    let behind = line.iter().rposition(|byte| *byte == b'>').map_or(line, |at| &line[at + 1..]);
-    let text = String::from_utf8_lossy(behind);
+    let after = line.iter().rposition(|byte| *byte == b'>').map_or(line, |at| &line[at + 1..]);
+    let text = String::from_utf8_lossy(after);
     text.split_whitespace().next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0)
 }
 

@@ -1,4 +1,4 @@
-//! The entries of one tree.
+//! Decodes the entries of one git tree.
 
 use crate::repository::Repository;
 use freestone_core::{Error, Result, path};
@@ -7,7 +7,7 @@ use gix_object::Kind;
 
 const ID_BYTES: usize = 20;
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Tree,
@@ -16,7 +16,7 @@ pub(crate) enum Mode {
     Submodule,
 }
 
-/// An entry of a tree.
+/// An entry of a git tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TreeEntry {
     pub(crate) name: Vec<u8>,
@@ -24,7 +24,7 @@ pub(crate) struct TreeEntry {
     pub(crate) id: ObjectId,
 }
 
-/// The entries of the tree `id`, sorted by their names as a manifest has them.
+/// Reads the entries of the tree `id`, and sorts them by name as in a manifest.
 pub(crate) fn entries(repository: &Repository, id: ObjectId) -> Result<Vec<TreeEntry>> {
     let bytes = repository.need(id, Kind::Tree)?;
     parse(&bytes).map_err(|error| error.context(format!("git tree {id}")))
@@ -43,7 +43,7 @@ fn mode_of(digits: &[u8]) -> Option<Mode> {
 }
 
 fn parse(mut bytes: &[u8]) -> Result<Vec<TreeEntry>> {
-    let malformed = || Error::corrupt("it is malformed").hint("`git fsck` tells more");
+    let malformed = || Error::corrupt("malformed").hint("run `git fsck` for details");
     let mut entries = Vec::new();
     while !bytes.is_empty() {
         let space = bytes.iter().position(|byte| *byte == b' ').ok_or_else(malformed)?;
@@ -54,13 +54,14 @@ fn parse(mut bytes: &[u8]) -> Result<Vec<TreeEntry>> {
         bytes = rest;
         let fault = match path::fault(name) {
             None if name.contains(&b'/') => Some("holds a /"),
-            // Too long a path is told as such, with all others.
+            // A name that is too long makes a path that is too long, which is reported with its
+            // path.
             Some(fault) if name.len() <= freestone_core::limits::PATH_BYTES_MAX => Some(fault),
             _ => None,
         };
         if let Some(fault) = fault {
             return Err(Error::refused(format!("the name {:?} {fault}", path::display(name)))
-                .hint("such a tree cannot be checked out either; `git fsck` tells more"));
+                .hint("git cannot check out such a tree either; run `git fsck` for details"));
         }
         let mode = mode_of(digits).ok_or_else(malformed)?;
         let id = ObjectId::from_bytes_or_panic(id);
@@ -69,8 +70,8 @@ fn parse(mut bytes: &[u8]) -> Result<Vec<TreeEntry>> {
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(pair) = entries.windows(2).find(|pair| pair[0].name == pair[1].name) {
         let name = path::display(&pair[0].name);
-        return Err(Error::refused(format!("the name {name:?} is there twice"))
-            .hint("such a tree cannot be checked out either; `git fsck` tells more"));
+        return Err(Error::refused(format!("the name {name:?} occurs twice"))
+            .hint("git cannot check out such a tree either; run `git fsck` for details"));
     }
     Ok(entries)
 }

@@ -1,15 +1,15 @@
-//! Git's commits as sources of freestone, and revisions as git's commits.
+//! Git commits as sources of a push, and revisions as git commits.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`Repository`] | a repository that is open for reading, by many threads |
-//! | [`Commit`] | what a commit says |
-//! | [`Chain`] | commits, each with its first parent |
-//! | [`tree`] | a commit's tree as changes: all of it, or what differs from another tree |
-//! | [`mod@write`] | a bare repository to be written: objects, trees by what changed, branches |
+//! | [`Commit`] | a commit, with the fields that revisions keep |
+//! | [`Chain`] | the first-parent history of a commit |
+//! | [`tree`] | the tree of a commit as a source: all of it, or the differences from another tree |
+//! | [`mod@write`] | a bare repository that is written: objects, edited trees, branches |
 //!
-//! Trees are read from bytes that anybody may have made: names that cannot stand in a manifest,
-//! that are there twice, or that are no names at all, are errors and never paths.
+//! The bytes of a tree are not trusted. A name that cannot be in a manifest, that occurs twice, or
+//! that is malformed is an error, and never becomes a path.
 
 mod blob;
 mod chain;

@@ -1,10 +1,10 @@
-//! Symbolic links of a tree, and what they lead to.
+//! Follows the symbolic links of a tree.
 
 use crate::commit::Commit;
 use crate::entry::{Mode, TreeEntry, entries};
 use crate::repository::Repository;
 use freestone_core::limits::LINK_BYTES_MAX;
-use freestone_core::{Result, path};
+use freestone_core::{Result, lock, path};
 use freestone_source::follow::{Found, follow};
 use freestone_source::report::Reason;
 use gix_hash::ObjectId;
@@ -12,21 +12,21 @@ use gix_object::Kind;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-/// Trees that are kept decoded while links are followed.
+/// The most decoded trees that are kept while links are followed.
 const TREES_MAX: usize = 1024;
 
-/// What a link leads to.
+/// The target of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LinkTarget {
-    /// A file.
+    /// A file, with the link's text.
     File { executable: bool, blob: ObjectId, text: Vec<u8> },
-    /// Nothing that can be pushed.
+    /// The link cannot be pushed.
     Refused(Reason),
 }
 
-/// The links of a tree.
+/// The symbolic links of a tree.
 pub(crate) struct Links<'a> {
     repository: &'a Repository,
     root: ObjectId,
@@ -39,12 +39,11 @@ impl<'a> Links<'a> {
     }
 
     fn tree(&self, id: ObjectId) -> Result<Arc<Vec<TreeEntry>>> {
-        let trees = || self.trees.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tree) = trees().get(&id) {
+        if let Some(tree) = lock(&self.trees).get(&id) {
             return Ok(tree.clone());
         }
         let tree = Arc::new(entries(self.repository, id)?);
-        let mut trees = trees();
+        let mut trees = lock(&self.trees);
         if trees.len() >= TREES_MAX {
             trees.clear();
         }
@@ -52,7 +51,7 @@ impl<'a> Links<'a> {
         Ok(tree)
     }
 
-    /// What stands at `path`, no link being followed.
+    /// Returns the entry at `path`, without following links.
     pub(crate) fn at(&self, path: &[u8]) -> Result<Option<TreeEntry>> {
         let mut tree = self.root;
         let mut parts = path.split(|byte| *byte == b'/').peekable();
@@ -73,19 +72,19 @@ impl<'a> Links<'a> {
         Ok(None)
     }
 
-    /// A link's text, as much of it as tells that it is too long.
+    /// Reads the text of a link. A text that is too long is cut one byte above the limit.
     fn text(&self, blob: ObjectId) -> Result<Vec<u8>> {
         let mut text = self.repository.need(blob, Kind::Blob)?;
         text.truncate(LINK_BYTES_MAX + 1);
         Ok(text)
     }
 
-    /// Where the link at `path` leads.
+    /// Returns the target of the link at `path`.
     pub(crate) fn target(&self, path: &[u8]) -> Result<LinkTarget> {
         Ok(self.target_if_link(path)?.unwrap_or(LinkTarget::Refused(Reason::LinkDangling)))
     }
 
-    /// The same; `None` if no link stands there.
+    /// Returns the target of the link at `path`; `None` if there is no link.
     pub(crate) fn target_if_link(&self, path: &[u8]) -> Result<Option<LinkTarget>> {
         let Some(TreeEntry { mode: Mode::Link, id, .. }) = self.at(path)? else { return Ok(None) };
         let text = self.text(id)?;
@@ -98,7 +97,7 @@ impl<'a> Links<'a> {
                     Mode::Tree => Found::Directory,
                     Mode::File { .. } => Found::File,
                     Mode::Link => Found::Link(self.text(entry.id)?),
-                    // It stands for a directory of files that are not there.
+                    // A submodule is a directory whose files are not in the repository.
                     Mode::Submodule => Found::Special,
                 },
             };
@@ -115,7 +114,7 @@ impl<'a> Links<'a> {
         }))
     }
 
-    /// The paths of all links.
+    /// Returns the paths of all links.
     pub(crate) fn list(&self) -> Result<Vec<Vec<u8>>> {
         let mut links = Vec::new();
         let mut open = vec![(Vec::new(), self.root)];
@@ -138,7 +137,7 @@ impl<'a> Links<'a> {
         Ok(links)
     }
 
-    /// The tree at `path`, the empty path being the root; `None` if no directory stands there.
+    /// Returns the tree at `path`, or the root if `path` is empty; `None` if there is no directory.
     pub(crate) fn subtree(&self, path: &[u8]) -> Result<Option<ObjectId>> {
         if path.is_empty() {
             return Ok(Some(self.root));
@@ -149,8 +148,8 @@ impl<'a> Links<'a> {
 }
 
 impl Repository {
-    /// The tree of the directory `subdir` of a commit, the empty path being its top; `None` if
-    /// there is no such directory.
+    /// Returns the tree of the directory `subdir` of a commit, or its whole tree if `subdir` is
+    /// empty; `None` if there is no such directory.
     ///
     /// # Errors
     /// A tree cannot be read.

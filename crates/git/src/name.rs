@@ -1,7 +1,9 @@
-//! What names a commit: as git's own commands take it, without searching messages or reflogs.
+//! Finds a commit by its name. Names are those of git's own commands, except searches of messages
+//! and reflogs.
 //!
-//! A name is a ref (`HEAD`, `main`, `v1.0`, `origin/main`, `refs/…`), an id or a prefix of one, and
-//! behind it any of `~N`, the N-th first parent, and `^N`, the N-th parent.
+//! A name is a ref (`HEAD`, `main`, `v1.0`, `origin/main`, `refs/…`), an id or a prefix of one.
+//! After it may come any of `~N`, which follows the first parent N times, and `^N`, the N-th
+//! parent.
 
 use crate::commit::Commit;
 use crate::repository::{Repository, cause};
@@ -11,16 +13,17 @@ use gix_object::Kind;
 use gix_ref::{PartialName, Target};
 use std::collections::HashSet;
 
-/// The shortest prefix of an id, as for git.
+/// The shortest prefix of an id, as in git.
 const PREFIX_DIGITS_MIN: usize = 4;
-/// How many refs or tags one may lead through.
+/// The most refs or tags that are followed from one name.
 const STEPS_MAX: usize = 16;
 
 impl Repository {
-    /// The commit that `name` names.
+    /// Returns the commit with the name `name`.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Usage`] if it is ambiguous.
+    /// [`ErrorKind::NotFound`] if there is no such commit, [`ErrorKind::Usage`] if the name is
+    /// ambiguous.
     pub fn resolve(&self, name: &str) -> Result<Commit> {
         let end = name.find(['~', '^']).unwrap_or(name.len());
         let (base, mut rest) = name.split_at(end);
@@ -36,8 +39,8 @@ impl Repository {
         while let Some(sign) = rest.chars().next() {
             rest = &rest[1..];
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            let (number, behind) = rest.split_at(digits);
-            rest = behind;
+            let (number, after) = rest.split_at(digits);
+            rest = after;
             let number =
                 if number.is_empty() { 1 } else { number.parse().map_err(|_| missing())? };
             if !rest.is_empty() && !rest.starts_with(['~', '^']) {
@@ -56,7 +59,7 @@ impl Repository {
         Ok(commit)
     }
 
-    /// What a ref names, if there is such a ref.
+    /// Returns the object that a ref points at; `None` if there is no such ref.
     fn ref_target(&self, name: &str) -> Result<Option<ObjectId>> {
         let Ok(mut name) = PartialName::try_from(name) else { return Ok(None) };
         for _ in 0..STEPS_MAX {
@@ -78,7 +81,8 @@ impl Repository {
         Ok(None)
     }
 
-    /// The object that the first digits of its id name.
+    /// Returns the object whose id begins with `digits`; `None` if there is no commit or tag with
+    /// such an id.
     fn by_prefix(&self, digits: &str) -> Result<Option<ObjectId>> {
         let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !is_hex || !(PREFIX_DIGITS_MIN..=40).contains(&digits.len()) {
@@ -96,7 +100,7 @@ impl Repository {
                     .because(cause(error))
             },
         )?;
-        // Of objects with these digits only those count that lead to a commit.
+        // Only commits and tags count, as in git, where it expects a commit.
         let mut commits = Vec::new();
         for id in found {
             if matches!(self.any_object(id)?, Some((Kind::Commit | Kind::Tag, _))) {
@@ -108,13 +112,14 @@ impl Repository {
             [id] => Ok(Some(id)),
             _ => Err(Error::new(
                 ErrorKind::Usage,
-                format!("{digits} is ambiguous: {} commits begin so", commits.len()),
+                format!("{digits} is ambiguous: {} commits begin with it", commits.len()),
             )
             .hint("give more digits")),
         }
     }
 
-    /// The commit that an object is, or that a tag leads to.
+    /// Returns the commit `id`, or the one that the tag `id` leads to; `None` if it is something
+    /// else.
     fn peel(&self, mut id: ObjectId) -> Result<Option<Commit>> {
         for _ in 0..STEPS_MAX {
             match self.any_object(id)? {

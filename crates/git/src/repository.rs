@@ -1,40 +1,42 @@
-//! A repository that is open for reading.
+//! Reads a git repository.
 
 use crate::commit::Commit;
-use freestone_core::{Error, Result};
+use freestone_core::{Error, Result, lock};
 use gix_hash::ObjectId;
 use gix_object::{Find, Kind};
 use gix_odb::Header as _;
 use gix_odb::find::Header;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-/// Bytes of decoded objects that each thread keeps, since others are stored as what differs from
-/// them.
+/// The bytes of decoded objects that each thread keeps, because other objects are stored as
+/// differences to them.
 const PACK_CACHE_BYTES: usize = 16 << 20;
-/// The longest file of a shallow clone's ends that is read.
+/// The longest `shallow` file, which lists the commits at which a shallow clone ends.
 const SHALLOW_BYTES_MAX: u64 = 64 << 20;
 
-/// A repository: bare or not, with alternates, shallow or whole. Used by many threads at once.
+/// A git repository that is open for reading: bare or not, with alternates, shallow or complete.
+/// Many threads can use it at once.
 ///
-/// Of its configuration only the names of its objects are looked at, and nothing of the user's: who
-/// pushes does not matter.
+/// Of its configuration only the formats of its objects and refs are read. The user's configuration
+/// is ignored, so the result does not depend on the user.
 pub struct Repository {
     path: PathBuf,
     objects: Mutex<gix_odb::Handle>,
     pub(crate) refs: gix_ref::file::Store,
-    /// Commits whose parents are missing, sorted: the clone is shallow.
+    /// The commits whose parents are missing because the clone is shallow, sorted.
     cut: Vec<ObjectId>,
-    /// Handles that no thread uses just now; each keeps what it decoded last.
+    /// Handles that no thread is using. Each keeps the objects that it decoded last.
     idle: Mutex<Vec<gix_odb::Handle>>,
 }
 
-/// The cause of an error of gitoxide's.
+/// Returns an error of gitoxide as a cause for [`Error::because`].
 pub(crate) fn cause(error: impl std::fmt::Display) -> std::io::Error {
     std::io::Error::other(error.to_string())
 }
 
-/// The folders of a repository: its own, and the one that its working directories share.
+/// Finds the directories of a repository: its own, and the one that all its working directories
+/// share.
 fn folders(path: &Path) -> Result<(PathBuf, PathBuf)> {
     let shown = path.display();
     if !path.exists() {
@@ -42,7 +44,7 @@ fn folders(path: &Path) -> Result<(PathBuf, PathBuf)> {
     }
     let dot = path.join(".git");
     let own = match std::fs::read_to_string(&dot) {
-        // A working directory that is linked to a repository.
+        // A linked working directory has a file that names its repository.
         Ok(text) => match text.trim_end().strip_prefix("gitdir: ") {
             Some(linked) => path.join(linked),
             None => dot,
@@ -55,9 +57,8 @@ fn folders(path: &Path) -> Result<(PathBuf, PathBuf)> {
         Err(_) => own.clone(),
     };
     if own.join("HEAD").symlink_metadata().is_err() || !common.join("objects").is_dir() {
-        return Err(Error::not_found(format!("{shown} is no git repository")).hint(
-            "name a repository or the top of its working directory; a bundle has to be cloned first",
-        ));
+        return Err(Error::not_found(format!("{shown} is not a git repository"))
+            .hint("name a repository or the top of its working directory; clone a bundle first"));
     }
     Ok((own, common))
 }
@@ -66,7 +67,8 @@ impl Repository {
     /// Opens the repository at `path`, or the one of the working directory there.
     ///
     /// # Errors
-    /// There is none, or it is of a kind that cannot be read, such as one with SHA-256 or reftable.
+    /// There is no repository, or it uses a format that is not supported, such as SHA-256 or
+    /// reftable.
     pub fn open(path: &Path) -> Result<Self> {
         let (own, common) = folders(path)?;
         check_format(&common)?;
@@ -90,23 +92,21 @@ impl Repository {
         })
     }
 
-    /// Where it is.
+    /// Returns the path by which the repository was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Lets `work` use a handle.
+    /// Calls `work` with a handle that no other thread is using.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&gix_odb::Handle) -> T) -> T {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let handle = idle().pop();
-        let handle = handle
-            .unwrap_or_else(|| self.objects.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let handle = lock(&self.idle).pop();
+        let handle = handle.unwrap_or_else(|| lock(&self.objects).clone());
         let outcome = work(&handle);
-        idle().push(handle);
+        lock(&self.idle).push(handle);
         outcome
     }
 
-    /// An object of any kind; `None` if the repository does not have it.
+    /// Reads an object of any kind; `None` if the repository does not have it.
     pub(crate) fn any_object(&self, id: ObjectId) -> Result<Option<(Kind, Vec<u8>)>> {
         if id == ObjectId::empty_tree(id.kind()) {
             return Ok(Some((Kind::Tree, Vec::new())));
@@ -118,13 +118,13 @@ impl Repository {
         let kind = found.map_err(|error| {
             Error::corrupt(format!("git object {id} cannot be read"))
                 .because(cause(error))
-                .hint("`git fsck` tells what is damaged")
+                .hint("run `git fsck` for a list of damaged objects")
         })?;
         Ok(kind.map(|kind| (kind, bytes)))
     }
 
-    /// What an object is, without what it holds, which may be more than memory has; `None` too if it
-    /// cannot be read.
+    /// Returns the kind and length of an object without reading its bytes, which may not fit in
+    /// memory; `None` if the object is missing or cannot be read.
     pub(crate) fn header(&self, id: ObjectId) -> Option<Header> {
         if id == ObjectId::empty_tree(id.kind()) {
             return Some(Header::Loose { kind: Kind::Tree, size: 0 });
@@ -132,62 +132,67 @@ impl Repository {
         self.with(|objects| objects.try_header(&id)).ok().flatten()
     }
 
-    /// The bytes of an object; `None` if the repository does not have it.
+    /// Reads the bytes of an object; `None` if the repository does not have it.
     ///
     /// # Errors
-    /// It cannot be read, or is of another kind.
+    /// The object cannot be read, or is of another kind.
     pub(crate) fn object(&self, id: ObjectId, kind: Kind) -> Result<Option<Vec<u8>>> {
         match self.any_object(id)? {
             Some((found, _)) if found != kind => {
-                Err(Error::corrupt(format!("git object {id} is a {found} and no {kind}")))
+                Err(Error::corrupt(format!("git object {id} is a {found}, not a {kind}")))
             }
             found => Ok(found.map(|(_, bytes)| bytes)),
         }
     }
 
-    /// The same of an object that must be there.
+    /// Reads the bytes of an object that must be there.
     ///
     /// # Errors
-    /// As [`Self::object`], or it is missing.
+    /// As [`Self::object`], or the object is missing.
     pub(crate) fn need(&self, id: ObjectId, kind: Kind) -> Result<Vec<u8>> {
         self.object(id, kind)?.ok_or_else(|| {
             Error::not_found(format!("{}: {kind} {id} is missing", self.path.display())).hint(
-                "in a partial clone `git fetch --refetch` brings what is missing; else `git fsck` \
-                 tells more",
+                "in a partial clone, run `git fetch --refetch` to get missing objects; otherwise, \
+                 run `git fsck` for details",
             )
         })
     }
 
-    /// The commit `id`; `None` if the repository does not have it, as beyond a shallow clone.
+    /// Reads the commit `id`; `None` if the repository does not have it, such as beyond the end of
+    /// a shallow clone.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The commit cannot be read.
     pub fn commit(&self, id: ObjectId) -> Result<Option<Commit>> {
         let bytes = self.object(id, Kind::Commit)?;
         bytes.map(|bytes| Commit::parse(id, &bytes)).transpose()
     }
 
-    /// The same of a commit that must be there.
+    /// Reads a commit that must be there.
     ///
     /// # Errors
-    /// As [`Self::commit`], or it is missing.
+    /// As [`Self::commit`], or the commit is missing.
     pub fn expect_commit(&self, id: ObjectId) -> Result<Commit> {
         Commit::parse(id, &self.need(id, Kind::Commit)?)
     }
 
-    /// Whether the repository was cut off at `id`: the clone is shallow, and lacks its parents.
+    /// Returns true if the clone is shallow and ends at `id`, so that the parents of `id` are
+    /// missing.
     pub fn is_cut_at(&self, id: ObjectId) -> bool {
         self.cut.binary_search(&id).is_ok()
     }
 }
 
-/// The commits at which a shallow clone ends.
+/// Reads the commits at which a shallow clone ends.
 fn shallow_ends(file: &Path) -> Result<Vec<ObjectId>> {
     let wrong = |error| Error::io(format!("{} cannot be read", file.display()), error);
     let text = match std::fs::metadata(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Ok(metadata) if metadata.len() > SHALLOW_BYTES_MAX => {
-            return Err(Error::corrupt(format!("{} is too long", file.display())));
+            let shown = file.display();
+            return Err(Error::corrupt(format!(
+                "{shown} is longer than {SHALLOW_BYTES_MAX} bytes"
+            )));
         }
         Ok(_) => std::fs::read_to_string(file).map_err(wrong)?,
         Err(error) => return Err(wrong(error)),
@@ -198,7 +203,7 @@ fn shallow_ends(file: &Path) -> Result<Vec<ObjectId>> {
     Ok(ends)
 }
 
-/// Refuses repositories whose objects or refs are kept in another way than can be read.
+/// Checks that the repository uses supported formats for its objects and refs.
 fn check_format(git: &Path) -> Result<()> {
     let text = std::fs::read_to_string(git.join("config")).unwrap_or_default();
     let is_other = |key: &str, known: &str| {
@@ -212,16 +217,15 @@ fn check_format(git: &Path) -> Result<()> {
     let shown = git.display();
     if is_other("objectformat", "sha1") {
         return Err(Error::refused(format!(
-            "{shown}: a git repository of SHA-256, and only those of SHA-1 can be read"
+            "{shown}: a git repository with SHA-256 ids; only SHA-1 is supported"
         ))
         .hint("check it out, and push the directory"));
     }
     if is_other("refstorage", "files") {
         return Err(Error::refused(format!(
-            "{shown}: a git repository with its refs in a reftable, and only refs in files can be \
-             read"
+            "{shown}: a git repository with a reftable; only refs in files are supported"
         ))
-        .hint("`git refs migrate --ref-format=files` changes that"));
+        .hint("run `git refs migrate --ref-format=files` to convert it"));
     }
     Ok(())
 }

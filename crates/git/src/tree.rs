@@ -1,8 +1,9 @@
-//! A commit's tree as a source: all of it, or what differs from another tree.
+//! The tree of a commit as a source: all of it, or the differences from another tree.
 //!
-//! Both trees are read side by side, names in manifest order, and of equal subtrees neither is
-//! read: what it costs follows what changed. Symbolic links are what they lead to, which may change
-//! while they do not; so where the other tree has links, the tree is listed for its own.
+//! Both trees are read in parallel, with names in manifest order. Equal subtrees are not read, so
+//! the cost depends on the number of changes. A symbolic link is pushed as its target, which may
+//! change while the link does not. So if the other tree has links, all links of this tree are
+//! listed, and each target is compared.
 
 use crate::blob;
 use crate::entry::{Mode, TreeEntry, entries};
@@ -10,46 +11,47 @@ use crate::links::{LinkTarget, Links};
 use crate::repository::Repository;
 use freestone_core::item::{ChangeKind, ChangeSource, FileBytes, ItemChange};
 use freestone_core::limits::PATH_BYTES_MAX;
-use freestone_core::{Error, Result, path};
+use freestone_core::{Error, Result, lock, path};
 use freestone_source::report::{Reason, SourceReport};
 use gix_hash::ObjectId;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-/// The label that says how many links the tree has.
+/// The label with the number of links in the tree.
 pub const LABEL_LINKS: &str = "git.links";
-/// The label that says how many of its entries were skipped.
+/// The label with the number of entries that were skipped.
 pub const LABEL_SKIPPED: &str = "git.skipped";
 
-/// What is asked of a tree.
+/// Options of a [`TreeChanges`].
 pub struct TreeOptions {
-    /// Whether to skip and report what cannot be pushed, instead of failing.
+    /// Whether paths that cannot be pushed are skipped and reported, instead of making the push
+    /// fail.
     pub skip_special: bool,
-    /// The tree that the parent revision holds, all of it, and whether it has links; `None` tells
-    /// all that there is.
+    /// The tree of the parent revision, which must hold all of it, and whether that tree has links.
+    /// `None` returns the whole tree instead of the differences.
     pub since: Option<(ObjectId, bool)>,
 }
 
-/// A tree, told path by path.
+/// A source that returns a tree, or its differences from another tree, path by path.
 pub struct TreeChanges<'a> {
     repository: &'a Repository,
     skip_special: bool,
     /// The directories that are read, the innermost last.
     frames: Vec<Frame>,
     links: Links<'a>,
-    /// Links that changed without being different: what they lead to did.
+    /// Links whose targets differ between the trees, by path. The links themselves may be equal.
     moved: BTreeMap<Vec<u8>, LinkTarget>,
-    /// How many links there are where they were listed; else they are counted.
+    /// The number of links: of all if they were listed, else of those returned so far.
     links_count: u64,
     links_listed: bool,
     report: SourceReport,
     reported: Arc<Mutex<SourceReport>>,
 }
 
-/// A path, and what stands there in the old and in the new tree.
+/// A path, and its entries in the old and in the new tree.
 type Difference = (Vec<u8>, Option<TreeEntry>, Option<TreeEntry>);
 
-/// A directory in both trees, what is still to come last.
+/// A directory in both trees. The entries are in reverse order, and shrink as they are read.
 struct Frame {
     path_length: usize,
     path: Vec<u8>,
@@ -58,7 +60,8 @@ struct Frame {
 }
 
 impl<'a> TreeChanges<'a> {
-    /// The tree `tree`; what is skipped stands in `reported` when the source has ended.
+    /// Opens the tree `tree` as a source. What was skipped is in `reported` when the source has
+    /// ended.
     ///
     /// # Errors
     /// A tree cannot be read.
@@ -113,7 +116,7 @@ impl<'a> TreeChanges<'a> {
         Ok(())
     }
 
-    /// The next path that differs, with what stands there in both trees.
+    /// Returns the next path that differs, with its entries in both trees.
     fn step(&mut self) -> Result<Option<Difference>> {
         loop {
             let Some(frame) = self.frames.last_mut() else { return Ok(None) };
@@ -163,7 +166,7 @@ impl<'a> TreeChanges<'a> {
         let (old_tree, new_tree) = (tree_of(&old), tree_of(&new));
         self.enter(path.clone(), old_tree, new_tree)?;
         let kind = match new {
-            // A directory that stays one.
+            // A directory in both trees is not a change itself.
             Some(_) if new_tree.is_some() && old_tree.is_some() => return Ok(None),
             None => ChangeKind::Gone,
             Some(entry) => match entry.mode {
@@ -202,7 +205,7 @@ impl<'a> TreeChanges<'a> {
     }
 }
 
-/// A path as a key that sorts in manifest order.
+/// Returns a path as a key that sorts in manifest order.
 fn path_key(path: &[u8]) -> Vec<u8> {
     path.iter().map(|byte| if *byte == b'/' { 0 } else { *byte }).collect()
 }
@@ -224,7 +227,7 @@ impl ChangeSource for TreeChanges<'_> {
             {
                 let target = self.moved.remove(&first);
                 if first < key {
-                    // The other comes again, when it is its turn.
+                    // The link comes first. The other path is returned later.
                     self.put_back(old, new);
                     if let Some(target) = target {
                         return Ok(self.link(key_path(first), target));
@@ -248,8 +251,8 @@ impl ChangeSource for TreeChanges<'_> {
     }
 
     fn finish(&mut self) -> Result<Vec<(String, String)>> {
-        self.reported.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.report);
-        let hint = "take them out of the commit, or skip them with --skip-special";
+        lock(&self.reported).clone_from(&self.report);
+        let hint = "remove them from the commit, or skip them with --skip-special";
         if let Some(error) = self.report.error_with(hint).filter(|_| !self.skip_special) {
             return Err(error);
         }
@@ -260,7 +263,7 @@ impl ChangeSource for TreeChanges<'_> {
 }
 
 impl TreeChanges<'_> {
-    /// Gives back what [`Self::step`] gave.
+    /// Puts back the entries that [`Self::step`] returned.
     fn put_back(&mut self, old: Option<TreeEntry>, new: Option<TreeEntry>) {
         if let Some(frame) = self.frames.last_mut() {
             frame.old.extend(old);

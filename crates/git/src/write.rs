@@ -1,7 +1,7 @@
-//! A bare repository that revisions are written to.
+//! Writes revisions to a bare git repository.
 //!
-//! Objects are written one by one, as git itself writes new ones; `git gc` packs them. They are
-//! functions of the revisions alone, so what was written before is found again and left as it is.
+//! Objects are written one by one, as git itself writes new ones; `git gc` packs them. They depend
+//! on the revisions alone, so an object that was written before is found again and left as it is.
 
 mod object;
 mod tree;
@@ -28,19 +28,19 @@ pub struct BareRepository {
     root: PathBuf,
 }
 
-/// What a commit is to say.
+/// A commit to be written.
 pub struct NewCommit<'a> {
     /// Its tree.
     pub tree: ObjectId,
     /// Its parents.
     pub parents: &'a [ObjectId],
-    /// `NAME <MAIL> SECONDS ZONE`, if that is known.
+    /// The author and time, `NAME <MAIL> SECONDS ZONE`, if that is known.
     pub author: Option<&'a str>,
-    /// The same; else the author.
+    /// The committer and time, in the same form. Without one, the author is used.
     pub committer: Option<&'a str>,
-    /// When it was made, for who is not known.
+    /// The time of the commit if there is no author, in seconds since 1970.
     pub time: i64,
-    /// What it says of itself.
+    /// Its message.
     pub message: &'a str,
 }
 
@@ -49,11 +49,11 @@ fn wrong(what: &str, path: &Path, error: io::Error) -> Error {
 }
 
 impl BareRepository {
-    /// Opens the bare repository at `root`, or makes one where nothing is; `head` is the branch that
-    /// a new one checks out when it is cloned.
+    /// Opens the bare repository at `root`. Creates one if `root` is empty or missing; `head` is
+    /// then the branch that a clone of it checks out.
     ///
     /// # Errors
-    /// There is something else, or it cannot be written.
+    /// `root` is not a bare repository and not empty, or it cannot be written.
     pub fn open(root: &Path, head: &str) -> Result<Self> {
         let is_new = match fs::read_dir(root) {
             Ok(mut entries) => entries.next().is_none(),
@@ -63,7 +63,7 @@ impl BareRepository {
         if is_new {
             for folder in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
                 let folder = root.join(folder);
-                fs::create_dir_all(&folder).map_err(|error| wrong("make", &folder, error))?;
+                fs::create_dir_all(&folder).map_err(|error| wrong("create", &folder, error))?;
             }
             let write = |name: &str, text: &str| {
                 let path = root.join(name);
@@ -79,23 +79,24 @@ impl BareRepository {
             })
         });
         if !is_bare || !root.join("objects").is_dir() {
-            return Err(Error::refused(format!("{} is no bare git repository", root.display()))
-                .hint("name one, or a directory that does not exist yet"));
+            return Err(Error::refused(format!("{} is not a bare git repository", root.display()))
+                .hint("name a bare repository, or a directory that does not exist yet"));
         }
         Ok(Self { repository: Repository::open(root)?, root: root.into() })
     }
 
-    /// The repository.
+    /// Returns the repository, for reading.
     pub fn repository(&self) -> &Repository {
         &self.repository
     }
 
-    /// Where it is.
+    /// Returns the directory of the repository.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Whether the object is there, and whole. What cannot be read is not: it is written anew.
+    /// Returns true if the object is there and complete. An object that cannot be read counts as
+    /// missing, so that it is written again.
     pub fn has(&self, id: ObjectId) -> bool {
         match self.repository.header(id) {
             None => false,
@@ -104,23 +105,23 @@ impl BareRepository {
         }
     }
 
-    /// Whether a loose object has all its bytes. Objects get their names before they are synced, so
-    /// a power cut may leave one that ends behind its header.
+    /// Returns true if a loose object has all its bytes. Objects get their names before they are
+    /// synced, so after a power failure one may end after its header.
     fn is_whole(&self, id: ObjectId, kind: Kind, size: u64) -> bool {
-        // An alternate's is none of ours.
+        // The object is in an alternate repository, which freestone does not write.
         let Ok(file) = fs::File::open(self.loose(id)) else { return true };
         let whole = size.saturating_add(format!("{kind} {size}\0").len() as u64);
         let mut bytes = ZlibDecoder::new(BufReader::new(file)).take(whole.saturating_add(1));
         io::copy(&mut bytes, &mut io::sink()).is_ok_and(|length| length == whole)
     }
 
-    /// Where the object stands in a file of its own.
+    /// Returns the path of the file of a loose object.
     fn loose(&self, id: ObjectId) -> PathBuf {
         let hex = id.to_string();
         self.root.join("objects").join(&hex[..2]).join(&hex[2..])
     }
 
-    /// Writes a small object, unless it is there.
+    /// Writes a small object, unless it is there already.
     pub(crate) fn object(&self, kind: Kind, bytes: &[u8]) -> Result<ObjectId> {
         let mut writer = BlobWriter::of_kind(self, kind, bytes.len() as u64)?;
         writer.write(bytes)?;
@@ -130,7 +131,7 @@ impl BareRepository {
     /// Writes the text of a link as a blob.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The object cannot be written.
     pub fn blob(&self, bytes: &[u8]) -> Result<ObjectId> {
         self.object(Kind::Blob, bytes)
     }
@@ -138,7 +139,7 @@ impl BareRepository {
     /// Writes a commit.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The object cannot be written.
     pub fn commit(&self, commit: &NewCommit<'_>) -> Result<ObjectId> {
         let unknown = format!("freestone <freestone@localhost> {} +0000", commit.time.max(0));
         let author = commit.author.filter(|line| is_signature(line)).unwrap_or(&unknown);
@@ -148,17 +149,18 @@ impl BareRepository {
             let _ = writeln!(text, "parent {parent}");
         }
         let _ = write!(text, "author {author}\ncommitter {committer}\n\n");
-        // Git takes no NUL in a message.
+        // Git does not accept a NUL in a message.
         text.push_str(&commit.message.replace('\0', "\u{fffd}"));
         self.object(Kind::Commit, text.as_bytes())
     }
 
-    /// Makes the branch `name` point at `commit`, if it points at nothing now or `may_go` says that
-    /// what it points at can be left. Gives whether it has changed.
+    /// Makes the branch `name` point at `commit`, if it points at nothing now, or at a commit for
+    /// which `may_go` returns true. Returns true if the branch changed.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if somebody else has changed it or is changing it;
-    /// [`ErrorKind::Refused`] if its name and another branch's cannot stand side by side.
+    /// [`ErrorKind::Conflict`] if the branch points at another commit, or another program is
+    /// changing it; [`ErrorKind::Refused`] if git cannot have its name beside that of another
+    /// branch.
     pub fn set_branch(
         &self,
         name: &str,
@@ -172,19 +174,19 @@ impl BareRepository {
         self.check_beside(name)?;
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(|error| {
-                wrong("make", folder, error)
-                    .hint("git cannot have a branch inside another's name, such as a and a/b")
+                wrong("create", folder, error)
+                    .hint("git cannot have branches such as a and a/b at the same time")
             })?;
         }
         let mut file = match fs::File::create_new(&lock) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(Error::new(
                     ErrorKind::Conflict,
-                    format!("branch {name} is being changed: {} is there", lock.display()),
+                    format!("branch {name} is being changed: {} exists", lock.display()),
                 )
-                .hint("if no git command runs there, remove that file"));
+                .hint("if no git command is running there, remove that file"));
             }
-            file => file.map_err(|error| wrong("make", &lock, error))?,
+            file => file.map_err(|error| wrong("create", &lock, error))?,
         };
         let update = |file: &mut fs::File| {
             let now = self.branch(name)?;
@@ -193,20 +195,22 @@ impl BareRepository {
                 Some(now) if !may_go(now) => {
                     return Err(Error::new(
                         ErrorKind::Conflict,
-                        format!("branch {name} points at {now}, which no revision was written as"),
+                        format!(
+                            "branch {name} points at {now}, which was not written from a revision"
+                        ),
                     )
-                    .hint("write to another repository, or give up that commit with --force"));
+                    .hint("write to another repository, or discard that commit with --force"));
                 }
                 _ => {}
             }
             writeln!(file, "{commit}")
                 .and_then(|()| file.sync_all())
                 .map_err(|error| wrong("write", &lock, error))?;
-            // Git leaves the folder of branches that were packed or deleted.
+            // Git leaves the directories of branches that were packed or deleted.
             remove_empty(&path);
             fs::rename(&lock, &path).map_err(|error| {
-                wrong("make", &path, error)
-                    .hint("git cannot have a branch inside another's name, such as a and a/b")
+                wrong("create", &path, error)
+                    .hint("git cannot have branches such as a and a/b at the same time")
             })?;
             Ok(true)
         };
@@ -217,12 +221,12 @@ impl BareRepository {
         outcome
     }
 
-    /// Refuses a branch inside another's name, as `a/b` beside `a`. Where one of them is packed no
-    /// file is in the way of the other, and git then refuses both.
+    /// Checks that there is no branch such as `a` or `a/b/c` beside `a/b`. If one of two such
+    /// branches is packed, the file system allows the other, but git then refuses both.
     fn check_beside(&self, name: &str) -> Result<()> {
         let refused = |other: &str| {
-            Err(Error::refused(format!("branch {name} cannot stand beside branch {other}")).hint(
-                "git has no branch inside another's name: delete that one, or name other refs",
+            Err(Error::refused(format!("branch {name} cannot exist beside branch {other}")).hint(
+            "git cannot have branches such as a and a/b: delete that branch, or name other refs",
             ))
         };
         for (end, _) in name.match_indices('/') {
@@ -235,7 +239,9 @@ impl BareRepository {
                 .because(cause(error))
         };
         let inside = format!("refs/heads/{name}/");
-        let Ok(prefix) = inside.as_str().try_into() else { return Err(unread(&"it is no path")) };
+        let Ok(prefix) = inside.as_str().try_into() else {
+            return Err(unread(&"it is not a path"));
+        };
         let refs = self.repository.refs.iter().map_err(|error| unread(&error))?;
         let mut below = refs.prefixed(prefix).map_err(|error| unread(&error))?;
         match below.next() {
@@ -257,13 +263,13 @@ impl BareRepository {
         Ok(found.filter(|found| found.name.as_bstr() == full.as_str()))
     }
 
-    /// What the branch `name` points at.
+    /// Returns the commit that the branch `name` points at.
     fn branch(&self, name: &str) -> Result<Option<ObjectId>> {
         Ok(self.find(name)?.and_then(|found| found.target.try_id().map(ToOwned::to_owned)))
     }
 }
 
-/// Removes a folder that holds nothing but such folders; what is in use stays.
+/// Removes a directory that contains only empty directories. Anything else stays.
 fn remove_empty(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
@@ -274,7 +280,7 @@ fn remove_empty(folder: &Path) {
     let _ = fs::remove_dir(folder);
 }
 
-/// Whether git takes `line` as who did something: `NAME <MAIL> SECONDS ZONE`.
+/// Returns true if git accepts `line` as an author or committer: `NAME <MAIL> SECONDS ZONE`.
 fn is_signature(line: &str) -> bool {
     let parse = || {
         let (name, rest) = line.split_once(" <")?;
@@ -290,7 +296,8 @@ fn is_signature(line: &str) -> bool {
     parse().is_some()
 }
 
-/// Why `name` cannot be a branch of git's, though it can be a ref's.
+/// Returns the reason why `name`, a valid name of a ref, cannot be that of a git branch; `None` if
+/// it can.
 pub fn branch_fault(name: &str) -> Option<&'static str> {
     let ends_badly = |part: &str| part.ends_with(".lock") || part.ends_with('.');
     match () {
@@ -332,7 +339,7 @@ mod tests {
         let whole = fs::read(&file).unwrap();
         assert!(target.has(id));
         let zeros = vec![0; whole.len()];
-        // The third ends behind its header, the last lacks its checksum only.
+        // The third ends after its header; the last lacks only its checksum.
         for damaged in [&[], &zeros[..], &whole[..whole.len() / 2], &whole[..whole.len() - 1]] {
             fs::remove_file(&file).unwrap();
             fs::write(&file, damaged).unwrap();
@@ -367,7 +374,7 @@ mod tests {
             let error = target.set_branch(name, commit, &|_| true).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Refused, "{name}");
             let said = error.to_string();
-            assert!(said.contains(&format!("{name} cannot stand beside branch {other}")), "{said}");
+            assert!(said.contains(&format!("{name} cannot exist beside branch {other}")), "{said}");
         }
         for beside in ["ab", "x/y/zz", "x/yz", "l/mn"] {
             assert!(target.set_branch(beside, commit, &|_| false).unwrap(), "{beside}");

@@ -1,4 +1,4 @@
-//! Building a manifest from its entries, given in order.
+//! Builds a manifest from its entries, in order.
 
 use crate::entry::{Entry, placement_fault};
 use crate::node::{Items, Node, Subtree, encode_inner, encode_leaf};
@@ -7,12 +7,12 @@ use freestone_core::digest::{self, context};
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, Id, Result, path};
 
-/// Takes encoded nodes.
+/// A receiver of encoded nodes.
 pub trait NodeSink {
-    /// Keeps the node `id`. The same node may be given more than once.
+    /// Keeps the node `id`. The same node may come more than once.
     ///
     /// # Errors
-    /// It cannot be kept.
+    /// The node cannot be kept.
     fn put(&mut self, kind: NodeKind, id: Id, bytes: &[u8]) -> Result<()>;
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct ManifestRope<W> {
 }
 
 impl<W: NodeSink> ManifestRope<W> {
-    /// A rope whose nodes go to `sink`.
+    /// Returns a rope whose nodes go to `sink`.
     pub(crate) fn new(sink: W) -> Self {
         Self {
             sink,
@@ -72,14 +72,14 @@ impl<W: NodeSink> Rope for ManifestRope<W> {
     }
 }
 
-/// Builds a manifest. Holds one open node a level, at most 128 items each.
+/// A builder of a manifest. It holds one open node per level, of at most 128 items each.
 pub struct Builder<W: NodeSink> {
     open: OpenNodes<ManifestRope<W>>,
     previous: Option<(Vec<u8>, bool)>,
 }
 
 impl<W: NodeSink> Builder<W> {
-    /// A manifest whose nodes go to `sink`.
+    /// Starts a manifest whose nodes go to `sink`.
     pub fn new(sink: W) -> Self {
         Self { open: OpenNodes::new(ManifestRope::new(sink)), previous: None }
     }
@@ -87,7 +87,8 @@ impl<W: NodeSink> Builder<W> {
     /// Adds the next entry in manifest order.
     ///
     /// # Errors
-    /// The entry is not well formed, out of order, or in no directory; or the sink failed.
+    /// The entry is not well formed or out of order, its directory has no entry, or the sink
+    /// failed.
     pub fn push(&mut self, entry: Entry) -> Result<()> {
         let previous = self.previous.as_ref().map(|(path, is_dir)| (&path[..], *is_dir));
         let fault = placement_fault(previous, &entry.path).map(String::from);
@@ -105,15 +106,15 @@ impl<W: NodeSink> Builder<W> {
         self.open.push(entry)
     }
 
-    /// What the nodes were given to.
+    /// Returns the sink that receives the nodes.
     pub fn sink(&mut self) -> &mut W {
         &mut self.open.rope.sink
     }
 
-    /// Closes the manifest; gives the reference to its root, and the sink.
+    /// Closes the manifest. Returns the reference to its root, and the sink.
     ///
     /// # Errors
-    /// The sink failed, or the totals are beyond 64 bits.
+    /// The sink failed, or a total has more than 64 bits.
     pub fn finish(self) -> Result<(Subtree, W)> {
         let closed = self.open.finish()?;
         Ok((closed.root, closed.rope.sink))

@@ -1,10 +1,10 @@
-//! The bytes of a file: a chunk, or a tree over chunks.
+//! The content of a file: one chunk, or a tree over chunks.
 //!
 //! A content of at most [`CONTENT_WHOLE_BYTES_MAX`] is one chunk, and its content id is its plain
-//! BLAKE3. A longer one has a content record, whose hash is the content id, and which names the
-//! top of a content tree: a rope like a manifest's whose items are chunks and runs of zeros, with
-//! bytes as measure. So any part of it is found and proven by descending, and a reader never
-//! needs the chunker.
+//! BLAKE3. A longer one has a content record, whose hash is the content id. The record names the
+//! top of a content tree: a rope like that of a manifest, whose items are chunks and runs of zeros
+//! and whose measure is the number of bytes. So any part of the content is found and proven by
+//! descending, and a reader never needs the chunker.
 
 mod node;
 mod record;
@@ -19,13 +19,13 @@ use freestone_core::plan::{ExtentSource, NodeKind, NodeSource};
 use freestone_core::{Error, Extent, Id, Result, Sha1};
 use std::ops::Range;
 
-/// Gives `each`, in order, the pieces of a content that intersect `range` of its bytes, whole:
-/// chunks and runs of zeros, with their offsets in the content. `sha1` is what the content's
-/// entry says, where there is one.
+/// Passes the pieces of a content that intersect `range` of its bytes to `each`, in order and
+/// whole: chunks and runs of zeros, with their offsets in the content. `size` and `sha1` are those
+/// of the content's entry; without an entry, `sha1` is `None`.
 ///
 /// # Errors
-/// The content's record or a node of its tree cannot be read or is not what it is said to be; or
-/// what `each` returns.
+/// The content's record or a node of its tree cannot be read, a length or SHA-1 is not the expected
+/// one, or `each` failed.
 pub fn pieces<S: NodeSource + ?Sized>(
     source: &S,
     content: &Id,
@@ -42,15 +42,15 @@ pub fn pieces<S: NodeSource + ?Sized>(
     }
     let record = ContentRecord::read(source, content)?;
     if record.length != size || sha1.is_some_and(|sha1| *sha1 != record.sha1) {
-        return Err(Error::corrupt(format!("content {content} is not what its entry says of it")));
+        return Err(Error::corrupt(format!("content {content} does not agree with its entry")));
     }
-    // Nodes that are still to be read: offset, length, level, id; the next on top.
+    // The nodes still to be read, the next one last: offset, length, level, id.
     let mut open = vec![(0, size, record.level, record.top)];
     while let Some((start, length, level, id)) = open.pop() {
         let node = ContentNode::read(source, &id)?;
         if node.level() != level || node.length() != Some(length) {
             return Err(Error::corrupt(format!(
-                "content node {id} is not what its parent says of it"
+                "content node {id} does not agree with its parent"
             )));
         }
         let mut offset = start;
@@ -79,11 +79,11 @@ pub fn pieces<S: NodeSource + ?Sized>(
     Ok(())
 }
 
-/// Calls `each` for every node of a content's tree and for its record, so that they can be
-/// listed or kept.
+/// Calls `each` for a content's record and for every node of its tree. What is below the record or
+/// a node is visited only if `each` returns true for it.
 ///
 /// # Errors
-/// The record or a node cannot be read or is no such thing; or what `each` returns.
+/// The record or a node cannot be read or is malformed, or `each` failed.
 pub fn visit_nodes<S: NodeSource + ?Sized>(
     source: &S,
     content: &Id,

@@ -1,4 +1,4 @@
-//! Walking the entries of a manifest in order, from any place.
+//! Walks the entries of a manifest in order, from any position.
 
 use crate::entry::Entry;
 use crate::node::{Items, Node, Subtree};
@@ -6,11 +6,11 @@ use crate::tree::Tree;
 use freestone_core::{Error, NodeSource, Result, path};
 use std::sync::Arc;
 
-/// A place between two entries of a manifest.
+/// A position between two entries of a manifest.
 pub struct Cursor<'a, S> {
     tree: &'a Tree<S>,
-    /// The inner nodes on the way, with the index of the child that is open; then the leaf, with
-    /// the index of the next entry.
+    /// The path from the root to the next entry: inner nodes with the index of the open child, then
+    /// the leaf with the index of the next entry.
     way: Vec<(Arc<Node>, usize)>,
     /// The path of the last entry of the leaf before this one; empty at the first.
     last: Vec<u8>,
@@ -21,8 +21,8 @@ impl<'a, S: NodeSource> Cursor<'a, S> {
         Self { tree, way: vec![(tree.root().clone(), 0)], last: Vec::new() }
     }
 
-    /// Goes down from the root; the functions pick the item at each node. An index behind the
-    /// last item means the place behind everything in the node.
+    /// Descends from the root; the functions return the index of the item to take in each node. An
+    /// index after the last item means the position after everything in the node.
     pub(crate) fn descend(
         tree: &'a Tree<S>,
         pick_child: impl Fn(&[Subtree]) -> usize,
@@ -47,10 +47,10 @@ impl<'a, S: NodeSource> Cursor<'a, S> {
         }
     }
 
-    /// The next entry; `None` behind the last.
+    /// Returns the next entry; `None` after the last.
     ///
     /// # Errors
-    /// A node cannot be read, is not what its parent says, or is out of order.
+    /// A node cannot be read, does not agree with its parent, or is out of order.
     #[allow(clippy::should_implement_trait, reason = "the item borrows from self")]
     pub fn next(&mut self) -> Result<Option<&Entry>> {
         if !self.settle()? {
@@ -75,7 +75,7 @@ impl<'a, S: NodeSource> Cursor<'a, S> {
         Ok(Some(entry))
     }
 
-    /// Goes on to a leaf that has a next entry; false at the end.
+    /// Moves to a leaf that has a next entry. Returns false at the end.
     fn settle(&mut self) -> Result<bool> {
         loop {
             let Some((node, index)) = self.way.last() else { return Ok(false) };

@@ -1,4 +1,4 @@
-//! What differs between two manifests. Subtrees with equal ids are not read.
+//! Compares two manifests. Subtrees with equal ids are not read.
 
 use crate::entry::Entry;
 use crate::node::{Items, Subtree};
@@ -11,21 +11,21 @@ use std::cmp::Ordering;
 pub enum Times {
     /// Entries that differ in their time alone are different.
     Count,
-    /// They are equal.
+    /// Entries that differ in their time alone are equal.
     Ignore,
 }
 
 /// A path that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// What stood there in the first manifest.
+    /// The entry in the first manifest.
     pub before: Option<Entry>,
-    /// What stands there in the second.
+    /// The entry in the second manifest.
     pub after: Option<Entry>,
 }
 
 impl Change {
-    /// The path.
+    /// Returns the path.
     pub fn path(&self) -> &[u8] {
         match (&self.before, &self.after) {
             (Some(entry), _) | (_, Some(entry)) => &entry.path,
@@ -55,7 +55,7 @@ impl Head {
     }
 }
 
-/// One side: what is still to come, the next on top.
+/// One of the two manifests: the subtrees and entries still to be compared, the next one last.
 struct Side<'a, S> {
     tree: &'a Tree<S>,
     heads: Vec<Head>,
@@ -71,7 +71,7 @@ impl<'a, S: NodeSource> Side<'a, S> {
         Self { tree, heads }
     }
 
-    /// Replaces the subtree on top by its items.
+    /// Replaces the next subtree by its items.
     fn expand(&mut self) -> Result<()> {
         if let Some(Head::Subtree(child, level)) = self.heads.pop() {
             let node = self.tree.below(level + 1, &child)?;
@@ -95,7 +95,8 @@ impl<'a, S: NodeSource> Side<'a, S> {
     }
 }
 
-/// What differs between two manifests, path by path in manifest order, found as it is asked for.
+/// The differences between two manifests, path by path in manifest order, each computed when it is
+/// asked for.
 pub struct Differences<'a, A, B> {
     left: Side<'a, A>,
     right: Side<'a, B>,
@@ -103,7 +104,7 @@ pub struct Differences<'a, A, B> {
 }
 
 impl<'a, A: NodeSource, B: NodeSource> Differences<'a, A, B> {
-    /// The differences of `after` from `before`.
+    /// Compares `after` with `before`.
     pub fn new(before: &'a Tree<A>, after: &'a Tree<B>, times: Times) -> Self {
         Self { left: Side::new(before), right: Side::new(after), times }
     }
@@ -147,7 +148,7 @@ impl<'a, A: NodeSource, B: NodeSource> Differences<'a, A, B> {
     }
 }
 
-/// Fails where a node cannot be read.
+/// An item is an error if a node cannot be read.
 impl<A: NodeSource, B: NodeSource> Iterator for Differences<'_, A, B> {
     type Item = Result<Change>;
 
@@ -156,10 +157,10 @@ impl<A: NodeSource, B: NodeSource> Iterator for Differences<'_, A, B> {
     }
 }
 
-/// Gives `each` every path that differs, in manifest order.
+/// Passes every path that differs to `each`, in manifest order.
 ///
 /// # Errors
-/// A node cannot be read, or what `each` returns.
+/// A node cannot be read, or `each` failed.
 pub fn diff<A: NodeSource, B: NodeSource>(
     before: &Tree<A>,
     after: &Tree<B>,

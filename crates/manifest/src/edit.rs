@@ -1,10 +1,11 @@
-//! A new manifest from an old one and what changed: only the nodes on the way to a change are read
-//! and written.
+//! Makes a new manifest from an old one and a list of changes. Only the nodes on the way to a
+//! change are read and written.
 //!
-//! Where nodes begin depends on the paths alone, and a node's end on the path that comes behind it.
-//! So a subtree in which nothing changed, and behind which the same path comes as before, is the
-//! same subtree in the new manifest wherever a node of its level begins at its first path. It is
-//! placed whole, unread. What cannot be placed is taken apart into its items until it can.
+//! The paths alone decide where a node begins, and the path after a node decides where it ends. So
+//! a subtree without changes, followed by the same path as before, is the same subtree in the new
+//! manifest, if a node of its level begins at its first path there. Such a subtree is placed whole,
+//! without reading it. A subtree that cannot be placed is taken apart into its items, and each of
+//! these is placed if it can be.
 
 use crate::build::{ManifestRope, NodeSink};
 use crate::entry::Entry;
@@ -14,29 +15,29 @@ use crate::tree::Tree;
 use freestone_core::{Error, NodeSource, Result, path};
 use std::cmp::Ordering;
 
-/// What changes, in manifest order.
+/// The changes of an [`edit`], in manifest order.
 pub trait Changes {
-    /// The path of the next change, and whether no entry stands there afterwards; `None` behind
-    /// the last.
+    /// Returns the path of the next change, and true if that path has no entry afterwards; `None`
+    /// after the last change.
     ///
     /// # Errors
-    /// It cannot be told.
+    /// The next change cannot be read.
     fn peek(&mut self) -> Result<Option<(&[u8], bool)>>;
 
-    /// Takes the next change; `before` is the entry that stood at its path. Gives the entry that
-    /// stands there afterwards, or none, as [`Self::peek`] said.
+    /// Takes the next change. `before` is the entry that was at its path. Returns the entry that is
+    /// there afterwards, or `None`, as [`Self::peek`] announced.
     ///
     /// # Errors
     /// The entry cannot be made.
     fn take(&mut self, before: Option<&Entry>) -> Result<Option<Entry>>;
 }
 
-/// Makes the manifest that `old` becomes by `changes`; without `old`, of the changes alone. Nodes
-/// that it does not share with `old` go to `sink`. Gives the reference to its root, and the sink.
+/// Applies `changes` to the manifest `old`, or to an empty one. Nodes that the new manifest does
+/// not share with `old` go to `sink`. Returns the reference to the new root, and the sink.
 ///
 /// # Errors
-/// A node cannot be read; a change is out of order or makes an entry that is not well formed; or
-/// what `changes` or `sink` return.
+/// A node cannot be read, a change is out of order or makes an entry that is not well formed, or
+/// `changes` or `sink` fail.
 pub fn edit<S: NodeSource, W: NodeSink>(
     old: Option<&Tree<S>>,
     changes: &mut dyn Changes,
@@ -52,8 +53,8 @@ pub fn edit<S: NodeSource, W: NodeSink>(
     }
     edit.insert_until(None)?;
     let ClosedRope { rope, mut root, mut level, is_placed } = edit.open.finish()?;
-    // A node that was placed may hold a single node; then that one is the root. A root that was
-    // closed here holds more, and the old nodes do not have it.
+    // A node that was placed may have a single child; then that child is the root. A root that was
+    // closed here has several, and is not among the old nodes.
     while let (true, 2.., Some(old)) = (is_placed, level, edit.old) {
         match &old.below(level + 1, &root)?.items {
             Items::Children(children) if children.len() == 1 => root = children[0].clone(),
@@ -68,12 +69,12 @@ struct Edit<'a, S, W: NodeSink> {
     old: Option<&'a Tree<S>>,
     changes: &'a mut dyn Changes,
     open: OpenNodes<ManifestRope<W>>,
-    /// The path of the last change.
+    /// The path of the last change that was taken.
     last: Option<Vec<u8>>,
 }
 
 impl<S: NodeSource, W: NodeSink> Edit<'_, S, W> {
-    /// Takes over the subtree at `child`, a node of `level`; `end` is the old path behind it.
+    /// Takes over the subtree at `child`, a node of `level`; `end` is the old path that follows it.
     fn subtree(
         &mut self,
         old: &Tree<S>,
@@ -106,7 +107,7 @@ impl<S: NodeSource, W: NodeSink> Edit<'_, S, W> {
         }
     }
 
-    /// Whether nothing changes before the old path `end`, and that path stays.
+    /// Returns true if nothing changes before the old path `end`, and that path stays.
     fn is_unchanged(&mut self, end: Option<&[u8]>) -> Result<bool> {
         let Some((next, is_gone)) = self.changes.peek()? else { return Ok(true) };
         Ok(match end.map(|end| path::compare(next, end)) {
@@ -116,7 +117,7 @@ impl<S: NodeSource, W: NodeSink> Edit<'_, S, W> {
         })
     }
 
-    /// Takes the changes before the old path `end`; nothing stood there.
+    /// Takes the changes before the old path `end`; the old manifest has no entries at their paths.
     fn insert_until(&mut self, end: Option<&[u8]>) -> Result<()> {
         while let Some((next, _)) = self.changes.peek()? {
             if end.is_some_and(|end| path::compare(next, end).is_ge()) {
@@ -139,7 +140,9 @@ impl<S: NodeSource, W: NodeSink> Edit<'_, S, W> {
         let entry = self.changes.take(before)?;
         let fault = match (&self.last, &entry) {
             (Some(last), _) if path::compare(last, &next).is_ge() => Some("is out of order".into()),
-            (_, Some(entry)) if entry.path != next => Some("is another than was said".into()),
+            (_, Some(entry)) if entry.path != next => {
+                Some("is not the path that was announced".into())
+            }
             (_, Some(entry)) => entry.fault(),
             (_, None) => None,
         };

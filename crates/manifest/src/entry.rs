@@ -1,38 +1,38 @@
-//! An entry of a manifest: a path and what stands there.
+//! An entry of a manifest: a path, and the file or directory there.
 
 use freestone_core::limits::{CONTENT_WHOLE_BYTES_MAX, LINK_BYTES_MAX, MTIME_MAX};
 use freestone_core::wire::{Reader, Writer};
 use freestone_core::{Error, Id, Measure, Result, Sha1, path, tar1};
 
-/// A path of a revision and what stands there.
+/// A path of a revision, and the file or directory there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The path, bytes, relative to the revision's top.
     pub path: Vec<u8>,
     /// Last change, in seconds since 1970; 0 to [`MTIME_MAX`].
     pub mtime: i64,
-    /// What it is.
+    /// A directory, or a file with its content.
     pub kind: EntryKind,
-    /// The text of the symbolic link that this file was when it was pushed.
+    /// The link text, if this file was a symbolic link when it was pushed.
     pub link: Option<Vec<u8>>,
-    /// Extension fields, as they stand in the node; unknown ones are kept.
+    /// Extension fields, encoded as in the node; unknown ones are kept.
     pub extensions: Vec<u8>,
 }
 
-/// What an [`Entry`] is.
+/// The kind of an [`Entry`], with what belongs to a file alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// A directory.
     Directory,
     /// A file.
     File {
-        /// Whether it is executable.
+        /// Whether its owner may execute it.
         executable: bool,
         /// Its length in bytes.
         size: u64,
-        /// The SHA-1 of its bytes: its name.
+        /// The SHA-1 of its bytes, by which the content is looked up.
         sha1: Sha1,
-        /// Its content id: its proof.
+        /// Its content id, by which the content is proven.
         content: Id,
     },
 }
@@ -42,7 +42,8 @@ const EXECUTABLE: u8 = 2;
 const LINK: u8 = 4;
 const EXTENSIONS: u8 = 8;
 
-/// Passes over an entry behind its path; says where its content's id stands, if it has one.
+/// Skips an encoded entry after its path. `length` is that of the whole node. Returns the offset of
+/// the content id in the node, if the entry has one.
 pub(crate) fn skip_rest(input: &mut Reader<'_>, length: usize) -> Result<Option<usize>> {
     input.varint()?;
     let flags = input.u8()?;
@@ -63,7 +64,7 @@ pub(crate) fn skip_rest(input: &mut Reader<'_>, length: usize) -> Result<Option<
 }
 
 impl Entry {
-    /// A directory.
+    /// Returns the entry of a directory.
     pub fn directory(path: impl Into<Vec<u8>>, mtime: i64) -> Self {
         Self {
             path: path.into(),
@@ -74,7 +75,7 @@ impl Entry {
         }
     }
 
-    /// The size of the file, `None` for a directory.
+    /// Returns the size of the file; `None` for a directory.
     pub fn size(&self) -> Option<u64> {
         match self.kind {
             EntryKind::Directory => None,
@@ -82,23 +83,23 @@ impl Entry {
         }
     }
 
-    /// What the entry takes in memory, about.
+    /// Returns about how many bytes of memory the entry takes.
     pub(crate) fn memory_bytes(&self) -> usize {
         let link = self.link.as_ref().map_or(0, Vec::len);
         size_of::<Self>() + self.path.len() + link + self.extensions.len()
     }
 
-    /// Whether this is a directory.
+    /// Returns true if this is a directory.
     pub fn is_directory(&self) -> bool {
         matches!(self.kind, EntryKind::Directory)
     }
 
-    /// How long the entry is in a tar image.
+    /// Returns the length of the entry in a tar image.
     pub fn measure(&self) -> Measure {
         tar1::measure(&self.path, self.size())
     }
 
-    /// Whether the two are equal but for the time.
+    /// Returns true if the two differ at most in their times.
     pub fn same_but_for_time(&self, other: &Self) -> bool {
         self.path == other.path
             && self.kind == other.kind
@@ -106,13 +107,16 @@ impl Entry {
             && self.extensions == other.extensions
     }
 
-    /// Why the entry cannot stand in a manifest.
+    /// Returns the reason why the entry cannot be in a manifest; `None` if it can.
     pub(crate) fn fault(&self) -> Option<String> {
         if let Some(fault) = path::fault(&self.path) {
             return Some(fault.into());
         }
         if !(0..=MTIME_MAX).contains(&self.mtime) {
-            return Some(format!("has the time {}, beyond 0 to {MTIME_MAX}", self.mtime));
+            return Some(format!(
+                "has the time {}, which is not within 0 to {MTIME_MAX}",
+                self.mtime
+            ));
         }
         match &self.link {
             Some(_) if self.is_directory() => Some("is a directory with a link text".into()),
@@ -123,7 +127,8 @@ impl Entry {
         }
     }
 
-    /// Writes all but path and time, which the node and the content digest treat differently.
+    /// Writes everything except path and time, which the node and the content digest treat
+    /// differently.
     pub(crate) fn encode_rest(&self, out: &mut Writer) {
         let mut flags = 0;
         if let EntryKind::File { executable, .. } = self.kind {
@@ -177,8 +182,8 @@ impl Entry {
                 bytes => bytes.to_vec(),
             },
         };
-        let mtime =
-            i64::try_from(mtime).map_err(|_| Error::corrupt("entry with a time beyond 63 bits"))?;
+        let mtime = i64::try_from(mtime)
+            .map_err(|_| Error::corrupt("entry with a time of more than 63 bits"))?;
         let entry = Self { path, mtime, kind, link, extensions };
         match entry.fault() {
             None => Ok(entry),
@@ -188,14 +193,15 @@ impl Entry {
         }
     }
 
-    /// Whether the content is described by a content record.
+    /// Returns true if the content is cut into chunks, and so has a content record.
     pub fn is_chunked(&self) -> bool {
         self.size().is_some_and(|size| size > CONTENT_WHOLE_BYTES_MAX)
     }
 }
 
-/// Why `next` cannot stand behind `previous` (the path, and whether it is a directory): it must
-/// come later in manifest order and its directory must have been given before. `None` if it can.
+/// Returns the reason why the entry `next` cannot follow `previous` (its path, and whether it is a
+/// directory); `None` if it can. It must come later in manifest order, and its directory must have
+/// come before it.
 pub fn placement_fault(previous: Option<(&[u8], bool)>, next: &[u8]) -> Option<&'static str> {
     if let Some((before, _)) = previous
         && path::compare(before, next).is_ge()
@@ -209,6 +215,6 @@ pub fn placement_fault(previous: Option<(&[u8], bool)>, next: &[u8]) -> Option<&
         {
             None
         }
-        _ => Some("stands in no directory"),
+        _ => Some("is in a directory that has no entry"),
     }
 }

@@ -1,4 +1,4 @@
-//! The fields that begin every node of a rope, of a manifest and of a content alike.
+//! The fields at the beginning of every node of a rope, the same for manifests and content trees.
 //!
 //! ```text
 //! version 1 | level, 1 for a leaf | extensions | item count

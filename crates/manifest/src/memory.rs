@@ -1,4 +1,4 @@
-//! Nodes kept in memory: for small manifests, and for tests.
+//! Keeps nodes in memory: for small manifests, and for tests.
 
 use crate::build::NodeSink;
 use freestone_core::plan::{NodeKind, NodeSource};
@@ -11,22 +11,22 @@ use std::sync::Arc;
 pub struct MemoryNodes(HashMap<(NodeKind, Id), Arc<[u8]>>);
 
 impl MemoryNodes {
-    /// How many nodes it holds.
+    /// Returns the number of nodes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether it holds none.
+    /// Returns true if there are no nodes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All nodes, in no order.
+    /// Returns all nodes, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (NodeKind, &Id, &[u8])> {
         self.0.iter().map(|((kind, id), bytes)| (*kind, id, &**bytes))
     }
 
-    /// Whether it holds the node `id`.
+    /// Returns true if the node `id` is there.
     pub fn contains(&self, kind: NodeKind, id: &Id) -> bool {
         self.0.contains_key(&(kind, *id))
     }

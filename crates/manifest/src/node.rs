@@ -1,4 +1,4 @@
-//! The bytes of a manifest node.
+//! The encoding of a manifest node.
 //!
 //! ```text
 //! version 1 | level, 1 for a leaf | extensions | item count | items
@@ -6,7 +6,7 @@
 //! inner item:  first path | node id | content digest | entries | bytes | measures | extensions
 //! path:        bytes shared with the path before it in this node | length of the rest | the rest
 //! measures:    count | (layout, length, measure)…, layouts ascending; version 1 writes layout 1,
-//!              tar1, and passes over others
+//!              tar1, and skips others
 //! ```
 //! Counts, lengths, sizes and times are varints. An empty manifest is one leaf without items.
 
@@ -19,22 +19,23 @@ use freestone_core::{Error, Id, Measure, Result, path};
 
 /// The layout whose measure every child reference carries.
 const LAYOUT_TAR1: u64 = 1;
-/// Layouts that a child reference may carry the measure of, and the longest measure.
+/// The most measures of a child reference, one per layout.
 const LAYOUTS_MAX: u64 = 16;
+/// The longest encoded measure.
 const MEASURE_BYTES_MAX: usize = 64;
 
-/// A reference to a node, with what is below it.
+/// A reference to a node, with totals of the entries below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subtree {
     /// The path of the first entry; empty for the empty manifest.
     pub first: Vec<u8>,
     /// The node's id.
     pub id: Id,
-    /// What the subtree holds, times left out.
+    /// The content digest: a hash of all paths and contents of the subtree, without times.
     pub content_digest: Id,
-    /// Entries in the subtree.
+    /// The number of entries in the subtree.
     pub entries: u64,
-    /// Bytes of all files in the subtree.
+    /// The length of all files in the subtree together, in bytes.
     pub bytes: u64,
     /// The length of the subtree in a tar image.
     pub measure: Measure,
@@ -45,16 +46,16 @@ pub struct Subtree {
 pub struct Node {
     /// 1 for a leaf, one more than the children's for an inner node.
     pub level: u8,
-    /// What it holds, in order.
+    /// Its items, in order.
     pub items: Items,
 }
 
 /// The items of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Items {
-    /// A leaf's.
+    /// The entries of a leaf.
     Entries(Vec<Entry>),
-    /// An inner node's.
+    /// The references of an inner node.
     Children(Vec<Subtree>),
 }
 
@@ -66,10 +67,11 @@ fn encode_path(out: &mut Writer, previous: &[u8], path: &[u8]) {
 
 fn decode_path(input: &mut Reader<'_>, previous: &[u8]) -> Result<Vec<u8>> {
     let shared = previous.get(..to_usize(input.varint()?));
-    let shared = shared.ok_or_else(|| Error::corrupt("a path shares more than there is"))?;
+    let shared =
+        shared.ok_or_else(|| Error::corrupt("a path shares more than the path before it"))?;
     let rest = input.string(PATH_BYTES_MAX - shared.len().min(PATH_BYTES_MAX))?;
     if previous.get(shared.len()).is_some_and(|byte| rest.first() == Some(byte)) {
-        return Err(Error::corrupt("a path shares less than it could"));
+        return Err(Error::corrupt("a path shares less with the path before it than it could"));
     }
     Ok([shared, rest].concat())
 }
@@ -108,7 +110,7 @@ pub(crate) fn encode_inner(level: u8, children: &[Subtree]) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// The content digest of a leaf: over its entries, whole paths, times left out.
+/// Returns the content digest of a leaf: the hash of its entries with whole paths, without times.
 fn leaf_digest(entries: &[Entry]) -> Id {
     let mut out = head::write(1, entries.len());
     for entry in entries {
@@ -118,7 +120,8 @@ fn leaf_digest(entries: &[Entry]) -> Id {
     digest::derived(context::CONTENT_DIGEST, out.bytes())
 }
 
-/// The content digest of an inner node: over its children's first paths and content digests.
+/// Returns the content digest of an inner node: the hash of its children's first paths and content
+/// digests.
 fn inner_digest(level: u8, children: &[Subtree]) -> Id {
     let mut out = head::write(level, children.len());
     for child in children {
@@ -158,8 +161,8 @@ fn decode_child(input: &mut Reader<'_>, previous: &[u8]) -> Result<Subtree> {
     Ok(Subtree { first, id, content_digest, entries, bytes, measure })
 }
 
-/// Where in a manifest the node of these bytes stands: its level, and the path of its first entry.
-/// `None` if they are no node. Reads only the node's first bytes.
+/// Returns the position of an encoded node in its manifest: its level, and the path of its first
+/// entry; `None` if the bytes are not a node. Reads only the node's first bytes.
 pub fn node_position(bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
     let mut input = Reader::new(bytes);
     let (level, count) = head::skim(&mut input)?;
@@ -169,7 +172,8 @@ pub fn node_position(bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
     }
 }
 
-/// Where in an encoded node the ids of contents and nodes stand, in order; `None` if it is none.
+/// Returns the offsets of the ids of contents and nodes in an encoded node, in order; `None` if the
+/// bytes are not a node.
 pub fn id_offsets(bytes: &[u8]) -> Option<Vec<usize>> {
     let mut input = Reader::new(bytes);
     let (level, count) = head::skim(&mut input)?;
@@ -177,7 +181,7 @@ pub fn id_offsets(bytes: &[u8]) -> Option<Vec<usize>> {
     for _ in 0..count {
         input.varint().ok()?;
         input.string(PATH_BYTES_MAX).ok()?;
-        // An entry has its time next.
+        // An entry's time follows its path.
         let place = match level {
             1 => entry::skip_rest(&mut input, bytes.len()).ok()?,
             _ => Some(skip_child(&mut input, bytes.len()).ok()?),
@@ -187,7 +191,8 @@ pub fn id_offsets(bytes: &[u8]) -> Option<Vec<usize>> {
     Some(places)
 }
 
-/// Passes over a child behind its first path; says where its id stands.
+/// Skips an encoded child reference after its first path. `length` is that of the whole node.
+/// Returns the offset of the child's id in the node.
 fn skip_child(input: &mut Reader<'_>, length: usize) -> Result<usize> {
     let place = length - input.remaining();
     input.raw(2 * size_of::<Id>())?;
@@ -205,7 +210,7 @@ impl Node {
     /// Decodes a node, and checks that its items are in order and well formed.
     ///
     /// # Errors
-    /// The bytes are no node of version 1.
+    /// The bytes are not a node of version 1.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let (level, count, mut input) = head::read(bytes, "a node")?;
         let items = if level == 1 {
@@ -217,7 +222,7 @@ impl Node {
         Ok(Self { level, items })
     }
 
-    /// The path of the first entry; empty if there is none.
+    /// Returns the path of the first entry; empty if there is none.
     pub fn first(&self) -> &[u8] {
         match &self.items {
             Items::Entries(entries) => entries.first().map_or(&[], |entry| &entry.path),
@@ -225,7 +230,7 @@ impl Node {
         }
     }
 
-    /// What the node takes in memory, about.
+    /// Returns about how many bytes of memory the node takes.
     pub(crate) fn memory_bytes(&self) -> usize {
         let items = match &self.items {
             Items::Entries(entries) => entries.iter().map(Entry::memory_bytes).sum::<usize>(),
@@ -236,10 +241,10 @@ impl Node {
         size_of::<Self>() + items
     }
 
-    /// The reference to this node, whose id is `id`, as a parent would carry it.
+    /// Returns the reference to this node, whose id is `id`, as a parent would hold it.
     ///
     /// # Errors
-    /// Its totals are beyond 64 bits.
+    /// A total has more than 64 bits.
     pub fn child(&self, id: Id) -> Result<Subtree> {
         let first = self.first().to_vec();
         let sums = match &self.items {
@@ -250,8 +255,8 @@ impl Node {
                 Some((n.checked_add(c.entries)?, sum.checked_add(c.bytes)?))
             }),
         };
-        let (entries, bytes) =
-            sums.ok_or_else(|| Error::refused("the sizes add up beyond 2^64 bytes"))?;
+        let (entries, bytes) = sums
+            .ok_or_else(|| Error::refused("the sizes of all files add up to 2^64 bytes or more"))?;
         let (measure, content_digest) = match &self.items {
             Items::Entries(entries) => (
                 entries.iter().fold(Measure::EMPTY, |sum, entry| sum.then(entry.measure())),

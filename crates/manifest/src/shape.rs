@@ -1,15 +1,15 @@
-//! Where nodes begin: the shape of a rope as a function of its items alone.
+//! The shape of a rope: the items alone decide where its nodes begin.
 //!
 //! At level L the items are taken in order. An item starts a new node if the open node holds 128
-//! items, or if it holds at least 8 and the item's own level is at least L. An item's level comes
-//! from a hash h, evenly spread over 64 bits: it is the largest k with h < 2^64 div 25^k. So one
-//! item in 25 may start a leaf, one in 25² a node of the next level, and so on, whatever stands
-//! around them; and no choice of names makes a node of more than 128 items.
+//! items, or if it holds at least 8 and the item's own level is at least L. An item's level depends
+//! on a hash h, evenly distributed over 64 bits: it is the largest k with h < 2^64 div 25^k. So one
+//! item in 25 may start a leaf, one in 25² a node of the next level, and so on, whatever the items
+//! around it are. No choice of names makes a node of more than 128 items.
 
 use freestone_core::Result;
 use freestone_core::limits::{NODE_FANOUT, NODE_ITEMS_MAX, NODE_ITEMS_MIN};
 
-/// The level of an item whose hash is `h`.
+/// Returns the level of an item whose hash is `h`.
 pub(crate) fn level(h: u64) -> u8 {
     let mut level = 0;
     let mut bound = u128::from(u64::MAX) + 1;
@@ -22,24 +22,24 @@ pub(crate) fn level(h: u64) -> u8 {
     }
 }
 
-/// What the items of a rope are, and how a full node is written.
+/// The items of a rope, and the way in which a full node is written.
 pub(crate) trait Rope {
     /// An item of a leaf.
     type Leaf;
     /// A reference to a node, an item of an inner node.
     type Child;
 
-    /// The level of a leaf's item, by its hash.
+    /// Returns the level of an item of a leaf, by its hash.
     fn leaf_level(&self, item: &Self::Leaf) -> u8;
-    /// The level of the first leaf item below a child.
+    /// Returns the level of the first leaf item below a child.
     fn child_level(&self, child: &Self::Child) -> u8;
-    /// Writes a leaf.
+    /// Writes a leaf, and returns the reference to it.
     fn close_leaf(&mut self, items: Vec<Self::Leaf>) -> Result<Self::Child>;
-    /// Writes an inner node of `level`, 2 or more.
+    /// Writes an inner node of `level`, 2 or more, and returns the reference to it.
     fn close_inner(&mut self, level: u8, items: Vec<Self::Child>) -> Result<Self::Child>;
 }
 
-/// The open nodes of a rope under construction, one a level.
+/// The open nodes of a rope under construction, one per level.
 pub(crate) struct OpenNodes<R: Rope> {
     pub(crate) rope: R,
     leaf: Vec<R::Leaf>,
@@ -90,9 +90,9 @@ impl<R: Rope> OpenNodes<R> {
         Ok(())
     }
 
-    /// Whether an item of level `item` starts a node on each level up to `level`, so that a node
-    /// of that level that begins with it can be placed whole. Nodes that it closes on the way are
-    /// closed, as pushing it would.
+    /// Returns true if an item of level `item` starts a node on each level up to `level`, so that a
+    /// node of that level that begins with it can be placed whole. Closes the nodes that pushing
+    /// the item would close.
     pub(crate) fn begins(&mut self, item: u8, level: u8) -> Result<bool> {
         for at in 1..=level {
             let open = match at {
@@ -120,8 +120,8 @@ impl<R: Rope> OpenNodes<R> {
         Ok(true)
     }
 
-    /// Adds a node of `level` as it is, where [`Self::begins`] said that one begins. What comes
-    /// next must start a node of that level too, or nothing comes.
+    /// Adds a whole node of `level`, after [`Self::begins`] returned true. The next item, if any,
+    /// must start a node of that level, too.
     pub(crate) fn place(&mut self, level: u8, node: R::Child) -> Result<()> {
         self.push_child(level + 1, node)
     }
@@ -129,7 +129,7 @@ impl<R: Rope> OpenNodes<R> {
     /// Closes all nodes.
     pub(crate) fn finish(mut self) -> Result<ClosedRope<R>> {
         let (mut level, mut is_placed) = (1, false);
-        // Below a node that was placed whole nothing is open.
+        // After a node was placed whole, no node below its level is open.
         let mut child = if self.leaf.is_empty() && !self.inner.is_empty() {
             None
         } else {
@@ -146,7 +146,7 @@ impl<R: Rope> OpenNodes<R> {
             let is_top = self.inner.len() < usize::from(level);
             child = match items.len() {
                 0 => None,
-                // Nothing follows it and nothing is before it, so no push made it: it was placed.
+                // It is alone on the top level, which no push leads to: it was placed.
                 1 if is_top => {
                     (level, is_placed) = (level - 1, true);
                     items.pop()

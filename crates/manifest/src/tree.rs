@@ -1,4 +1,4 @@
-//! A manifest to be read: by path, by position, and by place in an image.
+//! Reads a manifest: by path, by number, and by position in an image.
 
 use crate::cursor::Cursor;
 use crate::entry::Entry;
@@ -9,24 +9,23 @@ use freestone_core::{Error, Id, Result, lock, path};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-/// Bytes of decoded nodes that a tree keeps: enough for all inner nodes of a million entries with
-/// paths of common lengths. By bytes, since a node of the longest paths is a hundred times as long
-/// as others.
+/// The most bytes of decoded nodes that a tree keeps: enough for all inner nodes of a million
+/// entries with paths of usual length. Bytes are counted, not nodes, because a node with the
+/// longest paths is a hundred times as long as others.
 const CACHE_BYTES_MAX: usize = 16 << 20;
 
-/// A node, with the only reference to it that is true.
+/// A node, and the one correct reference to it.
 type Known = (Arc<Node>, Arc<Subtree>);
 
 /// The nodes that a tree keeps.
 #[derive(Default)]
 struct Cache {
     nodes: HashMap<Id, Known>,
-    /// What they take in memory, about.
+    /// The memory that they take, about.
     bytes: usize,
 }
 
-/// A manifest, opened at its root. Reading it holds at most a bounded number of nodes. Clones share
-/// these.
+/// A manifest, opened at its root. It keeps decoded nodes up to a bound; clones share them.
 #[derive(Clone)]
 pub struct Tree<S> {
     source: S,
@@ -35,11 +34,11 @@ pub struct Tree<S> {
     cache: Arc<Mutex<Cache>>,
 }
 
-/// Where a unit of a tar image lies.
+/// The position of a unit of a tar image in a manifest.
 pub struct UnitPosition<'a, S> {
-    /// Stands before the entry that covers the unit.
+    /// A cursor before the entry that covers the unit.
     pub cursor: Cursor<'a, S>,
-    /// The unit at which that entry, with the filler before it, starts.
+    /// The unit at which that entry starts, including the filler before it.
     pub start: u64,
 }
 
@@ -47,29 +46,29 @@ impl<S: NodeSource> Tree<S> {
     /// Opens the manifest whose root is `id`.
     ///
     /// # Errors
-    /// The root cannot be read or is no node.
+    /// The root cannot be read or is malformed.
     pub fn open(source: S, id: &Id) -> Result<Self> {
         let root = Arc::new(read(&source, id)?);
         let summary = root.child(*id)?;
         Ok(Self { source, root, summary, cache: Arc::default() })
     }
 
-    /// What the manifest holds, as a parent of the root would say it.
+    /// Returns the totals of the manifest, as a parent of the root would hold them.
     pub fn summary(&self) -> &Subtree {
         &self.summary
     }
 
-    /// The id of the root.
+    /// Returns the id of the root.
     pub fn id(&self) -> Id {
         self.summary.id
     }
 
-    /// The root's level: how many nodes lie on the way to an entry.
+    /// Returns the root's level: the number of nodes on the way to an entry.
     pub fn levels(&self) -> u8 {
         self.root.level
     }
 
-    /// Where the nodes come from.
+    /// Returns the source of the nodes.
     pub fn source(&self) -> &S {
         &self.source
     }
@@ -78,8 +77,8 @@ impl<S: NodeSource> Tree<S> {
         &self.root
     }
 
-    /// Reads the node that `child`, an item of a node of `level`, refers to, and checks that it
-    /// is what the reference says.
+    /// Reads the node that `child` refers to, an item of a node of `level`, and checks that it
+    /// agrees with the reference.
     pub(crate) fn below(&self, level: u8, child: &Subtree) -> Result<Arc<Node>> {
         let cached = self.cached(&child.id);
         let (node, truth) = match cached {
@@ -93,7 +92,7 @@ impl<S: NodeSource> Tree<S> {
         };
         if node.level + 1 != level || *truth != *child {
             return Err(Error::corrupt(format!(
-                "manifest node {} is not what its parent says of it",
+                "manifest node {} does not agree with its parent",
                 child.id
             )));
         }
@@ -118,12 +117,12 @@ impl<S: NodeSource> Tree<S> {
         cache.nodes.insert(id, node);
     }
 
-    /// A cursor before the first entry.
+    /// Returns a cursor before the first entry.
     pub fn cursor(&self) -> Cursor<'_, S> {
         Cursor::at_start(self)
     }
 
-    /// A cursor before the first entry that is not before `path` in manifest order.
+    /// Returns a cursor before the first entry that is not before `path` in manifest order.
     ///
     /// # Errors
     /// A node cannot be read.
@@ -139,8 +138,8 @@ impl<S: NodeSource> Tree<S> {
         )
     }
 
-    /// A cursor before the entry that has `index` others before it in manifest order; behind the
-    /// last entry if there are no more.
+    /// Returns a cursor after the first `index` entries in manifest order, or after the last entry
+    /// if there are fewer.
     ///
     /// # Errors
     /// A node cannot be read.
@@ -164,7 +163,8 @@ impl<S: NodeSource> Tree<S> {
         )
     }
 
-    /// How many entries come before `path` in manifest order, whether or not it is one.
+    /// Returns the number of entries before `path` in manifest order. The path need not be an
+    /// entry.
     ///
     /// # Errors
     /// A node cannot be read.
@@ -188,7 +188,7 @@ impl<S: NodeSource> Tree<S> {
         Ok(before.get())
     }
 
-    /// The entry at `path`.
+    /// Returns the entry at `path`.
     ///
     /// # Errors
     /// A node cannot be read.
@@ -197,8 +197,8 @@ impl<S: NodeSource> Tree<S> {
         Ok(cursor.next()?.filter(|entry| entry.path == path).cloned())
     }
 
-    /// A cursor before the entry that covers `unit` of a tar image in which the entries start at
-    /// unit `start`; behind the last entry if none does. Units are 512 bytes.
+    /// Returns a cursor before the entry that covers `unit` of a tar image whose entries start at
+    /// unit `start`; after the last entry if none covers it. Units are 512 bytes.
     ///
     /// # Errors
     /// A node cannot be read, or an entry before the unit cannot be expressed in tar.
@@ -232,9 +232,9 @@ impl<S: NodeSource> Tree<S> {
         Ok(UnitPosition { cursor, start: at.get() })
     }
 
-    /// The node of this tree that stands where the node of these bytes stands in another: of the
-    /// same level, and holding what is nearest to its first path. `None` if this tree has no such
-    /// level, or they are no node.
+    /// Returns the node of this tree at the same position as the encoded node `bytes` of another
+    /// one: the node of the same level that covers its first path. `None` if this tree has no such
+    /// level, or the bytes are not a node.
     ///
     /// # Errors
     /// A node cannot be read.
@@ -257,11 +257,11 @@ impl<S: NodeSource> Tree<S> {
         Ok(Some(id))
     }
 
-    /// Calls `each` for every node of the tree, the root first, with its level and whether to go
-    /// on below it.
+    /// Calls `each` with every node of the tree and its level, the root first. The nodes below a
+    /// node are visited only if `each` returns true for it.
     ///
     /// # Errors
-    /// A node cannot be read, or what `each` returns.
+    /// A node cannot be read, or `each` failed.
     pub fn visit(&self, each: &mut dyn FnMut(&Subtree, u8) -> Result<bool>) -> Result<()> {
         let mut open = vec![(self.summary.clone(), self.root.level)];
         while let Some((child, level)) = open.pop() {
@@ -287,7 +287,7 @@ mod tests {
     use crate::{Builder, MemoryNodes};
 
     #[test]
-    fn what_is_kept_of_nodes_is_bounded_by_their_bytes() {
+    fn the_nodes_that_are_kept_are_bounded_by_their_bytes() {
         // Each path shares nothing with the one before it: a leaf is half a megabyte.
         let mut builder = Builder::new(MemoryNodes::default());
         for number in 0..20_000u32 {

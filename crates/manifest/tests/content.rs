@@ -14,7 +14,7 @@ use freestone_testkit::cases;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
-/// Builds a content tree of pieces that are as short as a test likes.
+/// Builds a content tree of pieces that may be shorter than the chunker's.
 fn tree(items: &[ContentItem]) -> (Id, u64, MemoryNodes) {
     let mut nodes = MemoryNodes::default();
     let mut builder = ContentTreeBuilder::new(&mut nodes);
@@ -184,5 +184,5 @@ fn a_tree_that_lies_about_lengths_is_found_out() {
     children[1].0 -= 1;
     let lying = Lying(nodes, record.top, ContentNode::Inner(level, children).encode());
     let error: Error = pieces(&lying, &id, size, None, 0..size, &mut |_| Ok(())).unwrap_err();
-    assert!(error.to_string().contains("not what its parent says"), "{error}");
+    assert!(error.to_string().contains("does not agree with its parent"), "{error}");
 }

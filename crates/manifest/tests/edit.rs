@@ -1,4 +1,4 @@
-//! An edited manifest is the one that its entries alone would give, and costs what changed.
+//! An edited manifest equals the one built from its entries, and only changed parts are read.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
@@ -61,7 +61,7 @@ impl Changes for List<'_> {
     }
 }
 
-/// Counts what is read.
+/// A source of nodes that counts how many are read.
 #[derive(Clone)]
 struct Counted<'a>(&'a MemoryNodes, &'a AtomicUsize);
 
@@ -72,7 +72,7 @@ impl NodeSource for Counted<'_> {
     }
 }
 
-/// Edits `old` by `changes`; checks the outcome, and gives how many nodes were read and written.
+/// Edits `old` by `changes` and checks the result. Returns the numbers of nodes read and written.
 fn check(old: &Entries, changes: &BTreeMap<Path, Option<Entry>>) -> (usize, usize) {
     let (root, nodes) = built(old);
     let reads = AtomicUsize::new(0);
@@ -113,7 +113,7 @@ proptest! {
             .iter()
             .map(|(n, what)| (name(*n), (*what > 1).then(|| file(&name(*n).0, *what))))
             .collect();
-        // A run of paths that come or go together moves all boundaries behind it.
+        // A run of paths that come or go together moves all boundaries after it.
         if let Some((start, length, comes)) = run {
             for n in start..start + length {
                 changed.insert(name(n), comes.then(|| file(&name(n).0, 9)));
@@ -157,7 +157,7 @@ fn what_is_out_of_order_or_not_well_formed_is_refused() {
     }
 }
 
-/// Fails one read, as if the node were damaged.
+/// A source of nodes that fails one read, as if the node were damaged.
 struct Damaged<'a> {
     nodes: &'a MemoryNodes,
     reads: AtomicUsize,

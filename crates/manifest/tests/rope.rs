@@ -1,4 +1,4 @@
-//! The rope against plain models: what goes in comes out, in any way it is asked for.
+//! The rope against plain models: every way of reading returns the entries that were written.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
@@ -29,7 +29,7 @@ fn file(path: &[u8], seed: u64, size: u64) -> Entry {
     }
 }
 
-/// A well-formed list of entries from any set of paths: sorted, directories added.
+/// Makes a well-formed list of entries from any set of paths: sorted, with all directories.
 fn well_formed(paths: BTreeMap<Vec<u8>, (u64, u64)>) -> Vec<Entry> {
     let mut directories = std::collections::BTreeSet::new();
     for path in paths.keys() {
@@ -117,7 +117,7 @@ proptest! {
             let mut cursor = tree.seek_index(index as u64).unwrap();
             prop_assert_eq!(cursor.next().unwrap(), Some(entry));
             prop_assert_eq!(tree.index_of(&entry.path).unwrap(), index as u64);
-            // What would stand right behind it and all that is in it.
+            // The first path that could follow it and everything in it.
             let behind = [&entry.path[..], &[1]].concat();
             let count = entries.iter().filter(|e| path::compare(&e.path, &behind).is_lt()).count();
             prop_assert_eq!(tree.index_of(&behind).unwrap(), count as u64);
@@ -151,7 +151,7 @@ proptest! {
     fn a_diff_is_what_comparing_the_lists_gives(
         one in entries(), two in entries(), keep in any::<u64>()
     ) {
-        // Sharing most entries, the way revisions do.
+        // Two manifests that share most entries, as revisions do.
         let mut paths: BTreeMap<Vec<u8>, Entry> = BTreeMap::new();
         for (index, entry) in one.iter().enumerate() {
             if (keep >> (index % 61)) & 7 != 0 || entry.is_directory() {
@@ -273,7 +273,7 @@ fn nodes_hold_about_32_items_and_are_read_one_a_level() {
 
 #[test]
 fn names_ground_to_be_hostile_make_no_large_node() {
-    // Names whose hash says that they start no node, and names that all want to start one.
+    // Names whose hashes start no node, and names whose hashes all start one.
     let level = |name: &str| {
         let h = digest::derived(digest::context::ROPE_LEVEL, name.as_bytes()).head();
         h < u64::MAX / 25

@@ -1,4 +1,4 @@
-//! Lists what a push of a directory would hold, as `find -printf '%P %T@ %i\n'` does:
+//! Lists the paths that a push of a directory would contain, as `find -printf '%P %T@ %i\n'` does:
 //! `cargo run --release -p freestone-source --example list -- DIR`.
 
 use freestone_core::item::{ItemKind, ItemSource};

@@ -1,22 +1,24 @@
-//! A tar stream as a source: read once, in bounded memory, whatever its order.
+//! A tar stream as a source: read once, in bounded memory, whatever the order of its members.
 //!
-//! Bytes of files are given as they come; paths are sorted, in a temporary file where they are too
-//! many for memory, and told at the end. Of a path that is there more than once the last counts, as
-//! when the archive is unpacked. Directories that are not there but in paths are made.
+//! The bytes of files are pushed in the order of the stream. The paths are sorted, in a temporary
+//! file if they are too many for memory, and returned at the end. If a path comes more than once,
+//! the last one counts, as when the archive is unpacked. Directories that only occur in longer
+//! paths are added.
 //!
 //! | found | pushed as |
 //! |---|---|
 //! | directory, regular file | itself; of its mode, only whether its owner may execute it |
-//! | regular file whose path ends in `/` | a directory |
+//! | regular file whose path ends in `/` | directory |
 //! | hard link to a file | that file |
 //! | symbolic link to a file inside | that file, with the link's text |
-//! | any other link, device, pipe, sparse file | refused, or skipped with [`ArchiveOptions::skip_special`] |
+//! | any other link, device, pipe, sparse file | refused, or skipped with
+//! [`ArchiveOptions::skip_special`] |
 //! | a path that is absolute or has `..` | the same |
-//! | version control's names, and what a pattern names | nothing |
+//! | names of version control, and names that a pattern excludes | nothing |
 //!
-//! Formats are what GNU tar, bsdtar, Python and git write: v7, ustar, pax and GNU's long names;
-//! compressed by gzip or zstd, which the first bytes tell. One that ends without a block of zeros is
-//! taken for cut off.
+//! The formats are those that GNU tar, bsdtar, Python and git write: v7, ustar, pax and GNU's long
+//! names. Compression by gzip or zstd is recognised by the first bytes. An archive that ends
+//! without a block of zeros counts as cut off.
 
 mod extended;
 mod input;
@@ -30,7 +32,7 @@ use crate::exclude::Excludes;
 use crate::report::{Reason, SourceReport};
 use freestone_core::item::{ChangeSource, Content, NamedFile, StreamSource};
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
-use freestone_core::{Error, Result};
+use freestone_core::{Error, ErrorKind, Result};
 use input::{Input, MemberFile};
 use listing::{ListedKind, Listing, Sorted};
 use member::{Member, MemberKind};
@@ -39,37 +41,38 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-/// What of an archive is pushed, and what sorting it may take.
+/// Options of an [`Archive`]: what is left out, and the memory for sorting.
 pub struct ArchiveOptions {
-    /// Patterns of what to leave out ([`crate::exclude`]), later ones winning.
+    /// Patterns of paths to leave out ([`crate::exclude`]); a later pattern overrides earlier ones.
     pub excludes: Vec<String>,
-    /// Whether to skip and report what cannot be pushed, instead of failing.
+    /// Whether paths that cannot be pushed are skipped and reported, instead of making the push
+    /// fail.
     pub skip_special: bool,
-    /// How much memory the paths may take, in bytes; what is more goes to a temporary file.
+    /// The memory for paths, in bytes. If they need more, they go to a temporary file.
     pub memory_bytes: usize,
-    /// Where that temporary file goes. It never has a name.
+    /// The directory of that temporary file, which never has a name.
     pub spill_dir: PathBuf,
 }
 
-/// An archive that is read.
+/// A tar archive that is being read.
 pub struct Archive {
     members: Members,
     excludes: Excludes,
     skip_special: bool,
     listing: Listing,
     sorted: Option<Arc<Sorted>>,
-    /// The file that was given last: its path, and whether it is executable.
+    /// The file that was returned last: its path, and whether it is executable.
     given: Option<(Vec<u8>, bool)>,
     report: SourceReport,
     reported: Arc<Mutex<SourceReport>>,
 }
 
 impl Archive {
-    /// The archive that `input` gives, called `name`; what is skipped stands in `reported` when
-    /// all has been told.
+    /// Opens the archive that `input` reads, called `name` in errors. What was skipped is in
+    /// `reported` when the source has ended.
     ///
     /// # Errors
-    /// A pattern cannot be understood, or the first bytes are those of no archive.
+    /// A pattern is invalid, or the first bytes are those of an unsupported compression.
     pub fn open(
         name: &str,
         input: Box<dyn Read + Send>,
@@ -88,7 +91,7 @@ impl Archive {
         })
     }
 
-    /// Whether `path`, or a directory on its way, is left out.
+    /// Returns true if `path`, or a directory that contains it, is left out.
     fn leaves_out(&mut self, path: &[u8], is_directory: bool) -> bool {
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for end in ends.chain([path.len()]) {
@@ -106,7 +109,8 @@ impl Archive {
         false
     }
 
-    /// Takes a member; gives the path and executable bit of a file whose bytes are to be read.
+    /// Takes a member. If it is a file whose bytes must be read, returns its path and executable
+    /// bit.
     fn take(&mut self, member: &Member) -> Result<Option<(Vec<u8>, bool)>> {
         let path = match member::clean(&member.path) {
             Ok(path) if path.is_empty() => return Ok(None),
@@ -163,7 +167,7 @@ impl StreamSource for Archive {
             Some((path, executable)) => {
                 self.listing.add(path, ListedKind::File { executable, content })
             }
-            None => Err(Error::new(freestone_core::ErrorKind::Failed, "no file was given")),
+            None => Err(Error::new(ErrorKind::Failed, "internal error: a content without a file")),
         }
     }
 

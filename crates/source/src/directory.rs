@@ -5,15 +5,19 @@
 //! | directory | a directory; what is mounted in it is part of it |
 //! | regular file | a file; of its mode, only whether its owner may execute it |
 //! | link to a file inside the directory | that file, with the link's text |
-//! | the same by an absolute path | that file; such a text means something on this machine only |
-//! | any other link, device, pipe, socket | refused, or skipped with [`DirectoryOptions::skip_special`] |
-//! | version control's names ([`VERSION_CONTROL_NAMES`], [`VERSION_CONTROL_DIRECTORIES`]) | nothing |
-//! | what a pattern names ([`DirectoryOptions::excludes`]) | nothing; a link to it is still its content |
-//! | what [`DirectoryOptions::leave_out`] names | nothing; a link to it is refused |
+//! | the same by an absolute path | that file, without the link's text, which is valid on this
+//! machine only |
+//! | any other link, device, pipe, socket | refused, or skipped with
+//! [`DirectoryOptions::skip_special`] |
+//! | names of version control ([`VERSION_CONTROL_NAMES`], [`VERSION_CONTROL_DIRECTORIES`]) |
+//! nothing |
+//! | a path that a pattern excludes ([`DirectoryOptions::excludes`]) | nothing; a link to it is
+//! pushed as that file |
+//! | a path of [`DirectoryOptions::leave_out`] | nothing; a link to it is refused |
 //!
-//! A link has the modification time, executable bit and stamp of the file that it leads to. What
-//! is left out is left out before it can be refused. A file that vanishes while the directory is
-//! listed was never there; a listed directory that is replaced by another is an error.
+//! A link has the modification time, executable bit and stamp of its target. A path that is left
+//! out is never refused. A file that is removed while the directory is listed is ignored; a listed
+//! directory that is replaced by another one is an error.
 
 mod link;
 mod listing;
@@ -37,11 +41,14 @@ use freestone_core::Result;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Opens the directory `root` and lists its top; a link to it is followed.
+/// The hint of errors that a change of the directory during the push causes.
+const CHANGING: &str = "another program is changing the directory; push again when it has finished";
+
+/// Opens the directory `root`, or the one that the link `root` leads to, and lists its top.
 ///
 /// # Errors
-/// `root` is missing, no directory, unreadable or itself to be left out; a pattern cannot be
-/// understood; there is no room for a temporary file.
+/// `root` is missing, not a directory, unreadable or itself left out; a pattern is invalid; or a
+/// temporary file cannot be written.
 pub fn open(root: &Path, options: &DirectoryOptions) -> Result<(Walk, Opener)> {
     let excludes = Excludes::new(&options.excludes)?;
     let tree = Arc::new(tree::Tree::open(root, &options.leave_out)?);

@@ -1,16 +1,16 @@
-//! Patterns of what is left out of a source, as in a `.gitignore`.
+//! Patterns of paths that are left out of a source, as in a `.gitignore`.
 //!
 //! | pattern | leaves out |
 //! |---|---|
-//! | `*.bak` | whatever has such a name, anywhere |
-//! | `/drafts`, `./drafts`, `notes/old` | what has that path from the top |
+//! | `*.bak` | files and directories with such a name, anywhere |
+//! | `/drafts`, `./drafts`, `notes/old` | that path, counted from the top |
 //! | `**/x/y` | `x/y` anywhere |
-//! | `cache/` | directories of that name, with all in them |
-//! | `!keep.bak` | nothing: it takes back what an earlier pattern left out |
+//! | `cache/` | directories of that name, with their contents |
+//! | `!keep.bak` | nothing: it keeps a path that an earlier pattern left out |
 //!
-//! The last pattern that matches decides. What lies in a directory that is left out is not looked
-//! at, so nothing takes it back. `*` and `?` stand for bytes other than `/`; `[…]`, `{a,b}` and
-//! `\` before a special character are understood.
+//! The last pattern that matches decides. A directory that is left out is not read, so no pattern
+//! can keep a path in it. `*` and `?` stand for bytes other than `/`; `[…]`, `{a,b}` and `\` before
+//! a special character are supported.
 
 use freestone_core::{Error, ErrorKind, Result};
 use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
@@ -19,9 +19,9 @@ use std::path::Path;
 /// A compiled list of patterns.
 pub struct Excludes {
     rules: Vec<Rule>,
-    /// Patterns for a name, and which rule each of them is.
+    /// The patterns for a name, and the index of each one's rule.
     names: (GlobSet, Vec<usize>),
-    /// Patterns for a whole path, and which rule each of them is.
+    /// The patterns for a whole path, and the index of each one's rule.
     paths: (GlobSet, Vec<usize>),
 }
 
@@ -31,10 +31,10 @@ struct Rule {
 }
 
 impl Excludes {
-    /// Compiles `patterns`, of which later ones win over earlier ones.
+    /// Compiles `patterns`; a later one overrides earlier ones.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if one of them cannot be understood; the error names it.
+    /// [`ErrorKind::Usage`] if a pattern is invalid; the error names it.
     pub fn new<P: AsRef<str>>(patterns: &[P]) -> Result<Self> {
         let mut rules = Vec::with_capacity(patterns.len());
         let mut names = (GlobSetBuilder::new(), Vec::new());
@@ -43,10 +43,10 @@ impl Excludes {
             let text = pattern.as_ref();
             let (rule, whole_path, glob) = parse(text);
             if glob.is_empty() {
-                return Err(unusable(text, "names nothing"));
+                return Err(unusable(text, "matches nothing"));
             }
             if glob.split('/').any(|part| matches!(part, "." | "..")) {
-                return Err(unusable(text, "has a part . or .., which no path here has"));
+                return Err(unusable(text, "has a part . or .., which no path of a source has"));
             }
             let glob = GlobBuilder::new(glob)
                 .literal_separator(true)
@@ -60,14 +60,14 @@ impl Excludes {
         }
         let built = |set: GlobSetBuilder| {
             set.build().map_err(|error| {
-                Error::new(ErrorKind::Usage, "the patterns to leave out are too large together")
+                Error::new(ErrorKind::Usage, "the exclude patterns are too large together")
                     .because(error)
             })
         };
         Ok(Self { rules, names: (built(names.0)?, names.1), paths: (built(paths.0)?, paths.1) })
     }
 
-    /// Whether `path`, whose parents are not left out, is left out itself.
+    /// Returns true if `path` is left out. The directories that contain it must not be left out.
     pub fn leaves_out(&self, path: &[u8], is_directory: bool) -> bool {
         if self.rules.is_empty() {
             return false;
@@ -83,7 +83,7 @@ impl Excludes {
     }
 }
 
-/// The rule that `pattern` states, whether its glob is for whole paths, and the glob.
+/// Splits `pattern` into its rule, whether its glob is for whole paths, and the glob.
 fn parse(pattern: &str) -> (Rule, bool, &str) {
     let (takes_back, rest) = match pattern.strip_prefix('!') {
         Some(rest) => (true, rest),
@@ -101,8 +101,8 @@ fn unusable(pattern: &str, why: &str) -> Error {
         .hint("patterns are written as in a .gitignore; put \\ before a special character")
 }
 
-/// Reads patterns from the file `path`: one a line, in UTF-8; empty lines and those that begin
-/// with `#` say nothing, spaces at the end of a line count only behind a `\`.
+/// Reads patterns from the file `path`: one per line, in UTF-8. Empty lines and lines that begin
+/// with `#` are ignored. Spaces at the end of a line are removed, unless a `\` is before them.
 ///
 /// # Errors
 /// The file cannot be read, or ([`ErrorKind::Usage`]) a line is not UTF-8.
@@ -110,14 +110,14 @@ pub fn read_patterns(path: &Path) -> Result<Vec<String>> {
     let name = path.display();
     let bytes = std::fs::read(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
-            Error::not_found(format!("{name}: there is no such file of patterns"))
+            Error::not_found(format!("{name}: the pattern file does not exist"))
         }
-        _ => Error::io(format!("{name}: its patterns cannot be read"), error),
+        _ => Error::io(format!("{name}: the pattern file cannot be read"), error),
     })?;
     patterns(&bytes).map_err(|error| error.context(name))
 }
 
-/// The patterns in the text of such a file.
+/// Returns the patterns in the text of such a file.
 fn patterns(bytes: &[u8]) -> Result<Vec<String>> {
     let mut patterns = Vec::new();
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -142,7 +142,7 @@ fn patterns(bytes: &[u8]) -> Result<Vec<String>> {
 mod tests {
     use super::*;
 
-    /// Whether `patterns` leave out `path`; it is a directory if it ends in `/`.
+    /// Returns true if `patterns` leave out `path`, which is a directory if it ends in `/`.
     fn leaves_out(patterns: &[&str], path: &str) -> bool {
         let is_directory = path.ends_with('/');
         let excludes = Excludes::new(patterns).unwrap();
@@ -188,7 +188,7 @@ mod tests {
         assert!(!leaves_out(&["*.bak", "!keep.bak"], "a/keep.bak"));
         assert!(leaves_out(&["*.bak", "!keep.bak"], "a/other.bak"));
         assert!(leaves_out(&["!keep.bak", "*.bak"], "a/keep.bak"));
-        // Name patterns and path patterns are of one order.
+        // Patterns of names and patterns of paths have one common order.
         assert!(!leaves_out(&["*.bak", "!/a/x.bak"], "a/x.bak"));
         assert!(leaves_out(&["!/a/x.bak", "*.bak"], "a/x.bak"));
         assert!(

@@ -1,14 +1,19 @@
-//! Where a symbolic link leads in a source that is no directory of this machine: a commit, or an
-//! archive. The rules are those of [`crate::directory`]; a text that begins with `/` leads out.
+//! Follows symbolic links, by one set of rules for all sources: to a file inside the source, or
+//! nowhere that can be pushed.
+//!
+//! A link is followed part by part, so that links on the way are followed, too. A link that leaves
+//! the source and comes back by `..` leads out, because elsewhere the source has another name. A
+//! text that begins with `/` leads out of a commit or an archive; in a directory it may lead back
+//! in.
 
 use crate::report::Reason;
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use freestone_core::{Result, path};
 
-/// How many links one may lead through; the kernel gives up at the same number.
-const LINKS_MAX: usize = 40;
+/// The most links that are followed from one link. The kernel has the same limit.
+pub(crate) const LINKS_MAX: usize = 40;
 
-/// What stands at a path of the source.
+/// The kind of a path of the source, without following a link there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// Nothing.
@@ -19,15 +24,18 @@ pub enum Found {
     File,
     /// A symbolic link, with its text.
     Link(Vec<u8>),
-    /// Something that cannot be pushed.
+    /// Something that cannot be pushed, such as a device.
     Special,
+    /// Something that must not be pushed.
+    LeftOut,
 }
 
-/// Follows `text`, the text of the link at `link`; `look` tells what stands at a path without
-/// links on the way. Gives the path of the file that it leads to, or why there is none.
+/// Follows `text`, the text of the link at `link`, in a source where an absolute text leads out.
+/// `look` returns the kind of a path that has no links on the way. Returns the path of the file
+/// that the link leads to, or the reason why the link cannot be pushed.
 ///
 /// # Errors
-/// What `look` returns.
+/// `look` failed; its error is returned.
 pub fn follow(
     link: &[u8],
     text: &[u8],
@@ -36,10 +44,25 @@ pub fn follow(
     if text.len() > LINK_BYTES_MAX {
         return Ok(Err(Reason::LinkLong));
     }
+    follow_inside(link, text, &|_| None, look)
+}
+
+/// Follows a link as [`follow`] does, whatever the length of its text, in a source where an
+/// absolute text may lead inside: `inside` returns the part of it that is below the source's top,
+/// or `None` if it leads out.
+///
+/// # Errors
+/// `look` failed; its error is returned.
+pub(crate) fn follow_inside(
+    link: &[u8],
+    text: &[u8],
+    inside: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
+    look: &mut dyn FnMut(&[u8]) -> Result<Found>,
+) -> Result<Result<Vec<u8>, Reason>> {
     let mut here = path::parent(link).unwrap_or_default().to_vec();
     let mut parts = Vec::new();
     let mut links = 1;
-    if !push_parts(text, &mut parts) {
+    if !push_parts(text, inside, &mut here, &mut parts) {
         return Ok(Err(Reason::LinkOutside));
     }
     while let Some(part) = parts.pop() {
@@ -61,17 +84,19 @@ pub fn follow(
             return Ok(Err(Reason::LinkDangling));
         }
         match look(&here)? {
+            Found::LeftOut => return Ok(Err(Reason::LinkToLeftOut)),
             Found::Nothing => return Ok(Err(Reason::LinkDangling)),
             Found::Directory => {}
             Found::Link(_) if links == LINKS_MAX => return Ok(Err(Reason::LinkCyclic)),
             Found::Link(text) => {
                 links += 1;
                 here.truncate(parent_length);
-                if text.len() > LINK_BYTES_MAX || !push_parts(&text, &mut parts) {
+                if text.len() > LINK_BYTES_MAX || !push_parts(&text, inside, &mut here, &mut parts)
+                {
                     return Ok(Err(Reason::LinkOutside));
                 }
             }
-            // Something behind a file, be it only a slash.
+            // A file with something after it, even if it is only a slash.
             _ if !parts.is_empty() => return Ok(Err(Reason::LinkDangling)),
             Found::File => return Ok(Ok(here)),
             Found::Special => return Ok(Err(Reason::LinkToSpecial)),
@@ -80,10 +105,26 @@ pub fn follow(
     Ok(Err(if text.is_empty() { Reason::LinkDangling } else { Reason::LinkToDirectory }))
 }
 
-/// Puts the parts of `text` on top of `parts`, the first one last; `false` if it is absolute.
-fn push_parts(text: &[u8], parts: &mut Vec<Vec<u8>>) -> bool {
-    parts.extend(text.rsplit(|byte| *byte == b'/').map(<[u8]>::to_vec));
-    !text.starts_with(b"/")
+/// Appends the parts of `text` to `parts`, the first one last. If `text` is absolute, moves `here`
+/// to the top. Returns false if it leads out.
+fn push_parts(
+    text: &[u8],
+    inside: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
+    here: &mut Vec<u8>,
+    parts: &mut Vec<Vec<u8>>,
+) -> bool {
+    let below = match text.starts_with(b"/") {
+        false => text.to_vec(),
+        true => match inside(text) {
+            Some(below) => {
+                here.clear();
+                below
+            }
+            None => return false,
+        },
+    };
+    parts.extend(below.rsplit(|byte| *byte == b'/').map(<[u8]>::to_vec));
+    true
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! What freestone pushes: a directory or an archive as one stream of core's items.
+//! The sources of a push: a directory or an archive, read by the traits of
+//! [`freestone_core::item`].
 //!
-//! [`directory::open`] gives the two halves of a source. The [`directory::Walk`] lists every file
-//! and directory once, in manifest order; the [`directory::Opener`] opens the listed files, from
-//! any number of threads. Neither leaves the directory, whatever is renamed or linked under it
-//! meanwhile.
+//! [`directory::open`] returns the two halves of a directory. The [`directory::Walk`] lists every
+//! file and directory once, in manifest order. The [`directory::Opener`] opens the listed files,
+//! from any number of threads. Neither leaves the directory, whatever is renamed or linked in it
+//! meanwhile. [`archive::Archive`] reads a tar stream.
 
 pub mod archive;
 pub mod directory;

@@ -1,14 +1,14 @@
-//! What a source left out or could not take.
+//! The report of a source: the paths that it left out, and those that cannot be pushed.
 
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use freestone_core::{Error, path};
 use std::fmt;
 
-/// How many refused paths are listed; the others are counted. It bounds the memory, and a longer
-/// list says nothing more.
+/// The most refused paths that are listed; the others are only counted. It bounds the memory, and a
+/// longer list does not help the user.
 pub const REFUSALS_LISTED_MAX: usize = 100;
 
-/// Why something cannot be pushed.
+/// The reason why a path cannot be pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
@@ -16,15 +16,16 @@ pub enum Reason {
     LinkToDirectory,
     /// A link that leads to nothing.
     LinkDangling,
-    /// A link that goes in a circle, or through more links than the kernel follows.
+    /// A link that leads in a circle, or through more links than the kernel follows.
     LinkCyclic,
-    /// A link that leads out of the source, be it on its way back in.
+    /// A link that leads out of the source, even if it leads back in.
     LinkOutside,
     /// A link that leads to a device, pipe or socket.
     LinkToSpecial,
-    /// A link that leads to what must not be pushed ([`crate::directory::DirectoryOptions::leave_out`]).
+    /// A link to a path that must not be pushed
+    /// ([`crate::directory::DirectoryOptions::leave_out`]).
     LinkToLeftOut,
-    /// A link of more text than an entry holds.
+    /// A link whose text is longer than an entry can hold.
     LinkLong,
     /// A block or character device.
     Device,
@@ -32,19 +33,19 @@ pub enum Reason {
     Pipe,
     /// A socket.
     Socket,
-    /// Something of a kind that is unknown here.
+    /// A file of a kind that freestone does not know.
     Unknown,
-    /// A path of more bytes than an entry holds.
+    /// A path that is longer than an entry can hold.
     PathLong,
-    /// A hard link that leads to no file of the source, or to one that is there more than once.
+    /// A hard link whose target is not a file of the archive, or comes more than once in it.
     HardLink,
-    /// A file of which an archive holds parts only.
+    /// A sparse file: the archive holds only parts of it.
     Sparse,
-    /// A part of a file that began in another archive.
+    /// The rest of a file that began in another archive.
     Continued,
     /// A path that leads out of the source.
     PathOutside,
-    /// A path below one that is a file.
+    /// A path below a path that is a file.
     PathBelowFile,
     /// A path that holds a NUL byte.
     PathNul,
@@ -62,20 +63,22 @@ impl fmt::Display for Reason {
             Self::LinkCyclic => "a link that leads in a circle",
             Self::LinkOutside => "a link that leads out of the directory",
             Self::LinkToSpecial => "a link to a device, pipe or socket",
-            Self::LinkToLeftOut => "a link to what must not be pushed",
+            Self::LinkToLeftOut => "a link to a path that must not be pushed",
             Self::LinkLong => return write!(f, "a link of more than {LINK_BYTES_MAX} bytes"),
             Self::Device => "a device",
             Self::Pipe => "a pipe",
             Self::Socket => "a socket",
             Self::Unknown => "of an unknown kind",
-            Self::HardLink => "a hard link to no file, or to one that is there more than once",
+            Self::HardLink => {
+                "a hard link whose target is not a file, or comes more than once in the archive"
+            }
             Self::Sparse => "a sparse file",
             Self::Continued => "a file that began in another archive",
             Self::PathOutside => "a path that leads out of the archive",
             Self::PathBelowFile => "a path below a file",
             Self::PathNul => "a path with a NUL byte",
             Self::Submodule => "a submodule: its files are in another repository",
-            Self::LfsPointer => "a pointer of Git LFS: the file itself is not in the repository",
+            Self::LfsPointer => "a Git LFS pointer: the file itself is not in the repository",
             Self::PathLong => return write!(f, "a path of more than {PATH_BYTES_MAX} bytes"),
         })
     }
@@ -86,22 +89,22 @@ impl fmt::Display for Reason {
 pub struct Refusal {
     /// Relative to the top of the source.
     pub path: Vec<u8>,
-    /// Why not.
+    /// The reason.
     pub reason: Reason,
 }
 
-/// What a source has left out or could not take, so far.
+/// The counts of what a source has left out, and a list of the paths that cannot be pushed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceReport {
-    /// The first of what cannot be pushed, at most [`REFUSALS_LISTED_MAX`], in manifest order.
+    /// The first paths that cannot be pushed, at most [`REFUSALS_LISTED_MAX`], in manifest order.
     pub refused: Vec<Refusal>,
-    /// How many things cannot be pushed.
+    /// The number of paths that cannot be pushed.
     pub refused_count: u64,
-    /// How many things a pattern left out; what is in a directory is not counted.
+    /// The number of paths that a pattern left out. The contents of a directory are not counted.
     pub excluded_count: u64,
-    /// How many files and directories of version control were left out.
+    /// The number of files and directories of version control that were left out.
     pub version_control_count: u64,
-    /// How many of [`crate::directory::DirectoryOptions::leave_out`] were met.
+    /// The number of paths of [`crate::directory::DirectoryOptions::leave_out`] that were found.
     pub left_out_count: u64,
 }
 
@@ -114,14 +117,14 @@ impl SourceReport {
         }
     }
 
-    /// The error that lists all that was refused; `None` if nothing was.
+    /// Returns an error that lists the paths that cannot be pushed; `None` if there are none.
     pub fn error(&self) -> Option<Error> {
         self.error_with(
             "remove them, leave out some with --exclude, or all of them with --skip-special",
         )
     }
 
-    /// The same, with another hint.
+    /// Returns the same error as [`Self::error`], with another hint.
     pub fn error_with(&self, hint: &str) -> Option<Error> {
         if self.refused_count == 0 {
             return None;
@@ -133,7 +136,7 @@ impl SourceReport {
         for refusal in &self.refused {
             what.push_str(&format!("\n  {}: {}", path::display(&refusal.path), refusal.reason));
         }
-        let listed = u64::try_from(self.refused.len()).unwrap_or(u64::MAX);
+        let listed = self.refused.len() as u64;
         if self.refused_count > listed {
             what.push_str(&format!("\n  … and {} more", self.refused_count - listed));
         }

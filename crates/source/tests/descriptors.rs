@@ -1,5 +1,5 @@
-//! The deepest tree that paths allow is listed with few open files. Alone in its process, whose
-//! limit it lowers.
+//! The deepest tree that paths allow is listed with few open files. The test is alone in its
+//! process, because it lowers the limit of the process.
 
 use freestone_core::item::{FileOpener, ItemSource};
 use freestone_source::directory::{DirectoryOptions, open};
@@ -13,7 +13,7 @@ fn two_thousand_directories_deep_need_a_hundred_open_files() {
     let mut directory = openat(CWD, temporary.path(), flags, Mode::empty()).unwrap();
     for _ in 0..2_047 {
         mkdirat(&directory, "d", Mode::RWXU).unwrap();
-        // What comes after the directory makes the walk need its outer directory again.
+        // The name after the directory makes the walk return to the outer directory.
         openat(&directory, "e", OFlags::WRONLY | OFlags::CREATE, Mode::RWXU).unwrap();
         directory = openat(&directory, "d", flags, Mode::empty()).unwrap();
     }
@@ -36,7 +36,7 @@ fn two_thousand_directories_deep_need_a_hundred_open_files() {
     opener.open(&longest).unwrap();
     setrlimit(Resource::Nofile, before).unwrap();
 
-    // Removed at once, it would take an open file for each level.
+    // Removing all of it in one call would open a file for each level.
     let (outer, inner) = (temporary.path().join("d"), temporary.path().join("inner"));
     while std::fs::rename(outer.join("d"), &inner).is_ok() {
         std::fs::remove_dir_all(&outer).unwrap();

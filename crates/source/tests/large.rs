@@ -1,5 +1,5 @@
-//! A million names in one directory: the memory that they take. Alone in its process, whose
-//! memory it measures.
+//! The memory that a million names in one directory take. The test is alone in its process, because
+//! it measures the memory of the process.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
@@ -7,7 +7,7 @@ use freestone_core::item::ItemSource;
 use freestone_source::directory::{DirectoryOptions, open};
 use rustix::fs::statvfs;
 
-/// Anonymous memory of this process, in bytes.
+/// Returns the anonymous memory of this process, in bytes.
 fn anonymous() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
@@ -17,7 +17,7 @@ fn anonymous() -> u64 {
 #[test]
 fn a_million_names_take_less_than_48_mib() {
     let shared_memory = "/dev/shm";
-    // A machine of little memory has fewer inodes there.
+    // A machine with little memory has fewer inodes there.
     let temporary = if statvfs(shared_memory).is_ok_and(|there| there.f_favail >= 1_100_000) {
         tempfile::tempdir_in(shared_memory).unwrap()
     } else {

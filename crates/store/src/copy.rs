@@ -255,7 +255,7 @@ impl<'a> Copier<'a> {
             && (node.level + 1 != level || node.child(*id)? != *child)
         {
             return Err(Error::corrupt(format!(
-                "manifest node {id} is not what its parent says of it"
+                "manifest node {id} does not agree with its parent"
             )));
         }
         match &node.items {

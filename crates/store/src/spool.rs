@@ -29,7 +29,7 @@ pub struct Spooled {
 fn wrong(error: io::Error) -> Error {
     let place = std::env::temp_dir();
     Error::io(format!("a temporary file in {} failed", place.display()), error)
-        .hint("TMPDIR may name a directory with more room")
+        .hint("set TMPDIR to a directory with more space")
 }
 
 impl Spool {

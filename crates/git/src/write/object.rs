@@ -1,4 +1,4 @@
-//! One object, written as git writes new ones: a file of its own, named by its id.
+//! Writes one object as git writes new ones: a file of its own, named by its id.
 
 use super::{BareRepository, wrong};
 use flate2::Compression;
@@ -11,11 +11,12 @@ use std::fs;
 use std::io::{BufWriter, Write};
 use tempfile::NamedTempFile;
 
-/// Objects up to this length are looked up before they are written.
+/// Objects up to this length are kept in memory until their id is known, so that an object that is
+/// there already is not written. Longer ones go to a temporary file.
 const HELD_BYTES_MAX: u64 = 1 << 20;
 const LEVEL: u32 = 1;
 
-/// Writes the bytes of an object whose length is known.
+/// A writer of an object whose length is known.
 pub struct BlobWriter<'a> {
     target: &'a BareRepository,
     hasher: Box<dyn NameHasher>,
@@ -24,16 +25,16 @@ pub struct BlobWriter<'a> {
 }
 
 enum PendingBytes {
-    /// With the header.
+    /// The header and the bytes so far.
     Memory(Vec<u8>),
     File(Box<ZlibEncoder<BufWriter<NamedTempFile>>>),
 }
 
 impl<'a> BlobWriter<'a> {
-    /// A blob of `length` bytes.
+    /// Starts a blob of `length` bytes.
     ///
     /// # Errors
-    /// There is no place for it.
+    /// A temporary file cannot be written.
     pub fn new(target: &'a BareRepository, length: u64) -> Result<Self> {
         Self::of_kind(target, Kind::Blob, length)
     }
@@ -55,7 +56,7 @@ impl<'a> BlobWriter<'a> {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// They cannot be written, or are more than was said.
+    /// The bytes cannot be written, or the object would be longer than announced.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(other_length)?;
         self.hasher.update(bytes);
@@ -68,10 +69,10 @@ impl<'a> BlobWriter<'a> {
         Ok(())
     }
 
-    /// Gives the object its name.
+    /// Completes the object, and returns its id.
     ///
     /// # Errors
-    /// It cannot be written, or is shorter than was said.
+    /// The object cannot be written, or is shorter than announced.
     pub fn finish(self) -> Result<ObjectId> {
         if self.left > 0 {
             return Err(other_length());
@@ -96,20 +97,20 @@ impl<'a> BlobWriter<'a> {
         let hex = id.to_string();
         let folder = self.target.root.join("objects").join(&hex[..2]);
         let path = folder.join(&hex[2..]);
-        fs::create_dir_all(&folder).map_err(|error| wrong("make", &folder, error))?;
+        fs::create_dir_all(&folder).map_err(|error| wrong("create", &folder, error))?;
         use std::os::unix::fs::PermissionsExt;
         let permissions = fs::Permissions::from_mode(0o444);
         file.as_file()
             .set_permissions(permissions)
             .map_err(|error| wrong("write", &path, error))?;
-        // A damaged one that stands there goes.
-        file.persist(&path).map_err(|error| wrong("make", &path, error.error))?;
+        // This replaces a damaged object of the same id.
+        file.persist(&path).map_err(|error| wrong("create", &path, error.error))?;
         Ok(id)
     }
 }
 
 fn other_length() -> Error {
-    Error::new(ErrorKind::Corrupt, "a content has another length than its entry says")
+    Error::new(ErrorKind::Corrupt, "the length of a content is not that of its entry")
 }
 
 fn unwritten(target: &BareRepository, error: std::io::Error) -> Error {
@@ -118,7 +119,7 @@ fn unwritten(target: &BareRepository, error: std::io::Error) -> Error {
 
 fn file(target: &BareRepository) -> Result<ZlibEncoder<BufWriter<NamedTempFile>>> {
     let folder = target.root.join("objects");
-    // Names that `git gc` knows and clears when nobody comes for them.
+    // `git gc` knows such names, and removes the files if they are left behind.
     let file = tempfile::Builder::new().prefix("tmp_obj_").tempfile_in(&folder);
     let file = file.map_err(|error| unwritten(target, error))?;
     Ok(ZlibEncoder::new(BufWriter::new(file), Compression::new(LEVEL)))

@@ -1,5 +1,6 @@
-//! A tree from another and what changed, paths in manifest order: a directory is written as soon as
-//! the paths leave it, and only those on the way are held.
+//! Makes a git tree from another one and a list of changes, in manifest order. A directory is
+//! written as soon as the paths leave it, so only the directories around the current path are in
+//! memory.
 
 use super::BareRepository;
 use crate::entry::{Mode, entries};
@@ -8,36 +9,36 @@ use gix_hash::ObjectId;
 use gix_object::Kind;
 use std::collections::BTreeMap;
 
-/// What is to stand at a path.
+/// The new entry of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NewEntry {
     /// A file.
     File {
-        /// Whether it is executable.
+        /// Whether its owner may execute it.
         executable: bool,
         /// Its blob.
         blob: ObjectId,
     },
-    /// A symbolic link, whose text is this blob.
+    /// A symbolic link, whose text is in this blob.
     Link(ObjectId),
 }
 
-/// A directory that is open.
+/// A directory that is being edited.
 struct OpenDirectory {
     name: Vec<u8>,
     entries: BTreeMap<Vec<u8>, (Mode, ObjectId)>,
     changed: bool,
 }
 
-/// Edits a tree.
+/// An editor of a git tree.
 pub struct TreeWriter<'a> {
     target: &'a BareRepository,
-    /// The directories that the last path lies in; the top first.
+    /// The directories that contain the last path, the top first.
     open: Vec<OpenDirectory>,
 }
 
 impl<'a> TreeWriter<'a> {
-    /// Begins with the tree `base`, or with an empty one.
+    /// Starts with the tree `base`, or with an empty one.
     ///
     /// # Errors
     /// The tree cannot be read.
@@ -57,7 +58,7 @@ impl<'a> TreeWriter<'a> {
         Ok(())
     }
 
-    /// Writes the innermost directory, and enters it where it stands.
+    /// Writes the innermost directory, and puts it into the one around it.
     fn leave(&mut self) -> Result<()> {
         let Some(left) = self.open.pop() else { return Ok(()) };
         if !left.changed {
@@ -100,11 +101,11 @@ impl<'a> TreeWriter<'a> {
         self.target.object(Kind::Tree, &bytes)
     }
 
-    /// Puts `node` at `path`, or takes away what stands there. Paths come in manifest order; a
-    /// directory is there when something is in it.
+    /// Puts `node` at `path`, or removes the entry there. Paths must come in manifest order. A
+    /// directory exists only if it contains something.
     ///
     /// # Errors
-    /// The path cannot stand in git, or a tree cannot be read or written.
+    /// Git does not accept the path, or a tree cannot be read or written.
     pub fn set(&mut self, path: &[u8], node: Option<NewEntry>) -> Result<()> {
         let mut parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
         let Some(name) = parts.pop() else { return Ok(()) };
@@ -144,7 +145,7 @@ impl<'a> TreeWriter<'a> {
         Ok(())
     }
 
-    /// Writes what is left; gives the tree.
+    /// Writes the directories that are left. Returns the id of the tree.
     ///
     /// # Errors
     /// A tree cannot be written.
@@ -162,17 +163,17 @@ impl<'a> TreeWriter<'a> {
 fn check_name(name: &[u8], kind: FileType, whole: &[u8]) -> Result<()> {
     let shown = path::display(whole);
     if let Some(fault) = name_fault(name) {
-        return Err(Error::refused(format!("path {shown}: git takes no name that {fault}"))
+        return Err(Error::refused(format!("path {shown}: git refuses a name that {fault}"))
             .hint("it would let a checkout change the repository itself"));
     }
     match kind_fault(name, kind) {
         None => Ok(()),
-        Some(fault) => Err(Error::refused(format!("path {shown}: git takes no {fault}"))
-            .hint("git itself reads what has that name, and only a file")),
+        Some(fault) => Err(Error::refused(format!("path {shown}: git refuses a {fault}"))
+            .hint("git reads a file of that name, and accepts nothing else there")),
     }
 }
 
-/// What stands at a name.
+/// The kind of the entry of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FileType {
     File,
@@ -180,9 +181,9 @@ enum FileType {
     Directory,
 }
 
-/// Whether a file system may take a name for one that `is_bad`: some look at no case, some drop
-/// characters that do not show, some split at `\`, end a name at `:`, and drop the dots and spaces
-/// at its end.
+/// Returns true if a file system may treat a name as one for which `is_bad` returns true. Some
+/// ignore case, some ignore invisible characters, some split at `\`, end a name at `:`, and remove
+/// dots and spaces at its end.
 fn any_spelling(name: &[u8], is_bad: impl Fn(&str) -> bool) -> bool {
     let mut lower = String::from_utf8_lossy(name).to_lowercase();
     lower.retain(|c| !matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}'));
@@ -192,14 +193,15 @@ fn any_spelling(name: &[u8], is_bad: impl Fn(&str) -> bool) -> bool {
     })
 }
 
-/// Why a name cannot stand in a tree of git's.
+/// Returns the reason why a name cannot be in a git tree; `None` if it can.
 pub fn name_fault(name: &[u8]) -> Option<&'static str> {
     any_spelling(name, |part| matches!(part, ".git" | "git~1"))
         .then_some("means the repository itself")
 }
 
-/// What git takes only for a file, if `name` means that. Links to `.gitattributes`, `.gitignore`
-/// and `.mailmap` it takes: `git fsck` warns of them and finds no error.
+/// Returns the description of a link or directory `name` that git accepts only as a file; `None` if
+/// git accepts it. Git accepts links with the names `.gitattributes`, `.gitignore` and `.mailmap`:
+/// `git fsck` warns of them, but does not report an error.
 fn kind_fault(name: &[u8], kind: FileType) -> Option<&'static str> {
     let is_any = |full: &str, short: &str, hashed: &str| {
         any_spelling(name, |part| means(part, full, short, hashed))
@@ -215,8 +217,10 @@ fn kind_fault(name: &[u8], kind: FileType) -> Option<&'static str> {
     }
 }
 
-/// Whether Windows may take `part` for `full`: itself, or shortened to eight characters, after the
-/// fourth of the same beginning with what is `hashed` of the whole name.
+/// Returns true if Windows may treat `part` as `full`: the name itself, or its short name of eight
+/// characters. The first four names with the same beginning have short names that begin with
+/// `short`. The short names of all others begin with a prefix of `hashed`, which depends on the
+/// whole name.
 fn means(part: &str, full: &str, short: &str, hashed: &str) -> bool {
     if part == full {
         return true;
@@ -275,8 +279,8 @@ mod tests {
         assert!(set("a/.gitmodules", file).is_ok());
         assert!(set("a/.gitignore", NewEntry::Link(blob)).is_ok());
         for (path, node, said) in [
-            ("a/.GitModules", NewEntry::Link(blob), "a/.GitModules: git takes no link that means"),
-            ("gitmod~1/x", file, "gitmod~1/x: git takes no directory that means .gitmodules"),
+            ("a/.GitModules", NewEntry::Link(blob), "a/.GitModules: git refuses a link that means"),
+            ("gitmod~1/x", file, "gitmod~1/x: git refuses a directory that means .gitmodules"),
         ] {
             let error = set(path, node).unwrap_err();
             assert!(error.contains(said), "{error}");

@@ -23,9 +23,7 @@ impl Verifier<'_> {
         self.node(NodeKind::ContentRecord, content)?;
         let record = ContentRecord::read(records, content)?;
         if record.length != size || record.sha1 != *sha1 {
-            return Err(Error::corrupt(format!(
-                "content {content} is not what its entry says of it"
-            )));
+            return Err(Error::corrupt(format!("content {content} does not agree with its entry")));
         }
         let key = self.keys.of(RecordKind::ContentRecord, content);
         if !checked.contents.insert(key) {
@@ -42,7 +40,7 @@ impl Verifier<'_> {
         let mut open = vec![(record.top, (record.length, record.level))];
         while let Some((id, said)) = open.pop() {
             let wrong =
-                || Error::corrupt(format!("content node {id} is not what its parent says of it"));
+                || Error::corrupt(format!("content node {id} does not agree with its parent"));
             match seen.get(&id) {
                 Some(before) if *before == said => continue,
                 Some(_) => return Err(wrong()),

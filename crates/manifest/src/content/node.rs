@@ -1,4 +1,4 @@
-//! The bytes of a content-tree node.
+//! The encoding of a node of a content tree.
 //!
 //! ```text
 //! version 1 | level, 1 for a leaf | extensions | item count | items
@@ -15,24 +15,24 @@ use freestone_core::{Error, Id, Result};
 const ZEROS: u8 = 0;
 const CHUNK: u8 = 1;
 
-/// A piece of a content, as a leaf holds it.
+/// An item of a leaf: a piece of the content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentItem {
-    /// So many zero bytes.
+    /// A run of this many zero bytes.
     Zeros(u64),
     /// A chunk: its length in bytes and its id.
     Chunk(u64, Id),
 }
 
 impl ContentItem {
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     pub fn length(&self) -> u64 {
         match self {
             Self::Zeros(length) | Self::Chunk(length, _) => *length,
         }
     }
 
-    /// Where its bytes come from.
+    /// Returns the source of its bytes.
     pub fn source(&self) -> ExtentSource {
         match self {
             Self::Zeros(_) => ExtentSource::Zeros,
@@ -41,7 +41,7 @@ impl ContentItem {
     }
 }
 
-/// A decoded node.
+/// A decoded node of a content tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContentNode {
     /// A leaf.
@@ -51,7 +51,7 @@ pub enum ContentNode {
 }
 
 impl ContentNode {
-    /// The node's level, 1 for a leaf.
+    /// Returns the node's level, 1 for a leaf.
     pub fn level(&self) -> u8 {
         match self {
             Self::Leaf(_) => 1,
@@ -59,7 +59,7 @@ impl ContentNode {
         }
     }
 
-    /// The length of the content below it; `None` beyond 64 bits.
+    /// Returns the length of the content below the node; `None` if it has more than 64 bits.
     pub fn length(&self) -> Option<u64> {
         match self {
             Self::Leaf(items) => items.iter().try_fold(0u64, |sum, i| sum.checked_add(i.length())),
@@ -69,7 +69,7 @@ impl ContentNode {
         }
     }
 
-    /// The bytes of the node.
+    /// Encodes the node.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Leaf(items) => {
@@ -100,10 +100,10 @@ impl ContentNode {
         }
     }
 
-    /// Reads what [`Self::encode`] writes.
+    /// Decodes a node.
     ///
     /// # Errors
-    /// The bytes are no content-tree node of version 1.
+    /// The bytes are not a node of a content tree of version 1.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let (level, count, mut input) = head::read(bytes, "a content node")?;
         if count == 0 {
@@ -144,7 +144,7 @@ impl ContentNode {
     /// Reads the node `id`.
     ///
     /// # Errors
-    /// It cannot be read or is no node.
+    /// The node cannot be read or is malformed.
     pub fn read<S: NodeSource + ?Sized>(source: &S, id: &Id) -> Result<Self> {
         let bytes = source.node(NodeKind::Content, id)?;
         Self::decode(&bytes).map_err(|error| error.context(format!("content node {id}")))

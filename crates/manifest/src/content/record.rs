@@ -11,19 +11,20 @@ use freestone_core::wire::{Reader, Writer};
 use freestone_core::{Error, Id, Result, Sha1};
 
 const VERSION: u8 = 1;
-/// The chunker of format version 1; the number is kept so that a later one can be told apart.
+/// The number of the chunker of format version 1. A record keeps it, so that a later chunker can be
+/// recognised.
 pub const CHUNKER: u8 = 1;
 
-/// What is known of a large content; its hash is the content id.
+/// The record of a content that is cut into chunks. Its hash is the content id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentRecord {
-    /// What cut it: [`CHUNKER`], or what a later version knows. Readers need not.
+    /// The chunker that cut it: [`CHUNKER`], or one of a later version. Readers ignore it.
     pub chunker: u8,
-    /// Bytes.
+    /// The length of the content in bytes.
     pub length: u64,
-    /// The SHA-1 of the bytes.
+    /// The SHA-1 of the content.
     pub sha1: Sha1,
-    /// The plain BLAKE3 of the bytes.
+    /// The plain BLAKE3 of the content.
     pub blake3: Id,
     /// The level of the tree's top node; 1 if it is a leaf.
     pub level: u8,
@@ -32,7 +33,7 @@ pub struct ContentRecord {
 }
 
 impl ContentRecord {
-    /// The bytes of the record.
+    /// Encodes the record.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.u8(VERSION);
@@ -46,15 +47,15 @@ impl ContentRecord {
         out.into_bytes()
     }
 
-    /// The content id.
+    /// Returns the content id.
     pub fn id(&self) -> Id {
         digest::derived(context::CONTENT_RECORD, &self.encode())
     }
 
-    /// Reads what [`Self::encode`] writes.
+    /// Decodes a record.
     ///
     /// # Errors
-    /// The bytes are no content record of version 1.
+    /// The bytes are not a content record of version 1.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut input = Reader::new(bytes);
         input.version(VERSION, "a content record")?;
@@ -86,7 +87,7 @@ impl ContentRecord {
     /// Reads the record of `content`.
     ///
     /// # Errors
-    /// It cannot be read or is no content record.
+    /// The record cannot be read or is malformed.
     pub fn read<S: NodeSource + ?Sized>(source: &S, content: &Id) -> Result<Self> {
         let bytes = source.node(NodeKind::ContentRecord, content)?;
         Self::decode(&bytes).map_err(|error| error.context(format!("content {content}")))

@@ -1,4 +1,4 @@
-//! Building a content tree from the pieces of a content, given in order.
+//! Builds a content tree from the pieces of a content, in order.
 
 use super::node::{ContentItem, ContentNode};
 use crate::build::NodeSink;
@@ -7,7 +7,8 @@ use freestone_core::digest;
 use freestone_core::plan::NodeKind;
 use freestone_core::{Id, Result};
 
-/// A closed node: the length below it, its id, and the level of its first piece.
+/// A node that was written: the length of the content below it, its id, and the level of its first
+/// piece.
 struct Closed {
     length: u64,
     id: Id,
@@ -18,7 +19,8 @@ struct ContentRope<W> {
     sink: W,
 }
 
-/// Zeros have no id, and never start a node but by count.
+/// Returns the level of a piece. Zeros have no id, so they start a node only when the one before is
+/// full.
 fn item_level(item: &ContentItem) -> u8 {
     match item {
         ContentItem::Zeros(_) => 0,
@@ -33,7 +35,7 @@ impl<W: NodeSink> ContentRope<W> {
         self.sink.put(NodeKind::Content, id, &bytes)?;
         let length = node
             .length()
-            .ok_or_else(|| freestone_core::Error::refused("a content of more than 2^64 bytes"))?;
+            .ok_or_else(|| freestone_core::Error::refused("a content of 2^64 bytes or more"))?;
         Ok(Closed { length, id, first_level })
     }
 }
@@ -62,13 +64,13 @@ impl<W: NodeSink> Rope for ContentRope<W> {
     }
 }
 
-/// Builds the tree of one content. Holds one open node a level.
+/// A builder of the tree of one content. It holds one open node per level.
 pub struct ContentTreeBuilder<W: NodeSink> {
     open: OpenNodes<ContentRope<W>>,
 }
 
 impl<W: NodeSink> ContentTreeBuilder<W> {
-    /// A tree whose nodes go to `sink`.
+    /// Starts a tree whose nodes go to `sink`.
     pub fn new(sink: W) -> Self {
         Self { open: OpenNodes::new(ContentRope { sink }) }
     }
@@ -81,13 +83,13 @@ impl<W: NodeSink> ContentTreeBuilder<W> {
         self.open.push(item)
     }
 
-    /// What the nodes were given to.
+    /// Returns the sink that receives the nodes.
     pub fn sink(&mut self) -> &mut W {
         &mut self.open.rope.sink
     }
 
-    /// Closes the tree; gives the level and id of its top, and the sink. At least one piece was
-    /// pushed.
+    /// Closes the tree. Returns the level and id of its top, and the sink. At least one piece must
+    /// have been pushed.
     ///
     /// # Errors
     /// The sink failed.

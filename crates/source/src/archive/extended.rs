@@ -1,40 +1,42 @@
-//! What stands before a member's bytes besides its header: pax headers, long names, sparse maps.
+//! The parts of a member besides its header and its bytes: pax headers, long names, sparse maps.
 
 use super::input::{BLOCK, DISAGREEMENT, Input};
 use super::member::{MemberFields, malformed};
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, Result, path, pax};
 use tar::Header;
 
-/// The longest pax header or long name that is read.
+/// The longest pax header or long name, in bytes.
 const EXTENDED_BYTES_MAX: u64 = 1 << 20;
-/// The most blocks that GNU's map of a sparse file may take behind its header: 1.3 million extents.
+/// The most blocks of GNU's map of a sparse file after its header. They hold 1.3 million extents.
 pub(super) const SPARSE_BLOCKS_MAX: usize = 1 << 16;
 
-/// Passes over the rest of a sparse file's map: blocks behind the header, which its size leaves out.
+/// Skips the rest of a sparse file's map: blocks after the header, which its size does not count.
 pub(super) fn skip_sparse_map(input: &mut Input, header: &Header) -> Result<()> {
     const FLAG_IN_HEADER: usize = 482;
     const FLAG_IN_BLOCK: usize = 504;
-    let mut goes_on = header.as_bytes()[FLAG_IN_HEADER] != 0;
-    // In other formats the flag is a byte of the path, and some readers heed it all the same.
-    if goes_on && header.as_gnu().is_none() {
+    let mut continues = header.as_bytes()[FLAG_IN_HEADER] != 0;
+    // In other formats the flag is a byte of the path, but some readers use it as a flag even
+    // there.
+    if continues && header.as_gnu().is_none() {
         let shown = path::display(&header.path_bytes());
         return Err(Error::refused(format!(
-            "{}: {shown} is a sparse file in a format that has none",
+            "{}: {shown} is a sparse file in a tar format without sparse files",
             input.name
         ))
         .hint(DISAGREEMENT));
     }
     for _ in 0..SPARSE_BLOCKS_MAX {
-        if !goes_on {
+        if !continues {
             return Ok(());
         }
         let mut block = [0; BLOCK];
         if input.read(&mut block)? < BLOCK {
             return Err(input.ends_early());
         }
-        goes_on = block[FLAG_IN_BLOCK] != 0;
+        continues = block[FLAG_IN_BLOCK] != 0;
     }
-    if !goes_on {
+    if !continues {
         return Ok(());
     }
     let shown = path::display(&header.path_bytes());
@@ -42,20 +44,20 @@ pub(super) fn skip_sparse_map(input: &mut Input, header: &Header) -> Result<()> 
         "{}: the sparse file {shown} has a map of more than {SPARSE_BLOCKS_MAX} blocks",
         input.name
     ))
-    .hint("write the archive anew, without --sparse"))
+    .hint("write the archive again without --sparse"))
 }
 
-/// The bytes of an extended header.
+/// The bytes of a pax header or a long name.
 pub(super) struct Extended(Vec<u8>);
 
 pub(super) fn extended(input: &mut Input, size: u64) -> Result<Extended> {
     if size > EXTENDED_BYTES_MAX {
         return Err(Error::refused(format!(
-            "{}: a header of {size} bytes, and {EXTENDED_BYTES_MAX} are enough",
+            "{}: a header of {size} bytes; the limit is {EXTENDED_BYTES_MAX}",
             input.name
         )));
     }
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+    let mut bytes = vec![0; to_usize(size)];
     if input.read(&mut bytes)? < bytes.len() {
         return Err(input.ends_early());
     }
@@ -63,7 +65,7 @@ pub(super) fn extended(input: &mut Input, size: u64) -> Result<Extended> {
 }
 
 impl Extended {
-    /// A long name: it ends before the first NUL.
+    /// Returns a long name, which ends before the first NUL.
     pub(super) fn text(self) -> Vec<u8> {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
         self.0[..end].to_vec()
@@ -73,7 +75,7 @@ impl Extended {
         let records = pax::records(&self.0);
         for (key, value) in records.ok_or_else(|| malformed(input, "a pax field", input.at))? {
             match key {
-                // No value: as if the field were not there.
+                // A field without a value counts as absent.
                 b"path" | b"linkpath" | b"size" if value.is_empty() => {}
                 b"path" => said.path = Some(value.to_vec()),
                 b"linkpath" => said.link = Some(value.to_vec()),

@@ -1,35 +1,36 @@
-//! The bytes of an archive, uncompressed, and of one file in it.
+//! Reads the uncompressed bytes of an archive, and of one file in it.
 
 use flate2::bufread::GzDecoder;
 use freestone_core::item::{FileStamp, OpenFile};
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::wire::to_usize;
+use freestone_core::{Error, ErrorKind, Result, lock};
 use std::io::{self, BufRead, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The unit of a tar archive.
 pub(super) const BLOCK: usize = 512;
 pub(super) const DISAGREEMENT: &str =
-    "readers of tar do not agree on where such an archive goes on; write it anew";
-/// Bytes that are read at once.
+    "tar readers disagree about where the next member of such an archive begins; write it again";
+/// The bytes that are read at once.
 const BUFFER_BYTES: usize = 256 << 10;
-/// What gzip's members start with.
+/// The first bytes of a gzip member.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// The bytes of an archive.
+/// The uncompressed bytes of an archive.
 pub(super) struct Input {
     pub(super) name: String,
     bytes: Box<dyn Read + Send>,
-    /// The command that gives these bytes.
+    /// The command that prints these bytes.
     shown_by: &'static str,
-    /// How many were read.
+    /// The number of bytes read.
     pub(super) at: u64,
 }
 
-/// What is shared between who reads headers and who reads a file's bytes.
+/// The input, shared by the reader of headers and the reader of a file's bytes.
 pub(super) type Shared = Arc<Mutex<Input>>;
 
 impl Input {
-    /// Looks at the first bytes, and undoes what they say.
+    /// Opens an archive, and decompresses it if its first bytes are those of gzip or zstd.
     pub(super) fn open(name: &str, mut input: Box<dyn Read + Send>) -> Result<Self> {
         let mut start = [0; 6];
         let length = fill(&mut input, &mut start).map_err(|error| unreadable(name, error))?;
@@ -56,7 +57,7 @@ impl Input {
                     match *kind {
                         "zip" => "unpack it, and push the directory".to_owned(),
                         kind => {
-                            format!("undo that first, as in `{kind} -dc FILE | freestone push -`")
+                            format!("decompress it first: `{kind} -dc FILE | freestone push -`")
                         }
                     },
                 ));
@@ -67,31 +68,32 @@ impl Input {
         Ok(Self { name: name.to_owned(), bytes, shown_by, at: 0 })
     }
 
-    /// Fills `out` as far as there is something; gives how far.
+    /// Fills `out`, or as much of it as there are bytes left. Returns the number of bytes read.
     pub(super) fn read(&mut self, out: &mut [u8]) -> Result<usize> {
         let length = fill(&mut self.bytes, out).map_err(|error| unreadable(&self.name, error))?;
         self.at += length as u64;
         Ok(length)
     }
 
-    /// That the archive ends where something was to come.
+    /// Returns the error of an archive that ends inside a member.
     pub(super) fn ends_early(&self) -> Error {
         Error::new(
             ErrorKind::Corrupt,
             format!("{} ends in the middle of a member, at byte {}", self.name, self.at),
         )
-        .hint("it was cut off, or who wrote it failed")
+        .hint("it was cut off, or the program that wrote it failed")
     }
 
-    /// That the archive ends behind a member, without the block of zeros that tells that it is all.
+    /// Returns the error of an archive that ends after a member, without the block of zeros that
+    /// marks the end.
     pub(super) fn has_no_end(&self) -> Error {
         Error::new(
             ErrorKind::Corrupt,
             format!("{} ends without an end mark, at byte {}", self.name, self.at),
         )
         .hint(format!(
-            "it was cut off, or who wrote it failed; if whatever made it leaves out the end \
-             marks, add them: `({} FILE; head -c 1024 /dev/zero) | freestone push -`",
+            "it was cut off, or the program that wrote it failed; if that program never writes end \
+            marks, add them: `({} FILE; head -c 1024 /dev/zero) | freestone push -`",
             self.shown_by
         ))
     }
@@ -114,11 +116,11 @@ fn fill(from: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
     Ok(at)
 }
 
-/// The bytes of gzip's members, one after the other; zeros may follow the last, as on tapes.
+/// The bytes of all gzip members, one after the other. Zeros may follow the last, as on tapes.
 struct Gzip<R> {
-    /// Always there: an option, so that the next can take over what it reads from.
+    /// Never `None` between calls: it is an option so that the next member can take over the input.
     member: Option<GzDecoder<R>>,
-    /// Whether zeros were found behind a member.
+    /// Whether zeros were found after a member.
     is_padded: bool,
 }
 
@@ -143,7 +145,7 @@ impl<R: BufRead> Read for Gzip<R> {
                     self.member = self.member.take().map(|it| GzDecoder::new(it.into_inner()));
                 }
                 Some(_) => {
-                    let what = "something follows its last gzip member that is none";
+                    let what = "the bytes after its last gzip member are not a gzip member";
                     return Err(io::Error::new(io::ErrorKind::InvalidData, what));
                 }
             }
@@ -152,7 +154,7 @@ impl<R: BufRead> Read for Gzip<R> {
     }
 }
 
-/// The bytes of one file of an archive.
+/// A reader of one file of an archive.
 pub(super) struct MemberFile {
     input: Shared,
     size: u64,
@@ -167,8 +169,8 @@ impl MemberFile {
 
 impl Read for MemberFile {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(out.len());
-        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        let length = to_usize(self.left).min(out.len());
+        let mut input = lock(&self.input);
         let read = input.read(&mut out[..length]).map_err(io::Error::other)?;
         if read < length {
             return Err(io::Error::other(input.ends_early()));
@@ -184,7 +186,7 @@ impl OpenFile for MemberFile {
     }
 
     fn seek(&mut self, _: u64) -> Result<()> {
-        Err(Error::new(ErrorKind::Failed, "a stream is read once"))
+        Err(Error::new(ErrorKind::Failed, "an archive is a stream, which cannot seek"))
     }
 }
 
@@ -230,7 +232,7 @@ mod tests {
         {
             assert!(read(&[&member, behind].concat()).is_err(), "{behind:?}");
         }
-        // The checksum, the length, and an end that is missing.
+        // A wrong checksum, a wrong length, and a missing end.
         for at in [8, 4] {
             let mut broken = [&member[..], &[0; 512]].concat();
             broken[member.len() - at] ^= 1;

@@ -1,8 +1,8 @@
-//! The paths of an archive, sorted: in memory, or in a temporary file where they are too many.
+//! Sorts the paths of an archive, in memory or, if they are too many, in a temporary file.
 
 use freestone_core::item::Content;
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
-use freestone_core::wire::{Reader, Writer};
+use freestone_core::wire::{Reader, Writer, to_usize};
 use freestone_core::{Error, Result};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,15 +11,15 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// What a record takes in memory beside its path.
+/// The memory that a record takes besides its path, in bytes.
 const RECORD_BYTES: usize = 160;
-/// Records between those whose places are kept.
+/// One in this many records of a sorted file has its offset in the index.
 const INDEXED_EVERY: usize = 64;
-/// The longest record: a path, a link text or path, and fixed parts.
+/// The longest encoded record: a path, the text or target of a link, and fixed parts.
 const ENCODED_BYTES_MAX: usize = PATH_BYTES_MAX + LINK_BYTES_MAX + PATH_BYTES_MAX + 256;
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// What stands at a path.
+/// The kind of a path of the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ListedKind {
     Directory,
@@ -31,11 +31,11 @@ pub(super) enum ListedKind {
 /// A path of the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ListedPath {
-    /// The path, with 0 for `/`: so that its bytes sort in manifest order.
+    /// The path with 0 in place of `/`, so that the bytes sort in manifest order.
     key: Vec<u8>,
-    /// The how-manieth of the archive.
+    /// The number of records before it in the archive.
     number: u64,
-    /// Whether the path was there before.
+    /// Whether the same path came earlier in the archive.
     pub(super) again: bool,
     pub(super) kind: ListedKind,
 }
@@ -91,7 +91,7 @@ impl ListedPath {
     }
 }
 
-/// Paths that are being listed.
+/// The paths of an archive while they are collected.
 #[derive(Default)]
 pub(super) struct Listing {
     memory: usize,
@@ -103,8 +103,9 @@ pub(super) struct Listing {
 }
 
 fn spilling(folder: &std::path::Path, error: io::Error) -> Error {
-    let what = format!("temporary file in {}: sorting the paths of an archive", folder.display());
-    Error::io(what, error).hint("TMPDIR may name a directory with more room")
+    let folder = folder.display();
+    let what = format!("temporary file in {folder}: the paths of an archive cannot be sorted");
+    Error::io(what, error).hint("set TMPDIR to a directory with more space")
 }
 
 impl Listing {
@@ -128,7 +129,7 @@ impl Listing {
 
     fn sort_held(&mut self) {
         self.held.sort_unstable_by(|a, b| (&a.key, a.number).cmp(&(&b.key, b.number)));
-        // The last of a path counts; it is the second of the two here.
+        // The last record of a path counts; here it is the second of the two.
         self.held.dedup_by(|next, kept| {
             let same = next.key == kept.key;
             if same {
@@ -150,7 +151,7 @@ impl Listing {
         Ok(())
     }
 
-    /// All paths, each once.
+    /// Sorts all paths, and keeps each once.
     pub(super) fn sort(mut self) -> Result<Sorted> {
         if self.runs.is_empty() {
             self.sort_held();
@@ -190,12 +191,12 @@ impl Listing {
     }
 }
 
-/// Records in a temporary file, sorted.
+/// A temporary file with sorted records.
 pub(super) struct SortedRun {
     folder: PathBuf,
     file: File,
     length: u64,
-    /// Keys of some records, with their places.
+    /// The keys of some records, with their offsets.
     index: Vec<(Vec<u8>, u64)>,
 }
 
@@ -233,7 +234,7 @@ impl RunWriter {
     }
 }
 
-/// A place in a run or in a list.
+/// A position in a run or in a list.
 pub(super) struct PathCursor {
     at: u64,
     buffer: Vec<u8>,
@@ -252,8 +253,7 @@ impl PathCursor {
             self.buffer.drain(..self.used);
             self.used = 0;
             let old = self.buffer.len();
-            let more =
-                usize::try_from(run.length - self.at).unwrap_or(usize::MAX).min(BUFFER_BYTES);
+            let more = to_usize(run.length - self.at).min(BUFFER_BYTES);
             self.buffer.resize(old + more, 0);
             let read = run.file.read_exact_at(&mut self.buffer[old..], self.at);
             read.map_err(|error| spilling(&run.folder, error))?;
@@ -277,16 +277,16 @@ pub(super) enum Sorted {
 }
 
 impl Sorted {
-    /// A cursor before the first.
+    /// Returns a cursor before the first record.
     pub(super) fn start(&self) -> PathCursor {
         PathCursor::new(0)
     }
 
-    /// The next record.
+    /// Returns the next record.
     pub(super) fn next(&self, cursor: &mut PathCursor) -> Result<Option<ListedPath>> {
         match self {
             Self::Memory(records) => {
-                let record = usize::try_from(cursor.at).ok().and_then(|at| records.get(at));
+                let record = records.get(to_usize(cursor.at));
                 cursor.at += 1;
                 Ok(record.cloned())
             }
@@ -294,7 +294,7 @@ impl Sorted {
         }
     }
 
-    /// What stands at `path`.
+    /// Returns the record of `path`.
     pub(super) fn get(&self, path: &[u8]) -> Result<Option<ListedPath>> {
         let key = key_of(path);
         match self {
@@ -318,7 +318,8 @@ impl Sorted {
         }
     }
 
-    /// Whether something stands below `path`: then it is a directory, be it listed or not.
+    /// Returns true if there is a path below `path`. Then `path` is a directory, even without a
+    /// record.
     pub(super) fn has_below(&self, path: &[u8]) -> Result<bool> {
         let mut start = key_of(path);
         start.push(0);
@@ -352,7 +353,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Whatever the memory: sorted, each path once, the last one winning, all found again.
+        /// With any amount of memory: sorted, each path once, the last record kept, and all found
+        /// again.
         #[test]
         fn paths_come_sorted_and_the_last_counts(
             paths in prop::collection::vec("[ab/]{1,4}", 0..300), memory in 0_usize..40_000,

@@ -6,16 +6,16 @@ use freestone_core::limits::PATH_BYTES_MAX;
 use freestone_core::{Error, ErrorKind, Result, path};
 use tar::{EntryType, Header};
 
-/// A member.
+/// A member of an archive: a path, and what the archive has for it.
 pub(super) struct Member {
-    /// As it stands there.
+    /// The path as the archive has it.
     pub(super) path: Vec<u8>,
-    /// Bytes that follow.
+    /// The number of bytes that follow the header.
     pub(super) size: u64,
     pub(super) what: MemberKind,
 }
 
-/// What a member is.
+/// The kind of a member.
 pub(super) enum MemberKind {
     Directory,
     File { executable: bool },
@@ -24,7 +24,7 @@ pub(super) enum MemberKind {
     Refused(Reason),
 }
 
-/// What headers before a member say of it.
+/// Fields of a member that come from headers before its own.
 #[derive(Default)]
 pub(super) struct MemberFields {
     pub(super) path: Option<Vec<u8>>,
@@ -36,7 +36,7 @@ pub(super) struct MemberFields {
 pub(super) fn malformed(input: &Input, what: &str, at: u64) -> Error {
     Error::new(
         ErrorKind::Corrupt,
-        format!("{}: the header at byte {at} has {what} that makes no sense", input.name),
+        format!("{}: the header at byte {at} has {what} that is not valid", input.name),
     )
 }
 
@@ -50,7 +50,8 @@ pub(super) fn member(
     let path = said.path.unwrap_or_else(|| header.path_bytes().into_owned());
     let link =
         || said.link.clone().or_else(|| header.link_name_bytes().map(|text| text.into_owned()));
-    // Before there were types, a slash at the end told a directory; GNU tar has it so for all files.
+    // Before headers had types, a slash at the end marked a directory. GNU tar still applies that
+    // to all regular files.
     let is_old_directory = path.ends_with(b"/");
     let what = match kind {
         _ if said.sparse => MemberKind::Refused(Reason::Sparse),
@@ -66,7 +67,7 @@ pub(super) fn member(
         EntryType::Fifo => MemberKind::Refused(Reason::Pipe),
         EntryType::GNUSparse => MemberKind::Refused(Reason::Sparse),
         _ if kind.as_byte() == b'M' => MemberKind::Refused(Reason::Continued),
-        // GNU's directory with the names of what it held.
+        // GNU's directory that lists the names in it.
         _ if kind.as_byte() == b'D' => MemberKind::Directory,
         _ => MemberKind::Refused(Reason::Unknown),
     };
@@ -76,7 +77,7 @@ pub(super) fn member(
     if has_none && size > 0 {
         let shown = path::display(&path);
         return Err(Error::refused(format!(
-            "{}: {shown} is no file, yet {size} bytes are said to follow it",
+            "{}: {shown} is not a file, but its header announces {size} bytes",
             input.name
         ))
         .hint(DISAGREEMENT));
@@ -84,7 +85,8 @@ pub(super) fn member(
     Ok(Member { path, size, what })
 }
 
-/// A path without `.` parts and needless slashes; empty for the archive's top.
+/// Removes `.` parts and superfluous slashes from a path. Returns an empty path for the archive's
+/// top.
 pub(super) fn clean(path: &[u8]) -> Result<Vec<u8>, Reason> {
     if path.starts_with(b"/") {
         return Err(Reason::PathOutside);

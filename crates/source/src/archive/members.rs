@@ -1,16 +1,17 @@
-//! The members of an archive, one after the other.
+//! Reads the members of an archive, one after the other.
 
 use super::extended::{extended, skip_sparse_map};
 use super::input::{BLOCK, Input, Shared};
 use super::member::{Member, MemberFields, malformed, member};
-use freestone_core::{Error, Result};
-use std::sync::{Arc, Mutex, PoisonError};
+use freestone_core::wire::to_usize;
+use freestone_core::{Error, Result, lock};
+use std::sync::{Arc, Mutex};
 use tar::{EntryType, Header};
 
-/// Reads members.
+/// A reader of members.
 pub(super) struct Members {
     input: Shared,
-    /// Where the next header is.
+    /// The offset of the next header.
     next: u64,
     ended: bool,
 }
@@ -24,24 +25,25 @@ impl Members {
         &self.input
     }
 
-    /// The next member; what was left of the one before is passed over.
+    /// Returns the next member. Skips the bytes of the previous one that were not read.
     pub(super) fn next(&mut self) -> Result<Option<Member>> {
         let mut said = MemberFields::default();
-        // Whether a header was read that only goes before another.
+        // Whether a header was read that belongs to the next one.
         let mut awaits = false;
         while !self.ended {
-            let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut input = lock(&self.input);
             skip(&mut input, self.next)?;
             let mut block = [0; BLOCK];
             let length = input.read(&mut block)?;
             let is_first = self.next == 0;
             if length < BLOCK {
                 return Err(match length {
-                    0 if is_first => {
-                        Error::refused(format!("{} is empty, and no tar archive", input.name))
-                    }
+                    0 if is_first => Error::refused(format!(
+                        "{} is empty, which a tar archive is not",
+                        input.name
+                    )),
                     _ if is_first => no_archive(&input),
-                    // Who is killed while writing often stops just here.
+                    // A writer that was killed usually stops at exactly this point.
                     0 if !awaits => input.has_no_end(),
                     _ => input.ends_early(),
                 });
@@ -51,7 +53,7 @@ impl Members {
                     return Err(input.ends_early());
                 }
                 self.ended = true;
-                // Who writes into a pipe should not fail for what follows the end.
+                // The rest is read, so that a program that writes it into a pipe does not fail.
                 while input.read(&mut block)? == BLOCK {}
                 break;
             }
@@ -61,7 +63,7 @@ impl Members {
                 return Err(if is_first {
                     no_archive(&input)
                 } else {
-                    Error::corrupt(format!("{}: no header of a member at byte {at}", input.name))
+                    Error::corrupt(format!("{}: no valid header at byte {at}", input.name))
                 });
             }
             let kind = header.entry_type();
@@ -88,7 +90,7 @@ impl Members {
                 EntryType::XHeader => extended(&mut input, size)?.pax(&mut said, &input)?,
                 EntryType::GNULongName => said.path = Some(extended(&mut input, size)?.text()),
                 EntryType::GNULongLink => said.link = Some(extended(&mut input, size)?.text()),
-                // MemberKind it says holds for no path; names of volumes.
+                // A global header is not about a path, and the name of a volume is not one.
                 EntryType::XGlobalHeader => {}
                 _ if kind.as_byte() == b'V' => {}
                 _ => return member(header, said, size, &input).map(Some),
@@ -99,7 +101,7 @@ impl Members {
 }
 
 fn no_archive(input: &Input) -> Error {
-    Error::refused(format!("{} is no tar archive", input.name))
+    Error::refused(format!("{} is not a tar archive", input.name))
         .hint("a directory is pushed by its path, and a git repository with --git")
 }
 
@@ -113,7 +115,7 @@ fn is_sound(header: &Header) -> bool {
 fn skip(input: &mut Input, to: u64) -> Result<()> {
     let mut buffer = [0; 16 << 10];
     while input.at < to {
-        let length = usize::try_from(to - input.at).unwrap_or(usize::MAX).min(buffer.len());
+        let length = to_usize(to - input.at).min(buffer.len());
         if input.read(&mut buffer[..length])? < length {
             return Err(input.ends_early());
         }
@@ -129,7 +131,7 @@ mod tests {
     use crate::report::Reason;
     use freestone_core::ErrorKind;
 
-    /// A header and the bytes behind it.
+    /// Returns a header and the bytes after it.
     fn told(path: &[u8], kind: u8, data: &[u8]) -> Vec<u8> {
         let mut header = Header::new_gnu();
         header.as_mut_bytes()[..path.len()].copy_from_slice(path);
@@ -183,11 +185,11 @@ mod tests {
             let hint = error.hint_text().unwrap();
             assert!(hint.contains("`(cat FILE; head -c 1024 /dev/zero) | freestone push -`"));
         }
-        // One block of zeros is enough, and less is not.
+        // One block of zeros is enough; a part of one is not.
         assert_eq!(members(&[&whole[..], &ZEROS].concat()).unwrap().len(), 2);
         assert!(members(&[&whole[..], &ZEROS[1..]].concat()).is_err());
         assert_eq!(members(&ZEROS).unwrap().len(), 0);
-        assert_eq!(refusal(b"").to_string(), "x.tar is empty, and no tar archive");
+        assert_eq!(refusal(b"").to_string(), "x.tar is empty, which a tar archive is not");
     }
 
     #[test]
@@ -207,14 +209,14 @@ mod tests {
                 assert!(said.contains("ends in the middle of a member"), "{said}");
             }
         }
-        // Git writes this for an empty tree; cut off, it has no end mark.
+        // Git writes this for an empty tree; without its last blocks it has no end mark.
         let global = told(b"pax_global_header", b'g', b"12 comment=\n");
         assert_eq!(members(&[&global[..], &ZEROS].concat()).unwrap().len(), 0);
         assert!(refusal(&global).to_string().contains("without an end mark"));
-        // As when archives are put together.
+        // As when archives are concatenated.
         let last = [&first[..], &global, &global, &ZEROS].concat();
         assert_eq!(members(&last).unwrap().len(), 1);
-        // MemberKind was said for a next member holds beyond the name of a volume.
+        // A header for the next member still applies after the name of a volume.
         let volume = [pax(&named), told(b"volume", b'V', b""), ZEROS.to_vec()].concat();
         assert!(refusal(&volume).to_string().contains("in the middle of a member"));
     }
@@ -235,7 +237,7 @@ mod tests {
         for payload in [&b"6 a=b"[..], b"+6 a=b\n"] {
             let header = told(b"pax", b'x', payload);
             let error = refusal(&[header, told(b"a", b'0', b"a"), ZEROS.to_vec()].concat());
-            assert!(error.to_string().contains("a pax field that makes no sense"), "{payload:?}");
+            assert!(error.to_string().contains("a pax field that is not valid"), "{payload:?}");
         }
     }
 
@@ -254,12 +256,12 @@ mod tests {
         let found = members(&parts.concat()).unwrap();
         assert_eq!((&found[0].path[..], found[0].size), (&b"a"[..], 3));
         assert!(matches!(&found[1].what, MemberKind::Link(text) if text == b"a"));
-        // The name of a sparse file, too: it stays refused by the one it has.
+        // The same for the name of a sparse file.
         let sparse: [(&[u8], &[u8]); 1] = [(b"GNU.sparse.name", b"")];
         assert_eq!(paths(&[pax(&sparse), told(b"s", b'0', b"")]), ["s"]);
     }
 
-    /// A sparse file whose map goes on in `count` blocks, which look like members.
+    /// Returns a sparse file whose map continues in `count` blocks, which look like members.
     fn sparse(count: usize, ends: bool) -> Vec<u8> {
         let mut header = Header::new_gnu();
         header.as_mut_bytes()[0] = b's';
@@ -288,19 +290,21 @@ mod tests {
         }
         let cut = sparse(2, false);
         assert!(refusal(&cut[..1024]).to_string().contains("in the middle of a member"));
-        // As many blocks as there may be, and one more.
+        // The most blocks that a map may have, and one more.
         let most = [sparse(SPARSE_BLOCKS_MAX, true), ZEROS.to_vec()].concat();
         assert_eq!(members(&most).unwrap().len(), 1);
         let more = [sparse(SPARSE_BLOCKS_MAX, false), ZEROS.to_vec()].concat();
         assert!(refusal(&more).to_string().contains("s has a map of more than 65536 blocks"));
-        // The flag's byte is one of the path in other formats.
+        // In other formats the flag is a byte of the path.
         let mut header = Header::new_ustar();
         header.as_mut_bytes()[..1].copy_from_slice(b"s");
         header.as_mut_bytes()[345..490].fill(b'p');
         header.set_size(0);
         header.set_entry_type(EntryType::GNUSparse);
         let error = refusal(&[sealed(header, b""), ZEROS.to_vec()].concat());
-        assert!(error.to_string().contains("/s is a sparse file in a format that has none"));
+        assert!(
+            error.to_string().contains("/s is a sparse file in a tar format without sparse files")
+        );
     }
 
     #[test]

@@ -1,25 +1,25 @@
-//! The sorted paths of an archive as a source, links resolved.
+//! The sorted paths of an archive as a source, with links followed.
 
 use super::listing::{ListedKind, ListedPath, PathCursor, Sorted};
 use crate::follow::{Found, follow};
 use crate::report::{Reason, SourceReport};
 use freestone_core::item::{ChangeKind, ChangeSource, Content, FileBytes, ItemChange};
-use freestone_core::{Error, Result, path};
-use std::sync::{Arc, Mutex, PoisonError};
+use freestone_core::{Error, Result, lock, path};
+use std::sync::{Arc, Mutex};
 
-/// How many hard links one may lead through.
+/// The most hard links that are followed from one hard link.
 const HARD_LINKS_MAX: usize = 40;
 
-/// Tells all paths of an archive.
+/// A source that returns all paths of an archive.
 pub(super) struct Paths {
     sorted: Arc<Sorted>,
     cursor: PathCursor,
     skip_special: bool,
-    /// Changes that are ready, the next last: a path, and directories before it that are made.
+    /// The next changes, in reverse order: a path, and the directories before it that were added.
     ready: Vec<ItemChange>,
-    /// The directory that was told last, or that of what was told last.
+    /// The last path that was returned if it is a directory, else its directory.
     directory: Vec<u8>,
-    /// The last path that is no directory.
+    /// The last path that is not a directory.
     file: Option<Vec<u8>>,
     report: SourceReport,
     reported: Arc<Mutex<SourceReport>>,
@@ -44,12 +44,12 @@ impl Paths {
         }
     }
 
-    /// The file that a hard link leads to.
+    /// Returns the file that a hard link leads to.
     fn hard_link(&self, target: &[u8]) -> Result<Option<(bool, Content)>> {
         let mut target = target.to_vec();
         for _ in 0..HARD_LINKS_MAX {
             match self.sorted.get(&target)? {
-                // Which of them was meant depends on when the link was made.
+                // The link's file is an earlier or a later one, and the archive does not say which.
                 Some(ListedPath { again: true, .. }) | None => return Ok(None),
                 Some(ListedPath { kind: ListedKind::File { executable, content }, .. }) => {
                     return Ok(Some((executable, content)));
@@ -75,7 +75,7 @@ impl Paths {
         })
     }
 
-    /// The file at `path`, which [`Self::look`] said is one.
+    /// Returns the file at `path`, for which [`Self::look`] returned [`Found::File`].
     fn file_at(&self, path: &[u8]) -> Result<Option<(bool, Content)>> {
         match self.sorted.get(path)?.map(|record| record.kind) {
             Some(ListedKind::File { executable, content }) => Ok(Some((executable, content))),
@@ -107,7 +107,7 @@ impl Paths {
         })
     }
 
-    /// Makes ready what a record tells, with the directories that it stands in.
+    /// Prepares the change of a record, with the directories around it that have no record.
     fn take(&mut self, record: ListedPath) -> Result<()> {
         let path = record.path();
         if self.file.as_ref().is_some_and(|file| path::is_below(&path, file)) {
@@ -159,7 +159,7 @@ impl ChangeSource for Paths {
     }
 
     fn finish(&mut self) -> Result<Vec<(String, String)>> {
-        self.reported.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.report);
+        lock(&self.reported).clone_from(&self.report);
         match self.report.error().filter(|_| !self.skip_special) {
             Some(error) => Err(error),
             None => Ok(Vec::new()),

@@ -1,118 +1,78 @@
-//! Where a symbolic link leads, by the rules of a push: to a file inside the directory, or nowhere
-//! that can be pushed.
+//! Follows a symbolic link of a directory that is pushed, by the rules of [`crate::follow`].
 //!
-//! A link is followed part by part. What has been followed is a path without links, and each part
-//! is opened beneath the directory without following any, so the answer is right whatever changes
-//! meanwhile, with or without `openat2`. An absolute link counts as inside where its text begins
-//! with the directory's own path, as it was given or in its canonical form. A link that leaves the
-//! directory and comes back by `..` leads out: it would elsewhere.
+//! Each part of the way is opened beneath the directory without following any link, so the answer
+//! is right whatever changes meanwhile, with or without `openat2`. An absolute link leads inside if
+//! its text begins with the directory's own path, as it was given or in its canonical form.
 
 use super::stamp;
 use super::tree::{LOOK, Tree};
+use crate::follow::{Found, follow_inside};
 use crate::report::Reason;
-use freestone_core::limits::PATH_BYTES_MAX;
 use freestone_core::{Error, Result, path};
 use rustix::fs::{FileType, Stat, fstat, readlinkat};
 use rustix::io::Errno;
 
-/// How many links one may lead through; the kernel gives up at the same number.
-const LINKS_MAX: usize = 40;
-
-/// Where a link leads.
+/// The target of a link.
 pub(super) enum LinkTarget {
-    /// To a regular file inside; this is its path without links, and what it is.
+    /// A regular file inside the directory: its path without links, and its status.
     File(Vec<u8>, Stat),
-    /// To something that cannot be pushed.
+    /// The link cannot be pushed.
     Refused(Reason),
 }
 
-/// Follows `text`, the text of the link at `link`, of which all parents are directories.
+/// Follows `text`, the text of the link at `link`. All directories that contain the link must be
+/// real ones, not links.
 ///
 /// # Errors
-/// The file system fails, or forbids looking.
+/// The file system fails, or the user may not examine a part of the way.
 pub(super) fn follow(tree: &Tree, link: &[u8], text: &[u8]) -> Result<LinkTarget> {
-    let mut here = path::parent(link).unwrap_or_default().to_vec();
-    let mut parts = Vec::new();
-    let mut links = 1;
-    if !push_parts(tree, text, &mut here, &mut parts) {
-        return Ok(LinkTarget::Refused(Reason::LinkOutside));
-    }
-    while let Some(part) = parts.pop() {
-        match &part[..] {
-            b"" | b"." => continue,
-            b".." if here.is_empty() => return Ok(LinkTarget::Refused(Reason::LinkOutside)),
-            b".." => {
-                here.truncate(path::parent(&here).map_or(0, <[u8]>::len));
-                continue;
-            }
-            _ => {}
-        }
-        let parent_length = here.len();
-        if !here.is_empty() {
-            here.push(b'/');
-        }
-        here.extend_from_slice(&part);
+    let mut file = None;
+    let inside = |text: &[u8]| tree.below(text).map(<[u8]>::to_vec);
+    let target = follow_inside(link, text, &inside, &mut |here| {
         let cannot = |errno: Errno| {
-            let (link, here) = (path::display(link), path::display(&here));
+            let (link, here) = (path::display(link), path::display(here));
             Error::io(format!("link {link}: {here} cannot be looked at"), errno.into())
         };
-        if here.len() > PATH_BYTES_MAX {
-            return Ok(LinkTarget::Refused(Reason::LinkDangling));
-        }
-        let file = match tree.open_at(&here, LOOK) {
-            Ok(file) => file,
+        let opened = match tree.open_at(here, LOOK) {
+            Ok(opened) => opened,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => {
-                return Ok(LinkTarget::Refused(Reason::LinkDangling));
+                return Ok(Found::Nothing);
             }
             Err(errno) => return Err(cannot(errno)),
         };
-        let stat = fstat(&file).map_err(cannot)?;
-        if tree.leaves_out(&here) {
-            return Ok(LinkTarget::Refused(Reason::LinkToLeftOut));
+        let stat = fstat(&opened).map_err(cannot)?;
+        if tree.leaves_out(here) {
+            return Ok(Found::LeftOut);
         }
-        match stamp::kind(&stat) {
-            FileType::Directory => {}
-            FileType::Symlink if links == LINKS_MAX => {
-                return Ok(LinkTarget::Refused(Reason::LinkCyclic));
-            }
+        Ok(match stamp::kind(&stat) {
+            FileType::Directory => Found::Directory,
             FileType::Symlink => {
-                links += 1;
-                let text = readlinkat(&file, c"", Vec::new()).map_err(cannot)?;
-                here.truncate(parent_length);
-                if !push_parts(tree, text.to_bytes(), &mut here, &mut parts) {
-                    return Ok(LinkTarget::Refused(Reason::LinkOutside));
-                }
+                let text = readlinkat(&opened, c"", Vec::new()).map_err(cannot)?;
+                Found::Link(text.into_bytes())
             }
-            // Something behind a file, be it only a slash.
-            _ if !parts.is_empty() => return Ok(LinkTarget::Refused(Reason::LinkDangling)),
-            FileType::RegularFile => return Ok(LinkTarget::File(here, stat)),
-            _ => return Ok(LinkTarget::Refused(Reason::LinkToSpecial)),
-        }
-    }
-    Ok(LinkTarget::Refused(Reason::LinkToDirectory))
-}
-
-/// Puts the parts of `text` on top of `parts`, the first one last, and goes `here` to the top if
-/// it is absolute; `false` if it leads out.
-fn push_parts(tree: &Tree, text: &[u8], here: &mut Vec<u8>, parts: &mut Vec<Vec<u8>>) -> bool {
-    let mut text = text;
-    if text.starts_with(b"/") {
-        let Some(below) = tree.below(text) else { return false };
-        here.clear();
-        text = below;
-    }
-    parts.extend(text.rsplit(|byte| *byte == b'/').map(<[u8]>::to_vec));
-    true
+            FileType::RegularFile => {
+                file = Some(stat);
+                Found::File
+            }
+            _ => Found::Special,
+        })
+    })?;
+    Ok(match (target, file) {
+        (Ok(path), Some(stat)) => LinkTarget::File(path, stat),
+        (Ok(_), None) => LinkTarget::Refused(Reason::LinkDangling),
+        (Err(reason), _) => LinkTarget::Refused(reason),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::follow::LINKS_MAX;
     use proptest::prelude::*;
     use std::os::unix::fs::{MetadataExt, symlink};
     use std::path::Path;
 
-    /// What a link leads to, in a form that can be compared.
+    /// Returns the target of a link, in a form that can be compared.
     fn followed(tree: &Tree, link: &str, text: &str) -> Result<String, Reason> {
         match follow(tree, link.as_bytes(), text.as_bytes()).unwrap() {
             LinkTarget::File(path, stat) => {
@@ -150,7 +110,7 @@ mod tests {
                 ("a/b/l", "../../f", Ok("f")),
                 ("a/b/l", "../to_f", Ok("f")),
                 ("l", "to_b/h", Ok("a/b/h")),
-                // Up from where the link to a directory leads, not from where it stands.
+                // `..` starts at the target of a link to a directory, not at the link.
                 ("l", "to_b/../g", Ok("a/g")),
                 ("l", &absolute("/a/g"), Ok("a/g")),
                 ("a/b/l", &absolute("//./a/g"), Ok("a/g")),
@@ -206,8 +166,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
-        /// Whatever links there are: a file that is found is the one that the kernel finds, and
-        /// one that the kernel finds inside is found unless the way goes through the outside.
+        /// With any links: a file that is found is the one that the kernel finds, and a file that
+        /// the kernel finds inside is found unless the way leads through the outside.
         #[test]
         fn the_kernel_agrees(texts in prop::collection::vec("(\\.\\.?/|[a-d]/|/){0,4}[a-d.]{1,2}", 8)) {
             let temporary = tempfile::tempdir().unwrap();

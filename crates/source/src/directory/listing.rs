@@ -1,4 +1,4 @@
-//! A directory's names in bytewise order, whatever their number, in bounded memory.
+//! Lists the names of a directory in bytewise order, any number of them in bounded memory.
 
 use super::names::{NameKind, Names};
 use super::spill::{RunReader, Spill};
@@ -7,22 +7,22 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::RawDir;
 use std::path::PathBuf;
 
-/// What is asked of the kernel at once. A record has no more than 65,535 bytes.
+/// The bytes that are read from the kernel at once. A record has at most 65,535 bytes.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// A directory may hold this much in memory even when those around it hold all there is: small
-/// directories are not worth a file, and no path has more than 2,047 directories.
+/// The names of a directory may always take this much memory, even if the directories around it use
+/// all of it: a small directory is not worth a file, and no path has more than 2,047 directories.
 const SMALL_BYTES: usize = 16 << 10;
 
-/// The names of one directory that are still to come.
+/// The names of one directory that the walk has not reached yet.
 pub(super) enum Listing {
-    /// All names, and which is next.
+    /// All names, and the index of the next one.
     Memory(Names, usize),
-    /// A run of the temporary file.
+    /// The names in a run of the temporary file.
     File(RunReader),
 }
 
-/// Lists directories, and knows what the lists of the directories around them take.
+/// The lister of all directories of a walk. It counts the memory of the lists that are in use.
 pub(super) struct Lister {
     buffer: Vec<u8>,
     spill: Spill,
@@ -31,21 +31,21 @@ pub(super) struct Lister {
 }
 
 impl Lister {
-    /// Lists hold at most `bytes_max` in memory together, but for small directories; what is more
-    /// goes to a file without a name in `spill_dir`.
+    /// Returns a lister whose lists take at most `bytes_max` of memory together, small directories
+    /// aside. Longer lists go to a file without a name in `spill_dir`.
     pub(super) fn new(bytes_max: usize, spill_dir: PathBuf) -> Self {
         let buffer = Vec::with_capacity(BUFFER_BYTES);
         Self { buffer, spill: Spill::new(spill_dir), bytes_max, bytes: 0 }
     }
 
-    /// Where the part of the temporary file begins that the next list takes.
+    /// Returns the length of the temporary file: the offset at which the next list begins in it.
     pub(super) fn spilled(&self) -> u64 {
         self.spill.length()
     }
 
-    /// Lists `directory`, whose path is `place`.
+    /// Lists the names of `directory`, whose path is `place`.
     pub(super) fn list(&mut self, directory: BorrowedFd<'_>, place: &[u8]) -> Result<Listing> {
-        // Vectors that grow may have twice the room that they fill.
+        // Vectors that grow may have twice the capacity that they fill.
         let small = SMALL_BYTES.min(self.bytes_max / 2);
         let allowed = (self.bytes_max.saturating_sub(self.bytes) / 2).max(small);
         let mut names = Names::default();
@@ -62,7 +62,7 @@ impl Lister {
             }
             if name.is_empty() || name.contains(&b'/') {
                 let (place, name) = (shown(place), path::display(name));
-                let what = format!("directory {place} lists \"{name}\", which is no file name");
+                let what = format!("directory {place} lists \"{name}\", which is not a file name");
                 return Err(Error::new(ErrorKind::Storage, what)
                     .hint("the file system is damaged or malicious"));
             }
@@ -89,7 +89,7 @@ impl Lister {
         Ok(Listing::File(self.spill.read(run)))
     }
 
-    /// The next name of `listing`.
+    /// Returns the next name of `listing`.
     pub(super) fn next<'a>(
         &self,
         listing: &'a mut Listing,
@@ -107,8 +107,8 @@ impl Lister {
         }
     }
 
-    /// Gives back what `listing`, the last that was made and not yet given back, takes; `spilled`
-    /// is what [`Self::spilled`] was before it.
+    /// Frees the memory and the file space of `listing`, which must be the newest one that is in
+    /// use. `spilled` is the value of [`Self::spilled`] before it was made.
     pub(super) fn release(&mut self, listing: Listing, spilled: u64) -> Result<()> {
         if let Listing::Memory(names, _) = listing {
             self.bytes -= names.bytes();
@@ -119,11 +119,11 @@ impl Lister {
 
 fn spilling(spill: &Spill, error: std::io::Error) -> Error {
     let place = spill.directory().display();
-    Error::io(format!("temporary file in {place}: sorting the names of a directory"), error)
-        .hint("TMPDIR may name a directory with more room")
+    let what = format!("temporary file in {place}: the names of a directory cannot be sorted");
+    Error::io(what, error).hint("set TMPDIR to a directory with more space")
 }
 
-/// A directory's path for people.
+/// Returns the path of a directory for people.
 pub(super) fn shown(place: &[u8]) -> String {
     if place.is_empty() { ".".to_owned() } else { path::display(place) }
 }
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(error.to_string(), "directory x cannot be read");
     }
 
-    /// What a directory takes is known while the walk is in it, and free again behind it.
+    /// The memory of a directory is counted while the walk is in it, and free again after that.
     #[test]
     fn memory_and_file_are_given_back() {
         let temporary = tempfile::tempdir().unwrap();
@@ -154,7 +154,8 @@ mod tests {
             std::fs::write(temporary.path().join(format!("{number:04}")), "").unwrap();
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        // Each takes 55,000, and may take half of what is free: 100,000, 72,500, 45,000.
+        // Each takes 55,000 bytes, and may take half of those that are free: 100,000, 72,500,
+        // 45,000.
         let mut lister = Lister::new(200_000, temporary.path().to_owned());
         let mut lists = Vec::new();
         for _ in 0..3 {

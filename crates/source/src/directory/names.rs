@@ -1,27 +1,28 @@
-//! The names of a directory in memory: one arena of records, and where each record begins.
+//! The names of a directory in memory: one arena of records, and the offset of each record.
 //!
 //! ```text
 //! kind u8 | length u16, little-endian | name
 //! ```
 //!
-//! That is 7 bytes a name and the name; a run on disk ([`super::spill`]) holds the same records.
+//! That is 7 bytes per name, and the name; a run on disk ([`super::spill`]) holds the same records.
 
+use freestone_core::wire::to_usize;
 use rustix::fs::FileType;
 
-/// Bytes of a record in front of its name.
+/// The bytes of a record before its name.
 const HEAD_BYTES: usize = 3;
 
-/// What a directory says of the kind of one of its names, not yet asking the file itself.
+/// The kind of a name as its directory reports it, before the file itself is examined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NameKind {
-    /// The file system does not tell.
+    /// The file system does not report kinds.
     Unknown,
     Directory,
     Other,
 }
 
 impl NameKind {
-    /// From the type that a directory, or a file itself, tells.
+    /// Converts the type that a directory, or a file itself, reports.
     pub(super) fn of(kind: FileType) -> Self {
         match kind {
             FileType::Unknown => Self::Unknown,
@@ -47,14 +48,15 @@ impl NameKind {
     }
 }
 
-/// The length of the record that `bytes` begin with, and what it holds; `None` if they end first.
+/// Decodes the record at the beginning of `bytes`: its length, kind and name. Returns `None` if the
+/// record is incomplete.
 pub(super) fn decode(bytes: &[u8]) -> Option<(usize, NameKind, &[u8])> {
     let (head, rest) = bytes.split_first_chunk::<HEAD_BYTES>()?;
     let length = usize::from(u16::from_le_bytes([head[1], head[2]]));
     Some((HEAD_BYTES + length, NameKind::from_byte(head[0]), rest.get(..length)?))
 }
 
-/// Appends a record. A name has at most 65,535 bytes: a directory's own records are no longer.
+/// Appends a record. A name has at most 65,535 bytes, because the kernel's records have no more.
 pub(super) fn encode(kind: NameKind, name: &[u8], into: &mut Vec<u8>) {
     let length = u16::try_from(name.len()).expect("getdents gives at most 65,535 bytes a record");
     into.push(kind.to_byte());
@@ -62,7 +64,7 @@ pub(super) fn encode(kind: NameKind, name: &[u8], into: &mut Vec<u8>) {
     into.extend_from_slice(name);
 }
 
-/// Names, in the order in which they were added until they are sorted.
+/// A list of names, in the order in which they were added until it is sorted.
 #[derive(Default)]
 pub(super) struct Names {
     records: Vec<u8>,
@@ -70,13 +72,13 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// What they take together.
+    /// Returns the memory that the names take together, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.records.len() + size_of::<u32>() * self.starts.len()
     }
 
-    /// Adds a name; `false`, and nothing is added, if there would be more than `bytes_max` of
-    /// them, or more than 32 bits can count. One name always fits.
+    /// Adds a name. Returns false, and adds nothing, if the names would take more than `bytes_max`
+    /// or have offsets of more than 32 bits. The first name always fits.
     #[must_use]
     pub(super) fn add(&mut self, kind: NameKind, name: &[u8], bytes_max: usize) -> bool {
         let more = HEAD_BYTES + name.len() + size_of::<u32>();
@@ -89,26 +91,26 @@ impl Names {
         true
     }
 
-    /// The name at `index`.
+    /// Returns the name at `index`.
     pub(super) fn get(&self, index: usize) -> Option<(NameKind, &[u8])> {
         self.starts.get(index).map(|start| at(&self.records, *start))
     }
 
-    /// Puts them into bytewise order and drops repeated ones: a directory that changes while it
-    /// is read may give a name twice.
+    /// Sorts the names bytewise and removes repeated ones: a directory that changes while it is
+    /// read may list a name twice.
     pub(super) fn sort(&mut self) {
         let Self { records, starts } = self;
         starts.sort_unstable_by(|a, b| at(records, *a).1.cmp(at(records, *b).1));
         starts.dedup_by(|a, b| at(records, *a).1 == at(records, *b).1);
     }
 
-    /// Forgets them all and keeps the memory.
+    /// Removes all names, but keeps the memory.
     pub(super) fn clear(&mut self) {
         self.records.clear();
         self.starts.clear();
     }
 
-    /// Gives back memory that was got ahead.
+    /// Frees memory that is not used.
     pub(super) fn shrink(&mut self) {
         self.records.shrink_to_fit();
         self.starts.shrink_to_fit();
@@ -116,8 +118,8 @@ impl Names {
 }
 
 fn at(records: &[u8], start: u32) -> (NameKind, &[u8]) {
-    let start = usize::try_from(start).expect("a usize has 32 bits at least");
-    let (_, kind, name) = decode(&records[start..]).expect("each start is a whole record's");
+    let start = to_usize(start.into());
+    let (_, kind, name) = decode(&records[start..]).expect("each start is that of a whole record");
     (kind, name)
 }
 

@@ -1,8 +1,8 @@
-//! Opening the files that a walk has listed.
+//! Opens the files that a walk has listed.
 
 use super::link::{self, LinkTarget};
-use super::stamp;
 use super::tree::{LOOK, READ, Tree};
+use super::{CHANGING, stamp};
 use freestone_core::item::{FileOpener, FileStamp, OpenFile};
 use freestone_core::{Error, Result, path};
 use rustix::fs::{FileType, fstat, readlinkat};
@@ -12,13 +12,13 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
-/// Opens the files of a directory; made by [`super::open`]. Clones are cheap, and any number of
-/// threads may share one.
+/// An opener of the files of a directory, made by [`super::open`]. Clones are cheap, and any number
+/// of threads may share one.
 ///
-/// What is opened is a regular file inside the directory. No link is followed but those that the
-/// walk gave as files, and they are followed by the same rules again. (Above some hundred thousand
-/// links, any link to a file inside counts as one of them.) Whether it is still the *same* file is
-/// told by its stamp.
+/// It opens only regular files inside the directory. The only links that it follows are those that
+/// the walk returned as files, and it follows them by the same rules again. (Above some hundred
+/// thousand links, any link to a file inside counts as one of them.) The stamp of the open file
+/// says whether it is still the *same* file.
 #[derive(Clone)]
 pub struct Opener {
     tree: Arc<Tree>,
@@ -29,12 +29,12 @@ impl Opener {
         Self { tree }
     }
 
-    /// Where the listed link at `path` leads now.
+    /// Returns the path of the file that the listed link at `path` leads to now.
     fn follow(&self, path: &[u8]) -> Result<Vec<u8>> {
         let link = self.tree.open_at(path, LOOK).map_err(|errno| cannot(path, errno))?;
         let text = match readlinkat(&link, c"", Vec::new()) {
             Ok(text) => text,
-            // It is no link any more.
+            // It is not a link any more.
             Err(Errno::NOENT | Errno::INVAL) => return Ok(path.to_vec()),
             Err(errno) => return Err(cannot(path, errno)),
         };
@@ -72,20 +72,21 @@ impl FileOpener for Opener {
 
 fn changed(path: &[u8]) -> Error {
     let path = path::display(path);
-    Error::refused(format!("{path} was a file when it was listed and is none any more"))
-        .hint("something changes the directory; repeat the push when it is done")
+    Error::refused(format!("{path} was a file when it was listed, but is not a file now"))
+        .hint(CHANGING)
 }
 
 fn cannot(path: &[u8], errno: Errno) -> Error {
     let name = path::display(path);
     match errno {
-        Errno::NOENT => Error::not_found(format!("file {name} is gone since it was listed"))
-            .hint("something changes the directory; repeat the push when it is done"),
-        // A link or file stands where a file or directory was; a socket cannot be opened at all.
+        Errno::NOENT => {
+            Error::not_found(format!("file {name} was removed after it was listed")).hint(CHANGING)
+        }
+        // A link replaced a file, or a file a directory; a socket cannot be opened at all.
         Errno::LOOP | Errno::NOTDIR | Errno::NXIO => changed(path),
         Errno::ACCESS | Errno::PERM => {
             Error::io(format!("file {name} cannot be opened"), errno.into())
-                .hint("make readable what is not, or leave it out with --exclude")
+                .hint("make it readable, or leave it out with --exclude")
         }
         _ => Error::io(format!("file {name} cannot be opened"), errno.into()),
     }
@@ -94,13 +95,13 @@ fn cannot(path: &[u8], errno: Errno) -> Error {
 struct Opened {
     file: File,
     path: Box<[u8]>,
-    /// The stamp that was seen when the file was opened; whoever asks first gets it.
+    /// The stamp from when the file was opened. The first question for the stamp takes it.
     first: Cell<Option<FileStamp>>,
 }
 
 impl Read for Opened {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        // What is asked for later is how the file is behind what was read.
+        // A later question is about the file after reading, so it needs a new stamp.
         self.first.set(None);
         self.file.read(buffer)
     }
@@ -112,15 +113,17 @@ impl OpenFile for Opened {
             return Ok(stamp);
         }
         let stat = fstat(&self.file).map_err(|errno| {
-            Error::io(format!("file {}: no status", path::display(&self.path)), errno.into())
-                .at_path(self.path.to_vec())
+            let what = format!("file {}: its status cannot be read", path::display(&self.path));
+            Error::io(what, errno.into()).at_path(self.path.to_vec())
         })?;
         Ok(stamp::of(&stat))
     }
 
     fn seek(&mut self, offset: u64) -> Result<()> {
         self.file.seek(SeekFrom::Start(offset)).map_err(|error| {
-            Error::io(format!("file {}: no offset {offset}", path::display(&self.path)), error)
+            let what =
+                format!("file {}: cannot seek to offset {offset}", path::display(&self.path));
+            Error::io(what, error)
         })?;
         Ok(())
     }

@@ -1,23 +1,24 @@
-//! What of a directory is pushed.
+//! The options of a directory that is pushed.
 
 use std::path::PathBuf;
 
-/// What of a directory is pushed, and what listing it may take.
+/// Options of a directory that is pushed: what is left out, and the memory for listing.
 #[derive(Clone, Debug)]
 pub struct DirectoryOptions {
-    /// Patterns of what to leave out ([`crate::exclude`]), later ones winning.
+    /// Patterns of paths to leave out ([`crate::exclude`]); a later pattern overrides earlier ones.
     pub excludes: Vec<String>,
-    /// Whether version control's files and directories are pushed too.
+    /// Whether files and directories of version control are pushed, too.
     pub keep_version_control: bool,
-    /// Whether to skip and report what cannot be pushed, instead of failing.
+    /// Whether paths that cannot be pushed are skipped and reported, instead of making the push
+    /// fail.
     pub skip_special: bool,
     /// Files and directories that must not be pushed, such as the store itself: absolute paths.
-    /// They need not exist yet, nor lie inside.
+    /// They need not exist yet, and need not be inside the directory.
     pub leave_out: Vec<PathBuf>,
-    /// How much memory the names of directories may take, in bytes. Half of what is free goes to
-    /// each directory on the way down; what is more, to a temporary file.
+    /// The memory for names of directories, in bytes. Each directory on the way down may take half
+    /// of the free memory; if its names need more, they go to a temporary file.
     pub memory_bytes: usize,
-    /// Where that temporary file goes. It never has a name.
+    /// The directory of that temporary file, which never has a name.
     pub spill_dir: PathBuf,
 }
 

@@ -1,10 +1,11 @@
 //! Names of directories that are too many for memory: sorted runs in an unnamed temporary file.
 //!
-//! Runs are written one behind the other and merged into one, from which the walk goes on
-//! reading. The directories of a walk are a stack, and so is the file: what belongs to a
-//! directory is cut off when the walk leaves it.
+//! The runs of a directory are written one after the other and merged into one, which the walk then
+//! reads. The directories of a walk are a stack, and so is the file: when the walk leaves a
+//! directory, the runs of that directory are cut off.
 
 use super::names::{NameKind, Names, decode, encode};
+use freestone_core::wire::to_usize;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
@@ -13,21 +14,21 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// How many runs are merged at once: 64 buffers are a megabyte, and a second round is needed
-/// only above 64 times the memory that a walk may take.
+/// The most runs that are merged at once. 64 buffers are a megabyte, and a second round is needed
+/// only if the names take more than 64 times the memory of a walk.
 const MERGED_RUNS_MAX: usize = 64;
 
-/// What is read or written at once.
+/// The bytes that are read or written at once.
 const BUFFER_BYTES: usize = 16 << 10;
 
-/// The temporary file.
+/// The temporary file of a walk.
 pub(super) struct Spill {
     directory: PathBuf,
     file: Option<File>,
     length: u64,
 }
 
-/// Sorted records in the file, each name once.
+/// A range of the file with sorted records, each name once.
 #[derive(Clone, Copy)]
 pub(super) struct SpilledRun {
     start: u64,
@@ -35,22 +36,22 @@ pub(super) struct SpilledRun {
 }
 
 impl Spill {
-    /// A file in `directory`, made when it is needed.
+    /// Prepares a file in `directory`, which is created when it is needed.
     pub(super) fn new(directory: PathBuf) -> Self {
         Self { directory, file: None, length: 0 }
     }
 
-    /// Where the temporary file is.
+    /// Returns the directory of the temporary file.
     pub(super) fn directory(&self) -> &PathBuf {
         &self.directory
     }
 
-    /// Where the next run will begin, in bytes.
+    /// Returns the offset at which the next run will begin, in bytes.
     pub(super) fn length(&self) -> u64 {
         self.length
     }
 
-    /// Cuts off the runs from `length` on.
+    /// Removes the runs that begin at `length` or later.
     pub(super) fn truncate(&mut self, length: u64) -> io::Result<()> {
         if length < self.length {
             self.file()?.set_len(length)?;
@@ -66,7 +67,7 @@ impl Spill {
         self.file.as_ref().ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    /// Writes sorted names.
+    /// Writes sorted names as a run.
     pub(super) fn write(&mut self, names: &Names) -> io::Result<SpilledRun> {
         let mut writer = RunWriter::new(self);
         let mut index = 0;
@@ -77,7 +78,7 @@ impl Spill {
         writer.finish()
     }
 
-    /// Makes one run of `runs`, which are at the end of the file.
+    /// Merges `runs`, which are at the end of the file, into one.
     pub(super) fn merge(&mut self, mut runs: Vec<SpilledRun>) -> io::Result<SpilledRun> {
         while runs.len() > 1 {
             let mut merged = Vec::new();
@@ -114,13 +115,13 @@ impl Spill {
         writer.finish()
     }
 
-    /// Reads `run` from its start.
+    /// Returns a reader at the start of `run`.
     pub(super) fn read(&self, run: SpilledRun) -> RunReader {
         RunReader { rest: run, buffer: Vec::new(), at: 0, length: 0 }
     }
 }
 
-/// Writes a run at the end of the file.
+/// A writer of a run at the end of the file.
 struct RunWriter<'a> {
     spill: &'a mut Spill,
     start: u64,
@@ -140,7 +141,7 @@ impl<'a> RunWriter<'a> {
     fn flush(&mut self) -> io::Result<()> {
         let offset = self.spill.length;
         self.spill.file()?.write_all_at(&self.buffer, offset)?;
-        self.spill.length += length(&self.buffer);
+        self.spill.length += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
     }
@@ -151,19 +152,19 @@ impl<'a> RunWriter<'a> {
     }
 }
 
-/// Reads a run record by record. Cursors are ordered so that the first name is the greatest, as a
-/// heap wants it.
+/// A reader of a run, record by record. Readers are ordered in reverse, so that a heap has the one
+/// with the first name on top.
 pub(super) struct RunReader {
-    /// What is not in the buffer yet.
+    /// The part of the run that is not in the buffer yet.
     rest: SpilledRun,
     buffer: Vec<u8>,
-    /// Where the current record begins, and its length.
+    /// The offset of the current record in the buffer, and its length.
     at: usize,
     length: usize,
 }
 
 impl RunReader {
-    /// Goes to the next record; `false` if there is none.
+    /// Moves to the next record. Returns false if there is none.
     pub(super) fn advance(&mut self, spill: &Spill) -> io::Result<bool> {
         self.at += self.length;
         self.length = 0;
@@ -181,18 +182,18 @@ impl RunReader {
                     Err(ErrorKind::UnexpectedEof.into())
                 };
             }
-            let more = usize::try_from(unread).unwrap_or(usize::MAX).min(BUFFER_BYTES);
+            let more = to_usize(unread).min(BUFFER_BYTES);
             self.buffer.drain(..self.at);
             self.at = 0;
             let filled = self.buffer.len();
             self.buffer.resize(filled + more, 0);
             let Some(file) = &spill.file else { return Err(ErrorKind::NotFound.into()) };
             file.read_exact_at(&mut self.buffer[filled..], self.rest.start)?;
-            self.rest.start += length(&self.buffer[filled..]);
+            self.rest.start += more as u64;
         }
     }
 
-    /// The current record; an empty one before the first.
+    /// Returns the current record; an empty one before the first.
     pub(super) fn record(&self) -> (NameKind, &[u8]) {
         let record = decode(&self.buffer[self.at..self.at + self.length]);
         record.map_or((NameKind::Unknown, &[]), |(_, kind, name)| (kind, name))
@@ -218,10 +219,6 @@ impl PartialEq for RunReader {
 }
 
 impl Eq for RunReader {}
-
-fn length(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).expect("a length in memory fits 64 bits")
-}
 
 #[cfg(test)]
 mod tests {

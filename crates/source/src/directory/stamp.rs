@@ -1,9 +1,9 @@
-//! From what `stat` says to core's words.
+//! Converts the result of `stat` to the types of core.
 
 use freestone_core::item::FileStamp;
 use rustix::fs::{FileType, Mode, Stat};
 
-/// The stamp of a file.
+/// Returns the stamp of a file.
 pub(super) fn of(stat: &Stat) -> FileStamp {
     FileStamp {
         device: stat.st_dev,
@@ -14,23 +14,23 @@ pub(super) fn of(stat: &Stat) -> FileStamp {
     }
 }
 
-/// A time in nanoseconds since 1970, the nearest that an i64 holds (years 1677 to 2262).
+/// Returns a time in nanoseconds since 1970, limited to the range of an i64 (years 1677 to 2262).
 fn nanoseconds(seconds: i64, nanoseconds: i128) -> i64 {
     let all = i128::from(seconds) * 1_000_000_000 + nanoseconds;
     i64::try_from(all).unwrap_or(if all < 0 { i64::MIN } else { i64::MAX })
 }
 
-/// The kind of a file.
+/// Returns the kind of a file.
 pub(super) fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-/// Whether its owner may execute it.
+/// Returns true if the owner of the file may execute it.
 pub(super) fn executable(stat: &Stat) -> bool {
     Mode::from_raw_mode(stat.st_mode).contains(Mode::XUSR)
 }
 
-/// What tells one directory from another that took its place.
+/// Returns the numbers that differ between a directory and another one that replaced it.
 pub(super) fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }

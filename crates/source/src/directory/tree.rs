@@ -1,8 +1,8 @@
-//! The directory that is pushed: opening what is in it, and nothing else.
+//! The directory that is pushed: opens files in it, and nothing outside.
 //!
-//! Paths are resolved by `openat2` beneath the open directory, without following any link; where
-//! the kernel has no `openat2` (before 5.6) or a sandbox forbids it, part by part with `openat`.
-//! Links are followed by [`super::link`], which asks here for every step.
+//! Paths are resolved by `openat2` beneath the open directory, without following any link. If the
+//! kernel has no `openat2` (before 5.6) or a sandbox forbids it, they are resolved part by part
+//! with `openat`. Links are followed by [`super::link`], which opens every part of the way here.
 
 use freestone_core::{Error, ErrorKind, Result, path};
 use rustix::fd::{AsFd, OwnedFd};
@@ -18,15 +18,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Flags to open a directory for listing it.
 pub(super) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 
-/// Flags to look at a file of any kind without opening it.
+/// Flags to examine a file of any kind without opening it.
 pub(super) const LOOK: OFlags = OFlags::PATH;
 
 /// Flags to read a file. A pipe or device in its place must neither block nor become the
 /// process's terminal.
 pub(super) const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
-/// How many links are remembered one by one. Above it every link to a file inside counts as one
-/// that was listed; eight bytes each, and the table's room, bound the memory.
+/// The most links that are remembered. If there are more, every link to a file inside counts as one
+/// that was listed. It bounds the memory, at a hash of eight bytes per link.
 const LINKS_REMEMBERED_MAX: usize = 1 << 18;
 
 /// The directory, shared by the walk and the openers.
@@ -34,7 +34,7 @@ pub(super) struct Tree {
     root: OwnedFd,
     /// The absolute paths of the directory: the canonical one, and the one that was given.
     addresses: [PathBuf; 2],
-    /// What must not be pushed: paths in it.
+    /// The paths inside the directory that must not be pushed.
     left_out: HashSet<Vec<u8>>,
     links: RwLock<Links>,
     openat2: AtomicBool,
@@ -49,18 +49,18 @@ struct Links {
 }
 
 impl Tree {
-    /// Opens the directory `place`, in which `left_out` must not be pushed.
+    /// Opens the directory `place`; the paths of `left_out` must not be pushed.
     ///
     /// # Errors
-    /// It is missing, no directory, unreadable, or itself to be left out.
+    /// It is missing, not a directory, unreadable, or itself a path of `left_out`.
     pub(super) fn open(place: &Path, left_out: &[PathBuf]) -> Result<Self> {
         let name = path::display(place.as_os_str().as_bytes());
         let cannot = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => Error::not_found(format!("{name} does not exist"))
-                .hint("give a directory; what it holds becomes the revision"),
+                .hint("give a directory; its contents become the revision"),
             std::io::ErrorKind::NotADirectory => {
                 Error::new(ErrorKind::Usage, format!("{name} is not a directory"))
-                    .hint("give the directory that holds what is to be pushed")
+                    .hint("give the directory that holds the files to push")
             }
             _ => Error::io(format!("directory {name} cannot be opened"), error)
                 .hint("it must be readable by the user who runs this"),
@@ -80,7 +80,7 @@ impl Tree {
                 if below.as_os_str().is_empty() {
                     return Err(Error::new(
                         ErrorKind::Usage,
-                        format!("{name} is itself what must not be pushed"),
+                        format!("directory {name} must not be pushed"),
                     )
                     .hint("give a directory that is neither the store nor the output"));
                 }
@@ -96,13 +96,13 @@ impl Tree {
         })
     }
 
-    /// Whether `path` is among what must not be pushed.
+    /// Returns true if `path` must not be pushed.
     pub(super) fn leaves_out(&self, path: &[u8]) -> bool {
         !self.left_out.is_empty() && self.left_out.contains(path)
     }
 
-    /// What follows the directory's own path in the absolute path `text`; `None` if it does not
-    /// begin with that.
+    /// Returns the part of the absolute path `text` after the directory's own path; `None` if
+    /// `text` does not begin with that path.
     pub(super) fn below<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
         self.addresses.iter().find_map(|address| {
             let mut rest = text;
@@ -132,14 +132,14 @@ impl Tree {
         }
     }
 
-    /// Whether a link at `path` was listed as a file, as far as is remembered.
+    /// Returns true if a link at `path` was listed as a file, as far as links are remembered.
     pub(super) fn is_listed_link(&self, path: &[u8]) -> bool {
         let links = self.links.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         links.full || links.hashes.contains(&links.hasher.hash_one(path))
     }
 
-    /// Opens `path` in the directory, the directory itself if that is empty. No link is followed:
-    /// with [`LOOK`] one at the end is looked at itself, any other is an error.
+    /// Opens `path` in the directory, or the directory itself if `path` is empty. No link is
+    /// followed: with [`LOOK`] a link at the end is opened itself, any other link is an error.
     pub(super) fn open_at(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         if path.is_empty() {
@@ -152,9 +152,9 @@ impl Tree {
             let resolve =
                 ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
             match openat2(&self.root, path, flags, Mode::empty(), resolve) {
-                // Missing, or forbidden by a sandbox that does not know it.
+                // The kernel lacks it, or a sandbox that does not know it forbids it.
                 Err(Errno::NOSYS | Errno::PERM) => self.openat2.store(false, Ordering::Relaxed),
-                // Something was renamed at that moment.
+                // Something was renamed at the same moment.
                 Err(Errno::AGAIN) => {}
                 opened => return opened,
             }
@@ -181,7 +181,7 @@ impl Tree {
     }
 }
 
-/// The canonical path of `place`, which need not exist yet.
+/// Returns the canonical path of `place`, which need not exist yet.
 fn canonical_or_new(place: &Path) -> PathBuf {
     let place = std::path::absolute(place).unwrap_or_else(|_| place.to_owned());
     if let Ok(canonical) = place.canonicalize() {
@@ -200,7 +200,7 @@ mod tests {
     use rustix::fs::{FileType, fstat};
     use std::os::unix::fs::symlink;
 
-    /// With and without `openat2`, the second as if the first call had failed.
+    /// Returns the directory with `openat2`, and as if the first call of `openat2` had failed.
     #[test]
     fn no_link_is_followed_and_nothing_outside_is_opened() {
         let temporary = tempfile::tempdir().unwrap();

@@ -1,7 +1,8 @@
-//! What version control keeps inside a working directory, and a push leaves out.
+//! The files and directories that version control keeps inside a working directory. A push leaves
+//! them out.
 
-/// Names that are left out at any depth, whatever has them: a working directory's link to its
-/// repository may be a file.
+/// Names that are left out at any depth, for files and directories: a working directory may refer
+/// to its repository by a file.
 ///
 /// `.gitignore`, `.gitattributes`, `.well-known` and all other names stay.
 pub const VERSION_CONTROL_NAMES: [&str; 4] = [".git", ".fossil", ".fslckout", "_FOSSIL_"];
@@ -10,7 +11,7 @@ pub const VERSION_CONTROL_NAMES: [&str; 4] = [".git", ".fossil", ".fslckout", "_
 pub const VERSION_CONTROL_DIRECTORIES: [&str; 7] =
     [".bzr", ".hg", ".jj", ".pijul", ".svn", "CVS", "_darcs"];
 
-/// Whether `name` is version control's.
+/// Returns true if `name` belongs to version control.
 pub(crate) fn owns(name: &[u8], is_directory: bool) -> bool {
     // All of them begin with one of three bytes, and hardly any other name does.
     matches!(name.first(), Some(b'.' | b'_' | b'C'))

@@ -1,17 +1,17 @@
-//! Listing a directory: depth first, the names of each directory in bytewise order, which is
+//! Lists a directory depth first, the names of each directory in bytewise order. Together that is
 //! manifest order.
 //!
-//! The walk keeps a stack of the directories that it is in. Their names are asked of open
-//! directories, never by paths, so that a rename outside cannot lead it astray. Of a very deep
-//! stack only the innermost stay open; the others are opened again when the walk comes back, and
-//! must be the same directories then.
+//! The walk keeps a stack of the directories that it is in. It opens names relative to open
+//! directories, never by whole paths, so a rename outside cannot lead it elsewhere. Of a very deep
+//! stack only the innermost directories stay open. The others are opened again when the walk comes
+//! back, and must still be the same directories.
 
 use super::link::{self, LinkTarget};
 use super::listing::{Lister, Listing, shown};
 use super::names::NameKind;
 use super::options::DirectoryOptions;
 use super::tree::{DIRECTORY, Tree};
-use super::{stamp, version_control};
+use super::{CHANGING, stamp, version_control};
 use crate::exclude::Excludes;
 use crate::report::{Reason, SourceReport};
 use freestone_core::item::{Item, ItemKind, ItemSource};
@@ -23,13 +23,15 @@ use rustix::io::Errno;
 use std::ffi::CStr;
 use std::sync::Arc;
 
-/// How many directories stay open: far below the 1,024 files that a process may usually have.
+/// The most directories that stay open: far less than the 1,024 files that a process may usually
+/// open.
 const DIRECTORIES_OPEN_MAX: usize = 64;
 
-/// The files and directories of a directory, in manifest order; made by [`super::open`].
+/// A walk over the files and directories of a directory, in manifest order; made by
+/// [`super::open`].
 ///
-/// What cannot be read is left out, and listed by an error in place of the end, beside what is
-/// refused. An error ends it: every later call fails too.
+/// Paths that cannot be read or pushed are left out. At the end, an error lists them. After any
+/// error every later call fails, too.
 pub struct Walk {
     tree: Arc<Tree>,
     excludes: Excludes,
@@ -50,12 +52,12 @@ struct Directory {
     open: Option<OwnedFd>,
     identity: (u64, u64),
     listing: Listing,
-    /// What the temporary file held before its listing.
+    /// The length of the temporary file before its listing.
     spilled: u64,
     path_length: usize,
 }
 
-/// The path of what is looked at, and a NUL behind it.
+/// The path that is examined, with a NUL after it.
 struct CurrentPath {
     bytes: Vec<u8>,
     name_start: usize,
@@ -82,7 +84,7 @@ impl CurrentPath {
     }
 }
 
-/// What became of going into a directory.
+/// The result of entering a directory.
 enum Entered {
     Done(Item),
     Gone,
@@ -113,12 +115,12 @@ impl Walk {
         Ok(walk)
     }
 
-    /// What was left out or could not be taken so far; after the end, in all.
+    /// Returns what was left out or cannot be pushed so far; after the end, all of it.
     pub fn report(&self) -> &SourceReport {
         &self.report
     }
 
-    /// Enters the open directory at the entry's path.
+    /// Enters the open directory at the current path.
     fn push(&mut self, open: OwnedFd) -> Result<Stat> {
         let path = self.entry.path();
         let stat = fstat(&open).map_err(|errno| cannot(path, "looked at", errno))?;
@@ -171,7 +173,7 @@ impl Walk {
         innermost.expect("the innermost directory is open while it is looked at").as_fd()
     }
 
-    /// The item at the entry's path; `None` if it is left out, refused or gone.
+    /// Returns the item at the current path; `None` if it is left out, refused or gone.
     fn look(&mut self, mut kind: NameKind) -> Result<Option<Item>> {
         if kind == NameKind::Unknown {
             match self.stat()? {
@@ -198,7 +200,7 @@ impl Walk {
             FileType::Symlink => self.link(),
             FileType::Directory => match self.enter()? {
                 Entered::Done(item) => Ok(Some(item)),
-                // Both times it was not what it had just been.
+                // It changed its kind twice meanwhile.
                 Entered::Gone | Entered::NotDirectory => Ok(None),
             },
             FileType::Fifo => Ok(self.refuse(Reason::Pipe)),
@@ -230,7 +232,7 @@ impl Walk {
         None
     }
 
-    /// What is at the entry's path; `None` if nothing is.
+    /// Returns the status of the current path; `None` if nothing is there.
     fn stat(&self) -> Result<Option<Stat>> {
         match statat(self.innermost(), self.entry.name(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -262,7 +264,7 @@ impl Walk {
         let path = self.entry.path();
         let text = match readlinkat(self.innermost(), self.entry.name(), Vec::new()) {
             Ok(text) => text.into_bytes(),
-            // It is gone, or no link any more.
+            // It is gone, or not a link any more.
             Err(Errno::NOENT | Errno::INVAL) => return Ok(None),
             Err(errno) => return Err(cannot(path, "looked at", errno)),
         };
@@ -293,12 +295,12 @@ impl ItemSource for Walk {
     }
 }
 
-/// Opens the directory at `place` again, which must be the one of `identity`.
+/// Opens the directory at `place` again, and checks that it still has `identity`.
 fn reopen(tree: &Tree, place: &[u8], identity: (u64, u64)) -> Result<OwnedFd> {
     let replaced = || {
         let place = shown(place);
         Error::new(ErrorKind::Failed, format!("directory {place} was replaced while it was read"))
-            .hint("something changes the directory; repeat the push when it is done")
+            .hint(CHANGING)
     };
     let open = match tree.open_at(place, DIRECTORY) {
         Ok(open) => open,
@@ -314,7 +316,7 @@ fn cannot(place: &[u8], what: &str, errno: Errno) -> Error {
     let error = error.at_path(place.to_vec());
     match errno {
         Errno::ACCESS | Errno::PERM => {
-            error.hint("make readable what is not, or leave it out with --exclude")
+            error.hint("make it readable, or leave it out with --exclude")
         }
         _ => error,
     }
@@ -325,7 +327,7 @@ mod tests {
     use super::*;
     use crate::directory::names::Names;
 
-    /// Some file systems do not tell kinds in directories, and kinds change.
+    /// Some file systems do not report kinds in directories, and kinds change.
     #[test]
     fn what_a_directory_says_of_kinds_is_not_believed() {
         let temporary = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Directories for tests, and what a walk makes of them.
+//! Makes directories for tests, and collects the result of a walk.
 
 use freestone_core::item::{Item, ItemKind, ItemSource};
 use freestone_core::{Error, ErrorKind, path};
@@ -9,14 +9,14 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A directory to push, in a temporary one that has room for what is outside of it.
+/// A directory to push, inside a temporary directory that can hold files outside of it, too.
 pub struct Grown {
     temporary: TempDir,
 }
 
 impl Grown {
-    /// `paths` that end in `/` become directories, `name -> text` links, others files that hold
-    /// their own path.
+    /// Creates `paths`: those that end in `/` become directories, `name -> text` becomes a link,
+    /// others become files that hold their own path.
     pub fn new(paths: &[&str]) -> Self {
         let grown = Self { temporary: tempfile::tempdir().unwrap() };
         std::fs::create_dir(grown.root()).unwrap();
@@ -52,7 +52,7 @@ impl Grown {
         open(&self.root(), options).unwrap().0
     }
 
-    /// What is listed: paths for people, directories with a `/` behind.
+    /// Returns the listed paths as text, directories with a `/` at the end.
     pub fn shown(&self, options: &DirectoryOptions) -> Vec<String> {
         show(&self.items(options))
     }
@@ -61,7 +61,7 @@ impl Grown {
         all(&mut self.walk(options)).unwrap()
     }
 
-    /// What is listed although something cannot be pushed, and what that is.
+    /// Returns the listed paths and the refused ones, with special files skipped.
     pub fn skipping(&self) -> (Vec<String>, SourceReport) {
         let mut walk =
             self.walk(&DirectoryOptions { skip_special: true, ..DirectoryOptions::default() });
@@ -69,7 +69,7 @@ impl Grown {
         (show(&items), walk.report().clone())
     }
 
-    /// The lines of the error in which a walk ends.
+    /// Returns the lines of the error at the end of a walk.
     pub fn refused(&self) -> Vec<String> {
         let error = all(&mut self.walk(&DirectoryOptions::default())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
@@ -90,7 +90,7 @@ pub fn show(items: &[Item]) -> Vec<String> {
     items.iter().map(shown).collect()
 }
 
-/// The text of the failure, whatever the other side is.
+/// Returns the text of an error.
 pub fn failure<T>(result: Result<T, Error>) -> Error {
     match result {
         Ok(_) => panic!("this should have failed"),

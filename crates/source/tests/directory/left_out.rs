@@ -1,4 +1,4 @@
-//! What is not pushed: version control, patterns, the store itself.
+//! Paths that are not pushed: version control, patterns, the store itself.
 
 use crate::grown::{Grown, all, failure, show};
 use freestone_core::ErrorKind;
@@ -54,7 +54,7 @@ fn patterns_leave_out_files_and_whole_directories() {
     let excludes = ["*.bak", "!keep.bak", "cache/", "/drafts"].map(str::to_owned).to_vec();
     let options = DirectoryOptions { excludes, ..DirectoryOptions::default() };
     let mut walk = grown.walk(&options);
-    // What a link to it leads to is still inside, so the link is its content.
+    // The target of a link to it is still inside, so the link is pushed as that file.
     let kept = ["a/", "a/keep.bak", "b/", "b/cache", "b/drafts", "linked"];
     assert_eq!(show(&all(&mut walk).unwrap()), kept);
     assert_eq!(walk.report().excluded_count, 3);
@@ -90,7 +90,7 @@ fn the_store_and_the_output_inside_are_left_out_and_links_to_them_refused() {
     symlink(grown.at("a"), &by_link).unwrap();
     let leave_out = vec![
         by_link.join("store"),
-        // Not there yet when the walk begins.
+        // It does not exist yet when the walk begins.
         grown.at("a/out.img"),
         grown.root().with_file_name("elsewhere"),
     ];

@@ -30,7 +30,7 @@ fn a_link_to_a_file_is_that_file_and_keeps_its_text() {
     for (path, text) in [
         ("to_file", Some("a/file")),
         ("b/chain", Some("../to_file")),
-        // Such a text means something on this machine only.
+        // An absolute text is valid on this machine only.
         ("to_file_absolute", None),
     ] {
         let link = find(path);

@@ -1,4 +1,4 @@
-//! What items say of files, and which directories cannot be listed.
+//! The fields of items, and directories that cannot be listed.
 
 use crate::grown::{Grown, all, failure, touch};
 use freestone_core::ErrorKind;
@@ -65,7 +65,7 @@ fn the_top_may_be_a_link_to_a_directory() {
     let grown = Grown::new(&["a/b"]);
     let link = grown.root().with_file_name("current");
     symlink("root", &link).unwrap();
-    // Absolute links by either of its names are inside.
+    // Absolute links lead inside by either name of the directory.
     symlink(link.join("a/b"), grown.at("by_link")).unwrap();
     symlink(grown.at("a/b"), grown.at("by_name")).unwrap();
     let (mut walk, opener) = open(&link, &DirectoryOptions::default()).unwrap();
@@ -75,7 +75,7 @@ fn the_top_may_be_a_link_to_a_directory() {
     assert_eq!(text, "a/b");
 }
 
-/// Runs `test` as a user whom modes bind, in a thread of its own: root may read everything.
+/// Runs `test` as an unprivileged user in a separate thread: root may read everything.
 fn unprivileged(test: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {

@@ -1,5 +1,5 @@
-//! A directory as a source, through what the crate shows: what is listed, what is refused, what
-//! is left out, and what opening does when the directory changes meanwhile.
+//! A directory as a source, through the public interface: which paths are listed, refused and left
+//! out, and what opening does if the directory changes meanwhile.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 

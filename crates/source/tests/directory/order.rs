@@ -1,4 +1,4 @@
-//! Every path once, in manifest order, whatever the names and however little memory there is.
+//! Every path is listed once and in manifest order, with any names and with little memory.
 
 use crate::grown::{Grown, all};
 use freestone_core::item::{Item, ItemKind};
@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Names of few bytes, such as sort around `/` and are no text, and some long ones.
+/// Generates names of few bytes, which sort around `/` or are not text, and some long ones.
 fn name() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop::sample::select(&b"ab.-! \n\x01\\\xff\xc3"[..]);
     let long = prop::sample::select(&b"ab"[..]).prop_map(|byte| vec![byte; 255]);
@@ -19,13 +19,13 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
         .prop_filter("no name", |name| !matches!(&name[..], b"." | b".."))
 }
 
-/// Paths of files; what is before their last part is directories.
+/// Generates paths of files; all parts before the last are directories.
 fn tree() -> impl Strategy<Value = Vec<Vec<Vec<u8>>>> {
     prop::collection::vec(prop::collection::vec(name(), 1..5), 0..60)
 }
 
-/// Makes the files that do not collide with others, and says what a walk should list: `true` for
-/// directories.
+/// Creates the files that do not collide with others. Returns the list that a walk should return,
+/// with `true` for directories.
 fn grow(root: &Path, files: &[Vec<Vec<u8>>]) -> BTreeMap<Vec<Vec<u8>>, bool> {
     let mut expected: BTreeMap<Vec<Vec<u8>>, bool> = BTreeMap::new();
     for parts in files {
@@ -48,8 +48,8 @@ fn grow(root: &Path, files: &[Vec<Vec<u8>>]) -> BTreeMap<Vec<Vec<u8>>, bool> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases(96, 1000)))]
 
-    /// The model is sorted by lists of names; that a path is such a list with `/` below all
-    /// bytes is what `path::compare` says.
+    /// The model sorts paths as lists of names. That equals the order of `path::compare`, in which
+    /// `/` is below all bytes.
     #[test]
     fn all_paths_come_once_and_in_order(files in tree(), memory_bytes in 0_usize..2_000) {
         let grown = Grown::new(&[]);
@@ -83,8 +83,8 @@ fn hostile_names_are_listed_as_they_are() {
     assert_eq!(listed, sorted);
 }
 
-/// 20,000 names need 300 runs at this little memory, so they are merged in two rounds, and
-/// nested directories of many names share the file.
+/// With this little memory 20,000 names need 300 runs, so they are merged in two rounds, and nested
+/// directories with many names share the file.
 #[test]
 fn names_that_are_too_many_for_memory_come_in_the_same_order() {
     let grown = Grown::new(&[]);

@@ -1,4 +1,4 @@
-//! A directory that changes between being listed, looked at and read.
+//! A directory that changes while it is listed, examined and read.
 
 use crate::grown::{Grown, all, failure, show};
 use freestone_core::ErrorKind;
@@ -8,7 +8,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs::{create_dir, remove_dir, remove_dir_all, remove_file, rename, write};
 use std::os::unix::fs::symlink;
 
-/// A directory whose names are listed, and none of them looked at.
+/// Opens a directory whose names are listed, but not examined yet.
 fn opened(grown: &Grown) -> (Walk, Opener) {
     open(&grown.root(), &DirectoryOptions { skip_special: true, ..DirectoryOptions::default() })
         .unwrap()
@@ -58,7 +58,7 @@ fn a_directory_that_moves_is_read_where_it_was_opened() {
     assert_eq!(walk.next().unwrap().unwrap().path, b"a/y");
 }
 
-/// Directories far out are closed while the walk is deep, and opened again by their paths.
+/// Outer directories are closed while the walk is deep, and opened again by their paths.
 #[test]
 fn a_directory_that_is_replaced_while_the_walk_is_deep_is_an_error() {
     let deep = format!("a/{}", "d/".repeat(80));

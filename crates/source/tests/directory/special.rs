@@ -6,7 +6,7 @@ use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-/// `false` where the user may not make such a file.
+/// Returns false if the user may not create such a file.
 fn make(path: &Path, kind: FileType) -> bool {
     match mknodat(CWD, path, kind, Mode::RUSR | Mode::WUSR, makedev(1, 3)) {
         Err(rustix::io::Errno::PERM) => false,

@@ -178,7 +178,7 @@ impl<'a> CommitSeries<'a> {
     fn chain(&self, parent: Option<(&Id, &Revision)>) -> Result<Vec<ObjectId>> {
         let base = parent.and_then(|(_, revision)| self.commit_of(revision));
         let since = self.since;
-        let chain = Chain::behind(self.repository, &self.tip, &mut |id| {
+        let chain = Chain::back_from(self.repository, &self.tip, &mut |id| {
             self.context.interrupt.check()?;
             Ok(Some(id) == base || Some(id) == since)
         })?;

@@ -89,7 +89,7 @@ impl<'a> Walk<'a> {
         };
         match &open.said {
             Some(said) if !is_as_said(said)? => Err(Error::corrupt(format!(
-                "manifest node {} is not what its parent says of it",
+                "manifest node {} does not agree with its parent",
                 open.id
             ))),
             _ => Ok(node),
@@ -162,7 +162,7 @@ impl<'a> Walk<'a> {
                 match ContentNode::read(self.records, &id) {
                     Ok(node) if node.level() != level || node.length() != Some(length) => {
                         return Err(Error::corrupt(format!(
-                            "content node {id} is not what its parent says of it"
+                            "content node {id} does not agree with its parent"
                         )));
                     }
                     Ok(ContentNode::Leaf(items)) => {
