@@ -27,7 +27,8 @@ pub use site::Site;
 
 impl Protocol for Site {
     fn serve(&self, socket: Arc<OwnedFd>, is_ending: &AtomicBool) -> io::Result<()> {
-        connection::serve(&socket, self, self.metrics(), Some(self.workers()), is_ending)
+        let workers = self.workers().client();
+        connection::serve(&socket, self, self.metrics(), Some(&workers), is_ending)
     }
 
     fn metrics(&self) -> &ProtocolMetrics {

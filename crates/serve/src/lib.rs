@@ -80,4 +80,4 @@ pub use image::{Attempt, ServedImage};
 pub use metrics::{Counter, Histogram, Metrics, ProtocolMetrics};
 pub use server::{Protocol, Server};
 pub use service::{CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, Logger, Service};
-pub use workers::Workers;
+pub use workers::{Workers, WorkersClient};

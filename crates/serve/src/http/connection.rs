@@ -6,7 +6,7 @@ use super::request::{HEAD_BYTES_MAX, Parsed, Request, parse};
 use crate::image::ServedImage;
 use crate::metrics::ProtocolMetrics;
 use crate::socket::DeadlineSocket;
-use crate::workers::Workers;
+use crate::workers::WorkersClient;
 use freestone_core::Result;
 use freestone_core::wire::to_usize;
 use rustix::fd::OwnedFd;
@@ -30,7 +30,7 @@ pub fn serve<A: Answers>(
     socket: &OwnedFd,
     answers: &A,
     metrics: &ProtocolMetrics,
-    workers: Option<&Workers>,
+    workers: Option<&WorkersClient>,
     is_ending: &AtomicBool,
 ) -> io::Result<()> {
     let mut received = Vec::new();
@@ -113,7 +113,7 @@ fn send(
     is_head: bool,
     keeps: bool,
     metrics: &ProtocolMetrics,
-    workers: Option<&Workers>,
+    workers: Option<&WorkersClient>,
 ) -> io::Result<()> {
     let head = reply.head(keeps);
     let (image, part, name) = match &reply.body {
@@ -159,7 +159,7 @@ fn fill(
     image: &Arc<ServedImage>,
     offset: u64,
     piece: &mut [u8],
-    workers: Option<&Workers>,
+    workers: Option<&WorkersClient>,
 ) -> Result<()> {
     let done = image.try_read(offset, piece).bytes;
     if done == piece.len() {
