@@ -400,7 +400,7 @@ fn hostile_http_clients_take_no_memory_and_delay_nobody() {
         stream.set_read_timeout(Some(server::PATIENCE)).unwrap();
         stream
     };
-    let get = b"GET /images/main.tar HTTP/1.1\r\n\r\n";
+    let get = b"GET /images/main.tar HTTP/1.1\r\nHost: x\r\n\r\n";
     let before = server.memory();
     let mut held = Vec::new();
     for at in 0..100usize {
@@ -417,7 +417,7 @@ fn hostile_http_clients_take_no_memory_and_delay_nobody() {
         held.push(stream);
     }
     let mut stream = connect();
-    let request = "GET /images/main.tar HTTP/1.1\r\nConnection: close\r\n\r\n";
+    let request = "GET /images/main.tar HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
     let mut got = Vec::new();
     stream.read_to_end(&mut got).unwrap();

@@ -15,6 +15,7 @@ mod site;
 use crate::metrics::ProtocolMetrics;
 use crate::server::Protocol;
 use crate::service::Service;
+use crate::workers::WorkersClient;
 use answers::Answers;
 use reply::Reply;
 use request::Request;
@@ -47,7 +48,7 @@ pub struct MetricsPage(
 );
 
 impl Answers for MetricsPage {
-    fn answer(&self, request: &Request) -> Reply {
+    fn answer(&self, request: &Request, _: Option<&WorkersClient>) -> Reply {
         match &request.path[..] {
             b"/metrics" => {
                 let text = self.0.metrics.text(self.0.cached_bytes());

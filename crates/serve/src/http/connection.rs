@@ -2,9 +2,10 @@
 
 use super::answers::Answers;
 use super::reply::{Body, Reply};
-use super::request::{HEAD_BYTES_MAX, Parsed, Request, parse};
+use super::request::{HEAD_BYTES_MAX, Parsed, Request, is_local, parse};
 use crate::image::ServedImage;
 use crate::metrics::ProtocolMetrics;
+use crate::service::error_text;
 use crate::socket::DeadlineSocket;
 use crate::workers::WorkersClient;
 use freestone_core::Result;
@@ -22,6 +23,11 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 /// The time limit of a client to receive a piece; a slower client is disconnected.
 const PIECE_TIME: Duration = Duration::from_secs(60);
 
+/// The time and the number of bytes for which a connection that is to be closed still receives. If
+/// it were closed with bytes unread, the system would discard the last reply.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
 /// Serves a connection to its end; `answers` may wait for `workers`, or has none if it needs none.
 ///
 /// # Errors
@@ -34,36 +40,61 @@ pub fn serve<A: Answers>(
     is_ending: &AtomicBool,
 ) -> io::Result<()> {
     let mut received = Vec::new();
+    let is_loopback = is_loopback(socket);
     loop {
         let Some(request) = receive(socket, &mut received, is_ending)? else { return Ok(()) };
         let begun = Instant::now();
-        let (reply, keeps) = match request {
+        let is_head = request.as_ref().is_ok_and(|request| request.method == "HEAD");
+        let reply = match request {
             Ok(request) if request.has_body => {
-                (Reply::error(413, "requests with a body are not accepted"), false)
+                Reply::error(413, "requests with a body are not accepted")
             }
-            Ok(request) => match &*request.method {
-                "GET" | "HEAD" => {
-                    let (is_head, keeps) = (request.method == "HEAD", request.keeps);
-                    let keeps = keeps && !is_ending.load(Ordering::Relaxed);
-                    let reply = answers.answer(&request);
-                    send(socket, &reply, is_head, keeps, metrics, workers)?;
-                    metrics.answered(begun, reply.is_error());
-                    if keeps {
-                        continue;
-                    }
-                    return Ok(());
+            Ok(request) if !matches!(&*request.method, "GET" | "HEAD") => {
+                Reply::error(405, "only GET and HEAD are supported").header("Allow", "GET, HEAD")
+            }
+            Ok(request)
+                if is_loopback
+                    && !is_local(request.host.as_deref().unwrap_or(""), answers.hosts()) =>
+            {
+                Reply::error(421, "this server does not answer for this host name (see --host)")
+            }
+            Ok(request) => {
+                let keeps = request.keeps && !is_ending.load(Ordering::Relaxed);
+                let reply = answers.answer(&request, workers);
+                send(socket, &reply, is_head, keeps, metrics, workers)?;
+                metrics.answered(begun, reply.is_error());
+                if keeps {
+                    continue;
                 }
-                _ => (
-                    Reply::error(405, "only GET and HEAD are supported")
-                        .header("Allow", "GET, HEAD"),
-                    false,
-                ),
-            },
-            Err(status) => (Reply::error(status, "not an HTTP request"), false),
+                return Ok(());
+            }
+            Err(status) => Reply::error(status, "not an HTTP request"),
         };
-        send(socket, &reply, false, keeps, metrics, workers)?;
+        send(socket, &reply, is_head, false, metrics, workers)?;
         metrics.answered(begun, reply.is_error());
+        linger(socket);
         return Err(io::ErrorKind::InvalidData.into());
+    }
+}
+
+/// Returns true if the connection comes from this machine by TCP.
+fn is_loopback(socket: &OwnedFd) -> bool {
+    let address = rustix::net::getsockname(socket).ok();
+    address
+        .and_then(|address| std::net::SocketAddr::try_from(address).ok())
+        .is_some_and(|address| address.ip().to_canonical().is_loopback())
+}
+
+/// Ends the sending side, and receives for a while what the client still sends.
+fn linger(socket: &OwnedFd) {
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
+    let mut until = DeadlineSocket { socket, deadline: Instant::now() + LINGER_TIME };
+    let (mut part, mut left) = ([0; 4096], LINGER_BYTES_MAX);
+    while let Ok(count @ 1..) = until.read(&mut part) {
+        left = left.saturating_sub(count);
+        if left == 0 {
+            return;
+        }
     }
 }
 
@@ -119,6 +150,10 @@ fn send(
     let (image, part, name) = match &reply.body {
         Body::Bytes(bytes) => {
             let body = if is_head || reply.status == 304 { &[][..] } else { bytes };
+            if body.len() > PIECE_BYTES {
+                send_all(socket, &head)?;
+                return body.chunks(PIECE_BYTES).try_for_each(|part| send_all(socket, part));
+            }
             return send_all(socket, &[&head, body].concat());
         }
         Body::Image(image, part, name) => (image, part.clone(), name),
@@ -142,7 +177,7 @@ fn send(
             if at > part.start {
                 return Err(io::Error::other("the rest cannot be read"));
             }
-            let reply = Reply::error(500, &error.to_string());
+            let reply = Reply::error(500, &error_text(&error));
             let Body::Bytes(text) = &reply.body else { return Ok(()) };
             return send_all(socket, &[&reply.head(keeps), &text[..]].concat());
         }
