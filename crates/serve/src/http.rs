@@ -12,6 +12,7 @@ mod reply;
 mod request;
 mod site;
 
+use crate::activity::Activity;
 use crate::metrics::ProtocolMetrics;
 use crate::server::Protocol;
 use crate::service::Service;
@@ -27,9 +28,14 @@ use std::sync::atomic::AtomicBool;
 pub use site::Site;
 
 impl Protocol for Site {
-    fn serve(&self, socket: Arc<OwnedFd>, is_ending: &AtomicBool) -> io::Result<()> {
+    fn serve(
+        &self,
+        socket: Arc<OwnedFd>,
+        is_ending: &AtomicBool,
+        activity: &Arc<Activity>,
+    ) -> io::Result<()> {
         let workers = self.workers().client();
-        connection::serve(&socket, self, self.metrics(), Some(&workers), is_ending)
+        connection::serve(&socket, self, self.metrics(), Some(&workers), is_ending, activity)
     }
 
     fn metrics(&self) -> &ProtocolMetrics {
@@ -60,8 +66,13 @@ impl Answers for MetricsPage {
 }
 
 impl Protocol for MetricsPage {
-    fn serve(&self, socket: Arc<OwnedFd>, is_ending: &AtomicBool) -> io::Result<()> {
-        connection::serve(&socket, self, self.metrics(), None, is_ending)
+    fn serve(
+        &self,
+        socket: Arc<OwnedFd>,
+        is_ending: &AtomicBool,
+        activity: &Arc<Activity>,
+    ) -> io::Result<()> {
+        connection::serve(&socket, self, self.metrics(), None, is_ending, activity)
     }
 
     fn metrics(&self) -> &ProtocolMetrics {

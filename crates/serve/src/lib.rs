@@ -62,6 +62,7 @@
 //! # }
 //! ```
 
+mod activity;
 mod cache;
 mod catalogue;
 pub mod http;
@@ -75,6 +76,7 @@ mod service;
 mod socket;
 mod workers;
 
+pub use activity::Activity;
 pub use catalogue::{Catalogue, Export, Scope};
 pub use image::{Attempt, ServedImage};
 pub use metrics::{Counter, Histogram, Metrics, ProtocolMetrics};

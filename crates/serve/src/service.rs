@@ -106,6 +106,12 @@ impl Service {
         (before == 0 || before + bytes <= REPLY_BYTES_MAX).then_some(held)
     }
 
+    /// Returns about how many bytes the layouts of large images may take together: as many as the
+    /// cache.
+    pub(crate) fn layouts_max(&self) -> u64 {
+        self.chunks.weight_max()
+    }
+
     /// Returns a number for a new image.
     pub(crate) fn next_image(&self) -> u64 {
         self.images.fetch_add(1, Ordering::Relaxed)

@@ -3,6 +3,7 @@
 use super::answers::Answers;
 use super::reply::{Body, Reply};
 use super::request::{HEAD_BYTES_MAX, Parsed, Request, is_local, parse};
+use crate::activity::Activity;
 use crate::image::ServedImage;
 use crate::metrics::ProtocolMetrics;
 use crate::service::error_text;
@@ -38,11 +39,14 @@ pub fn serve<A: Answers>(
     metrics: &ProtocolMetrics,
     workers: Option<&WorkersClient>,
     is_ending: &AtomicBool,
+    activity: &Activity,
 ) -> io::Result<()> {
     let mut received = Vec::new();
     let is_loopback = is_loopback(socket);
     loop {
+        activity.waits();
         let Some(request) = receive(socket, &mut received, is_ending)? else { return Ok(()) };
+        activity.works();
         let begun = Instant::now();
         let is_head = request.as_ref().is_ok_and(|request| request.method == "HEAD");
         let reply = match request {
@@ -61,7 +65,7 @@ pub fn serve<A: Answers>(
             Ok(request) => {
                 let keeps = request.keeps && !is_ending.load(Ordering::Relaxed);
                 let reply = answers.answer(&request, workers);
-                send(socket, &reply, is_head, keeps, metrics, workers)?;
+                send(&Outlet { socket, activity }, &reply, is_head, keeps, metrics, workers)?;
                 metrics.answered(begun, reply.is_error());
                 if keeps {
                     continue;
@@ -70,7 +74,7 @@ pub fn serve<A: Answers>(
             }
             Err(status) => Reply::error(status, "not an HTTP request"),
         };
-        send(socket, &reply, is_head, false, metrics, workers)?;
+        send(&Outlet { socket, activity }, &reply, is_head, false, metrics, workers)?;
         metrics.answered(begun, reply.is_error());
         linger(socket);
         return Err(io::ErrorKind::InvalidData.into());
@@ -132,14 +136,24 @@ fn receive(
     }
 }
 
+/// A socket that replies are sent to, and the activity that records it.
+struct Outlet<'a> {
+    socket: &'a OwnedFd,
+    activity: &'a Activity,
+}
+
 /// Sends all of `bytes` within the time limit of a piece.
-fn send_all(socket: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
-    DeadlineSocket { socket, deadline: Instant::now() + PIECE_TIME }.write_all(bytes)
+fn send_all(out: &Outlet<'_>, bytes: &[u8]) -> io::Result<()> {
+    out.activity.waits();
+    let deadline = Instant::now() + PIECE_TIME;
+    DeadlineSocket { socket: out.socket, deadline }.write_all(bytes)?;
+    out.activity.works();
+    Ok(())
 }
 
 /// Sends a reply; only its head if `is_head`. `keeps` says whether the connection stays open.
 fn send(
-    socket: &OwnedFd,
+    out: &Outlet<'_>,
     reply: &Reply,
     is_head: bool,
     keeps: bool,
@@ -151,15 +165,15 @@ fn send(
         Body::Bytes(bytes) => {
             let body = if is_head || reply.status == 304 { &[][..] } else { bytes };
             if body.len() > PIECE_BYTES {
-                send_all(socket, &head)?;
-                return body.chunks(PIECE_BYTES).try_for_each(|part| send_all(socket, part));
+                send_all(out, &head)?;
+                return body.chunks(PIECE_BYTES).try_for_each(|part| send_all(out, part));
             }
-            return send_all(socket, &[&head, body].concat());
+            return send_all(out, &[&head, body].concat());
         }
         Body::Image(image, part, name) => (image, part.clone(), name),
     };
     if is_head || part.is_empty() {
-        return send_all(socket, &head);
+        return send_all(out, &head);
     }
     // The first piece is read before the head is sent, so that an error can still be reported to
     // the client.
@@ -179,9 +193,9 @@ fn send(
             }
             let reply = Reply::error(500, &error_text(&error));
             let Body::Bytes(text) = &reply.body else { return Ok(()) };
-            return send_all(socket, &[&reply.head(keeps), &text[..]].concat());
+            return send_all(out, &[&reply.head(keeps), &text[..]].concat());
         }
-        send_all(socket, &buffer[..used + length])?;
+        send_all(out, &buffer[..used + length])?;
         metrics.sent_bytes.add(length as u64);
         at += length as u64;
         used = 0;

@@ -6,6 +6,7 @@ use super::wire::{
     ALLOCATION_ID, CHUNK_BYTES, HOLE_AND_ZERO, READ_BYTES_MAX, REQUEST_BYTES, Request, broken,
     chunk, command, errno, failure, simple, structured,
 };
+use crate::activity::Activity;
 use crate::catalogue::Export;
 use crate::image::{ServedImage, Taker};
 use crate::socket::receive;
@@ -105,6 +106,7 @@ pub struct Connection<'a> {
     workers: WorkersClient,
     /// Set when the server ends: requests received before are answered, and no others.
     is_ending: &'a AtomicBool,
+    activity: &'a Arc<Activity>,
     input: Box<[u8]>,
     /// The part of `input` that was received and not yet parsed.
     waiting: Range<usize>,
@@ -128,17 +130,19 @@ impl<'a> Connection<'a> {
         negotiated: Negotiated,
         workers: &Workers,
         is_ending: &'a AtomicBool,
+        activity: &'a Arc<Activity>,
     ) -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let Negotiated { export, is_structured, has_allocation } = negotiated;
         Ok(Self {
-            out: ReplyOutput::new(socket.clone(), export.image.service().clone()),
+            out: ReplyOutput::new(socket.clone(), export.image.service().clone(), activity.clone()),
             socket,
             export,
             is_structured,
             has_allocation,
             workers: workers.client(),
             is_ending,
+            activity,
             input: vec![0; INPUT_BYTES].into(),
             waiting: 0..0,
             inbox: Arc::new(Inbox { finished: Mutex::default(), event }),
@@ -221,7 +225,14 @@ impl<'a> Connection<'a> {
             self.input.copy_within(self.waiting.clone(), 0);
             self.waiting = 0..self.waiting.len();
         }
-        match receive(&self.socket, &mut self.input[self.waiting.end..])? {
+        if self.pending == 0 {
+            self.activity.waits();
+        }
+        let received = receive(&self.socket, &mut self.input[self.waiting.end..])?;
+        if self.waiting.len() + received >= REQUEST_BYTES {
+            self.activity.works();
+        }
+        match received {
             0 if self.is_ending.load(Ordering::Relaxed) => self.is_over = true,
             0 if self.waiting.is_empty() => self.is_over = true,
             0 => return Err(broken("the connection ends within a request")),
