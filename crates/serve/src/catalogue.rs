@@ -26,7 +26,7 @@ const OPEN_MAX: usize = 32;
 
 /// About how many bytes of memory the layout of a FAT image takes for each entry of its manifest. That
 /// of a tar image takes none: it is found part by part.
-const FAT_ENTRY_WEIGHT: u64 = 128;
+const FAT_ENTRY_WEIGHT: u64 = 256;
 /// How long a client waits for others to finish with large images, before it is refused.
 const LAYOUT_WAIT: Duration = Duration::from_secs(20);
 

@@ -1,5 +1,5 @@
-//! Serves images and files over HTTP/1.1: `GET` and `HEAD`, with ranges, strong ETags and
-//! `If-Range` (RFC 9110, RFC 9112).
+//! Serves images and files over HTTP/1.1: `GET` and `HEAD`, with ranges, strong ETags, and all
+//! conditions on them and on dates (RFC 9110, RFC 9112).
 //!
 //! `httparse` parses the requests. A connection has one thread and follows the same rules as with
 //! NBD: workers do what takes time, and memory is bounded. A client that sends or receives too
