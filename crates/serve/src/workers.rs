@@ -229,13 +229,18 @@ mod tests {
             let order = order.clone();
             let work = move || {
                 thread::sleep(Duration::from_millis(1));
-                Ok(lock(&order).push(number % 3))
+                lock(&order).push(number % 3);
+                Ok(())
             };
             greedy[number % 3].queue(work, |_| {});
         }
         let modest = workers.client();
         let shared = order.clone();
-        modest.queue(move || Ok(lock(&shared).push(3)), |_| {});
+        let work = move || {
+            lock(&shared).push(3);
+            Ok(())
+        };
+        modest.queue(work, |_| {});
         begin.send(()).unwrap();
         assert!(modest.run(|| Ok(true)).unwrap());
         let place = lock(&order).iter().position(|number| *number == 3).unwrap();

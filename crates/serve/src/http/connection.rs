@@ -108,7 +108,7 @@ fn receive(
     socket: &OwnedFd,
     received: &mut Vec<u8>,
     is_ending: &AtomicBool,
-) -> io::Result<Option<Result<Request, u16>>> {
+) -> io::Result<Option<Result<Box<Request>, u16>>> {
     let mut until = DeadlineSocket { socket, deadline: Instant::now() + HEAD_TIME };
     loop {
         match parse(received) {

@@ -40,7 +40,7 @@ pub struct Request {
 /// The result of parsing the first bytes of a request.
 pub enum Parsed {
     /// A head, and its length in bytes.
-    Request(Request, usize),
+    Request(Box<Request>, usize),
     /// The beginning of a head.
     Partial,
     /// Not a request.
@@ -110,7 +110,7 @@ pub fn parse(bytes: &[u8]) -> Parsed {
     if hosts > 1 || (version >= 1 && hosts == 0) {
         return Parsed::Wrong;
     }
-    Parsed::Request(request, length)
+    Parsed::Request(Box::new(request), length)
 }
 
 /// Returns true if `host`, the value of a `Host` header, is an address, a name that only this
