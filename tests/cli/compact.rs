@@ -1,7 +1,5 @@
 //! `store compact` as a program: what it says, that it can be killed, and who may be beside it.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // they are how a test fails
-
 use crate::program::{Home, Ran};
 use crate::support::whole_machine;
 use std::collections::BTreeMap;

@@ -1,8 +1,6 @@
 //! 620 real revisions of a real site, pushed one after the other from a checkout: how the store
 //! grows, and that every image holds its checkout, file by file, for the programs that read tar.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::support::{self, freestone, git, git_tree_of, output, output_bytes};
 use freestone_testkit::corpus;
 use std::collections::BTreeMap;

@@ -1,7 +1,5 @@
 //! What is said when something cannot be done, and the exit codes.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // they are how a test fails
-
 use crate::program::{Home, Ran, snapshot};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -225,7 +223,7 @@ fn a_damaged_store_ends_in_exit_code_3() {
         let mut bytes = fs::read(&pack).unwrap();
         bytes[20..].iter_mut().step_by(64).for_each(|byte| *byte ^= 1);
         let mut permissions = fs::metadata(&pack).unwrap().permissions();
-        #[allow(clippy::permissions_set_readonly_false)]
+        #[allow(clippy::permissions_set_readonly_false, reason = "the file goes with its folder")]
         permissions.set_readonly(false);
         fs::set_permissions(&pack, permissions).unwrap();
         fs::write(&pack, bytes).unwrap();

@@ -1,7 +1,5 @@
 //! Taking files out of a store again.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // they are how a test fails
-
 use crate::program::Home;
 use std::ffi::OsStr;
 use std::fs;

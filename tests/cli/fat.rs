@@ -1,8 +1,6 @@
 //! FAT images by the program: of revisions, of parts of them, of directories without any store; and
 //! what `inspect` says of them.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::program::Home;
 use std::collections::BTreeMap;
 use std::fs;

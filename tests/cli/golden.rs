@@ -1,8 +1,6 @@
 //! A store that format version 1 has written, kept as it was: every later program reads it, and
 //! makes of the same content the same revisions and images, byte for byte.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::support::{freestone, output};
 use std::fs;
 use std::path::{Path, PathBuf};

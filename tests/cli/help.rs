@@ -1,7 +1,5 @@
 //! The help is the contract's text: every command, option and JSON key stands in it.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // they are how a test fails
-
 use crate::program::{Home, snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 

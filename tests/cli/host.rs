@@ -1,8 +1,6 @@
 //! A host's store by the command line: images of what it fetches, without the upstream, after
 //! kills, and copies.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // they are how a test fails
-
 use crate::program::Home;
 use std::fs;
 use std::path::Path;

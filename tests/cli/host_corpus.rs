@@ -1,10 +1,10 @@
 //! What a host receives of a real site, revision after revision, counted at the upstream.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::support::{self, freestone, git, output};
 use freestone_backend::Backend;
 use freestone_backend::directory::Directory;
+use freestone_core::Watch;
+use freestone_maintain as maintain;
 use freestone_store::Store;
 use freestone_store::upstream::{Fetch, Fetched, Opening, Subject};
 use freestone_testkit::{Distant, corpus};
@@ -163,6 +163,6 @@ fn kept_bytes(cache: &Path) -> u64 {
 fn grown(store: &Path, n: usize) -> u64 {
     let opened = Store::open(store).unwrap();
     let id = opened.resolve(&format!("main@{n}")).unwrap().id;
-    let stats = opened.stats().unwrap();
+    let stats = maintain::stats(&opened, Watch::default()).unwrap();
     stats.growth.iter().find(|growth| growth.revision == id).unwrap().stored
 }

@@ -1,8 +1,6 @@
 //! Images: of revisions, of parts of them, of directories without any store; and what `inspect`
 //! says of them.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // they are how a test fails
-
 use crate::program::{self, Home, Ran};
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};

@@ -1,8 +1,6 @@
 //! Archives as revisions: what real programs write, in any order, compressed or not, and what
 //! hostile ones would.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::support::{self, freestone, git_tree_in, output};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

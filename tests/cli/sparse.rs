@@ -1,8 +1,6 @@
 //! A sparse file of more than 8 GiB, whose size no octal field holds: pushed, kept in a few
 //! kilobytes, and read back out of its image at the right place.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::support::{self, freestone, output};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};

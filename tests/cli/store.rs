@@ -1,7 +1,5 @@
 //! The commands that work with a store, on two small revisions.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // they are how a test fails
-
 use crate::program::{self, Home, Ran};
 use std::fs;
 use std::process::{Command, Stdio};
@@ -46,6 +44,56 @@ fn an_interrupted_push_leaves_the_store_as_it_was() {
     let after = home.json(["status"]);
     assert_eq!((&after["refs"], &after["revisions"]), (&before["refs"], &before["revisions"]));
     home.ok(["verify", "--data"]);
+}
+
+/// Places the entry of a ref in the store, as another program could: `ref set` refuses the name.
+fn place_ref(home: &Home, name: &str, revision: &str) {
+    use freestone_format::ref_entry::{self, RefAction, RefEntry};
+    let action = RefAction::Set(freestone_core::Id::parse(revision).unwrap());
+    let entry =
+        RefEntry { action, name: name.into(), log_id: [7; 16], n: 1, previous: None, time: 1 };
+    home.write(format!("store/refs/{name}/{}", ref_entry::key(1)), &entry.encode());
+}
+
+#[test]
+fn an_id_is_an_id_whatever_refs_there_are() {
+    let home = Home::with_revisions();
+    let id = home.ok(["resolve", "main"]).trim().to_owned();
+    let other = home.ok(["resolve", "main~1"]).trim().to_owned();
+    let names = [id.clone(), id[..8].into(), id[..31].into(), id.to_uppercase(), id[..63].into()];
+    for name in &names {
+        let refused = home.run(["ref", "set", name, &other]);
+        assert_eq!(refused.code, Some(2), "{name}: {}", refused.err);
+        assert!(refused.err.contains("cannot be the name of a ref"), "{}", refused.err);
+        assert_eq!(home.run(["push", "site", "--ref", name]).code, Some(2), "{name}");
+        place_ref(&home, name, &other);
+    }
+    for name in &names {
+        assert_eq!(home.ok(["resolve", name]).trim(), id, "{name}");
+        assert_eq!(home.ok(["cat", &format!("{name}:index.html")]), "<h1>second</h1>\n");
+        assert_eq!(home.ok(["resolve", &format!("{name}~1")]).trim(), other, "{name}");
+    }
+    // A ref of such a name is passed over by what lists or copies refs.
+    assert_eq!(lines(&home.ok(["ref", "list"])).len(), 1);
+    home.ok(["init", "--store", "copy"]);
+    home.ok(["copy", &id, "--to", "copy"]);
+    assert_eq!(home.ok(["resolve", &id, "--store", "copy"]).trim(), id);
+    let absent = home.run(["resolve", &"ab".repeat(32)]);
+    assert_eq!(absent.code, Some(5), "{}", absent.err);
+}
+
+#[test]
+fn names_that_mean_something_else_are_no_refs() {
+    let home = Home::with_revisions();
+    assert_eq!(home.run(["ref", "set", "latest", "main"]).code, Some(2));
+    for name in ["HEAD", "FETCH_HEAD", "a.lock", "a..b", "a."] {
+        let refused = home.run(["ref", "set", name, "main"]);
+        assert_eq!(refused.code, Some(2), "{name}: {}", refused.err);
+        place_ref(&home, name, home.ok(["resolve", "main"]).trim());
+        assert_ne!(home.run(["resolve", name]).code, Some(0), "{name}");
+    }
+    assert_eq!(lines(&home.ok(["ref", "list"])).len(), 1);
+    home.ok(["verify"]);
 }
 
 #[test]

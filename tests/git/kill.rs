@@ -3,8 +3,6 @@
 //!
 //! `FREESTONE_LONG=1` kills more often.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::support::{self, freestone, git, output};
 use std::fmt::Write as _;
 use std::io::Write as _;

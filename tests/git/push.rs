@@ -1,7 +1,5 @@
 //! Commits as revisions: what git has is what the image has, and it costs what changed.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::support::{self, freestone, git, git_tree_in, git_tree_of, output};
 use freestone_testkit::corpus;
 use std::os::unix::fs::{PermissionsExt, symlink};

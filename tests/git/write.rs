@@ -1,7 +1,5 @@
 //! Revisions as commits: git opens them, finds nothing wrong, and has what freestone has.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::support::{self, freestone, git, git_tree_in, git_tree_of, output};
 use freestone_testkit::corpus;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -1,8 +1,6 @@
 //! However an image is attached, any range of it is that of the written image: through NBD, HTTP
 //! and the mount, on a device and as a file, in each format.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::mounting::{Mount, may_mount};
 use crate::program::Home;
 use crate::server::client::Client;

@@ -1,7 +1,5 @@
 //! The mount: what is seen in it, by whom, and how it ends.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // they are how a test fails
-
 use crate::mounting::{Mount, PATIENCE, may_mount};
 use crate::program::{self, Home};
 use freestone_testkit::cases;

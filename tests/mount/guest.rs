@@ -1,8 +1,6 @@
 //! A guest boots and reads images from block devices, however they are attached: the digests that
 //! it finds are those of the files that were pushed.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // they are how a test fails
-
 use crate::mounting::{Mount, may_mount};
 use crate::program::Home;
 use crate::server::Server;

@@ -1,8 +1,6 @@
 //! Large content is shared with the store where the file system can: shown by its extents and by
 //! the space that is left.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // they are how a test fails
-
 use crate::mounting::may_mount;
 use crate::program::{self, Home};
 use std::fs::{self, File};

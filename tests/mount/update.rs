@@ -1,8 +1,6 @@
 //! `image --update`: only what differs is written, a target in use is refused, and one that was
 //! killed says so until the next run finishes it.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // they are how a test fails
-
 use crate::program::{self, Home};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};

@@ -1,6 +1,5 @@
 //! A mount that ends with its test.
-#![allow(dead_code)] // each test uses its part
-#![allow(clippy::unwrap_used, clippy::panic)] // they are how a test fails
+#![allow(dead_code, reason = "each program of tests uses its part")]
 
 use crate::program::Home;
 use std::io::{BufRead, BufReader, Read};

@@ -1,6 +1,5 @@
 //! The program, run in a home of its own, where nothing of this machine's user is seen.
-#![allow(dead_code)] // each test uses its part
-#![allow(clippy::unwrap_used, clippy::panic)] // they are how a test fails
+#![allow(dead_code, reason = "each program of tests uses its part")]
 
 use std::ffi::OsStr;
 use std::fs;

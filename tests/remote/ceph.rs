@@ -1,5 +1,4 @@
 //! Ceph's gateway, started by `ceph.sh` once for all tests of a program, and ended with it.
-#![allow(dead_code, reason = "each test uses its part")]
 
 use crate::script::Script;
 use std::sync::{Mutex, OnceLock};

@@ -1,8 +1,6 @@
 //! A real site in a bucket: pushed revision by revision by machines that hold nothing, and imaged
 //! by hosts that follow the bucket, with what each receives.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::ceph::Ceph;
 use crate::program::{Home, Ran};
 use crate::support::{git, scratch, whole_machine};

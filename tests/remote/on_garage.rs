@@ -1,8 +1,6 @@
 //! Stores on three nodes of Garage, which ignores conditions and goes on without one of them: part
 //! of the long run, since Garage is built for it (`tests/remote/garage.sh`).
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::garage::Garage;
 use crate::program::{Home, Ran, ok, ran};
 use freestone_remote::{RemoteOptions, StoreUrl};

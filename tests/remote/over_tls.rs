@@ -1,8 +1,6 @@
 //! Stores behind TLS, in a bucket and on a web server: that they work, and that who cannot be
 //! trusted is not. The other side is OpenSSL.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::ceph::{Ceph, variables};
 use crate::program::{Home, ok, ran};
 use crate::tls::{Authority, Tls, WebServer};

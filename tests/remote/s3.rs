@@ -1,8 +1,6 @@
 //! Stores in S3, on Ceph's gateway: what every backend must do, the program from end to end, and
 //! what it says when something is wrong.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::ceph::{Ceph, variables};
 use crate::program::{Home, Ran};
 use crate::support::whole_machine;

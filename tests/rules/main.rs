@@ -2,4 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
+mod circles;
+mod files;
 mod layers;
+mod names;
+mod pages;
+mod source;

@@ -1,7 +1,5 @@
 //! Servers under hostile clients, many clients, moving refs, and damage.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::program::Home;
 use crate::server::client::{Client, greet, option, option_reply};
 use crate::server::{self, Server, noise, start, take, until, varied};

@@ -1,7 +1,5 @@
 //! `freestone serve http` and `--metrics` with the usual clients.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::program::Home;
 use crate::server::{self, Server, start, take, varied};
 use crate::support::output;

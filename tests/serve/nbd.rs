@@ -1,7 +1,5 @@
 //! `freestone serve nbd` with the usual clients.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-
 use crate::program::Home;
 use crate::server::{Server, varied};
 use crate::support::output;

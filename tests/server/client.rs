@@ -1,6 +1,5 @@
 //! A small client of NBD, which can also break the protocol.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-#![allow(dead_code)] // each test uses its part
+#![allow(dead_code, reason = "each program of tests uses its part")]
 
 use super::take;
 use super::wire::{

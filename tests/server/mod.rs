@@ -1,6 +1,5 @@
 //! A server of freestone that runs while a test runs.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-#![allow(dead_code)] // each test uses its part
+#![allow(dead_code, reason = "each program of tests uses its part")]
 
 pub mod client;
 pub mod wire;

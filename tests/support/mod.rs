@@ -1,6 +1,5 @@
 //! What the tests of the program share: running it and others, and comparing trees.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-#![allow(dead_code)] // each test uses its part
+#![allow(dead_code, reason = "each program of tests uses its part")]
 
 use std::collections::BTreeMap;
 use std::fs;

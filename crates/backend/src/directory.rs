@@ -106,6 +106,9 @@ impl Directory {
 
     /// Makes a directory and those above it, each durable. Below the root one that is there
     /// already is made durable too: whoever made it may have died before it came as far.
+    ///
+    /// # Errors
+    /// A directory cannot be made or synced.
     pub fn make_directory(&self, path: &Path) -> Result<()> {
         let is_above = path == self.root || !path.starts_with(&self.root);
         let durable = || self.durable.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,6 +134,9 @@ impl Directory {
     }
 
     /// Makes the name of `path` durable.
+    ///
+    /// # Errors
+    /// The directory of `path` cannot be synced.
     pub fn sync_parent(&self, path: &Path) -> Result<()> {
         match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => self.sync_directory(parent),

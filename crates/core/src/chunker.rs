@@ -12,7 +12,7 @@ use crate::limits::{
 };
 use fastcdc::v2020::{FastCDC, Normalization};
 
-#[allow(clippy::cast_possible_truncation)] // 4096
+#[allow(clippy::cast_possible_truncation, reason = "it is 4096")]
 const UNIT: usize = BLOCK_BYTES as usize;
 const ZERO_UNIT: [u8; UNIT] = [0; UNIT];
 

@@ -50,6 +50,9 @@ pub fn compress(plain: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// One zstd frame of `plain`, with `base` as its raw dictionary if there is one.
+///
+/// # Errors
+/// zstd fails, as it does where memory is short.
 pub fn compress_over(plain: &[u8], base: Option<&[u8]>, level: i32) -> Result<Vec<u8>> {
     // Not the thread's own: a context that lives longer must not hold on to the base.
     let mut encoder = new_encoder(level)?;
@@ -77,6 +80,9 @@ fn new_decoder<'a>() -> DCtx<'a> {
 }
 
 /// Decompresses one zstd frame of exactly `plain` bytes.
+///
+/// # Errors
+/// The bytes are not one such frame.
 pub fn decompress(stored: &[u8], base: Option<&[u8]>, plain: usize) -> Result<Vec<u8>> {
     let mut out = vec![0; plain];
     decompress_into(stored, base, &mut out)?;
@@ -84,6 +90,9 @@ pub fn decompress(stored: &[u8], base: Option<&[u8]>, plain: usize) -> Result<Ve
 }
 
 /// Decompresses one zstd frame of exactly the length of `out`.
+///
+/// # Errors
+/// The bytes are not one such frame.
 pub fn decompress_into(stored: &[u8], base: Option<&[u8]>, out: &mut [u8]) -> Result<()> {
     let failed = |code| {
         Error::corrupt(format!(

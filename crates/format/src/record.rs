@@ -137,6 +137,9 @@ impl Codec {
 }
 
 /// That stored and plain length of a record can be: plain bytes are bounded, raw ones equal.
+///
+/// # Errors
+/// No record has these lengths.
 pub fn check_lengths(codec: Codec, stored: u64, plain: u64) -> Result<()> {
     let possible = match codec {
         Codec::Raw => stored == plain,

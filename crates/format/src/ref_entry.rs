@@ -135,36 +135,71 @@ impl RefEntry {
     }
 }
 
-/// Checks that `name` can be a ref's: parts of letters, digits, `.`, `_`, `-`, joined by `/`,
-/// none beginning with `.`, not `latest`, at most 80 bytes.
+/// The hex digits from which on a name can be read as the id of a revision, or as a prefix of one.
+pub const PREFIX_DIGITS_MIN: usize = 8;
+
+/// Checks that `name` can be the name of a ref: parts of letters, digits, `.`, `_` and `-`, joined
+/// by `/`, at most 80 bytes. A name must have one meaning only, so what a command or git would read
+/// in another way is refused:
+///
+/// - a name of 8 or more hex digits, which is an id or a prefix of one,
+/// - `latest`, which is the name of a store's hints,
+/// - a name that begins with `-`, which is an option,
+/// - `HEAD` and names that end with `_HEAD`, which git keeps beside its branches,
+/// - a part that git does not take: one that begins or ends with `.`, contains `..`, or ends with
+///   `.lock`.
 ///
 /// # Errors
 /// [`ErrorKind::Usage`] if it cannot.
 pub fn check_name(name: &str) -> Result<()> {
-    let part_is_good = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    let refused = |hint: &str| {
+        Err(Error::new(ErrorKind::Usage, format!("{name:?} cannot be the name of a ref"))
+            .hint(hint.to_owned()))
     };
-    if name.len() <= NAME_BYTES_MAX && name != "latest" && name.split('/').all(part_is_good) {
-        return Ok(());
+    if name.len() > NAME_BYTES_MAX || !name.split('/').all(is_part) {
+        return refused(
+            "a name has parts of A-Z a-z 0-9 . _ - joined by /, none of which begins or ends with \
+             a dot, contains two in a row, or ends with .lock; it has at most 80 bytes",
+        );
     }
-    Err(Error::new(ErrorKind::Usage, format!("{name:?} cannot be the name of a ref")).hint(
-        "a name has parts of A-Z a-z 0-9 . _ - joined by /, none beginning with a dot, \
-         at most 80 bytes, and is not `latest`",
-    ))
+    if is_id_or_prefix(name) {
+        return refused("8 or more hex digits name a revision by its id; use other letters, too");
+    }
+    if name == "latest" || name == "HEAD" || name.ends_with("_HEAD") || name.starts_with('-') {
+        return refused(
+            "`latest`, `HEAD`, names that end with _HEAD and names that begin with - have another \
+             meaning for a command, a store, or git",
+        );
+    }
+    Ok(())
 }
 
-/// That `part` is one part of a ref's name.
+/// Returns true if `text` is read as a revision's id or as a prefix of one, never as a ref.
+pub fn is_id_or_prefix(text: &str) -> bool {
+    text.len() >= PREFIX_DIGITS_MIN && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Returns true if `part` can stand between the slashes of a ref's name.
+fn is_part(part: &str) -> bool {
+    !part.is_empty()
+        && !part.starts_with('.')
+        && !part.ends_with('.')
+        && !part.contains("..")
+        && !part.ends_with(".lock")
+        && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+/// Checks that `part` can be the name of a host or a pin, which is one part of a ref's name. Unlike
+/// a whole name it may consist of hex digits, as names of containers do: nothing reads it alone.
 ///
 /// # Errors
-/// [`ErrorKind::Usage`] if it is none.
+/// [`ErrorKind::Usage`] if it cannot.
 pub fn check_part(part: &str) -> Result<()> {
-    if check_name(part).is_ok() && !part.contains('/') {
+    if part.len() <= NAME_BYTES_MAX && is_part(part) && !part.starts_with('-') {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Usage, format!("{part:?} is no name of a host or a pin"))
-        .hint("use letters, digits, `.`, `_` and `-`, and no `.` at the beginning"))
+    Err(Error::new(ErrorKind::Usage, format!("{part:?} cannot be the name of a host or a pin"))
+        .hint("use letters, digits, `.`, `_` and `-`, and no `.` or `-` at the beginning"))
 }
 
 /// The folder of a ref's entries.
@@ -237,11 +272,32 @@ mod tests {
                 Some(good)
             );
         }
-        for bad in
-            ["", ".x", "a/.b", "/a", "a/", "a//b", "latest", "é", "a b", "a:b", "a%2Fb", "a@1"]
-        {
-            assert!(check_name(bad).is_err(), "{bad}");
+        let malformed =
+            ["", ".x", "a/.b", "/a", "a/", "a//b", "é", "a b", "a:b", "a%2Fb", "a@1", "a~1"];
+        let not_for_git = ["a.", "a..b", "a.lock", "a.lock/b", "HEAD", "FETCH_HEAD", "ORIG_HEAD"];
+        let otherwise = ["latest", "-", "-s", "--all"];
+        for bad in malformed.iter().chain(&not_for_git).chain(&otherwise) {
+            assert_eq!(check_name(bad).unwrap_err().kind(), ErrorKind::Usage, "{bad}");
+        }
+        for bad in not_for_git.iter().chain(&otherwise) {
+            assert_eq!(name_of_folder(&bad.replace('/', "%2F")), None, "{bad}");
         }
         assert_eq!(name_of_folder("a%2fb"), None);
+    }
+
+    #[test]
+    fn a_name_that_could_be_an_id_is_not_a_ref() {
+        let id = Id([0xab; 32]).to_string();
+        let upper = id.to_uppercase();
+        for bad in ["deadbeef", "DEADBEEF", "20261128", &id[..9], &id[..63], &id, &upper] {
+            assert_eq!(check_name(bad).unwrap_err().kind(), ErrorKind::Usage, "{bad}");
+            assert_eq!(name_of_folder(bad), None, "{bad}");
+        }
+        for good in ["deadbee", "deadbeef.x", "site/deadbeef", "2026-11-28", "v20261128"] {
+            check_name(good).unwrap();
+        }
+        check_part("0123456789ab").unwrap();
+        assert!(check_part("a/b").is_err());
+        assert!(check_part("-a").is_err());
     }
 }

@@ -103,6 +103,9 @@ pub fn leave_out(plain: &[u8], places: &[usize]) -> (Vec<u8>, Vec<usize>) {
 }
 
 /// Decodes what is stored with codec 4 by the record in place `own` of a table that `id` gives.
+///
+/// # Errors
+/// The references or the frame are damaged, or the table does not have a place that they name.
 pub fn decode_ids(
     stored: &[u8],
     own: usize,

@@ -24,7 +24,7 @@ use freestone_format::revision::{PackRange, Revision, decode_file, encode_file};
 use freestone_format::segment::{Segment, SegmentPack, SegmentParts, SegmentRow, prefix};
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord};
 use freestone_manifest::{Entry, EntryKind, Items, Node, Subtree};
-use freestone_testkit::{cases, noise};
+use freestone_testkit::{Dice, cases, mutate};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,69 +35,12 @@ fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
 
-/// Numbers that follow from a seed.
-struct Dice(u64);
-
-impl Dice {
-    fn any(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(1);
-        u64::from_le_bytes(noise(8, self.0).try_into().unwrap())
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.any() % bound.max(1)
-    }
-
-    fn index(&mut self, bound: usize) -> usize {
-        usize::try_from(self.below(bound as u64)).unwrap()
-    }
-
-    /// A number of any magnitude.
-    fn magnitude(&mut self) -> u64 {
-        let shift = self.below(64);
-        self.any() >> shift
-    }
-
-    fn id(&mut self) -> Id {
-        digest::plain(&self.any().to_le_bytes())
-    }
-
-    fn text(&mut self, length: u64) -> String {
-        (0..self.below(length)).map(|_| char::from(b'a' + (self.any() % 26) as u8)).collect()
-    }
+fn any_id(dice: &mut Dice) -> Id {
+    digest::plain(&dice.any().to_le_bytes())
 }
 
-/// Changes bytes in a few of the ways that damage and malice do.
-fn mutate(bytes: &mut Vec<u8>, dice: &mut Dice) {
-    for _ in 0..=dice.below(3) {
-        let at = dice.index(bytes.len() + 1);
-        let end = (at + dice.index(12)).min(bytes.len());
-        match dice.below(8) {
-            0 => bytes.truncate(at),
-            1 => drop(bytes.drain(at..end)),
-            2 => {
-                let again = bytes[at..end].to_vec();
-                bytes.splice(at..at, again);
-            }
-            3 => {
-                // A varint that claims more than there can be.
-                let mut out = Writer::default();
-                out.varint(dice.magnitude());
-                bytes.splice(at..end, out.into_bytes());
-            }
-            4 => bytes.insert(at, dice.any() as u8),
-            5 => {
-                let number = dice.magnitude().to_le_bytes();
-                let end = (at + 8).min(bytes.len());
-                bytes[at..end].copy_from_slice(&number[..end - at]);
-            }
-            _ => {
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte ^= 1 << dice.below(8);
-                }
-            }
-        }
-    }
+fn text(dice: &mut Dice, length: u64) -> String {
+    (0..dice.below(length)).map(|_| char::from(b'a' + (dice.any() % 26) as u8)).collect()
 }
 
 fn rows(dice: &mut Dice) -> Vec<Row> {
@@ -125,29 +68,29 @@ fn rows(dice: &mut Dice) -> Vec<Row> {
         end = offset + stored;
         let kind = RecordKind::of([1, 2, 3, 4, 5, 128, 255][dice.index(7)]).unwrap();
         let checksum = [dice.any() as u8; 4];
-        rows.push(Row { kind, codec, id: dice.id(), checksum, offset, stored, plain, base });
+        rows.push(Row { kind, codec, id: any_id(dice), checksum, offset, stored, plain, base });
     }
     rows
 }
 
 fn revision(dice: &mut Dice) -> Revision {
-    let labels = (0..dice.below(4)).map(|_| (format!("k{}", dice.text(5)), dice.text(9)));
+    let labels = (0..dice.below(4)).map(|_| (format!("k{}", text(dice, 5)), text(dice, 9)));
     let labels: BTreeMap<String, String> = labels.collect();
     Revision {
-        root: dice.id(),
-        content_digest: dice.id(),
+        root: any_id(dice),
+        content_digest: any_id(dice),
         entries: dice.magnitude(),
         bytes: dice.magnitude(),
         time: dice.any() as i64,
-        parents: (0..dice.below(4)).map(|_| dice.id()).collect(),
-        message: dice.text(40),
+        parents: (0..dice.below(4)).map(|_| any_id(dice)).collect(),
+        message: text(dice, 40),
         labels,
     }
 }
 
 fn segment_parts(dice: &mut Dice) -> SegmentParts {
     let row = |dice: &mut Dice| SegmentRow {
-        prefix: prefix(&dice.id().0),
+        prefix: prefix(&any_id(dice).0),
         pack: dice.below(3) as u32,
         offset: dice.magnitude(),
         stored: 50,
@@ -162,9 +105,9 @@ fn segment_parts(dice: &mut Dice) -> SegmentParts {
             (Codec::ZstdBase, 70, Some(at as u64 - 1));
     }
     let count = rows.len();
-    let sha1s = (0..count.min(9)).map(|_| (prefix(&dice.id().0), dice.index(count) as u64));
+    let sha1s = (0..count.min(9)).map(|_| (prefix(&any_id(dice).0), dice.index(count) as u64));
     let sha1s = sha1s.collect();
-    let commits = (0..count.min(6)).map(|_| (prefix(&dice.id().0), dice.index(count) as u64));
+    let commits = (0..count.min(6)).map(|_| (prefix(&any_id(dice).0), dice.index(count) as u64));
     let commits = commits.collect();
     SegmentParts {
         supersedes: (0..dice.below(3)).map(|_| [dice.any() as u8; 16]).collect(),
@@ -241,7 +184,7 @@ fn encode_node(node: &Node) -> Vec<u8> {
 
 fn node(dice: &mut Dice) -> Node {
     let mut paths: Vec<Vec<u8>> =
-        (0..1 + dice.below(9)).map(|_| format!("p{}", dice.text(8)).into()).collect();
+        (0..1 + dice.below(9)).map(|_| format!("p{}", text(dice, 8)).into()).collect();
     paths.sort();
     paths.dedup();
     if dice.below(2) == 0 {
@@ -250,7 +193,7 @@ fn node(dice: &mut Dice) -> Node {
                 executable: dice.below(2) == 0,
                 size: dice.magnitude(),
                 sha1: Sha1([dice.any() as u8; 20]),
-                content: dice.id(),
+                content: any_id(dice),
             };
             let mut extension = Writer::default();
             extension.varint(2 * dice.below(100));
@@ -269,8 +212,8 @@ fn node(dice: &mut Dice) -> Node {
     }
     let mut child = |first| Subtree {
         first,
-        id: dice.id(),
-        content_digest: dice.id(),
+        id: any_id(dice),
+        content_digest: any_id(dice),
         entries: 1 + dice.magnitude() / 2,
         bytes: dice.magnitude(),
         measure: match dice.below(3) {
@@ -288,12 +231,15 @@ fn content_node(dice: &mut Dice) -> ContentNode {
     if dice.below(2) == 0 {
         let mut item = |_| match dice.below(3) {
             0 => ContentItem::Zeros(1 + dice.magnitude() / 2),
-            _ => ContentItem::Chunk(1 + dice.below(4 << 20), dice.id()),
+            _ => ContentItem::Chunk(1 + dice.below(4 << 20), any_id(dice)),
         };
         return ContentNode::Leaf((0..count).map(&mut item).collect());
     }
     let level = 2 + dice.below(20) as u8;
-    ContentNode::Inner(level, (0..count).map(|_| (1 + dice.magnitude() / 2, dice.id())).collect())
+    ContentNode::Inner(
+        level,
+        (0..count).map(|_| (1 + dice.magnitude() / 2, any_id(dice))).collect(),
+    )
 }
 
 proptest! {
@@ -385,7 +331,7 @@ proptest! {
             let _ = segment.find_commits([0; 5], commit).take(500).count();
             let _ = segment.row(row);
         }
-        let _ = segment.find(&dice.id());
+        let _ = segment.find(&any_id(dice));
     }
 
     #[test]
@@ -395,7 +341,7 @@ proptest! {
         let mut bytes = revision.encode();
         prop_assert_eq!(&Revision::decode(&bytes).unwrap(), &revision);
         let ranges: Vec<PackRange> = (0..dice.below(5))
-            .map(|_| PackRange { pack: dice.id(), offset: dice.magnitude(), length: dice.magnitude() })
+            .map(|_| PackRange { pack: any_id(dice), offset: dice.magnitude(), length: dice.magnitude() })
             .collect();
         let mut file = encode_file(&bytes, &ranges);
         prop_assert_eq!(decode_file(&revision.id(), &file).unwrap(), (revision.clone(), ranges));
@@ -425,11 +371,11 @@ proptest! {
         let n = 1 + dice.magnitude() / 2;
         let delete = dice.below(4) == 0;
         let entry = RefEntry {
-            action: if delete { RefAction::Delete } else { RefAction::Set(dice.id()) },
-            name: format!("a{}/b", dice.text(9)),
+            action: if delete { RefAction::Delete } else { RefAction::Set(any_id(dice)) },
+            name: format!("a{}/b", text(dice, 9)),
             log_id: [dice.any() as u8; 16],
             n,
-            previous: (n > 1).then(|| dice.id()),
+            previous: (n > 1).then(|| any_id(dice)),
             time: dice.any() as i64,
         };
         let bytes = entry.encode();
@@ -493,9 +439,9 @@ proptest! {
             chunker: 1 + dice.below(255) as u8,
             length: (1 << 20) + 1 + dice.magnitude() / 2,
             sha1: Sha1([dice.any() as u8; 20]),
-            blake3: dice.id(),
+            blake3: any_id(dice),
             level: 1 + dice.below(22) as u8,
-            top: dice.id(),
+            top: any_id(dice),
         };
         let mut bytes = record.encode();
         prop_assert_eq!(ContentRecord::decode(&bytes).unwrap(), record);

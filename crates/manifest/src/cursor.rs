@@ -51,7 +51,7 @@ impl<'a, S: NodeSource> Cursor<'a, S> {
     ///
     /// # Errors
     /// A node cannot be read, is not what its parent says, or is out of order.
-    #[allow(clippy::should_implement_trait)] // it lends
+    #[allow(clippy::should_implement_trait, reason = "the item borrows from self")]
     pub fn next(&mut self) -> Result<Option<&Entry>> {
         if !self.settle()? {
             return Ok(None);

@@ -5,10 +5,11 @@ use crate::fault::Fault;
 use crate::object::ObjectReader;
 use crate::options::RemoteOptions;
 use crate::retry::{FailedRequest, Requests};
+use crate::settings::Settings;
 use bytes::Bytes;
 use freestone_backend::Created;
 use freestone_core::{Error, ErrorKind, Result};
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig};
 use std::sync::Arc;
@@ -30,29 +31,18 @@ impl Bucket {
     /// Reads the settings of the environment. No request is made yet.
     ///
     /// # Errors
-    /// A variable of the environment is invalid.
+    /// As [`Settings::read`].
     pub(crate) fn new(bucket: &str, prefix: &str, options: RemoteOptions) -> Result<Self> {
         let place =
             crate::StoreUrl::S3 { bucket: bucket.into(), prefix: prefix.into() }.to_string();
-        let builder = match &options.environment {
-            None => AmazonS3Builder::from_env(),
-            Some(variables) => {
-                variables.iter().fold(AmazonS3Builder::new(), |builder, (key, value)| {
-                    // Variables that are not settings of S3 are ignored.
-                    let key: Result<AmazonS3ConfigKey, _> = key.to_ascii_lowercase().parse();
-                    key.map_or(builder.clone(), |key| builder.with_config(key, value))
-                })
-            }
-        };
-        let builder = builder
+        let settings = Settings::read(options.environment.as_deref())?;
+        let builder = settings
+            .apply(AmazonS3Builder::new())
             .with_bucket_name(bucket)
             .with_retry(no_retries())
             .with_disable_bulk_delete(true)
             .with_http_connector(Connector::new(&options)?);
-        let endpoint = builder
-            .get_config_value(&AmazonS3ConfigKey::Endpoint)
-            .or_else(|| std::env::var("AWS_ENDPOINT_URL_S3").ok())
-            .unwrap_or_else(|| "Amazon S3".into());
+        let endpoint = settings.endpoint().unwrap_or("Amazon S3").to_owned();
         let s3 = builder.build().map_err(|error| {
             Error::new(ErrorKind::Usage, format!("{place}: {error}"))
                 .hint("check the variables AWS_…; docs/remote.md lists them")

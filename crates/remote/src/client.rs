@@ -161,6 +161,27 @@ impl HttpConnector for Connector {
     }
 }
 
+/// Makes no client: for trying whether settings are valid.
+#[derive(Debug)]
+pub(crate) struct NoConnector;
+
+impl HttpConnector for NoConnector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(NoClient))
+    }
+}
+
+#[derive(Debug)]
+struct NoClient;
+
+#[async_trait]
+impl HttpService for NoClient {
+    async fn call(&self, _: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let text = "no request is made".to_owned();
+        Err(failed(TransportError { fault: TransportFault::Break, text }))
+    }
+}
+
 #[derive(Debug)]
 struct TransportClient(Arc<Transport>);
 

@@ -34,6 +34,7 @@ mod rate;
 mod retry;
 mod runtime;
 pub mod s3;
+mod settings;
 pub mod traffic;
 mod trust;
 mod upload;

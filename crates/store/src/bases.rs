@@ -20,13 +20,13 @@ use freestone_format::record::{Codec, RecordKind};
 /// Bases below a content at most: each costs a decoding of its size.
 pub(crate) const CONTENT_DEPTH_MAX: usize = 16;
 /// The same for what a compaction writes: it begins with the newest, which is read most.
-pub(crate) const COMPACT_DEPTH_MAX: usize = 24;
+pub const COMPACT_DEPTH_MAX: usize = 24;
 /// Bases below a node or a revision at most: they are small.
-pub(crate) const NODE_DEPTH_MAX: usize = 24;
+pub const NODE_DEPTH_MAX: usize = 24;
 
 /// Where a base is, for a record that is to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum BasePlace {
+pub enum BasePlace {
     /// In the same lane: the lane, the record's number there, and which version of its chain the
     /// record is that has it as base.
     Lane { lane: u64, number: usize, version: u64 },
@@ -35,9 +35,9 @@ pub(crate) enum BasePlace {
 }
 
 /// A base, with its plain bytes.
-pub(crate) struct Basis {
-    pub(crate) place: BasePlace,
-    pub(crate) bytes: Vec<u8>,
+pub struct Basis {
+    pub place: BasePlace,
+    pub bytes: Vec<u8>,
 }
 
 /// How far back the base of version `version` (not 0) lies in a chain of at most so many bases.

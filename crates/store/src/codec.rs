@@ -35,9 +35,9 @@ const THOROUGH_DENSE_LEVEL: i32 = 3;
 pub(crate) const NODE_LEVEL: i32 = 6;
 
 /// Bytes as they are to be stored.
-pub(crate) struct Encoded<'a> {
-    pub(crate) codec: Codec,
-    pub(crate) stored: std::borrow::Cow<'a, [u8]>,
+pub struct Encoded<'a> {
+    pub codec: Codec,
+    pub stored: std::borrow::Cow<'a, [u8]>,
 }
 
 impl Encoded<'_> {
@@ -52,7 +52,7 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 /// The smallest way to store a record, with time to look for it: alone, or over one of the bases,
 /// which is given by its place among them. One of at least 64 KiB has to save a sixteenth.
-pub(crate) fn encode_best<'a>(
+pub fn encode_best<'a>(
     plain: &'a [u8],
     bases: &[Basis],
     level: i32,
@@ -162,7 +162,7 @@ pub(crate) fn base_of(codec: Codec, basis: Option<Basis>) -> Option<BasePlace> {
 }
 
 /// Whether a sample of the bytes saves an eighth when it is compressed.
-pub(crate) fn is_text_like(plain: &[u8]) -> Result<bool> {
+pub fn is_text_like(plain: &[u8]) -> Result<bool> {
     is_promising(plain, SAMPLE_BYTES / 8 * 7)
 }
 

@@ -17,7 +17,7 @@ const TRIES: usize = 3;
 ///
 /// A pusher that listed before this one and writes after it would leave this one's segment out; but
 /// it too looks again afterwards.
-pub(crate) fn write_index(backend: &dyn Backend, going: &[String]) {
+pub fn write_index(backend: &dyn Backend, going: &[String]) {
     let lines = || -> Result<Vec<String>> {
         let listed = backend.list("index")?;
         let line = |name: &str, length: u64| {
@@ -40,7 +40,7 @@ pub(crate) fn write_ref(backend: &dyn Backend, name: &str, n: u64, is_new: bool)
 }
 
 /// Writes the hints of all refs, whose newest entries these are.
-pub(crate) fn write_refs(backend: &dyn Backend, newest: &[RefEntry]) {
+pub fn write_refs(backend: &dyn Backend, newest: &[RefEntry]) {
     for entry in newest {
         write_newest(backend, &entry.name, entry.n);
     }

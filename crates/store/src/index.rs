@@ -2,9 +2,10 @@
 
 mod place;
 
+pub use crate::listing;
 pub use place::{LiveSegment, Place};
 
-use crate::listing::{self, Rows};
+use crate::listing::Rows;
 use crate::table;
 use freestone_backend::{Backend, Listed};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
@@ -44,7 +45,7 @@ impl Index {
     }
 
     /// An index of these segments.
-    pub(crate) fn of(segments: Vec<Arc<LiveSegment>>) -> Self {
+    pub fn of(segments: Vec<Arc<LiveSegment>>) -> Self {
         Self { segments: RwLock::new(Arc::new(segments)), left_over: Vec::new(), follows: false }
     }
 
@@ -317,7 +318,10 @@ pub(crate) fn with_rows(backend: &dyn Backend, segment: Segment) -> Result<Segme
 ///
 /// As soon as it is there another pusher may merge it with others and remove it. What it says is
 /// right all the same, so then it is read from memory, as are those that take little of it.
-pub(crate) fn write_segment(
+///
+/// # Errors
+/// The segment cannot be written or opened.
+pub fn write_segment(
     backend: &dyn Backend,
     tier: u8,
     parts: SegmentParts,

@@ -38,18 +38,18 @@ const WRITE_BEHIND_BYTES: u64 = 8 << 20;
 const GAPS_MAX: usize = 256;
 
 /// A record to be written.
-pub(crate) struct NewRecord<'a> {
-    pub(crate) kind: RecordKind,
-    pub(crate) id: Id,
-    pub(crate) codec: Codec,
-    pub(crate) stored: &'a [u8],
-    pub(crate) plain: u64,
+pub struct NewRecord<'a> {
+    pub kind: RecordKind,
+    pub id: Id,
+    pub codec: Codec,
+    pub stored: &'a [u8],
+    pub plain: u64,
     /// For a raw chunk of a large content: where in the content it starts.
-    pub(crate) content_offset: Option<u64>,
+    pub content_offset: Option<u64>,
     /// For the record that a content is found by: the content's SHA-1 and plain BLAKE3.
-    pub(crate) sha1: Option<(Sha1, Id)>,
+    pub sha1: Option<(Sha1, Id)>,
     /// The base, if the codec has one.
-    pub(crate) base: Option<BasePlace>,
+    pub base: Option<BasePlace>,
 }
 
 impl NewRecord<'_> {
@@ -95,21 +95,21 @@ struct LaneRecord {
 static NEXT_LANE: AtomicU64 = AtomicU64::new(0);
 
 /// A pack that is whole but not yet published.
-pub(crate) struct Sealed {
-    pub(crate) spool: Spool,
-    pub(crate) id: Id,
-    pub(crate) length: u64,
+pub struct Sealed {
+    pub spool: Spool,
+    pub id: Id,
+    pub length: u64,
     /// The length of its table.
-    pub(crate) table: u64,
-    pub(crate) rows: Vec<Row>,
+    pub table: u64,
+    pub rows: Vec<Row>,
     /// Indices of contents among the rows, with their SHA-1s.
-    pub(crate) sha1s: Vec<(usize, Sha1)>,
+    pub sha1s: Vec<(usize, Sha1)>,
     /// Runs of manifest nodes: offset and length.
-    pub(crate) node_runs: Vec<(u64, u64)>,
+    pub node_runs: Vec<(u64, u64)>,
 }
 
 /// A pack in the making.
-pub(crate) struct Lane {
+pub struct Lane {
     number: u64,
     spool: Spool,
     /// What is not written yet: the bytes from `written` on.
@@ -134,7 +134,7 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(backend: &Arc<dyn Backend>) -> Result<Self> {
+    pub fn new(backend: &Arc<dyn Backend>) -> Result<Self> {
         Ok(Self {
             number: NEXT_LANE.fetch_add(1, Ordering::Relaxed),
             spool: backend.spool()?,
@@ -166,13 +166,13 @@ impl Lane {
     }
 
     /// Whether the pack has grown to where it is to be sealed.
-    pub(crate) fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.tail() + self.held_bytes as u64 >= PACK_BYTES_TARGET
             || self.records.len() >= RECORDS_TARGET
             || self.held_bytes >= REFERRING_BYTES_TARGET
     }
 
-    pub(crate) fn add(&mut self, record: &NewRecord<'_>) -> Result<()> {
+    pub fn add(&mut self, record: &NewRecord<'_>) -> Result<()> {
         let length = record.stored.len() as u64;
         // What has a base in this pack lies behind it.
         let after = match &record.base {
@@ -316,7 +316,7 @@ impl Lane {
     }
 
     /// Closes the pack.
-    pub(crate) fn seal(mut self) -> Result<Sealed> {
+    pub fn seal(mut self) -> Result<Sealed> {
         if self.failed.get() {
             return Err(Error::new(ErrorKind::Storage, "a pack could not be written before"));
         }

@@ -4,33 +4,36 @@
 //! objects. Packs hold the records and are the truth; index segments are derived from them;
 //! revisions and refs name what they hold. [`Store::push`] writes; [`Records`] reads.
 
-mod bases;
-mod codec;
-pub mod compact;
+#[doc(hidden)]
+pub mod bases;
+#[doc(hidden)]
+pub mod codec;
 mod content;
 pub mod copy;
-mod hints;
-mod index;
-mod lane;
-mod listing;
+pub mod hints;
+pub mod index;
+#[doc(hidden)]
+pub mod lane;
+#[doc(hidden)]
+pub mod listing;
 mod merge;
 mod packs;
-mod proofs;
+#[doc(hidden)]
+pub mod proofs;
 mod proven;
 pub mod push;
 mod raw;
-mod records;
+#[doc(hidden)]
+pub mod records;
 mod refs;
-mod reindex;
 mod resolve;
 mod session;
-mod similar;
+#[doc(hidden)]
+pub mod similar;
 pub mod spool;
-mod stats;
 mod store;
-mod table;
+pub mod table;
 pub mod upstream;
-pub mod verify;
 
 pub use content::FoundContent;
 pub use index::{Index, LiveSegment, Place};
@@ -38,8 +41,16 @@ pub use packs::Packs;
 pub use raw::{RawRun, RunPart};
 pub use records::Records;
 pub use refs::{Expect, Refs};
-pub use reindex::Reindexed;
 pub use resolve::Resolved;
-pub use stats::{RecordSum, Stats};
 pub use store::Store;
 pub use table::read_table;
+
+/// Writing records, for freestone's own crates.
+pub mod write {
+    pub use crate::{bases, codec as encoding, lane, similar};
+}
+
+/// Reading records, for freestone's own crates.
+pub mod read {
+    pub use crate::{proofs, records};
+}

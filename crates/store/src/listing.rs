@@ -25,7 +25,7 @@ fn pack_number(parts: &mut SegmentParts, named: SegmentPack) -> u32 {
 
 /// What names a record of a pack beside its id.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Name {
+pub enum Name {
     /// The SHA-1 of a content.
     Sha1(Sha1),
     /// The first bytes of the commit that a revision was made of.
@@ -34,7 +34,7 @@ pub(crate) enum Name {
 
 /// Lists the records of a pack; `name` gives what else a record is found by, by its place in the table
 /// and its id.
-pub(crate) fn add_pack(
+pub fn add_pack(
     parts: &mut SegmentParts,
     named: SegmentPack,
     rows: &[Row],
@@ -93,7 +93,7 @@ pub(crate) fn add_pack(
 
 /// Whether a segment says itself where records are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rows {
+pub enum Rows {
     /// It does.
     Kept,
     /// The table of its pack does, where it is one pack's: that takes less room, and another read

@@ -166,7 +166,7 @@ impl Packs {
     }
 
     /// Which raw records were proven.
-    pub(crate) fn proofs(&self) -> &Proofs {
+    pub fn proofs(&self) -> &Proofs {
         &self.proofs
     }
 

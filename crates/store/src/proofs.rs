@@ -15,7 +15,7 @@ const SETTLED_NS: u64 = 50_000_000;
 
 /// What tells a file from every other, and from itself after it was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub struct Stamp {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) length: u64,
@@ -34,7 +34,7 @@ impl Stamp {
         freestone_backend::clock::now_ns() > changed.saturating_add(SETTLED_NS)
     }
 
-    pub(crate) fn of(file: &File) -> Option<Self> {
+    pub fn of(file: &File) -> Option<Self> {
         let data = file.metadata().ok()?;
         Some(Self {
             device: data.dev(),
@@ -48,7 +48,7 @@ impl Stamp {
 
 /// Which runs of which packs were proven.
 #[derive(Default)]
-pub(crate) struct Proofs(Mutex<HashMap<Id, PackProofs>>);
+pub struct Proofs(Mutex<HashMap<Id, PackProofs>>);
 
 struct PackProofs {
     stamp: Stamp,
@@ -110,7 +110,7 @@ impl Proofs {
     }
 
     /// Takes note that a record was proven in a file with this stamp.
-    pub(crate) fn remember(&self, pack: &Id, stamp: Stamp, offset: u64) {
+    pub fn remember(&self, pack: &Id, stamp: Stamp, offset: u64) {
         let mut proofs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if proofs.values().map(|known| known.offsets.len()).sum::<usize>() >= PROVEN_MAX {
             proofs.clear();

@@ -58,8 +58,8 @@ impl Target<'_> {
 /// The records of a store. Cheap to clone; used by many threads at once.
 #[derive(Clone)]
 pub struct Records {
-    pub(crate) index: Arc<Index>,
-    pub(crate) packs: Arc<Packs>,
+    pub index: Arc<Index>,
+    pub packs: Arc<Packs>,
 }
 
 impl Records {

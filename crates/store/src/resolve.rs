@@ -3,12 +3,10 @@
 use crate::store::Store;
 use crate::upstream::Follower;
 use freestone_core::{Error, ErrorKind, Id, Result};
-use freestone_format::ref_entry::check_name;
+use freestone_format::ref_entry::{PREFIX_DIGITS_MIN, check_name, is_id_or_prefix};
 use freestone_format::revision::{Revision, commit_bounds};
 use std::collections::HashSet;
 
-/// The shortest prefix of a revision id that is taken for one.
-const PREFIX_DIGITS_MIN: usize = 8;
 /// Candidates that an error lists.
 const LISTED_MAX: usize = 8;
 
@@ -96,27 +94,33 @@ impl Store {
             let deleted = || Error::not_found(format!("entry {n} of ref {name} deleted the ref"));
             return Ok((entry.revision().ok_or_else(deleted)?, Some(name.into())));
         }
-        if check_name(rev).is_ok()
-            && let Some(id) = self.refs().current(rev)?
-        {
-            return Ok((id, Some(rev.into())));
-        }
-        let is_hex = rev.len() <= 64 && rev.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if is_hex && rev.len() >= PREFIX_DIGITS_MIN {
-            return Ok((self.resolve_prefix(&rev.to_ascii_lowercase())?, None));
+        // No ref has such a name, so an id that was handed over is never another revision's.
+        if is_id_or_prefix(rev) {
+            return Ok((self.resolve_digits(&rev.to_ascii_lowercase())?, None));
         }
         check_name(rev).map_err(|_| no_rev(rev))?;
+        if let Some(id) = self.refs().current(rev)? {
+            return Ok((id, Some(rev.into())));
+        }
         Err(Error::not_found(format!("there is no ref or revision {rev}"))
             .hint("`freestone ref list` shows the refs; a revision's id needs 8 digits or more"))
     }
 
-    fn resolve_prefix(&self, prefix: &str) -> Result<Id> {
+    /// Finds the revision whose id is `prefix` or begins with it.
+    fn resolve_digits(&self, prefix: &str) -> Result<Id> {
+        let none = || {
+            Error::not_found(format!("there is no revision {prefix}"))
+                .hint("`freestone log` and `freestone ref list` show what there is")
+        };
+        // A whole id needs no listing, which can be long.
+        if let Ok(id) = Id::parse(prefix) {
+            return self.revision(&id)?.map(|_| id).ok_or_else(none);
+        }
         let ids = self.revision_ids()?;
         let found: Vec<&Id> = ids.iter().filter(|id| id.to_string().starts_with(prefix)).collect();
         match found[..] {
             [id] => Ok(*id),
-            [] => Err(Error::not_found(format!("there is no ref or revision {prefix}"))
-                .hint("`freestone log` and `freestone ref list` show what there is")),
+            [] => Err(none()),
             _ => Err(ambiguous(prefix, found.iter().map(ToString::to_string).collect())),
         }
     }

@@ -15,11 +15,11 @@ const AGREEING_MIN: usize = 2;
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The minima of a content, of which a bin that nothing fell into has none; and its first bytes.
-pub(crate) struct Sketch([Option<u32>; BINS], [u8; 4]);
+pub struct Sketch([Option<u32>; BINS], [u8; 4]);
 
 impl Sketch {
     /// Of `bytes`; one of fewer than 16 has no minima.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
+    pub fn of(bytes: &[u8]) -> Self {
         let mut minima = [None; BINS];
         let leaving = (1..SHINGLE_BYTES).fold(1u64, |power, _| power.wrapping_mul(FACTOR));
         let mut hash = 0u64;
@@ -53,7 +53,7 @@ impl Sketch {
 
 /// Contents by their minima: about 600 bytes each.
 #[derive(Default)]
-pub(crate) struct Similar {
+pub struct Similar {
     /// The content that had this minimum last, by its number.
     by_minimum: HashMap<(u8, u32), u32>,
     /// The contents, in the order in which they were added.
@@ -67,14 +67,14 @@ impl Similar {
     }
 
     /// Adds a content.
-    pub(crate) fn add(&mut self, id: Id, sketch: &Sketch) {
+    pub fn add(&mut self, id: Id, sketch: &Sketch) {
         let number = u32::try_from(self.contents.len()).unwrap_or(u32::MAX);
         self.by_minimum.extend(sketch.bins().map(|minimum| (minimum, number)));
         self.contents.push(id);
     }
 
     /// Those that have most in common with a content, the best first; of equal ones the last.
-    pub(crate) fn best(&self, sketch: &Sketch, count: usize) -> Vec<Id> {
+    pub fn best(&self, sketch: &Sketch, count: usize) -> Vec<Id> {
         let mut votes: HashMap<u32, usize> = HashMap::new();
         for minimum in sketch.bins() {
             if let Some(number) = self.by_minimum.get(&minimum) {

@@ -190,7 +190,8 @@ impl Store {
         }
     }
 
-    pub(crate) fn packs(&self) -> &Arc<Packs> {
+    /// Returns the packs, opened when they are needed.
+    pub fn packs(&self) -> &Arc<Packs> {
         &self.0.packs
     }
 
@@ -275,17 +276,23 @@ impl Store {
         Ok(ids)
     }
 
-    /// The ids of the revisions that have files of their own, sorted.
-    pub(crate) fn revision_file_ids(&self) -> Result<Vec<Id>> {
+    /// Lists the ids of the revisions that have files of their own, sorted.
+    ///
+    /// # Errors
+    /// The store cannot be listed.
+    pub fn revision_file_ids(&self) -> Result<Vec<Id>> {
         let listed = self.0.backend.list("revisions")?;
         let id = |name: &str| Id::parse(name.strip_prefix("revisions/")?).ok();
         Ok(listed.iter().filter_map(|listed| id(&listed.name)).collect())
     }
 
-    /// The ids of the revisions that the index lists. Those whose first bytes are in `known` are
+    /// Lists the ids of the revisions that the index lists. Those whose first bytes are in `known` are
     /// taken from there; of the others the packs' tables are read, and what these cannot tell, since
     /// a pack or a segment is damaged or missing, is left out.
-    pub(crate) fn listed_revisions(
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn listed_revisions(
         &self,
         known: &HashMap<[u8; segment::PREFIX_BYTES], Id>,
     ) -> Result<Vec<Id>> {
@@ -317,11 +324,19 @@ impl Store {
         Ok(ids)
     }
 
-    pub(crate) fn remove_revision_file(&self, id: &Id) -> Result<()> {
+    /// Removes the file of a revision.
+    ///
+    /// # Errors
+    /// The backend failed.
+    pub fn remove_revision_file(&self, id: &Id) -> Result<()> {
         self.0.backend.remove(&revision_object(id))
     }
 
-    pub(crate) fn write_revision(&self, revision: &Revision, locator: &[PackRange]) -> Result<()> {
+    /// Creates the file of a revision, unless it exists; `locator` says where its nodes are.
+    ///
+    /// # Errors
+    /// The backend failed.
+    pub fn write_revision(&self, revision: &Revision, locator: &[PackRange]) -> Result<()> {
         let file = revision::encode_file(&revision.encode(), locator);
         self.0.backend.create(&revision_object(&revision.id()), &file)?;
         Ok(())

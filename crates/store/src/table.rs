@@ -20,8 +20,11 @@ pub fn read_table(object: &dyn Object, id: &Id) -> Result<Vec<Row>> {
     Ok(read_sized_table(object, id)?.0)
 }
 
-/// The same, with the length of the table.
-pub(crate) fn read_sized_table(object: &dyn Object, id: &Id) -> Result<(Vec<Row>, u64)> {
+/// Reads the table of a pack, and returns its length, too.
+///
+/// # Errors
+/// As [`read_table`].
+pub fn read_sized_table(object: &dyn Object, id: &Id) -> Result<(Vec<Row>, u64)> {
     let read = || read_table_once(object, id);
     // What came from afar may have been damaged on the way.
     let again = |error: Error| match error.kind() {

@@ -4,8 +4,9 @@
 
 use freestone_backend::directory::Directory;
 use freestone_backend::{Backend, Created, Listed, Object, Spool};
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, ErrorKind, Result, Watch};
 use freestone_format::RefEntry;
+use freestone_maintain as maintain;
 use freestone_store::Store;
 use freestone_store::push::PushOptions;
 use freestone_testkit::{Faults, Faulty, MemorySource, Reading, findings, noise, push_tree, text};
@@ -67,7 +68,7 @@ fn four_threads_push_different_trees_to_different_refs() {
             assert!(reading.revision(&id).unwrap() == tree(who, n), "pusher {who}, push {n}");
         }
     }
-    let stats = store.stats().unwrap();
+    let stats = maintain::stats(&store, Watch::default()).unwrap();
     assert!(stats.segments.0 < 20, "{} segments", stats.segments.0);
 }
 
@@ -162,7 +163,7 @@ fn a_segment_that_is_merged_away_at_once_does_not_end_its_push() {
         let outcome = push_tree(&store, &tree, &options("main", 5)).unwrap();
         // What the other one wrote, rebuilt.
         let store = Store::open(folder.path()).unwrap();
-        store.reindex(&mut |_, _| {}).unwrap();
+        maintain::reindex(&store, Watch::default()).unwrap();
         let back = Reading::new(&store).revision(&outcome.id).unwrap();
         assert!(back == tree.explicit(), "another tree of {files} files");
     }

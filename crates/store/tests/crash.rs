@@ -8,9 +8,9 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use freestone_core::{ErrorKind, Id, Result};
+use freestone_core::{ErrorKind, Id, Result, Watch};
 use freestone_format::RefAction;
-use freestone_store::compact::{CompactOptions, CompactProgress};
+use freestone_maintain::{self as maintain, CompactOptions};
 use freestone_store::push::PushOptions;
 use freestone_store::{Expect, Store};
 use freestone_testkit::{
@@ -110,7 +110,7 @@ fn scenario(threads: usize) -> Vec<Operation> {
         "reindex",
         true,
         Box::new(|store| {
-            store.reindex(&mut |_, _| {})?;
+            maintain::reindex(store, Watch::default())?;
             Ok(None)
         }),
     );
@@ -141,7 +141,7 @@ fn delete_ref(store: &Store) -> Result<Acknowledged> {
 /// Nobody else is there, so old packs go at once.
 fn compact(store: &Store) -> Result<Acknowledged> {
     let options = CompactOptions { grace: Duration::ZERO, level: 3, ..CompactOptions::default() };
-    store.compact(&options, &CompactProgress::default())?;
+    maintain::compact(store, &options, Watch::default())?;
     Ok(None)
 }
 

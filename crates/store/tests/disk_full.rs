@@ -7,7 +7,8 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use freestone_core::{Error, ErrorKind, Id};
+use freestone_core::{Error, ErrorKind, Id, Watch};
+use freestone_maintain as maintain;
 use freestone_store::push::PushOptions;
 use freestone_store::{Expect, Store};
 use freestone_testkit::{MemorySource, Reading, findings, noise, push_tree, text};
@@ -109,10 +110,10 @@ fn a_push_that_meets_a_full_disk_fails_and_works_once_there_is_room() {
                 fill(folder, 1 << 20);
                 let mut large = small.clone();
                 large.set("large", noise(size, 5));
-                let before = store.stats().unwrap().stored();
+                let before = maintain::stats(&store, Watch::default()).unwrap().stored();
                 let error = push_tree(&store, &large, &options(time)).unwrap_err();
                 assert_full(&error);
-                let after = store.stats().unwrap().stored();
+                let after = maintain::stats(&store, Watch::default()).unwrap().stored();
                 assert_eq!(after, before, "what was written is removed");
                 assert_eq!(store.resolve("main").unwrap().id, first.id);
                 assert_sound(&root, &[(first.id, &small)]);
@@ -225,7 +226,7 @@ fn a_read_only_store_can_be_read_and_says_so_when_pushed_to() {
         assert_eq!(push_tree(&opened, &changed, &dry).unwrap().changed, 1);
         assert_read_only(push_tree(&opened, &changed, &options(3)).unwrap_err());
         assert_read_only(opened.refs().set("other", first.id, Expect::Any, 3).unwrap_err());
-        assert_read_only(opened.reindex(&mut |_, _| {}).unwrap_err());
+        assert_read_only(maintain::reindex(&opened, Watch::default()).unwrap_err());
         assert_read_only(Store::init(&folder.join("new")).map(drop).unwrap_err());
         mount(&["-o", "remount,rw"], folder);
         tree.set("a", "other");

@@ -4,10 +4,10 @@
 
 use freestone_backend::directory::Directory;
 use freestone_core::item::{FileOpener, ItemSource, OpenFile};
-use freestone_core::{ErrorKind, Result};
+use freestone_core::{ErrorKind, Result, Watch};
+use freestone_maintain::{self as maintain, VerifyOptions};
 use freestone_store::Store;
 use freestone_store::push::{PushOptions, PushOutcome, PushProgress, Source};
-use freestone_store::verify::VerifyOptions;
 use freestone_testkit::{MemorySource, Recorded, Recording, cases, noise, push_tree, text};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -28,7 +28,10 @@ fn far(root: &Path) -> (Store, Arc<Recording>) {
 fn assert_sound(root: &Path) {
     let mut findings = Vec::new();
     let store = Store::open(root).unwrap();
-    store.verify(VerifyOptions { data: true }, &mut |finding| findings.push(finding)).unwrap();
+    maintain::verify(&store, VerifyOptions { data: true }, Watch::default(), &mut |finding| {
+        findings.push(finding);
+    })
+    .unwrap();
     assert_eq!(findings, []);
 }
 

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
-use freestone_core::{Id, RawChunks, digest};
+use freestone_core::{Id, RawChunks, Watch, digest};
+use freestone_maintain::{self as maintain, VerifyOptions};
 use freestone_store::Store;
 use freestone_store::push::PushOptions;
-use freestone_store::verify::VerifyOptions;
 use freestone_testkit::{MemorySource, noise, push_tree};
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -99,7 +99,10 @@ fn a_scrub_proves_all_and_forgets_what_it_found_damaged() {
     let scrub = |expected| {
         let store = Store::open(&root).unwrap();
         let mut findings = 0;
-        store.verify(VerifyOptions { data: true }, &mut |_| findings += 1).unwrap();
+        maintain::verify(&store, VerifyOptions { data: true }, Watch::default(), &mut |_| {
+            findings += 1;
+        })
+        .unwrap();
         store.replace_proofs();
         assert_eq!(findings > 0, expected);
         let next = Store::open(&root).unwrap();

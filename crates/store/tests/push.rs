@@ -5,11 +5,11 @@
 use freestone_core::chunker::{Chunker, ContentPiece};
 use freestone_core::digest::{NameHasher, plain};
 use freestone_core::item::{FileOpener, ItemSource, OpenFile};
-use freestone_core::{ChunkSource, Error, ErrorKind, ExtentSource, Sha1};
+use freestone_core::{ChunkSource, Error, ErrorKind, ExtentSource, Sha1, Watch};
+use freestone_maintain::{self as maintain, VerifyOptions};
 use freestone_manifest::content::pieces;
 use freestone_manifest::{Entry, EntryKind};
 use freestone_store::push::{PushOptions, PushOutcome, PushProgress};
-use freestone_store::verify::{VerifyOptions, VerifyProgress};
 use freestone_store::{Expect, Store};
 use freestone_testkit::{MemorySource, cases, findings, noise, push_tree, text};
 use proptest::prelude::*;
@@ -73,7 +73,10 @@ fn explicit(mut tree: MemorySource) -> MemorySource {
 
 fn assert_sound(store: &Store) {
     let mut findings = Vec::new();
-    store.verify(VerifyOptions { data: true }, &mut |finding| findings.push(finding)).unwrap();
+    maintain::verify(store, VerifyOptions { data: true }, Watch::default(), &mut |finding| {
+        findings.push(finding);
+    })
+    .unwrap();
     assert_eq!(findings, []);
 }
 
@@ -136,7 +139,7 @@ proptest! {
             alone.revision.content_digest,
             outcomes.last().unwrap().revision.content_digest
         );
-        store.reindex(&mut |_, _| {}).unwrap();
+        maintain::reindex(&store, Watch::default()).unwrap();
         for (tree, outcome) in trees.iter().zip(&outcomes) {
             prop_assert!(read_back(&store, outcome) == *tree);
         }
@@ -150,17 +153,17 @@ fn nothing_new_is_the_same_revision_again() {
     let mut tree = MemorySource::of([("a", "one"), ("d/b", "two")]);
     let first = push_tree(&store, &tree, &options()).unwrap();
     assert_eq!((first.new, first.changed, first.gone), (3, 0, 0));
-    let size = store.stats().unwrap().stored();
+    let size = maintain::stats(&store, Watch::default()).unwrap().stored();
     let again = push_tree(&store, &tree, &PushOptions { time: 2000, ..options() }).unwrap();
     assert!(again.up_to_date && again.id == first.id && again.ref_entry.is_none());
-    assert_eq!(store.stats().unwrap().stored(), size);
+    assert_eq!(maintain::stats(&store, Watch::default()).unwrap().stored(), size);
     // New labels on the same content: a new small revision of the same root.
     let mut labelled = PushOptions { time: 3000, ..options() };
     labelled.labels.insert("git.commit".into(), "12345678aabb".into());
     let third = push_tree(&store, &tree, &labelled).unwrap();
     assert!(!third.up_to_date && third.revision.root == first.revision.root);
     assert_eq!(third.revision.parents, [first.id]);
-    assert!(store.stats().unwrap().stored() - size < 2000);
+    assert!(maintain::stats(&store, Watch::default()).unwrap().stored() - size < 2000);
     assert!(push_tree(&store, &tree, &labelled).unwrap().up_to_date);
     assert_eq!(store.resolve("commit:12345678").unwrap().id, third.id);
     tree.set("a", "other");
@@ -257,13 +260,13 @@ fn equal_contents_are_kept_once() {
     let big = noise(5 << 20, 7);
     let tree = MemorySource::of([("a", big.clone()), ("b", big.clone()), ("c/d", big.clone())]);
     push_tree(&store, &tree, &options()).unwrap();
-    let stored = store.stats().unwrap().stored();
+    let stored = maintain::stats(&store, Watch::default()).unwrap().stored();
     assert!(stored < (5 << 20) + 20_000, "{stored}");
     // A byte in the middle changed: the chunks around it are kept.
     let mut changed = big;
     changed[2_500_000] ^= 1;
     push_tree(&store, &MemorySource::of([("a", changed)]), &options()).unwrap();
-    let grown = store.stats().unwrap().stored() - stored;
+    let grown = maintain::stats(&store, Watch::default()).unwrap().stored() - stored;
     assert!(grown < 4_400_000, "{grown}");
 }
 
@@ -306,7 +309,7 @@ fn raw_chunks_lie_adjacent_at_offsets_congruent_to_their_files() {
         })
         .unwrap();
     }
-    let gaps = store.stats().unwrap().gaps;
+    let gaps = maintain::stats(&store, Watch::default()).unwrap().gaps;
     assert!(gaps < 16_000, "small records fill the gaps: {gaps}");
 }
 
@@ -316,7 +319,7 @@ fn many_pushes_leave_few_segments() {
     for n in 0..100u32 {
         push_tree(&store, &MemorySource::of([("a", n.to_le_bytes())]), &options()).unwrap();
     }
-    let segments = store.stats().unwrap().segments.0;
+    let segments = maintain::stats(&store, Watch::default()).unwrap().segments.0;
     assert!(segments <= 16, "{segments}");
     assert_eq!(store.refs().log("main").unwrap().len(), 100);
     assert_sound(&store);
@@ -335,7 +338,7 @@ fn what_was_lost_is_stored_again_by_the_next_push() {
         let name = format!("store/packs/{}/{pack}.pack", &pack.to_string()[..2]);
         std::fs::remove_file(folder.path().join(name)).unwrap();
     }
-    store.reindex(&mut |_, _| {}).unwrap();
+    maintain::reindex(&store, Watch::default()).unwrap();
     let again = push_tree(&store, &tree, &PushOptions { time: 2000, ..options() }).unwrap();
     assert!(again.up_to_date && again.id == main.id);
     assert!(read_back(&store, &main) == tree);
@@ -355,7 +358,7 @@ fn a_large_content_of_which_a_part_was_lost_is_made_whole() {
         let name = format!("store/packs/{}/{pack}.pack", &pack.to_string()[..2]);
         std::fs::remove_file(folder.path().join(name)).unwrap();
     }
-    store.reindex(&mut |_, _| {}).unwrap();
+    maintain::reindex(&store, Watch::default()).unwrap();
     let fresh = PushOptions { ref_name: Some("fresh".into()), ..options() };
     let again = push_tree(&store, &tree, &fresh).unwrap();
     assert!(read_back(&store, &again) == tree);
@@ -379,10 +382,10 @@ fn what_a_refused_push_has_stored_is_found_by_the_next() {
     refused.set("z2", [50, 50]);
     let error = push_tree(&store, &refused, &weak).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
-    let stored = store.stats().unwrap().packs.1;
+    let stored = maintain::stats(&store, Watch::default()).unwrap().packs.1;
     assert!(stored > 64 << 20, "{stored}");
     push_tree(&store, &tree, &weak).unwrap();
-    let stored = store.stats().unwrap().packs.1;
+    let stored = maintain::stats(&store, Watch::default()).unwrap().packs.1;
     assert!(stored < 5 * (33 << 20) + (1 << 20), "{stored} bytes are stored");
 }
 
@@ -493,27 +496,6 @@ fn times_that_are_asked_for_are_set_on_equal_content() {
     assert!(push_tree(&store, &tree, &options()).unwrap().up_to_date);
 }
 
-#[test]
-fn verifying_and_summing_up_tell_how_far_they_are_and_stop_when_told_to() {
-    let (_folder, store) = new_store();
-    push_tree(&store, &MemorySource::of([("a", "1"), ("b/c", "2")]), &options()).unwrap();
-    let progress = VerifyProgress::default();
-    let verify = |progress| store.verify_watched(VerifyOptions::default(), progress, &mut |_| ());
-    let report = verify(&progress).unwrap();
-    assert_eq!(progress.looked_at.load(Ordering::Relaxed), report.records + report.entries);
-    progress.cancel.store(true, Ordering::Relaxed);
-    assert_eq!(verify(&progress).unwrap_err().to_string(), "interrupted");
-    let mut told = Vec::new();
-    let mut each = |read, total| {
-        told.push((read, total));
-        Ok(())
-    };
-    assert_eq!(store.stats_watched(&mut each).unwrap(), store.stats().unwrap());
-    assert_eq!(told, [(0, 2), (1, 2)]);
-    let stop = |_, _| Err(Error::new(ErrorKind::Failed, "stop"));
-    assert_eq!(store.stats_watched(&mut { stop }).unwrap_err().to_string(), "stop");
-}
-
 /// The bytes of a chunk of `large` that is short enough to be a small content.
 fn short_chunk(large: &[u8]) -> Vec<u8> {
     let mut chunker = Chunker::default();
@@ -557,12 +539,12 @@ fn a_small_content_that_is_a_chunk_of_a_large_one_is_found_by_its_sha1_and_not_s
         let found = store.records().unwrap().find_sha1(&sha1).unwrap().unwrap();
         assert_eq!((found.id, found.size), (plain(&small), small.len() as u64), "{at}");
         assert!(findings(&store).unwrap().is_empty(), "{at}");
-        let chunks = store.stats().unwrap().records["chunk"].plain;
+        let chunks = maintain::stats(&store, Watch::default()).unwrap().records["chunk"].plain;
         let stored_twice = chunks - large.len() as u64;
         // The large one may come to a lane of its own, before the small one is stored.
         assert!(stored_twice == 0 || at == 1, "{at}: {stored_twice}");
         // So it is when the index is made anew, and when segments are merged.
-        store.reindex(&mut |_, _| {}).unwrap();
+        maintain::reindex(&store, Watch::default()).unwrap();
         assert_eq!(store.records().unwrap().find_sha1(&sha1).unwrap(), Some(found), "{at}");
         // It collides with nothing that comes under its name.
         struct Same;

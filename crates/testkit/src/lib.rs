@@ -1,6 +1,6 @@
 //! What freestone's tests share: sources in memory, reading back what was pushed, stores made
-//! by hand or frozen, backends that record, fail and crash, what every backend must do, a
-//! network in bad weather, and where the checkout is.
+//! by hand or frozen, bytes that were changed, backends that record, fail and crash, what every
+//! backend must do, a network in bad weather, and where the checkout is.
 
 mod cases;
 mod checkout;
@@ -12,6 +12,7 @@ mod faulty;
 mod forge;
 mod frozen;
 mod memory;
+mod mutation;
 mod proxy;
 mod reading;
 mod recording;
@@ -25,6 +26,7 @@ pub use faulty::{Faults, Faulty};
 pub use forge::{Forge, compress, pack_name, write_pack, write_segment};
 pub use frozen::Frozen;
 pub use memory::{MemorySource, noise, push_tree, text};
+pub use mutation::{Dice, mutate};
 pub use proxy::{Happened, Proxy, Weather};
 pub use reading::{ReadBack, Reading, findings};
 pub use recording::{Recorded, Recording};

@@ -1,11 +1,11 @@
 //! Reading whole revisions back, every byte by way of the store's proofs.
 
 use crate::MemorySource;
-use freestone_core::{ChunkSource, Error, ExtentSource, Id, Result};
+use freestone_core::{ChunkSource, Error, ExtentSource, Id, Result, Watch};
+use freestone_maintain::{self as maintain, Finding, VerifyOptions};
 use freestone_manifest::content::pieces;
 use freestone_manifest::{Entry, EntryKind};
 use freestone_store::Store;
-use freestone_store::verify::{Finding, VerifyOptions};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -85,9 +85,11 @@ impl<'a> Reading<'a> {
 /// What `verify --data` finds.
 ///
 /// # Errors
-/// As [`Store::verify`].
+/// As [`maintain::verify`].
 pub fn findings(store: &Store) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    store.verify(VerifyOptions { data: true }, &mut |finding| findings.push(finding))?;
+    maintain::verify(store, VerifyOptions { data: true }, Watch::default(), &mut |finding| {
+        findings.push(finding);
+    })?;
     Ok(findings)
 }

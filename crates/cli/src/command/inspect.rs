@@ -290,7 +290,7 @@ fn say(
         match report.violations.count() {
             0 => output.line("rules    kept")?,
             broken => {
-                output.line(format_args!("rules    broken {}", count(broken, "time", "times")))?
+                output.line(format_args!("rules    broken {}", count(broken, "time", "times")))?;
             }
         }
     }

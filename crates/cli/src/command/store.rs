@@ -10,6 +10,7 @@ use crate::output::progress::Unit;
 use crate::values::size::count;
 use clap::{Args, Subcommand};
 use freestone_core::Result;
+use freestone_maintain as maintain;
 use serde::Serialize;
 
 /// Maintain the store: statistics, compaction, index
@@ -74,12 +75,7 @@ fn reindex(context: &Context) -> Result<()> {
     let store = context.store()?;
     following::refuse_follower(&store)?;
     let done = context.watched("reindexing packs", Unit::Things, None, |watch| {
-        let mut before = 0;
-        store.reindex(&mut |read, total| {
-            watch.set_total(total);
-            watch.add(read.saturating_sub(before));
-            before = read;
-        })
+        maintain::reindex(&store, watch)
     })?;
     // A cache like those that the store has dropped itself.
     #[cfg(feature = "rocksdb")]

@@ -3,14 +3,14 @@
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::following;
+use crate::output::progress::Unit;
 use crate::output::text;
 use crate::values::size::{count, show};
 use crate::values::time;
 use clap::Args;
 use freestone_core::{Error, Result};
-use freestone_store::verify::{Finding, VerifyOptions, VerifyProgress, VerifyReport};
+use freestone_maintain::{self as maintain, Finding, VerifyOptions, VerifyReport};
 use serde::Serialize;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Check the store for damage
@@ -68,14 +68,10 @@ impl Verify {
         let store = context.store()?;
         following::refuse_follower(&store)?;
         let mut findings: Vec<Finding> = Vec::new();
-        let progress = VerifyProgress::default();
-        let looked_at = || (progress.looked_at.load(Ordering::Relaxed), None);
-        let verify = || {
-            let options = VerifyOptions { data: self.data };
-            store.verify_watched(options, &progress, &mut |finding| findings.push(finding))
-        };
-        let report =
-            context.watched_counters("verifying", Some(&progress.cancel), looked_at, verify);
+        let options = VerifyOptions { data: self.data };
+        let report = context.watched("verifying", Unit::Things, None, |watch| {
+            maintain::verify(&store, options, watch, &mut |finding| findings.push(finding))
+        });
         let report = match report {
             Ok(report) => report,
             Err(error) => {

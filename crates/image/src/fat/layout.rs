@@ -116,7 +116,7 @@ pub(super) struct LayoutWalk<'a, S> {
 
 impl<S: NodeSource> LayoutWalk<'_, S> {
     /// Returns the next entry.
-    #[allow(clippy::should_implement_trait)] // it lends
+    #[allow(clippy::should_implement_trait, reason = "the item borrows from self")]
     pub(super) fn next(&mut self) -> Result<Option<Laid<'_>>> {
         let Some(entry) = self.cursor.next()? else { return Ok(None) };
         let index = self.index;

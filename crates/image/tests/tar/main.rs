@@ -1,6 +1,6 @@
 //! Tests of the tar format over manifests in memory.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests are not marked as tests
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
 mod golden;
 mod layout;

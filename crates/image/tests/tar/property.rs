@@ -133,7 +133,12 @@ proptest! {
         let built = site.build();
         let plan = built.plan(options).unwrap();
         let all = built.extents(&plan);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "any part of the length is as good"
+        )]
         let start = (from * plan.length() as f64) as u64;
         for range in [start..start + length, start..start, 0..start, start..u64::MAX] {
             let mut part = Vec::new();

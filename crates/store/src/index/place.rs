@@ -33,8 +33,11 @@ pub struct Place {
 }
 
 impl Place {
-    /// What row `at` of `segment` says.
-    pub(crate) fn of(segment: &Arc<LiveSegment>, at: u64) -> Result<Self> {
+    /// Returns what row `at` of `segment` says.
+    ///
+    /// # Errors
+    /// The segment has no such row, or is damaged.
+    pub fn of(segment: &Arc<LiveSegment>, at: u64) -> Result<Self> {
         let row = segment.segment.row(at)?;
         let pack = segment.segment.pack(row.pack)?;
         let (pack_length, table_length) = (pack.length, pack.table);
@@ -58,9 +61,12 @@ impl Place {
         Some(end.checked_sub(self.table_length)?..end)
     }
 
-    /// Where the record's base is: a record that has none itself, or one at a lower offset of the
-    /// same pack; so bases cannot form a cycle.
-    pub(crate) fn base(&self) -> Result<Option<Self>> {
+    /// Returns where the record's base is: a record that has none itself, or one at a lower offset
+    /// of the same pack, so that bases cannot form a cycle. `None` if it has no base.
+    ///
+    /// # Errors
+    /// The segment is damaged, or names a record that cannot be the base.
+    pub fn base(&self) -> Result<Option<Self>> {
         let Some(at) = self.row.base else { return Ok(None) };
         let base = Self::of(&self.segment, at)?;
         let lower = base.pack == self.pack && base.row.offset < self.row.offset;

@@ -34,7 +34,7 @@ fn id_at(plain: &[u8], place: usize) -> Option<Id> {
 impl Lane {
     /// Takes a node or a revision, to be written with others: over `basis` if there is one and that is
     /// shorter, with references in place of ids that this pack has and the base has not.
-    pub(crate) fn hold_best(
+    pub fn hold_best(
         &mut self,
         kind: RecordKind,
         id: Id,

@@ -23,7 +23,7 @@ impl Lane {
 
     /// What the next version of the record `id` may have as its base, `depth_max` bases above
     /// each other at most; `None` if the lane does not hold the record.
-    pub(crate) fn basis(
+    pub fn basis(
         &self,
         kind: RecordKind,
         id: &Id,
@@ -54,7 +54,7 @@ impl Lane {
     }
 
     /// The first of the chain that the record `id` stands in, as the base of another chain.
-    pub(crate) fn first(&self, kind: RecordKind, id: &Id, packs: &Packs) -> Result<Option<Basis>> {
+    pub fn first(&self, kind: RecordKind, id: &Id, packs: &Packs) -> Result<Option<Basis>> {
         let Some(mut number) = self.known.get(&(kind, *id)).copied() else { return Ok(None) };
         while let Some(BasePlace::Lane { number: below, .. }) = self.records[number].base {
             number = below;

@@ -80,7 +80,7 @@ pub fn bind_at_hangup(catalogue: &Arc<Catalogue>, again: OwnedFd) -> Result<()> 
                     }
                 }
                 Err(error) => {
-                    service.log(&format!("the names keep their revisions: {}", error.chain()))
+                    service.log(&format!("the names keep their revisions: {}", error.chain()));
                 }
             }
         }

@@ -1,12 +1,12 @@
 //! `freestone store compact`.
 
 use crate::context::Context;
+use crate::output::progress::Unit;
 use crate::values::size::{count, show};
 use clap::Args;
 use freestone_core::Result;
-use freestone_store::compact::{CompactOptions, CompactProgress, Compacted};
+use freestone_maintain::{self as maintain, CompactOptions, Compacted};
 use serde::Serialize;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The details in the help.
@@ -93,21 +93,17 @@ impl Compact {
     /// The store cannot be read or written.
     pub(super) fn run(&self, context: &Context) -> Result<()> {
         let store = context.store()?;
-        let before = store.stored_bytes()?;
+        let before = maintain::stored_bytes(&store)?;
         let options = CompactOptions {
             all: self.all,
             level: self.level,
             grace: self.grace,
             dry_run: self.dry_run,
         };
-        let progress = CompactProgress::default();
-        let count = || {
-            let total = progress.records.load(Ordering::Relaxed);
-            (progress.records_done.load(Ordering::Relaxed), (total > 0).then_some(total))
-        };
-        let compact = || store.compact(&options, &progress);
-        let done = context.watched_counters("compacting records", None, count, compact)?;
-        let after = store.stored_bytes()?;
+        let done = context.watched("compacting records", Unit::Things, None, |watch| {
+            maintain::compact(&store, &options, watch)
+        })?;
+        let after = maintain::stored_bytes(&store)?;
         if context.output.is_json() {
             return context.output.json(&Answer {
                 dry_run: self.dry_run,

@@ -7,7 +7,7 @@ use crate::output::{Output, short};
 use crate::values::size::show;
 use crate::values::time;
 use freestone_core::Result;
-use freestone_store::Stats;
+use freestone_maintain::{self as maintain, Stats};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -71,13 +71,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
     let store = context.store()?;
     following::refuse_follower(&store)?;
     let stats = context.watched("reading packs and revisions", Unit::Things, None, |watch| {
-        let mut before = 0;
-        store.stats_watched(&mut |read, total| {
-            watch.set_total(total);
-            watch.step(read.saturating_sub(before))?;
-            before = read;
-            Ok(())
-        })
+        maintain::stats(&store, watch)
     })?;
     if context.output.is_json() {
         return context.output.json(&answer(&stats));

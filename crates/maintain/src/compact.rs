@@ -1,0 +1,234 @@
+//! Compaction: small packs become few, and what they hold is stored as small as it gets.
+//!
+//! A push has little time, sees only its parent, and may lean on another pack's record only if
+//! that has no base. A compaction sees the whole history: the newest of each content whole, older
+//! ones over newer ones or over what is similar, all in the same pack.
+//!
+//! It is safe beside readers and pushers, and killed anywhere it has lost nothing: new packs are
+//! written and proven, then listed by a segment that takes the place of those of the old packs;
+//! these are removed a grace period later, if nothing leans on them then. Done again, it makes the
+//! same packs. What no revision leads to is kept: a push may be about to name it.
+
+mod replace;
+mod walk;
+mod writer;
+
+use crate::retire;
+use freestone_core::limits::PACK_BYTES_TARGET;
+use freestone_core::{Error, Id, Result, Watch};
+use freestone_format::pack::{self, Row};
+use freestone_format::record::RecordKind;
+use freestone_format::segment::Segment;
+use freestone_store::{Index, LiveSegment, Records, Store, read_table};
+use replace::{Replacement, new_rows};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+use writer::{NewPack, Writer};
+
+/// A pack of this length is left as it is: what it holds is mostly large.
+const PACK_BYTES_SMALL: u64 = PACK_BYTES_TARGET / 4 * 3;
+/// Records that are compacted together: about 500 bytes of memory each.
+const RECORDS_TOGETHER: usize = 1 << 18;
+
+/// How to compact.
+#[derive(Clone, Copy, Debug)]
+pub struct CompactOptions {
+    /// Rewrite large packs too.
+    pub all: bool,
+    /// zstd's level, 1 to 22.
+    pub level: i32,
+    /// How long packs stay whose records lie in others.
+    pub grace: Duration,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+impl Default for CompactOptions {
+    fn default() -> Self {
+        Self { all: false, level: 19, grace: Duration::from_secs(3600), dry_run: false }
+    }
+}
+
+/// What a compaction did, or would do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compacted {
+    /// Packs that were rewritten, and their bytes.
+    pub old_packs: (u64, u64),
+    /// Packs that were written, and their bytes; none in a dry run.
+    pub new_packs: (u64, u64),
+    /// Files of revisions that were removed, since packs hold them.
+    pub revision_files: u64,
+    /// Packs that were removed, and their bytes.
+    pub removed: (u64, u64),
+    /// Packs that are to be removed when the grace period is over, and their bytes.
+    pub waiting: (u64, u64),
+}
+
+/// Rewrites small packs. A dry run says which, and what it would remove.
+///
+/// `watch` counts records: it is given the number of all that are to be written, and each that was.
+///
+/// # Errors
+/// A pack, a revision or what it names is missing or damaged; writing failed; or `watch` was
+/// cancelled. What was finished before stays.
+pub fn compact(store: &Store, options: &CompactOptions, watch: Watch<'_>) -> Result<Compacted> {
+    if !options.dry_run {
+        store.check_writable()?;
+        if let Some(root) = store.root() {
+            freestone_backend::directory::Directory::new(root).clear_left_over();
+        }
+    }
+    let mut done = Compacted::default();
+    let backend = &**store.backend();
+    store.refresh();
+    let run = Run { store, options, watch };
+    let small = run.small_packs()?;
+    watch.set_total(small.iter().map(|(_, _, rows)| rows.len() as u64).sum());
+    for group in groups(small) {
+        let packs: (u64, u64) =
+            group.iter().fold((0, 0), |(n, sum), (_, bytes, _)| (n + 1, sum + bytes));
+        if options.dry_run {
+            done.old_packs = sum(done.old_packs, packs);
+            continue;
+        }
+        if let Some(new) = run.rewrite(group)? {
+            done.old_packs = sum(done.old_packs, packs);
+            done.new_packs = sum(done.new_packs, new);
+        }
+    }
+    store.refresh();
+    done.revision_files = run.fold_revisions()?;
+    let swept = retire::sweep(backend, options.grace, options.dry_run)?;
+    (done.removed, done.waiting) = (swept.removed, swept.waiting);
+    store.refresh();
+    Ok(done)
+}
+
+fn sum(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
+    (a.0 + b.0, a.1 + b.1)
+}
+
+/// A pack, its length, its table.
+type Listed = (Id, u64, Vec<Row>);
+
+/// Packs that are rewritten together, so that what is held of their records is bounded.
+fn groups(packs: Vec<Listed>) -> Vec<Vec<Listed>> {
+    let mut groups: Vec<Vec<Listed>> = Vec::new();
+    let mut records = usize::MAX;
+    for pack in packs {
+        records = records.saturating_add(pack.2.len());
+        match groups.last_mut().filter(|_| records <= RECORDS_TOGETHER) {
+            Some(group) => group.push(pack),
+            None => {
+                records = pack.2.len();
+                groups.push(vec![pack]);
+            }
+        }
+    }
+    groups
+}
+
+struct Run<'a> {
+    store: &'a Store,
+    options: &'a CompactOptions,
+    watch: Watch<'a>,
+}
+
+impl Run<'_> {
+    /// The live packs that are worth rewriting, by their ids.
+    fn small_packs(&self) -> Result<Vec<Listed>> {
+        let mut small = Vec::new();
+        let live = self.store.index()?.packs()?;
+        let ids: std::collections::BTreeSet<Id> = live.into_iter().map(|(id, _)| id).collect();
+        for id in ids {
+            let object = self.store.packs().open(&id)?;
+            if object.length() >= PACK_BYTES_SMALL && !self.options.all {
+                continue;
+            }
+            let rows = read_table(&*object, &id)?;
+            // What this version does not understand stays where it is.
+            if !rows.iter().any(|row| matches!(row.kind, RecordKind::Other(_))) {
+                small.push((id, object.length(), rows));
+            }
+        }
+        Ok(small)
+    }
+
+    /// Rewrites packs; says how many there are then, and their bytes. `None` if they are as small
+    /// as they get.
+    fn rewrite(&self, group: Vec<Listed>) -> Result<Option<(u64, u64)>> {
+        let backend = self.store.backend();
+        let bytes_before: u64 = group.iter().map(|(_, length, _)| length).sum();
+        let tables: Vec<(Id, Vec<Row>)> =
+            group.into_iter().map(|(id, _, rows)| (id, rows)).collect();
+        let old: HashSet<Id> = tables.iter().map(|(id, _)| *id).collect();
+        // The index is listed before anything is written, and only what it lists is replaced.
+        let index = Arc::new(Index::open(&**backend)?);
+        let records = Records { index: index.clone(), packs: self.store.packs().clone() };
+        let mut each = |_| self.watch.step(1);
+        let mut writer = Writer::new(backend, &records, self.options.level, &tables, &mut each);
+        walk::walk(self.store, &self.store.revision_ids()?, &mut writer)?;
+        let packs = writer.finish()?;
+        let bytes: u64 = packs.iter().map(|pack| pack.length).sum();
+        let is_same = packs.iter().all(|pack| old.contains(&pack.id)) && packs.len() == old.len();
+        if is_same || (bytes >= bytes_before && packs.len() >= old.len()) {
+            for pack in packs.iter().filter(|pack| pack.is_new) {
+                backend.remove(&pack::object_name(&pack.id))?;
+            }
+            return Ok(None);
+        }
+        self.prove(&packs)?;
+        let kept: HashSet<Id> = packs.iter().map(|pack| pack.id).collect();
+        let mut gone: Vec<Id> = old.difference(&kept).copied().collect();
+        gone.sort_unstable();
+        retire::retire(&**backend, &gone)?;
+        Replacement::of(&index, &old, &tables, &packs)?.write(&**backend)?;
+        self.store.refresh();
+        Ok(Some((packs.len() as u64, bytes)))
+    }
+
+    /// Reads all that was written, and proves it.
+    fn prove(&self, packs: &[NewPack]) -> Result<()> {
+        let (bytes, _) = new_rows(packs).encode();
+        let segment = Segment::open(Arc::new(bytes))?;
+        let live = LiveSegment { name: "(in memory)".into(), tier: 0, segment };
+        let index = Arc::new(Index::of(vec![Arc::new(live)]));
+        let records = Records { index, packs: self.store.packs().clone() };
+        let mut bytes = Vec::new();
+        for row in packs.iter().flat_map(|pack| &pack.rows) {
+            if !records.read(row.kind, &row.id, &mut bytes)? {
+                let what = format!("{} {} was not written", row.kind.word(), row.id);
+                return Err(Error::corrupt(what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the files of revisions that a segment names: their records lie in packs.
+    fn fold_revisions(&self) -> Result<u64> {
+        let listed: HashSet<Id> =
+            self.store.listed_revisions(&HashMap::new())?.into_iter().collect();
+        if !self.options.dry_run {
+            // As for packs: what is listed may not be durable yet.
+            self.store.backend().settle("index")?;
+        }
+        let records = self.store.records()?;
+        let (mut count, mut bytes) = (0, Vec::new());
+        for id in self.store.revision_file_ids()?.iter().filter(|id| listed.contains(id)) {
+            self.watch.check()?;
+            // Packs that were not rewritten were not read: the file may be the only sound copy.
+            match records.read(RecordKind::Revision, id, &mut bytes) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) if error.is_damage() => continue,
+                Err(error) => return Err(error),
+            }
+            count += 1;
+            if !self.options.dry_run {
+                self.store.remove_revision_file(id)?;
+            }
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,165 @@
+//! Listing compacted packs in the place of those that they were made of.
+
+use super::writer::NewPack;
+use freestone_backend::Backend;
+use freestone_core::{Error, Id, Result};
+use freestone_format::pack::Row;
+use freestone_format::record::RecordKind;
+use freestone_format::segment::{Segment, SegmentPack, SegmentParts, SegmentRow};
+use freestone_store::index::listing::{self, Rows};
+use freestone_store::index::write_segment;
+use freestone_store::{Index, LiveSegment, hints};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// The tier of a segment that a compaction wrote: it is merged only with many of its kind.
+const TIER: u8 = 4;
+
+/// What tells the records of a pack apart in a segment: offset, lengths, kind.
+type Place = (Id, u64, u64, u64, u8);
+
+/// The segments that take the place of those that list the packs `old`.
+pub(super) struct Replacement {
+    /// Lists the new packs; takes the place of segments that only list old ones.
+    new: SegmentParts,
+    /// Segments that list other packs too, without what they say of old ones.
+    filtered: Vec<SegmentParts>,
+    /// The names of those that are replaced.
+    replaced: Vec<String>,
+}
+
+impl Replacement {
+    pub(super) fn of(
+        index: &Index,
+        old: &HashSet<Id>,
+        tables: &[(Id, Vec<Row>)],
+        packs: &[NewPack],
+    ) -> Result<Self> {
+        let mut out = Self { new: new_rows(packs), filtered: Vec::new(), replaced: Vec::new() };
+        let mut rows: HashMap<(RecordKind, Id), u64> = HashMap::new();
+        let ids = packs.iter().flat_map(|pack| &pack.rows).map(|row| (row.kind, row.id));
+        rows.extend(ids.zip(0u64..));
+        let mut moved: HashMap<Place, u64> = HashMap::new();
+        for (pack, row) in tables.iter().flat_map(|(id, rows)| rows.iter().map(move |r| (id, r))) {
+            let place = (*pack, row.offset, row.stored, row.plain, row.kind.number());
+            if let Some(row) = rows.get(&(row.kind, row.id)) {
+                moved.insert(place, *row);
+            }
+        }
+        for live in index.segments().iter() {
+            out.replace(live, old, &moved).map_err(|error| error.context(&live.name))?;
+        }
+        Ok(out)
+    }
+
+    fn replace(
+        &mut self,
+        live: &Arc<LiveSegment>,
+        old: &HashSet<Id>,
+        moved: &HashMap<Place, u64>,
+    ) -> Result<()> {
+        let segment = &live.segment;
+        let mut is_old = Vec::new();
+        for at in 0..segment.pack_count() {
+            is_old.push(old.contains(&segment.pack(at)?.id));
+        }
+        if !is_old.contains(&true) {
+            return Ok(());
+        }
+        // What is copied gets a check of its own; damage must not come to look sound.
+        segment.verify()?;
+        self.replaced.push(live.name.clone());
+        let place = |row: u64| -> Result<Option<u64>> {
+            let row = segment.row(row)?;
+            let pack = segment.pack(row.pack)?.id;
+            let place = (pack, row.offset, row.stored, row.plain, row.kind.number());
+            Ok(moved.get(&place).copied())
+        };
+        for at in 0..segment.sha1_count() {
+            let (prefix, row) = segment.sha1(at);
+            self.new.sha1s.extend(place(row)?.map(|row| (prefix, row)));
+        }
+        for at in 0..segment.commit_count() {
+            let (prefix, row) = segment.commit(at);
+            self.new.commits.extend(place(row)?.map(|row| (prefix, row)));
+        }
+        let kept = filter(segment, &is_old)?;
+        if kept.rows.is_empty() {
+            self.new.supersedes.push(segment.id());
+        } else {
+            self.filtered.push(kept);
+        }
+        Ok(())
+    }
+
+    /// Writes the segments; then removes those that they take the place of.
+    pub(super) fn write(self, backend: &dyn Backend) -> Result<()> {
+        write_segment(backend, TIER, self.new, Rows::LeftOut)?;
+        for parts in self.filtered {
+            write_segment(backend, TIER, parts, Rows::LeftOut)?;
+        }
+        hints::write_index(backend, &self.replaced);
+        self.replaced.iter().try_for_each(|name| backend.remove(name))?;
+        hints::write_index(backend, &[]);
+        Ok(())
+    }
+}
+
+/// Lists the new packs; their rows stand in their order.
+pub(super) fn new_rows(packs: &[NewPack]) -> SegmentParts {
+    let mut parts = SegmentParts::default();
+    for pack in packs {
+        let named = SegmentPack { id: pack.id, length: pack.length, table: pack.table };
+        listing::add_pack(&mut parts, named, &pack.rows, &|_, _| None);
+    }
+    parts
+}
+
+/// What a segment says of packs that stay, with the bases that their records lean on, wherever
+/// these are.
+fn filter(segment: &Segment, is_old: &[bool]) -> Result<SegmentParts> {
+    let damaged = || Error::corrupt("an index segment is damaged");
+    let stays = |row: &SegmentRow| is_old.get(row.pack as usize).is_some_and(|is_old| !is_old);
+    let mut wanted = Vec::new();
+    let mut is_wanted: HashSet<u64> = HashSet::new();
+    for at in 0..segment.record_count() {
+        let mut next = Some(at).filter(|_| segment.row(at).as_ref().is_ok_and(stays));
+        while let Some(at) = next.filter(|at| is_wanted.insert(*at)) {
+            wanted.push(at);
+            next = segment.row(at)?.base;
+        }
+    }
+    let mut parts = SegmentParts { supersedes: vec![segment.id()], ..SegmentParts::default() };
+    let mut packs: HashMap<u32, u32> = HashMap::new();
+    let mut places: HashMap<u64, u64> = HashMap::new();
+    for at in &wanted {
+        let row = segment.row(*at)?;
+        let pack = match packs.get(&row.pack) {
+            Some(pack) => *pack,
+            None => {
+                let pack = u32::try_from(parts.packs.len()).map_err(|_| damaged())?;
+                parts.packs.push(segment.pack(row.pack)?);
+                packs.insert(row.pack, pack);
+                pack
+            }
+        };
+        places.insert(*at, parts.rows.len() as u64);
+        parts.rows.push(SegmentRow { pack, ..row });
+    }
+    for row in &mut parts.rows {
+        if let Some(base) = row.base {
+            row.base = Some(*places.get(&base).ok_or_else(damaged)?);
+        }
+    }
+    for at in 0..segment.sha1_count() {
+        let (prefix, row) = segment.sha1(at);
+        if let Some(place) = places.get(&row) {
+            parts.sha1s.push((prefix, *place));
+        }
+    }
+    for at in 0..segment.commit_count() {
+        let (prefix, row) = segment.commit(at);
+        parts.commits.extend(places.get(&row).map(|place| (prefix, *place)));
+    }
+    Ok(parts)
+}

@@ -1,0 +1,122 @@
+//! The order in which a compaction writes: the newest revision first, whole, then each older one,
+//! of which only what differs from the one after it is still to be written.
+
+use super::writer::Writer;
+use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
+use freestone_core::plan::{ExtentSource, NodeKind};
+use freestone_core::{Id, NodeSource, Result};
+use freestone_format::record::RecordKind;
+use freestone_format::revision::Revision;
+use freestone_manifest::content::{ContentNode, ContentRecord, pieces};
+use freestone_manifest::{Cursor, Entry, EntryKind, Subtree, Times, Tree, diff};
+use freestone_store::{Records, Store};
+use std::collections::{HashMap, HashSet};
+
+/// A revision, and the one that came from it, if there is one.
+struct Step {
+    revision: Revision,
+    id: Id,
+    newer: Option<Id>,
+}
+
+/// The revisions of a store, each behind what came from it; those that nothing came from by their
+/// times, the newest first.
+fn order(store: &Store, ids: &[Id]) -> Result<Vec<Step>> {
+    let mut revisions: HashMap<Id, Revision> = HashMap::new();
+    for id in ids {
+        if let Some(revision) = store.revision(id)? {
+            revisions.insert(*id, revision);
+        }
+    }
+    let parents: HashSet<Id> = revisions.values().flat_map(|r| r.parents.clone()).collect();
+    let mut heads: Vec<(bool, i64, Id)> =
+        revisions.iter().map(|(id, r)| (!parents.contains(id), r.time, *id)).collect();
+    heads.sort_unstable_by(|a, b| b.cmp(a));
+    let mut steps = Vec::with_capacity(revisions.len());
+    for (_, _, head) in heads {
+        let (mut id, mut newer) = (head, None);
+        while let Some(revision) = revisions.remove(&id) {
+            let parent = revision.parents.first().copied();
+            steps.push(Step { revision, id, newer });
+            newer = Some(id);
+            let Some(parent) = parent else { break };
+            id = parent;
+        }
+    }
+    Ok(steps)
+}
+
+/// Gives the writer all that the revisions `ids` lead to.
+pub(super) fn walk(store: &Store, ids: &[Id], writer: &mut Writer<'_>) -> Result<()> {
+    let records = writer.records;
+    let mut seen: HashSet<Id> = HashSet::new();
+    let mut last: Option<(Id, Tree<Records>)> = None;
+    let mut revisions = Vec::new();
+    for step in order(store, ids)? {
+        let tree = Tree::open(records.clone(), &step.revision.root)
+            .map_err(|error| error.context(format!("revision {}", step.id)))?;
+        match last.as_ref().filter(|(id, _)| Some(*id) == step.newer) {
+            Some((_, newer)) => diff(&tree, newer, Times::Ignore, &mut |change| {
+                let content = |entry: &Entry| match &entry.kind {
+                    EntryKind::File { size, content, .. } => Some((*content, *size)),
+                    EntryKind::Directory => None,
+                };
+                let after = change.after.as_ref().and_then(content);
+                let after = after.filter(|(_, size)| *size <= CONTENT_WHOLE_BYTES_MAX);
+                match change.before.as_ref().and_then(content) {
+                    Some(before) => file(writer, change.path(), before, after.map(|(id, _)| id)),
+                    None => Ok(()),
+                }
+            })?,
+            None => {
+                let mut cursor: Cursor<'_, Records> = tree.cursor();
+                while let Some(entry) = cursor.next()? {
+                    if let EntryKind::File { size, content, .. } = &entry.kind {
+                        file(writer, &entry.path, (*content, *size), None)?;
+                    }
+                }
+            }
+        }
+        tree.visit(&mut |child: &Subtree, _| {
+            if !seen.insert(child.id) {
+                return Ok(false);
+            }
+            writer.node(RecordKind::ManifestNode, &child.id)?;
+            Ok(true)
+        })?;
+        revisions.push(step.id);
+        last = Some((step.id, tree));
+    }
+    // The oldest first, so that each refers to its parent.
+    revisions.iter().rev().try_for_each(|id| writer.node(RecordKind::Revision, id))
+}
+
+/// Writes a file's content.
+fn file(
+    writer: &mut Writer<'_>,
+    path: &[u8],
+    (id, size): (Id, u64),
+    newer: Option<Id>,
+) -> Result<()> {
+    if size <= CONTENT_WHOLE_BYTES_MAX {
+        return writer.content(&id, newer.as_ref(), path);
+    }
+    if !writer.open.contains_key(&(RecordKind::ContentRecord, id)) {
+        return Ok(());
+    }
+    let records = writer.records;
+    pieces(records, &id, size, None, 0..size, &mut |piece| match piece.source {
+        ExtentSource::Chunk(chunk) => writer.chunk(&chunk, piece.offset),
+        _ => Ok(()),
+    })?;
+    let record = ContentRecord::read(records, &id)?;
+    let mut below = vec![record.top];
+    while let Some(node) = below.pop() {
+        writer.node(RecordKind::ContentNode, &node)?;
+        let bytes = records.node(NodeKind::Content, &node)?;
+        if let ContentNode::Inner(_, items) = ContentNode::decode(&bytes)? {
+            below.extend(items.iter().rev().map(|(_, id)| *id));
+        }
+    }
+    writer.node(RecordKind::ContentRecord, &id)
+}

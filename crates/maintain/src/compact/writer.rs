@@ -1,0 +1,274 @@
+//! Writing the records of compacted packs, each over what is nearest of those written before.
+
+use freestone_backend::Backend;
+use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, BLOCK_BYTES, CONTENT_WHOLE_BYTES_MAX};
+use freestone_core::{Error, Id, Result, Subject};
+use freestone_format::pack::{self, Row};
+use freestone_format::record::{Codec, RecordKind};
+use freestone_store::Records;
+use freestone_store::write::bases::{COMPACT_DEPTH_MAX, NODE_DEPTH_MAX};
+use freestone_store::write::encoding;
+use freestone_store::write::lane::{Lane, NewRecord};
+use freestone_store::write::similar::{Similar, Sketch};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Contents that are tried as a base because they have much in common.
+const SIMILAR_TRIED: usize = 2;
+
+/// Contents that are tried because they have like names.
+const NAMED_TRIED: usize = 3;
+
+/// What contents with like names have in common: the end of their paths behind the last dot.
+fn like_names(path: &[u8]) -> Vec<u8> {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    name.iter().rposition(|byte| *byte == b'.').map_or_else(Vec::new, |at| name[at..].to_vec())
+}
+
+/// A pack that was written.
+pub(super) struct NewPack {
+    pub(super) id: Id,
+    pub(super) length: u64,
+    pub(super) table: u64,
+    pub(super) rows: Vec<Row>,
+    /// Whether it was not there before.
+    pub(super) is_new: bool,
+}
+
+/// Where a record lies in the packs that are rewritten.
+#[derive(Clone, Copy)]
+pub(super) struct Source {
+    pub(super) pack: usize,
+    pub(super) row: usize,
+}
+
+pub(super) struct Writer<'a> {
+    pub(super) backend: &'a Arc<dyn Backend>,
+    pub(super) records: &'a Records,
+    pub(super) level: i32,
+    /// The packs that are rewritten, with their tables.
+    pub(super) tables: &'a [(Id, Vec<Row>)],
+    /// What is still to be written.
+    pub(super) open: HashMap<(RecordKind, Id), Source>,
+    pub(super) packs: Vec<NewPack>,
+    /// Told of every record that was written, by its plain bytes.
+    pub(super) each: &'a mut dyn FnMut(u64) -> Result<()>,
+    lane: Option<Lane>,
+    similar: Similar,
+    /// The last contents with like names.
+    named: HashMap<Vec<u8>, Vec<Id>>,
+    /// Node and revision written last of those that stand at the same place.
+    last_at: HashMap<(u8, Vec<u8>), Id>,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(
+        backend: &'a Arc<dyn Backend>,
+        records: &'a Records,
+        level: i32,
+        tables: &'a [(Id, Vec<Row>)],
+        each: &'a mut dyn FnMut(u64) -> Result<()>,
+    ) -> Self {
+        let mut open = HashMap::new();
+        for (pack, (_, rows)) in tables.iter().enumerate() {
+            for (row, record) in rows.iter().enumerate() {
+                open.insert((record.kind, record.id), Source { pack, row });
+            }
+        }
+        Self {
+            backend,
+            records,
+            level,
+            tables,
+            open,
+            packs: Vec::new(),
+            each,
+            lane: None,
+            similar: Similar::default(),
+            named: HashMap::new(),
+            last_at: HashMap::new(),
+        }
+    }
+
+    fn read(&self, kind: RecordKind, id: &Id) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        if self.records.read(kind, id, &mut bytes)? {
+            return Ok(bytes);
+        }
+        Err(Error::missing(format!("{} {id} is missing from the store", kind.word()))
+            .subject(Subject::Record { kind: kind.word(), id: *id })
+            .hint("`freestone verify` lists all that is missing"))
+    }
+
+    /// Writes a content that is one chunk, over `newer`, what came after it at its path, over what
+    /// is similar, or what has a like name.
+    pub(super) fn content(&mut self, id: &Id, newer: Option<&Id>, path: &[u8]) -> Result<()> {
+        if self.open.remove(&(RecordKind::Chunk, *id)).is_none() {
+            return Ok(());
+        }
+        let plain = self.read(RecordKind::Chunk, id)?;
+        let sketch = Sketch::of(&plain);
+        let mut bases: Vec<Id> = newer.copied().into_iter().collect();
+        let similar = self.similar.best(&sketch, SIMILAR_TRIED + 1);
+        for id in similar {
+            if !bases.contains(&id) && bases.len() <= SIMILAR_TRIED {
+                bases.push(id);
+            }
+        }
+        let named = self.named.entry(like_names(path)).or_default();
+        let mut found = Vec::new();
+        if let Some(lane) = &self.lane {
+            let packs = &self.records.packs;
+            for base in &bases {
+                found.extend(lane.basis(RecordKind::Chunk, base, COMPACT_DEPTH_MAX, packs)?);
+            }
+            // It begins a chain of its own, which others with like names are not to lengthen. Bytes
+            // that are dense already are like others only where they are equal.
+            if found.is_empty() && encoding::is_text_like(&plain)? {
+                for base in named.iter() {
+                    found.extend(lane.first(RecordKind::Chunk, base, packs)?);
+                }
+            }
+        }
+        named.push(*id);
+        if named.len() > NAMED_TRIED {
+            named.remove(0);
+        }
+        let (encoded, base) = encoding::encode_best(&plain, &found, self.level)?;
+        let aligned =
+            encoded.codec == Codec::Raw && plain.len() as u64 >= ALIGNED_CONTENT_BYTES_MIN;
+        self.add(&NewRecord {
+            kind: RecordKind::Chunk,
+            id: *id,
+            codec: encoded.codec,
+            stored: &encoded.stored,
+            plain: plain.len() as u64,
+            content_offset: aligned.then_some(0),
+            sha1: None,
+            base: base.map(|at| found.swap_remove(at).place),
+        })?;
+        self.similar.add(*id, &sketch);
+        Ok(())
+    }
+
+    /// Writes a node, content record or revision, over the one that was written last of those that
+    /// stand at the same place.
+    pub(super) fn node(&mut self, kind: RecordKind, id: &Id) -> Result<()> {
+        if self.open.remove(&(kind, *id)).is_none() {
+            return Ok(());
+        }
+        let plain = self.read(kind, id)?;
+        let place = match kind {
+            RecordKind::ManifestNode => freestone_manifest::node_position(&plain),
+            RecordKind::Revision => Some((0, Vec::new())),
+            _ => None,
+        };
+        let last = place.and_then(|place| self.last_at.insert(place, *id));
+        let mut found = None;
+        if let (Some(last), Some(lane)) = (last, &self.lane) {
+            let depth_max = if kind == RecordKind::Revision { 1 } else { NODE_DEPTH_MAX };
+            found = lane.basis(kind, &last, depth_max, &self.records.packs)?;
+        }
+        // What has a base was made for the lane that is open; one record too many fits in.
+        let level = self.level;
+        let lane = match &mut self.lane {
+            Some(lane) if found.is_some() => lane,
+            _ => self.lane()?,
+        };
+        lane.hold_best(kind, *id, &plain, found, level)?;
+        self.written(plain.len() as u64)
+    }
+
+    /// Writes a chunk of a content of several, which starts at `offset` of it, as it is stored:
+    /// whether all chunks of a content have a codec was chosen for all together.
+    pub(super) fn chunk(&mut self, id: &Id, offset: u64) -> Result<()> {
+        let Some(source) = self.open.remove(&(RecordKind::Chunk, *id)) else { return Ok(()) };
+        let (pack, row) = (&self.tables[source.pack].0, &self.tables[source.pack].1[source.row]);
+        let plain = self.read(RecordKind::Chunk, id)?;
+        let mut stored = vec![0; usize::try_from(row.stored).unwrap_or(0)];
+        let (mut codec, mut content_offset) = (row.codec, None);
+        match codec {
+            Codec::Raw => content_offset = Some(offset),
+            Codec::Zstd => self.records.packs.open(pack)?.read_at(row.offset, &mut stored)?,
+            Codec::Zeros => {}
+            Codec::ZstdBase | Codec::ZstdBaseIds => {
+                let encoded = encoding::encode_best(&plain, &[], self.level)?.0;
+                (codec, stored) = (encoded.codec, encoded.stored.into_owned());
+            }
+        }
+        self.add(&NewRecord {
+            kind: RecordKind::Chunk,
+            id: *id,
+            codec,
+            stored: if codec == Codec::Raw { &plain } else { &stored },
+            plain: plain.len() as u64,
+            content_offset,
+            sha1: None,
+            base: None,
+        })
+    }
+
+    /// Writes what no revision has led to: it may belong to a push that is running.
+    pub(super) fn rest(&mut self) -> Result<()> {
+        let tables = self.tables;
+        for row in tables.iter().flat_map(|(_, rows)| rows) {
+            match row.kind {
+                RecordKind::Chunk if row.plain <= CONTENT_WHOLE_BYTES_MAX / 16 => {
+                    self.content(&row.id, None, &[])?;
+                }
+                // It may be a part of a content that nothing names yet: it stays where it was.
+                RecordKind::Chunk => self.chunk(&row.id, row.offset % BLOCK_BYTES)?,
+                kind => self.node(kind, &row.id)?,
+            }
+        }
+        self.seal()
+    }
+
+    fn lane(&mut self) -> Result<&mut Lane> {
+        if self.lane.as_ref().is_some_and(Lane::is_full) {
+            self.seal()?;
+        }
+        let lane = match self.lane.take() {
+            Some(lane) => lane,
+            None => Lane::new(self.backend)?,
+        };
+        Ok(self.lane.insert(lane))
+    }
+
+    fn add(&mut self, record: &NewRecord<'_>) -> Result<()> {
+        // A record with a base was made for the lane that is open; one too many fits in.
+        match (&record.base, &mut self.lane) {
+            (Some(_), Some(lane)) => lane.add(record)?,
+            _ => self.lane()?.add(record)?,
+        }
+        self.written(record.plain)
+    }
+
+    fn written(&mut self, plain: u64) -> Result<()> {
+        (self.each)(plain)
+    }
+
+    /// Makes a pack of what was written.
+    fn seal(&mut self) -> Result<()> {
+        let Some(lane) = self.lane.take() else { return Ok(()) };
+        let sealed = lane.seal()?;
+        let created = self.backend.publish(sealed.spool, &pack::object_name(&sealed.id))?;
+        self.packs.push(NewPack {
+            id: sealed.id,
+            length: sealed.length,
+            table: sealed.table,
+            rows: sealed.rows,
+            is_new: created == freestone_backend::Created::New,
+        });
+        Ok(())
+    }
+
+    /// What was written, once all is.
+    pub(super) fn finish(mut self) -> Result<Vec<NewPack>> {
+        self.rest()?;
+        debug_assert!(self.open.is_empty());
+        let mut seen = HashSet::new();
+        self.packs.retain(|pack| seen.insert(pack.id));
+        Ok(self.packs)
+    }
+}

@@ -1,0 +1,216 @@
+//! Looking for damage: that all is there, that it leans on each other as it should, and, if
+//! asked, that every stored byte is what its id says.
+//!
+//! What is named is listed before what it leans on, so that a push that runs meanwhile is never
+//! taken for damage: first the revisions, then the index, then the packs. A pack that no segment
+//! lists belongs to a push that is running or was killed: its bytes are checked, but nothing
+//! has to be there for it.
+//!
+//! What is of a later version is told too, but is no damage; and where there is any, what this
+//! program does not find may be in it, and is no damage either.
+
+mod contents;
+mod held;
+mod manifests;
+mod packs;
+
+use freestone_core::{Error, Id, Result, Watch};
+use freestone_format::ref_entry::RefAction;
+use freestone_store::{Index, LiveSegment, Place, Store};
+use held::{Held, Keys};
+use std::sync::Arc;
+
+/// How thoroughly to look.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VerifyOptions {
+    /// Read and hash every stored byte too.
+    pub data: bool,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The object: a pack, segment, revision, ref, or a path of a revision.
+    pub object: String,
+    /// What is wrong with it.
+    pub fault: String,
+    /// Whether it is no damage, but of a later version, so that this program cannot tell.
+    pub newer: bool,
+}
+
+/// What was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Packs.
+    pub packs: u64,
+    /// Records of their tables.
+    pub records: u64,
+    /// Stored bytes that were read and proven.
+    pub bytes_proven: u64,
+    /// Index segments.
+    pub segments: u64,
+    /// Revisions.
+    pub revisions: u64,
+    /// Manifest entries.
+    pub entries: u64,
+    /// Refs.
+    pub refs: u64,
+    /// What was found, what is of a later version left out.
+    pub findings: u64,
+    /// What is of a later version, or may be in what is.
+    pub newer: u64,
+}
+
+struct Verifier<'a> {
+    store: &'a Store,
+    options: VerifyOptions,
+    report: VerifyReport,
+    /// The index, if it can be opened.
+    index: Option<Arc<Index>>,
+    held: Held,
+    keys: Keys,
+    /// Revisions that a live pack holds.
+    revisions_held: Vec<Id>,
+    watch: Watch<'a>,
+    each: &'a mut dyn FnMut(Finding),
+}
+
+/// Looks for damage and gives `each` what is found. `watch` counts the records of packs and the
+/// entries of manifests that were looked at.
+///
+/// # Errors
+/// Listing failed, so that nothing can be said; there is no room for a temporary file; or `watch` was
+/// cancelled. Damage is no error, but a finding.
+pub fn verify(
+    store: &Store,
+    options: VerifyOptions,
+    watch: Watch<'_>,
+    each: &mut dyn FnMut(Finding),
+) -> Result<VerifyReport> {
+    store.refresh();
+    let mut verifier = Verifier {
+        store,
+        options,
+        report: VerifyReport::default(),
+        index: None,
+        held: Held::default(),
+        keys: Keys::default(),
+        revisions_held: Vec::new(),
+        watch,
+        each,
+    };
+    let revisions = store.revision_file_ids()?;
+    verifier.segments();
+    verifier.packs()?;
+    if verifier.index.is_some() {
+        verifier.revisions(revisions)?;
+    }
+    verifier.refs()?;
+    Ok(verifier.report)
+}
+
+impl Verifier<'_> {
+    fn found(&mut self, object: impl Into<String>, fault: impl Into<String>) {
+        self.report.findings += 1;
+        (self.each)(Finding { object: object.into(), fault: fault.into(), newer: false });
+    }
+
+    /// What `error` says of `object`.
+    fn found_error(&mut self, object: impl Into<String>, error: &Error) {
+        let (object, fault) = (object.into(), error.chain());
+        if error.is_newer() {
+            self.report.newer += 1;
+            (self.each)(Finding { object, fault, newer: true });
+        } else {
+            self.found(object, fault);
+        }
+    }
+
+    /// That `what` is not there; or that this cannot be told, where something is of a later
+    /// version.
+    fn missing(&self, what: &str) -> Error {
+        match self.report.newer {
+            0 => Error::missing(what),
+            _ => Error::newer(format!("{what} that this program can read")),
+        }
+    }
+
+    /// Whether `error` ends the verification, in place of being a finding.
+    fn is_cancelled(&self) -> bool {
+        self.watch.is_cancelled()
+    }
+
+    fn segments(&mut self) {
+        let index = match self.store.index() {
+            Ok(index) => index,
+            Err(error) => return self.found_error("index", &error),
+        };
+        for live in index.segments().iter() {
+            self.report.segments += 1;
+            if let Err(error) = self.segment(live) {
+                self.found_error(&live.name, &error);
+            }
+        }
+        self.index = Some(index);
+    }
+
+    fn segment(&mut self, live: &Arc<LiveSegment>) -> Result<()> {
+        let segment = &live.segment;
+        segment.verify()?;
+        for at in 0..segment.pack_count() {
+            let pack = segment.pack(at)?;
+            let object = self.store.packs().open(&pack.id)?;
+            if pack.length != 0 && object.length() != pack.length {
+                let length = object.length();
+                return Err(Error::corrupt(format!(
+                    "it says that pack {} is {} bytes long, but it is {length}",
+                    pack.id, pack.length
+                )));
+            }
+        }
+        for at in 0..segment.record_count() {
+            Place::of(live, at)?.base()?;
+        }
+        Ok(())
+    }
+
+    fn refs(&mut self) -> Result<()> {
+        for name in self.store.refs().names()? {
+            self.report.refs += 1;
+            let log = match self.store.refs().log(&name) {
+                Ok(log) => log,
+                Err(error) => {
+                    self.found_error(format!("ref {name}"), &error);
+                    continue;
+                }
+            };
+            for (next, before) in log.iter().zip(&log[1.min(log.len())..]) {
+                if next.n != before.n + 1 {
+                    self.found(
+                        format!("ref {name}"),
+                        format!("of the entries before {} some are missing", next.n),
+                    );
+                }
+            }
+            for entry in log {
+                let RefAction::Set(id) = entry.action else { continue };
+                let of = format!("entry {} names revision {id}, which is", entry.n);
+                if let Some(error) = self.revision_fault(&id, &of) {
+                    self.found_error(format!("ref {name}"), &error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Why the revision `id` cannot be read; `of` says who needs it.
+    fn revision_fault(&self, id: &Id, of: &str) -> Option<Error> {
+        match self.store.revision(id) {
+            Ok(Some(_)) => None,
+            Err(error) if error.is_newer() => {
+                Some(Error::newer(format!("{of} of a later version")))
+            }
+            _ => Some(self.missing(&format!("{of} in no pack"))),
+        }
+    }
+}
