@@ -54,7 +54,9 @@ fn over_http(server: &Server, image: &str) -> Read {
     Box::new(move |offset, length| {
         let stream = &mut *stream.borrow_mut();
         let last = offset + length as u64 - 1;
-        let asked = format!("GET /images/{image} HTTP/1.1\r\nRange: bytes={offset}-{last}\r\n\r\n");
+        let asked = format!(
+            "GET /images/{image} HTTP/1.1\r\nHost: x\r\nRange: bytes={offset}-{last}\r\n\r\n"
+        );
         stream.write_all(asked.as_bytes()).unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

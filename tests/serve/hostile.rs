@@ -220,14 +220,23 @@ fn connections_are_limited_and_slow_negotiations_end() {
     // Two servers, since the time limit must not end a negotiation before all are connected.
     let server = Server::nbd(&home, "few", &["main", "--max-connections", "3"]);
     let mut clients: Vec<_> = (0..2).map(|_| Client::new(server.connect(), "main", true)).collect();
-    let mut slow = server.connect();
-    take(&mut slow, wire::GREETING_BYTES);
-    // One too many: it is closed immediately.
-    let mut fourth = server.connect();
-    assert_eq!(fourth.read(&mut [0]).unwrap_or(0), 0);
     for client in &mut clients {
         assert!(client.read(0, 512).is_ok());
     }
+    let mut slow = server.connect();
+    take(&mut slow, wire::GREETING_BYTES);
+    // One too many: it takes the place of the one that has chosen nothing yet.
+    let mut fourth = Client::new(server.connect(), "main", true);
+    assert!(fourth.read(0, 512).is_ok());
+    assert_eq!(slow.read(&mut [0]).unwrap_or(0), 0);
+    for client in &mut clients {
+        assert!(client.read(0, 512).is_ok());
+    }
+    server.expect_log("all 3 connections are in use");
+    // Now all three were active a moment ago, and a further one is closed.
+    let mut fifth = server.connect();
+    assert_eq!(fifth.read(&mut [0]).unwrap_or(0), 0);
+    assert!(fourth.read(0, 512).is_ok());
 
     let options = ["main", "--max-connections", "3", "--negotiation-timeout", "1"];
     let server = Server::nbd(&home, "soon", &options);
@@ -398,7 +407,7 @@ fn hostile_http_clients_take_no_memory_and_delay_nobody() {
         stream.set_read_timeout(Some(server::PATIENCE)).unwrap();
         stream
     };
-    let get = b"GET /images/main.tar HTTP/1.1\r\n\r\n";
+    let get = b"GET /images/main.tar HTTP/1.1\r\nHost: x\r\n\r\n";
     let before = server.memory();
     let mut held = Vec::new();
     for at in 0..100usize {
@@ -415,7 +424,7 @@ fn hostile_http_clients_take_no_memory_and_delay_nobody() {
         held.push(stream);
     }
     let mut stream = connect();
-    let request = "GET /images/main.tar HTTP/1.1\r\nConnection: close\r\n\r\n";
+    let request = "GET /images/main.tar HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
     let mut got = Vec::new();
     stream.read_to_end(&mut got).unwrap();
@@ -424,4 +433,74 @@ fn hostile_http_clients_take_no_memory_and_delay_nobody() {
     assert!(grown < MEMORY_MAX, "{grown} bytes");
     drop(held);
     until(|| server.thread_count() < 12, || format!("{} threads", server.thread_count()));
+}
+
+/// Clients that have chosen an export and request nothing, and clients that request much and receive
+/// nothing, do not keep a new client out.
+#[test]
+fn clients_that_do_nothing_give_way_to_new_ones() {
+    let (home, image) = varied();
+    let server = Server::nbd(&home, "nbd", &["main", "--max-connections", "8"]);
+    let mut idle: Vec<_> = (0..8).map(|_| Client::new(server.connect(), "main", true)).collect();
+    let mut active = Client::new(server.connect(), "main", true);
+    assert!(active.read(0, 4096).unwrap() == image[..4096]);
+    assert_eq!(idle[0].stream.read(&mut [0]).unwrap_or(0), 0, "the longest idle one");
+    let mut deaf: Vec<_> = (0..7)
+        .map(|at| {
+            let mut client = Client::new(server.connect(), "main", at % 2 == 0);
+            client.stream.set_nonblocking(true).unwrap();
+            let length = u32::try_from(image.len()).unwrap();
+            let request = wire::request(command::READ, 0, 0, length);
+            while client.stream.write_all(&request).is_ok() {}
+            assert!(active.read(0, 4096).is_ok());
+            client
+        })
+        .collect();
+    let active = std::cell::RefCell::new(active);
+    until(
+        || {
+            // One that is refused is one of several tries.
+            assert!(active.borrow_mut().read(4096, 4096).is_ok());
+            server.connect().read(&mut [0]).unwrap_or(0) == 1
+        },
+        || "a place of a client that receives nothing".into(),
+    );
+    deaf.clear();
+    assert_eq!(server.end("TERM").0.code(), Some(0));
+}
+
+/// A client that reads little is not kept waiting by clients that want everything loaded.
+#[test]
+fn a_small_read_does_not_wait_for_large_ones() {
+    let home = Home::new();
+    for at in 0..4 {
+        home.write(&format!("site/{at}.bin"), &noise(at, 12_000_000));
+    }
+    home.ok(["init"]);
+    home.ok(["push", "site"]);
+    let options = ["main", "--prove", "--cache", "16M", "--workers", "1"];
+    let server = Server::nbd(&home, "nbd", &options);
+    let mut modest = Client::new(server.connect(), "main", true);
+    let length = wire::PAYLOAD_BYTES_MAX;
+    let greedy: Vec<_> = (0..10)
+        .map(|_| {
+            let mut client = Client::new(server.connect(), "main", true);
+            client.stream.set_nonblocking(true).unwrap();
+            for at in 0..100u64 {
+                let request = wire::request(command::CACHE, at, at << 16, length);
+                if client.stream.write_all(&request).is_err() {
+                    break;
+                }
+            }
+            client
+        })
+        .collect();
+    // Without turns it would wait for a thousand times 32 MiB.
+    let begun = std::time::Instant::now();
+    for at in 0..10 {
+        assert!(modest.read(46_000_000 + at * 100_000, 4096).is_ok());
+    }
+    let taken = begun.elapsed();
+    assert!(taken.as_secs() < 10, "{taken:?} for ten reads of 4 KiB");
+    drop(greedy);
 }

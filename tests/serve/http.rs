@@ -282,3 +282,87 @@ fn prometheus_reads_the_metrics() {
     assert!(read.status.success());
     assert!(String::from_utf8(read.stdout).unwrap().trim().parse::<u32>().unwrap() >= 12);
 }
+
+/// The same bytes have the same ETag, whatever revision they are of, and a condition on either the
+/// ETag or the date is heeded. Ranges are for GET only.
+#[test]
+fn conditions_are_about_the_bytes() {
+    let home = Home::with_revisions();
+    let server = serve(&home, &["main", "--all"]);
+    let url = |path: &str| format!("http://{}{path}", server.place());
+    let first = home.ok(["resolve", "main"]).trim().to_owned();
+    home.ok(["push", "site", "-m", "the same files again"]);
+    let second = home.ok(["resolve", "main"]).trim().to_owned();
+    assert_ne!(first, second);
+    let by_id = |id: &str| url(&format!("/images/{id}.tar"));
+    let tag = etag(&by_id(&first));
+    assert_eq!(etag(&by_id(&second)), tag);
+    assert_ne!(etag(&url(&format!("/images/{first}.fat"))), tag);
+    for (name, value, status) in [
+        ("If-Match", &tag[..], " 200 "),
+        ("If-Match", "\"other\"", " 412 "),
+        ("If-None-Match", &tag, " 304 "),
+        ("If-None-Match", "*", " 304 "),
+    ] {
+        let head = head(&["-H", &format!("{name}: {value}"), &by_id(&second)]);
+        assert!(head.contains(status), "{name}: {value}: {head}");
+    }
+    let whole = head(&["-I", "-r", "0-9", &by_id(&first)]);
+    assert!(whole.contains(" 200 ") && !whole.contains("content-range"), "{whole}");
+
+    let file = url("/revisions/main/tree/index.html");
+    let known = String::from_utf8(curl(&["-o", "/dev/null", "-D", "-", &file])).unwrap();
+    let date = known.lines().find_map(|line| line.strip_prefix("Last-Modified: ")).unwrap();
+    for (name, value, status) in [
+        ("If-Modified-Since", date.trim(), " 304 "),
+        ("If-Modified-Since", "Thu, 01 Jan 1970 00:00:00 GMT", " 200 "),
+        ("If-Unmodified-Since", "Thu, 01 Jan 1970 00:00:00 GMT", " 412 "),
+    ] {
+        let head = head(&["-H", &format!("{name}: {value}"), &file]);
+        assert!(head.contains(status), "{name}: {value}: {head}");
+    }
+    let listing = url("/revisions");
+    let tag = etag(&listing);
+    assert!(head(&["-H", &format!("If-None-Match: {tag}"), &listing]).contains(" 304 "));
+}
+
+#[test]
+fn other_host_names_are_refused_on_loopback() {
+    let home = Home::with_revisions();
+    let server = serve(&home, &["main", "--host", "www.example.org"]);
+    let url = format!("http://{}/refs", server.place());
+    for (host, status) in [
+        ("localhost", " 200 "),
+        ("www.example.org:8080", " 200 "),
+        ("rebound.example.com", " 421 "),
+    ] {
+        let head = head(&["-H", &format!("Host: {host}"), &url]);
+        assert!(head.contains(status), "{host}: {head}");
+    }
+}
+
+/// A listing is cut by its bytes, and continues where it was cut.
+#[test]
+fn a_listing_of_long_names_is_bounded_and_continues() {
+    let home = Home::new();
+    let folder = format!("site/{}", "d".repeat(200));
+    for at in 0..900 {
+        home.write(&format!("{folder}/{at:03}{}", "\u{1}".repeat(190)), b"");
+    }
+    home.ok(["init"]);
+    home.ok(["push", "site"]);
+    let server = serve(&home, &["main"]);
+    let base = format!("http://{}/revisions/main/tree/{}", server.place(), "d".repeat(200));
+    let (mut names, mut after) = (0, String::new());
+    for _ in 0..20 {
+        let bytes = curl(&[&format!("{base}?after={after}")]);
+        assert!(bytes.len() < 300 << 10, "{} bytes", bytes.len());
+        let listing: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        names += listing["entries"].as_array().unwrap().len();
+        match listing["after_encoded"].as_str() {
+            Some(next) => after = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(names, 900);
+}

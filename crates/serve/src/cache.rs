@@ -73,6 +73,11 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         }
     }
 
+    /// Returns the weight that all values together may have.
+    pub fn weight_max(&self) -> u64 {
+        self.weight_max
+    }
+
     /// Returns the weights of all cached values together.
     pub fn weight(&self) -> u64 {
         self.state.read().unwrap_or_else(PoisonError::into_inner).weight

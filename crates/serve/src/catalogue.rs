@@ -17,11 +17,18 @@ use freestone_core::{Error, ErrorKind, Id, Result, lock};
 use freestone_image::Format;
 use freestone_store::{Resolved, Store};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The number of open images above which those without readers are closed. Each keeps nodes of its
 /// manifest in memory.
 const OPEN_MAX: usize = 32;
+
+/// About how many bytes of memory the layout of a FAT image takes for each entry of its manifest. That
+/// of a tar image takes none: it is found part by part.
+const FAT_ENTRY_WEIGHT: u64 = 256;
+/// How long a client waits for others to finish with large images, before it is refused.
+const LAYOUT_WAIT: Duration = Duration::from_secs(20);
 
 /// An image that is served under a name.
 #[derive(Clone)]
@@ -55,6 +62,8 @@ pub struct Catalogue {
     service: Arc<Service>,
     scope: Scope,
     state: Mutex<CatalogueState>,
+    /// Notified when an image was laid out, or could not be.
+    laid_out: Condvar,
 }
 
 #[derive(Default)]
@@ -64,7 +73,41 @@ struct CatalogueState {
     /// All revisions that were ever bound.
     ids: BTreeSet<Id>,
     /// The open images by revision and index in the scope's formats.
-    open: HashMap<(Id, usize), Arc<ServedImage>>,
+    open: HashMap<ImageKey, OpenImage>,
+    /// The images that are laid out now.
+    being_laid_out: BTreeSet<ImageKey>,
+}
+
+/// A revision, and an index in the scope's formats.
+type ImageKey = (Id, usize);
+
+struct OpenImage {
+    image: Arc<ServedImage>,
+    /// About how many bytes of memory its layout takes.
+    weight: u64,
+}
+
+/// A guard: an image is being laid out, by nobody else.
+struct LayingOut<'a>(&'a Catalogue, ImageKey);
+
+impl Drop for LayingOut<'_> {
+    fn drop(&mut self) {
+        self.0.state().being_laid_out.remove(&self.1);
+        self.0.laid_out.notify_all();
+    }
+}
+
+impl CatalogueState {
+    /// Closes images without readers until layouts of `weight` more bytes fit `weight_max`. Returns
+    /// false if they do not fit beside those with readers. One that is alone always fits.
+    fn make_room(&mut self, weight: u64, weight_max: u64) -> bool {
+        let sum = |open: &HashMap<_, OpenImage>| open.values().map(|open| open.weight).sum::<u64>();
+        let fits = |held: u64| held == 0 || held + weight <= weight_max;
+        if self.open.len() >= OPEN_MAX || !fits(sum(&self.open)) {
+            self.open.retain(|_, open| Arc::strong_count(&open.image) > 1);
+        }
+        weight == 0 || fits(sum(&self.open))
+    }
 }
 
 impl Catalogue {
@@ -74,7 +117,8 @@ impl Catalogue {
     /// # Errors
     /// A name means no revision, or its image cannot be laid out.
     pub fn open(store: Store, scope: Scope, service: Arc<Service>) -> Result<Self> {
-        let catalogue = Self { store, service, scope, state: Mutex::default() };
+        let catalogue =
+            Self { store, service, scope, state: Mutex::default(), laid_out: Condvar::new() };
         catalogue.bind()?;
         let bound = catalogue.bound();
         for (name, id) in bound {
@@ -217,11 +261,39 @@ impl Catalogue {
         found.min_by_key(|(stem, _)| stem.len())
     }
 
-    /// Opens the image of a revision in the format with index `at`.
+    /// Opens the image of a revision in the format with index `at`. It is laid out once, however many
+    /// clients ask for it at once; and of the formats whose layouts take memory, one image at a time.
     fn image(&self, revision: Id, at: usize) -> Result<Arc<ServedImage>> {
-        if let Some(image) = self.state().open.get(&(revision, at)) {
-            return Ok(image.clone());
+        let key = (revision, at);
+        if let Some(open) = self.state().open.get(&key) {
+            return Ok(open.image.clone());
         }
+        let weight = self.weight(&revision, at);
+        let until = Instant::now() + LAYOUT_WAIT;
+        let mut state = self.state();
+        loop {
+            if let Some(open) = state.open.get(&key) {
+                return Ok(open.image.clone());
+            }
+            let is_busy = state
+                .being_laid_out
+                .iter()
+                .any(|other| *other == key || (weight > 0 && self.takes_memory(other.1)));
+            if !is_busy && state.make_room(weight, self.service.layouts_max()) {
+                break;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let what = "other clients use the memory for large images now";
+                return Err(Error::new(ErrorKind::Conflict, what));
+            }
+            // A reader that leaves notifies nobody.
+            let waited = self.laid_out.wait_timeout(state, left.min(Duration::from_millis(100)));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.being_laid_out.insert(key);
+        drop(state);
+        let _guard = LayingOut(self, key);
         let image = self.lay_out(&revision, at).or_else(|error| {
             if !may_be_stale(&error) {
                 return Err(error);
@@ -229,11 +301,24 @@ impl Catalogue {
             self.store.refresh();
             self.lay_out(&revision, at).map_err(|_| error)
         })?;
-        let mut state = self.state();
-        if state.open.len() >= OPEN_MAX {
-            state.open.retain(|_, image| Arc::strong_count(image) > 1);
+        let image = Arc::new(image);
+        self.state().open.insert(key, OpenImage { image: image.clone(), weight });
+        Ok(image)
+    }
+
+    /// Returns true if a layout in the format with index `at` takes memory.
+    fn takes_memory(&self, at: usize) -> bool {
+        self.scope.formats[at].0 != "tar"
+    }
+
+    /// Returns about how many bytes of memory the layout of an image takes.
+    fn weight(&self, id: &Id, at: usize) -> u64 {
+        if !self.takes_memory(at) {
+            return 0;
         }
-        Ok(state.open.entry((revision, at)).or_insert_with(|| Arc::new(image)).clone())
+        // What is wrong with the revision is reported when it is laid out.
+        let entries = self.store.revision(id).ok().flatten().map_or(0, |revision| revision.entries);
+        entries.saturating_mul(FAT_ENTRY_WEIGHT).max(1)
     }
 
     /// Creates the image of a revision, without caching it.

@@ -1,5 +1,5 @@
-//! Serves images and files over HTTP/1.1: `GET` and `HEAD`, with ranges, strong ETags and
-//! `If-Range` (RFC 9110, RFC 9112).
+//! Serves images and files over HTTP/1.1: `GET` and `HEAD`, with ranges, strong ETags, and all
+//! conditions on them and on dates (RFC 9110, RFC 9112).
 //!
 //! `httparse` parses the requests. A connection has one thread and follows the same rules as with
 //! NBD: workers do what takes time, and memory is bounded. A client that sends or receives too
@@ -12,9 +12,11 @@ mod reply;
 mod request;
 mod site;
 
+use crate::activity::Activity;
 use crate::metrics::ProtocolMetrics;
 use crate::server::Protocol;
 use crate::service::Service;
+use crate::workers::WorkersClient;
 use answers::Answers;
 use reply::Reply;
 use request::Request;
@@ -26,8 +28,14 @@ use std::sync::atomic::AtomicBool;
 pub use site::Site;
 
 impl Protocol for Site {
-    fn serve(&self, socket: Arc<OwnedFd>, is_ending: &AtomicBool) -> io::Result<()> {
-        connection::serve(&socket, self, self.metrics(), Some(self.workers()), is_ending)
+    fn serve(
+        &self,
+        socket: Arc<OwnedFd>,
+        is_ending: &AtomicBool,
+        activity: &Arc<Activity>,
+    ) -> io::Result<()> {
+        let workers = self.workers().client();
+        connection::serve(&socket, self, self.metrics(), Some(&workers), is_ending, activity)
     }
 
     fn metrics(&self) -> &ProtocolMetrics {
@@ -46,7 +54,7 @@ pub struct MetricsPage(
 );
 
 impl Answers for MetricsPage {
-    fn answer(&self, request: &Request) -> Reply {
+    fn answer(&self, request: &Request, _: Option<&WorkersClient>) -> Reply {
         match &request.path[..] {
             b"/metrics" => {
                 let text = self.0.metrics.text(self.0.cached_bytes());
@@ -58,8 +66,13 @@ impl Answers for MetricsPage {
 }
 
 impl Protocol for MetricsPage {
-    fn serve(&self, socket: Arc<OwnedFd>, is_ending: &AtomicBool) -> io::Result<()> {
-        connection::serve(&socket, self, self.metrics(), None, is_ending)
+    fn serve(
+        &self,
+        socket: Arc<OwnedFd>,
+        is_ending: &AtomicBool,
+        activity: &Arc<Activity>,
+    ) -> io::Result<()> {
+        connection::serve(&socket, self, self.metrics(), None, is_ending, activity)
     }
 
     fn metrics(&self) -> &ProtocolMetrics {

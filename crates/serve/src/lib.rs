@@ -62,6 +62,7 @@
 //! # }
 //! ```
 
+mod activity;
 mod cache;
 mod catalogue;
 pub mod http;
@@ -75,9 +76,10 @@ mod service;
 mod socket;
 mod workers;
 
+pub use activity::Activity;
 pub use catalogue::{Catalogue, Export, Scope};
 pub use image::{Attempt, ServedImage};
 pub use metrics::{Counter, Histogram, Metrics, ProtocolMetrics};
 pub use server::{Protocol, Server};
 pub use service::{CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, Logger, Service};
-pub use workers::Workers;
+pub use workers::{Workers, WorkersClient};

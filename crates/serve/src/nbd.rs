@@ -20,6 +20,7 @@ mod handshake;
 mod output;
 mod wire;
 
+use crate::activity::Activity;
 use crate::catalogue::Catalogue;
 use crate::metrics::ProtocolMetrics;
 use crate::server::Protocol;
@@ -60,12 +61,17 @@ pub struct Nbd {
 }
 
 impl Protocol for Nbd {
-    fn serve(&self, socket: Arc<OwnedFd>, is_ending: &AtomicBool) -> io::Result<()> {
+    fn serve(
+        &self,
+        socket: Arc<OwnedFd>,
+        is_ending: &AtomicBool,
+        activity: &Arc<Activity>,
+    ) -> io::Result<()> {
         let deadline = Instant::now() + self.negotiation;
         let mut until = DeadlineSocket { socket: &socket, deadline };
         let negotiated = handshake::negotiate(&mut until, &self.catalogue)?;
         let Some(negotiated) = negotiated else { return Ok(()) };
-        Connection::new(socket, negotiated, &self.workers, is_ending)?.run()
+        Connection::new(socket, negotiated, &self.workers, is_ending, activity)?.run()
     }
 
     fn metrics(&self) -> &ProtocolMetrics {

@@ -1,14 +1,16 @@
 //! A server of any protocol: accepts connections, and starts a thread for each.
 
+use crate::activity::{Activity, OpenSocket, Peer};
 use crate::listen::{self, Listener};
 use crate::metrics::ProtocolMetrics;
 use crate::service::Service;
 use freestone_core::{Result, lock};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::net::Shutdown;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +19,8 @@ use std::time::{Duration, Instant};
 const ENDING: Duration = Duration::from_secs(5);
 /// How long the server waits after a failed accept, such as when too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long the log says nothing more about connections that are short.
+const SHORT_LOG_PAUSE: Duration = Duration::from_secs(60);
 /// The stack size of a connection's thread. Opening an image, as HTTP does, needs the most.
 const STACK_BYTES: usize = 1 << 20;
 
@@ -25,11 +29,19 @@ pub trait Protocol: Send + Sync + 'static {
     /// Serves a connection to its end. When the server ends, it sets `is_ending` and closes the
     /// receiving side: then requests that were received before are answered, and no others.
     ///
+    /// `activity` is to record which side is waited for: a new connection may take the place of one
+    /// whose client does nothing.
+    ///
     /// # Errors
     /// - [`InvalidData`](io::ErrorKind::InvalidData) if the client breaks the protocol
     /// - [`TimedOut`](io::ErrorKind::TimedOut) if the client is too slow
     /// - the connection is lost
-    fn serve(&self, socket: Arc<OwnedFd>, is_ending: &AtomicBool) -> io::Result<()>;
+    fn serve(
+        &self,
+        socket: Arc<OwnedFd>,
+        is_ending: &AtomicBool,
+        activity: &Arc<Activity>,
+    ) -> io::Result<()>;
 
     /// Returns the metrics that count the protocol's connections.
     fn metrics(&self) -> &ProtocolMetrics;
@@ -46,21 +58,28 @@ struct ServerState<P> {
     protocol: P,
     connections_max: usize,
     is_ending: AtomicBool,
-    /// The sockets of the open connections, by the connection's number.
-    open: Mutex<HashMap<u64, Arc<OwnedFd>>>,
+    /// The open connections, by their number.
+    open: Mutex<HashMap<u64, OpenSocket>>,
+    /// The number of threads of connections, also of those that gave way and are not listed any
+    /// more.
+    threads: AtomicUsize,
+    /// When the log last said that connections are short.
+    short_logged: Mutex<Option<Instant>>,
     /// Notified when a connection has ended.
     one_less: Condvar,
 }
 
 impl<P: Protocol> Server<P> {
-    /// Creates a server of at most `connections_max` connections at once; further ones are closed
-    /// immediately.
+    /// Creates a server of at most `connections_max` connections at once. A further one takes the
+    /// place of one whose client does nothing, or is closed immediately if there is none.
     pub fn new(protocol: P, connections_max: usize) -> Self {
         Self(Arc::new(ServerState {
             protocol,
             connections_max,
             is_ending: AtomicBool::new(false),
             open: Mutex::default(),
+            threads: AtomicUsize::new(0),
+            short_logged: Mutex::default(),
             one_less: Condvar::new(),
         }))
     }
@@ -84,7 +103,9 @@ impl<P: Protocol> Server<P> {
                     Ok(None) => {}
                     Err(error) => {
                         let what = io::Error::from(error);
-                        inner.log(&format!("a connection cannot be accepted: {what}"));
+                        inner.short(&format!("a connection cannot be accepted: {what}"));
+                        // Its files may be what is missing.
+                        inner.make_way(&mut inner.open(), None);
                         thread::sleep(ACCEPT_PAUSE);
                     }
                 }
@@ -103,6 +124,7 @@ impl<P: Protocol> Drop for OpenConnection<'_, P> {
     fn drop(&mut self) {
         let mut open = self.0.open();
         open.remove(&self.1);
+        self.0.threads.fetch_sub(1, Ordering::Relaxed);
         self.0.protocol.metrics().open.fetch_sub(1, Ordering::Relaxed);
         self.0.one_less.notify_all();
     }
@@ -115,28 +137,77 @@ impl<P: Protocol> ServerState<P> {
     }
 
     /// Locks the list of open connections.
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<OwnedFd>>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, OpenSocket>> {
         lock(&self.open)
+    }
+
+    /// Logs that connections are short, at most once a minute.
+    fn short(&self, line: &str) {
+        let mut logged = lock(&self.short_logged);
+        if logged.is_none_or(|at| at.elapsed() >= SHORT_LOG_PAUSE) {
+            *logged = Some(Instant::now());
+            drop(logged);
+            self.log(line);
+        }
+    }
+
+    /// Ends the connection that can be missed most, to make room for one of `peer`; returns false
+    /// if there is none. Of the peers with most connections, those go first whose clients have not
+    /// asked for anything yet, then those that have been idle longest. If none is idle, a peer that
+    /// has more than half of all gives one up for another peer.
+    fn make_way(&self, open: &mut HashMap<u64, OpenSocket>, peer: Option<Peer>) -> bool {
+        let mut counts: HashMap<Peer, usize> = HashMap::new();
+        for entry in open.values() {
+            *counts.entry(entry.peer).or_default() += 1;
+        }
+        let count = |entry: &OpenSocket| counts.get(&entry.peer).copied().unwrap_or(0);
+        let idle = open.iter().filter_map(|(number, entry)| {
+            let (has_asked, idle) = entry.activity.idle()?;
+            Some(((!has_asked, count(entry), idle, Reverse(*number)), *number))
+        });
+        let victim = idle.max().map(|(_, number)| number).or_else(|| {
+            let peer = peer?;
+            let large = |entry: &&OpenSocket| entry.peer != peer && count(entry) * 2 > open.len();
+            let numbers = open.iter().filter(|(_, entry)| large(entry)).map(|(number, _)| *number);
+            numbers.min()
+        });
+        let Some(gone) = victim.and_then(|number| open.remove(&number)) else { return false };
+        let _ = rustix::net::shutdown(&*gone.socket, Shutdown::Both);
+        self.protocol.metrics().refused.add(1);
+        true
     }
 
     /// Starts a thread that serves `socket`, unless there are too many connections.
     fn start(inner: &Arc<Self>, number: u64, socket: OwnedFd) {
         let metrics = inner.protocol.metrics();
         let socket = Arc::new(socket);
+        let activity = Arc::new(Activity::default());
         {
             let mut open = inner.open();
+            let peer = Peer::of(&socket);
             if open.len() >= inner.connections_max {
-                metrics.refused.add(1);
-                return;
+                let limit = inner.connections_max;
+                inner.short(&format!(
+                    "all {limit} connections are in use: new ones take the place of idle ones \
+                     (see --max-connections)"
+                ));
+                // A connection that gave way ends soon, but may still wait for the store.
+                let is_room = inner.threads.load(Ordering::Relaxed) < 2 * limit;
+                if !is_room || !inner.make_way(&mut open, Some(peer)) {
+                    metrics.refused.add(1);
+                    return;
+                }
             }
-            open.insert(number, socket.clone());
+            inner.threads.fetch_add(1, Ordering::Relaxed);
+            let (socket, activity) = (socket.clone(), activity.clone());
+            open.insert(number, OpenSocket { socket, activity, peer });
         }
         metrics.connections.add(1);
         metrics.open.fetch_add(1, Ordering::Relaxed);
         let shared = inner.clone();
         let serve = move || {
             let _entered = OpenConnection(&*shared, number);
-            if let Err(error) = shared.protocol.serve(socket, &shared.is_ending)
+            if let Err(error) = shared.protocol.serve(socket, &shared.is_ending, &activity)
                 && is_misconduct(&error)
             {
                 shared.protocol.metrics().refused.add(1);
@@ -145,7 +216,7 @@ impl<P: Protocol> ServerState<P> {
         let thread = thread::Builder::new().name("connection".into()).stack_size(STACK_BYTES);
         if let Err(error) = thread.spawn(serve) {
             drop(OpenConnection(&**inner, number));
-            inner.log(&format!("a connection cannot be served: {error}"));
+            inner.short(&format!("a connection cannot be served: {error}"));
         }
     }
 
@@ -155,8 +226,8 @@ impl<P: Protocol> ServerState<P> {
         // First no further requests; then no further replies, for clients that do not read them.
         for how in [Shutdown::Read, Shutdown::Both] {
             let mut open = self.open();
-            for socket in open.values() {
-                let _ = rustix::net::shutdown(&**socket, how);
+            for entry in open.values() {
+                let _ = rustix::net::shutdown(&*entry.socket, how);
             }
             let until = Instant::now() + ENDING;
             while !open.is_empty() {

@@ -3,7 +3,7 @@
 use crate::cache::Cache;
 use crate::layout::Layouts;
 use crate::metrics::Metrics;
-use freestone_core::{Error, Id, lock};
+use freestone_core::{Error, ErrorKind, Id, lock};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -17,6 +17,9 @@ pub const CACHE_BYTES_DEFAULT: u64 = 64 << 20;
 /// until their clients have received them, even if the cache has evicted them. Others are copied
 /// first.
 const PINNED_BYTES_MAX: u64 = 16 << 20;
+/// The bytes of long replies in memory that clients have not received yet. A longer one is made if
+/// there is no other.
+const REPLY_BYTES_MAX: u64 = 16 << 20;
 /// The size of the layout cache of all images together.
 const LAYOUT_BYTES_MAX: u64 = 16 << 20;
 /// The number of failures that are remembered, so that each is logged once.
@@ -44,6 +47,17 @@ pub struct Service {
     not_busy: Condvar,
     /// The bytes of all [`PinnedChunk`]s together.
     pinned: AtomicU64,
+    /// The bytes of all [`HeldReply`]s together.
+    replies: Arc<AtomicU64>,
+}
+
+/// A guard: a long reply is counted as in memory.
+pub(crate) struct HeldReply(Arc<AtomicU64>, u64);
+
+impl Drop for HeldReply {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
+    }
 }
 
 /// A decoded chunk that stays in memory while it is sent without a copy.
@@ -70,6 +84,7 @@ impl Service {
             busy: Mutex::default(),
             not_busy: Condvar::new(),
             pinned: AtomicU64::new(0),
+            replies: Arc::default(),
         }
     }
 
@@ -82,6 +97,19 @@ impl Service {
             return None;
         }
         Some(PinnedChunk { bytes: bytes.clone(), service: self.clone() })
+    }
+
+    /// Counts a reply of `bytes` until it is sent; returns `None` if others take the memory for it.
+    pub(crate) fn hold_reply(&self, bytes: u64) -> Option<HeldReply> {
+        let before = self.replies.fetch_add(bytes, Ordering::Relaxed);
+        let held = HeldReply(self.replies.clone(), bytes);
+        (before == 0 || before + bytes <= REPLY_BYTES_MAX).then_some(held)
+    }
+
+    /// Returns about how many bytes the layouts of large images may take together: as many as the
+    /// cache.
+    pub(crate) fn layouts_max(&self) -> u64 {
+        self.chunks.weight_max()
     }
 
     /// Returns a number for a new image.
@@ -144,6 +172,16 @@ impl Drop for ChunkGuard<'_> {
     fn drop(&mut self) {
         lock(&self.0.busy).remove(&self.1);
         self.0.not_busy.notify_all();
+    }
+}
+
+/// Returns what a client is told of `error`. What it says about storage names files of this machine,
+/// which only the log has.
+pub(crate) fn error_text(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "nothing is served under this name".to_owned(),
+        ErrorKind::Usage | ErrorKind::Refused | ErrorKind::Conflict => error.to_string(),
+        _ => "the server cannot read this: its log says why".to_owned(),
     }
 }
 

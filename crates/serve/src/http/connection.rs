@@ -2,11 +2,13 @@
 
 use super::answers::Answers;
 use super::reply::{Body, Reply};
-use super::request::{HEAD_BYTES_MAX, Parsed, Request, parse};
+use super::request::{HEAD_BYTES_MAX, Parsed, Request, is_local, parse};
+use crate::activity::Activity;
 use crate::image::ServedImage;
 use crate::metrics::ProtocolMetrics;
+use crate::service::error_text;
 use crate::socket::DeadlineSocket;
-use crate::workers::Workers;
+use crate::workers::WorkersClient;
 use freestone_core::Result;
 use freestone_core::wire::to_usize;
 use rustix::fd::OwnedFd;
@@ -22,6 +24,11 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 /// The time limit of a client to receive a piece; a slower client is disconnected.
 const PIECE_TIME: Duration = Duration::from_secs(60);
 
+/// The time and the number of bytes for which a connection that is to be closed still receives. If
+/// it were closed with bytes unread, the system would discard the last reply.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
 /// Serves a connection to its end; `answers` may wait for `workers`, or has none if it needs none.
 ///
 /// # Errors
@@ -30,40 +37,68 @@ pub fn serve<A: Answers>(
     socket: &OwnedFd,
     answers: &A,
     metrics: &ProtocolMetrics,
-    workers: Option<&Workers>,
+    workers: Option<&WorkersClient>,
     is_ending: &AtomicBool,
+    activity: &Activity,
 ) -> io::Result<()> {
     let mut received = Vec::new();
+    let is_loopback = is_loopback(socket);
     loop {
+        activity.waits();
         let Some(request) = receive(socket, &mut received, is_ending)? else { return Ok(()) };
+        activity.works();
         let begun = Instant::now();
-        let (reply, keeps) = match request {
+        let is_head = request.as_ref().is_ok_and(|request| request.method == "HEAD");
+        let reply = match request {
             Ok(request) if request.has_body => {
-                (Reply::error(413, "requests with a body are not accepted"), false)
+                Reply::error(413, "requests with a body are not accepted")
             }
-            Ok(request) => match &*request.method {
-                "GET" | "HEAD" => {
-                    let (is_head, keeps) = (request.method == "HEAD", request.keeps);
-                    let keeps = keeps && !is_ending.load(Ordering::Relaxed);
-                    let reply = answers.answer(&request);
-                    send(socket, &reply, is_head, keeps, metrics, workers)?;
-                    metrics.answered(begun, reply.is_error());
-                    if keeps {
-                        continue;
-                    }
-                    return Ok(());
+            Ok(request) if !matches!(&*request.method, "GET" | "HEAD") => {
+                Reply::error(405, "only GET and HEAD are supported").header("Allow", "GET, HEAD")
+            }
+            Ok(request)
+                if is_loopback
+                    && !is_local(request.host.as_deref().unwrap_or(""), answers.hosts()) =>
+            {
+                Reply::error(421, "this server does not answer for this host name (see --host)")
+            }
+            Ok(request) => {
+                let keeps = request.keeps && !is_ending.load(Ordering::Relaxed);
+                let reply = answers.answer(&request, workers);
+                send(&Outlet { socket, activity }, &reply, is_head, keeps, metrics, workers)?;
+                metrics.answered(begun, reply.is_error());
+                if keeps {
+                    continue;
                 }
-                _ => (
-                    Reply::error(405, "only GET and HEAD are supported")
-                        .header("Allow", "GET, HEAD"),
-                    false,
-                ),
-            },
-            Err(status) => (Reply::error(status, "not an HTTP request"), false),
+                return Ok(());
+            }
+            Err(status) => Reply::error(status, "not an HTTP request"),
         };
-        send(socket, &reply, false, keeps, metrics, workers)?;
+        send(&Outlet { socket, activity }, &reply, is_head, false, metrics, workers)?;
         metrics.answered(begun, reply.is_error());
+        linger(socket);
         return Err(io::ErrorKind::InvalidData.into());
+    }
+}
+
+/// Returns true if the connection comes from this machine by TCP.
+fn is_loopback(socket: &OwnedFd) -> bool {
+    let address = rustix::net::getsockname(socket).ok();
+    address
+        .and_then(|address| std::net::SocketAddr::try_from(address).ok())
+        .is_some_and(|address| address.ip().to_canonical().is_loopback())
+}
+
+/// Ends the sending side, and receives for a while what the client still sends.
+fn linger(socket: &OwnedFd) {
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
+    let mut until = DeadlineSocket { socket, deadline: Instant::now() + LINGER_TIME };
+    let (mut part, mut left) = ([0; 4096], LINGER_BYTES_MAX);
+    while let Ok(count @ 1..) = until.read(&mut part) {
+        left = left.saturating_sub(count);
+        if left == 0 {
+            return;
+        }
     }
 }
 
@@ -73,7 +108,7 @@ fn receive(
     socket: &OwnedFd,
     received: &mut Vec<u8>,
     is_ending: &AtomicBool,
-) -> io::Result<Option<Result<Request, u16>>> {
+) -> io::Result<Option<Result<Box<Request>, u16>>> {
     let mut until = DeadlineSocket { socket, deadline: Instant::now() + HEAD_TIME };
     loop {
         match parse(received) {
@@ -101,30 +136,44 @@ fn receive(
     }
 }
 
+/// A socket that replies are sent to, and the activity that records it.
+struct Outlet<'a> {
+    socket: &'a OwnedFd,
+    activity: &'a Activity,
+}
+
 /// Sends all of `bytes` within the time limit of a piece.
-fn send_all(socket: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
-    DeadlineSocket { socket, deadline: Instant::now() + PIECE_TIME }.write_all(bytes)
+fn send_all(out: &Outlet<'_>, bytes: &[u8]) -> io::Result<()> {
+    out.activity.waits();
+    let deadline = Instant::now() + PIECE_TIME;
+    DeadlineSocket { socket: out.socket, deadline }.write_all(bytes)?;
+    out.activity.works();
+    Ok(())
 }
 
 /// Sends a reply; only its head if `is_head`. `keeps` says whether the connection stays open.
 fn send(
-    socket: &OwnedFd,
+    out: &Outlet<'_>,
     reply: &Reply,
     is_head: bool,
     keeps: bool,
     metrics: &ProtocolMetrics,
-    workers: Option<&Workers>,
+    workers: Option<&WorkersClient>,
 ) -> io::Result<()> {
     let head = reply.head(keeps);
     let (image, part, name) = match &reply.body {
         Body::Bytes(bytes) => {
             let body = if is_head || reply.status == 304 { &[][..] } else { bytes };
-            return send_all(socket, &[&head, body].concat());
+            if body.len() > PIECE_BYTES {
+                send_all(out, &head)?;
+                return body.chunks(PIECE_BYTES).try_for_each(|part| send_all(out, part));
+            }
+            return send_all(out, &[&head, body].concat());
         }
         Body::Image(image, part, name) => (image, part.clone(), name),
     };
     if is_head || part.is_empty() {
-        return send_all(socket, &head);
+        return send_all(out, &head);
     }
     // The first piece is read before the head is sent, so that an error can still be reported to
     // the client.
@@ -142,11 +191,11 @@ fn send(
             if at > part.start {
                 return Err(io::Error::other("the rest cannot be read"));
             }
-            let reply = Reply::error(500, &error.to_string());
+            let reply = Reply::error(500, &error_text(&error));
             let Body::Bytes(text) = &reply.body else { return Ok(()) };
-            return send_all(socket, &[&reply.head(keeps), &text[..]].concat());
+            return send_all(out, &[&reply.head(keeps), &text[..]].concat());
         }
-        send_all(socket, &buffer[..used + length])?;
+        send_all(out, &buffer[..used + length])?;
         metrics.sent_bytes.add(length as u64);
         at += length as u64;
         used = 0;
@@ -159,7 +208,7 @@ fn fill(
     image: &Arc<ServedImage>,
     offset: u64,
     piece: &mut [u8],
-    workers: Option<&Workers>,
+    workers: Option<&WorkersClient>,
 ) -> Result<()> {
     let done = image.try_read(offset, piece).bytes;
     if done == piece.len() {

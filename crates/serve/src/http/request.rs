@@ -1,6 +1,7 @@
 //! Parses requests.
 
 use std::ops::Range;
+use std::time::SystemTime;
 
 /// The longest head of a request in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -20,8 +21,16 @@ pub struct Request {
     pub range: Option<String>,
     /// The header `If-Range`.
     pub if_range: Option<String>,
+    /// The header `If-Match`.
+    pub if_match: Option<String>,
+    /// The header `If-Unmodified-Since`.
+    pub if_unmodified_since: Option<String>,
     /// The header `If-None-Match`.
     pub if_none_match: Option<String>,
+    /// The header `If-Modified-Since`.
+    pub if_modified_since: Option<String>,
+    /// The header `Host`.
+    pub host: Option<String>,
     /// Whether the connection stays open for further requests.
     pub keeps: bool,
     /// Whether a body follows, which `GET` and `HEAD` do not have.
@@ -31,7 +40,7 @@ pub struct Request {
 /// The result of parsing the first bytes of a request.
 pub enum Parsed {
     /// A head, and its length in bytes.
-    Request(Request, usize),
+    Request(Box<Request>, usize),
     /// The beginning of a head.
     Partial,
     /// Not a request.
@@ -63,26 +72,62 @@ pub fn parse(bytes: &[u8]) -> Parsed {
         keeps: version >= 1,
         ..Request::default()
     };
+    let mut hosts = 0;
     for header in head.headers.iter() {
-        let text = || std::str::from_utf8(header.value).ok().map(|text| text.trim().to_owned());
+        let text = String::from_utf8_lossy(header.value).trim().to_owned();
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        // Several lines of one header are one list. Where no list is allowed, its value is then
+        // malformed, and so the header means nothing.
+        let add = |known: &mut Option<String>| match known {
+            Some(known) => known.extend([", ", &text]),
+            None => *known = Some(text.clone()),
+        };
         if is("range") {
-            request.range = text();
+            add(&mut request.range);
         } else if is("if-range") {
-            request.if_range = text();
+            add(&mut request.if_range);
+        } else if is("if-match") {
+            add(&mut request.if_match);
+        } else if is("if-unmodified-since") {
+            add(&mut request.if_unmodified_since);
         } else if is("if-none-match") {
-            request.if_none_match = text();
+            add(&mut request.if_none_match);
+        } else if is("if-modified-since") {
+            add(&mut request.if_modified_since);
+        } else if is("host") {
+            hosts += 1;
+            add(&mut request.host);
         } else if is("connection") {
-            let close = text().is_some_and(|text| has_word(&text, "close"));
-            let keep = text().is_some_and(|text| has_word(&text, "keep-alive"));
-            request.keeps = !close && (request.keeps || keep);
+            let close = has_word(&text, "close");
+            request.keeps = !close && (request.keeps || has_word(&text, "keep-alive"));
         } else if is("content-length") {
             request.has_body |= header.value != b"0";
         } else if is("transfer-encoding") {
             request.has_body = true;
         }
     }
-    Parsed::Request(request, length)
+    // A request of HTTP/1.1 has exactly one (RFC 9112, 3.2).
+    if hosts > 1 || (version >= 1 && hosts == 0) {
+        return Parsed::Wrong;
+    }
+    Parsed::Request(Box::new(request), length)
+}
+
+/// Returns true if `host`, the value of a `Host` header, is an address, a name that only this
+/// machine or its network can resolve, or one of `names`.
+///
+/// Other names are refused on the loopback interface: the owner of a name can let it mean 127.0.0.1,
+/// and then a page of that name reads what is served there (*DNS rebinding*).
+pub fn is_local(host: &str, names: &[String]) -> bool {
+    if host.starts_with('[') {
+        return true;
+    }
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    !name.contains('.')
+        || name.parse::<std::net::Ipv4Addr>().is_ok()
+        || name.to_ascii_lowercase().ends_with(".localhost")
+        || names.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Returns true if a comma-separated list has `word`, in upper or lower case.
@@ -144,13 +189,57 @@ pub fn wanted(range: &str, length: u64) -> RequestedRange {
     }
 }
 
-/// Returns true if the list of ETags in an `If-None-Match` has `etag`.
-pub fn matches(list: &str, etag: &str) -> bool {
-    list.trim() == "*"
-        || list.split(',').any(|found| {
-            let found = found.trim();
-            found.strip_prefix("W/").unwrap_or(found) == etag
-        })
+/// Evaluates the preconditions of a request in the order of RFC 9110, 13.2.2, for a resource with
+/// the strong ETag `etag`, which was modified at `mtime`, in seconds since 1970. Returns 412 or 304
+/// if the request is to be answered so.
+pub fn precondition(request: &Request, etag: &str, mtime: Option<u64>) -> Option<u16> {
+    // A date that is malformed means nothing.
+    let date = |text: &Option<String>| {
+        let time = httpdate::parse_http_date(text.as_deref()?).ok()?;
+        time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|time| time.as_secs())
+    };
+    if let Some(list) = &request.if_match {
+        if !matches(list, etag, false) {
+            return Some(412);
+        }
+    } else if let (Some(until), Some(mtime)) = (date(&request.if_unmodified_since), mtime)
+        && mtime > until
+    {
+        return Some(412);
+    }
+    if let Some(list) = &request.if_none_match {
+        if matches(list, etag, true) {
+            return Some(304);
+        }
+    } else if let (Some(since), Some(mtime)) = (date(&request.if_modified_since), mtime)
+        && mtime <= since
+    {
+        return Some(304);
+    }
+    None
+}
+
+/// Returns true if a list of ETags has `etag`, or is `*`; with `with_weak` also if the list has it
+/// as a weak one.
+fn matches(list: &str, etag: &str, with_weak: bool) -> bool {
+    if list.trim() == "*" {
+        return true;
+    }
+    let mut rest = list;
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        let is_weak = rest.starts_with("W/");
+        let tag = rest.strip_prefix("W/").unwrap_or(rest);
+        // A tag may have commas. What is malformed ends the list.
+        let Some(end) = tag.strip_prefix('"').and_then(|inner| inner.find('"')) else {
+            return false;
+        };
+        let (tag, after) = tag.split_at(end + 2);
+        if tag == etag && (with_weak || !is_weak) {
+            return true;
+        }
+        rest = after;
+    }
 }
 
 #[cfg(test)]
@@ -200,7 +289,68 @@ mod tests {
         for wrong in ["%", "%1", "%zz", "a%+1"] {
             assert_eq!(decode(wrong.as_bytes()), None, "{wrong}");
         }
-        assert!(matches("\"a\", W/\"b\"", "\"b\"") && !matches("\"a\"", "\"b\""));
+    }
+
+    #[test]
+    fn a_request_of_1_1_names_one_host() {
+        for (head, is_right) in [
+            ("GET / HTTP/1.1\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
+            ("GET / HTTP/1.0\r\n\r\n", true),
+        ] {
+            assert_eq!(matches!(parse(head.as_bytes()), Parsed::Request(..)), is_right, "{head}");
+        }
+        let names = ["www.example.org".to_owned()];
+        for (host, expected) in [
+            ("127.0.0.1:8080", true),
+            ("[::1]:8080", true),
+            ("localhost", true),
+            ("a.localhost:80", true),
+            ("WWW.example.org:80", true),
+            ("www.example.org.", true),
+            ("example.org", false),
+            ("127.0.0.1.example.org:80", false),
+            ("www.example.org.evil.example", false),
+        ] {
+            assert_eq!(is_local(host, &names), expected, "{host}");
+        }
+    }
+
+    /// The dates are 1, 2 and 3 s after the start of 1970.
+    #[test]
+    fn preconditions_are_evaluated_in_order() {
+        let at = |seconds: u8| format!("Thu, 01 Jan 1970 00:00:0{seconds} GMT");
+        let (one, two, three) = (at(1), at(2), at(3));
+        for (headers, expected) in [
+            (vec![], None),
+            (vec![("If-Match", "\"t\"")], None),
+            (vec![("If-Match", "*")], None),
+            (vec![("If-Match", "W/\"t\"")], Some(412)),
+            (vec![("If-Match", "\"x\", \"t\"")], None),
+            (vec![("If-Match", "\"x\"")], Some(412)),
+            (vec![("If-Match", "\"x\""), ("If-Match", "\"t\"")], None),
+            (vec![("If-Match", "\"x\""), ("If-None-Match", "\"t\"")], Some(412)),
+            (vec![("If-Match", "\"t\""), ("If-Unmodified-Since", &one)], None),
+            (vec![("If-Match", "\"t\""), ("If-None-Match", "\"t\"")], Some(304)),
+            (vec![("If-Unmodified-Since", &one)], Some(412)),
+            (vec![("If-Unmodified-Since", &two)], None),
+            (vec![("If-Unmodified-Since", "tomorrow")], None),
+            (vec![("If-None-Match", "\"x,\", W/\"t\"")], Some(304)),
+            (vec![("If-None-Match", "\"x, \"t\"")], None),
+            (vec![("If-None-Match", "*")], Some(304)),
+            (vec![("If-None-Match", "\"x\""), ("If-Modified-Since", &three)], None),
+            (vec![("If-Modified-Since", &one)], None),
+            (vec![("If-Modified-Since", &two)], Some(304)),
+            (vec![("If-Modified-Since", &three)], Some(304)),
+            (vec![("If-Modified-Since", "2")], None),
+        ] {
+            let lines: String =
+                headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let head = format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+            let Parsed::Request(request, _) = parse(head.as_bytes()) else { panic!("{head}") };
+            assert_eq!(precondition(&request, "\"t\"", Some(2)), expected, "{lines}");
+        }
     }
 
     proptest! {

@@ -2,14 +2,17 @@
 
 use super::answers::Answers;
 use super::content::ContentPlan;
-use super::reply::{Reply, Resource};
+use super::reply::{Reply, Resource, media_type};
 use super::request::{Request, decode};
 use crate::catalogue::Catalogue;
 use crate::image::ServedImage;
-use crate::workers::Workers;
+use crate::service::error_text;
+use crate::workers::{Workers, WorkersClient};
+use freestone_core::digest::plain;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, lock, path};
 use freestone_format::Revision;
-use freestone_manifest::{Entry, EntryKind};
+use freestone_manifest::{Entry, EntryKind, Tree};
+use freestone_store::Records;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -19,12 +22,16 @@ use std::sync::{Arc, Mutex};
 const OPEN_MAX: usize = 256;
 /// The number of entries in one listing of a directory, and of revisions in one listing of these.
 const LISTED_MAX: usize = 1000;
+/// The bytes of these in one listing, unless a single one is longer. Each of many connections may
+/// have a listing in memory that its client does not receive.
+const LISTED_BYTES_MAX: usize = 256 << 10;
 
 /// A site with the images of a catalogue, and the revisions and files that they are made of.
 pub struct Site {
     catalogue: Arc<Catalogue>,
     workers: Arc<Workers>,
     open: Mutex<HashMap<Id, Arc<ServedImage>>>,
+    hosts: Vec<String>,
 }
 
 /// A reply, or `None` for an address that has nothing.
@@ -33,7 +40,14 @@ type MaybeReply = Result<Option<Reply>>;
 impl Site {
     /// Creates a site of `catalogue`; `workers` read, decode and prove.
     pub fn new(catalogue: Arc<Catalogue>, workers: Arc<Workers>) -> Self {
-        Self { catalogue, workers, open: Mutex::default() }
+        Self { catalogue, workers, open: Mutex::default(), hosts: Vec::new() }
+    }
+
+    /// Answers also for these host names on the loopback interface.
+    #[must_use]
+    pub fn with_hosts(mut self, hosts: Vec<String>) -> Self {
+        self.hosts = hosts;
+        self
     }
 
     /// Returns the catalogue.
@@ -47,7 +61,7 @@ impl Site {
     }
 
     /// Finds the reply to `request`.
-    fn find(&self, request: &Request) -> MaybeReply {
+    fn find(&self, request: &Request, workers: Option<&WorkersClient>) -> MaybeReply {
         let parts: Option<Vec<Vec<u8>>> = request.path[..]
             .strip_prefix(b"/")
             .map(|path| path.split(|byte| *byte == b'/').map(decode).collect())
@@ -57,10 +71,19 @@ impl Site {
             parts.iter().map(|part| std::str::from_utf8(part).unwrap_or("\0")).collect();
         match &texts[..] {
             ["images", name @ ..] if !name.is_empty() => self.image(&name.join("/"), request),
-            ["refs"] => Ok(Some(self.refs()?)),
-            ["revisions"] => Ok(Some(self.revisions(request)?)),
-            ["revisions", name] => self.revision(name),
-            ["revisions", name, "tree", ..] => self.tree(name, &parts[3..], request),
+            ["refs"] => {
+                let catalogue = self.catalogue.clone();
+                run(workers, move || refs(&catalogue)).map(Some)
+            }
+            ["revisions"] => {
+                let (catalogue, after) = (self.catalogue.clone(), after(request));
+                run(workers, move || revisions(&catalogue, &after)).map(Some)
+            }
+            ["revisions", name] => {
+                let (catalogue, name) = (self.catalogue.clone(), (*name).to_owned());
+                run(workers, move || revision(&catalogue, &name))
+            }
+            ["revisions", name, "tree", ..] => self.tree(name, &parts[3..], request, workers),
             ["contents", "sha1", hex] if self.catalogue.serves_all() => self.sha1(hex, request),
             [""] => Ok(Some(Reply::json(&json!({ "images": self.catalogue.names() })))),
             _ => Ok(None),
@@ -73,7 +96,7 @@ impl Site {
         let is_tar = export.name.ends_with(".tar");
         let kind = if is_tar { "application/x-tar" } else { "application/octet-stream" };
         let resource = Resource {
-            tag: export.name.clone(),
+            tag: plain(export.image.identity().as_bytes()).to_string(),
             name: export.name,
             image: export.image,
             kind,
@@ -83,49 +106,14 @@ impl Site {
         Ok(Some(Reply::resource(resource, request)))
     }
 
-    /// Replies with the refs: `/refs`.
-    fn refs(&self) -> Result<Reply> {
-        let mut refs: Vec<Value> = Vec::new();
-        if self.catalogue.serves_all() {
-            for entry in self.catalogue.store().refs().list()? {
-                let revision = entry.revision().map(|id| id.to_string());
-                let (name, n, time) = (&entry.name, entry.n, entry.time);
-                refs.push(json!({ "ref": name, "n": n, "revision": revision, "time": time }));
-            }
-        }
-        let bound: HashMap<String, String> =
-            self.catalogue.bound().into_iter().map(|(name, id)| (name, id.to_string())).collect();
-        Ok(Reply::json(&json!({ "served": bound, "refs": refs }))
-            .header("Cache-Control", "no-cache"))
-    }
-
-    /// Replies with the list of revisions: `/revisions`.
-    fn revisions(&self, request: &Request) -> Result<Reply> {
-        let ids = self.catalogue.revision_ids()?;
-        let after = after(request);
-        let mut left = ids.iter().filter(|id| id.to_string().as_bytes() > &after[..]);
-        let mut listed = Vec::new();
-        for id in left.by_ref().take(LISTED_MAX) {
-            if let Some(revision) = self.catalogue.store().revision(id)? {
-                listed.push(revision_json(id, &revision));
-            }
-        }
-        let next = left.next().and(listed.last().map(|last| last["revision"].clone()));
-        let reply = Reply::json(&json!({ "revisions": listed, "after": next }));
-        Ok(reply.header("Cache-Control", "no-cache"))
-    }
-
-    /// Replies with a revision: `/revisions/REV`.
-    fn revision(&self, name: &str) -> MaybeReply {
-        let Some((id, _)) = self.catalogue.revision(name)? else { return Ok(None) };
-        let revision = self.catalogue.store().revision(&id)?;
-        Ok(revision.map(|revision| {
-            Reply::json(&revision_json(&id, &revision)).header("Cache-Control", "no-cache")
-        }))
-    }
-
     /// Replies with a file or the listing of a directory: `/revisions/REV/tree/PATH`.
-    fn tree(&self, name: &str, parts: &[Vec<u8>], request: &Request) -> MaybeReply {
+    fn tree(
+        &self,
+        name: &str,
+        parts: &[Vec<u8>],
+        request: &Request,
+        workers: Option<&WorkersClient>,
+    ) -> MaybeReply {
         let Some((id, is_fixed)) = self.catalogue.revision(name)? else { return Ok(None) };
         let store = self.catalogue.store();
         let Some(revision) = store.revision(&id)? else { return Ok(None) };
@@ -144,7 +132,7 @@ impl Site {
                     image: self.content(content, *size)?,
                     name: format!("{id}:{}", path::display(&wanted)),
                     tag: content.to_string(),
-                    kind: "application/octet-stream",
+                    kind: media_type(&wanted),
                     is_fixed,
                     mtime: Some(entry.mtime),
                 };
@@ -152,38 +140,7 @@ impl Site {
             }
         }
         let after = after(request);
-        let start = if after.is_empty() || path::fault(&after).is_some() {
-            wanted.clone()
-        } else {
-            // After everything below the last entry of the previous listing.
-            [&wanted[..], if wanted.is_empty() { b"" } else { b"/" }, &after, &[1]].concat()
-        };
-        let mut cursor = tree.seek(&start)?;
-        let skipped = if wanted.is_empty() { 0 } else { wanted.len() + 1 };
-        let mut entries = Vec::new();
-        let (mut next, mut next_encoded, mut last) = (Value::Null, Value::Null, Vec::new());
-        while let Some(entry) = cursor.next()? {
-            if entry.path == wanted {
-                continue;
-            }
-            if !path::is_below(&entry.path, &wanted) {
-                break;
-            }
-            if entries.len() == LISTED_MAX {
-                next = entries.last().map_or(Value::Null, |last: &Value| last["path"].clone());
-                next_encoded = Value::from(encode(&last));
-                break;
-            }
-            let is_directory = entry.is_directory();
-            let after_all_below = [&entry.path[..], &[1]].concat();
-            last = entry.path[skipped..].to_vec();
-            entries.push(entry_json(&entry.path[skipped..], entry));
-            if is_directory {
-                cursor = tree.seek(&after_all_below)?;
-            }
-        }
-        let listing = json!({ "entries": entries, "after": next, "after_encoded": next_encoded });
-        Ok(Some(Reply::json(&listing)))
+        run(workers, move || directory(&tree, &wanted, &after)).map(Some)
     }
 
     /// Replies with a content by its SHA-1: `/contents/sha1/HEX`.
@@ -219,25 +176,172 @@ impl Site {
         Ok(image)
     }
 
+    /// Counts a long reply until it is sent, or replies that it must be asked for again later.
+    fn hold(&self, mut reply: Reply) -> Reply {
+        let bytes = reply.memory_bytes();
+        if bytes <= LISTED_BYTES_MAX + (1 << 10) {
+            return reply;
+        }
+        reply.held = self.catalogue.service().hold_reply(bytes as u64);
+        if reply.held.is_some() {
+            return reply;
+        }
+        Reply::error(503, "other clients receive long replies now").header("Retry-After", 1)
+    }
+
     /// Replies with an error, and logs it if the client did not cause it.
     fn failed(&self, request: &Request, error: &Error) -> Reply {
         let status = match error.kind() {
             ErrorKind::NotFound => 404,
             ErrorKind::Usage => 400,
+            // Others use what the reply needs.
+            ErrorKind::Conflict => 503,
             _ => {
                 let name = String::from_utf8_lossy(&request.path);
                 self.catalogue.service().failed(&name, 0, error);
                 500
             }
         };
-        Reply::error(status, &error.to_string())
+        let reply = Reply::error(status, &error_text(error));
+        if status == 503 { reply.header("Retry-After", 1) } else { reply }
+    }
+}
+
+/// Replies with the refs: `/refs`.
+fn refs(catalogue: &Catalogue) -> Result<Reply> {
+    let mut refs: Vec<Value> = Vec::new();
+    if catalogue.serves_all() {
+        for entry in catalogue.store().refs().list()? {
+            let revision = entry.revision().map(|id| id.to_string());
+            let (name, n, time) = (&entry.name, entry.n, entry.time);
+            refs.push(json!({ "ref": name, "n": n, "revision": revision, "time": time }));
+        }
+    }
+    let bound: HashMap<String, String> =
+        catalogue.bound().into_iter().map(|(name, id)| (name, id.to_string())).collect();
+    Ok(Reply::json(&json!({ "served": bound, "refs": refs })).header("Cache-Control", "no-cache"))
+}
+
+/// Replies with the list of revisions: `/revisions`.
+fn revisions(catalogue: &Catalogue, after: &[u8]) -> Result<Reply> {
+    let ids = catalogue.revision_ids()?;
+    let left = ids.iter().filter(|id| id.to_string().as_bytes() > after);
+    let mut listing = Listing::default();
+    let mut next = Value::Null;
+    let mut last = Value::Null;
+    for id in left {
+        let Some(revision) = catalogue.store().revision(id)? else { continue };
+        if !listing.add(&revision_json(id, &revision)) {
+            next = last;
+            break;
+        }
+        last = Value::from(id.to_string());
+    }
+    let reply = listing.reply("revisions", &[("after", next)]);
+    Ok(reply.header("Cache-Control", "no-cache"))
+}
+
+/// Replies with a revision: `/revisions/REV`.
+fn revision(catalogue: &Catalogue, name: &str) -> MaybeReply {
+    let Some((id, _)) = catalogue.revision(name)? else { return Ok(None) };
+    let revision = catalogue.store().revision(&id)?;
+    Ok(revision.map(|revision| {
+        Reply::json(&revision_json(&id, &revision)).header("Cache-Control", "no-cache")
+    }))
+}
+
+/// Replies with the entries of the directory `wanted` that come after the entry `after`.
+fn directory(tree: &Tree<Records>, wanted: &[u8], after: &[u8]) -> Result<Reply> {
+    let start = if after.is_empty() || path::fault(after).is_some() {
+        wanted.to_vec()
+    } else {
+        // After everything below the last entry of the previous listing.
+        [wanted, if wanted.is_empty() { b"" } else { b"/" }, after, &[1]].concat()
+    };
+    let mut cursor = tree.seek(&start)?;
+    let skipped = if wanted.is_empty() { 0 } else { wanted.len() + 1 };
+    let mut listing = Listing::default();
+    let (mut next, mut next_encoded) = (Value::Null, Value::Null);
+    let (mut last, mut last_path) = (Vec::new(), Value::Null);
+    while let Some(entry) = cursor.next()? {
+        if entry.path == wanted {
+            continue;
+        }
+        if !path::is_below(&entry.path, wanted) {
+            break;
+        }
+        let json = entry_json(&entry.path[skipped..], entry);
+        if !listing.add(&json) {
+            next = last_path;
+            next_encoded = Value::from(encode(&last));
+            break;
+        }
+        let is_directory = entry.is_directory();
+        let after_all_below = [&entry.path[..], &[1]].concat();
+        last = entry.path[skipped..].to_vec();
+        last_path = json["path"].clone();
+        if is_directory {
+            cursor = tree.seek(&after_all_below)?;
+        }
+    }
+    Ok(listing.reply("entries", &[("after", next), ("after_encoded", next_encoded)]))
+}
+
+/// A listing that is being written as JSON.
+#[derive(Default)]
+struct Listing {
+    text: String,
+    count: usize,
+}
+
+impl Listing {
+    /// Appends `item`, or returns false if there is no room for it. The first one always has room.
+    fn add(&mut self, item: &Value) -> bool {
+        let item = item.to_string();
+        let is_full = self.count == LISTED_MAX || self.text.len() + item.len() > LISTED_BYTES_MAX;
+        if self.count > 0 && is_full {
+            return false;
+        }
+        if self.count > 0 {
+            self.text.push(',');
+        }
+        self.text.push_str(&item);
+        self.count += 1;
+        true
+    }
+
+    /// Returns the listing as the field `name` of an object that also has `fields`.
+    fn reply(self, name: &str, fields: &[(&str, Value)]) -> Reply {
+        let mut text = self.text;
+        text.insert_str(0, &format!("{{\"{name}\":["));
+        text.push(']');
+        for (name, value) in fields {
+            text.push_str(&format!(",\"{name}\":{value}"));
+        }
+        text.push_str("}\n");
+        Reply::text(200, "application/json", text)
+    }
+}
+
+/// Runs `work` on one of the workers, if there are some.
+fn run<T: Send + 'static>(
+    workers: Option<&WorkersClient>,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match workers {
+        Some(workers) => workers.run(work),
+        None => work(),
     }
 }
 
 impl Answers for Site {
-    fn answer(&self, request: &Request) -> Reply {
-        match self.find(request) {
-            Ok(Some(reply)) => reply,
+    fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+
+    fn answer(&self, request: &Request, workers: Option<&WorkersClient>) -> Reply {
+        match self.find(request, workers) {
+            Ok(Some(reply)) => self.hold(reply.conditional(request)),
             Ok(None) => Reply::error(404, "nothing is served at this address"),
             Err(error) => self.failed(request, &error),
         }

@@ -6,10 +6,11 @@ use super::wire::{
     ALLOCATION_ID, CHUNK_BYTES, HOLE_AND_ZERO, READ_BYTES_MAX, REQUEST_BYTES, Request, broken,
     chunk, command, errno, failure, simple, structured,
 };
+use crate::activity::Activity;
 use crate::catalogue::Export;
 use crate::image::{ServedImage, Taker};
 use crate::socket::receive;
-use crate::workers::Workers;
+use crate::workers::{Workers, WorkersClient};
 use freestone_core::wire::to_usize;
 use freestone_core::{Error, Result, lock};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -30,6 +31,8 @@ const INPUT_BYTES: usize = 16 << 10;
 /// How often a worker loads the next piece of a read that is then evicted before it is sent. After
 /// that the worker returns the bytes of the piece themselves.
 const PREPARATIONS_MAX: u8 = 2;
+/// The bytes that one job of a worker loads: clients take turns between jobs.
+const LOAD_BYTES_MAX: u64 = 1 << 20;
 /// The number of runs in one reply about holes.
 const RUNS_MAX: usize = 1024;
 
@@ -59,16 +62,22 @@ impl PendingRead {
     }
 }
 
+/// A request for which more is loaded than one job of a worker may take.
+enum LongLoad {
+    /// A read whose one simple reply is longer than a piece.
+    Whole(PendingRead),
+    /// The client will read the range soon.
+    Cached(PendingRequest),
+}
+
 /// A result of a worker, with the request that it is for.
 enum Finished {
     /// The next piece of a read is loaded.
     Piece(PendingRead, Result<()>),
     /// The bytes of the next piece of a read.
     Delivered(PendingRead, Result<Vec<u8>>),
-    /// All of a read is loaded, whose one simple reply is longer than a piece.
-    Whole(PendingRead, Result<()>),
-    /// A range is loaded that the client will read soon.
-    Cached(PendingRequest, Result<()>),
+    /// The start of a long range is loaded; the second range is what is left.
+    Loaded(LongLoad, Range<u64>, Result<()>),
     /// The holes of a range: lengths, each with whether it is one.
     Holes(PendingRequest, Result<Vec<(u64, bool)>>),
 }
@@ -88,31 +97,21 @@ impl Inbox {
     }
 }
 
-/// Set when the connection ends, so that workers skip what they have not begun.
-#[derive(Default)]
-struct GoneFlag(Arc<AtomicBool>);
-
-impl Drop for GoneFlag {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// A connection in the transmission phase.
 pub struct Connection<'a> {
     socket: Arc<OwnedFd>,
     export: Export,
     is_structured: bool,
     has_allocation: bool,
-    workers: &'a Workers,
+    workers: WorkersClient,
     /// Set when the server ends: requests received before are answered, and no others.
     is_ending: &'a AtomicBool,
+    activity: &'a Arc<Activity>,
     input: Box<[u8]>,
     /// The part of `input` that was received and not yet parsed.
     waiting: Range<usize>,
     out: ReplyOutput,
     inbox: Arc<Inbox>,
-    gone: GoneFlag,
     /// The number of requests that wait for a worker.
     pending: usize,
     /// Whether a worker returns the bytes of a piece: one at a time, since that takes memory.
@@ -129,23 +128,24 @@ impl<'a> Connection<'a> {
     pub fn new(
         socket: Arc<OwnedFd>,
         negotiated: Negotiated,
-        workers: &'a Workers,
+        workers: &Workers,
         is_ending: &'a AtomicBool,
+        activity: &'a Arc<Activity>,
     ) -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let Negotiated { export, is_structured, has_allocation } = negotiated;
         Ok(Self {
-            out: ReplyOutput::new(socket.clone(), export.image.service().clone()),
+            out: ReplyOutput::new(socket.clone(), export.image.service().clone(), activity.clone()),
             socket,
             export,
             is_structured,
             has_allocation,
-            workers,
+            workers: workers.client(),
             is_ending,
+            activity,
             input: vec![0; INPUT_BYTES].into(),
             waiting: 0..0,
             inbox: Arc::new(Inbox { finished: Mutex::default(), event }),
-            gone: GoneFlag::default(),
             pending: 0,
             is_delivering: false,
             is_over: false,
@@ -225,7 +225,14 @@ impl<'a> Connection<'a> {
             self.input.copy_within(self.waiting.clone(), 0);
             self.waiting = 0..self.waiting.len();
         }
-        match receive(&self.socket, &mut self.input[self.waiting.end..])? {
+        if self.pending == 0 {
+            self.activity.waits();
+        }
+        let received = receive(&self.socket, &mut self.input[self.waiting.end..])?;
+        if self.waiting.len() + received >= REQUEST_BYTES {
+            self.activity.works();
+        }
+        match received {
             0 if self.is_ending.load(Ordering::Relaxed) => self.is_over = true,
             0 if self.waiting.is_empty() => self.is_over = true,
             0 => return Err(broken("the connection ends within a request")),
@@ -271,10 +278,7 @@ impl<'a> Connection<'a> {
                 let read = PendingRead { cookie, offset, length, done: 0, begun, preparations: 0 };
                 if !self.is_structured && length > PIECE_BYTES as u64 {
                     // A simple reply cannot report an error once it has begun.
-                    self.queue(
-                        move |image| image.prepare(range),
-                        move |result| Finished::Whole(read, result),
-                    );
+                    self.load_long(LongLoad::Whole(read), range);
                     return Ok(());
                 }
                 self.read(read)?;
@@ -284,10 +288,7 @@ impl<'a> Connection<'a> {
                     return self.fail(cookie, errno::INVAL, begun);
                 }
                 let end = range.end.min(offset + u64::from(READ_BYTES_MAX));
-                self.queue(
-                    move |image| image.prepare(offset..end),
-                    move |result| Finished::Cached(PendingRequest { cookie, begun }, result),
-                );
+                self.load_long(LongLoad::Cached(PendingRequest { cookie, begun }), offset..end);
             }
             command::BLOCK_STATUS => {
                 if !self.has_allocation || !ends_inside || length == 0 {
@@ -324,13 +325,7 @@ impl<'a> Connection<'a> {
     ) {
         self.pending += 1;
         let (image, inbox) = (self.export.image.clone(), self.inbox.clone());
-        let gone = self.gone.0.clone();
-        self.workers.queue(
-            move || {
-                if gone.load(Ordering::Relaxed) { Err(Error::interrupted()) } else { work(&image) }
-            },
-            move |result| inbox.put(finished(result)),
-        );
+        self.workers.queue(move || work(&image), move |result| inbox.put(finished(result)));
     }
 
     /// Continues the request that a worker has finished something for.
@@ -348,17 +343,25 @@ impl<'a> Connection<'a> {
                 self.end_data(mark, &mut read, bytes.len());
                 self.read(read)
             }
-            Finished::Whole(read, Ok(())) => self.read_whole(read),
-            Finished::Piece(read, Err(error)) | Finished::Whole(read, Err(error)) => {
+            Finished::Loaded(load, left, Ok(())) if !left.is_empty() => {
+                self.load_long(load, left);
+                Ok(())
+            }
+            Finished::Loaded(LongLoad::Whole(read), _, Ok(())) => self.read_whole(read),
+            Finished::Piece(read, Err(error))
+            | Finished::Loaded(LongLoad::Whole(read), _, Err(error)) => {
                 self.read_failed(&read, &error)
             }
-            Finished::Cached(request, Ok(())) => self.succeed(request.cookie, request.begun),
+            Finished::Loaded(LongLoad::Cached(request), _, Ok(())) => {
+                self.succeed(request.cookie, request.begun)
+            }
             Finished::Holes(request, Ok(runs)) => {
                 self.out.bytes(&status(request.cookie, &runs))?;
                 self.answered(request.begun, false);
                 Ok(())
             }
-            Finished::Cached(request, Err(error)) | Finished::Holes(request, Err(error)) => {
+            Finished::Loaded(LongLoad::Cached(request), _, Err(error))
+            | Finished::Holes(request, Err(error)) => {
                 self.export.image.service().failed(&self.export.name, 0, &error);
                 self.fail(request.cookie, errno::IO, request.begun)
             }
@@ -409,6 +412,17 @@ impl<'a> Connection<'a> {
         } else {
             self.out.end_simple(mark, read.cookie);
         }
+    }
+
+    /// Lets a worker load the start of `range`. It is continued only after the replies before it
+    /// were sent, so nothing more is loaded for a client that does not receive them.
+    fn load_long(&mut self, load: LongLoad, range: Range<u64>) {
+        let end = range.end.min(range.start.saturating_add(LOAD_BYTES_MAX));
+        let left = end..range.end;
+        self.queue(
+            move |image| image.prepare(range.start..end),
+            move |result| Finished::Loaded(load, left, result),
+        );
     }
 
     /// Lets a worker load the next piece of a read, of which the range `missing` is not available.

@@ -5,6 +5,7 @@ use super::wire::{
     OPTION_REPLY, READ_BYTES_MAX, broken, export, info, option, reply,
 };
 use crate::catalogue::{Catalogue, Export};
+use crate::service::error_text;
 use std::io::{self, Read, Write};
 
 /// The longest data of an option that is parsed: an export's name and some requests about it.
@@ -176,7 +177,7 @@ impl<S: Read + Write> Handshake<'_, S> {
             Err(error) => {
                 let shown = String::from_utf8_lossy(name);
                 self.catalogue.service().failed(&format!("export {shown:?}"), 0, &error);
-                let why: String = error.to_string().chars().take(REASON_CHARS_MAX).collect();
+                let why: String = error_text(&error).chars().take(REASON_CHARS_MAX).collect();
                 self.refuse(option, reply::ERR_POLICY, &why)?;
             }
         }

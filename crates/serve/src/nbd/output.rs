@@ -7,6 +7,7 @@
 //! ```
 
 use super::wire::{CHUNK_BYTES, SIMPLE_BYTES, chunk, errno, failure, simple, structured};
+use crate::activity::Activity;
 use crate::image::Taker;
 use crate::service::{PinnedChunk, Service};
 use crate::socket::{send_all, send_parts};
@@ -64,6 +65,7 @@ pub struct OutputMark {
 pub struct ReplyOutput {
     socket: Arc<OwnedFd>,
     service: Arc<Service>,
+    activity: Arc<Activity>,
     buffer: Box<[u8]>,
     /// The number of bytes of `buffer` that are used.
     used: usize,
@@ -78,10 +80,11 @@ pub struct ReplyOutput {
 
 impl ReplyOutput {
     /// Creates an empty output to `socket`.
-    pub fn new(socket: Arc<OwnedFd>, service: Arc<Service>) -> Self {
+    pub fn new(socket: Arc<OwnedFd>, service: Arc<Service>, activity: Arc<Activity>) -> Self {
         Self {
             socket,
             service,
+            activity,
             // The system provides its pages only when they are written.
             buffer: vec![0; BUFFER_BYTES].into(),
             used: 0,
@@ -96,6 +99,16 @@ impl ReplyOutput {
     /// # Errors
     /// The connection is lost.
     pub fn flush(&mut self) -> io::Result<()> {
+        if self.used == 0 && self.parts.is_empty() {
+            return Ok(());
+        }
+        self.activity.waits();
+        self.send()?;
+        self.activity.works();
+        Ok(())
+    }
+
+    fn send(&mut self) -> io::Result<()> {
         let used = std::mem::take(&mut self.used);
         self.queued = 0;
         let mut fault = None;
@@ -359,7 +372,7 @@ mod tests {
             socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)
                 .unwrap();
         let service = Arc::new(Service::new(0, false, Box::new(|_| {})));
-        (ReplyOutput::new(Arc::new(ours), service), theirs)
+        (ReplyOutput::new(Arc::new(ours), service, Arc::default()), theirs)
     }
 
     /// Receives everything until the other side closes the connection.

@@ -33,6 +33,11 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 pub struct Http {
     #[command(flatten)]
     options: ServeOptions,
+
+    /// Name of this machine that clients on it use, such as a proxy; may be repeated. On loopback
+    /// addresses, requests for other names with a dot are refused
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<String>,
 }
 
 fn after_help() -> String {
@@ -58,6 +63,7 @@ impl Http {
         let listeners = self.options.listeners(LISTEN_DEFAULT)?;
         let catalogue = self.options.catalogue(context)?;
         let site = http::Site::new(catalogue.clone(), self.options.workers()?);
+        let site = site.with_hosts(self.hosts.clone());
         let server = Server::new(site, self.options.connections_max());
         let metrics = self.options.metrics(&catalogue)?;
         lifecycle::bind_at_hangup(&catalogue, again)?;

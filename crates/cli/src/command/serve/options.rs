@@ -47,7 +47,7 @@ pub struct ServeOptions {
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = cache)]
     cache: u64,
 
-    /// Maximum number of connections at once; further ones are closed immediately
+    /// Maximum number of connections at once; further ones take the place of idle ones, or are closed
     #[arg(long, value_name = "N", default_value = "128")]
     max_connections: NonZeroUsize,
 
