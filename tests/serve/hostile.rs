@@ -474,7 +474,7 @@ fn clients_that_do_nothing_give_way_to_new_ones() {
 fn a_small_read_does_not_wait_for_large_ones() {
     let home = Home::new();
     for at in 0..4 {
-        home.write(&format!("site/{at}.bin"), &noise(at, 12_000_000));
+        home.write(format!("site/{at}.bin"), &noise(at, 12_000_000));
     }
     home.ok(["init"]);
     home.ok(["push", "site"]);

@@ -347,7 +347,7 @@ fn a_listing_of_long_names_is_bounded_and_continues() {
     let home = Home::new();
     let folder = format!("site/{}", "d".repeat(200));
     for at in 0..900 {
-        home.write(&format!("{folder}/{at:03}{}", "\u{1}".repeat(190)), b"");
+        home.write(format!("{folder}/{at:03}{}", "\u{1}".repeat(190)), b"");
     }
     home.ok(["init"]);
     home.ok(["push", "site"]);
