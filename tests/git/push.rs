@@ -197,7 +197,10 @@ fn submodules_and_lfs_pointers_are_never_content() {
     git(&place.site(), &["update-index", "--add", "--cacheinfo", &format!("160000,{commit},sub")]);
     git(&place.site(), &["commit", "-q", "-m", "a submodule"]);
     let (said, code) = place.refused(&[]);
-    assert!(said.contains("sub: a submodule") && said.contains("video.mp4: a pointer"), "{said}");
+    assert!(
+        said.contains("sub: a submodule") && said.contains("video.mp4: a Git LFS pointer"),
+        "{said}"
+    );
     assert_eq!(code, 7);
     assert!(said.contains("2 paths cannot be pushed") && said.contains("--skip-special"), "{said}");
     let revision = place.push(&["--skip-special"]);

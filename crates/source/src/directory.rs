@@ -19,6 +19,7 @@
 //! out is never refused. A file that is removed while the directory is listed is ignored; a listed
 //! directory that is replaced by another one is an error.
 
+mod changing;
 mod link;
 mod listing;
 mod names;
@@ -40,9 +41,6 @@ use crate::exclude::Excludes;
 use freestone_core::Result;
 use std::path::Path;
 use std::sync::Arc;
-
-/// The hint of errors that a change of the directory during the push causes.
-const CHANGING: &str = "another program is changing the directory; push again when it has finished";
 
 /// Opens the directory `root`, or the one that the link `root` leads to, and lists its top.
 ///

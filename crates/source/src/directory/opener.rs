@@ -1,8 +1,9 @@
 //! Opens the files that a walk has listed.
 
+use super::changing::CHANGING;
 use super::link::{self, LinkTarget};
+use super::stamp;
 use super::tree::{LOOK, READ, Tree};
-use super::{CHANGING, stamp};
 use freestone_core::item::{FileOpener, FileStamp, OpenFile};
 use freestone_core::{Error, Result, path};
 use rustix::fs::{FileType, fstat, readlinkat};

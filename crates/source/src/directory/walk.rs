@@ -6,12 +6,13 @@
 //! stack only the innermost directories stay open. The others are opened again when the walk comes
 //! back, and must still be the same directories.
 
+use super::changing::CHANGING;
 use super::link::{self, LinkTarget};
 use super::listing::{Lister, Listing, shown};
 use super::names::NameKind;
 use super::options::DirectoryOptions;
 use super::tree::{DIRECTORY, Tree};
-use super::{CHANGING, stamp, version_control};
+use super::{stamp, version_control};
 use crate::exclude::Excludes;
 use crate::report::{Reason, SourceReport};
 use freestone_core::item::{Item, ItemKind, ItemSource};
