@@ -1,25 +1,34 @@
 //! A store in a directory.
 //!
-//! What is written goes to `tmp/`, is synced, moved to its name with a rename that never replaces,
-//! and the directory that holds the name is synced: so an object is visible only whole, and once
-//! it is acknowledged it stays. A file in `tmp/` is locked while it is being written; one that
-//! nobody locks was left by a process that died, and is removed by the next.
+//! What is written goes to `tmp/`, is synced, and moved to its name with a rename that never
+//! replaces. Then the directory that holds the name is synced. So an object is visible only when it
+//! is whole, and after it is acknowledged it stays. A file in `tmp/` is locked while it is written;
+//! one that nobody locks was left by a process that died, and is removed by the next.
+//!
+//! The directory is opened once, and everything in it is reached through its descriptor
+//! ([`Folder`]): a link in a store leads nowhere, and a pipe in the place of a file is an error.
 
 use crate::{Backend, Created, Listed, Object, Spool};
 use freestone_core::wire::Bytes;
-use freestone_core::{Error, ErrorKind, Result};
-use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use freestone_core::{Error, ErrorKind, Result, lock};
+use freestone_files::Folder;
+use rustix::fs::FileType;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
-/// How often a file is made in `tmp/` that another process takes for left over and removes.
-const SPOOL_TRIES: usize = 100;
+/// The folder of files that are being written.
+const TEMPORARY: &str = "tmp";
+/// The most folders inside each other in a store. A ref of 255 bytes has at most 128.
+const DEPTH_MAX: usize = 256;
+/// The modes of new folders and files, less the umask.
+const FOLDER_MODE: u32 = 0o777;
+const FILE_MODE: u32 = 0o666;
 
-/// Something that a directory backend is about to do to the disk.
+/// A step that a directory backend is about to take on the disk.
 #[derive(Debug)]
 pub enum Step<'a> {
     /// Make a directory.
@@ -54,10 +63,16 @@ impl Watcher for NoWatcher {
 /// Keeps objects in a directory.
 #[derive(Clone)]
 pub struct Directory {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     root: PathBuf,
+    /// The directory, from its first use on.
+    folder: OnceLock<Folder>,
     watcher: Arc<dyn Watcher>,
-    /// Directories below the root whose names were synced since this was made.
-    durable: Arc<Mutex<HashSet<PathBuf>>>,
+    /// Folders whose names were synced since this was made.
+    durable: Mutex<HashSet<PathBuf>>,
 }
 
 fn failed(what: &str, path: &Path, error: io::Error) -> Error {
@@ -81,217 +96,259 @@ fn error_clone(error: &io::Error) -> io::Error {
 }
 
 impl Directory {
-    /// The directory `root`.
+    /// Returns the backend of the directory `root`, which need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self::watched(root, Arc::new(NoWatcher))
     }
 
-    /// The directory `root`, each of whose steps `watcher` sees.
+    /// Returns the backend of the directory `root`, each of whose steps `watcher` sees.
     pub fn watched(root: impl Into<PathBuf>, watcher: Arc<dyn Watcher>) -> Self {
-        Self { root: root.into(), watcher, durable: Arc::default() }
+        let (folder, durable) = (OnceLock::new(), Mutex::default());
+        Self { inner: Arc::new(Inner { root: root.into(), folder, watcher, durable }) }
     }
 
-    /// The directory.
+    /// Returns the path of the directory.
     pub fn root(&self) -> &Path {
-        &self.root
+        &self.inner.root
     }
 
-    fn sync_directory(&self, path: &Path) -> Result<()> {
-        let sync = || {
-            self.watcher.before(&Step::SyncDirectory(path))?;
-            File::open(path)?.sync_all()
-        };
-        sync().map_err(|error| failed("sync", path, error))
+    /// Returns the directory, opened at the first call.
+    fn folder(&self) -> io::Result<&Folder> {
+        match self.inner.folder.get() {
+            Some(folder) => Ok(folder),
+            None => {
+                let folder = Folder::open(self.root())?;
+                Ok(self.inner.folder.get_or_init(|| folder))
+            }
+        }
     }
 
-    /// Makes a directory and those above it, each durable. Below the root one that is there
-    /// already is made durable too: whoever made it may have died before it came as far.
+    /// Returns the path of `name`, for messages and watchers.
+    fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.inner.root.join(name)
+    }
+
+    fn before(&self, step: &Step<'_>) -> io::Result<()> {
+        self.inner.watcher.before(step)
+    }
+
+    /// Makes the directory itself, with `mode` less the umask, and those above it. Makes its name
+    /// durable, as far as the directory above may be read.
     ///
     /// # Errors
-    /// A directory cannot be made or synced.
-    pub fn make_directory(&self, path: &Path) -> Result<()> {
-        let is_above = path == self.root || !path.starts_with(&self.root);
-        let durable = || self.durable.lock().unwrap_or_else(PoisonError::into_inner);
-        if path.is_dir() && (is_above || durable().contains(path)) {
-            return Ok(());
-        }
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            self.make_directory(parent)?;
-        }
-        let make = || {
-            self.watcher.before(&Step::MakeDirectory(path))?;
-            match fs::create_dir(path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-                _ => Ok(()),
-            }
+    /// A directory cannot be made.
+    pub fn make_root(&self, mode: u32) -> Result<()> {
+        let root = self.root();
+        let above = match root.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
         };
-        if !path.is_dir() {
-            make().map_err(|error| failed("make", path, error))?;
-        }
-        self.sync_parent(path)?;
-        durable().insert(path.into());
+        let make = || {
+            self.before(&Step::MakeDirectory(root))?;
+            if !root.is_dir() {
+                fs::create_dir_all(above)?;
+                let mut builder = fs::DirBuilder::new();
+                std::os::unix::fs::DirBuilderExt::mode(&mut builder, mode);
+                builder.create(root)?;
+            }
+            Ok(())
+        };
+        make().map_err(|error| failed("make", root, error))?;
+        let sync = || {
+            self.before(&Step::SyncDirectory(above))?;
+            File::open(above)?.sync_all()
+        };
+        // Who may not read the directory above made nothing in it.
+        let _ = sync();
         Ok(())
     }
 
-    /// Makes the name of `path` durable.
-    ///
-    /// # Errors
-    /// The directory of `path` cannot be synced.
-    pub fn sync_parent(&self, path: &Path) -> Result<()> {
-        match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => self.sync_directory(parent),
-            _ => self.sync_directory(Path::new(".")),
+    fn sync_folder(&self, name: &Path) -> Result<()> {
+        let path = self.path(name);
+        let sync = || {
+            self.before(&Step::SyncDirectory(&path))?;
+            self.folder()?.sync(name)
+        };
+        sync().map_err(|error| failed("sync", &path, error))
+    }
+
+    /// Makes a folder and those above it, each durable. One that exists is made durable too:
+    /// whoever made it may have died before it came as far.
+    fn make_folder(&self, name: &Path) -> Result<()> {
+        if name.as_os_str().is_empty() || lock(&self.inner.durable).contains(name) {
+            return Ok(());
         }
+        let parent = name.parent().unwrap_or(Path::new(""));
+        self.make_folder(parent)?;
+        let path = self.path(name);
+        let make = || {
+            let folder = self.folder()?;
+            if folder.stat(name).is_ok_and(|stat| is_folder(stat.st_mode)) {
+                return Ok(());
+            }
+            self.before(&Step::MakeDirectory(&path))?;
+            folder.create_folders(name, FOLDER_MODE)
+        };
+        make().map_err(|error| failed("make", &path, error))?;
+        self.sync_folder(parent)?;
+        lock(&self.inner.durable).insert(name.into());
+        Ok(())
     }
 
     /// Gives a file its name, unless there is one of that name.
     fn rename(&self, from: &Path, to: &Path) -> Result<Created> {
+        let target = self.path(to);
         let rename = || {
-            self.watcher.before(&Step::Rename(from, to))?;
-            rename_no_replace(from, to)
+            self.before(&Step::Rename(&self.path(from), &target))?;
+            self.folder()?.rename_new(from, to)
         };
         match rename() {
             Ok(()) => Ok(Created::New),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Existed),
-            Err(error) => Err(failed("make", to, error)),
+            Err(error) => Err(failed("make", &target, error)),
         }
     }
 
-    /// Removes what dead processes left in `tmp/`.
+    /// Removes what dead processes left in `tmp/`: files of the names that are made there, and that
+    /// nobody has locked. Everything else stays.
     pub fn clear_left_over(&self) {
-        let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
-        for entry in entries.flatten() {
-            let Ok(file) = open_at_once(&entry.path()) else { continue };
-            if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                // Somebody may have published it in between; then it has no such name any more.
-                let _ = fs::remove_file(entry.path());
-            }
+        if let Ok(folder) = self.folder() {
+            folder.clear_left_over(TEMPORARY, "");
         }
     }
 
-    fn collect(&self, path: &Path, name: &str, out: &mut Vec<Listed>) -> io::Result<()> {
-        let entries = match fs::read_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries?,
-        };
-        for entry in entries {
-            let entry = entry?;
-            let Ok(file_name) = entry.file_name().into_string() else { continue };
+    /// Adds the objects in the folder `place`, whose name is `name`, and in those below it.
+    fn collect(place: &Folder, name: &str, depth: usize, out: &mut Vec<Listed>) -> io::Result<()> {
+        if depth > DEPTH_MAX {
+            return Err(io::Error::other("there are too many folders inside each other"));
+        }
+        let mut entries = place.entries("")?;
+        while let Some(entry) = entries.next().transpose()? {
+            let Some(file_name) = entry.name().to_str() else { continue };
             let name = format!("{name}/{file_name}");
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                self.collect(&entry.path(), &name, out)?;
-            } else if kind.is_file() {
-                match entry.metadata() {
-                    Ok(metadata) => out.push(Listed { name, length: metadata.len() }),
-                    // Gone since it was listed: whoever opens it finds out, and lists again.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        out.push(Listed { name, length: 0 });
-                    }
-                    Err(error) => return Err(error),
+            if entry.kind == FileType::Directory {
+                match place.folder(file_name) {
+                    // Gone, or replaced, since it was listed.
+                    Err(error) if is_away(&error) => {}
+                    below => Self::collect(&below?, &name, depth + 1, out)?,
                 }
+            } else if entry.kind == FileType::RegularFile {
+                // One that is gone since it was listed is found to be when it is opened.
+                let length = match entries.stat(&entry) {
+                    Ok(stat) => u64::try_from(stat.st_size).unwrap_or(0),
+                    Err(error) if is_away(&error) => 0,
+                    Err(error) => return Err(error),
+                };
+                out.push(Listed { name, length });
             }
         }
         Ok(())
     }
 }
 
+/// Returns true if something does not exist, or is not a directory.
+fn is_away(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn is_folder(mode: u32) -> bool {
+    FileType::from_raw_mode(mode) == FileType::Directory
+}
+
 impl Backend for Directory {
     fn place(&self) -> String {
-        self.root.display().to_string()
+        self.root().display().to_string()
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
-        let path = self.root.join(folder);
         let mut out = Vec::new();
-        self.collect(&path, folder, &mut out).map_err(|error| failed("list", &path, error))?;
+        let place = self.folder().and_then(|root| root.folder(folder));
+        match place.and_then(|place| Self::collect(&place, folder, 0, &mut out)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            outcome => outcome.map_err(|error| failed("list", &self.path(folder), error))?,
+        }
         out.sort_unstable();
         Ok(out)
     }
 
     fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
-        let path = self.root.join(name);
-        let open = || {
-            let file = open_at_once(&path)?;
-            let metadata = file.metadata()?;
-            if !metadata.is_file() {
-                return Err(io::Error::other("it is not a regular file"));
-            }
-            Ok((file, metadata.len()))
+        let open = || -> io::Result<_> {
+            let file = self.folder()?.read_file(name)?;
+            let length = file.metadata()?.len();
+            Ok((file, length))
         };
         match open() {
-            Ok((file, length)) => Ok(Some(Box::new(FileObject { file, length, path }))),
+            Ok((file, length)) => {
+                Ok(Some(Box::new(FileObject { file, length, path: self.path(name) })))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("open", &path, error)),
+            Err(error) => Err(failed("open", &self.path(name), error)),
         }
     }
 
     fn hint(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let mut spool = self.spool()?;
-        let target = self.root.join(name);
         // Neither is synced: what a power cut leaves of a hint is as good as none.
-        let mut file = &spool.file;
-        file.write_all(bytes).map_err(|error| failed("write", &spool.path, error))?;
-        fs::rename(&spool.path, &target).map_err(|error| failed("make", &target, error))?;
-        spool.keep = true;
+        let mut file = spool.file();
+        file.write_all(bytes).map_err(|error| failed("write", spool.path(), error))?;
+        let rename = || self.folder()?.rename(spool.name(), name);
+        rename().map_err(|error| failed("make", &self.path(name), error))?;
+        spool.keep();
         Ok(())
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
         let spool = self.spool()?;
-        let mut file = &spool.file;
-        file.write_all(bytes).map_err(|error| failed("write", &spool.path, error))?;
+        let mut file = spool.file();
+        file.write_all(bytes).map_err(|error| failed("write", spool.path(), error))?;
         self.publish(spool, name)
     }
 
     fn spool(&self) -> Result<Spool> {
-        let folder = self.root.join("tmp");
+        let cannot = |error| failed("make a file in", &self.path(TEMPORARY), error);
+        let folder = self.folder().map_err(cannot)?;
         // What is in it need not last, so neither need its name.
-        if !folder.is_dir() {
-            self.make_directory(&folder)?;
+        if folder.stat(TEMPORARY).is_err() {
+            self.make_folder(Path::new(TEMPORARY))?;
         }
-        for _ in 0..SPOOL_TRIES {
-            let number = u64::from_le_bytes(crate::random());
-            let path = folder.join(format!("{number:016x}"));
-            let made = make_spool(&path).map_err(|error| failed("make", &path, error))?;
-            if let Some(file) = made {
-                return Ok(Spool { file, path, keep: false });
-            }
-        }
-        Err(Error::new(ErrorKind::Storage, format!("no file stays in {}", folder.display()))
-            .hint("something removes the files that a push makes there"))
+        let made = folder.create_temporary(TEMPORARY, "", FILE_MODE).map_err(cannot)?;
+        Ok(Spool::below(folder.clone(), made))
     }
 
     fn publish(&self, mut spool: Spool, name: &str) -> Result<Created> {
-        let target = self.root.join(name);
-        let folder = target.parent().unwrap_or(&self.root).to_path_buf();
+        let target = Path::new(name);
+        let folder = target.parent().unwrap_or(Path::new(""));
         let sync = || {
-            self.watcher.before(&Step::SyncFile(&spool.path))?;
-            spool.file.sync_all()
+            self.before(&Step::SyncFile(spool.path()))?;
+            spool.file().sync_all()
         };
-        sync().map_err(|error| failed("sync", &spool.path, error))?;
-        self.make_directory(&folder)?;
-        let created = self.rename(&spool.path, &target)?;
-        spool.keep = created == Created::New;
+        sync().map_err(|error| failed("sync", spool.path(), error))?;
+        self.make_folder(folder)?;
+        let created = self.rename(spool.name(), target)?;
+        if created == Created::New {
+            spool.keep();
+        }
         // Also when it existed: whoever made it may not have come as far as this.
-        self.sync_directory(&folder)?;
+        self.sync_folder(folder)?;
         Ok(created)
     }
 
     fn settle(&self, folder: &str) -> Result<()> {
-        let path = self.root.join(folder);
-        if !path.is_dir() {
-            return Ok(());
+        let name = Path::new(folder);
+        match self.folder().and_then(|root| root.stat(name)) {
+            Ok(stat) if is_folder(stat.st_mode) => {
+                self.make_folder(name)?;
+                self.sync_folder(name)
+            }
+            _ => Ok(()),
         }
-        self.make_directory(&path)?;
-        self.sync_directory(&path)
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        let path = self.root.join(name);
+        let path = self.path(name);
         let remove = || {
-            self.watcher.before(&Step::Remove(&path))?;
-            fs::remove_file(&path)
+            self.before(&Step::Remove(&path))?;
+            self.folder()?.remove_file(name)
         };
         match remove() {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -302,41 +359,12 @@ impl Backend for Directory {
     }
 }
 
-/// The directory that `url` names: a path, or `file://` and one; `None` for other URLs.
+/// Returns the directory that `url` names, as a path or `file://` and one. Returns `None` for other
+/// URLs.
 pub fn directory_of(url: &str) -> Option<PathBuf> {
     match url.strip_prefix("file://") {
         Some(path) => Some(PathBuf::from(path)),
         None => (!url.contains("://")).then(|| PathBuf::from(url)),
-    }
-}
-
-/// Opens a file for reading, and never waits: a named pipe in the place of a file would make
-/// whoever opens it wait for ever.
-fn open_at_once(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    File::options().read(true).custom_flags(flags).open(path)
-}
-
-/// Makes and locks a file to write into; `None` if it was taken for one that a dead process left:
-/// between the making and the locking it looks like that.
-fn make_spool(path: &Path) -> io::Result<Option<File>> {
-    let file = File::options().read(true).write(true).create_new(true).open(path)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-        outcome => outcome?,
-    }
-    // Who removes a file holds its lock meanwhile; so now it is gone, or stays.
-    Ok((file.metadata()?.nlink() > 0).then_some(file))
-}
-
-fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // A file system that cannot do it can still link.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            fs::hard_link(from, to)?;
-            fs::remove_file(from)
-        }
-        outcome => Ok(outcome?),
     }
 }
 
@@ -410,13 +438,42 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Directory::new(folder.path());
         let spool = store.spool().unwrap();
-        fs::write(folder.path().join("tmp/77-1"), "left over").unwrap();
+        let other = folder.path().join("tmp/keep.txt");
+        fs::write(folder.path().join("tmp/0123456789abcdef"), "left over").unwrap();
+        fs::write(&other, "another program's").unwrap();
         store.clear_left_over();
         let left = fs::read_dir(folder.path().join("tmp")).unwrap().count();
-        assert_eq!(left, 1);
+        assert_eq!(left, 2);
+        fs::remove_file(other).unwrap();
         store.publish(spool, "packs/p").unwrap();
         assert_eq!(store.list("packs").unwrap().len(), 1);
         drop(store.spool().unwrap());
         assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+    }
+    #[test]
+    fn links_in_a_store_lead_nowhere() {
+        use std::os::unix::fs::symlink;
+        let outside = tempfile::tempdir().unwrap();
+        let victim = outside.path().join("0123456789abcdef");
+        fs::write(&victim, "victim").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["tmp", "packs", "refs"] {
+            symlink(outside.path(), folder.path().join(name)).unwrap();
+        }
+        symlink(&victim, folder.path().join("format")).unwrap();
+        let store = Directory::new(folder.path());
+        store.clear_left_over();
+        assert!(store.spool().is_err());
+        assert!(store.create("packs/x", b"new").is_err());
+        assert!(store.hint("packs/hint", b"new").is_err());
+        assert!(store.list("packs").is_err());
+        assert!(store.remove("packs/0123456789abcdef").is_err());
+        assert!(store.open("packs/0123456789abcdef").is_err());
+        assert!(store.open("format").is_err());
+        fs::remove_file(folder.path().join("tmp")).unwrap();
+        assert!(store.create("packs/x", b"new").is_err());
+        assert!(store.hint("packs/hint", b"new").is_err());
+        assert_eq!(fs::read(&victim).unwrap(), b"victim");
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
     }
 }

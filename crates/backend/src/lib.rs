@@ -12,6 +12,7 @@ pub use random::random;
 
 use freestone_core::wire::Bytes;
 use freestone_core::{Error, Result};
+use freestone_files::{Folder, Temporary};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -228,31 +229,43 @@ pub trait Object: Send + Sync {
     }
 }
 
-/// A file of the backend's that is being written. Dropped, it is gone.
+/// A file of the backend that is being written. It is removed when it is dropped, unless
+/// [`Self::keep`] is called.
 pub struct Spool {
-    pub(crate) file: File,
-    pub(crate) path: PathBuf,
-    pub(crate) keep: bool,
+    file: File,
+    /// Where the file is; `None` for one without a name.
+    place: Option<(Folder, PathBuf)>,
+    path: PathBuf,
 }
 
 impl Spool {
-    /// A spool that is written to `file`, which lies at `path` and is removed with it unless
-    /// [`Self::keep`] is called.
-    pub fn new(file: File, path: PathBuf) -> Self {
-        Self { file, path, keep: false }
+    /// Returns a spool that is written to `file`, which has no name.
+    pub fn new(file: File) -> Self {
+        Self { file, place: None, path: PathBuf::new() }
     }
 
-    /// Where the file lies.
+    /// Returns a spool that is written to a temporary file below `folder`.
+    pub fn below(folder: Folder, temporary: Temporary) -> Self {
+        let path = folder.path_of(&temporary.name);
+        Self { file: temporary.file, place: Some((folder, temporary.name)), path }
+    }
+
+    /// Returns the path of the file, for messages. It is empty for a file without a name.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Leaves the file where it is, or wherever it was moved.
-    pub fn keep(&mut self) {
-        self.keep = true;
+    /// Returns the name of the file below its folder. It is empty for a file without a name.
+    pub fn name(&self) -> &Path {
+        self.place.as_ref().map_or(Path::new(""), |(_, name)| name)
     }
 
-    /// The file, to be written at any place.
+    /// Leaves the file where it is, or wherever it was moved.
+    pub fn keep(&mut self) {
+        self.place = None;
+    }
+
+    /// Returns the file, to be written at any place.
     pub fn file(&self) -> &File {
         &self.file
     }
@@ -260,9 +273,9 @@ impl Spool {
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        if !self.keep {
-            // It lies in `tmp/`, where the next push clears what is left over.
-            let _ = std::fs::remove_file(&self.path);
+        if let Some((folder, name)) = &self.place {
+            // It is in `tmp/`, where the next push clears what is left over.
+            let _ = folder.remove_file(name);
         }
     }
 }

@@ -16,7 +16,6 @@ use freestone_core::{Error, Result, lock};
 use futures_util::TryStreamExt;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -161,7 +160,7 @@ impl Backend for S3 {
                 .hint("packs are first written to TMPDIR, which needs room for a few of them")
         };
         // The file has no name, so nothing is left of it however this process ends.
-        Ok(Spool::new(tempfile::tempfile().map_err(failed)?, PathBuf::new()))
+        Ok(Spool::new(tempfile::tempfile().map_err(failed)?))
     }
 
     fn publish(&self, spool: Spool, name: &str) -> Result<Created> {

@@ -73,9 +73,7 @@ impl Store {
             Err(_) => {}
         }
         let backend = Directory::new(root);
-        backend.make_directory(root)?;
-        // Also when it existed; but who may not read the directory above made nothing in it.
-        let _ = backend.sync_parent(root);
+        backend.make_root(0o777)?;
         Ok(backend)
     }
 
