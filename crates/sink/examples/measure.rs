@@ -6,7 +6,7 @@
 #[path = "../tests/toy/mod.rs"]
 mod toy;
 
-use freestone_sink::{Control, Overwrite, device, digest, file, read_back, stream};
+use freestone_sink::{Control, Overwrite, device, digest, read_back, stream};
 use std::error::Error;
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut control = Control::default();
     control.workers = workers.and_then(NonZeroUsize::new).unwrap_or(control.workers);
     let overwrite = Overwrite { force: true, is_ours: |_| false };
-    let write = || file::write(&image, &target, &overwrite, &control);
+    let write = || freestone_sink::write(&image, &target, &overwrite, &control);
     println!("{:?} with {} workers", write()?, control.workers);
     for _ in 0..ROUNDS {
         fs::remove_file(&target)?;

@@ -24,12 +24,14 @@ use crate::piece::{Consumer, ImagePiece, PieceRun};
 use crate::produce::produce;
 use crate::report::SinkReport;
 use crate::sharing::{Cloning, Shares};
+use crate::target::FileTarget;
 use crate::writeback;
 use crate::zeros::are_zeros;
 use freestone_core::limits::BLOCK_BYTES;
 use freestone_core::wire::to_usize;
 use freestone_core::{Error, Result};
-use std::fs::{self, File, Metadata, Permissions};
+use rustix::fs::{FileType, Stat};
+use std::fs::{File, Permissions};
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, fchown};
@@ -37,8 +39,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use temporary::Temporary;
 
-/// Writes `image` to the regular file `path`, which need not exist. The path must not contain
-/// links: [`Target::find`](crate::Target::find) resolves them.
+/// Writes `image` to the regular file `target`, which need not exist and is found by
+/// [`Target::find`](crate::Target::find).
 ///
 /// # Errors
 /// - [`Refused`](freestone_core::ErrorKind::Refused) if the file exists and may not be overwritten
@@ -48,15 +50,16 @@ use temporary::Temporary;
 /// - the errors of the plan and of the chunk source
 pub fn write(
     image: &Image<'_>,
-    path: &Path,
+    target: &FileTarget,
     overwrite: &Overwrite,
     control: &Control<'_>,
 ) -> Result<SinkReport> {
     let length = image.length()?;
-    let old = check(path, overwrite)?;
+    let old = check(target, overwrite)?;
+    let path = target.path();
     // The new file is private until it has its owner: the old one may have been private, too.
     let mode = if old.is_some() { 0o600 } else { 0o666 };
-    let temporary = Temporary::beside(path, mode)
+    let temporary = Temporary::beside(target, mode)
         .map_err(|error| storage(path, "cannot create a new file next to it", error))?;
     temporary.file.set_len(length).map_err(|error| storage(path, "cannot be written", error))?;
     let consumer = Sparse {
@@ -73,7 +76,7 @@ pub fn write(
             .map_err(|error| storage(path, "its mode cannot be set", error))?;
     }
     control.watch.check()?;
-    temporary.persist(path)?;
+    temporary.persist(target)?;
     Ok(SinkReport {
         length,
         written,
@@ -87,24 +90,26 @@ pub fn write(
     })
 }
 
-/// Returns the metadata of the file at `path`, if there is one, and checks that it may be
+/// Returns what is known of the file `target`, if there is one, and checks that it may be
 /// overwritten.
-pub(crate) fn check(path: &Path, overwrite: &Overwrite) -> Result<Option<Metadata>> {
+pub(crate) fn check(target: &FileTarget, overwrite: &Overwrite) -> Result<Option<Stat>> {
+    let path = target.path();
     let wrong = |error| storage(path, "cannot be inspected", error);
-    let old = match fs::symlink_metadata(path) {
+    let old = match target.folder().stat(target.name()) {
         Ok(old) => old,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(wrong(error)),
     };
-    if !old.is_file() {
+    if FileType::from_raw_mode(old.st_mode) != FileType::RegularFile {
         return Err(Error::refused(format!("{}: not a regular file", path.display())));
     }
-    if overwrite.force || old.len() == 0 {
+    if overwrite.force || old.st_size == 0 {
         return Ok(Some(old));
     }
     let mut head = [0; HEAD_BYTES];
-    let ours = old.len() >= HEAD_BYTES as u64 && {
-        File::open(path).and_then(|file| file.read_exact_at(&mut head, 0)).map_err(wrong)?;
+    let ours = length_of(&old) >= HEAD_BYTES as u64 && {
+        let file = target.folder().read_file(target.name());
+        file.and_then(|file| file.read_exact_at(&mut head, 0)).map_err(wrong)?;
         (overwrite.is_ours)(&head)
     };
     if !ours {
@@ -114,14 +119,19 @@ pub(crate) fn check(path: &Path, overwrite: &Overwrite) -> Result<Option<Metadat
     Ok(Some(old))
 }
 
+/// Returns the length of a file in bytes.
+pub(crate) fn length_of(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
+}
+
 /// Gives `file` the mode of `old`, and its owner where this is allowed.
-fn inherit(file: &File, old: &Metadata) -> io::Result<()> {
+fn inherit(file: &File, old: &Stat) -> io::Result<()> {
     let new = file.metadata()?;
-    if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+    if (new.uid(), new.gid()) != (old.st_uid, old.st_gid) {
         // A process that may not change the owner leaves the file to itself.
-        let _ = fchown(file, Some(old.uid()), Some(old.gid()));
+        let _ = fchown(file, Some(old.st_uid), Some(old.st_gid));
     }
-    file.set_permissions(Permissions::from_mode(old.mode() & 0o7777))
+    file.set_permissions(Permissions::from_mode(old.st_mode & 0o7777))
 }
 
 /// Writes the pieces to an empty file, and leaves holes for blocks of zeros.

@@ -110,4 +110,4 @@ pub use image::{Image, extents};
 pub use overwrite::Overwrite;
 pub use reader::{ImageReader, ReadPart, read_at};
 pub use report::{Digests, SinkReport};
-pub use target::{Target, check, write};
+pub use target::{FileTarget, Target, check, write};

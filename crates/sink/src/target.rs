@@ -6,25 +6,54 @@ use crate::overwrite::Overwrite;
 use crate::report::SinkReport;
 use crate::{device, file};
 use freestone_core::{Error, ErrorKind, Result};
-use std::fs;
+use freestone_files::{Folder, may_follow};
+use rustix::fs::FileType;
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::io::ErrorKind as IoKind;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// As many links as Linux follows.
 const LINKS_MAX: usize = 40;
 
 /// A file or device to which an image can be written by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Target {
     /// A regular file, which need not exist yet. All links are resolved.
-    File(PathBuf),
+    File(FileTarget),
     /// A block device.
     Device(PathBuf),
 }
 
+/// A regular file, which need not exist yet, in a directory that is open: whoever exchanges a
+/// directory of its path for another one does not change where the image goes.
+#[derive(Clone, Debug)]
+pub struct FileTarget {
+    folder: Folder,
+    name: OsString,
+    path: PathBuf,
+}
+
+impl FileTarget {
+    /// Returns the directory that holds the file.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Returns the name of the file in its directory.
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// Returns the path of the file, without links, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl Target {
-    /// Returns what `path` names, after following links.
+    /// Returns what `path` names, after following links. A link in a directory that everybody may
+    /// write to is followed only where the kernel would follow it ([`may_follow`]).
     ///
     /// # Errors
     /// - [`ErrorKind::Refused`] if it is neither a block device nor a path where a regular file can
@@ -36,34 +65,45 @@ impl Target {
             Err(Error::refused(format!("{}: {what}", path.display())).hint(hint))
         };
         let mut link = path.to_owned();
+        let mut from: Option<Folder> = None;
         for _ in 0..LINKS_MAX {
             let Some(name) = link.file_name().filter(|_| !ends_in_slash(&link)) else {
                 return refused("a directory, not a file", "name a file in it");
             };
-            let directory = directory_of(&link)?;
+            let folder = directory_of(from.as_ref(), &link)?;
+            let directory = folder.real_path().map_err(|error| {
+                Error::io(format!("directory {}", folder.path().display()), error)
+            })?;
             let place = directory.join(name);
+            let wrong = |error| Error::io(place.display().to_string(), error);
             if directory.starts_with("/proc") || directory.starts_with("/sys") {
                 return refused(
                     "in a file system of the kernel, which cannot hold an image",
                     "for the standard output, give `-`",
                 );
             }
-            let kind = match fs::symlink_metadata(&place) {
-                Ok(metadata) => Some(metadata.file_type()),
+            let stat = match folder.stat(name) {
+                Ok(stat) => Some(stat),
                 Err(error) if error.kind() == IoKind::NotFound => None,
-                Err(error) => return Err(Error::io(place.display().to_string(), error)),
+                Err(error) => return Err(wrong(error)),
             };
-            match kind {
-                Some(kind) if kind.is_symlink() => {
-                    let text = fs::read_link(&place)
-                        .map_err(|error| Error::io(place.display().to_string(), error))?;
-                    link = directory.join(text);
+            match stat.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+                Some(FileType::Symlink) => {
+                    let of_directory = folder.stat("").map_err(wrong)?;
+                    if !stat.is_some_and(|stat| may_follow(&stat, &of_directory)) {
+                        return refused(
+                            "a link of another user, in a directory where everybody may make links",
+                            "name the file itself",
+                        );
+                    }
+                    link = folder.read_link(name).map_err(wrong)?;
+                    from = Some(folder);
                 }
-                Some(kind) if kind.is_block_device() => return Ok(Self::Device(place)),
-                Some(kind) if kind.is_dir() => {
+                Some(FileType::BlockDevice) => return Ok(Self::Device(place)),
+                Some(FileType::Directory) => {
                     return refused("a directory, not a file", "name a file in it");
                 }
-                Some(kind) if !kind.is_file() => {
+                Some(kind) if kind != FileType::RegularFile => {
                     return refused(
                         "neither a regular file nor a block device",
                         "to write to a pipe or the like, give `-` and redirect the output there",
@@ -76,10 +116,21 @@ impl Target {
                          attached",
                     );
                 }
-                _ => return Ok(Self::File(place)),
+                _ => {
+                    let name = name.to_owned();
+                    return Ok(Self::File(FileTarget { folder, name, path: place }));
+                }
             }
         }
         refused("too many symbolic links", "name the file itself")
+    }
+
+    /// Returns the path of the file or device, without links, for messages.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::File(file) => file.path(),
+            Self::Device(path) => path,
+        }
     }
 }
 
@@ -88,12 +139,17 @@ fn ends_in_slash(path: &Path) -> bool {
     matches!(path.as_os_str().as_encoded_bytes(), [.., b'/'] | [.., b'/', b'.'])
 }
 
-fn directory_of(path: &Path) -> Result<PathBuf> {
+/// Opens the directory of `path`, which is seen from `from`, or from the working directory.
+fn directory_of(from: Option<&Folder>, path: &Path) -> Result<Folder> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    fs::canonicalize(directory).map_err(|error| {
+    let opened: io::Result<Folder> = match from {
+        None => Folder::open(directory),
+        Some(from) => from.follow(directory),
+    };
+    opened.map_err(|error| {
         let what = directory.display();
         if error.kind() == IoKind::NotFound {
             let what = format!("directory {what} does not exist");
@@ -110,7 +166,7 @@ fn directory_of(path: &Path) -> Result<PathBuf> {
 pub fn check(length: u64, path: &Path, overwrite: &Overwrite) -> Result<Target> {
     let target = Target::find(path)?;
     match &target {
-        Target::File(path) => file::check(path, overwrite).map(drop)?,
+        Target::File(file) => file::check(file, overwrite).map(drop)?,
         Target::Device(path) => device::open(path, length, overwrite).map(drop)?,
     }
     Ok(target)
@@ -128,7 +184,7 @@ pub fn write(
     control: &Control<'_>,
 ) -> Result<SinkReport> {
     match Target::find(path)? {
-        Target::File(path) => file::write(image, &path, overwrite, control),
+        Target::File(file) => file::write(image, &file, overwrite, control),
         Target::Device(path) => device::write(image, &path, overwrite, control),
     }
 }

@@ -81,13 +81,13 @@ pub fn update(
             hold::flock(&device, &path)?;
             FileMedium::device(device, path)?
         }
-        Target::File(path) => {
-            let old = file::check(&path, overwrite)?;
-            if old.is_none_or(|old| old.len() < HEAD_BYTES as u64) {
-                let report = file::write(image, &path, overwrite, control)?;
+        Target::File(target) => {
+            let old = file::check(&target, overwrite)?;
+            if old.is_none_or(|old| file::length_of(&old) < HEAD_BYTES as u64) {
+                let report = file::write(image, &target, overwrite, control)?;
                 return Ok(Updated { report, ..Updated::default() });
             }
-            let (place, held) = FileMedium::file(hold::file(&path)?, path)?;
+            let (place, held) = FileMedium::file(hold::file(&target)?, target.path().to_owned())?;
             // The file may have changed between the check and the lock.
             let mut head = [0; HEAD_BYTES];
             place.read_at(0, &mut head)?;

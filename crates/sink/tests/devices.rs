@@ -113,7 +113,7 @@ fn the_device_holds_the_image_and_the_bytes_after_it_stay() {
     symlink(&device.path, &link).unwrap();
     let short = toy::site(3, 8000, 0, 0);
     let target = check(short.length(), &link, &CAREFUL).unwrap();
-    assert_eq!(target, Target::Device(device.path.clone()));
+    assert!(matches!(&target, Target::Device(path) if *path == device.path), "{target:?}");
     write(&short.image(), &link, &CAREFUL, &control).unwrap();
     assert!(device.bytes().starts_with(&short.bytes()));
     let offset = compare(&toy.image(), &device.path, &control).unwrap().unwrap().offset;

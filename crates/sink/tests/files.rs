@@ -119,10 +119,9 @@ fn links_are_written_through() {
     let toy = toy();
     // First the file does not exist, then it does.
     for _ in 0..2 {
-        assert_eq!(
-            check(toy.bytes().len() as u64, &at("second"), &CAREFUL).unwrap(),
-            Target::File(fs::canonicalize(at("disks")).unwrap().join("www.img"))
-        );
+        let target = check(toy.bytes().len() as u64, &at("second"), &CAREFUL).unwrap();
+        assert!(matches!(target, Target::File(_)), "{target:?}");
+        assert_eq!(target.path(), fs::canonicalize(at("disks")).unwrap().join("www.img"));
         put(&toy, &at("second"), &CAREFUL).unwrap();
         assert!(fs::read(at("disks/www.img")).unwrap() == toy.bytes());
     }
@@ -285,4 +284,42 @@ fn the_longest_name_can_be_written() {
     let name = "x".repeat(255);
     put(&toy(), &directory.path().join(&name), &CAREFUL).unwrap();
     assert_eq!(names(directory.path()), [name]);
+}
+
+#[test]
+fn links_of_others_in_shared_directories_are_not_followed() {
+    use std::os::unix::fs::{PermissionsExt, lchown};
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::create_dir(at("shared")).unwrap();
+    fs::write(at("victim"), b"").unwrap();
+    symlink(at("victim"), at("shared/image")).unwrap();
+    lchown(at("shared/image"), Some(65534), Some(65534)).unwrap();
+    fs::set_permissions(at("shared"), Permissions::from_mode(0o1777)).unwrap();
+    refused(&at("shared/image"), &CAREFUL);
+    assert_eq!(fs::read(at("victim")).unwrap(), b"");
+    // Without the sticky bit the kernel follows it, too.
+    fs::set_permissions(at("shared"), Permissions::from_mode(0o777)).unwrap();
+    put(&toy(), &at("shared/image"), &CAREFUL).unwrap();
+}
+
+#[test]
+fn an_exchanged_directory_changes_nothing_elsewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    for name in ["first", "other"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    fs::write(at("other/www.img"), b"precious").unwrap();
+    let toy = toy();
+    let Target::File(target) = Target::find(&at("first/www.img")).unwrap() else { panic!() };
+    fs::rename(at("first"), at("moved")).unwrap();
+    symlink("other", at("first")).unwrap();
+    let control = Control::default();
+    freestone_sink::file::write(&toy.image(), &target, &CAREFUL, &control).unwrap();
+    assert_eq!(fs::read(at("other/www.img")).unwrap(), b"precious");
+    assert!(fs::read(at("moved/www.img")).unwrap() == toy.bytes());
 }

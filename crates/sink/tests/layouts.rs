@@ -133,7 +133,7 @@ fn a_plan_that_answers_differently_is_found_out() {
     let path = file.path().join("image");
     let overwrite = freestone_sink::Overwrite { force: false, is_ours: |_| false };
     let image = Image::new(&fickle, &fickle.0);
-    let error = freestone_sink::file::write(&image, &path, &overwrite, &control).unwrap_err();
+    let error = freestone_sink::write(&image, &path, &overwrite, &control).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     assert!(!path.exists());
 }

@@ -10,8 +10,8 @@ mod toy;
 
 use freestone_core::{ChunkSource, ErrorKind, Plan, Watch, digest};
 use freestone_sink::{
-    Control, Difference, ImageReader, Overwrite, SinkReport, compare, digest as digests, file,
-    read_back, stream,
+    Control, Difference, ImageReader, Overwrite, SinkReport, compare, digest as digests, read_back,
+    stream,
 };
 use freestone_testkit::cases;
 use proptest::prelude::*;
@@ -96,7 +96,7 @@ proptest! {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("image");
 
-        let report = file::write(&image, &path, &NEW, &control).unwrap();
+        let report = freestone_sink::write(&image, &path, &NEW, &control).unwrap();
         prop_assert!(fs::read(&path).unwrap() == bytes, "the file");
         prop_assert_eq!(progressed.load(Ordering::Relaxed), length);
         prop_assert_eq!(toy.fetched.load(Ordering::Relaxed), chunks(&toy));
@@ -258,7 +258,7 @@ fn an_empty_image_is_an_empty_image() {
     let toy = Toy::default();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image");
-    let report = file::write(&toy.image(), &path, &NEW, &Control::default()).unwrap();
+    let report = freestone_sink::write(&toy.image(), &path, &NEW, &Control::default()).unwrap();
     assert_eq!(report, SinkReport::default());
     assert_eq!(fs::metadata(&path).unwrap().len(), 0);
     assert_eq!(ImageReader::new(&toy, &toy).read_at(0, &mut [1]).unwrap(), 0);

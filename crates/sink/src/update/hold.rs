@@ -1,10 +1,11 @@
 //! Locking a target, so that nobody else uses it during an update.
 
+use crate::target::FileTarget;
 use freestone_core::{Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -24,17 +25,17 @@ fn in_use(path: &Path, by: &str) -> Error {
     )
 }
 
-/// Opens the file `path` for writing and locks it, in the ways in which guests do. The locks are
+/// Opens the file `target` for writing and locks it, in the ways in which guests do. The locks are
 /// released when the returned file is closed.
 ///
 /// # Errors
 /// It is in use, or cannot be opened.
-pub(super) fn file(path: &Path) -> Result<File> {
+pub(super) fn file(target: &FileTarget) -> Result<File> {
+    let path = target.path();
     let name = path.display();
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
+    let file = target
+        .folder()
+        .update_file(target.name())
         .map_err(|error| Error::io(format!("{name}: cannot be opened for writing"), error))?;
     let whole = libc::flock {
         l_type: i16::try_from(libc::F_WRLCK).unwrap_or_default(),
