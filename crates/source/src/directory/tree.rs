@@ -1,19 +1,19 @@
 //! The directory that is pushed: opens files in it, and nothing outside.
 //!
-//! Paths are resolved by `openat2` beneath the open directory, without following any link. If the
-//! kernel has no `openat2` (before 5.6) or a sandbox forbids it, they are resolved part by part
-//! with `openat`. Links are followed by [`super::link`], which opens every part of the way here.
+//! Paths are resolved below the open directory, without following any link ([`Folder`]). Links are
+//! followed by [`super::link`], which opens every part of the way here.
 
 use freestone_core::{Error, ErrorKind, Result, path};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat, openat2};
+use freestone_files::Folder;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::hash::{BuildHasher, RandomState};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::RwLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Flags to open a directory for listing it.
 pub(super) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
@@ -31,13 +31,12 @@ const LINKS_REMEMBERED_MAX: usize = 1 << 18;
 
 /// The directory, shared by the walk and the openers.
 pub(super) struct Tree {
-    root: OwnedFd,
+    root: Folder,
     /// The absolute paths of the directory: the canonical one, and the one that was given.
     addresses: [PathBuf; 2],
     /// The paths inside the directory that must not be pushed.
     left_out: HashSet<Vec<u8>>,
     links: RwLock<Links>,
-    openat2: AtomicBool,
 }
 
 /// Hashes of the paths of the links that were listed as files.
@@ -70,8 +69,7 @@ impl Tree {
                 .hint("give a directory, or . for the current one"));
         }
         let canonical = place.canonicalize().map_err(cannot)?;
-        let root = open(&canonical, DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| cannot(errno.into()))?;
+        let root = Folder::open(&canonical).map_err(cannot)?;
         let given = std::path::absolute(place).map_err(cannot)?;
         let mut inside = HashSet::new();
         for thing in left_out {
@@ -87,13 +85,7 @@ impl Tree {
                 inside.insert(below.as_os_str().as_bytes().to_vec());
             }
         }
-        Ok(Self {
-            root,
-            addresses: [canonical, given],
-            left_out: inside,
-            links: RwLock::default(),
-            openat2: AtomicBool::new(true),
-        })
+        Ok(Self { root, addresses: [canonical, given], left_out: inside, links: RwLock::default() })
     }
 
     /// Returns true if `path` must not be pushed.
@@ -141,43 +133,15 @@ impl Tree {
     /// Opens `path` in the directory, or the directory itself if `path` is empty. No link is
     /// followed: with [`LOOK`] a link at the end is opened itself, any other link is an error.
     pub(super) fn open_at(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        if path.is_empty() {
-            return openat(&self.root, c".", flags, Mode::empty());
-        }
-        if path::fault(path).is_some() {
+        if !path.is_empty() && path::fault(path).is_some() {
             return Err(Errno::INVAL);
         }
-        if self.openat2.load(Ordering::Relaxed) {
-            let resolve =
-                ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-            match openat2(&self.root, path, flags, Mode::empty(), resolve) {
-                // The kernel lacks it, or a sandbox that does not know it forbids it.
-                Err(Errno::NOSYS | Errno::PERM) => self.openat2.store(false, Ordering::Relaxed),
-                // Something was renamed at the same moment.
-                Err(Errno::AGAIN) => {}
-                opened => return opened,
-            }
-        }
-        self.open_by_parts(path, flags)
-    }
-
-    fn open_by_parts(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-        let mut held: Option<OwnedFd> = None;
-        let mut rest = path;
-        while let Some(end) = rest.iter().position(|byte| *byte == b'/') {
-            let through = LOOK | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let directory = held.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
-            held = Some(openat(directory, &rest[..end], through, Mode::empty())?);
-            rest = &rest[end + 1..];
-        }
-        openat(held.as_ref().map_or(self.root.as_fd(), AsFd::as_fd), rest, flags, Mode::empty())
+        self.root.open_at(OsStr::from_bytes(path), flags, Mode::empty())
     }
 
     #[cfg(test)]
     pub(super) fn without_openat2(self) -> Self {
-        self.openat2.store(false, Ordering::Relaxed);
-        self
+        Self { root: self.root.without_openat2(), ..self }
     }
 }
 
