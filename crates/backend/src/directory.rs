@@ -45,7 +45,7 @@ pub enum Step<'a> {
 
 /// Sees every step before it is taken and may stop it: how tests crash a store at each of them.
 pub trait Watcher: Send + Sync {
-    /// Called before `step`.
+    /// Is called before `step`.
     ///
     /// # Errors
     /// To keep the step from being taken.

@@ -36,19 +36,19 @@ pub struct Listed {
 
 /// Keeps the objects of a store. Used by many threads at once.
 pub trait Backend: Send + Sync {
-    /// Where the objects are, for messages: a path or a URL.
+    /// Returns where the objects are, for messages: a path or a URL.
     fn place(&self) -> String {
         "there".into()
     }
 
-    /// Whether each request takes long enough that several should be under way at once.
+    /// Returns true if each request takes long enough that several should be under way at once.
     fn is_far(&self) -> bool {
         false
     }
 
-    /// That what is made here stays as it was made, whoever else makes something: called once
-    /// before the first object is. Says early what would fail late, such as a key that may only
-    /// read.
+    /// Checks that what is made here stays as it was made, whoever else makes something: called
+    /// once before the first object is. Says early what would fail late, such as a key that may
+    /// only read.
     ///
     /// # Errors
     /// [`freestone_core::ErrorKind::Refused`] if two writers could overwrite each other's objects
@@ -57,15 +57,15 @@ pub trait Backend: Send + Sync {
         Ok(())
     }
 
-    /// All objects whose names begin with the folder `folder` (without a `/` at its end), at any
-    /// depth, sorted by name. Files that are being written are not listed.
+    /// Returns all objects whose names begin with the folder `folder` (without a `/` at its end),
+    /// at any depth, sorted by name. Files that are being written are not listed.
     ///
     /// # Errors
     /// The listing failed. A folder that does not exist is empty.
     fn list(&self, folder: &str) -> Result<Vec<Listed>>;
 
-    /// The objects of [`Self::list`] that come first, sorted by name: at least `count` of them, or
-    /// all if there are fewer. What comes after the last of them is not told.
+    /// Returns the objects of [`Self::list`] that come first, sorted by name: at least `count` of
+    /// them, or all if there are fewer. What comes after the last of them is not reported.
     ///
     /// # Errors
     /// As [`Self::list`].
@@ -117,7 +117,7 @@ pub trait Backend: Send + Sync {
     /// It could not be made durable; then it may or may not exist, whole.
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created>;
 
-    /// A file to write a large object into.
+    /// Returns a file to write a large object into.
     ///
     /// # Errors
     /// There is no place for it.
@@ -193,7 +193,7 @@ pub fn get_decoded<T>(
 /// An object that is open for reading. Where objects are files it stays readable when its name is
 /// removed.
 pub trait Object: Send + Sync {
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     fn length(&self) -> u64;
 
     /// Fills `out` from `offset` on.
@@ -202,27 +202,27 @@ pub trait Object: Send + Sync {
     /// Reading failed, or the object ends before `out` is full.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()>;
 
-    /// All its bytes, mapped where that can be.
+    /// Returns all its bytes, mapped where that can be.
     ///
     /// # Errors
     /// It cannot be mapped or read.
     fn map(&self) -> Result<Bytes>;
 
-    /// Whether a range is read without asking anybody far away.
+    /// Returns true if a range can be read without a request to another machine.
     fn is_at_hand(&self, _offset: u64, _length: u64) -> bool {
         true
     }
 
-    /// Told by who read a range and proved it: it may be kept nearer.
+    /// Notes that a range was read and proven: it may be kept nearer.
     fn confirm(&self, _offset: u64, _length: u64) {}
 
-    /// Told by who read a range that cannot be right. Gives whether reading it again may give
+    /// Notes that a range was read and cannot be right. Returns true if reading it again may give
     /// other bytes.
     fn refute(&self, _offset: u64, _length: u64) -> bool {
         false
     }
 
-    /// The file that holds exactly these bytes, from its start on, where it is one of this
+    /// Returns the file that holds exactly these bytes, from its start on, where it is one of this
     /// machine; so that they can be read without waiting, and shared.
     fn file(&self) -> Option<&File> {
         None

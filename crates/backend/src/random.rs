@@ -1,6 +1,6 @@
 //! Random bytes, for names that no two writers choose alike.
 
-/// So many random bytes.
+/// Returns so many random bytes.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     // Without randomness names could clash, which every use of them notices; the clock keeps them

@@ -20,7 +20,7 @@ fn failed(code: usize) -> Error {
     Error::new(freestone_core::ErrorKind::Failed, format!("zstd failed: {name}"))
 }
 
-/// An encoder of frames without magic number and length: the table tells both.
+/// Returns an encoder of frames without magic number and length: the table tells both.
 fn new_encoder<'a>(level: i32) -> Result<CCtx<'a>> {
     let mut encoder = CCtx::create();
     for parameter in [
@@ -49,7 +49,7 @@ pub fn compress(plain: &[u8]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// One zstd frame of `plain`, with `base` as its raw dictionary if there is one.
+/// Returns one zstd frame of `plain`, with `base` as its raw dictionary if there is one.
 ///
 /// # Errors
 /// zstd fails, as it does where memory is short.
@@ -71,7 +71,7 @@ pub fn compress_over(plain: &[u8], base: Option<&[u8]>, level: i32) -> Result<Ve
 /// What a dictionary of zstd's own kind begins with.
 const DICTIONARY_MAGIC: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
 
-/// A decoder of frames without magic number.
+/// Returns a decoder of frames without magic number.
 fn new_decoder<'a>() -> DCtx<'a> {
     let mut decoder = DCtx::create();
     // It takes this of a decoder that is not in use, as a new one.

@@ -62,12 +62,12 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header of a new store.
+    /// Returns the header of a new store.
     pub fn new(id: StoreId) -> Self {
         Self { id, writable: true, follows: false }
     }
 
-    /// The text of the file.
+    /// Returns the text of the file.
     pub fn encode(&self) -> String {
         let body = format!(
             "{FIRST_LINE}\nversion: {VERSION}\nid: {}\ncompatible:\nread-only-compatible:\n\

@@ -10,14 +10,14 @@ pub const NAME: &str = "latest";
 /// The longest hint that is read.
 pub const BYTES_MAX: u64 = 16 << 20;
 
-/// The bytes of a hint with these lines.
+/// Returns the bytes of a hint with these lines.
 pub fn encode(lines: &[String]) -> Vec<u8> {
     let mut text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
     text.push_str(&format!("end {}\n", lines.len()));
     text.into_bytes()
 }
 
-/// The lines of a hint; `None` if it is cut off or none at all.
+/// Returns the lines of a hint; `None` if it is cut off or none at all.
 pub fn decode(bytes: &[u8]) -> Option<Vec<&str>> {
     let text = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
     let mut lines: Vec<&str> = text.split('\n').collect();

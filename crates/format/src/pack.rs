@@ -82,13 +82,13 @@ pub struct Row {
     pub base: Option<Base>,
 }
 
-/// The name of a pack's object.
+/// Returns the name of a pack's object.
 pub fn object_name(id: &Id) -> String {
     let id = id.to_string();
     format!("packs/{}/{id}.pack", &id[..2])
 }
 
-/// The pack whose object is `name`; `None` if that is none.
+/// Returns the pack whose object is `name`; `None` if it is not one.
 pub fn id_of_object(name: &str) -> Option<Id> {
     let id = name.rsplit('/').next()?.strip_suffix(".pack")?;
     let id = Id::parse(id).ok()?;
@@ -151,7 +151,7 @@ pub fn encode_table(rows: &[Row]) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// The columns of a table of `count` records.
+/// Returns the columns of a table of `count` records.
 fn decode_columns<'a>(input: &mut Reader<'a>, count: u64) -> Result<std::borrow::Cow<'a, [u8]>> {
     let wrong = || Error::corrupt("a pack table whose columns cannot be right");
     let length = input.varint()?;
@@ -166,12 +166,12 @@ fn decode_columns<'a>(input: &mut Reader<'a>, count: u64) -> Result<std::borrow:
     Ok(frame::decompress(input.raw(frame)?, None, length)?.into())
 }
 
-/// The id of the pack whose table is `table`.
+/// Returns the id of the pack whose table is `table`.
 pub fn pack_id(table: &[u8]) -> Id {
     digest::derived(context::PACK_TABLE, table)
 }
 
-/// The trailer behind a table.
+/// Returns the trailer behind a table.
 pub fn encode_trailer(table_bytes: u64) -> [u8; 16] {
     let mut trailer = [0; 16];
     trailer[..8].copy_from_slice(&table_bytes.to_le_bytes());
@@ -179,7 +179,8 @@ pub fn encode_trailer(table_bytes: u64) -> [u8; 16] {
     trailer
 }
 
-/// Where the table of a pack of `length` bytes lies that ends in `trailer`: offset and length.
+/// Returns where the table of a pack of `length` bytes lies that ends in `trailer`: offset and
+/// length.
 ///
 /// # Errors
 /// It is no trailer, or says what cannot be.

@@ -23,7 +23,7 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
-    /// The number that stands for the kind.
+    /// Returns the number that stands for the kind.
     pub fn number(self) -> u8 {
         match self {
             Self::Chunk => 1,
@@ -35,7 +35,7 @@ impl RecordKind {
         }
     }
 
-    /// The kind that `number` stands for.
+    /// Returns the kind that `number` stands for.
     ///
     /// # Errors
     /// It is unknown and below 128: such kinds must be understood, which takes a later version.
@@ -52,7 +52,7 @@ impl RecordKind {
         })
     }
 
-    /// The id that plain `bytes` of this kind have; `None` where the kind is not known.
+    /// Returns the id that plain `bytes` of this kind have; `None` where the kind is not known.
     pub fn id_of(self, bytes: &[u8]) -> Option<Id> {
         let context = match self {
             Self::Chunk => return Some(digest::plain(bytes)),
@@ -65,7 +65,7 @@ impl RecordKind {
         Some(digest::derived(context, bytes))
     }
 
-    /// A word for messages.
+    /// Returns a word for messages.
     pub fn word(self) -> &'static str {
         match self {
             Self::Chunk => "chunk",
@@ -104,7 +104,7 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// The number that stands for the codec.
+    /// Returns the number that stands for the codec.
     pub fn number(self) -> u8 {
         match self {
             Self::Raw => 0,
@@ -115,12 +115,12 @@ impl Codec {
         }
     }
 
-    /// Whether it leans on a base.
+    /// Returns true if it depends on a base.
     pub fn has_base(self) -> bool {
         matches!(self, Self::ZstdBase | Self::ZstdBaseIds)
     }
 
-    /// The codec that `number` stands for.
+    /// Returns the codec that `number` stands for.
     ///
     /// # Errors
     /// It is unknown, as one of a later version is.
@@ -136,7 +136,7 @@ impl Codec {
     }
 }
 
-/// That stored and plain length of a record can be: plain bytes are bounded, raw ones equal.
+/// Checks that stored and plain length of a record can be: plain bytes are bounded, raw ones equal.
 ///
 /// # Errors
 /// No record has these lengths.
@@ -154,8 +154,8 @@ pub fn check_lengths(codec: Codec, stored: u64, plain: u64) -> Result<()> {
     }
 }
 
-/// The checksum of stored bytes: the first four bytes of their plain BLAKE3. It tells rot from a
-/// record that was written wrong; the proof is the id.
+/// Returns the checksum of stored bytes: the first four bytes of their plain BLAKE3. It tells rot
+/// from a record that was written wrong; the proof is the id.
 pub fn checksum(stored: &[u8]) -> [u8; 4] {
     let [a, b, c, d, ..] = digest::plain(stored).0;
     [a, b, c, d]

@@ -44,7 +44,7 @@ pub struct RefEntry {
 }
 
 impl RefEntry {
-    /// The revision that it sets.
+    /// Returns the revision that it sets.
     pub fn revision(&self) -> Option<Id> {
         match self.action {
             RefAction::Set(id) => Some(id),
@@ -70,12 +70,12 @@ impl RefEntry {
         out.into_bytes()
     }
 
-    /// The hash of the entry.
+    /// Returns the hash of the entry.
     pub fn id(&self) -> Id {
         digest::derived(context::REF_ENTRY, &self.body())
     }
 
-    /// The bytes of the entry.
+    /// Returns the bytes of the entry.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = self.body();
         bytes.extend(self.id().0);
@@ -202,23 +202,23 @@ pub fn check_part(part: &str) -> Result<()> {
         .hint("use letters, digits, `.`, `_` and `-`, and no `.` or `-` at the beginning"))
 }
 
-/// The folder of a ref's entries.
+/// Returns the folder of a ref's entries.
 pub fn folder(name: &str) -> String {
     format!("refs/{}", name.replace('/', "%2F"))
 }
 
-/// The ref whose folder under `refs/` is `folder`; `None` if that is none.
+/// Returns the ref whose folder under `refs/` is `folder`; `None` if it is not one.
 pub fn name_of_folder(folder: &str) -> Option<String> {
     let name = folder.replace("%2F", "/");
     (check_name(&name).is_ok() && name.replace('/', "%2F") == folder).then_some(name)
 }
 
-/// The file name of entry `n`.
+/// Returns the file name of entry `n`.
 pub fn key(n: u64) -> String {
     format!("{:016x}", KEY_TOP.saturating_sub(n))
 }
 
-/// The number of the entry whose file name is `key`; `None` if that is none.
+/// Returns the number of the entry whose file name is `key`; `None` if it is not one.
 pub fn number_of_key(text: &str) -> Option<u64> {
     let n = KEY_TOP.checked_sub(u64::from_str_radix(text, 16).ok()?)?;
     (n > 0 && key(n) == text).then_some(n)

@@ -61,7 +61,7 @@ pub fn decode(stored: &[u8], own: usize, plain: usize) -> Result<(Vec<Reference>
     Ok((references, input.rest()))
 }
 
-/// How many of a record's plain bytes its references stand for.
+/// Returns how many of a record's plain bytes its references stand for.
 pub fn bytes(references: &[Reference]) -> usize {
     ID_BYTES * references.len()
 }

@@ -13,7 +13,7 @@ use freestone_core::{Error, Id, Result, digest};
 
 const MAGIC: [u8; 8] = *b"FSRETIRE";
 
-/// The bytes of a list.
+/// Returns the bytes of a list.
 pub fn encode(packs: &[Id]) -> Vec<u8> {
     let mut out = Writer::default();
     out.raw(&MAGIC);
@@ -24,7 +24,7 @@ pub fn encode(packs: &[Id]) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// The packs of a list.
+/// Returns the packs of a list.
 ///
 /// # Errors
 /// The bytes are no list, or damaged.
@@ -45,12 +45,12 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Id>> {
     (0..count).map(|_| input.id()).collect()
 }
 
-/// The name of a list that was written at `time`, nanoseconds since 1970.
+/// Returns the name of a list that was written at `time`, nanoseconds since 1970.
 pub fn object_name(time: u64) -> String {
     format!("gc/{time:016x}.retired")
 }
 
-/// When the list of this name was written; `None` if it is no list's.
+/// Returns when the list of this name was written; `None` if it is no list's.
 pub fn time_of_object(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("gc/")?.strip_suffix(".retired")?;
     if digits.len() != 16 {

@@ -46,7 +46,8 @@ pub struct Revision {
 /// Hex digits of a label that is taken for a commit, at least: who asks for one gives as many.
 const COMMIT_DIGITS_MIN: usize = 8;
 
-/// The first and the last prefix that a commit can have whose id begins with the hex digits `digits`.
+/// Returns the first and the last prefix that a commit can have whose id begins with the hex digits
+/// `digits`.
 pub fn commit_bounds(digits: &str) -> ([u8; PREFIX_BYTES], [u8; PREFIX_BYTES]) {
     let bound = |missing: u8| {
         let mut digits = digits.bytes();
@@ -60,7 +61,7 @@ pub fn commit_bounds(digits: &str) -> ([u8; PREFIX_BYTES], [u8; PREFIX_BYTES]) {
 }
 
 impl Revision {
-    /// The bytes of the revision.
+    /// Returns the bytes of the revision.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.u8(VERSION);
@@ -81,13 +82,13 @@ impl Revision {
         out.into_bytes()
     }
 
-    /// The revision's id.
+    /// Returns the revision's id.
     pub fn id(&self) -> Id {
         digest::derived(context::REVISION, &self.encode())
     }
 
-    /// The first bytes of the commit that the label `git.commit` says, if it is one: by them an
-    /// index segment lists the revision.
+    /// Returns the first bytes of the commit that the label `git.commit` says, if it is one: by
+    /// them an index segment lists the revision.
     pub fn commit_prefix(&self) -> Option<[u8; PREFIX_BYTES]> {
         let commit = self.labels.get("git.commit")?;
         let is_id = commit.len() >= COMMIT_DIGITS_MIN
@@ -95,8 +96,8 @@ impl Revision {
         is_id.then(|| commit_bounds(commit).0)
     }
 
-    /// Where in an encoded revision the ids of its root and its parents stand, in order; `None` if it is
-    /// none.
+    /// Returns where in an encoded revision the ids of its root and its parents stand, in order;
+    /// `None` if it is not a revision.
     pub fn id_places(bytes: &[u8]) -> Option<Vec<usize>> {
         let mut input = Reader::new(bytes);
         input.u8().ok()?;
@@ -116,7 +117,7 @@ impl Revision {
         Some(places)
     }
 
-    /// Why the revision cannot be written: too long a message, too many labels, …
+    /// Returns why the revision cannot be written: too long a message, too many labels, …
     pub fn fault(&self) -> Option<String> {
         if self.message.len() > MESSAGE_BYTES_MAX {
             return Some(format!("the message is longer than {MESSAGE_BYTES_MAX} bytes"));
@@ -192,7 +193,7 @@ pub struct PackRange {
     pub length: u64,
 }
 
-/// The bytes of a file under `revisions/`.
+/// Returns the bytes of a file under `revisions/`.
 pub fn encode_file(revision: &[u8], locator: &[PackRange]) -> Vec<u8> {
     let mut out = Writer::default();
     out.raw(&FILE_MAGIC);

@@ -25,7 +25,7 @@ pub const STAMPED_BYTES: u64 = 1 << 20;
 pub struct Runs(BTreeMap<u64, u64>);
 
 impl Runs {
-    /// Whether all of the range is in the set.
+    /// Returns true if all of the range is in the set.
     pub fn contains(&self, range: &Range<u64>) -> bool {
         if range.is_empty() {
             return true;
@@ -85,7 +85,7 @@ impl Runs {
         other.iter().for_each(|range| self.remove(&range));
     }
 
-    /// What of `range` is in the set.
+    /// Returns what of `range` is in the set.
     pub fn within(&self, range: &Range<u64>) -> Self {
         let mut found: BTreeMap<u64, u64> = BTreeMap::new();
         if range.is_empty() {
@@ -100,22 +100,22 @@ impl Runs {
         Self(found)
     }
 
-    /// The ranges, in order.
+    /// Returns the ranges, in order.
     pub fn iter(&self) -> impl Iterator<Item = Range<u64>> {
         self.0.iter().map(|(start, end)| *start..*end)
     }
 
-    /// How many bytes are in the set.
+    /// Returns the number of bytes that are in the set.
     pub fn bytes(&self) -> u64 {
         self.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// The end of the last range.
+    /// Returns the end of the last range.
     pub fn end(&self) -> u64 {
         self.0.last_key_value().map_or(0, |(_, end)| *end)
     }
 
-    /// Whether nothing is in the set.
+    /// Returns true if nothing is in the set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -148,7 +148,7 @@ impl RunsFile {
             .for_each(|stamp| *stamp = now.max(*stamp));
     }
 
-    /// The bytes of the file.
+    /// Returns the bytes of the file.
     pub fn encode(&self, pack: &Id) -> Vec<u8> {
         let mut out = Writer::default();
         out.raw(&MAGIC);

@@ -83,19 +83,19 @@ pub struct SegmentRow {
     pub base: Option<u64>,
 }
 
-/// The first bytes of an id or SHA-1.
+/// Returns the first bytes of an id or SHA-1.
 pub fn prefix(bytes: &[u8]) -> [u8; PREFIX_BYTES] {
     let mut prefix = [0; PREFIX_BYTES];
     prefix.copy_from_slice(&bytes[..PREFIX_BYTES]);
     prefix
 }
 
-/// An index that fits memory, since what it points into does.
+/// Returns an index that fits memory, since what it points into does.
 fn to_index(at: u64) -> usize {
     usize::try_from(at).unwrap_or(usize::MAX)
 }
 
-/// The leading `bits` bits of a prefix.
+/// Returns the leading `bits` bits of a prefix.
 fn fan_slot(prefix: &[u8], bits: u8) -> usize {
     let mut head = [0; 8];
     head[..PREFIX_BYTES].copy_from_slice(&prefix[..PREFIX_BYTES]);
@@ -158,18 +158,19 @@ fn damaged() -> Error {
         .hint("`freestone store reindex` makes the index anew")
 }
 
-/// Whether the bytes are those that were written: the check at the end is that of all before it.
+/// Returns true if the bytes are those that were written: the check at the end is that of all
+/// before it.
 fn is_intact(bytes: &[u8]) -> bool {
     let parts = bytes.split_last_chunk::<CHECK_BYTES>();
     parts.is_some_and(|(body, check)| digest::plain(body).0 == *check)
 }
 
-/// What a segment says that is not known is newer only if the segment is intact.
+/// Returns what a segment says that is not known is newer only if the segment is intact.
 fn unless_newer(error: Error, is_intact: impl FnOnce() -> bool) -> Error {
     if error.is_newer() && !is_intact() { damaged() } else { error }
 }
 
-/// Extension fields are passed over, but for critical ones.
+/// Passes over extension fields, except for critical ones.
 fn check_extensions(bytes: &[u8]) -> Result<()> {
     let mut fields = Reader::new(bytes);
     while !fields.is_empty() {
@@ -273,8 +274,8 @@ impl Segment {
         Ok(Self { bytes, layout, intact: Arc::default(), written: None })
     }
 
-    /// The same segment with the rows of `parts`, in memory, and with what the pack's table says of
-    /// ids.
+    /// Returns the same segment with the rows of `parts`, in memory, and with what the pack's table
+    /// says of ids.
     ///
     /// # Errors
     /// The parts are not such that a segment could hold them.
@@ -285,7 +286,8 @@ impl Segment {
         Ok(Self { written: Some(written), ..whole })
     }
 
-    /// Which record starts where in its one pack, by the table that its rows were taken from.
+    /// Returns which record starts where in its one pack, by the table that its rows were taken
+    /// from.
     pub fn starts(&self) -> Option<&Starts> {
         self.written.as_ref().map(|written| &written.starts)
     }
@@ -298,7 +300,7 @@ impl Segment {
         (*self.bytes).as_ref()
     }
 
-    /// Whether the bytes are those that were written, and the segment's id.
+    /// Checks that the bytes are those that were written, and that the id is the segment's.
     ///
     /// # Errors
     /// They are not.
@@ -306,7 +308,7 @@ impl Segment {
         if is_intact(self.bytes()) { Ok(self.id()) } else { Err(damaged()) }
     }
 
-    /// The segment's id, as it says itself.
+    /// Returns the segment's id, as its bytes say.
     pub fn id(&self) -> [u8; 16] {
         if let Some(written) = &self.written {
             return written.id;
@@ -317,22 +319,22 @@ impl Segment {
         id
     }
 
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     pub fn length(&self) -> u64 {
         self.written.as_ref().map_or(self.bytes().len() as u64, |written| written.length)
     }
 
-    /// The ids of the segments that this one takes the place of.
+    /// Returns the ids of the segments that this one replaces.
     pub fn supersedes(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes()[self.layout.superseded.clone()].chunks_exact(16)
     }
 
-    /// How many packs it knows.
+    /// Returns the number of packs in it.
     pub fn pack_count(&self) -> u32 {
         u32::try_from(self.layout.packs).unwrap_or(u32::MAX)
     }
 
-    /// The pack of index `at`.
+    /// Returns the pack of index `at`.
     ///
     /// # Errors
     /// There is no such pack.
@@ -345,18 +347,18 @@ impl Segment {
         Ok(SegmentPack { id: input.id()?, length: input.u64()?, table: input.u64()? })
     }
 
-    /// Whether its rows are left out, and have to be made of its pack's table before anything is
-    /// looked for in it.
+    /// Returns true if its rows are left out, and have to be made of its pack's table before
+    /// anything is looked for in it.
     pub fn rows_left_out(&self) -> bool {
         self.layout.rows_left_out
     }
 
-    /// How many records it knows.
+    /// Returns the number of records in it.
     pub fn record_count(&self) -> u64 {
         self.layout.records
     }
 
-    /// How many SHA-1s it knows.
+    /// Returns the number of SHA-1s in it.
     pub fn sha1_count(&self) -> u64 {
         self.layout.sha1s
     }
@@ -374,14 +376,14 @@ impl Segment {
         self.bytes()[column.start + to_index(at)]
     }
 
-    /// The indices of the rows of records of `kind`.
+    /// Returns the indices of the rows of records of `kind`.
     pub fn rows_of(&self, kind: RecordKind) -> impl Iterator<Item = u64> {
         let kinds = &self.bytes()[self.layout.kind.clone()];
         let is_it = move |(at, number): (u64, &u8)| (*number == kind.number()).then_some(at);
         (0u64..).zip(kinds).filter_map(is_it)
     }
 
-    /// The row of index `at`.
+    /// Returns the row of index `at`.
     ///
     /// # Errors
     /// There is no such row, or it says what cannot be, or what only a later version knows.
@@ -412,7 +414,7 @@ impl Segment {
         Ok(row)
     }
 
-    /// The indices of the prefixes that equal the first bytes of `wanted`.
+    /// Returns the indices of the prefixes that equal the first bytes of `wanted`.
     fn search(
         &self,
         wanted: &[u8],
@@ -452,7 +454,7 @@ impl Segment {
         first..find(&|found| found <= wanted)
     }
 
-    /// The rows whose records may have the id `id`.
+    /// Returns the rows whose records may have the id `id`.
     pub fn find(&self, id: &Id) -> Range<u64> {
         let layout = &self.layout;
         if layout.rows_left_out {
@@ -461,7 +463,7 @@ impl Segment {
         self.search(&id.0, &layout.id_fan, layout.widths[1], &layout.prefixes, layout.records)
     }
 
-    /// The rows of contents that may have the SHA-1 `sha1`.
+    /// Returns the rows of contents that may have the SHA-1 `sha1`.
     pub fn find_sha1(&self, sha1: &Sha1) -> impl Iterator<Item = u64> {
         let layout = &self.layout;
         let (bits, width) = (layout.widths[8], layout.widths[9]);
@@ -469,7 +471,7 @@ impl Segment {
             .map(move |at| self.number(&layout.sha1_row, width, at))
     }
 
-    /// The SHA-1 prefix of index `at`, and the row of its content.
+    /// Returns the SHA-1 prefix of index `at`, and the row of its content.
     pub fn sha1(&self, at: u64) -> ([u8; PREFIX_BYTES], u64) {
         let at = at.min(self.layout.sha1s.saturating_sub(1));
         let start = self.layout.sha1_prefixes.start + to_index(at) * PREFIX_BYTES;
@@ -477,7 +479,7 @@ impl Segment {
         (prefix(&self.bytes()[start..start + PREFIX_BYTES]), row)
     }
 
-    /// The prefix of the commit of index `at`, and the row of its revision.
+    /// Returns the prefix of the commit of index `at`, and the row of its revision.
     pub fn commit(&self, at: u64) -> ([u8; PREFIX_BYTES], u64) {
         let at = at.min(self.layout.commits.saturating_sub(1));
         let start = self.layout.commit_prefixes.start + to_index(at) * PREFIX_BYTES;
@@ -485,12 +487,12 @@ impl Segment {
         (prefix(&self.bytes()[start..start + PREFIX_BYTES]), row)
     }
 
-    /// How many commits it knows.
+    /// Returns the number of commits in it.
     pub fn commit_count(&self) -> u64 {
         self.layout.commits
     }
 
-    /// The rows of revisions whose commits' prefixes lie from `low` to `high`.
+    /// Returns the rows of revisions whose commits' prefixes are from `low` to `high`.
     pub fn find_commits(
         &self,
         low: [u8; PREFIX_BYTES],
@@ -508,13 +510,13 @@ impl Segment {
     }
 }
 
-/// The file name of a segment.
+/// Returns the file name of a segment.
 pub fn file_name(tier: u8, time: u64, id: &[u8; 16]) -> String {
     let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{tier:02}-{time:016x}-{id}.idx")
 }
 
-/// Tier and id of the segment whose file is `name`; `None` if that is none.
+/// Returns tier and id of the segment whose file is `name`; `None` if it is not a segment's.
 pub fn parse_file_name(name: &str) -> Option<(u8, [u8; 16])> {
     let mut parts = name.strip_suffix(".idx")?.splitn(3, '-');
     let (tier, time, id) = (parts.next()?, parts.next()?, parts.next()?);

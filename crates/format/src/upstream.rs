@@ -29,7 +29,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The text of the file.
+    /// Returns the text of the file.
     pub fn encode(&self) -> String {
         let size = self.cache_size.map_or_else(|| "none".into(), |size| size.to_string());
         format!(

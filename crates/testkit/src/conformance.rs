@@ -17,7 +17,7 @@ use crate::noise;
 /// Threads that make the objects of a long listing.
 const MAKERS: usize = 8;
 
-/// Whether two things are the same; says which are not.
+/// Returns true if two things are the same; says which are not.
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) {
     assert!(found == expected, "{what}: found {found:?}, expected {expected:?}");
 }
@@ -141,7 +141,7 @@ pub fn findable(backend: &dyn Backend, objects: &BTreeMap<String, Vec<u8>>) -> R
     absent(backend, "packs/ab/none.pack")
 }
 
-/// What comes first of a folder, all of which is listed.
+/// Returns what comes first of a folder, all of which is listed.
 fn begins(backend: &dyn Backend, folder: &str, listed: &[Listed]) -> Result<()> {
     for count in [1, 2, listed.len(), listed.len() + 1] {
         let first = backend.list_first(folder, count)?;
@@ -223,7 +223,7 @@ fn hints(backend: &dyn Backend) -> Result<()> {
     backend.remove("refs/main/latest")
 }
 
-/// Of many who make the same object at once, one does.
+/// Checks that of many who create the same object at once, one does.
 fn races(backend: &dyn Backend) -> Result<()> {
     for round in 0..4 {
         let name = &format!("refs/raced/{round}");

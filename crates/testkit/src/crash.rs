@@ -35,7 +35,7 @@ pub enum Survival {
 }
 
 impl Survival {
-    /// All that are worth trying at a step; the last ones by chance.
+    /// Returns all that are worth trying at a step; the last ones by chance.
     pub fn all(chances: u64) -> Vec<Self> {
         let mut all = vec![Self::All, Self::OnlySynced, Self::NamesOnly, Self::RemovedReturn];
         all.extend((0..chances).map(Self::Some));
@@ -137,7 +137,7 @@ macro_rules! watch_syncs {
     };
 }
 
-/// What [`watch_syncs`](crate::watch_syncs) calls.
+/// Returns what [`watch_syncs`](crate::watch_syncs) calls.
 pub fn fsync(descriptor: std::ffi::c_int) -> std::ffi::c_int {
     match fs::read_link(format!("/proc/self/fd/{descriptor}")) {
         Ok(path) if synced(&path) => return 0,
@@ -166,7 +166,7 @@ impl Watcher for DiskWatcher {
 }
 
 impl CrashingDisk {
-    /// A disk over the directory `root`, which is made, that does not stop until told.
+    /// Returns a disk over the directory `root`, which is made, that does not stop until told.
     ///
     /// # Errors
     /// The directory cannot be made.
@@ -188,12 +188,12 @@ impl CrashingDisk {
         Ok(Self { root, side, state })
     }
 
-    /// The directory.
+    /// Returns the directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The backend over it.
+    /// Returns the backend over it.
     pub fn backend(&self) -> Arc<Directory> {
         Arc::new(Directory::watched(&self.root, Arc::new(DiskWatcher(self.clone()))))
     }
@@ -212,7 +212,7 @@ impl CrashingDisk {
         state.stopped = false;
     }
 
-    /// Whether the disk has stopped.
+    /// Returns true if the disk has stopped.
     pub fn has_stopped(&self) -> bool {
         lock(&self.state).stopped
     }
@@ -268,7 +268,8 @@ impl CrashingDisk {
         self.side.join("image")
     }
 
-    /// A copy of the disk as it is now, at `root`; nothing is synced that is not synced here.
+    /// Returns a copy of the disk as it is now, at `root`; nothing is synced that is not synced
+    /// here.
     ///
     /// # Errors
     /// The copy cannot be made.
@@ -320,7 +321,7 @@ impl CrashingDisk {
 }
 
 impl Survival {
-    /// How many of a file's bytes are left when they were not synced.
+    /// Returns how many of a file's bytes are left when they were not synced.
     fn cut(self, length: usize) -> usize {
         if matches!(self, Self::Some(seed) if seed % 2 == 1) { length / 2 } else { 0 }
     }

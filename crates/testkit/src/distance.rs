@@ -15,12 +15,12 @@ struct State {
     requests: AtomicU64,
     bytes: AtomicU64,
     pause: Duration,
-    /// Depth, name and bytes of each request, in the order of the answers.
+    /// Returns depth, name and bytes of each request, in the order of the answers.
     log: Mutex<Vec<(u64, String, u64)>>,
 }
 
 impl State {
-    /// A request begins one deeper than all that were answered before. It takes a while, so that
+    /// Counts a request as one deeper than all that were answered before. It takes a while, so that
     /// those that do not wait for each other have begun before one of them is answered; on a
     /// machine that is slow at that the depth comes out too great, never too small.
     fn ask<T>(&self, name: &str, bytes: u64, request: impl FnOnce() -> T) -> T {
@@ -48,14 +48,14 @@ impl Distant {
         Self { inner, state: Arc::new(State { pause, ..State::default() }) }
     }
 
-    /// How many requests had to follow each other.
+    /// Returns the number of requests that had to follow each other.
     pub fn depth(&self) -> u64 {
         self.state.answered.load(Ordering::SeqCst)
     }
 
-    /// The fewest of several tries, up to the first that is no more than `enough`. Requests that
-    /// follow each other can come out too many on a slow machine, never too few; so each try is
-    /// given a longer pause than the one before.
+    /// Returns the fewest of several tries, up to the first that is no more than `enough`. Requests
+    /// that follow each other can come out too many on a slow machine, never too few; so each try
+    /// is given a longer pause than the one before.
     pub fn least_depth(enough: u64, mut measure: impl FnMut(Duration) -> u64) -> u64 {
         let mut least = u64::MAX;
         for pause in [25, 50, 100, 200, 400, 400, 400, 400, 400, 400] {
@@ -67,12 +67,12 @@ impl Distant {
         least
     }
 
-    /// How many requests there were.
+    /// Returns the number of requests that there were.
     pub fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::SeqCst)
     }
 
-    /// How many bytes were read.
+    /// Returns the number of bytes that were read.
     pub fn bytes(&self) -> u64 {
         self.state.bytes.load(Ordering::SeqCst)
     }

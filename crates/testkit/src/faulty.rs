@@ -35,7 +35,7 @@ pub struct Faulty {
 }
 
 impl State {
-    /// A number for this request and `what`, of a thousand.
+    /// Returns a number for this request and `what`, of a thousand.
     fn draw(&self, request: u64, what: u64) -> u64 {
         let mut x = self.seed ^ request.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (what << 32);
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -81,17 +81,17 @@ impl Faulty {
         Self { inner, state: Arc::new(state) }
     }
 
-    /// Whether things go wrong from now on.
+    /// Sets whether things go wrong from now on.
     pub fn set_active(&self, active: bool) {
         self.state.active.store(active, Ordering::Relaxed);
     }
 
-    /// Whether every request fails from now on.
+    /// Sets whether every request fails from now on.
     pub fn set_down(&self, down: bool) {
         self.state.down.store(down, Ordering::Relaxed);
     }
 
-    /// From now on objects whose names begin with `start` are removed as soon as they are made.
+    /// Removes objects whose names begin with `start` as soon as they are made, from now on.
     pub fn set_vanishing(&self, start: &str) {
         *self.vanishing() = Some(start.into());
     }
@@ -100,7 +100,7 @@ impl Faulty {
         self.state.vanishing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many requests there were.
+    /// Returns the number of requests that there were.
     pub fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::Relaxed)
     }

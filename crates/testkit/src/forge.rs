@@ -73,7 +73,8 @@ impl Forge {
         self.rows.len() - 1
     }
 
-    /// The base that record `at` makes for a record of another pack; `pack` is this one's id.
+    /// Returns the base that record `at` makes for a record of another pack; `pack` is this one's
+    /// id.
     pub fn base(&self, pack: Id, at: usize) -> Base {
         let Row { offset, stored, plain, codec, .. } = self.rows[at];
         Base::Other { pack, offset, stored, plain, codec }
@@ -89,7 +90,7 @@ impl Forge {
 }
 
 impl Forge {
-    /// What a segment says that lists this pack; bases in other packs left out.
+    /// Returns what a segment says that lists this pack; bases in other packs left out.
     pub fn listed(&self, pack: Id) -> SegmentParts {
         let length = self.bytes.len() as u64;
         let row = |row: &Row| SegmentRow {
@@ -133,13 +134,13 @@ pub fn write_pack(backend: &dyn Backend, bytes: &[u8], table: &[u8]) -> Result<I
     Ok(id)
 }
 
-/// The name of a pack's object.
+/// Returns the name of a pack's object.
 pub fn pack_name(id: &Id) -> String {
     let id = id.to_string();
     format!("packs/{}/{id}.pack", &id[..2])
 }
 
-/// One zstd frame of `plain`, with `base` as dictionary if that is not empty.
+/// Returns one zstd frame of `plain`, with `base` as dictionary if that is not empty.
 ///
 /// # Errors
 /// zstd failed.

@@ -17,7 +17,8 @@ pub struct Frozen {
 }
 
 impl Frozen {
-    /// The store in the directory `root` as it is; what lies in `tmp/`, `db/`, `cache/` left out.
+    /// Returns the store in the directory `root` as it is; what is in `tmp/`, `db/`, `cache/` left
+    /// out.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -38,7 +39,7 @@ impl Frozen {
         Ok(frozen)
     }
 
-    /// The same store with bit `bit` of byte `at` of the object `name` flipped.
+    /// Returns the same store with bit `bit` of byte `at` of the object `name` flipped.
     #[must_use]
     pub fn with_flip(&self, name: &str, at: usize, bit: u8) -> Self {
         let mut flipped = self.clone();

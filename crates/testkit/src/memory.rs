@@ -32,7 +32,7 @@ impl MemorySource {
         self.files.insert(path.as_ref().to_vec(), (false, Arc::new(bytes.into())));
     }
 
-    /// The same tree with every directory named, as it is read back.
+    /// Returns the same tree with every directory named, as it is read back.
     #[must_use]
     pub fn explicit(mut self) -> Self {
         for item in self.items() {
@@ -48,7 +48,7 @@ impl MemorySource {
         Box::new(Items(self.items().into_iter()))
     }
 
-    /// The items, in manifest order.
+    /// Returns the items, in manifest order.
     pub fn items(&self) -> Vec<Item> {
         let mut kinds: BTreeMap<Vec<u8>, ItemKind> = BTreeMap::new();
         let mut add_above = |path: &[u8]| {

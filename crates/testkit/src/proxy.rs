@@ -56,8 +56,8 @@ struct Pipe {
 }
 
 impl Proxy {
-    /// A proxy before the server on `port` of this machine; the same weather for the same seed, as
-    /// far as threads allow.
+    /// Returns a proxy before the server on `port` of this machine; the same weather for the same
+    /// seed, as far as threads allow.
     ///
     /// # Errors
     /// There is no port.
@@ -92,12 +92,12 @@ impl Proxy {
         Ok(Self { port: own, happened, ended })
     }
 
-    /// The port to connect to.
+    /// Returns the port to connect to.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What happened so far.
+    /// Returns what happened so far.
     pub fn happened(&self) -> &Happened {
         &self.happened
     }

@@ -24,7 +24,7 @@ impl<'a> Reading<'a> {
         Self { store, contents: HashMap::new() }
     }
 
-    /// All entries below the manifest root `root`, with their bytes.
+    /// Returns all entries below the manifest root `root`, with their bytes.
     ///
     /// # Errors
     /// Something is missing or damaged.
@@ -39,7 +39,7 @@ impl<'a> Reading<'a> {
         Ok(back)
     }
 
-    /// The revision `id` as the tree that was pushed.
+    /// Returns the revision `id` as the tree that was pushed.
     ///
     /// # Errors
     /// As [`Self::manifest`]; or there is no such revision.
@@ -82,7 +82,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// What `verify --data` finds.
+/// Returns what `verify --data` finds.
 ///
 /// # Errors
 /// As [`maintain::verify`].

@@ -43,7 +43,7 @@ impl Recording {
         Self { inner, log: Log::default() }
     }
 
-    /// What was asked since the last call.
+    /// Returns what was asked since the last call.
     pub fn take(&self) -> Vec<Recorded> {
         std::mem::take(&mut *self.log.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -22,7 +22,7 @@ pub struct SegmentParts {
     pub commits: Vec<([u8; PREFIX_BYTES], u64)>,
 }
 
-/// How many bytes a number takes.
+/// Returns the number of bytes that a number takes.
 fn width_of(max: u64) -> usize {
     (8 - max.leading_zeros() as usize / 8).min(8)
 }
@@ -56,7 +56,7 @@ fn write_names(out: &mut Writer, width: usize, names: &[([u8; PREFIX_BYTES], u64
 }
 
 impl SegmentParts {
-    /// The bytes of the segment, and its id.
+    /// Returns the bytes of the segment, and its id.
     pub fn encode(mut self) -> (Vec<u8>, [u8; 16]) {
         let order = self.order();
         let mut place = vec![0u64; order.len()];
@@ -75,8 +75,8 @@ impl SegmentParts {
         self.finish(out)
     }
 
-    /// The bytes of a segment without rows, and its id: they are those of its one pack's table, in
-    /// that order, to which names lead.
+    /// Returns the bytes of a segment without rows, and its id: they are those of its one pack's
+    /// table, in that order, to which names lead.
     pub fn encode_without_rows(mut self) -> (Vec<u8>, [u8; 16]) {
         self.sort_names();
         let mut widths = self.widths(None);
@@ -85,8 +85,8 @@ impl SegmentParts {
         self.finish(out)
     }
 
-    /// In which order the rows are written: by their prefixes, as numbers, which stand beside each
-    /// other with the row's index; few are equal.
+    /// Returns in which order the rows are written: by their prefixes, as numbers, which are
+    /// next to each other with the row's index; few are equal.
     fn order(&self) -> Vec<(u64, u32)> {
         let number = |row: &SegmentRow| {
             row.prefix.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
@@ -110,7 +110,7 @@ impl SegmentParts {
         }
     }
 
-    /// The columns' widths, where the base column goes up to `base`.
+    /// Returns the columns' widths, where the base column goes up to `base`.
     fn widths(&self, base: Option<u64>) -> [usize; 10] {
         let max = |value: fn(&SegmentRow) -> u64| {
             width_of(self.rows.iter().map(value).max().unwrap_or(0))
@@ -129,7 +129,7 @@ impl SegmentParts {
         ]
     }
 
-    /// All that stands in front of the rows.
+    /// Returns all that comes before the rows.
     fn head(&self, widths: [usize; 10], rows_left_out: bool) -> Writer {
         let mut out = Writer::default();
         out.raw(&MAGIC);
@@ -151,7 +151,7 @@ impl SegmentParts {
         out
     }
 
-    /// The rows in this order; `base` says what stands in the base column.
+    /// Writes the rows in this order; `base` says what is in the base column.
     fn write_rows(
         &self,
         out: &mut Writer,
@@ -173,7 +173,7 @@ impl SegmentParts {
         write_column(out, base_width, rows().map(base));
     }
 
-    /// All that stands behind the rows.
+    /// Writes all that comes after the rows.
     fn finish(&self, mut out: Writer) -> (Vec<u8>, [u8; 16]) {
         let [.., sha1_fan, row] = self.widths(None);
         let sha1_fan = u8::try_from(sha1_fan).unwrap_or(FAN_BITS_MAX);
