@@ -158,7 +158,7 @@ impl Directory {
             self.before(&Step::SyncDirectory(above))?;
             File::open(above)?.sync_all()
         };
-        // Who may not read the directory above made nothing in it.
+        // A user who may not read the directory above made nothing in it.
         let _ = sync();
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Directory {
     }
 
     /// Makes a folder and those above it, each durable. One that exists is made durable too:
-    /// whoever made it may have died before it came as far.
+    /// its maker may have died before it was durable.
     fn make_folder(&self, name: &Path) -> Result<()> {
         if name.as_os_str().is_empty() || lock(&self.inner.durable).contains(name) {
             return Ok(());
@@ -328,7 +328,7 @@ impl Backend for Directory {
         if created == Created::New {
             spool.keep();
         }
-        // Also when it existed: whoever made it may not have come as far as this.
+        // Also when it existed: its maker may not have come as far as this.
         self.sync_folder(folder)?;
         Ok(created)
     }
@@ -399,7 +399,7 @@ impl Object for FileObject {
         }
         // SAFETY: the file is immutable by the rules of the store: it was moved to its name whole
         // and is never written again. A file that somebody cuts off while it is mapped ends the
-        // process; whoever may do that may do anything to the store.
+        // process; a user who may do that may do anything to the store.
         let map = unsafe { memmap2::Mmap::map(&self.file) };
         Ok(Arc::new(map.map_err(|error| failed("map", &self.path, error))?))
     }

@@ -46,7 +46,7 @@ pub trait Backend: Send + Sync {
         false
     }
 
-    /// Checks that what is made here stays as it was made, whoever else makes something: called
+    /// Checks that what is made here stays as it was made, whatever other programs make: called
     /// once before the first object is. Says early what would fail late, such as a key that may
     /// only read.
     ///
@@ -81,7 +81,7 @@ pub trait Backend: Send + Sync {
     /// It exists, but cannot be opened.
     fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>>;
 
-    /// Opens an object of which somebody has told the length, such as a listing or the index:
+    /// Opens an object whose length is known from elsewhere, such as a listing or the index:
     /// where asking is dear, it is not asked for before it is read. Reading it fails with
     /// [`freestone_core::ErrorKind::NotFound`] if it is gone.
     ///
@@ -92,7 +92,7 @@ pub trait Backend: Send + Sync {
         self.open(name)?.ok_or_else(|| Error::not_found(format!("{name} does not exist")))
     }
 
-    /// Fills `out` from `offset` on of an object of which somebody has told that it is there: who
+    /// Fills `out` from `offset` on of an object that is known to exist, from elsewhere: who
     /// plans what is read, and wants nothing else of it.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ pub trait Backend: Send + Sync {
     /// Returns a file to write a large object into.
     ///
     /// # Errors
-    /// There is no place for it.
+    /// There is no room for it.
     fn spool(&self) -> Result<Spool>;
 
     /// Makes an object of a spool, unless there is one of that name.
@@ -129,8 +129,9 @@ pub trait Backend: Send + Sync {
     /// As [`Self::create`].
     fn publish(&self, spool: Spool, name: &str) -> Result<Created>;
 
-    /// Makes durable all that a listing of `folder` shows, whoever made it: an object is seen as
-    /// soon as it has its name, and who made it may have died before the name was durable.
+    /// Makes durable all that a listing of `folder` shows, by whichever program it was made: an
+    /// object is seen as soon as it has its name, and who made it may have died before the name was
+    /// durable.
     ///
     /// # Errors
     /// It could not be made durable.

@@ -59,8 +59,8 @@ impl Folder {
         Ok(Self::of(open(path, flags, Mode::empty())?, path.to_path_buf(), true))
     }
 
-    /// Opens the directory `path`, as seen from this folder, with all links in it followed. Only for
-    /// a path that the user gave, or that a link of the user's leads to.
+    /// Opens the directory `path`, as seen from this folder, with all links in it followed. Only
+    /// for a path that the user gave, or that a link of the user's leads to.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -92,11 +92,11 @@ impl Folder {
         self.inner.path.join(name)
     }
 
-    /// Returns the path of the directory without links in it, as far as the system tells it: it may
+    /// Returns the path of the directory without links in it, as far as the system knows it: it may
     /// have been moved or removed.
     ///
     /// # Errors
-    /// Neither `/proc` nor the path by which it was opened tells it.
+    /// Neither `/proc` nor the path by which it was opened leads to it.
     pub fn real_path(&self) -> io::Result<PathBuf> {
         let link = format!("/proc/self/fd/{}", self.inner.descriptor.as_raw_fd());
         std::fs::read_link(link).or_else(|_| std::fs::canonicalize(&self.inner.path))

@@ -1,10 +1,10 @@
 //! Directories that are opened once, and reached through their descriptors only.
 //!
-//! A program that opens `store/packs/x` by its path, and later `store/tmp/y`, follows whatever links
-//! somebody put there in between. A [`Folder`] is opened once. Every name below it is resolved by
-//! the kernel from its descriptor (`openat2` with `RESOLVE_BENEATH`, `RESOLVE_NO_SYMLINKS` and
-//! `RESOLVE_NO_MAGICLINKS`), or part by part with `O_NOFOLLOW` where the kernel is older than 5.6 or
-//! a sandbox forbids the call. Both are equally strict:
+//! A program that opens `store/packs/x` by its path, and later `store/tmp/y`, follows whatever
+//! links somebody put there in between. A [`Folder`] is opened once. Every name below it is
+//! resolved by the kernel from its descriptor (`openat2` with `RESOLVE_BENEATH`,
+//! `RESOLVE_NO_SYMLINKS` and `RESOLVE_NO_MAGICLINKS`), or part by part with `O_NOFOLLOW` where the
+//! kernel is older than 5.6 or a sandbox forbids the call. Both are equally strict:
 //!
 //! - No link is ever followed, at any part of a name. A link is an error (`ELOOP` or `ENOTDIR`).
 //! - A name never leaves the folder. `..`, `.`, empty parts and absolute names are errors

@@ -1,4 +1,4 @@
-//! Who could have changed a file.
+//! The users who could have changed a file.
 
 use rustix::fs::Stat;
 use rustix::process::geteuid;
@@ -31,7 +31,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Returns the owner that `stat` tells.
+    /// Returns the owner that is in `stat`.
     pub fn of(stat: &Stat) -> Self {
         Self { user: stat.st_uid, others_write: stat.st_mode & OTHERS_WRITE != 0 }
     }

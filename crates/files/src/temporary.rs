@@ -19,8 +19,8 @@ const MARK: &str = ".freestone-";
 /// A name has at most 255 bytes, so the target's may have to be cut.
 const NAME_BYTES_MAX: usize = 255 - 1 - MARK.len() - RANDOM_DIGITS;
 
-/// A file that was created under a random name and is locked (`flock`). It stays until it is renamed
-/// or removed.
+/// A file that was created under a random name and is locked (`flock`). It stays until it is
+/// renamed or removed.
 pub struct Temporary {
     /// The file, open for reading and writing.
     pub file: File,
@@ -123,7 +123,7 @@ fn create_held<T: AsFd>(
         if flock(&made, EXCLUSIVE) == Err(Errno::WOULDBLOCK) {
             continue;
         }
-        // Who removes it holds its lock meanwhile; so now it is gone, or stays.
+        // A process that removes it holds its lock meanwhile; so now it is gone, or stays.
         if fstat(&made)?.st_nlink > 0 {
             return Ok((made, name));
         }

@@ -20,7 +20,7 @@ fn failed(code: usize) -> Error {
     Error::new(freestone_core::ErrorKind::Failed, format!("zstd failed: {name}"))
 }
 
-/// Returns an encoder of frames without magic number and length: the table tells both.
+/// Returns an encoder of frames without magic number and length: the table has both.
 fn new_encoder<'a>(level: i32) -> Result<CCtx<'a>> {
     let mut encoder = CCtx::create();
     for parameter in [
@@ -96,7 +96,7 @@ pub fn decompress(stored: &[u8], base: Option<&[u8]>, plain: usize) -> Result<Ve
 pub fn decompress_into(stored: &[u8], base: Option<&[u8]>, out: &mut [u8]) -> Result<()> {
     let failed = |code| {
         Error::corrupt(format!(
-            "its bytes are no zstd frame: {}",
+            "its bytes are not a zstd frame: {}",
             zstd::zstd_safe::get_error_name(code)
         ))
     };

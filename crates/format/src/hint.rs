@@ -1,9 +1,9 @@
 //! Hints: what is there, for those who cannot list. Never authority; see `docs/format.md`.
 //!
 //! Lines of text, the last of which says `end` and how many were before it: what was cut off when
-//! it was written is no hint. `index/latest` has a line `<segment's file name> <length>` for each
-//! live segment, `refs/latest` one for each ref, its folder, and `refs/<name>/latest` the number of the
-//! newest entry.
+//! it was written is not a hint. `index/latest` has a line `<segment's file name> <length>` for
+//! each live segment, `refs/latest` one for each ref, its folder, and `refs/<name>/latest` the
+//! number of the newest entry.
 
 /// The name of the hint in a folder.
 pub const NAME: &str = "latest";

@@ -30,7 +30,7 @@ pub const HEADER: [u8; 16] =
     [0x89, b'F', b'S', b'P', 0x0d, 0x0a, 0x1a, 0x0a, 1, 0, 0, 0, 0, 0, 0, 0];
 /// The last bytes of every pack.
 pub const TRAILER_MAGIC: [u8; 8] = *b"FSTABLE1";
-/// Bytes behind the table.
+/// The number of bytes after the table.
 pub const TRAILER_BYTES: u64 = 16;
 const VERSION: u8 = 1;
 /// What every record takes of a table at least: id and checksum.
@@ -171,7 +171,7 @@ pub fn pack_id(table: &[u8]) -> Id {
     digest::derived(context::PACK_TABLE, table)
 }
 
-/// Returns the trailer behind a table.
+/// Returns the trailer after a table.
 pub fn encode_trailer(table_bytes: u64) -> [u8; 16] {
     let mut trailer = [0; 16];
     trailer[..8].copy_from_slice(&table_bytes.to_le_bytes());
@@ -179,11 +179,11 @@ pub fn encode_trailer(table_bytes: u64) -> [u8; 16] {
     trailer
 }
 
-/// Returns where the table of a pack of `length` bytes lies that ends in `trailer`: offset and
+/// Returns where the table is in a pack of `length` bytes that ends in `trailer`: offset and
 /// length.
 ///
 /// # Errors
-/// It is no trailer, or says what cannot be.
+/// It is not a trailer, or says what cannot be.
 pub fn table_place(length: u64, trailer: [u8; 16]) -> Result<(u64, u64)> {
     let mut input = Reader::new(&trailer);
     let table = input.u64()?;
@@ -196,10 +196,10 @@ pub fn table_place(length: u64, trailer: [u8; 16]) -> Result<(u64, u64)> {
     }
 }
 
-/// Decodes a table that lies at `table_offset` of its pack.
+/// Decodes a table that is at `table_offset` of its pack.
 ///
 /// # Errors
-/// It is no table of version 1, or a record does not lie before the table.
+/// It is not a table of version 1, or a record is not before the table.
 pub fn decode_table(table: &[u8], table_offset: u64) -> Result<Vec<Row>> {
     let mut input = Reader::new(table);
     input.version(VERSION, "a pack table")?;
@@ -246,7 +246,7 @@ pub fn decode_table(table: &[u8], table_offset: u64) -> Result<Vec<Row>> {
             end.checked_add(row.offset).and_then(|at| Some((at, at.checked_add(row.stored)?)));
         let (offset, next) = place
             .filter(|(_, next)| *next <= table_offset)
-            .ok_or_else(|| Error::corrupt(format!("record {} lies outside its pack", row.id)))?;
+            .ok_or_else(|| Error::corrupt(format!("record {} is outside its pack", row.id)))?;
         row.offset = offset;
         end = next;
     }

@@ -23,7 +23,7 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
-    /// Returns the number that stands for the kind.
+    /// Returns the number of the kind.
     pub fn number(self) -> u8 {
         match self {
             Self::Chunk => 1,
@@ -35,7 +35,7 @@ impl RecordKind {
         }
     }
 
-    /// Returns the kind that `number` stands for.
+    /// Returns the kind with the number `number`.
     ///
     /// # Errors
     /// It is unknown and below 128: such kinds must be understood, which takes a later version.
@@ -104,7 +104,7 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// Returns the number that stands for the codec.
+    /// Returns the number of the codec.
     pub fn number(self) -> u8 {
         match self {
             Self::Raw => 0,
@@ -120,7 +120,7 @@ impl Codec {
         matches!(self, Self::ZstdBase | Self::ZstdBaseIds)
     }
 
-    /// Returns the codec that `number` stands for.
+    /// Returns the codec with the number `number`.
     ///
     /// # Errors
     /// It is unknown, as one of a later version is.
@@ -154,8 +154,8 @@ pub fn check_lengths(codec: Codec, stored: u64, plain: u64) -> Result<()> {
     }
 }
 
-/// Returns the checksum of stored bytes: the first four bytes of their plain BLAKE3. It tells rot
-/// from a record that was written wrong; the proof is the id.
+/// Returns the checksum of stored bytes: the first four bytes of their plain BLAKE3. It
+/// distinguishes rot from a record that was written wrong; the proof is the id.
 pub fn checksum(stored: &[u8]) -> [u8; 4] {
     let [a, b, c, d, ..] = digest::plain(stored).0;
     [a, b, c, d]

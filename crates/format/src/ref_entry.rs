@@ -106,7 +106,7 @@ impl RefEntry {
             return Err(if is_later {
                 Error::newer("it is of a later version")
             } else {
-                Error::corrupt("it is no entry of a ref")
+                Error::corrupt("it is not an entry of a ref")
             });
         }
         if !input.extensions()?.is_empty() {

@@ -6,9 +6,9 @@
 //! ```text
 //! stored  count | gap, distance … | one zstd frame of all else, over the base
 //! ```
-//! All are varints. The gap is how many plain bytes stand between the id before, or the beginning, and
-//! this one; the distance leads from the record's own place in the table back to that whose id it
-//! is: twice that number of places, or for one behind it, twice the number forward less one.
+//! All are varints. The gap is how many plain bytes stand between the id before, or the beginning,
+//! and this one; the distance leads from the record's own place in the table back to that whose id
+//! it is: twice that number of places, or for one after it, twice the number forward less one.
 
 use crate::frame::decompress;
 use freestone_core::wire::{Reader, Writer};
@@ -19,7 +19,7 @@ const ID_BYTES: usize = 32;
 /// An id that is left out: the plain bytes between the id before and it, and a record of the table.
 pub type Reference = (usize, usize);
 
-/// Writes what stands in front of the frame: for each id the gap before it and its record's place in
+/// Writes what comes before the frame: for each id the gap before it and its record's place in
 /// the table; `own` is the place of the record that holds them.
 pub fn encode(references: &[Reference], own: usize, out: &mut Writer) {
     out.varint(references.len() as u64);
@@ -35,7 +35,7 @@ pub fn encode(references: &[Reference], own: usize, out: &mut Writer) {
 /// Parts stored bytes into references, each with its gap and place, and the frame.
 ///
 /// # Errors
-/// They are no such bytes, or hold more ids than `plain` bytes can.
+/// They are not such bytes, or hold more ids than `plain` bytes can.
 pub fn decode(stored: &[u8], own: usize, plain: usize) -> Result<(Vec<Reference>, &[u8])> {
     let wrong = || Error::corrupt("its references cannot be right");
     let mut input = Reader::new(stored);
@@ -88,7 +88,8 @@ pub fn restore(
     Ok(out)
 }
 
-/// Leaves the ids at `places` of `plain`, which ascend, out; gives the rest, and the gap before each.
+/// Leaves the ids at `places` of `plain`, which ascend, out; gives the rest, and the gap before
+/// each.
 pub fn leave_out(plain: &[u8], places: &[usize]) -> (Vec<u8>, Vec<usize>) {
     let mut rest = Vec::with_capacity(plain.len());
     let mut gaps = Vec::with_capacity(places.len());
@@ -146,16 +147,16 @@ mod tests {
             encode(&references, own, &mut out);
             out.raw(b"frame");
             let stored = out.into_bytes();
-            let (told, frame) = decode(&stored, own, plain.len()).unwrap();
-            prop_assert_eq!((&told, frame), (&references, &b"frame"[..]));
-            prop_assert_eq!(&restore(&rest, &told, &id).unwrap(), &plain);
+            let (found, frame) = decode(&stored, own, plain.len()).unwrap();
+            prop_assert_eq!((&found, frame), (&references, &b"frame"[..]));
+            prop_assert_eq!(&restore(&rest, &found, &id).unwrap(), &plain);
 
             let mut damaged = stored.clone();
             let at = at.index(damaged.len());
             damaged[at] = byte;
-            if let Ok((told, _)) = decode(&damaged, own, plain.len()) {
-                prop_assert!(bytes(&told) <= plain.len());
-                let _ = restore(&rest, &told, &id);
+            if let Ok((found, _)) = decode(&damaged, own, plain.len()) {
+                prop_assert!(bytes(&found) <= plain.len());
+                let _ = restore(&rest, &found, &id);
             }
             let _ = decode(&stored[..at], own, plain.len());
         }

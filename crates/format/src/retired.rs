@@ -27,7 +27,7 @@ pub fn encode(packs: &[Id]) -> Vec<u8> {
 /// Returns the packs of a list.
 ///
 /// # Errors
-/// The bytes are no list, or damaged.
+/// The bytes are not a list, or are damaged.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Id>> {
     let damaged = || Error::corrupt("a list of retired packs is damaged");
     let (body, check) = bytes.split_last_chunk::<32>().ok_or_else(damaged)?;
@@ -50,7 +50,7 @@ pub fn object_name(time: u64) -> String {
     format!("gc/{time:016x}.retired")
 }
 
-/// Returns when the list of this name was written; `None` if it is no list's.
+/// Returns when the list of this name was written; `None` if it is not a list's.
 pub fn time_of_object(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("gc/")?.strip_suffix(".retired")?;
     if digits.len() != 16 {

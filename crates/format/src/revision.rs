@@ -1,7 +1,8 @@
 //! Revisions, and the files under `revisions/`.
 //!
 //! ```text
-//! revision:  version u8 = 1 | extensions | root 32 | content digest 32 | entries | bytes | time i64
+//! revision:  version u8 = 1 | extensions | root 32 | content digest 32 | entries | bytes | time
+//! i64
 //!            parent count | parent ids | message | label count | (key | value)…, keys ascending
 //! file:      magic "FSREVIS1" | length of the revision u32 | revision | locator
 //! locator:   extensions | range count | (pack id 32 | offset | length)…
@@ -138,7 +139,7 @@ impl Revision {
     /// Reads what [`Self::encode`] writes.
     ///
     /// # Errors
-    /// The bytes are no revision of version 1.
+    /// The bytes are not a revision of version 1.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut input = Reader::new(bytes);
         input.version(VERSION, "a revision")?;
@@ -232,8 +233,8 @@ pub fn decode_file(id: &Id, file: &[u8]) -> Result<(Revision, Vec<PackRange>)> {
 }
 
 fn decode_locator(input: &mut Reader<'_>) -> Result<Vec<PackRange>> {
-    // Nothing proves the locator, so here damage cannot be told from what is newer; the revision's
-    // record in its pack is read then.
+    // Nothing proves the locator, so here damage cannot be distinguished from what is newer; the
+    // revision's record in its pack is read then.
     input.extensions().map_err(|_| Error::corrupt("a locator with unknown extensions"))?;
     let count = input.varint()?;
     if count > RANGES_MAX || count > input.remaining() as u64 / 34 {

@@ -7,8 +7,8 @@
 //!        check 32: plain BLAKE3 of all before
 //! ```
 //! A run is made of ranges that were proven, and is in the file only after its bytes were synced.
-//! The file is a hint all the same: whoever reads a range proves it again, so one that says too
-//! much costs a request, and one that is lost costs the fetching of what it told of.
+//! The file is a hint all the same: every read of a range proves it again, so one that says too
+//! much costs a request, and one that is lost costs the fetching of what it listed.
 
 use freestone_core::wire::{Reader, Writer};
 use freestone_core::{Error, Id, Result, digest};

@@ -42,8 +42,8 @@ const MAGIC: [u8; 8] = *b"FSINDEX1";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 96;
 const CHECK_BYTES: usize = 32;
-/// Bytes kept of an id, of a SHA-1 and of a commit: with 40 million rows, one look-up in 27,000 of what is
-/// not there has to be settled by the pack's table.
+/// Bytes kept of an id, of a SHA-1 and of a commit: with 40 million rows, one look-up in 27,000 of
+/// what is not there has to be settled by the pack's table.
 pub const PREFIX_BYTES: usize = 5;
 const FAN_BITS_MAX: u8 = 24;
 /// What a pack takes in the list of packs.
@@ -56,7 +56,7 @@ pub const ROWS_LEFT_OUT_MAX: u64 = 1 << 16;
 pub struct SegmentPack {
     /// The pack's id.
     pub id: Id,
-    /// The length of its file; 0 for one that is named only because something leans on it.
+    /// The length of its file; 0 for one that is named only because something depends on it.
     pub length: u64,
     /// The length of its table, which ends in front of the trailer; 0 where its file's is.
     pub table: u64,
@@ -116,7 +116,7 @@ pub struct Segment {
     written: Option<Written>,
 }
 
-/// A segment without rows, as it was written, and what the table told whose rows were added.
+/// A segment without rows, as it was written, and what the table whose rows were added says.
 #[derive(Clone)]
 struct Written {
     id: [u8; 16],
@@ -155,7 +155,7 @@ struct Layout {
 
 fn damaged() -> Error {
     Error::corrupt("an index segment is damaged")
-        .hint("`freestone store reindex` makes the index anew")
+        .hint("`freestone store reindex` makes the index again")
 }
 
 /// Returns true if the bytes are those that were written: the check at the end is that of all
@@ -209,7 +209,7 @@ impl Layout {
             widths;
         if [prefix, sha1_prefix].iter().any(|width| usize::from(*width) != PREFIX_BYTES) {
             return Err(Error::newer("an index segment of another prefix width").hint(
-                "use a newer freestone, or make the index anew with `freestone store reindex`",
+                "use a newer freestone, or make the index again with `freestone store reindex`",
             ));
         }
         if id_fan.max(sha1_fan) > FAN_BITS_MAX

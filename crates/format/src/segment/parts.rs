@@ -28,7 +28,7 @@ fn width_of(max: u64) -> usize {
 }
 
 fn fan_bits(count: usize) -> u8 {
-    // About 16 prefixes to search behind each entry.
+    // About 16 prefixes to search after each entry.
     let bits = usize::BITS - (count / 16).leading_zeros();
     u8::try_from(bits).unwrap_or(FAN_BITS_MAX).min(FAN_BITS_MAX)
 }

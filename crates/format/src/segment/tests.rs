@@ -43,7 +43,7 @@ fn parts(seeds: &[u32]) -> SegmentParts {
     }
 }
 
-/// Seeds in any order, whose rows are told apart by their offsets.
+/// Seeds in any order, whose rows differ in their offsets.
 fn different_seeds() -> impl Strategy<Value = Vec<u32>> {
     let seeds = prop::collection::btree_set(any::<u32>(), 0..300);
     seeds.prop_map(|seeds| seeds.into_iter().collect::<Vec<_>>()).prop_shuffle()
