@@ -1,9 +1,9 @@
 //! Revisions, and the files under `revisions/`.
 //!
 //! ```text
-//! revision:  version u8 = 1 | extensions | root 32 | content digest 32 | entries | bytes | time
-//! i64
-//!            parent count | parent ids | message | label count | (key | value)…, keys ascending
+//! revision:  version u8 = 1 | extensions | root 32 | content digest 32 | entries | bytes |
+//!            time i64 | parent count | parent ids | message | label count | (key | value)…, keys
+//!            ascending
 //! file:      magic "FSREVIS1" | length of the revision u32 | revision | locator
 //! locator:   extensions | range count | (pack id 32 | offset | length)…
 //! ```
