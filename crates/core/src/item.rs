@@ -31,6 +31,14 @@ pub struct FileStamp {
     pub ctime_ns: i64,
 }
 
+impl FileStamp {
+    /// Returns true if `other` is a stamp of the same unchanged file. The device number is not
+    /// compared: a file system may have another one after it is mounted again, with the same files.
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        *self == Self { device: self.device, ..*other }
+    }
+}
+
 /// A file or directory of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -88,7 +96,9 @@ pub trait FileOpener: Send + Sync {
     /// Opens the file at `path`; if the source has a link there, the link's target.
     ///
     /// # Errors
-    /// The file is gone, unreadable, or no longer a regular file inside the source.
+    /// The file is unreadable, or no longer a regular file inside the source.
+    /// [`crate::ErrorKind::NotFound`] if it was removed after it was listed: a push of a directory
+    /// then leaves it out.
     fn open(&self, path: &[u8]) -> Result<Box<dyn OpenFile>>;
 }
 

@@ -56,6 +56,7 @@ pub mod item;
 pub mod limits;
 mod lock;
 pub mod measure;
+pub mod odd;
 pub mod path;
 pub mod pax;
 pub mod plan;

@@ -48,8 +48,8 @@ impl ContentsSpool {
     }
 
     /// Adds a file of several chunks and returns its record's offset.
-    pub(super) fn file(&mut self, size: u64, path: &[u8]) -> Result<u64> {
-        self.spool.append(&Record::File { size, path: path.to_vec() }.encode())
+    pub(super) fn file(&mut self, path: &[u8]) -> Result<u64> {
+        self.spool.append(&Record::File { path: path.to_vec() }.encode())
     }
 
     /// Adds a chunk of the file whose record is at `file`.
@@ -78,8 +78,6 @@ pub struct Contents {
 /// The place of a chunk in a file.
 struct ChunkPlace {
     path: Vec<u8>,
-    /// The length of the file.
-    size: u64,
     offset: u64,
 }
 
@@ -133,14 +131,14 @@ impl Contents {
     /// Returns the place that the record at `offset` leads to, if the record is of chunk `id`.
     fn place(&self, offset: u64, id: &Id) -> Result<Option<ChunkPlace>> {
         match self.record(offset)? {
-            Record::Entry(Entry { path, kind: EntryKind::File { content, size, .. }, .. })
+            Record::Entry(Entry { path, kind: EntryKind::File { content, .. }, .. })
                 if content == *id =>
             {
-                Ok(Some(ChunkPlace { path, size, offset: 0 }))
+                Ok(Some(ChunkPlace { path, offset: 0 }))
             }
             Record::Chunk { id: chunk, file, offset, .. } if chunk == *id => {
                 match self.record(file)? {
-                    Record::File { size, path } => Ok(Some(ChunkPlace { path, size, offset })),
+                    Record::File { path } => Ok(Some(ChunkPlace { path, offset })),
                     _ => Err(Error::corrupt("a temporary record is damaged")),
                 }
             }
@@ -150,10 +148,10 @@ impl Contents {
 
     /// Reads the bytes at `place`.
     fn read(&self, place: &ChunkPlace, out: &mut [u8]) -> Result<()> {
-        let mut file = self.opener.open(&place.path)?;
-        if file.stamp()?.size != place.size {
-            return Err(changed(&place.path));
-        }
+        let mut file = match self.opener.open(&place.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(changed(&place.path)),
+            opened => opened?,
+        };
         if place.offset > 0 {
             file.seek(place.offset)?;
         }
@@ -168,7 +166,7 @@ impl Contents {
 
 fn changed(path: &[u8]) -> Error {
     let path = path::display(path);
-    Error::new(ErrorKind::Failed, format!("file {path} changed while the image was made"))
+    Error::new(ErrorKind::Conflict, format!("file {path} changed while the image was made"))
         .hint("run this again when nothing writes to the directory, or push it to a store first")
 }
 

@@ -3,14 +3,16 @@
 use super::contents::ContentsSpool;
 use freestone_core::chunker::{Chunker, ContentPiece};
 use freestone_core::digest::{self, NameHasher, PlainHasher};
-use freestone_core::item::{FileOpener, FileStamp, OpenFile};
+use freestone_core::item::{Content, FileOpener, FileStamp, OpenFile};
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
+use freestone_core::odd::{FirstBytes, OddReading};
 use freestone_core::plan::NodeKind;
 use freestone_core::wire::to_usize;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Unreadable, Watch, lock, path};
 use freestone_manifest::NodeSink;
 use freestone_manifest::content::{CHUNKER, ContentItem, ContentRecord, ContentTreeBuilder};
 use freestone_store::spool::NodeSpool;
+use std::io::Read as _;
 use std::sync::Mutex;
 
 /// Number of bytes of a large file that are read at once.
@@ -46,6 +48,22 @@ pub(super) struct HashedFile {
     pub(super) content: Id,
 }
 
+impl HashedFile {
+    /// Hashes the bytes of a file of one chunk.
+    fn of(bytes: &[u8], stamp: FileStamp) -> Self {
+        Self {
+            size: bytes.len() as u64,
+            mtime: seconds(stamp),
+            sha1: digest::sha1(bytes),
+            content: digest::plain(bytes),
+        }
+    }
+
+    fn content(&self) -> Content {
+        Content { size: self.size, sha1: self.sha1, id: self.content }
+    }
+}
+
 /// The spool of nodes that all threads share.
 struct SharedNodes<'a>(&'a Mutex<NodeSpool>);
 
@@ -56,7 +74,8 @@ impl NodeSink for SharedNodes<'_> {
 }
 
 impl FileHasher<'_> {
-    /// Hashes the file at `path`. Returns `None` if it or an earlier file cannot be read.
+    /// Hashes the file at `path`. Returns `None` if it was removed after it was listed, or if it or
+    /// an earlier file cannot be read.
     pub(super) fn file(&self, path: &[u8]) -> Result<Option<HashedFile>> {
         let unreadable = || lock(self.unreadable);
         let outcome = if unreadable().is_empty() {
@@ -64,28 +83,61 @@ impl FileHasher<'_> {
         } else {
             self.opener.open(path).map(|_| None)
         };
-        outcome.or_else(|error| unreadable().collect(error).map(|()| None))
+        match outcome {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            outcome => outcome.or_else(|error| unreadable().collect(error).map(|()| None)),
+        }
     }
 
     /// Hashes the file at `path`. Starts again if the file changes meanwhile.
     fn read(&self, path: &[u8]) -> Result<HashedFile> {
+        let mut earlier: Option<OddReading> = None;
         for _ in 0..READS_MAX {
             let mut file = self.opener.open(path)?;
             let before = file.stamp()?;
-            let hashed = if before.size > CONTENT_WHOLE_BYTES_MAX {
-                self.large(path, &mut *file, before)?
-            } else {
-                self.small(path, &mut *file, before)?
+            let hashed = match &earlier {
+                Some(earlier) => self.first_bytes(path, &mut *file, before, earlier.limit())?,
+                None if before.size > CONTENT_WHOLE_BYTES_MAX => {
+                    self.large(path, &mut *file, before, Some(before.size))?
+                }
+                None => self.small(path, &mut *file, before)?,
             };
-            if let Some(hashed) = hashed
-                && file.stamp()? == before
+            let after = file.stamp()?;
+            let content = hashed.as_ref().map(HashedFile::content);
+            if let (Some(hashed), Some(content)) = (hashed, &content)
+                && (after == before && hashed.size == before.size
+                    || earlier.as_ref().is_some_and(|it| it.is_confirmed_by(content, &after)))
             {
                 return Ok(hashed);
             }
+            earlier = OddReading::next(earlier, (&before, &after), content);
         }
         let path = path::display(path);
-        Err(Error::new(ErrorKind::Failed, format!("file {path} keeps changing while it is read"))
+        Err(Error::new(ErrorKind::Conflict, format!("file {path} keeps changing while it is read"))
             .hint("run this again when nothing writes to the file, or leave it out with --exclude"))
+    }
+
+    /// Hashes the first `limit` bytes of a file, or all of it if it is shorter, whatever its stamp
+    /// says. Returns `None` if it becomes shorter meanwhile.
+    fn first_bytes(
+        &self,
+        path: &[u8],
+        file: &mut dyn OpenFile,
+        stamp: FileStamp,
+        limit: u64,
+    ) -> Result<Option<HashedFile>> {
+        let whole = CONTENT_WHOLE_BYTES_MAX + 1;
+        let mut bytes = Vec::new();
+        file.take(limit.min(whole))
+            .read_to_end(&mut bytes)
+            .map_err(|error| unreadable(path, error))?;
+        let length = bytes.len() as u64;
+        if length < whole {
+            self.watch.add(length);
+            return Ok(Some(HashedFile::of(&bytes, stamp)));
+        }
+        file.seek(0)?;
+        self.large(path, &mut FirstBytes::new(file, limit), stamp, None)
     }
 
     /// Hashes a file of one chunk. Returns `None` if its length differs from that in `stamp`.
@@ -100,24 +152,21 @@ impl FileHasher<'_> {
         let length = fill(file, &mut bytes).map_err(|error| unreadable(path, error))?;
         bytes.truncate(length);
         self.watch.add(bytes.len() as u64);
-        Ok((bytes.len() as u64 == stamp.size).then(|| HashedFile {
-            size: stamp.size,
-            mtime: seconds(stamp),
-            sha1: digest::sha1(&bytes),
-            content: digest::plain(&bytes),
-        }))
+        Ok((bytes.len() as u64 == stamp.size).then(|| HashedFile::of(&bytes, stamp)))
     }
 
-    /// Hashes a file of several chunks, as [`Self::small`]. The places of its chunks and the nodes
-    /// of its content tree go to the spools.
+    /// Hashes a file of several chunks. Returns `None` if its length is not `wanted`, or it is short
+    /// enough for one chunk. The places of its chunks and the nodes of its content tree go to the
+    /// spools.
     fn large(
         &self,
         path: &[u8],
         file: &mut dyn OpenFile,
         stamp: FileStamp,
+        wanted: Option<u64>,
     ) -> Result<Option<HashedFile>> {
         let contents = || lock(self.contents);
-        let record = contents().file(stamp.size, path)?;
+        let record = contents().file(path)?;
         let mut tree = ContentTreeBuilder::new(SharedNodes(self.nodes));
         let mut offset = 0;
         let mut each = |piece: ContentPiece<'_>| {
@@ -145,7 +194,7 @@ impl FileHasher<'_> {
             };
             length += count as u64;
             // A file that grows as fast as it is read would never end.
-            if count == 0 || length > stamp.size {
+            if count == 0 || wanted.is_some_and(|wanted| length > wanted) {
                 break;
             }
             let bytes = &buffer[..count];
@@ -154,7 +203,7 @@ impl FileHasher<'_> {
             chunker.push(bytes, &mut each)?;
             self.watch.add(count as u64);
         }
-        if length != stamp.size {
+        if length <= CONTENT_WHOLE_BYTES_MAX || wanted.is_some_and(|wanted| length != wanted) {
             return Ok(None);
         }
         chunker.finish(&mut each)?;

@@ -3,7 +3,7 @@
 //! ```text
 //! record:  length u32 of what follows | kind u8 | body
 //! entry:   mtime i64 | flags u8 | [size, SHA-1, content id] | path | [link text]
-//! file:    size | path                                of more than one chunk; its chunks follow
+//! file:    path                                       of more than one chunk; its chunks follow
 //! chunk:   id | offset of the file's record | offset in the file | length
 //! ```
 //! Numbers without a type are varints, texts have a varint length.
@@ -32,7 +32,7 @@ pub(super) enum Record {
     /// An entry.
     Entry(Entry),
     /// A file whose chunks have records of their own.
-    File { size: u64, path: Vec<u8> },
+    File { path: Vec<u8> },
     /// A chunk: its id, the offset of its file's record, and its offset and length in the file.
     Chunk { id: Id, file: u64, offset: u64, length: u64 },
 }
@@ -44,9 +44,8 @@ impl Record {
         out.u32(0);
         match self {
             Self::Entry(entry) => encode_entry(entry, &mut out),
-            Self::File { size, path } => {
+            Self::File { path } => {
                 out.u8(FILE);
-                out.varint(*size);
                 out.string(path);
             }
             Self::Chunk { id, file, offset, length } => {
@@ -68,10 +67,7 @@ impl Record {
         let mut input = Reader::new(bytes);
         let record = match input.u8()? {
             ENTRY => Self::Entry(decode_entry(&mut input)?),
-            FILE => {
-                let size = input.varint()?;
-                Self::File { size, path: input.string(PATH_BYTES_MAX)?.to_vec() }
-            }
+            FILE => Self::File { path: input.string(PATH_BYTES_MAX)?.to_vec() },
             CHUNK => Self::Chunk {
                 id: input.id()?,
                 file: input.varint()?,
@@ -140,7 +136,7 @@ mod tests {
         for record in [
             Record::Entry(file),
             Record::Entry(Entry::directory("a", 0)),
-            Record::File { size: 3, path: b"x".to_vec() },
+            Record::File { path: b"x".to_vec() },
             Record::Chunk { id: Id([3; 32]), file: 4, offset: 5, length: 6 },
         ] {
             let bytes = record.encode();

@@ -5,8 +5,8 @@ use super::link::{self, LinkTarget};
 use super::stamp;
 use super::tree::{LOOK, READ, Tree};
 use freestone_core::item::{FileOpener, FileStamp, OpenFile};
-use freestone_core::{Error, Result, path};
-use rustix::fs::{FileType, fstat, readlinkat};
+use freestone_core::{Error, ErrorKind, Result, path};
+use rustix::fs::{FileType, OFlags, fstat, readlinkat};
 use rustix::io::Errno;
 use std::cell::Cell;
 use std::fs::File;
@@ -32,17 +32,18 @@ impl Opener {
 
     /// Returns the path of the file that the listed link at `path` leads to now.
     fn follow(&self, path: &[u8]) -> Result<Vec<u8>> {
-        let link = self.tree.open_at(path, LOOK).map_err(|errno| cannot(path, errno))?;
+        let link = self.tree.open_at(path, LOOK).map_err(|errno| self.cannot(path, errno))?;
         let text = match readlinkat(&link, c"", Vec::new()) {
             Ok(text) => text,
             // It is not a link any more.
             Err(Errno::NOENT | Errno::INVAL) => return Ok(path.to_vec()),
-            Err(errno) => return Err(cannot(path, errno)),
+            Err(errno) => return Err(self.cannot(path, errno)),
         };
         match link::follow(&self.tree, path, text.to_bytes())? {
             LinkTarget::File(target, _) => Ok(target),
             LinkTarget::Refused(reason) => {
-                Err(Error::refused(format!("{} has become {reason}", path::display(path))))
+                let what = format!("{} has become {reason}", path::display(path));
+                Err(Error::new(ErrorKind::Conflict, what).hint(CHANGING))
             }
         }
     }
@@ -55,12 +56,39 @@ impl Opener {
             }
             opened => opened,
         };
-        let file = file.map_err(|errno| cannot(path, errno))?;
-        let stat = fstat(&file).map_err(|errno| cannot(path, errno))?;
+        let file = file.map_err(|errno| self.cannot(path, errno))?;
+        let stat = fstat(&file).map_err(|errno| self.cannot(path, errno))?;
         if stamp::kind(&stat) != FileType::RegularFile {
             return Err(changed(path));
         }
         Ok((File::from(file), stamp::of(&stat)))
+    }
+
+    /// Returns the error of a listed file that cannot be opened. Its kind is
+    /// [`ErrorKind::NotFound`] only if the file alone is gone: files whose directory was renamed
+    /// are somewhere else, and a push without them would be one of half a directory.
+    fn cannot(&self, path: &[u8], errno: Errno) -> Error {
+        let name = path::display(path);
+        match errno {
+            Errno::NOENT => {
+                let directory = path::parent(path).unwrap_or_default();
+                if self.tree.open_at(directory, LOOK | OFlags::DIRECTORY).is_ok() {
+                    return Error::not_found(format!(
+                        "file {name} was removed after it was listed"
+                    ))
+                    .hint(CHANGING);
+                }
+                let what = format!("the directory of file {name} was removed after it was listed");
+                Error::new(ErrorKind::Conflict, what).hint(CHANGING)
+            }
+            // A link replaced a file, or a file a directory; a socket cannot be opened at all.
+            Errno::LOOP | Errno::NOTDIR | Errno::NXIO => changed(path),
+            Errno::ACCESS | Errno::PERM => {
+                Error::io(format!("file {name} cannot be opened"), errno.into())
+                    .hint("make it readable, or leave it out with --exclude")
+            }
+            _ => Error::io(format!("file {name} cannot be opened"), errno.into()),
+        }
     }
 }
 
@@ -73,24 +101,8 @@ impl FileOpener for Opener {
 
 fn changed(path: &[u8]) -> Error {
     let path = path::display(path);
-    Error::refused(format!("{path} was a file when it was listed, but is not a file now"))
-        .hint(CHANGING)
-}
-
-fn cannot(path: &[u8], errno: Errno) -> Error {
-    let name = path::display(path);
-    match errno {
-        Errno::NOENT => {
-            Error::not_found(format!("file {name} was removed after it was listed")).hint(CHANGING)
-        }
-        // A link replaced a file, or a file a directory; a socket cannot be opened at all.
-        Errno::LOOP | Errno::NOTDIR | Errno::NXIO => changed(path),
-        Errno::ACCESS | Errno::PERM => {
-            Error::io(format!("file {name} cannot be opened"), errno.into())
-                .hint("make it readable, or leave it out with --exclude")
-        }
-        _ => Error::io(format!("file {name} cannot be opened"), errno.into()),
-    }
+    let what = format!("{path} was a file when it was listed, but is not a file now");
+    Error::new(ErrorKind::Conflict, what).hint(CHANGING)
 }
 
 struct Opened {
@@ -154,7 +166,7 @@ mod tests {
         }
         for path in [&b"late"[..], b"b/file", b"a/file/x"] {
             let error = opener.open(path).err().unwrap();
-            assert_eq!(error.kind(), freestone_core::ErrorKind::Refused, "{error}");
+            assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         }
     }
 }

@@ -300,8 +300,8 @@ impl ItemSource for Walk {
 fn reopen(tree: &Tree, place: &[u8], identity: (u64, u64)) -> Result<OwnedFd> {
     let replaced = || {
         let place = shown(place);
-        Error::new(ErrorKind::Failed, format!("directory {place} was replaced while it was read"))
-            .hint(CHANGING)
+        let what = format!("directory {place} was replaced while it was read");
+        Error::new(ErrorKind::Conflict, what).hint(CHANGING)
     };
     let open = match tree.open_at(place, DIRECTORY) {
         Ok(open) => open,

@@ -99,6 +99,6 @@ fn only_listed_links_are_followed_when_opening() {
     std::fs::remove_file(grown.at("late")).unwrap();
     symlink("target", grown.at("late")).unwrap();
     let error = crate::grown::failure(opener.open(b"late"));
-    assert_eq!(error.kind(), freestone_core::ErrorKind::Refused);
+    assert_eq!(error.kind(), freestone_core::ErrorKind::Conflict);
     assert!(error.to_string().starts_with("late was a file"), "{error}");
 }

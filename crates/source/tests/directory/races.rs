@@ -98,7 +98,7 @@ fn a_link_put_in_the_place_of_a_file_or_directory_is_not_followed() {
         rename(grown.at(place), &kept).unwrap();
         symlink(text, grown.at(place)).unwrap();
         let error = failure(opener.open(path.as_bytes()));
-        assert_eq!(error.kind(), ErrorKind::Refused, "{place} -> {text}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{place} -> {text}: {error}");
         remove_file(grown.at(place)).unwrap();
         rename(&kept, grown.at(place)).unwrap();
         opener.open(path.as_bytes()).unwrap();
@@ -139,14 +139,14 @@ fn what_is_no_file_any_more_is_not_read_and_never_waited_for() {
     remove_file(grown.at("x")).unwrap();
     assert_eq!(failure(opener.open(b"x")).kind(), ErrorKind::NotFound);
     mknodat(CWD, grown.at("x"), FileType::Fifo, Mode::RUSR, 0).unwrap();
-    assert_eq!(failure(opener.open(b"x")).kind(), ErrorKind::Refused);
+    assert_eq!(failure(opener.open(b"x")).kind(), ErrorKind::Conflict);
     remove_file(grown.at("x")).unwrap();
     let socket = std::os::unix::net::UnixListener::bind(grown.at("x")).unwrap();
-    assert_eq!(failure(opener.open(b"x")).kind(), ErrorKind::Refused);
+    assert_eq!(failure(opener.open(b"x")).kind(), ErrorKind::Conflict);
     drop(socket);
     remove_file(grown.at("x")).unwrap();
     create_dir(grown.at("x")).unwrap();
-    assert_eq!(failure(opener.open(b"x")).kind(), ErrorKind::Refused);
+    assert_eq!(failure(opener.open(b"x")).kind(), ErrorKind::Conflict);
     remove_dir(grown.at("x")).unwrap();
     write(grown.at("x"), "again").unwrap();
     let mut file = opener.open(b"x").unwrap();

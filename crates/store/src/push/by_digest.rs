@@ -9,7 +9,7 @@
 //! So a file that is new is read twice, by a machine whose network is slower than its disk.
 
 use super::derive::{self, Content};
-use super::file::FileReader;
+use super::file::{self, FileReader};
 use super::pipeline::{self, Nodes, Pipeline, Walked, content_of, first_record};
 use super::{Attempt, Made, Start};
 use crate::index::Index;
@@ -18,7 +18,7 @@ use crate::session::Session;
 use crate::spool::{NodeSpool, SpooledNodes};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use freestone_core::working::WorkingIndex;
-use freestone_core::{Error, ErrorKind, Id, Result, path};
+use freestone_core::{Error, Id, Result};
 use freestone_format::revision::Revision;
 use freestone_manifest::{Change, Changes, Differences, Entry, Subtree, Times, Tree, edit};
 use std::collections::HashSet;
@@ -167,6 +167,7 @@ impl Storing<'_> {
             session: self.session,
             hash_only: false,
             progress: self.attempt.progress,
+            skips_removed: true,
             stop: &self.stop,
             name_hasher: self.attempt.options.name_hasher,
             buffer: Vec::new(),
@@ -174,13 +175,9 @@ impl Storing<'_> {
             lane_number: u8::try_from(number + 1).unwrap_or(u8::MAX - 2),
         };
         for job in jobs {
-            if reader.read(&job.path, None)?.content != job.content {
+            if !reader.read_again(&job.path, &job.content)? {
                 self.attempt.moved.store(true, Ordering::Relaxed);
-                return Err(Error::new(
-                    ErrorKind::Failed,
-                    format!("{} changes while it is being pushed", path::display(&job.path)),
-                )
-                .hint("push a snapshot of the directory, or leave the file out with --exclude"));
+                return Err(file::changing(&job.path));
             }
         }
         match self.session {

@@ -12,6 +12,7 @@ use freestone_core::chunker::{Chunker, ContentPiece};
 use freestone_core::digest::{NewNameHasher, PlainHasher, plain};
 use freestone_core::item::{FileOpener, FileStamp, OpenFile};
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, CONTENT_WHOLE_BYTES_MAX};
+use freestone_core::odd::{FirstBytes, OddReading};
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, ErrorKind, Id, Result, path};
 use freestone_format::record::{Codec, RecordKind};
@@ -39,6 +40,8 @@ pub(crate) struct FileReader<'a> {
     /// Whether to look nothing up.
     pub(crate) hash_only: bool,
     pub(crate) progress: &'a PushProgress,
+    /// Whether a file that was removed after it was listed is left out, instead of being an error.
+    pub(crate) skips_removed: bool,
     /// Set when the push has failed elsewhere.
     pub(crate) stop: &'a AtomicBool,
     pub(crate) name_hasher: NewNameHasher,
@@ -64,36 +67,104 @@ fn is_settled(stamp: &FileStamp, read_at_ns: i64) -> bool {
     changed.saturating_add(margin) < read_at_ns
 }
 
+/// The error of a file that another program keeps changing.
+pub(super) fn changing(path: &[u8]) -> Error {
+    let what = format!("{} changes while it is being read", path::display(path));
+    Error::new(ErrorKind::Conflict, what)
+        .hint("push a snapshot of the directory, or leave the file out with --exclude")
+}
+
 impl FileReader<'_> {
     /// Reads the file at `path`; `known` is the parent's content there, which the store has.
-    pub(crate) fn read(&mut self, path: &[u8], known: Option<&Content>) -> Result<ReadFile> {
+    /// Returns `None` if the file was removed after it was listed.
+    ///
+    /// Most files have the length that their stamp says, before and after reading. Others are read
+    /// until two readings give the same bytes ([`freestone_core::odd`]).
+    pub(crate) fn read(
+        &mut self,
+        path: &[u8],
+        known: Option<&Content>,
+    ) -> Result<Option<ReadFile>> {
+        let mut earlier: Option<OddReading> = None;
         for _ in 0..READS_MAX {
             self.check()?;
             let read_at = i64::try_from(freestone_backend::clock::now_ns()).unwrap_or(i64::MAX);
-            let mut file = self.opener.open(path)?;
+            let Some(mut file) = self.open(path)? else { return Ok(None) };
             let before = file.stamp()?;
-            let read = if before.size <= CONTENT_WHOLE_BYTES_MAX {
-                self.read_small(path, &mut *file, &before, known)
-            } else {
-                self.read_large(path, &mut *file, known)
+            let read = match &earlier {
+                Some(earlier) => self.read_to(path, &mut *file, earlier.limit(), known),
+                None if before.size <= CONTENT_WHOLE_BYTES_MAX => {
+                    self.read_small(path, &mut *file, &before, known)
+                }
+                None => self.read_large(path, &mut *file, before.size, known),
             };
-            let Some((content, missing)) =
-                read.map_err(|error| error.context(path::display(path)))?
-            else {
-                continue;
-            };
+            let read = read.map_err(|error| error.context(path::display(path)))?;
             let after = file.stamp()?;
-            if after == before && content.size == before.size {
-                self.progress.files_hashed.fetch_add(1, Ordering::Relaxed);
-                let stamp = is_settled(&after, read_at).then_some(after);
-                return Ok(ReadFile { content, stamp, missing });
+            let counted = || self.progress.files_hashed.fetch_add(1, Ordering::Relaxed);
+            if let Some((content, missing)) = read {
+                if after == before && content.size == before.size {
+                    counted();
+                    let stamp = is_settled(&after, read_at).then_some(after);
+                    return Ok(Some(ReadFile { content, stamp, missing }));
+                }
+                if earlier.as_ref().is_some_and(|it| it.is_confirmed_by(&content, &after)) {
+                    counted();
+                    return Ok(Some(ReadFile { content, stamp: None, missing }));
+                }
+            }
+            earlier =
+                OddReading::next(earlier, (&before, &after), read.map(|(content, _)| content));
+        }
+        Err(changing(path))
+    }
+
+    /// Reads the file at `path` again, from which `wanted` was hashed before. Returns false if the
+    /// file does not begin with these bytes any more, or is gone.
+    pub(crate) fn read_again(&mut self, path: &[u8], wanted: &Content) -> Result<bool> {
+        self.check()?;
+        let Some(mut file) = self.open(path)? else { return Ok(false) };
+        let read = self
+            .read_to(path, &mut *file, wanted.size, None)
+            .map_err(|error| error.context(path::display(path)))?;
+        self.progress.files_hashed.fetch_add(1, Ordering::Relaxed);
+        Ok(read.is_some_and(|(content, _)| content == *wanted))
+    }
+
+    /// Opens the file at `path`; `None` if it was removed after it was listed.
+    fn open(&self, path: &[u8]) -> Result<Option<Box<dyn OpenFile>>> {
+        match self.opener.open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.skips_removed => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
+    /// Reads the first `limit` bytes of a file, or all of it if it is shorter, whatever its stamp
+    /// says. Returns `None` if the file becomes shorter meanwhile.
+    fn read_to(
+        &mut self,
+        path: &[u8],
+        file: &mut dyn OpenFile,
+        limit: u64,
+        known: Option<&Content>,
+    ) -> Result<Option<(Content, u64)>> {
+        let whole = usize::try_from(CONTENT_WHOLE_BYTES_MAX).unwrap_or(usize::MAX);
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX).min(whole + 1);
+        if self.buffer.len() < wanted {
+            self.buffer.resize(wanted, 0);
+        }
+        let mut length = 0;
+        loop {
+            let count = self.fill(path, file, (length, wanted))?;
+            length += count;
+            if count == 0 || length == wanted {
+                break;
             }
         }
-        Err(Error::new(
-            ErrorKind::Failed,
-            format!("{} changes while it is being read", path::display(path)),
-        )
-        .hint("push a snapshot of the directory, or leave the file out with --exclude"))
+        if length <= whole {
+            return self.store_small(length, known).map(Some);
+        }
+        file.seek(0)?;
+        self.read_large(path, &mut FirstBytes::new(file, limit), u64::MAX, known)
     }
 
     fn check(&self) -> Result<()> {
@@ -132,7 +203,7 @@ impl FileReader<'_> {
         Ok(at - from)
     }
 
-    /// `None` if the file has grown meanwhile.
+    /// Reads a file of one chunk. Returns `None` if it is longer than `stamp` says.
     fn read_small(
         &mut self,
         path: &[u8],
@@ -149,28 +220,33 @@ impl FileReader<'_> {
         if length > size {
             return Ok(None);
         }
+        self.store_small(length, known).map(Some)
+    }
+
+    /// Stores the first `length` bytes of the buffer as a content of one chunk.
+    fn store_small(&self, length: usize, known: Option<&Content>) -> Result<(Content, u64)> {
         let bytes = &self.buffer[..length];
         let mut hasher = (self.name_hasher)();
         hasher.update(bytes);
         let content = Content { size: length as u64, sha1: hasher.finish(), id: plain(bytes) };
         if known == Some(&content) {
-            return Ok(Some((content, 0)));
+            return Ok((content, 0));
         }
         let Some(session) = self.session else {
             let has = self.hash_only || self.records.has(RecordKind::Chunk, &content.id)?;
-            return Ok(Some((content, if has { 0 } else { content.size })));
+            return Ok((content, if has { 0 } else { content.size }));
         };
         let is_named = session.check_sha1(&content.sha1, &content.id, &content.id)?;
         // It may be there as a chunk of a large content only, where no SHA-1 leads to it.
         if session.is_known(RecordKind::Chunk, &content.id, SHARED)?
             && (is_named || session.name(content.id, content.sha1)?)
         {
-            return Ok(Some((content, 0)));
+            return Ok((content, 0));
         }
         let before = known.filter(|known| known.size <= CONTENT_WHOLE_BYTES_MAX);
         if session.is_thorough() {
             add_thorough(session, &content, bytes, before.map(|before| &before.id))?;
-            return Ok(Some((content, 0)));
+            return Ok((content, 0));
         }
         let mut basis = match before {
             Some(before) => session.basis(&before.id)?,
@@ -179,15 +255,18 @@ impl FileReader<'_> {
         loop {
             let based = basis.is_some();
             if add_small(session, &content, bytes, basis.take())? || !based {
-                return Ok(Some((content, 0)));
+                return Ok((content, 0));
             }
         }
     }
 
+    /// Reads a file of several chunks. Returns `None` if it is short enough for one chunk, or longer
+    /// than `length_max`: a file that grows as fast as it is read would never end.
     fn read_large(
         &mut self,
         path: &[u8],
         file: &mut dyn OpenFile,
+        length_max: u64,
         known: Option<&Content>,
     ) -> Result<Option<(Content, u64)>> {
         if self.buffer.len() < READ_BYTES {
@@ -216,11 +295,11 @@ impl FileReader<'_> {
             loop {
                 self.check()?;
                 let count = self.fill(path, file, (0, READ_BYTES))?;
-                if count == 0 {
+                length += count as u64;
+                if count == 0 || length > length_max {
                     break;
                 }
                 let bytes = &self.buffer[..count];
-                length += count as u64;
                 sha1.update(bytes);
                 blake3.update(bytes);
                 chunker.push(bytes, &mut |piece| writer.piece(&piece))?;
@@ -230,7 +309,7 @@ impl FileReader<'_> {
             std::mem::take(&mut chunker).finish(&mut |piece| writer.piece(&piece))?;
             writer.items.drain(..).try_for_each(|item| tree.push(item))
         })();
-        if outcome.is_err() || length <= CONTENT_WHOLE_BYTES_MAX {
+        if outcome.is_err() || length <= CONTENT_WHOLE_BYTES_MAX || length > length_max {
             self.lane = writer.lane;
             return outcome.map(|()| None);
         }

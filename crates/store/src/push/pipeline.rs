@@ -67,8 +67,17 @@ struct Job {
     known: Option<Content>,
 }
 
-/// What became of files, by number; `None` of one that cannot be read.
-type Done = Vec<(u64, Result<Option<ReadFile>>)>;
+/// What became of a file that a reader was given.
+enum Outcome {
+    Read(ReadFile),
+    /// It was removed after it was listed.
+    Removed,
+    /// It cannot be read, which is among the faults.
+    Unreadable,
+}
+
+/// What became of files, by number.
+type Done = Vec<(u64, Result<Outcome>)>;
 
 /// What cannot be read, as it is found.
 #[derive(Default)]
@@ -118,6 +127,8 @@ struct Waiting {
     content: Option<Content>,
     /// Set while a reader has it.
     is_open: bool,
+    /// Set if it is a file that was removed after it was listed.
+    is_removed: bool,
 }
 
 /// Takes the manifest's nodes: writes them, or forgets them in a dry run.
@@ -300,6 +311,7 @@ impl Pipeline<'_> {
             session: self.session,
             hash_only: self.hash_only,
             progress: self.progress,
+            skips_removed: true,
             stop: &self.stop,
             name_hasher: self.options.name_hasher,
             buffer: Vec::new(),
@@ -325,12 +337,21 @@ impl Pipeline<'_> {
 }
 
 impl Pipeline<'_> {
-    fn read_file(&self, reader: &mut FileReader<'_>, job: &Job) -> Result<Option<ReadFile>> {
+    fn read_file(&self, reader: &mut FileReader<'_>, job: &Job) -> Result<Outcome> {
         if self.faults.any() {
             self.progress.check()?;
-            return Ok(self.faults.sift(self.source.opener.open(&job.path))?.and(None));
+            match self.source.opener.open(&job.path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                opened => _ = self.faults.sift(opened)?,
+            }
+            return Ok(Outcome::Unreadable);
         }
-        self.faults.sift(reader.read(&job.path, job.known.as_ref()))
+        let read = self.faults.sift(reader.read(&job.path, job.known.as_ref()))?;
+        Ok(match read {
+            Some(Some(file)) => Outcome::Read(file),
+            Some(None) => Outcome::Removed,
+            None => Outcome::Unreadable,
+        })
     }
 }
 
@@ -342,6 +363,8 @@ pub(crate) fn readers_failed() -> Error {
 struct Counts {
     changed: u64,
     new: u64,
+    /// Entries of the parent whose files were removed during the walk.
+    gone: u64,
     missing: u64,
 }
 
@@ -388,7 +411,7 @@ impl<W: NodeSink> Merge<'_, '_, W> {
         if let Some(error) = self.pipeline.faults.error() {
             return Err(error);
         }
-        let gone = parent.finish()?;
+        let gone = parent.finish()? + self.walked.gone;
         if let Some(stats) = &mut self.stats {
             stats.remove_gone()?;
         }
@@ -412,7 +435,8 @@ impl<W: NodeSink> Merge<'_, '_, W> {
             Some(content) if self.is_listed(&content)? => Some(content),
             _ => None,
         };
-        let mut waiting = Waiting { item, parent, content: None, is_open: false };
+        let mut waiting =
+            Waiting { item, parent, content: None, is_open: false, is_removed: false };
         if let ItemKind::File { stamp, .. } = &waiting.item.kind {
             waiting.content = self.cached(&waiting.item.path, stamp, known.as_ref())?;
             if waiting.content.is_none() {
@@ -455,7 +479,7 @@ impl<W: NodeSink> Merge<'_, '_, W> {
             None => None,
         };
         let Some(cached) = cached else { return Ok(None) };
-        if cached.stamp != *stamp {
+        if !cached.stamp.is_same_file(stamp) {
             return Ok(None);
         }
         let content = Content { size: stamp.size, sha1: cached.sha1, id: cached.content };
@@ -500,11 +524,12 @@ impl<W: NodeSink> Merge<'_, '_, W> {
         Ok(())
     }
 
-    fn done(&mut self, number: u64, file: Option<ReadFile>) -> Result<()> {
+    fn done(&mut self, number: u64, outcome: Outcome) -> Result<()> {
         let at = usize::try_from(number - self.first).unwrap_or(usize::MAX);
         let Some(waiting) = self.waiting.get_mut(at) else { return Ok(()) };
         waiting.is_open = false;
-        let Some(file) = file else { return Ok(()) };
+        waiting.is_removed = matches!(outcome, Outcome::Removed);
+        let Outcome::Read(file) = outcome else { return Ok(()) };
         self.walked.missing += file.missing;
         waiting.content = Some(file.content);
         if let (Some(stamp), Some(stats)) = (file.stamp, &mut self.stats) {
@@ -521,6 +546,10 @@ impl<W: NodeSink> Merge<'_, '_, W> {
         }
         let options = self.pipeline.options;
         let parent = waiting.parent.as_ref();
+        if waiting.is_removed {
+            self.walked.gone += u64::from(parent.is_some());
+            return Ok(());
+        }
         let entry =
             derive::entry(waiting.item, waiting.content, parent, options.time, options.mtime);
         match parent {

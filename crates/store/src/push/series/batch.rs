@@ -103,6 +103,7 @@ impl Readers {
                 session: self.session.as_deref(),
                 hash_only: false,
                 progress,
+                skips_removed: false,
                 stop: &stop,
                 name_hasher: self.options.name_hasher,
                 buffer: std::mem::take(buffer),
@@ -112,10 +113,11 @@ impl Readers {
             while let Some(at) = open.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let (name, before) = &wanted[*at];
                 let content = match reader.read(name, before.as_ref()) {
-                    Ok(file) => {
+                    Ok(Some(file)) => {
                         missing.fetch_add(file.missing, Ordering::Relaxed);
                         Ok(file.content)
                     }
+                    Ok(None) => Err(Error::new(ErrorKind::Failed, "a file is gone")),
                     // A refusal of the store's, such as a SHA-1 of two contents, ends the push.
                     Err(error)
                         if error.kind() == ErrorKind::Refused
