@@ -86,6 +86,7 @@ pub fn read(mut walk: Walk, opener: Opener, options: &ReadOptions<'_>) -> Result
     refuse_unreadable(listed, unreadable.into_inner().unwrap_or_else(PoisonError::into_inner))?;
     times.leave(None, &mut spooled())?;
     let spool = spool.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let report = opener.report_with(walk.report());
     let contents = spool.finish(opener)?;
     let mut builder = Builder::new(nodes.into_inner().unwrap_or_else(PoisonError::into_inner));
     contents.entries(&mut |entry| {
@@ -93,7 +94,7 @@ pub fn read(mut walk: Walk, opener: Opener, options: &ReadOptions<'_>) -> Result
         builder.push(entry)
     })?;
     let (root, nodes) = builder.finish()?;
-    Ok(Loose { root, nodes: nodes.finish()?, contents, report: walk.report().clone() })
+    Ok(Loose { root, nodes: nodes.finish()?, contents, report })
 }
 
 /// Reports everything that is wrong with the directory in one error: what ended its walk, and which

@@ -14,7 +14,9 @@
 //! | any other link, device, pipe, sparse file | refused, or skipped with
 //! [`ArchiveOptions::skip_special`] |
 //! | a path that is absolute or has `..` | the same |
-//! | names of version control, and names that a pattern excludes | nothing |
+//! | what belongs to version control, and names that a pattern excludes | nothing |
+//! | a Git LFS pointer ([`crate::lfs`]) | refused, or skipped with
+//! [`ArchiveOptions::skip_special`] |
 //!
 //! The formats are those that GNU tar, bsdtar, Python and git write: v7, ustar, pax and GNU's long
 //! names. Compression by gzip or zstd is recognised by the first bytes. An archive that ends
@@ -29,6 +31,7 @@ mod paths;
 
 use crate::directory::version_control;
 use crate::exclude::Excludes;
+use crate::lfs;
 use crate::report::{Reason, SourceReport};
 use freestone_core::item::{ChangeSource, Content, NamedFile, StreamSource};
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
@@ -153,11 +156,16 @@ impl Archive {
 impl StreamSource for Archive {
     fn next_file(&mut self) -> Result<Option<NamedFile>> {
         while let Some(member) = self.members.next()? {
-            if let Some((path, executable)) = self.take(&member)? {
-                self.given = Some((path.clone(), executable));
-                let file = MemberFile::new(self.members.input(), member.size);
-                return Ok(Some((path, Box::new(file))));
+            let Some((path, executable)) = self.take(&member)? else { continue };
+            let mut file = MemberFile::new(self.members.input(), member.size);
+            if (lfs::POINTER_BYTES_MIN..=lfs::POINTER_BYTES_MAX).contains(&member.size)
+                && lfs::starts_pointer(file.peek(lfs::START_BYTES)?)
+            {
+                self.report.refuse(&path, Reason::LfsPointer);
+                continue;
             }
+            self.given = Some((path.clone(), executable));
+            return Ok(Some((path, Box::new(file))));
         }
         Ok(None)
     }

@@ -9,8 +9,9 @@
 //! machine only |
 //! | any other link, device, pipe, socket | refused, or skipped with
 //! [`DirectoryOptions::skip_special`] |
-//! | names of version control ([`VERSION_CONTROL_NAMES`], [`VERSION_CONTROL_DIRECTORIES`]) |
-//! nothing |
+//! | what belongs to version control ([`version_control`]) | nothing |
+//! | a Git LFS pointer ([`crate::lfs`]) | refused, or skipped with
+//! [`DirectoryOptions::skip_special`] |
 //! | a path that a pattern excludes ([`DirectoryOptions::excludes`]) | nothing; a link to it is
 //! pushed as that file |
 //! | a path of [`DirectoryOptions::leave_out`] | nothing; a link to it is refused |
@@ -28,13 +29,12 @@ mod options;
 mod spill;
 mod stamp;
 mod tree;
-pub(crate) mod version_control;
+pub mod version_control;
 mod walk;
 
 pub use crate::report::{REFUSALS_LISTED_MAX, Reason, Refusal, SourceReport};
 pub use opener::Opener;
 pub use options::DirectoryOptions;
-pub use version_control::{VERSION_CONTROL_DIRECTORIES, VERSION_CONTROL_NAMES};
 pub use walk::Walk;
 
 use crate::exclude::Excludes;
@@ -50,6 +50,6 @@ use std::sync::Arc;
 pub fn open(root: &Path, options: &DirectoryOptions) -> Result<(Walk, Opener)> {
     let excludes = Excludes::new(&options.excludes)?;
     let tree = Arc::new(tree::Tree::open(root, &options.leave_out)?);
-    let opener = Opener::new(Arc::clone(&tree));
+    let opener = Opener::new(Arc::clone(&tree), options.skip_special);
     Ok((Walk::new(tree, excludes, options)?, opener))
 }

@@ -14,7 +14,12 @@
 
 use freestone_core::{Error, ErrorKind, Result};
 use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+/// The longest file of patterns.
+const PATTERN_BYTES_MAX: u64 = 16 << 20;
 
 /// A compiled list of patterns.
 pub struct Excludes {
@@ -107,13 +112,20 @@ fn unusable(pattern: &str, why: &str) -> Error {
 /// # Errors
 /// The file cannot be read, or ([`ErrorKind::Usage`]) a line is not UTF-8.
 pub fn read_patterns(path: &Path) -> Result<Vec<String>> {
-    let name = path.display();
-    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+    let name = freestone_core::path::display(path.as_os_str().as_bytes());
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(PATTERN_BYTES_MAX + 1).read_to_end(&mut bytes));
+    read.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             Error::not_found(format!("{name}: the pattern file does not exist"))
         }
         _ => Error::io(format!("{name}: the pattern file cannot be read"), error),
     })?;
+    if bytes.len() as u64 > PATTERN_BYTES_MAX {
+        let what = format!("{name}: the pattern file is longer than {PATTERN_BYTES_MAX} bytes");
+        return Err(Error::new(ErrorKind::Usage, what));
+    }
     patterns(&bytes).map_err(|error| error.context(name))
 }
 

@@ -10,4 +10,5 @@ pub mod archive;
 pub mod directory;
 pub mod exclude;
 pub mod follow;
+pub mod lfs;
 pub mod report;

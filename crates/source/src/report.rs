@@ -78,7 +78,7 @@ impl fmt::Display for Reason {
             Self::PathBelowFile => "a path below a file",
             Self::PathNul => "a path with a NUL byte",
             Self::Submodule => "a submodule: its files are in another repository",
-            Self::LfsPointer => "a Git LFS pointer: the file itself is not in the repository",
+            Self::LfsPointer => "a Git LFS pointer: the file itself is not here",
             Self::PathLong => return write!(f, "a path of more than {PATH_BYTES_MAX} bytes"),
         })
     }
@@ -106,6 +106,9 @@ pub struct SourceReport {
     pub version_control_count: u64,
     /// The number of paths of [`crate::directory::DirectoryOptions::leave_out`] that were found.
     pub left_out_count: u64,
+    /// The first file of git attributes that marks paths for `git archive`: they are pushed all the
+    /// same.
+    pub export_attributes: Option<Vec<u8>>,
 }
 
 impl SourceReport {
@@ -115,6 +118,17 @@ impl SourceReport {
         if self.refused.len() < REFUSALS_LISTED_MAX {
             self.refused.push(Refusal { path: path.to_vec(), reason });
         }
+    }
+
+    /// Adds another report of the same source, whose paths come in any order.
+    pub fn add(&mut self, other: &Self) {
+        self.refused.extend(other.refused.iter().cloned());
+        self.refused.sort_by(|a, b| path::compare(&a.path, &b.path));
+        self.refused.truncate(REFUSALS_LISTED_MAX);
+        self.refused_count += other.refused_count;
+        self.excluded_count += other.excluded_count;
+        self.version_control_count += other.version_control_count;
+        self.left_out_count += other.left_out_count;
     }
 
     /// Returns an error that lists the paths that cannot be pushed; `None` if there are none.

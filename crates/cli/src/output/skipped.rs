@@ -25,7 +25,8 @@ impl JsonSkipped {
     }
 }
 
-/// Prints what was skipped and, with `--verbose`, what was left out.
+/// Prints what was skipped and what of version control was left out; with `--verbose`, also what
+/// was left out on request.
 pub fn note(report: &SourceReport, output: &Output) {
     for refusal in &report.refused {
         let path = path::display(&refusal.path);
@@ -35,8 +36,18 @@ pub fn note(report: &SourceReport, output: &Output) {
     if more > 0 {
         output.note(format_args!("skipped {more} more"));
     }
+    if report.version_control_count > 0 {
+        let paths = count(report.version_control_count, "path", "paths");
+        output.note(format_args!("left out {paths} of version control"));
+    }
+    if let Some(attributes) = &report.export_attributes {
+        output.note(format_args!(
+            "{} marks paths with export-ignore, which are pushed all the same; to leave them out, use \
+             `git archive COMMIT | freestone push -`",
+            path::display(attributes)
+        ));
+    }
     for (left_out, why) in [
-        (report.version_control_count, "version control"),
         (report.excluded_count, "excluded by patterns"),
         (report.left_out_count, "the store or the output itself"),
     ] {

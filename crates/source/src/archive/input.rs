@@ -158,17 +158,35 @@ impl<R: BufRead> Read for Gzip<R> {
 pub(super) struct MemberFile {
     input: Shared,
     size: u64,
+    /// The bytes that are left in the archive.
     left: u64,
+    /// Bytes that were read already, to look at them.
+    start: io::Cursor<Vec<u8>>,
 }
 
 impl MemberFile {
     pub(super) fn new(input: &Shared, size: u64) -> Self {
-        Self { input: input.clone(), size, left: size }
+        Self { input: input.clone(), size, left: size, start: io::Cursor::default() }
+    }
+
+    /// Returns the first `length` bytes, or all if there are fewer. They are read later as well.
+    pub(super) fn peek(&mut self, length: usize) -> Result<&[u8]> {
+        let mut start = vec![0; to_usize(self.left).min(length)];
+        let mut input = lock(&self.input);
+        if input.read(&mut start)? < start.len() {
+            return Err(input.ends_early());
+        }
+        drop(input);
+        self.left -= start.len() as u64;
+        self.start = io::Cursor::new(start);
+        Ok(self.start.get_ref())
     }
 }
 
 impl Read for MemberFile {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let looked_at = self.start.read(out)?;
+        let out = &mut out[looked_at..];
         let length = to_usize(self.left).min(out.len());
         let mut input = lock(&self.input);
         let read = input.read(&mut out[..length]).map_err(io::Error::other)?;
@@ -176,7 +194,7 @@ impl Read for MemberFile {
             return Err(io::Error::other(input.ends_early()));
         }
         self.left -= read as u64;
-        Ok(read)
+        Ok(looked_at + read)
     }
 }
 

@@ -3,11 +3,12 @@
 use freestone_core::item::Content;
 use freestone_core::limits::{LINK_BYTES_MAX, PATH_BYTES_MAX};
 use freestone_core::wire::{Reader, Writer, to_usize};
-use freestone_core::{Error, Result};
+use freestone_core::{Error, Result, path};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
@@ -103,7 +104,7 @@ pub(super) struct Listing {
 }
 
 fn spilling(folder: &std::path::Path, error: io::Error) -> Error {
-    let folder = folder.display();
+    let folder = path::display(folder.as_os_str().as_bytes());
     let what = format!("temporary file in {folder}: the paths of an archive cannot be sorted");
     Error::io(what, error).hint("set TMPDIR to a directory with more space")
 }

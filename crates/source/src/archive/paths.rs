@@ -1,6 +1,7 @@
 //! The sorted paths of an archive as a source, with links followed.
 
 use super::listing::{ListedKind, ListedPath, PathCursor, Sorted};
+use crate::directory::version_control;
 use crate::follow::{Found, follow};
 use crate::report::{Reason, SourceReport};
 use freestone_core::item::{ChangeKind, ChangeSource, Content, FileBytes, ItemChange};
@@ -9,6 +10,10 @@ use std::sync::{Arc, Mutex};
 
 /// The most hard links that are followed from one hard link.
 const HARD_LINKS_MAX: usize = 40;
+
+/// The directories that may be added because paths are in them: this many, and some for each record.
+const ADDED_MAX: u64 = 1 << 16;
+const ADDED_PER_RECORD_MAX: u64 = 32;
 
 /// A source that returns all paths of an archive.
 pub(super) struct Paths {
@@ -21,6 +26,10 @@ pub(super) struct Paths {
     directory: Vec<u8>,
     /// The last path that is not a directory.
     file: Option<Vec<u8>>,
+    /// The last directory of version control that was left out because of what is in it.
+    left_out: Option<Vec<u8>>,
+    /// The number of records, and of directories that were added.
+    counts: (u64, u64),
     report: SourceReport,
     reported: Arc<Mutex<SourceReport>>,
 }
@@ -39,6 +48,8 @@ impl Paths {
             ready: Vec::new(),
             directory: Vec::new(),
             file: None,
+            left_out: None,
+            counts: (0, 0),
             report,
             reported,
         }
@@ -107,9 +118,49 @@ impl Paths {
         })
     }
 
+    /// Returns true if `path` is, or is in, a directory that belongs to version control because of
+    /// what is in it.
+    fn leaves_out(&mut self, path: &[u8]) -> Result<bool> {
+        if let Some(left_out) = &self.left_out
+            && (path == left_out || path::is_below(path, left_out))
+        {
+            return Ok(true);
+        }
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for end in ends.chain([path.len()]) {
+            let directory = &path[..end];
+            let name = directory.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            let Some(mark) = version_control::mark_of(name) else { continue };
+            let mark = [directory, b"/", mark.as_bytes()].concat();
+            if self.sorted.get(&mark)?.is_some() || self.sorted.has_below(&mark)? {
+                self.left_out = Some(directory.to_vec());
+                self.report.version_control_count += 1;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Counts a directory that no record is of. A few long paths can need very many.
+    fn count_added(&mut self) -> Result<()> {
+        let (records, added) = &mut self.counts;
+        *added += 1;
+        if *added <= ADDED_MAX.saturating_add(records.saturating_mul(ADDED_PER_RECORD_MAX)) {
+            return Ok(());
+        }
+        Err(Error::refused(format!(
+            "the archive has {records} paths so far, and they need {added} directories that it does not list"
+        ))
+        .hint("its paths are too deep: unpack it, and push the directory"))
+    }
+
     /// Prepares the change of a record, with the directories around it that have no record.
     fn take(&mut self, record: ListedPath) -> Result<()> {
         let path = record.path();
+        self.counts.0 += 1;
+        if self.leaves_out(&path)? {
+            return Ok(());
+        }
         if self.file.as_ref().is_some_and(|file| path::is_below(&path, file)) {
             self.report.refuse(&path, Reason::PathBelowFile);
             return Ok(());
@@ -127,6 +178,7 @@ impl Paths {
             if self.directory == directory || path::is_below(&self.directory, directory) {
                 break;
             }
+            self.count_added()?;
             made.push(ItemChange { path: directory.to_vec(), kind: ChangeKind::Directory });
             above = path::parent(directory);
         }

@@ -5,6 +5,7 @@ use super::spill::{RunReader, Spill};
 use freestone_core::{Error, ErrorKind, Result, path};
 use rustix::fd::BorrowedFd;
 use rustix::fs::RawDir;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// The bytes that are read from the kernel at once. A record has at most 65,535 bytes.
@@ -118,7 +119,7 @@ impl Lister {
 }
 
 fn spilling(spill: &Spill, error: std::io::Error) -> Error {
-    let place = spill.directory().display();
+    let place = path::display(spill.directory().as_os_str().as_bytes());
     let what = format!("temporary file in {place}: the names of a directory cannot be sorted");
     Error::io(what, error).hint("set TMPDIR to a directory with more space")
 }

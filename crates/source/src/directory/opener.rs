@@ -4,14 +4,17 @@ use super::changing::CHANGING;
 use super::link::{self, LinkTarget};
 use super::stamp;
 use super::tree::{LOOK, READ, Tree};
+use crate::lfs;
+use crate::report::{Reason, SourceReport};
 use freestone_core::item::{FileOpener, FileStamp, OpenFile};
-use freestone_core::{Error, ErrorKind, Result, path};
+use freestone_core::{Error, ErrorKind, Result, lock, path};
 use rustix::fs::{FileType, OFlags, fstat, readlinkat};
 use rustix::io::Errno;
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::sync::Arc;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex};
 
 /// An opener of the files of a directory, made by [`super::open`]. Clones are cheap, and any number
 /// of threads may share one.
@@ -23,11 +26,41 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Opener {
     tree: Arc<Tree>,
+    skip_special: bool,
+    /// What was skipped when it was opened.
+    skipped: Arc<Mutex<SourceReport>>,
 }
 
 impl Opener {
-    pub(super) fn new(tree: Arc<Tree>) -> Self {
-        Self { tree }
+    pub(super) fn new(tree: Arc<Tree>, skip_special: bool) -> Self {
+        Self { tree, skip_special, skipped: Arc::default() }
+    }
+
+    /// Returns the report of a walk, together with what was skipped when it was opened.
+    pub fn report_with(&self, walked: &SourceReport) -> SourceReport {
+        let mut report = walked.clone();
+        report.add(&lock(&self.skipped));
+        report
+    }
+
+    /// Returns the error of a file that is a Git LFS pointer; `None` for other files.
+    fn refusal_of_pointer(&self, path: &[u8], file: &File, stamp: &FileStamp) -> Option<Error> {
+        if !(lfs::POINTER_BYTES_MIN..=lfs::POINTER_BYTES_MAX).contains(&stamp.size) {
+            return None;
+        }
+        let mut start = [0; lfs::START_BYTES];
+        if file.read_exact_at(&mut start, 0).is_err() || !lfs::starts_pointer(&start) {
+            return None;
+        }
+        if self.skip_special {
+            lock(&self.skipped).refuse(path, Reason::LfsPointer);
+            // The push leaves it out, as a file that is gone.
+            return Some(Error::not_found(Reason::LfsPointer.to_string()));
+        }
+        let what = format!("{}: {}", path::display(path), Reason::LfsPointer);
+        Some(Error::refused(what).hint(
+            "run `git lfs pull` in that directory, or leave pointers out with --skip-special",
+        ))
     }
 
     /// Returns the path of the file that the listed link at `path` leads to now.
@@ -94,7 +127,13 @@ impl Opener {
 
 impl FileOpener for Opener {
     fn open(&self, path: &[u8]) -> Result<Box<dyn OpenFile>> {
-        let (file, stamp) = self.open_file(path).map_err(|error| error.at_path(path.to_vec()))?;
+        let opened = self.open_file(path).and_then(|(file, stamp)| {
+            match self.refusal_of_pointer(path, &file, &stamp) {
+                Some(refusal) => Err(refusal),
+                None => Ok((file, stamp)),
+            }
+        });
+        let (file, stamp) = opened.map_err(|error| error.at_path(path.to_vec()))?;
         Ok(Box::new(Opened { file, path: path.into(), first: Cell::new(Some(stamp)) }))
     }
 }
@@ -158,7 +197,7 @@ mod tests {
         symlink("a", root.join("b")).unwrap();
         let tree = Tree::open(root, &[]).unwrap().without_openat2();
         tree.remember_link(b"listed");
-        let opener = Opener::new(Arc::new(tree));
+        let opener = Opener::new(Arc::new(tree), false);
         for path in [&b"a/file"[..], b"listed"] {
             let mut text = String::new();
             opener.open(path).unwrap().read_to_string(&mut text).unwrap();

@@ -11,7 +11,7 @@ use super::link::{self, LinkTarget};
 use super::listing::{Lister, Listing, shown};
 use super::names::NameKind;
 use super::options::DirectoryOptions;
-use super::tree::{DIRECTORY, Tree};
+use super::tree::{DIRECTORY, LOOK, Tree};
 use super::{stamp, version_control};
 use crate::exclude::Excludes;
 use crate::report::{Reason, SourceReport};
@@ -182,7 +182,7 @@ impl Walk {
                 None => return Ok(None),
             }
         }
-        if self.leaves_out(kind == NameKind::Directory) {
+        if self.leaves_out(kind == NameKind::Directory)? {
             return Ok(None);
         }
         if self.entry.path().len() > PATH_BYTES_MAX {
@@ -211,21 +211,25 @@ impl Walk {
         }
     }
 
-    fn leaves_out(&mut self, is_directory: bool) -> bool {
+    fn leaves_out(&mut self, is_directory: bool) -> Result<bool> {
         let path = self.entry.path();
+        let holds = |mark: &str| {
+            let place = [path, b"/", mark.as_bytes()].concat();
+            Ok(self.tree.open_at(&place, LOOK).is_ok())
+        };
         let count = if self.tree.leaves_out(path) {
             &mut self.report.left_out_count
         } else if !self.keep_version_control
-            && version_control::owns(self.entry.name().to_bytes(), is_directory)
+            && version_control::owns_entry(self.entry.name().to_bytes(), is_directory, holds)?
         {
             &mut self.report.version_control_count
         } else if self.excludes.leaves_out(path, is_directory) {
             &mut self.report.excluded_count
         } else {
-            return false;
+            return Ok(false);
         };
         *count += 1;
-        true
+        Ok(true)
     }
 
     fn refuse(&mut self, reason: Reason) -> Option<Item> {

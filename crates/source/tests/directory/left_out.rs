@@ -17,9 +17,11 @@ fn version_control_is_left_out_and_nothing_that_resembles_it() {
         "CVS",
         "a/.fslckout",
         "a/.git",
-        "a/CVS/Root",
-        "a/_darcs/x",
+        "a/CVS/Entries",
+        "a/_darcs/patches/x",
         "git",
+        "wiki/CVS/index.html",
+        "wiki/_darcs/x",
     ]);
     let kept = [
         ".gitattributes",
@@ -29,13 +31,18 @@ fn version_control_is_left_out_and_nothing_that_resembles_it() {
         "CVS",
         "a/",
         "git",
+        "wiki/",
+        "wiki/CVS/",
+        "wiki/CVS/index.html",
+        "wiki/_darcs/",
+        "wiki/_darcs/x",
     ];
     let mut walk = grown.walk(&DirectoryOptions::default());
     assert_eq!(show(&all(&mut walk).unwrap()), kept);
     assert_eq!(walk.report().version_control_count, 7);
     let everything = grown
         .shown(&DirectoryOptions { keep_version_control: true, ..DirectoryOptions::default() });
-    assert_eq!(everything.len(), 19);
+    assert_eq!(everything.len(), 25);
     assert!(everything.contains(&".git/config".to_owned()));
 }
 

@@ -1,7 +1,7 @@
 //! A tar archive that is pushed as a revision.
 
 use freestone_core::item::{FileOpener, OpenFile, StreamSource};
-use freestone_core::{Error, ErrorKind, Id, Result, lock};
+use freestone_core::{Error, ErrorKind, Id, Result, lock, path};
 use freestone_format::Revision;
 use freestone_source::archive::{self, Archive};
 use freestone_source::report::SourceReport;
@@ -9,6 +9,7 @@ use freestone_store::push::PushOptions;
 use freestone_store::push::series::{Items, Series, Step};
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -50,7 +51,7 @@ impl ArchiveSeries {
         let (name, input): (String, Box<dyn Read + Send>) = match place.to_str() {
             Some("-") => ("standard input".into(), Box::new(std::io::stdin())),
             _ => {
-                let name = place.display().to_string();
+                let name = path::display(place.as_os_str().as_bytes());
                 let file = File::open(place)
                     .map_err(|error| Error::io(format!("{name} cannot be opened"), error))?;
                 (name, Box::new(file))

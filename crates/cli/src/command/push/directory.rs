@@ -1,7 +1,7 @@
 //! A directory that is pushed. The store may ask for a second walk.
 
 use freestone_core::item::{FileOpener, Item, ItemSource, OpenFile};
-use freestone_core::{Error, Result, lock};
+use freestone_core::{Error, Result, lock, path};
 use freestone_source::directory::{self, DirectoryOptions, Opener, SourceReport, Walk};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,8 @@ impl PushedDirectory {
     pub(super) fn new(place: &Path, options: DirectoryOptions) -> Result<Self> {
         let (walk, opener) = directory::open(place, &options)?;
         let place = place.canonicalize().map_err(|error| {
-            Error::io(format!("directory {} cannot be found", place.display()), error)
+            let place = path::display(place.as_os_str().as_bytes());
+            Error::io(format!("directory {place} cannot be found"), error)
         })?;
         Ok(Self {
             place,
@@ -61,7 +62,8 @@ impl PushedDirectory {
 
     /// Returns what the last complete walk has left out.
     pub(super) fn report(&self) -> SourceReport {
-        lock(&self.report).clone()
+        let opener = self.opener.read().unwrap_or_else(PoisonError::into_inner);
+        opener.report_with(&lock(&self.report))
     }
 }
 
