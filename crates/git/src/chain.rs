@@ -41,7 +41,7 @@ impl Chain {
                 break;
             }
             next = Some(repository.commit(*parent)?.ok_or_else(|| {
-                let shown = repository.path().display();
+                let shown = repository.shown();
                 Error::not_found(format!(
                     "{shown}: commit {parent}, parent of {}, is missing",
                     commit.id

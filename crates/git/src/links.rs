@@ -1,7 +1,7 @@
 //! Follows the symbolic links of a tree.
 
 use crate::commit::Commit;
-use crate::entry::{Mode, TreeEntry, entries};
+use crate::entry::{Mode, TreeEntries, TreeEntry, entries};
 use crate::repository::Repository;
 use freestone_core::limits::LINK_BYTES_MAX;
 use freestone_core::{Result, lock, path};
@@ -14,8 +14,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-/// The most decoded trees that are kept while links are followed.
+/// The most decoded trees that are kept while links are followed, by number and entries.
 const TREES_MAX: usize = 1024;
+const TREE_ENTRIES_MAX: usize = 1 << 20;
+/// The longest blob that is read as the text of a link. A longer one is refused by its length.
+const TEXT_BYTES_MAX: u64 = 1 << 20;
 
 /// The target of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub(crate) enum LinkTarget {
 pub(crate) struct Links<'a> {
     repository: &'a Repository,
     root: ObjectId,
-    trees: Mutex<HashMap<ObjectId, Arc<Vec<TreeEntry>>>>,
+    trees: Mutex<HashMap<ObjectId, Arc<TreeEntries>>>,
 }
 
 impl<'a> Links<'a> {
@@ -38,13 +41,14 @@ impl<'a> Links<'a> {
         Self { repository, root, trees: Mutex::default() }
     }
 
-    fn tree(&self, id: ObjectId) -> Result<Arc<Vec<TreeEntry>>> {
+    fn tree(&self, id: ObjectId) -> Result<Arc<TreeEntries>> {
         if let Some(tree) = lock(&self.trees).get(&id) {
             return Ok(tree.clone());
         }
         let tree = Arc::new(entries(self.repository, id)?);
         let mut trees = lock(&self.trees);
-        if trees.len() >= TREES_MAX {
+        let kept: usize = trees.values().map(|tree| tree.len()).sum();
+        if trees.len() >= TREES_MAX || kept + tree.len() > TREE_ENTRIES_MAX {
             trees.clear();
         }
         trees.insert(id, tree.clone());
@@ -57,12 +61,11 @@ impl<'a> Links<'a> {
         let mut parts = path.split(|byte| *byte == b'/').peekable();
         while let Some(part) = parts.next() {
             let entries = self.tree(tree)?;
-            let Ok(at) = entries.binary_search_by(|entry| entry.name[..].cmp(part)) else {
+            let Some(entry) = entries.find(part).map(|entry| entry.to_owned()) else {
                 return Ok(None);
             };
-            let entry = &entries[at];
             if parts.peek().is_none() {
-                return Ok(Some(entry.clone()));
+                return Ok(Some(entry));
             }
             if entry.mode != Mode::Tree {
                 return Ok(None);
@@ -74,6 +77,9 @@ impl<'a> Links<'a> {
 
     /// Reads the text of a link. A text that is too long is cut one byte above the limit.
     fn text(&self, blob: ObjectId) -> Result<Vec<u8>> {
+        if self.repository.header(blob).is_some_and(|header| header.size() > TEXT_BYTES_MAX) {
+            return Ok(vec![b'x'; LINK_BYTES_MAX + 1]);
+        }
         let mut text = self.repository.need(blob, Kind::Blob)?;
         text.truncate(LINK_BYTES_MAX + 1);
         Ok(text)
@@ -119,15 +125,18 @@ impl<'a> Links<'a> {
         let mut links = Vec::new();
         let mut open = vec![(Vec::new(), self.root)];
         while let Some((top, tree)) = open.pop() {
-            for entry in entries(self.repository, tree)? {
+            for entry in entries(self.repository, tree)?.iter() {
                 let mut path: Vec<u8> = top.clone();
                 if !path.is_empty() {
                     path.push(b'/');
                 }
-                path.extend_from_slice(&entry.name);
+                path.extend_from_slice(entry.name);
+                if self.repository.is_version_control(&entry.to_owned())? {
+                    continue;
+                }
                 match entry.mode {
                     Mode::Tree if path.len() <= freestone_core::limits::PATH_BYTES_MAX => {
-                        open.push((path, entry.id));
+                        open.push((path, ObjectId::from_bytes_or_panic(entry.id)));
                     }
                     Mode::Link if path::fault(&path).is_none() => links.push(path),
                     _ => {}

@@ -1,65 +1,79 @@
 //! Reads a git repository.
 
 use crate::commit::Commit;
-use freestone_core::{Error, Result, lock};
+use crate::objects::{Object, Objects};
+use crate::own_file::{self, shown};
+use crate::refs::Refs;
+use crate::variables::Variables;
+use freestone_core::{Error, Result};
 use gix_hash::ObjectId;
-use gix_object::{Find, Kind};
-use gix_odb::Header as _;
+use gix_object::Kind;
 use gix_odb::find::Header;
+use std::ffi::OsStr;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-/// The bytes of decoded objects that each thread keeps, because other objects are stored as
-/// differences to them.
-const PACK_CACHE_BYTES: usize = 16 << 20;
 /// The longest `shallow` file, which lists the commits at which a shallow clone ends.
 const SHALLOW_BYTES_MAX: u64 = 64 << 20;
+/// The longest configuration.
+const CONFIG_BYTES_MAX: u64 = 4 << 20;
+/// The longest file that names a directory.
+const LINK_BYTES_MAX: u64 = 8 << 10;
+/// The longest tree. It bounds the memory of a directory of a commit, at about 7 million names.
+const TREE_BYTES_MAX: u64 = 256 << 20;
+/// The longest commit or tag.
+const TEXT_BYTES_MAX: u64 = 16 << 20;
 
 /// A git repository that is open for reading: bare or not, with alternates, shallow or complete.
 /// Many threads can use it at once.
 ///
 /// Of its configuration only the formats of its objects and refs are read. The user's configuration
-/// is ignored, so the result does not depend on the user.
+/// is ignored, so the result does not depend on the user. Replacements (`git replace`) and grafts
+/// are ignored too: the bytes of an object are those that its id proves.
 pub struct Repository {
     path: PathBuf,
-    objects: Mutex<gix_odb::Handle>,
-    pub(crate) refs: gix_ref::file::Store,
+    pub(crate) objects: Objects,
+    pub(crate) refs: Refs,
     /// The commits whose parents are missing because the clone is shallow, sorted.
     cut: Vec<ObjectId>,
-    /// Handles that no thread is using. Each keeps the objects that it decoded last.
-    idle: Mutex<Vec<gix_odb::Handle>>,
 }
 
 /// Returns an error of gitoxide as a cause for [`Error::because`].
 pub(crate) fn cause(error: impl std::fmt::Display) -> std::io::Error {
-    std::io::Error::other(error.to_string())
+    std::io::Error::other(freestone_core::path::display(error.to_string().as_bytes()))
+}
+
+/// Returns the path that a file of the repository holds, after `start`; `None` if there is no such
+/// file, or it holds something else.
+fn named_path(file: &Path, start: &[u8]) -> Result<Option<PathBuf>> {
+    let text = own_file::read(file, LINK_BYTES_MAX)?;
+    let path = text.as_deref().map(<[u8]>::trim_ascii_end);
+    Ok(path.and_then(|path| path.strip_prefix(start)).map(|path| OsStr::from_bytes(path).into()))
 }
 
 /// Finds the directories of a repository: its own, and the one that all its working directories
 /// share.
 fn folders(path: &Path) -> Result<(PathBuf, PathBuf)> {
-    let shown = path.display();
     if !path.exists() {
-        return Err(Error::not_found(format!("{shown}: no such directory")));
+        return Err(Error::not_found(format!("{}: no such directory", shown(path))));
     }
     let dot = path.join(".git");
-    let own = match std::fs::read_to_string(&dot) {
-        // A linked working directory has a file that names its repository.
-        Ok(text) => match text.trim_end().strip_prefix("gitdir: ") {
-            Some(linked) => path.join(linked),
-            None => dot,
-        },
-        Err(_) if dot.is_dir() => dot,
-        Err(_) => path.to_path_buf(),
+    // A linked working directory has a file that names its repository.
+    let own = match named_path(&dot, b"gitdir: ")? {
+        Some(linked) => path.join(linked),
+        None if dot.exists() => dot,
+        None => path.to_path_buf(),
     };
-    let common = match std::fs::read_to_string(own.join("commondir")) {
-        Ok(text) => own.join(text.trim_end()),
-        Err(_) => own.clone(),
+    let common = match named_path(&own.join("commondir"), b"")? {
+        Some(common) => own.join(common),
+        None => own.clone(),
     };
     if own.join("HEAD").symlink_metadata().is_err() || !common.join("objects").is_dir() {
-        return Err(Error::not_found(format!("{shown} is not a git repository"))
+        return Err(Error::not_found(format!("{} is not a git repository", shown(path)))
             .hint("name a repository or the top of its working directory; clone a bundle first"));
     }
+    own_file::check(&own.join("HEAD"))?;
     Ok((own, common))
 }
 
@@ -68,27 +82,26 @@ impl Repository {
     ///
     /// # Errors
     /// There is no repository, or it uses a format that is not supported, such as SHA-256 or
-    /// reftable.
+    /// reftable; one of its own files is not a regular file, or too long.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, &Variables::default())
+    }
+
+    /// Opens the repository at `path` as [`Self::open`] does, with the objects that the variables
+    /// of a hook name, if they are about this repository.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(path: &Path, variables: &Variables) -> Result<Self> {
         let (own, common) = folders(path)?;
         check_format(&common)?;
-        let sha1 = gix_hash::Kind::Sha1;
-        let mut objects = gix_odb::at(common.join("objects"), sha1).map_err(|error| {
-            Error::io(format!("{}: its objects cannot be opened", path.display()), error)
-        })?;
-        objects.set_pack_cache(|| {
-            Box::new(gix_pack::cache::lru::StaticLinkedList::<64>::new(PACK_CACHE_BYTES))
-        });
-        let refs = match own == common {
-            true => gix_ref::file::Store::at(own, sha1),
-            false => gix_ref::file::Store::for_linked_worktree(own, common.clone(), sha1),
-        };
+        let folder = common.join("objects");
+        let more = variables.folders_for(&own, &common);
         Ok(Self {
             path: path.into(),
-            objects: Mutex::new(objects),
-            refs,
+            objects: Objects::open(&folder, &more)?,
+            refs: Refs::new(&own, &common),
             cut: shallow_ends(&common.join("shallow"))?,
-            idle: Mutex::default(),
         })
     }
 
@@ -97,51 +110,71 @@ impl Repository {
         &self.path
     }
 
-    /// Calls `work` with a handle that no other thread is using.
-    pub(crate) fn with<T>(&self, work: impl FnOnce(&gix_odb::Handle) -> T) -> T {
-        let handle = lock(&self.idle).pop();
-        let handle = handle.unwrap_or_else(|| lock(&self.objects).clone());
-        let outcome = work(&handle);
-        lock(&self.idle).push(handle);
-        outcome
+    /// Returns the path by which the repository was opened, as text for people.
+    pub(crate) fn shown(&self) -> String {
+        shown(&self.path)
     }
 
-    /// Reads an object of any kind; `None` if the repository does not have it.
-    pub(crate) fn any_object(&self, id: ObjectId) -> Result<Option<(Kind, Vec<u8>)>> {
+    /// Finds an object of any kind; `None` if the repository does not have it.
+    ///
+    /// # Errors
+    /// The object cannot be read, or does not hash to its id.
+    pub(crate) fn find(&self, id: ObjectId) -> Result<Option<Object>> {
         if id == ObjectId::empty_tree(id.kind()) {
-            return Ok(Some((Kind::Tree, Vec::new())));
+            return Ok(Some(Object::Whole(Kind::Tree, Vec::new(), None)));
         }
-        let mut bytes = Vec::new();
-        let found = self.with(|objects| {
-            objects.try_find(&id, &mut bytes).map(|found| found.map(|data| data.kind))
-        });
-        let kind = found.map_err(|error| {
-            Error::corrupt(format!("git object {id} cannot be read"))
-                .because(cause(error))
-                .hint("run `git fsck` for a list of damaged objects")
-        })?;
-        Ok(kind.map(|kind| (kind, bytes)))
+        self.objects.find(id)
     }
 
-    /// Returns the kind and length of an object without reading its bytes, which may not fit in
-    /// memory; `None` if the object is missing or cannot be read.
+    /// Returns the kind and length that an object states, without reading its bytes; `None` if the
+    /// object is missing or cannot be read.
     pub(crate) fn header(&self, id: ObjectId) -> Option<Header> {
         if id == ObjectId::empty_tree(id.kind()) {
             return Some(Header::Loose { kind: Kind::Tree, size: 0 });
         }
-        self.with(|objects| objects.try_header(&id)).ok().flatten()
+        self.objects.header(id)
     }
 
-    /// Reads the bytes of an object; `None` if the repository does not have it.
+    /// Returns the kind that an object states; `None` if the object is missing.
     ///
     /// # Errors
-    /// The object cannot be read, or is of another kind.
+    /// The object cannot be read.
+    pub(crate) fn kind(&self, id: ObjectId) -> Result<Option<Kind>> {
+        match self.header(id) {
+            Some(header) => Ok(Some(header.kind())),
+            // It may be missing or damaged.
+            None => Ok(self.find(id)?.map(|found| found.kind())),
+        }
+    }
+
+    /// Reads the bytes of an object that is not a blob; `None` if the repository does not have it.
+    ///
+    /// # Errors
+    /// The object cannot be read, is of another kind or too long, or does not hash to its id.
     pub(crate) fn object(&self, id: ObjectId, kind: Kind) -> Result<Option<Vec<u8>>> {
-        match self.any_object(id)? {
-            Some((found, _)) if found != kind => {
-                Err(Error::corrupt(format!("git object {id} is a {found}, not a {kind}")))
+        let Some(found) = self.find(id)? else { return Ok(None) };
+        if found.kind() != kind {
+            let found = found.kind();
+            return Err(Error::corrupt(format!("git object {id} is a {found}, not a {kind}")));
+        }
+        let (size, max) = match &found {
+            Object::Whole(_, bytes, _) => (bytes.len() as u64, length_max(kind)),
+            Object::Large(large) => (large.size(), length_max(kind)),
+        };
+        if size > max {
+            return Err(Error::refused(format!(
+                "git {kind} {id} has {size} bytes, and at most {max} are supported"
+            )));
+        }
+        match found {
+            Object::Whole(_, bytes, _) => Ok(Some(bytes)),
+            Object::Large(large) => {
+                let mut bytes = Vec::new();
+                large.read()?.read_to_end(&mut bytes).map_err(|error| {
+                    Error::corrupt(format!("git object {id} cannot be read")).because(error)
+                })?;
+                Ok(Some(bytes))
             }
-            found => Ok(found.map(|(_, bytes)| bytes)),
         }
     }
 
@@ -150,12 +183,15 @@ impl Repository {
     /// # Errors
     /// As [`Self::object`], or the object is missing.
     pub(crate) fn need(&self, id: ObjectId, kind: Kind) -> Result<Vec<u8>> {
-        self.object(id, kind)?.ok_or_else(|| {
-            Error::not_found(format!("{}: {kind} {id} is missing", self.path.display())).hint(
-                "in a partial clone, run `git fetch --refetch` to get missing objects; otherwise, \
-                 run `git fsck` for details",
-            )
-        })
+        self.object(id, kind)?.ok_or_else(|| self.missing(id, kind))
+    }
+
+    /// Returns the error of an object that is missing.
+    pub(crate) fn missing(&self, id: ObjectId, kind: Kind) -> Error {
+        Error::not_found(format!("{}: {kind} {id} is missing", self.shown())).hint(
+            "in a partial clone, run `git fetch --refetch --no-filter` to get missing objects; \
+             otherwise, run `git fsck` for details",
+        )
     }
 
     /// Reads the commit `id`; `None` if the repository does not have it, such as beyond the end of
@@ -183,29 +219,37 @@ impl Repository {
     }
 }
 
+/// Returns the longest object of a kind that is read whole.
+fn length_max(kind: Kind) -> u64 {
+    match kind {
+        Kind::Tree => TREE_BYTES_MAX,
+        Kind::Commit | Kind::Tag => TEXT_BYTES_MAX,
+        Kind::Blob => u64::MAX,
+    }
+}
+
 /// Reads the commits at which a shallow clone ends.
 fn shallow_ends(file: &Path) -> Result<Vec<ObjectId>> {
-    let wrong = |error| Error::io(format!("{} cannot be read", file.display()), error);
-    let text = match std::fs::metadata(file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Ok(metadata) if metadata.len() > SHALLOW_BYTES_MAX => {
-            let shown = file.display();
-            return Err(Error::corrupt(format!(
-                "{shown} is longer than {SHALLOW_BYTES_MAX} bytes"
-            )));
-        }
-        Ok(_) => std::fs::read_to_string(file).map_err(wrong)?,
-        Err(error) => return Err(wrong(error)),
-    };
-    let id = |line: &str| ObjectId::from_hex(line.as_bytes()).ok();
-    let mut ends: Vec<ObjectId> = text.lines().filter_map(id).collect();
+    let text = own_file::read(file, SHALLOW_BYTES_MAX)?.unwrap_or_default();
+    let lines = text.split(|byte| *byte == b'\n');
+    let mut ends: Vec<ObjectId> =
+        lines.filter_map(|line| ObjectId::from_hex(line.trim_ascii_end()).ok()).collect();
     ends.sort_unstable();
     Ok(ends)
 }
 
+/// Reads the configuration of the repository in `git`; empty if there is none.
+///
+/// # Errors
+/// It is not a regular file, or too long.
+pub(crate) fn config(git: &Path) -> Result<String> {
+    let text = own_file::read(&git.join("config"), CONFIG_BYTES_MAX)?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
 /// Checks that the repository uses supported formats for its objects and refs.
 fn check_format(git: &Path) -> Result<()> {
-    let text = std::fs::read_to_string(git.join("config")).unwrap_or_default();
+    let text = config(git)?;
     let is_other = |key: &str, known: &str| {
         text.lines().any(|line| {
             let line = line.trim().to_ascii_lowercase();
@@ -214,7 +258,7 @@ fn check_format(git: &Path) -> Result<()> {
                 .is_some_and(|value| value.trim() != known)
         })
     };
-    let shown = git.display();
+    let shown = shown(git);
     if is_other("objectformat", "sha1") {
         return Err(Error::refused(format!(
             "{shown}: a git repository with SHA-256 ids; only SHA-1 is supported"

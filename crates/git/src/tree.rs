@@ -4,18 +4,32 @@
 //! the cost depends on the number of changes. A symbolic link is pushed as its target, which may
 //! change while the link does not. So if the other tree has links, all links of this tree are
 //! listed, and each target is compared.
+//!
+//! A tree may have far more paths than it has entries ([`crate::paths`]). This is checked only after
+//! many paths were returned, since counting reads the whole tree.
 
 use crate::blob;
-use crate::entry::{Mode, TreeEntry, entries};
+use crate::entry::{EntryRef, Mode, TreeEntries, TreeEntry, entries};
 use crate::links::{LinkTarget, Links};
+use crate::paths;
 use crate::repository::Repository;
 use freestone_core::item::{ChangeKind, ChangeSource, FileBytes, ItemChange};
 use freestone_core::limits::PATH_BYTES_MAX;
 use freestone_core::{Error, Result, lock, path};
 use freestone_source::report::{Reason, SourceReport};
 use gix_hash::ObjectId;
+use gix_object::Kind;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+
+/// The number of differences after which the paths of the trees are counted.
+const UNCOUNTED_MAX: u64 = 1 << 16;
+
+/// The name of a file of attributes, and the longest one that is looked at.
+const ATTRIBUTES: &[u8] = b".gitattributes";
+const ATTRIBUTES_BYTES_MAX: u64 = 1 << 20;
+/// The attribute of paths that `git archive` leaves out.
+const MARK: &[u8] = b"export-ignore";
 
 /// The label with the number of links in the tree.
 pub const LABEL_LINKS: &str = "git.links";
@@ -44,6 +58,12 @@ pub struct TreeChanges<'a> {
     /// The number of links: of all if they were listed, else of those returned so far.
     links_count: u64,
     links_listed: bool,
+    /// The trees that are compared.
+    trees: [Option<ObjectId>; 2],
+    /// The number of differences that were found.
+    found: u64,
+    /// Whether the last difference took an entry of the old tree, and of the new one.
+    taken: (bool, bool),
     report: SourceReport,
     reported: Arc<Mutex<SourceReport>>,
 }
@@ -51,12 +71,30 @@ pub struct TreeChanges<'a> {
 /// A path, and its entries in the old and in the new tree.
 type Difference = (Vec<u8>, Option<TreeEntry>, Option<TreeEntry>);
 
-/// A directory in both trees. The entries are in reverse order, and shrink as they are read.
+/// A directory in both trees.
 struct Frame {
-    path_length: usize,
     path: Vec<u8>,
-    old: Vec<TreeEntry>,
-    new: Vec<TreeEntry>,
+    old: TreeCursor,
+    new: TreeCursor,
+}
+
+/// The entries of a tree that are left to read.
+#[derive(Default)]
+struct TreeCursor {
+    entries: TreeEntries,
+    at: usize,
+}
+
+impl TreeCursor {
+    fn peek(&self) -> Option<EntryRef<'_>> {
+        (self.at < self.entries.len()).then(|| self.entries.get(self.at))
+    }
+
+    fn next(&mut self) -> Option<TreeEntry> {
+        let entry = self.peek()?.to_owned();
+        self.at += 1;
+        Some(entry)
+    }
 }
 
 impl<'a> TreeChanges<'a> {
@@ -80,10 +118,14 @@ impl<'a> TreeChanges<'a> {
             moved: BTreeMap::new(),
             links_count: 0,
             links_listed: false,
+            trees: [options.since.map(|(old, _)| old), Some(tree)],
+            found: 0,
+            taken: (false, false),
             report: SourceReport::default(),
             reported,
         };
         if let Some((old, true)) = options.since {
+            paths::check(repository, tree)?;
             let listed = changes.links.list()?;
             changes.links_count = listed.len() as u64;
             changes.links_listed = true;
@@ -95,6 +137,10 @@ impl<'a> TreeChanges<'a> {
                 }
             }
         }
+        // It may be older than the differences.
+        if let Some(TreeEntry { mode: Mode::File { .. }, id, .. }) = changes.links.at(ATTRIBUTES)? {
+            changes.note_attributes(ATTRIBUTES, id)?;
+        }
         let old = options.since.map(|(old, _)| old);
         changes.enter(Vec::new(), old, Some(tree))?;
         Ok(changes)
@@ -105,14 +151,11 @@ impl<'a> TreeChanges<'a> {
             return Ok(());
         }
         let read = |id: Option<ObjectId>| match id {
-            None => Ok(Vec::new()),
-            Some(id) => entries(self.repository, id).map(|mut entries| {
-                entries.reverse();
-                entries
-            }),
+            None => Ok(TreeCursor::default()),
+            Some(id) => Ok(TreeCursor { entries: entries(self.repository, id)?, at: 0 }),
         };
         let (old, new) = (read(old)?, read(new)?);
-        self.frames.push(Frame { path_length: path.len(), path, old, new });
+        self.frames.push(Frame { path, old, new });
         Ok(())
     }
 
@@ -120,29 +163,44 @@ impl<'a> TreeChanges<'a> {
     fn step(&mut self) -> Result<Option<Difference>> {
         loop {
             let Some(frame) = self.frames.last_mut() else { return Ok(None) };
-            let order = match (frame.old.last(), frame.new.last()) {
+            let order = match (frame.old.peek(), frame.new.peek()) {
                 (None, None) => {
                     self.frames.pop();
                     continue;
                 }
                 (Some(_), None) => std::cmp::Ordering::Less,
                 (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some(old), Some(new)) => old.name.cmp(&new.name),
+                (Some(old), Some(new)) => old.name.cmp(new.name),
             };
-            let old = if order.is_le() { frame.old.pop() } else { None };
-            let new = if order.is_ge() { frame.new.pop() } else { None };
+            let old = if order.is_le() { frame.old.next() } else { None };
+            let new = if order.is_ge() { frame.new.next() } else { None };
             if let (Some(old), Some(new)) = (&old, &new)
                 && old.id == new.id
                 && old.mode == new.mode
             {
                 continue;
             }
+            let (old, old_kept) = (old.is_some(), self.kept(old)?);
+            let (new, new_kept) = (new.is_some(), self.kept(new)?);
+            self.report.version_control_count += u64::from(new && new_kept.is_none());
+            self.taken = (old, new);
+            let (old, new) = (old_kept, new_kept);
+            let Some(frame) = self.frames.last() else { return Ok(None) };
+            if old.is_none() && new.is_none() {
+                continue;
+            }
             let name = new.as_ref().or(old.as_ref()).map_or(&[][..], |entry| &entry.name);
-            let mut path = frame.path[..frame.path_length].to_vec();
+            let mut path = frame.path.clone();
             if !path.is_empty() {
                 path.push(b'/');
             }
             path.extend_from_slice(name);
+            self.found += 1;
+            if self.found == UNCOUNTED_MAX {
+                for tree in self.trees.into_iter().flatten() {
+                    paths::check(self.repository, tree)?;
+                }
+            }
             if path.len() > PATH_BYTES_MAX {
                 if new.is_some() {
                     path.truncate(PATH_BYTES_MAX);
@@ -152,6 +210,29 @@ impl<'a> TreeChanges<'a> {
             }
             return Ok(Some((path, old, new)));
         }
+    }
+
+    /// Returns an entry unless it belongs to version control.
+    fn kept(&self, entry: Option<TreeEntry>) -> Result<Option<TreeEntry>> {
+        match entry {
+            Some(entry) if self.repository.is_version_control(&entry)? => Ok(None),
+            entry => Ok(entry),
+        }
+    }
+
+    /// Notes a file of attributes that marks paths for `git archive`.
+    fn note_attributes(&mut self, path: &[u8], blob: ObjectId) -> Result<()> {
+        let is_short = |size| size <= ATTRIBUTES_BYTES_MAX;
+        if self.report.export_attributes.is_some()
+            || !self.repository.header(blob).is_some_and(|header| is_short(header.size()))
+        {
+            return Ok(());
+        }
+        let text = self.repository.need(blob, Kind::Blob)?;
+        if text.windows(MARK.len()).any(|part| part == MARK) {
+            self.report.export_attributes = Some(path.to_vec());
+        }
+        Ok(())
     }
 
     fn change(
@@ -172,6 +253,9 @@ impl<'a> TreeChanges<'a> {
             Some(entry) => match entry.mode {
                 Mode::Tree => ChangeKind::Directory,
                 Mode::File { executable } => {
+                    if path == ATTRIBUTES || path.ends_with(b"/.gitattributes") {
+                        self.note_attributes(&path, entry.id)?;
+                    }
                     let bytes = FileBytes::Named(blob::name(entry.id));
                     ChangeKind::File { executable, link: None, bytes }
                 }
@@ -228,7 +312,7 @@ impl ChangeSource for TreeChanges<'_> {
                 let target = self.moved.remove(&first);
                 if first < key {
                     // The link comes first. The other path is returned later.
-                    self.put_back(old, new);
+                    self.put_back();
                     if let Some(target) = target {
                         return Ok(self.link(key_path(first), target));
                     }
@@ -263,11 +347,12 @@ impl ChangeSource for TreeChanges<'_> {
 }
 
 impl TreeChanges<'_> {
-    /// Puts back the entries that [`Self::step`] returned.
-    fn put_back(&mut self, old: Option<TreeEntry>, new: Option<TreeEntry>) {
+    /// Puts back the entries of the last difference.
+    fn put_back(&mut self) {
+        let (is_old, is_new) = self.taken;
         if let Some(frame) = self.frames.last_mut() {
-            frame.old.extend(old);
-            frame.new.extend(new);
+            frame.old.at -= usize::from(is_old);
+            frame.new.at -= usize::from(is_new);
         }
     }
 }

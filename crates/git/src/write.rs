@@ -3,21 +3,24 @@
 //! Objects are written one by one, as git itself writes new ones; `git gc` packs them. They depend
 //! on the revisions alone, so an object that was written before is found again and left as it is.
 
+mod edits;
 mod object;
 mod tree;
 
 pub use object::BlobWriter;
 pub use tree::{NewEntry, TreeWriter, name_fault};
 
-use crate::repository::{Repository, cause};
-use flate2::read::ZlibDecoder;
-use freestone_core::{Error, ErrorKind, Result};
+use crate::large::LargeObject;
+use crate::own_file::shown;
+use crate::refs;
+use crate::repository::{self, Repository};
+use freestone_core::{Error, ErrorKind, Result, path};
 use gix_hash::ObjectId;
 use gix_object::Kind;
 use gix_odb::find::Header;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, BufReader, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
@@ -45,7 +48,7 @@ pub struct NewCommit<'a> {
 }
 
 fn wrong(what: &str, path: &Path, error: io::Error) -> Error {
-    Error::io(format!("cannot {what} {}", path.display()), error)
+    Error::io(format!("cannot {what} {}", shown(path)), error)
 }
 
 impl BareRepository {
@@ -72,14 +75,14 @@ impl BareRepository {
             write("config", CONFIG)?;
             write("HEAD", &format!("ref: refs/heads/{head}\n"))?;
         }
-        let config = fs::read_to_string(root.join("config")).unwrap_or_default();
+        let config = repository::config(root)?;
         let is_bare = config.lines().any(|line| {
             line.split_once('=').is_some_and(|(key, value)| {
                 key.trim().eq_ignore_ascii_case("bare") && value.trim() == "true"
             })
         });
         if !is_bare || !root.join("objects").is_dir() {
-            return Err(Error::refused(format!("{} is not a bare git repository", root.display()))
+            return Err(Error::refused(format!("{} is not a bare git repository", shown(root)))
                 .hint("name a bare repository, or a directory that does not exist yet"));
         }
         Ok(Self { repository: Repository::open(root)?, root: root.into() })
@@ -95,30 +98,26 @@ impl BareRepository {
         &self.root
     }
 
-    /// Returns true if the object is there and complete. An object that cannot be read counts as
-    /// missing, so that it is written again.
+    /// Returns true if the object is there and hashes to its id. An object that cannot be read
+    /// counts as missing, so that it is written again: objects get their names before they are
+    /// synced, so after a power failure one may end early.
     pub fn has(&self, id: ObjectId) -> bool {
+        if !self.repository.objects.has_without_refresh(id) {
+            return false;
+        }
         match self.repository.header(id) {
             None => false,
-            Some(Header::Packed(_)) => true,
+            Some(Header::Packed(_)) => matches!(self.repository.find(id), Ok(Some(_))),
             Some(Header::Loose { kind, size }) => self.is_whole(id, kind, size),
         }
     }
 
-    /// Returns true if a loose object has all its bytes. Objects get their names before they are
-    /// synced, so after a power failure one may end after its header.
+    /// Returns true if the bytes of a loose object hash to its id.
     fn is_whole(&self, id: ObjectId, kind: Kind, size: u64) -> bool {
-        // The object is in an alternate repository, which freestone does not write.
-        let Ok(file) = fs::File::open(self.loose(id)) else { return true };
-        let whole = size.saturating_add(format!("{kind} {size}\0").len() as u64);
-        let mut bytes = ZlibDecoder::new(BufReader::new(file)).take(whole.saturating_add(1));
-        io::copy(&mut bytes, &mut io::sink()).is_ok_and(|length| length == whole)
-    }
-
-    /// Returns the path of the file of a loose object.
-    fn loose(&self, id: ObjectId) -> PathBuf {
-        let hex = id.to_string();
-        self.root.join("objects").join(&hex[..2]).join(&hex[2..])
+        let folders = self.repository.objects.folders();
+        let Ok(Some(object)) = LargeObject::find(folders, id, kind, size) else { return false };
+        let read = object.read().map(|mut bytes| io::copy(&mut bytes, &mut io::sink()));
+        matches!(read, Ok(Ok(_)))
     }
 
     /// Writes a small object, unless it is there already.
@@ -167,7 +166,7 @@ impl BareRepository {
         commit: ObjectId,
         may_go: &dyn Fn(ObjectId) -> bool,
     ) -> Result<bool> {
-        let path = self.root.join("refs/heads").join(name);
+        let path = self.root.join(branch_ref(name)?);
         let mut lock = path.clone().into_os_string();
         lock.push(".lock");
         let lock = PathBuf::from(lock);
@@ -182,7 +181,7 @@ impl BareRepository {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(Error::new(
                     ErrorKind::Conflict,
-                    format!("branch {name} is being changed: {} exists", lock.display()),
+                    format!("branch {name} is being changed: {} exists", shown(&lock)),
                 )
                 .hint("if no git command is running there, remove that file"));
             }
@@ -229,44 +228,34 @@ impl BareRepository {
             "git cannot have branches such as a and a/b: delete that branch, or name other refs",
             ))
         };
+        let refs = &self.repository.refs;
+        let full = branch_ref(name)?;
         for (end, _) in name.match_indices('/') {
-            if self.find(&name[..end])?.is_some() {
+            if refs.has(&branch_ref(&name[..end])?)? {
                 return refused(&name[..end]);
             }
         }
-        let unread = |error: &dyn std::fmt::Display| {
-            Error::new(ErrorKind::Failed, format!("branches below {name} cannot be read"))
-                .because(cause(error))
-        };
-        let inside = format!("refs/heads/{name}/");
-        let Ok(prefix) = inside.as_str().try_into() else {
-            return Err(unread(&"it is not a path"));
-        };
-        let refs = self.repository.refs.iter().map_err(|error| unread(&error))?;
-        let mut below = refs.prefixed(prefix).map_err(|error| unread(&error))?;
-        match below.next() {
+        match refs.below(&full)? {
             None => Ok(()),
-            Some(Err(error)) => Err(unread(&error)),
-            Some(Ok(found)) => {
-                let full = found.name.as_bstr().to_string();
-                refused(full.strip_prefix("refs/heads/").unwrap_or(&full))
-            }
+            Some(other) => refused(&path::display(
+                other.strip_prefix("refs/heads/").unwrap_or(&other).as_bytes(),
+            )),
         }
-    }
-
-    fn find(&self, name: &str) -> Result<Option<gix_ref::Reference>> {
-        let full = format!("refs/heads/{name}");
-        let found = self.repository.refs.try_find(&*full).map_err(|error| {
-            Error::new(ErrorKind::Failed, format!("branch {name} cannot be read"))
-                .because(cause(error))
-        })?;
-        Ok(found.filter(|found| found.name.as_bstr() == full.as_str()))
     }
 
     /// Returns the commit that the branch `name` points at.
     fn branch(&self, name: &str) -> Result<Option<ObjectId>> {
-        Ok(self.find(name)?.and_then(|found| found.target.try_id().map(ToOwned::to_owned)))
+        self.repository.refs.exact(&branch_ref(name)?)
     }
+}
+
+/// Returns the full name of the ref of a branch.
+fn branch_ref(name: &str) -> Result<String> {
+    let full = format!("refs/heads/{name}");
+    if refs::is_name(&full) {
+        return Ok(full);
+    }
+    Err(Error::refused(format!("branch {}: git refuses the name", path::display(name.as_bytes()))))
 }
 
 /// Removes a directory that contains only empty directories. Anything else stays.
@@ -314,6 +303,12 @@ mod tests {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
+    /// Returns the path of the file of a loose object.
+    fn loose(target: &BareRepository, id: ObjectId) -> PathBuf {
+        let hex = id.to_string();
+        target.root.join("objects").join(&hex[..2]).join(&hex[2..])
+    }
+
     fn target_in(folder: &Path) -> (BareRepository, ObjectId) {
         let target = BareRepository::open(folder, "main").unwrap();
         let tree = TreeWriter::new(&target, None).unwrap().finish().unwrap();
@@ -335,7 +330,7 @@ mod tests {
         let (target, _) = target_in(folder.path());
         let bytes: Vec<u8> = (0..9_000_u32).flat_map(|n| (n * n).to_le_bytes()).collect();
         let id = target.blob(&bytes).unwrap();
-        let file = target.loose(id);
+        let file = loose(&target, id);
         let whole = fs::read(&file).unwrap();
         assert!(target.has(id));
         let zeros = vec![0; whole.len()];

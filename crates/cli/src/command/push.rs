@@ -30,12 +30,13 @@ use std::time::Instant;
 /// made, and the id of the ref's revision is printed; a new message or label counts as new. A path
 /// keeps its time while its content stays the same; new and changed paths get the time of the
 /// revision. Links to files inside the directory are stored as those files; other links, devices,
-/// sockets and pipes are refused. Directories of version control systems, such as .git, are left
-/// out.
+/// sockets, pipes and Git LFS pointers are refused. Directories of version control systems, such as
+/// .git, are left out. Git attributes such as export-ignore are not applied.
 ///
 /// A tar archive (plain, gzip or zstd) is read once, in bounded memory, under the same rules. Of a
-/// commit, only what differs from the ref's revision is read, if that was made from a commit too.
-/// The new revision gets the commit's message, time and author, and can be named as commit:HEX.
+/// commit, only what differs from the ref's revision is read, if that was made from a commit too;
+/// a commit that is an ancestor of that one is refused. The new revision gets the commit's message,
+/// time and author, and can be named as commit:HEX.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Push {
@@ -65,6 +66,12 @@ pub struct Push {
     #[cfg(feature = "git")]
     #[arg(long, requires = "git", conflicts_with = "message")]
     history: bool,
+
+    /// Also push a commit that is an ancestor of the one that the ref's revision was made from, to set
+    /// the ref back
+    #[cfg(feature = "git")]
+    #[arg(long, requires = "git", conflicts_with = "history")]
+    older: bool,
 
     /// Start after this commit
     #[cfg(feature = "git")]
@@ -228,13 +235,15 @@ impl Push {
         options: &PushOptions,
         context: &Context,
     ) -> Result<Pushed> {
-        let repository = freestone_git::Repository::open(place)?;
+        let variables = freestone_git::Variables::new(|name| std::env::var_os(name));
+        let repository = freestone_git::Repository::open_with(place, &variables)?;
         let selection = git::CommitSelection {
             commit: self.commit.as_deref().unwrap_or("HEAD"),
             subdir: self.subdir.as_deref(),
             history: self.history,
             since: self.since.as_deref(),
             skip_special: self.skip_special,
+            older: self.older,
         };
         let mut commits = git::CommitSeries::new(&repository, &selection, options, context)?;
         let progress = PushProgress::default();

@@ -39,7 +39,7 @@ impl<'a> BlobWriter<'a> {
         Self::of_kind(target, Kind::Blob, length)
     }
 
-    pub(super) fn of_kind(target: &'a BareRepository, kind: Kind, length: u64) -> Result<Self> {
+    pub(crate) fn of_kind(target: &'a BareRepository, kind: Kind, length: u64) -> Result<Self> {
         let header = format!("{kind} {length}\0").into_bytes();
         let mut hasher = sha1_hasher();
         hasher.update(&header);

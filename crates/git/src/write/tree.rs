@@ -3,11 +3,11 @@
 //! memory.
 
 use super::BareRepository;
-use crate::entry::{Mode, entries};
+use super::edits::DirectoryEdits;
+use crate::entry::{Mode, TreeEntries, entries};
 use freestone_core::{Error, Result, path};
 use gix_hash::ObjectId;
 use gix_object::Kind;
-use std::collections::BTreeMap;
 
 /// The new entry of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum NewEntry {
 /// A directory that is being edited.
 struct OpenDirectory {
     name: Vec<u8>,
-    entries: BTreeMap<Vec<u8>, (Mode, ObjectId)>,
+    edits: DirectoryEdits,
     changed: bool,
 }
 
@@ -49,56 +49,31 @@ impl<'a> TreeWriter<'a> {
     }
 
     fn enter(&mut self, name: Vec<u8>, tree: Option<ObjectId>) -> Result<()> {
-        let listed = match tree {
+        let base = match tree {
             Some(tree) => entries(&self.target.repository, tree)?,
-            None => Vec::new(),
+            None => TreeEntries::default(),
         };
-        let entries = listed.into_iter().map(|entry| (entry.name, (entry.mode, entry.id)));
-        self.open.push(OpenDirectory { name, entries: entries.collect(), changed: tree.is_none() });
+        let edits = DirectoryEdits::new(base)?;
+        self.open.push(OpenDirectory { name, edits, changed: tree.is_none() });
         Ok(())
     }
 
     /// Writes the innermost directory, and puts it into the one around it.
     fn leave(&mut self) -> Result<()> {
-        let Some(left) = self.open.pop() else { return Ok(()) };
+        let Some(mut left) = self.open.pop() else { return Ok(()) };
         if !left.changed {
             return Ok(());
         }
-        let is_empty = left.entries.is_empty();
-        let tree = if is_empty { None } else { Some(self.write(&left)?) };
+        // Git has no empty directories.
+        let tree = match left.edits.is_empty() {
+            true => None,
+            false => Some(left.edits.write(self.target)?),
+        };
         if let Some(above) = self.open.last_mut() {
             above.changed = true;
-            match tree {
-                Some(tree) => above.entries.insert(left.name, (Mode::Tree, tree)),
-                // Git has no empty directories.
-                None => above.entries.remove(&left.name),
-            };
+            above.edits.set_tree(&left.name, tree);
         }
         Ok(())
-    }
-
-    fn write(&self, directory: &OpenDirectory) -> Result<ObjectId> {
-        let mut sorted: Vec<_> = directory.entries.iter().collect();
-        // Git sorts a directory as if its name ended in a slash.
-        let key = |name: &[u8], mode: Mode| match mode {
-            Mode::Tree => [name, b"/"].concat(),
-            _ => name.to_vec(),
-        };
-        sorted.sort_by_cached_key(|(name, (mode, _))| key(name, *mode));
-        let mut bytes = Vec::new();
-        for (name, (mode, id)) in sorted {
-            bytes.extend_from_slice(match mode {
-                Mode::Tree => b"40000 ",
-                Mode::File { executable: false } => b"100644 ",
-                Mode::File { executable: true } => b"100755 ",
-                Mode::Link => b"120000 ",
-                Mode::Submodule => b"160000 ",
-            });
-            bytes.extend_from_slice(name);
-            bytes.push(0);
-            bytes.extend_from_slice(id.as_slice());
-        }
-        self.target.object(Kind::Tree, &bytes)
     }
 
     /// Puts `node` at `path`, or removes the entry there. Paths must come in manifest order. A
@@ -116,12 +91,10 @@ impl<'a> TreeWriter<'a> {
         }
         for part in &parts[shared..] {
             check_name(part, FileType::Directory, path)?;
-            let at = self.open.last().and_then(|open| open.entries.get(*part)).copied();
-            let tree = match at {
-                Some((Mode::Tree, tree)) => Some(tree),
-                _ if node.is_none() => return Ok(()),
-                _ => None,
-            };
+            let tree = self.open.last().and_then(|open| open.edits.tree(part));
+            if tree.is_none() && node.is_none() {
+                return Ok(());
+            }
             self.enter(part.to_vec(), tree)?;
         }
         match node {
@@ -134,14 +107,7 @@ impl<'a> TreeWriter<'a> {
             NewEntry::File { executable, blob } => (Mode::File { executable }, blob),
             NewEntry::Link(blob) => (Mode::Link, blob),
         });
-        let before = open.entries.get(name).copied();
-        if before != wanted {
-            open.changed = true;
-            match wanted {
-                Some(entry) => open.entries.insert(name.to_vec(), entry),
-                None => open.entries.remove(name),
-            };
-        }
+        open.changed |= open.edits.set(name, wanted);
         Ok(())
     }
 
@@ -154,7 +120,7 @@ impl<'a> TreeWriter<'a> {
             self.leave()?;
         }
         match self.open.pop() {
-            Some(top) => self.write(&top),
+            Some(mut top) => top.edits.write(self.target),
             None => self.target.object(Kind::Tree, &[]),
         }
     }
@@ -234,6 +200,94 @@ fn means(part: &str, full: &str, short: &str, hashed: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Returns a number below `max`, another one each time.
+    fn dice(state: &mut u64, max: usize) -> usize {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from(*state >> 33).unwrap() % max
+    }
+
+    /// Returns all files below a tree, after checking that git would accept their order.
+    fn files(target: &BareRepository, tree: ObjectId, top: &str) -> Vec<(String, ObjectId)> {
+        let listed = entries(target.repository(), tree).unwrap();
+        let names: Vec<(String, bool)> = listed
+            .in_tree_order()
+            .map(|entry| {
+                (String::from_utf8(entry.name.to_vec()).unwrap(), entry.mode == Mode::Tree)
+            })
+            .collect();
+        let key =
+            |(name, is_tree): &(String, bool)| format!("{name}{}", if *is_tree { "/" } else { "" });
+        assert!(names.windows(2).all(|pair| key(&pair[0]) < key(&pair[1])), "{names:?}");
+        let mut found = Vec::new();
+        for entry in listed.iter() {
+            let (path, entry) =
+                (format!("{top}{}", String::from_utf8_lossy(entry.name)), entry.to_owned());
+            match entry.mode {
+                Mode::Tree => {
+                    let below = files(target, entry.id, &format!("{path}/"));
+                    assert!(!below.is_empty(), "{path} is empty");
+                    found.extend(below);
+                }
+                _ => found.push((path, entry.id)),
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn any_edits_of_any_tree_give_the_tree_of_the_files_that_are_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = BareRepository::open(folder.path(), "main").unwrap();
+        let blobs: Vec<ObjectId> = (0..4_u8).map(|byte| target.blob(&[byte]).unwrap()).collect();
+        // Names that git and a manifest sort in different orders when they are directories.
+        let parts = ["a", "a!", "a!!", "a-", "a.b", "a0", "ab", "b"];
+        let mut state = 1;
+        let mut tree = None;
+        let mut model: std::collections::BTreeMap<Vec<u8>, ObjectId> = Default::default();
+        let key = |path: &str| path.replace('/', "\0").into_bytes();
+        for _ in 0..400 {
+            let mut after = model.clone();
+            for _ in 0..=dice(&mut state, 6) {
+                let depth = 1 + dice(&mut state, 3);
+                let path: Vec<&str> =
+                    (0..depth).map(|_| parts[dice(&mut state, parts.len())]).collect();
+                let path = key(&path.join("/"));
+                // A path that becomes a file loses what was below it, and the files above it go.
+                after.retain(|other, _| {
+                    let (short, long) =
+                        if other.len() < path.len() { (other, &path) } else { (&path, other) };
+                    !(long.starts_with(short)
+                        && (long.len() == short.len() || long[short.len()] == 0))
+                });
+                if dice(&mut state, 3) > 0 {
+                    after.insert(path, blobs[dice(&mut state, blobs.len())]);
+                }
+            }
+            let mut writer = TreeWriter::new(&target, tree).unwrap();
+            let paths: std::collections::BTreeSet<&Vec<u8>> =
+                model.keys().chain(after.keys()).collect();
+            for path in paths {
+                let (old, new) = (model.get(path), after.get(path));
+                if old != new {
+                    let path: Vec<u8> =
+                        path.iter().map(|byte| if *byte == 0 { b'/' } else { *byte }).collect();
+                    let node = new.map(|blob| NewEntry::File { executable: false, blob: *blob });
+                    writer.set(&path, node).unwrap();
+                }
+            }
+            let written = writer.finish().unwrap();
+            let mut expected: Vec<(String, ObjectId)> = after
+                .iter()
+                .map(|(path, blob)| (String::from_utf8_lossy(path).replace('\0', "/"), *blob))
+                .collect();
+            let mut found = files(&target, written, "");
+            expected.sort();
+            found.sort();
+            assert_eq!(found, expected);
+            (model, tree) = (after, Some(written));
+        }
+    }
 
     #[test]
     fn names_that_mean_the_repository_are_known() {

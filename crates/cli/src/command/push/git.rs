@@ -8,6 +8,7 @@ use freestone_format::Revision;
 use freestone_git::tree::{self, LABEL_LINKS, LABEL_SKIPPED, TreeChanges};
 use freestone_git::{Blobs, Chain, Commit, ObjectId, Repository};
 use freestone_source::report::SourceReport;
+use freestone_store::Expect;
 use freestone_store::push::PushOptions;
 use freestone_store::push::series::{Items, Series, Step};
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +35,8 @@ pub(super) struct CommitSelection<'a> {
     pub(super) since: Option<&'a str>,
     /// True if what cannot be pushed is skipped and reported, instead of failing.
     pub(super) skip_special: bool,
+    /// True if the ref may be set back to an older commit.
+    pub(super) older: bool,
 }
 
 /// The series of revisions that commits become.
@@ -45,6 +48,7 @@ pub(super) struct CommitSeries<'a> {
     history: bool,
     since: Option<ObjectId>,
     skip_special: bool,
+    older: bool,
     options: PushOptions,
     context: &'a Context,
     pending: VecDeque<ObjectId>,
@@ -100,6 +104,7 @@ impl<'a> CommitSeries<'a> {
             history: wanted.history,
             since: since.map(|commit| commit.id),
             skip_special: wanted.skip_special,
+            older: wanted.older || matches!(options.expect, Expect::Revision(_)),
             options: options.clone(),
             context,
             pending: VecDeque::new(),
@@ -174,6 +179,25 @@ impl<'a> CommitSeries<'a> {
         labels
     }
 
+    /// Checks that the ref is not set back: the job of an older commit may end later.
+    fn check_order(&self, parent: Option<(&Id, &Revision)>) -> Result<()> {
+        let Some((id, revision)) = parent else { return Ok(()) };
+        let names_parent = self.options.ref_name.is_some() && self.options.parent != Some(*id);
+        let Some(base) = self.commit_of(revision).filter(|_| names_parent && !self.older) else {
+            return Ok(());
+        };
+        let check = &mut || self.context.interrupt.check();
+        if !self.repository.is_ancestor(&self.tip, base, check)? {
+            return Ok(());
+        }
+        let tip = self.tip.id;
+        Err(Error::refused(format!(
+            "commit {tip} is an ancestor of commit {base}, and the ref's revision {id} was \
+             made from the newer one"
+        ))
+        .hint("another push was first; to set the ref back, push with --older or --expect REV"))
+    }
+
     /// Returns the commits from the one that the parent revision was made from up to the tip.
     fn chain(&self, parent: Option<(&Id, &Revision)>) -> Result<Vec<ObjectId>> {
         let base = parent.and_then(|(_, revision)| self.commit_of(revision));
@@ -216,6 +240,7 @@ impl<'a> CommitSeries<'a> {
 
 impl Series for CommitSeries<'_> {
     fn begin(&mut self, parent: Option<(&Id, &Revision)>) -> Result<()> {
+        self.check_order(parent)?;
         self.pending =
             if self.history { self.chain(parent)?.into() } else { VecDeque::from([self.tip.id]) };
         self.done.store(0, Ordering::Relaxed);
