@@ -158,6 +158,11 @@ impl Packs {
         }
         let object: Arc<dyn Object> = open(&object_name(id))?.ok_or_else(|| missing(id))?.into();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have opened it meanwhile. Both use the object that is kept: what was
+        // proven of an object is forgotten when nobody has it any more.
+        if let Some(kept) = open.get(id) {
+            return Ok(kept.clone());
+        }
         if open.len() >= OPEN_MAX {
             open.clear();
         }

@@ -54,11 +54,9 @@ impl RawChunks for Records {
             }
             checked = length;
         }
-        let (pack, offset) = run.place();
-        let Ok(object) = self.packs.open(&pack) else { return Ok(None) };
-        if !run.is_proven() || object.file().is_none() {
-            return Ok(None);
-        }
+        // The pack may have been closed meanwhile, to open others. Its file is compared again.
+        let Some(object) = run.open_proven() else { return Ok(None) };
+        let offset = run.place().1;
         Ok(Some(RawPlace { file: Arc::new(OpenPack(object)), offset, checked }))
     }
 }

@@ -213,6 +213,12 @@ impl RawRun {
         self.object.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.upgrade()
     }
 
+    /// Opens the pack, if it is a file in which this run was proven.
+    pub(crate) fn open_proven(&self) -> Option<Arc<dyn Object>> {
+        let object = self.open().ok()?;
+        (self.is_proven.load(Ordering::Acquire) && object.file().is_some()).then_some(object)
+    }
+
     /// Opens the pack, and looks up what is known of this file.
     fn open(&self) -> Result<Arc<dyn Object>> {
         let object = self.packs.open(&self.pack)?;

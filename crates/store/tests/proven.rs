@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
-use freestone_core::{Id, RawChunks, Watch, digest};
+use freestone_backend::directory::Directory;
+use freestone_backend::{Backend, Created, Listed, Object, Spool};
+use freestone_core::wire::Bytes;
+use freestone_core::{Id, RawChunks, Result, Watch, digest};
 use freestone_maintain::{self as maintain, VerifyOptions};
 use freestone_store::Store;
 use freestone_store::push::PushOptions;
@@ -10,6 +13,7 @@ use freestone_testkit::{MemorySource, noise, push_tree};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 const LENGTH: u64 = 300_000;
@@ -119,4 +123,127 @@ fn a_scrub_proves_all_and_forgets_what_it_found_damaged() {
 
 fn checked_or_none(store: &Store, id: &Id) -> Option<u64> {
     store.records().unwrap().raw(id, LENGTH, false).unwrap().map(|place| place.checked)
+}
+
+/// A backend in which the first opening of a pack waits until the pack, opened a second time
+/// meanwhile, is being read; and that reading waits until both are read.
+struct Overlapping {
+    inner: Directory,
+    state: Arc<(Mutex<Progress>, Condvar)>,
+}
+
+#[derive(Default)]
+struct Progress {
+    opened: u32,
+    read: u32,
+}
+
+impl Overlapping {
+    fn wait(state: &(Mutex<Progress>, Condvar), until: impl Fn(&Progress) -> bool) {
+        let progress = state.0.lock().unwrap();
+        let patience = Duration::from_secs(20);
+        let waited = state.1.wait_timeout_while(progress, patience, |p| !until(p)).unwrap();
+        assert!(!waited.1.timed_out());
+    }
+
+    fn opened(&self, object: Box<dyn Object>) -> Box<dyn Object> {
+        let number = {
+            let mut progress = self.state.0.lock().unwrap();
+            progress.opened += 1;
+            self.state.1.notify_all();
+            progress.opened
+        };
+        if number == 1 {
+            Self::wait(&self.state, |progress| progress.read > 0);
+        }
+        Box::new(OverlappingObject { inner: object, state: self.state.clone() })
+    }
+}
+
+struct OverlappingObject {
+    inner: Box<dyn Object>,
+    state: Arc<(Mutex<Progress>, Condvar)>,
+}
+
+impl Object for OverlappingObject {
+    fn length(&self) -> u64 {
+        self.inner.length()
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        if out.len() as u64 == LENGTH {
+            self.state.0.lock().unwrap().read += 1;
+            self.state.1.notify_all();
+            Overlapping::wait(&self.state, |progress| progress.read > 1);
+        }
+        self.inner.read_at(offset, out)
+    }
+
+    fn map(&self) -> Result<Bytes> {
+        self.inner.map()
+    }
+
+    fn file(&self) -> Option<&fs::File> {
+        self.inner.file()
+    }
+}
+
+impl Backend for Overlapping {
+    fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        self.inner.list(folder)
+    }
+
+    fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
+        let object = self.inner.open(name)?;
+        let is_pack = name.starts_with("packs/");
+        Ok(if is_pack { object.map(|object| self.opened(object)) } else { object })
+    }
+
+    fn open_listed(&self, name: &str, length: u64) -> Result<Box<dyn Object>> {
+        let object = self.inner.open_listed(name, length)?;
+        Ok(if name.starts_with("packs/") { self.opened(object) } else { object })
+    }
+
+    fn hint(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.inner.hint(name, bytes)
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
+        self.inner.create(name, bytes)
+    }
+
+    fn spool(&self) -> Result<Spool> {
+        self.inner.spool()
+    }
+
+    fn publish(&self, spool: Spool, name: &str) -> Result<Created> {
+        self.inner.publish(spool, name)
+    }
+
+    fn settle(&self, folder: &str) -> Result<()> {
+        self.inner.settle(folder)
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        self.inner.remove(name)
+    }
+}
+
+/// Two threads that open a pack at the same time find it proven both: what one of them has proven
+/// does not depend on which of the two openings is kept.
+#[test]
+fn a_pack_that_two_threads_open_at_once_is_proven_for_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, id) = store(folder.path());
+    let state = Arc::new((Mutex::default(), Condvar::new()));
+    let backend = Overlapping { inner: Directory::new(&root), state: state.clone() };
+    let store = Store::open_backend(Arc::new(backend), None).unwrap();
+    let records = store.records().unwrap();
+    let raw = || records.raw(&id, LENGTH, true).unwrap().map(|place| place.checked);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(raw);
+        Overlapping::wait(&state, |progress| progress.opened > 0);
+        assert_eq!(raw(), Some(LENGTH));
+        assert_eq!(first.join().unwrap(), Some(LENGTH));
+    });
 }
