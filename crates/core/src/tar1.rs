@@ -43,6 +43,11 @@ impl Shape {
         let pax_size = size.is_some_and(|size| size > USTAR_SIZE_MAX);
         let mut pax = Vec::new();
         if pax_path {
+            // POSIX wants UTF-8 in pax records. For any other path bsdtar ends with an error unless
+            // this record says that the bytes are to be taken as they are.
+            if std::str::from_utf8(&name).is_err() {
+                pax.extend(pax_record(b"hdrcharset", b"BINARY"));
+            }
             pax.extend(pax_record(b"path", &name));
         }
         if let Some(size) = size.filter(|_| pax_size) {
@@ -138,6 +143,20 @@ mod tests {
         assert_eq!(file(&[b'x'; 502]).unwrap().pax.len(), 512);
         assert_eq!(file(&[b'x'; 503]), None);
         assert_eq!(measure(&[b'x'; 503], Some(0)), Measure::Inexpressible);
+    }
+
+    #[test]
+    fn a_path_in_pax_that_is_not_utf_8_is_declared() {
+        let pax = |path: &[u8], size| Shape::of(path, Some(size)).map(|shape| shape.pax);
+        let declared = b"21 hdrcharset=BINARY\n111 path=\xff\xff";
+        assert!(pax(&[0xff; 101], 0).unwrap().starts_with(declared));
+        assert!(pax(&[0xff; 101], 1 << 33).unwrap().ends_with(b"\n19 size=8589934592\n"));
+        assert!(pax("é".repeat(60).as_bytes(), 0).unwrap().starts_with(b"130 path="));
+        // A name in the ustar header has no charset.
+        assert_eq!(pax(&[0xff; 100], 0).unwrap(), b"");
+        assert_eq!(pax(&[0xff; 481], 0).unwrap().len(), 512);
+        assert_eq!(pax(&[0xff; 482], 0), None);
+        assert_eq!(measure(&[0xff; 482], Some(0)), Measure::Inexpressible);
     }
 
     #[test]

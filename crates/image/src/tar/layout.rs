@@ -9,10 +9,10 @@ use freestone_manifest::Entry;
 pub(crate) const FIRST_UNIT: u64 = 2;
 
 /// Returns the number of fillers in an image with this number of entries that have no entry after
-/// them. It is 1 for an image without entries, because Python's `tarfile` takes an archive that has
-/// only a `g` header for damaged; but an image that is laid out without fillers has none at all.
-pub(crate) fn fillers_of_nothing(entries: u64, align: Align) -> u64 {
-    u64::from(entries == 0 && align == Align::Blocks)
+/// them. It is 1 for an image without entries, however it is aligned, because Python's `tarfile`
+/// takes an archive that has only a `g` header for damaged.
+pub(crate) fn fillers_of_nothing(entries: u64) -> u64 {
+    u64::from(entries == 0)
 }
 
 /// The offsets of an entry's parts, in units of 512 bytes from the image's start.

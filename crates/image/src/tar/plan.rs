@@ -53,14 +53,12 @@ impl<S: NodeSource> TarPlan<S> {
         if measure == Measure::Inexpressible {
             return Err(inexpressible(&tree)?);
         }
+        let fillers = fillers_of_nothing(tree.summary().entries);
         let (marks, end) = match options.align() {
-            Align::Blocks => {
-                let fillers = fillers_of_nothing(tree.summary().entries, Align::Blocks);
-                (None, measure.end(FIRST_UNIT + fillers))
-            }
+            Align::Blocks => (None, measure.end(FIRST_UNIT + fillers)),
             Align::None => {
                 let (marks, end) = UnitMarks::walk(&tree)?;
-                (Some(marks), Some(end))
+                (Some(marks), Some(end + fillers))
             }
         };
         let end = end.and_then(|end| end.checked_mul(TAR_BLOCK_BYTES)).ok_or_else(too_long)?;
@@ -139,7 +137,7 @@ impl<S: NodeSource> Plan for TarPlan<S> {
             each(Extent { offset: 0, length: first, source })?;
         }
         if intersects(&range, first, self.end) {
-            if fillers_of_nothing(self.tree.summary().entries, self.align) > 0 {
+            if fillers_of_nothing(self.tree.summary().entries) > 0 {
                 let source = ExtentSource::Inline(header::filler().to_vec());
                 each(Extent { offset: first, length: self.end - first, source })?;
             } else {
@@ -191,7 +189,7 @@ fn inexpressible<S: NodeSource>(tree: &Tree<S>) -> Result<Error> {
         "tar readers cannot take {count} of the paths, which are too long:{listed}"
     ))
     .hint(format!(
-        "readers take at most {path_bytes_max} bytes, which include the / of a directory, and about 20 \
-         less for a file of 8 GiB or more; choose shorter names"
+        "readers take at most {path_bytes_max} bytes, which include the / of a directory, about 20 less \
+         for a file of 8 GiB or more, and 21 less if the path is not UTF-8; choose shorter names"
     )))
 }

@@ -50,16 +50,19 @@ pub fn check<R: ReadAt + ?Sized>(
     let mut seen = Seen::new();
     let mut members = Members::new(image);
     let mut end = None;
+    let (mut has_global, mut has_member) = (false, false);
     loop {
         let violations = &mut report.violations;
         match members.next(violations)? {
-            NextItem::Global(0) => {}
+            NextItem::Global(0) => has_global = true,
             NextItem::Global(offset) => {
+                has_global = true;
                 if own.is_some() {
                     violations.add(TarRule::Head, offset, None, "a second g header");
                 }
             }
             NextItem::Member(raw) => {
+                has_member = true;
                 if let Some(member) = member(image, &raw, &mut own, violations)? {
                     seen.add(image, raw.offset, (&member.path, member.is_directory), violations)?;
                     if member.is_directory {
@@ -73,6 +76,9 @@ pub fn check<R: ReadAt + ?Sized>(
             }
             NextItem::End(at) => {
                 end = Some(at);
+                if has_global && !has_member {
+                    violations.add(TarRule::Empty, at, None, "there is only a g header");
+                }
                 if let Some(own) = &own {
                     own.end(violations);
                 }

@@ -254,6 +254,12 @@ fn pax(offset: u64, is_global: bool, payload: &[u8], violations: &mut Violations
     if is_global {
         return Pax::default();
     }
+    let value = |key: &[u8]| records.iter().find(|(k, _)| *k == key).map(|(_, value)| *value);
+    let is_text = value(b"path").is_none_or(|path| std::str::from_utf8(path).is_ok());
+    if !is_text && value(b"hdrcharset") != Some(b"BINARY") {
+        let what = "the path is not UTF-8, and no hdrcharset=BINARY says so";
+        violations.add(TarRule::PaxCharset, offset, None, what);
+    }
     Pax::decode(&records).unwrap_or_else(|what| {
         violations.add(TarRule::PaxRecords, offset, None, what);
         Pax::default()

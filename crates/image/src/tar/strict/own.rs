@@ -134,7 +134,7 @@ impl OwnLayout {
     pub(super) fn end(&self, violations: &mut Violations) {
         let (offset, count) = self.fillers.unwrap_or((FIRST_UNIT * UNIT, 0));
         let members = u64::from(self.previous.is_some());
-        let wanted = fillers_of_nothing(members, self.options.align());
+        let wanted = fillers_of_nothing(members);
         if count != wanted {
             let what = format!("there are {count} fillers before the end, not {wanted}");
             violations.add(TarRule::Fillers, offset, None, what);

@@ -19,6 +19,8 @@ rules! {
         PaxRecords "pax-records" "readers stop at malformed pax records"
         /// A pax key occurs once in a payload.
         PaxRepeated "pax-repeated" "if a key is repeated, some readers take the first, others the last"
+        /// A path in pax is UTF-8, or is declared as binary before it.
+        PaxCharset "pax-charset" "bsdtar ends with an error for a path that is not UTF-8"
         /// A member's own header comes directly after its `x` header.
         PaxFollower "pax-follower" "MirageOS's reader takes the header after an x for the member's own"
         /// A `g` header holds comments only.
@@ -43,6 +45,8 @@ rules! {
         Inside "inside" "reading beyond the device ends a unikernel"
         /// There is no single zero block between members.
         LoneZeroBlock "lone-zero-block" "it ends the archive for GNU tar, but not for MirageOS"
+        /// There is a member, or a filler.
+        Empty "empty" "Python's tarfile takes an archive of nothing but a g header for damaged"
         /// Two zero blocks end the archive.
         End "end" "MirageOS's reader continues beyond the device"
         /// A whole zero block of 4096 bytes follows the last member.

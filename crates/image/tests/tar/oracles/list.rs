@@ -17,9 +17,15 @@ use std::process::Command;
 /// git makes of an empty tree, for damaged.
 #[test]
 fn an_image_without_entries_is_taken_by_all() {
+    for options in [TarOptions::default(), unaligned()] {
+        an_empty_image_is_taken(options);
+    }
+}
+
+fn an_empty_image_is_taken(options: TarOptions) {
     let temporary = tempfile::tempdir().unwrap();
     let image = temporary.path().join("image.tar");
-    fs::write(&image, Site::default().build().image(TarOptions::default())).unwrap();
+    fs::write(&image, Site::default().build().image(options)).unwrap();
     for (package, program) in
         [("tar", "tar"), ("libarchive-tools", "bsdtar"), ("busybox", "busybox")]
     {
@@ -33,9 +39,6 @@ fn an_image_without_entries_is_taken_by_all() {
     }
     let python = run("python3", Command::new("python3").args(["-c", LIST]).arg(&image));
     assert_eq!((python.stdout, python.stderr), (Vec::new(), Vec::new()));
-    fs::write(&image, Site::default().build().image(unaligned())).unwrap();
-    let python = Command::new("python3").args(["-c", LIST]).arg(&image).output().unwrap();
-    assert!(String::from_utf8_lossy(&python.stderr).contains("end of file header"));
 }
 
 /// Prints the members of an archive as hexadecimal name, kind, mode, size, mtime, SHA-1.

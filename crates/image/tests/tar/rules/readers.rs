@@ -78,7 +78,9 @@ fn headers() -> Vec<Case> {
 }
 
 fn payloads() -> Vec<Case> {
-    use TarRule::{GlobalComment, LongName, PaxFollower, PaxRecords, PaxRepeated, Payload};
+    use TarRule::{
+        GlobalComment, LongName, PaxCharset, PaxFollower, PaxRecords, PaxRepeated, Payload,
+    };
     let long = |name: &[u8], payload: &[u8]| raw().member(b'L', name, payload);
     let both = [path(b"one"), path(b"two")].concat();
     let between = raw().pax(&path(b"one")).member(b'L', b"././@LongLink", b"two\0");
@@ -91,6 +93,7 @@ fn payloads() -> Vec<Case> {
         ends(PaxRecords, raw().pax(b"nonsense").file("a", b""), CRASHES),
         ends(PaxRecords, raw().pax(b"9 size=x\n").file("a", b""), CRASHES),
         ends(PaxRepeated, raw().pax(&both).file("a", b""), sees(&["one"])),
+        ends(PaxCharset, raw().pax(&path(b"\xff")).file("a", b""), sees(&["\u{fffd}"])),
         ends(PaxFollower, between.file("a", b""), sees(&["a", "one"])),
         ends(PaxFollower, raw().pax(&path(b"one")), CRASHES),
         ends(GlobalComment, global.file("a", b"").file("b", b""), sees(&["one"])),
@@ -120,7 +123,8 @@ fn paths() -> Vec<Case> {
 }
 
 fn places() -> Vec<Case> {
-    use TarRule::{End, Inside, Length, LoneZeroBlock, Tail};
+    use TarRule::{Empty, End, Inside, Length, LoneZeroBlock, Tail};
+    let comment = pax_record(b"comment", b"git");
     let mut cut = raw().file("a", &[1; 4096 + 512]).0;
     cut.truncate(cut.len() - 512);
     let mut no_tail = raw().file("a", &[1; 3584]).end();
@@ -135,6 +139,7 @@ fn places() -> Vec<Case> {
         ends(Inside, raw().file("a", b"").patch(124, far), CRASHES),
         ends(Inside, raw().pax(b"").patch(124, far), CRASHES),
         ends(LoneZeroBlock, raw().file("a", b"").block([0; 512]).file("b", b""), sees(&["a", "b"])),
+        ends(Empty, raw().member(b'g', b"pax_global_header", &comment), sees(&[])),
         case(End, raw().file("a", &[1; 3584]).0, CRASHES),
         case(Tail, not_zero, sees(&["a"])),
         case(Tail, no_tail, sees(&["a"])),
