@@ -51,6 +51,18 @@ pub trait Plan: Send + Sync {
     /// Returns a text that identifies the image: format, options and manifest root.
     fn identity(&self) -> String;
 
+    /// Returns the bytes of a sector as the image states them. A device with larger sectors cannot
+    /// be read as such an image. `None` if the format has no sectors of its own.
+    fn sector_bytes(&self) -> Option<u32> {
+        None
+    }
+
+    /// Returns sentences about what some of the format's readers cannot do with this image, each
+    /// without a full stop. Such an image is still a good one.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Returns the 4096 bytes that replace the image's first 4096 bytes while it is written in
     /// place. They are not a valid image of any format, and say which image is being written.
     fn unfinished_head(&self) -> Vec<u8> {

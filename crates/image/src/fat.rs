@@ -27,6 +27,7 @@ mod name;
 mod options;
 mod plan;
 mod refusal;
+mod reserved;
 mod scan;
 pub mod strict;
 mod table;
@@ -47,6 +48,10 @@ impl FormatOptions for FatOptions {
 
     fn attached() -> Vec<(&'static str, Self)> {
         vec![(Self::NAME, Self::default()), ("mirage.fat", Self::for_mirage())]
+    }
+
+    fn sector_bytes(&self) -> Option<u32> {
+        Some(self.block_bytes())
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -29,6 +29,11 @@ pub trait FormatOptions: Copy + Eq + Default + fmt::Display {
         vec![(Self::NAME, Self::default())]
     }
 
+    /// Returns the bytes of the image's sectors; `None` if the format has none.
+    fn sector_bytes(&self) -> Option<u32> {
+        None
+    }
+
     /// Reads the text that [`fmt::Display`] writes, and no other spelling.
     fn parse(text: &str) -> Option<Self>;
 

@@ -50,6 +50,13 @@ macro_rules! formats {
                 all
             }
 
+            /// Returns the bytes of the image's sectors; `None` if the format has none.
+            pub fn sector_bytes(&self) -> Option<u32> {
+                match self {
+                    $(Self::$variant(options) => FormatOptions::sector_bytes(options),)*
+                }
+            }
+
             /// Lays out the image of a manifest.
             ///
             /// # Errors

@@ -37,4 +37,7 @@ pub struct CheckReport {
     pub is_whole: bool,
     /// The rules that it breaks.
     pub violations: Violations,
+    /// What some readers cannot do with it, though it breaks no rule: sentences without a full
+    /// stop.
+    pub notes: Vec<String>,
 }

@@ -22,13 +22,20 @@ const ROOT_SLOTS_MAX: u64 = 65_408;
 pub(super) const SLOT: usize = 32;
 pub(super) const SLOT_BYTES: u64 = SLOT as u64;
 
+/// The least clusters of a FAT16. The specification says 4085, but GRUB and Windows take 4085 and 4086
+/// clusters for FAT12, so mkfs.fat makes at least 4087; and mtools' minfo ends by an assertion on
+/// fewer than 4096 (docs/readers.md).
+pub(super) const FAT16_CLUSTERS_MIN: u64 = 4096;
+/// The least clusters of a FAT16 in images that freestone wrote before it knew of these readers.
+const FAT16_CLUSTERS_MIN_BEFORE: u64 = 4085;
+
 /// Returns the least and the most clusters of a type. MirageOS's reader does not follow a chain to
 /// clusters above 0xFFEF.
 pub(super) fn cluster_counts(fat_type: FatType, profile: Profile) -> (u64, u64) {
     match (fat_type, profile) {
         (FatType::Fat12, _) => (1, 4084),
-        (FatType::Fat16, Profile::Any) => (4085, 65_524),
-        (FatType::Fat16, Profile::Mirage) => (4085, 0xffef - 1),
+        (FatType::Fat16, Profile::Any) => (FAT16_CLUSTERS_MIN, 65_524),
+        (FatType::Fat16, Profile::Mirage) => (FAT16_CLUSTERS_MIN, 0xffef - 1),
         (FatType::Fat32, _) => (65_525, 0x0fff_fff4),
     }
 }
@@ -117,6 +124,7 @@ struct Choice<'a> {
     options: &'a FatOptions,
     fat_type: FatType,
     cluster: u32,
+    fat16_min: u64,
 }
 
 impl Choice<'_> {
@@ -131,7 +139,8 @@ impl Choice<'_> {
 
     /// Returns the least and the most clusters of the type.
     fn counts(&self) -> (u64, u64) {
-        cluster_counts(self.fat_type, self.options.profile())
+        let (least, most) = cluster_counts(self.fat_type, self.options.profile());
+        (if self.fat_type == FatType::Fat16 { self.fat16_min } else { least }, most)
     }
 
     /// Returns the geometry with this number of clusters.
@@ -177,8 +186,21 @@ impl Choice<'_> {
 /// [`Refused`](freestone_core::ErrorKind::Refused) if the content does not fit the type, the size,
 /// or FAT at all.
 pub(super) fn choose(needs: &Needs, options: &FatOptions) -> Result<(Geometry, u64)> {
+    choose_with(needs, options, FAT16_CLUSTERS_MIN)
+}
+
+/// Chooses the geometry as [`choose`] did when a FAT16 was allowed 4085 and 4086 clusters. Images
+/// that were written then are still recognised.
+///
+/// # Errors
+/// Those of [`choose`].
+pub(super) fn choose_as_before(needs: &Needs, options: &FatOptions) -> Result<(Geometry, u64)> {
+    choose_with(needs, options, FAT16_CLUSTERS_MIN_BEFORE)
+}
+
+fn choose_with(needs: &Needs, options: &FatOptions, fat16_min: u64) -> Result<(Geometry, u64)> {
     let start = options.block_bytes().max(4096);
-    let choice = |fat_type, cluster| Choice { needs, options, fat_type, cluster };
+    let choice = |fat_type, cluster| Choice { needs, options, fat_type, cluster, fat16_min };
     let forced = match options.fat_type() {
         Some(fat_type) => Some(fat_type),
         None => {

@@ -39,7 +39,7 @@ impl fmt::Display for Profile {
 pub enum FatType {
     /// 12 bits: up to 4,084 clusters.
     Fat12,
-    /// 16 bits: 4,085 to 65,524 clusters.
+    /// 16 bits: 4,096 to 65,524 clusters.
     Fat16,
     /// 32 bits, of which 28 count: 65,525 clusters and more.
     Fat32,

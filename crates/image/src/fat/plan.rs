@@ -9,6 +9,7 @@ use super::directory::Directory;
 use super::geometry::{self, SLOT_BYTES};
 use super::head::Head;
 use super::layout::{Laid, Layout};
+use super::reserved::ReservedNames;
 use super::table::{self, PIECE_ENTRIES};
 use super::{FatOptions, FatType, scan};
 use crate::extents::{file, intersects, zeros};
@@ -34,6 +35,7 @@ pub struct FatPlan<S> {
     options: FatOptions,
     layout: Layout,
     root_slots: u64,
+    reserved: ReservedNames,
     length: u64,
     kept: Mutex<Kept>,
 }
@@ -58,7 +60,9 @@ impl<S: NodeSource> FatPlan<S> {
         let root_slots = scan.needs.root_slots;
         let layout = Layout::new(&tree, geometry, scan.large, root_slots)?;
         let name = options.image_name(&tree.id());
-        Ok(Self { tree, name, options, layout, root_slots, length, kept: Mutex::default() })
+        let reserved = scan.reserved;
+        let kept = Mutex::default();
+        Ok(Self { tree, name, options, layout, root_slots, reserved, length, kept })
     }
 
     /// Returns the type: FAT12, 16 or 32. It was chosen if the options leave it open.
@@ -260,5 +264,13 @@ impl<S: NodeSource> Plan for FatPlan<S> {
 
     fn identity(&self) -> String {
         self.name.clone()
+    }
+
+    fn sector_bytes(&self) -> Option<u32> {
+        Some(self.options.block_bytes())
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.reserved.note().into_iter().collect()
     }
 }

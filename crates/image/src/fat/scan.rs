@@ -10,6 +10,7 @@ use super::clusters::{LargeDirectories, allocate, cluster_bytes, directory_bytes
 use super::geometry::{CLUSTER_SIZES, Needs};
 use super::name::Name;
 use super::refusal::Refusals;
+use super::reserved::ReservedNames;
 use crate::hash::short_hash;
 use freestone_core::{NodeSource, Result, path};
 use freestone_manifest::{Cursor, Tree};
@@ -84,6 +85,8 @@ impl<'a, S: NodeSource> Children<'a, S> {
 pub(super) struct Scan {
     pub(super) needs: Needs,
     pub(super) large: LargeDirectories,
+    /// The names that Windows takes for devices.
+    pub(super) reserved: ReservedNames,
 }
 
 /// Walks over a manifest.
@@ -101,7 +104,9 @@ pub(super) fn scan<S: NodeSource>(tree: &Tree<S>, profile: Profile) -> Result<Sc
     }
     let mut cursor = tree.cursor();
     let mut index = 0;
+    let mut reserved = ReservedNames::default();
     while let Some(entry) = cursor.next()? {
+        reserved.look_at(&entry.path, profile);
         let bytes = match entry.size() {
             Some(bytes) => {
                 if bytes > FILE_BYTES_MAX {
@@ -121,7 +126,7 @@ pub(super) fn scan<S: NodeSource>(tree: &Tree<S>, profile: Profile) -> Result<Sc
         index += 1;
     }
     refusals.check()?;
-    Ok(Scan { needs, large })
+    Ok(Scan { needs, large, reserved })
 }
 
 /// Returns the slots that the names in the directory `top` take. `index` is that of its first

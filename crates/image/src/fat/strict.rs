@@ -18,6 +18,7 @@ pub use rule::FatRule;
 
 use super::geometry::SLOT_BYTES;
 use super::head::decode;
+use super::reserved::ReservedNames;
 use super::{FatType, Profile};
 use crate::format::{FormatOptions, read_head};
 use crate::read::{ReadAt, first_nonzero};
@@ -29,6 +30,9 @@ use own::OwnLayout;
 use slots::{Notes, SlotChild, children};
 use table::{Chain, Table};
 use volume::Volume;
+
+/// The clusters from which on all readers take a file system for FAT16, not FAT12.
+const FAT16_CLUSTERS_UNAMBIGUOUS: u64 = 4087;
 
 /// The most bytes of a directory: 65,536 slots.
 const DIRECTORY_BYTES_MAX: u64 = 65_536 * SLOT_BYTES;
@@ -78,10 +82,18 @@ pub fn check<R: ReadAt + ?Sized>(
         report.violations.add(FatRule::MirageType, 0, None, what);
     }
     let table = Table::new(image, volume);
-    let mut walk = StrictWalk { image, volume, profile, own, table, report, each };
+    if volume.fat_type == FatType::Fat16 && volume.clusters < FAT16_CLUSTERS_UNAMBIGUOUS {
+        report.notes.push(format!(
+            "{} clusters: GRUB and Windows take it for FAT12, and read other bytes",
+            volume.clusters
+        ));
+    }
+    let reserved = ReservedNames::default();
+    let mut walk = StrictWalk { image, volume, profile, own, table, report, reserved, each };
     walk.table.check_start(&mut walk.report.violations)?;
     walk.tables()?;
     walk.all()?;
+    walk.report.notes.extend(walk.reserved.note());
     let free = walk.table.check_rest(&mut walk.report.violations)?;
     walk.info(free)?;
     walk.rest(container)?;
@@ -121,6 +133,7 @@ struct StrictWalk<'a, R: ?Sized> {
     own: Option<OwnLayout>,
     table: Table<'a, R>,
     report: CheckReport,
+    reserved: ReservedNames,
     each: &'a mut dyn FnMut(&Member) -> Result<()>,
 }
 
@@ -287,6 +300,7 @@ impl<R: ReadAt + ?Sized> StrictWalk<'_, R> {
             violations.add(FatRule::ChainLength, offset, Some(&path), what);
         }
         let runs = self.runs(&chain);
+        self.reserved.look_at(&path, self.profile);
         (self.each)(&Member {
             path: path.clone(),
             short: child.short,

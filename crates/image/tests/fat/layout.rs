@@ -55,12 +55,17 @@ fn the_number_of_clusters_says_which_type_it_is() {
     for (clusters, fat_type) in [
         (1, FatType::Fat12),
         (4084, FatType::Fat12),
-        (4085, FatType::Fat16),
+        (4096, FatType::Fat16),
         (65_524, FatType::Fat16),
     ] {
         let plan = of_clusters(clusters, None);
         assert_eq!((plan.fat_type(), plan.clusters()), (fat_type, clusters), "{clusters}");
         assert_eq!(plan.cluster_bytes(), 4096);
+    }
+    // Readers differ in what they take 4085 clusters and a few more for, so there are more.
+    for needed in [4085, 4086, 4087, 4095] {
+        let plan = of_clusters(needed, None);
+        assert_eq!((plan.fat_type(), plan.clusters()), (FatType::Fat16, 4096), "{needed}");
     }
     // FAT32's root directory is a cluster too.
     for clusters in [65_525, 1 << 20, 0x0fff_fff3] {
@@ -82,7 +87,7 @@ fn a_type_that_was_asked_for_gets_other_clusters() {
     assert_eq!(cluster(4085, FatType::Fat12), (8192, 2043));
     assert_eq!(cluster(65_525, FatType::Fat16), (8192, 32_763));
     assert_eq!(cluster(4084, FatType::Fat16), (2048, 8168));
-    assert_eq!(cluster(1, FatType::Fat16), (512, 4088));
+    assert_eq!(cluster(1, FatType::Fat16), (512, 4096));
     assert_eq!(cluster(65_523, FatType::Fat32), (2048, 131_048));
     assert_eq!(cluster(1, FatType::Fat32), (512, 65_528));
 }
@@ -110,6 +115,39 @@ fn a_size_is_filled_with_clusters_or_refused_with_what_it_would_take() {
     assert_eq!(plan(&built, padded).unwrap().length(), 3 << 20);
 }
 
+/// No option leads to clusters whose number some readers take for another type: each number of
+/// clusters of each size from 16 below to 16 above what fills an image.
+#[test]
+fn no_option_leads_to_a_number_of_clusters_that_readers_differ_in() {
+    let built = Site::default().file("a", noise(1, 5000)).build();
+    let mut sixteens = 0;
+    for (fat_type, profile) in [
+        (None, Profile::Any),
+        (Some(FatType::Fat16), Profile::Any),
+        (Some(FatType::Fat16), Profile::Mirage),
+    ] {
+        for (block, cluster) in [(512, 512), (512, 2048), (512, 4096), (4096, 4096), (512, 8192)] {
+            for blocks in 4085 * cluster / 4096..4120 * cluster / 4096 {
+                let options = FatOptions::default()
+                    .with_type(fat_type)
+                    .and_then(|options| options.with_profile(profile))
+                    .and_then(|options| options.with_block_bytes(block))
+                    .unwrap();
+                let free = options.with_free((blocks - 20) * 4096).unwrap();
+                let sized = options.with_length(None, Some(blocks * 4096)).unwrap();
+                for options in [free, sized] {
+                    let Ok(plan) = plan(&built, options) else { continue };
+                    let is_12 = plan.fat_type() == FatType::Fat12;
+                    assert!(is_12 || plan.clusters() >= 4096, "{options}: {}", plan.clusters());
+                    assert!(!is_12 || plan.clusters() <= 4084, "{options}: {}", plan.clusters());
+                    sixteens += usize::from(!is_12);
+                }
+            }
+        }
+    }
+    assert!(sixteens > 300, "{sixteens}");
+}
+
 /// Every size around a change of type has an image, and the bounds of the types are kept.
 #[test]
 fn sizes_around_the_types_bounds_are_filled() {
@@ -119,7 +157,7 @@ fn sizes_around_the_types_bounds_are_filled() {
         let plan = plan(&built, options).unwrap();
         let bounds = match plan.fat_type() {
             FatType::Fat12 => 1..=4084,
-            FatType::Fat16 => 4085..=65_524,
+            FatType::Fat16 => 4096..=65_524,
             FatType::Fat32 => 65_525..=u64::MAX,
         };
         assert!(bounds.contains(&plan.clusters()), "{blocks}");

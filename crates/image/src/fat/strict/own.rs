@@ -11,7 +11,7 @@ use super::volume::Volume;
 use crate::fat::alias::Aliases;
 use crate::fat::clusters::{ClusterRange, allocate, cluster_bytes, directory_bytes};
 use crate::fat::directory::{ARCHIVE, DIRECTORY, ShortEntry, long};
-use crate::fat::geometry::{CLUSTER_SIZES, Geometry, Needs, choose};
+use crate::fat::geometry::{CLUSTER_SIZES, Geometry, Needs, choose, choose_as_before};
 use crate::fat::name::Name;
 use crate::fat::{FatOptions, FatType, Profile};
 use crate::violation::Violations;
@@ -163,7 +163,10 @@ impl OwnLayout {
         is_device: bool,
         violations: &mut Violations,
     ) -> u64 {
-        match choose(&self.needs, &self.options) {
+        // An image from before 4085 and 4086 clusters were left to FAT12 is still a good one.
+        let before = choose_as_before(&self.needs, &self.options).ok();
+        let before = before.filter(|(geometry, _)| *geometry == self.geometry);
+        match before.map_or_else(|| choose(&self.needs, &self.options), Ok) {
             Err(error) => {
                 violations.add(FatRule::Head, 0, None, error.to_string());
                 volume.end()
@@ -178,6 +181,46 @@ impl OwnLayout {
                     violations.add(FatRule::Size, 0, None, what);
                 }
                 wanted
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fat::geometry::FAT16_CLUSTERS_MIN;
+    use crate::fat::head::Head;
+    use crate::fat::strict::check;
+    use crate::format::FormatOptions;
+    use crate::report::Container;
+    use freestone_core::Id;
+    use freestone_core::wire::to_usize;
+
+    /// An image of nothing from the time when a FAT16 could have 4085 clusters: it is whole, and
+    /// what some readers take it for is said.
+    #[test]
+    fn an_image_of_4085_clusters_from_before_is_taken_with_a_note() {
+        let options = FatOptions::for_mirage().with_block_bytes(4096).unwrap();
+        for size in [None, Some(16_380 << 10)] {
+            let options = options.with_length(None, size).unwrap();
+            let (geometry, length) = choose_as_before(&Needs::default(), &options).unwrap();
+            assert!(geometry.clusters < 4087, "{geometry:?}");
+            let name = options.image_name(&Id([7; 32]));
+            let mut image = Head { geometry, free: 0, last: 0 }.encode(&name);
+            image.resize(to_usize(length), 0);
+            for copy in 0..2 {
+                let start = to_usize(geometry.table_offset(copy));
+                image[start..start + 4].copy_from_slice(&[0xf8, 0xff, 0xff, 0xff]);
+            }
+            let report = check(&image, Container::File, &mut |_| Ok(())).unwrap();
+            let kept: Vec<_> = report.violations.kept().iter().map(ToString::to_string).collect();
+            assert_eq!(kept, Vec::<String>::new());
+            assert_eq!(report.name, Some(name));
+            assert!(report.notes[0].contains("GRUB"), "{:?}", report.notes);
+            // Such an image is not made any more.
+            if let Ok((now, _)) = choose(&Needs::default(), &options) {
+                assert!(now.clusters >= FAT16_CLUSTERS_MIN);
             }
         }
     }
