@@ -16,6 +16,8 @@
 //! The bytes after the image's end stay as they are. Every image ends with zeros at which its
 //! readers stop.
 
+mod blank;
+
 use crate::control::Control;
 use crate::head::{HEAD_BYTES, KeptHead, put_finished, put_unfinished};
 use crate::image::Image;
@@ -24,11 +26,10 @@ use crate::piece::{Consumer, ImagePiece, PieceRun};
 use crate::produce::produce;
 use crate::report::SinkReport;
 use crate::writeback;
-use crate::zeros::{ZEROS, are_zeros, each_zeros};
+use crate::zeros::each_zeros;
 use freestone_core::limits::BLOCK_BYTES;
-use freestone_core::wire::to_usize;
-use freestone_core::{Error, Result};
-use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, fcntl_lock};
+use freestone_core::{Error, Plan, Result};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, fcntl_lock, ioctl_blksszget};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -36,10 +37,6 @@ use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-/// How much of a device's start and end must be zeros for the device to count as blank. It covers
-/// partition tables and their copies, and the signatures of file systems, RAID and volume managers.
-const BLANK_BYTES: u64 = 1 << 20;
 
 /// Writes `image` to the block device `path`. From the first write to the last, the device says
 /// that it is unfinished.
@@ -59,7 +56,7 @@ pub fn write(
     let length = image.length()?;
     let mut unfinished = image.plan.unfinished_head();
     unfinished.resize(HEAD_BYTES, 0);
-    let device = open(path, length, overwrite)?;
+    let device = open(path, Fit::of(image.plan), overwrite)?;
     control.watch.check()?;
     let wrong = |error| wrong(path, error);
     let put = |offset, bytes: &[u8]| {
@@ -90,8 +87,41 @@ pub fn write(
     })
 }
 
-/// Opens the device `path` if an image of `length` bytes may be written to it.
-pub(crate) fn open(path: &Path, length: u64, overwrite: &Overwrite) -> Result<File> {
+/// The properties of an image that a device must suit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fit {
+    /// The image's length in bytes; 0 if it is not known yet.
+    pub length: u64,
+    /// The bytes of the image's sectors, if it has some: see [`Plan::sector_bytes`].
+    pub sector_bytes: Option<u32>,
+}
+
+impl Fit {
+    /// Returns the properties of the image of `plan`.
+    pub fn of(plan: &dyn Plan) -> Self {
+        Self { length: plan.length(), sector_bytes: plan.sector_bytes() }
+    }
+
+    /// Checks that a device with sectors of `device` bytes can be read as the image.
+    ///
+    /// # Errors
+    /// [`Refused`](freestone_core::ErrorKind::Refused) if the image's sectors are smaller: the
+    /// kernel does not mount it, and firmware looks for its parts at other places.
+    fn sectors(self, path: &Path, device: u32) -> Result<()> {
+        let Some(image) = self.sector_bytes.filter(|image| *image < device) else { return Ok(()) };
+        let name = path.display();
+        let what = format!(
+            "{name}: has sectors of {device} bytes, and the image is for sectors of {image} bytes"
+        );
+        Err(Error::refused(what).hint(match device {
+            4096 => "--block-size 4096 makes an image for such a device".into(),
+            _ => format!("write it to a device with sectors of {image} bytes, or make a tar image"),
+        }))
+    }
+}
+
+/// Opens the device `path` if an image with these properties may be written to it.
+pub(crate) fn open(path: &Path, fit: Fit, overwrite: &Overwrite) -> Result<File> {
     let name = path.display();
     let in_use = || {
         Error::refused(format!("{name}: in use"))
@@ -116,8 +146,9 @@ pub(crate) fn open(path: &Path, length: u64, overwrite: &Overwrite) -> Result<Fi
         locked => locked.map_err(|errno| wrong(errno.into()))?,
     }
     let size = device.seek(SeekFrom::End(0)).map_err(wrong)?;
-    if size < length.max(HEAD_BYTES as u64) {
-        let what = format!("{name}: has {size} bytes, and the image needs {length}");
+    fit.sectors(path, ioctl_blksszget(&device).map_err(|errno| wrong(errno.into()))?)?;
+    if size < fit.length.max(HEAD_BYTES as u64) {
+        let what = format!("{name}: has {size} bytes, and the image needs {}", fit.length);
         return Err(Error::refused(what).hint("name a larger device"));
     }
     if !overwrite.force && !may_overwrite(&device, size, overwrite).map_err(wrong)? {
@@ -132,17 +163,7 @@ pub(crate) fn open(path: &Path, length: u64, overwrite: &Overwrite) -> Result<Fi
 fn may_overwrite(device: &File, size: u64, overwrite: &Overwrite) -> io::Result<bool> {
     let mut head = [0; HEAD_BYTES];
     device.read_exact_at(&mut head, 0)?;
-    if (overwrite.is_ours)(&head) {
-        return Ok(true);
-    }
-    let mut bytes = vec![0; to_usize(size.min(BLANK_BYTES))];
-    for offset in [0, size - bytes.len() as u64] {
-        device.read_exact_at(&mut bytes, offset)?;
-        if !bytes.chunks(ZEROS.len()).all(are_zeros) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok((overwrite.is_ours)(&head) || blank::is_blank(device, size)?)
 }
 
 fn wrong(path: &Path, error: io::Error) -> Error {
@@ -218,6 +239,7 @@ impl Consumer for InPlace<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use freestone_core::wire::to_usize;
 
     #[test]
     fn a_device_that_cannot_zero_is_written_zeros_to() {

@@ -1,6 +1,7 @@
 //! The file or device to which a path leads, and whether an image may be written to it.
 
 use crate::control::Control;
+use crate::device::Fit;
 use crate::image::Image;
 use crate::overwrite::Overwrite;
 use crate::report::SinkReport;
@@ -159,15 +160,16 @@ fn directory_of(from: Option<&Folder>, path: &Path) -> Result<Folder> {
     })
 }
 
-/// Checks whether an image of `length` bytes may be written to `path`, without writing anything.
+/// Checks whether an image with the properties `fit` may be written to `path`, without writing
+/// anything.
 ///
 /// # Errors
 /// Those of [`write()`] that can be known before writing.
-pub fn check(length: u64, path: &Path, overwrite: &Overwrite) -> Result<Target> {
+pub fn check(fit: Fit, path: &Path, overwrite: &Overwrite) -> Result<Target> {
     let target = Target::find(path)?;
     match &target {
         Target::File(file) => file::check(file, overwrite).map(drop)?,
-        Target::Device(path) => device::open(path, length, overwrite).map(drop)?,
+        Target::Device(path) => device::open(path, fit, overwrite).map(drop)?,
     }
     Ok(target)
 }

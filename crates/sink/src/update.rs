@@ -22,6 +22,7 @@ mod hold;
 mod medium;
 
 use crate::control::Control;
+use crate::device::Fit;
 use crate::head::{HEAD_BYTES, KeptHead, put_finished, put_unfinished};
 use crate::image::Image;
 use crate::overwrite::Overwrite;
@@ -74,10 +75,10 @@ pub fn update(
     base_of: &BaseOf<'_>,
     control: &Control<'_>,
 ) -> Result<Updated> {
-    let length = image.length()?;
+    image.length()?;
     let (place, held) = match Target::find(path)? {
         Target::Device(path) => {
-            let device = device::open(&path, length, overwrite)?;
+            let device = device::open(&path, Fit::of(image.plan), overwrite)?;
             hold::flock(&device, &path)?;
             FileMedium::device(device, path)?
         }

@@ -6,13 +6,16 @@
 
 mod toy;
 
-use freestone_core::{ErrorKind, Plan as _, Result, Watch};
+use freestone_core::{ErrorKind, Extent, Plan, Result, Watch};
+use freestone_sink::device::Fit;
+use freestone_sink::update::update;
 use freestone_sink::{
-    Control, Difference, Overwrite, SinkReport, Target, check, compare, read_back, write,
+    Control, Difference, Image, Overwrite, SinkReport, Target, check, compare, read_back, write,
 };
 use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -51,6 +54,11 @@ fn turn() -> MutexGuard<'static, ()> {
 impl Loop {
     /// Creates a device that holds `bytes`. Returns `None` only if the environment allows that.
     fn new(bytes: &[u8]) -> Option<Self> {
+        Self::with_sectors(bytes, 512)
+    }
+
+    /// Creates a device with logical sectors of this many bytes.
+    fn with_sectors(bytes: &[u8], sector: u32) -> Option<Self> {
         if std::env::var_os("FREESTONE_NO_LOOP").is_some_and(|value| value == "1") {
             eprintln!("SKIPPED: FREESTONE_NO_LOOP=1, so nothing about devices was tested");
             return None;
@@ -59,7 +67,10 @@ impl Loop {
         let mut backing = NamedTempFile::new().unwrap();
         backing.write_all(bytes).unwrap();
         let mut attach = Command::new("losetup");
-        let attached = attach.args(["--find", "--show"]).arg(backing.path()).output();
+        let attached = attach
+            .args(["--find", "--show", "--sector-size", &sector.to_string()])
+            .arg(backing.path())
+            .output();
         let attached = attached.expect("losetup, or FREESTONE_NO_LOOP=1");
         let said = String::from_utf8_lossy(&attached.stderr);
         assert!(attached.status.success(), "{said}: be root, or set FREESTONE_NO_LOOP=1");
@@ -76,6 +87,10 @@ impl Loop {
         bytes
     }
 
+    fn held_for_writing(&self) -> File {
+        OpenOptions::new().write(true).open(&self.path).unwrap()
+    }
+
     fn put(&self, toy: &Toy, overwrite: &Overwrite) -> Result<SinkReport> {
         write(&toy.image(), &self.path, overwrite, &Control::default())
     }
@@ -90,6 +105,70 @@ fn toy() -> Toy {
     toy.zeros(100 << 10);
     toy.pad(4096);
     toy
+}
+
+/// An image whose format has sectors.
+struct Sectors(Toy, u32);
+
+impl Plan for Sectors {
+    fn length(&self) -> u64 {
+        self.0.length()
+    }
+
+    fn extents(&self, range: Range<u64>, each: &mut dyn FnMut(Extent) -> Result<()>) -> Result<()> {
+        self.0.extents(range, each)
+    }
+
+    fn identity(&self) -> String {
+        self.0.identity()
+    }
+
+    fn sector_bytes(&self) -> Option<u32> {
+        Some(self.1)
+    }
+}
+
+#[test]
+fn an_image_for_smaller_sectors_than_the_devices_is_refused() {
+    for (device_has, image_has, fits) in
+        [(512, 512, true), (512, 4096, true), (4096, 4096, true), (4096, 512, false)]
+    {
+        let Some(device) = Loop::with_sectors(&vec![0; SIZE], device_has) else { return };
+        let plan = Sectors(toy(), image_has);
+        let image = Image::new(&plan, &plan.0);
+        for overwrite in [CAREFUL, FORCE] {
+            let dry = check(Fit::of(&plan), &device.path, &overwrite);
+            let written = write(&image, &device.path, &overwrite, &Control::default());
+            let base = |_: &[u8; 4096]| Ok(None);
+            let updated = update(&image, &device.path, &overwrite, &base, &Control::default());
+            let what = format!("{image_has} on {device_has}");
+            let results = [dry.map(drop), written.map(drop), updated.map(drop)];
+            for result in results {
+                if fits {
+                    assert!(result.is_ok(), "{what}: {result:?}");
+                    continue;
+                }
+                let error = result.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Refused);
+                assert!(error.to_string().contains("has sectors of 4096 bytes"), "{error}");
+                assert!(error.hint_text().unwrap().contains("--block-size 4096"), "{error}");
+                assert!(device.bytes().iter().all(|byte| *byte == 0), "{what}: it was written");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_device_with_data_anywhere_is_not_blank() {
+    let Some(device) = Loop::new(&vec![0; SIZE]) else { return };
+    for at in [510, 2 << 20, SIZE as u64 / 2, SIZE as u64 - 1] {
+        device.held_for_writing().write_all_at(b"x", at).unwrap();
+        let error = device.put(&toy(), &CAREFUL).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{at}");
+        assert!(error.hint_text().unwrap().contains("--force"));
+        device.held_for_writing().write_all_at(&[0], at).unwrap();
+    }
+    device.put(&toy(), &CAREFUL).unwrap();
 }
 
 #[test]
@@ -112,7 +191,7 @@ fn the_device_holds_the_image_and_the_bytes_after_it_stay() {
     let link = directory.path().join("by-id");
     symlink(&device.path, &link).unwrap();
     let short = toy::site(3, 8000, 0, 0);
-    let target = check(short.length(), &link, &CAREFUL).unwrap();
+    let target = check(Fit::of(&short), &link, &CAREFUL).unwrap();
     assert!(matches!(&target, Target::Device(path) if *path == device.path), "{target:?}");
     write(&short.image(), &link, &CAREFUL, &control).unwrap();
     assert!(device.bytes().starts_with(&short.bytes()));
@@ -155,7 +234,11 @@ fn only_blank_devices_and_our_own_are_overwritten() {
     ] {
         let Some(device) = Loop::new(&old) else { return };
         let length = toy().length();
-        assert_eq!(check(length, &device.path, &CAREFUL).is_ok(), allowed, "{name}");
+        assert_eq!(
+            check(Fit { length, sector_bytes: None }, &device.path, &CAREFUL).is_ok(),
+            allowed,
+            "{name}"
+        );
         assert!(device.bytes() == old, "looking changes nothing");
         match device.put(&toy(), &CAREFUL) {
             Ok(_) => assert!(allowed, "{name}"),

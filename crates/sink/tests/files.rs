@@ -5,6 +5,7 @@
 mod toy;
 
 use freestone_core::{ErrorKind, Result, Watch};
+use freestone_sink::device::Fit;
 use freestone_sink::{Control, Overwrite, SinkReport, Target, check, write};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs::{self, File, Permissions};
@@ -41,7 +42,7 @@ fn names(directory: &Path) -> Vec<String> {
 
 /// Checks that `path` is refused, by `check` and by `write`; returns the message and the hint.
 fn refused(path: &Path, overwrite: &Overwrite) -> String {
-    let dry = check(4096, path, overwrite).unwrap_err();
+    let dry = check(Fit { length: 4096, sector_bytes: None }, path, overwrite).unwrap_err();
     let wet = put(&Toy::new(), path, overwrite).unwrap_err();
     assert_eq!((dry.kind(), wet.kind()), (ErrorKind::Refused, ErrorKind::Refused), "{path:?}");
     assert_eq!(dry.to_string(), wet.to_string());
@@ -119,7 +120,7 @@ fn links_are_written_through() {
     let toy = toy();
     // First the file does not exist, then it does.
     for _ in 0..2 {
-        let target = check(toy.bytes().len() as u64, &at("second"), &CAREFUL).unwrap();
+        let target = check(Fit::of(&toy), &at("second"), &CAREFUL).unwrap();
         assert!(matches!(target, Target::File(_)), "{target:?}");
         assert_eq!(target.path(), fs::canonicalize(at("disks")).unwrap().join("www.img"));
         put(&toy, &at("second"), &CAREFUL).unwrap();
