@@ -15,6 +15,7 @@ use clap::{ArgGroup, Args};
 use format::FormatOptions;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_image::{Identity, identify};
+use freestone_sink::device::Fit;
 use freestone_sink::update::Updated;
 use freestone_sink::{self as sink, SinkReport};
 use options::DirectoryOptions;
@@ -96,7 +97,8 @@ With --json: {\"image\" (its name), \"format\", \"root\", \"revision\" or null, 
 \"content_bytes\", \"output\" or null. If an image was written, in bytes: \"written\", \"zeros\", \"shared\"
 (with the store), \"read\" (to compare), \"checked\" (hashed now); also \"updated\" (true if in place) and
 \"from\" (the name of the previous image, or null). With --digest: \"blake3\", \"sha256\". With -n, if the
-store follows an upstream: \"fetch\": {\"bytes\", \"requests\"}. Always: \"skipped\": [{\"path\", \"reason\"}],
+store follows an upstream: \"fetch\": {\"bytes\", \"requests\"}. Always: \"notes\": [what some readers
+cannot do with it], \"skipped\": [{\"path\", \"reason\"}],
 \"skipped_count\",";
     let transfer = transfer::JSON_TEXT;
     format!("{examples}\n{transfer}}}\n{JSON_SEE}\n\n{}\n\n{}", name::TEXT, size::TEXT)
@@ -121,7 +123,8 @@ impl Image {
         };
         if let Some(path) = output {
             // Checked before a directory is read in vain. The length is checked once it is known.
-            sink::check(0, path, &overwrite)?;
+            let fit = Fit { length: 0, sector_bytes: format.sector_bytes() };
+            sink::check(fit, path, &overwrite)?;
         }
         let subject = if name::is_directory(&self.subject) {
             ImageSubject::directory(
@@ -138,7 +141,7 @@ impl Image {
         let mut made = ImageReport { output: None, format };
         if self.dry_run {
             if let Some(path) = output {
-                sink::check(subject.plan.length(), path, &overwrite)?;
+                sink::check(Fit::of(&*subject.plan), path, &overwrite)?;
                 made.output = Some(path);
             }
             made.dry_run(&subject, context)?;

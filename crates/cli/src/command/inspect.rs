@@ -48,6 +48,7 @@ Examples:
 With --json: {{\"kind\" (image, unfinished, archive, filesystem, blank or other), \"what\" (in words),
 \"image\" (its name) or null, \"root\" or null, \"length\", \"files\", \"directories\", \"content_bytes\",
 \"violation_count\", \"violations\": [{{\"rule\", \"offset\", \"path\", \"what\", \"why\"}}] (the first 100),
+\"notes\": [what some readers cannot do with it, though it breaks no rule],
 \"against\": {{\"revision\", \"root\", \"equal\", \"offset\" and \"path\" (of the first difference)}} or null}}
 {JSON_SEE}
 
@@ -69,6 +70,7 @@ struct Answer {
     content_bytes: u64,
     violation_count: u64,
     violations: Vec<JsonViolation>,
+    notes: Vec<String>,
     against: Option<Comparison>,
 }
 
@@ -263,6 +265,7 @@ fn answer(
         content_bytes: report.bytes,
         violation_count: report.violations.count(),
         violations: report.violations.kept().iter().map(violation).collect(),
+        notes: report.notes.clone(),
         against,
     }
 }
@@ -300,6 +303,9 @@ fn say(
     let more = report.violations.count() - report.violations.kept().len() as u64;
     if more > 0 {
         output.line(format_args!("  and {more} more"))?;
+    }
+    for note in &report.notes {
+        output.line(format_args!("note     {note}"))?;
     }
     let Some(against) = against else { return Ok(()) };
     let revision = &against.revision;

@@ -25,7 +25,7 @@ pub(super) struct FormatOptions {
     size: Option<u64>,
 
     /// tar: start contents of 64 KiB or more at multiples of 4096 bytes (the default), or anywhere
-    /// (for archives that are unpacked as root)
+    /// (for archives that are unpacked into a directory that has other owners or contents)
     #[arg(long, value_name = "4096|none", value_parser = align)]
     align: Option<Align>,
 

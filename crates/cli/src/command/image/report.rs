@@ -42,6 +42,7 @@ struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
     fetch: Option<JsonFetch>,
     transfer: Transfer,
+    notes: Vec<String>,
     skipped: Vec<JsonSkipped>,
     skipped_count: u64,
 }
@@ -85,6 +86,7 @@ impl ImageReport<'_> {
             digests: None,
             fetch: subject.preview.as_ref().map(JsonFetch::new),
             transfer: Transfer::default(),
+            notes: subject.plan.notes(),
             skipped: JsonSkipped::all(&subject.report),
             skipped_count: subject.report.refused_count,
         }
@@ -97,6 +99,9 @@ impl ImageReport<'_> {
             return output.json(&self.answer(subject));
         }
         skipped::note(&subject.report, output);
+        for note in subject.plan.notes() {
+            output.note(format_args!("{note}"));
+        }
         let length = subject.plan.length();
         output.line(format_args!("image    {}", subject.plan.identity()))?;
         output.line(format_args!("length   {length} ({})", show(length)))?;
@@ -141,6 +146,9 @@ impl ImageReport<'_> {
             return output.json(&Answer { written, digests, transfer, ..self.answer(subject) });
         }
         skipped::note(&subject.report, output);
+        for note in subject.plan.notes() {
+            output.note(format_args!("{note}"));
+        }
         if let Some(digests) = digests {
             let lines = [
                 format!("blake3  {}", digests.blake3),

@@ -45,8 +45,11 @@ Examples:
   freestone serve nbd main                           at 127.0.0.1:10809
   freestone serve nbd main --listen unix:/run/www.sock
   nbdinfo --list nbd+unix:///?socket=/run/www.sock
-  qemu-system-x86_64 … -drive file=nbd:unix:/run/www.sock,format=raw,if=virtio,readonly=on
-  nbd-client -unix /run/www.sock -N main -readonly /dev/nbd0
+  qemu-system-x86_64 … -drive file=nbd:unix:/run/www.sock:exportname=ID.tar,format=raw,readonly=on
+  nbd-client -unix /run/www.sock -N ID.tar -readonly /dev/nbd0
+
+A client that stays, such as a guest, is given ID.tar: the name of a ref may mean another image when
+the client connects again.
 
 With --json, when it is ready: {\"listening\": [], \"metrics\" or null, \"exports\": [], \"revisions\":
 {NAME: id}}";
