@@ -18,6 +18,9 @@ const CLUSTER_BYTES_MAX: u32 = 32_768;
 /// allows.
 const ROOT_SLOTS_MIN: u64 = 512;
 const ROOT_SLOTS_MAX: u64 = 65_408;
+/// The slots of such a directory that are free where free space was requested: it cannot grow, and
+/// without a slot a guest cannot use the space.
+const ROOT_SLOTS_FREE: u64 = 128;
 /// The bytes of a directory slot, in memory and in an image.
 pub(super) const SLOT: usize = 32;
 pub(super) const SLOT_BYTES: u64 = SLOT as u64;
@@ -147,7 +150,11 @@ impl Choice<'_> {
     fn geometry(&self, clusters: u64) -> Geometry {
         let root_slots = match self.fat_type {
             FatType::Fat32 => 0,
-            _ => self.needs.root_slots.max(ROOT_SLOTS_MIN).next_multiple_of(128),
+            _ => {
+                let free = if self.options.free() > 0 { ROOT_SLOTS_FREE } else { 0 };
+                let slots = (self.needs.root_slots + free).clamp(ROOT_SLOTS_MIN, ROOT_SLOTS_MAX);
+                slots.max(self.needs.root_slots).next_multiple_of(128)
+            }
         };
         let sector = self.options.block_bytes();
         Geometry { fat_type: self.fat_type, sector, cluster: self.cluster, root_slots, clusters }

@@ -185,6 +185,30 @@ fn there_is_as_much_free_as_was_asked_for() {
     }
 }
 
+/// A top directory of FAT12 and FAT16 cannot grow, so free bytes are of no use without free slots.
+#[test]
+fn free_space_comes_with_slots_for_names() {
+    for used in [0, 384, 385, 511, 512, 513, 640, 65_280, 65_281, 65_408] {
+        let mut site = Site::default();
+        for number in 0..used {
+            site = site.file(format!("{number}"), "");
+        }
+        let built = site.build();
+        for fat_type in [FatType::Fat12, FatType::Fat16] {
+            let slots = |free| {
+                let options = of_type(fat_type).with_free(free).unwrap();
+                let plan = plan(&built, options).unwrap();
+                let mut head = vec![0; 512];
+                Image { plan: &plan, built: &built }.read_at(0, &mut head).unwrap();
+                u64::from(u16::from_le_bytes([head[17], head[18]]))
+            };
+            let free = slots(1) - used;
+            assert!(free >= 128.min(65_408 - used), "{used}: {free}");
+            assert_eq!(slots(0), used.max(512).next_multiple_of(128), "{used}");
+        }
+    }
+}
+
 #[test]
 fn the_head_says_what_it_is_and_any_other_byte_does_not() {
     let built = boundary_sizes().build();
