@@ -157,3 +157,57 @@ fn signals_end_the_server_with_success_and_remove_its_socket() {
         assert!(!Path::exists(&socket));
     }
 }
+
+/// A client that connects again by the name of a ref, to a server that was started again after the
+/// ref had moved, finds the bytes of before; SIGHUP gives out the newer image.
+#[test]
+fn a_restart_does_not_change_what_a_name_means() {
+    let (home, image) = varied();
+    let before = home.ok(["resolve", "main"]).trim().to_owned();
+    let read = |server: &Server| {
+        let copy = home.path("copy.img");
+        run("nbdcopy", &[&server.uri("main"), copy.to_str().unwrap()]);
+        fs::read(&copy).unwrap()
+    };
+    let server = Server::nbd(&home, "www", &["main"]);
+    assert!(read(&server) == image);
+    assert!(server.end("TERM").0.success());
+    home.write("site/new", b"another image");
+    home.ok(["push", "site"]);
+    home.ok(["image", "main", "-o", "newer.img"]);
+    let newer = home.read("newer.img");
+    assert!(newer != image);
+
+    for signal in ["TERM", "KILL"] {
+        let server = Server::nbd(&home, "www", &["main"]);
+        server.expect_log(&format!("main stays revision {before}"));
+        assert!(read(&server) == image, "the device of a client changed under it");
+        server.end(signal);
+    }
+    // A server at another socket has other clients.
+    assert!(read(&Server::nbd(&home, "other", &["main"])) == newer);
+    // What others may have written, and what is another store's, is not believed.
+    let bound = home.path("www.sock.bound");
+    let kept = fs::read(&bound).unwrap();
+    home.set_mode("www.sock.bound", 0o666);
+    let server = Server::nbd(&home, "www", &["main"]);
+    assert!(read(&server) == newer);
+    server.end("TERM");
+    let text = String::from_utf8(kept.clone()).unwrap();
+    let at = text.find("store\":\"").unwrap() + 8;
+    let other = [&text[..at], &"0".repeat(32), &text[at + 32..]].concat();
+    fs::write(&bound, other).unwrap();
+    let server = Server::nbd(&home, "www", &["main"]);
+    assert!(read(&server) == newer);
+    server.end("TERM");
+
+    fs::write(&bound, kept).unwrap();
+    let server = Server::nbd(&home, "www", &["main"]);
+    assert!(read(&server) == image);
+    server.signal("HUP");
+    let now = home.ok(["resolve", "main"]).trim().to_owned();
+    server.expect_log(&format!("serving main, revision {}", &now[..12]));
+    assert!(read(&server) == newer);
+    server.end("TERM");
+    assert!(read(&Server::nbd(&home, "www", &["main"])) == newer);
+}

@@ -7,9 +7,9 @@
 //! | `REV`, `REV.tar` | a name that was given to the server, such as `main`, as it was bound |
 //! | the empty name | the name that was given to the server, if it was only one |
 //!
-//! A name is *bound* to a revision when the server starts, and bound again only when an operator
-//! asks for it: a guest that loses its connection and connects again must find the same bytes. A
-//! revision that was bound once stays served by its id.
+//! A name is *bound* to a revision when the server starts for the first time, and bound again only
+//! when an operator asks for it: a guest that loses its connection and connects again must find the
+//! same bytes. A revision that was bound once stays served by its id.
 
 use crate::image::ServedImage;
 use crate::service::Service;
@@ -51,6 +51,9 @@ pub struct Scope {
     pub all: bool,
     /// Whether names are bound again for every client.
     pub follow: bool,
+    /// The revisions that names were bound to when the server ran before. Names keep them until an
+    /// operator asks for new ones, so that clients that connect again find the same bytes.
+    pub before: BTreeMap<String, Id>,
     /// The formats, each with the ending of its image names. The first is the format of names
     /// without an ending.
     pub formats: Vec<(&'static str, Format)>,
@@ -119,7 +122,9 @@ impl Catalogue {
     pub fn open(store: Store, scope: Scope, service: Arc<Service>) -> Result<Self> {
         let catalogue =
             Self { store, service, scope, state: Mutex::default(), laid_out: Condvar::new() };
-        catalogue.bind()?;
+        let before =
+            if catalogue.scope.follow { BTreeMap::new() } else { catalogue.scope.before.clone() };
+        catalogue.bind_as(&before)?;
         let bound = catalogue.bound();
         for (name, id) in bound {
             catalogue.image(id, 0).map_err(|error| error.context(name))?;
@@ -132,10 +137,25 @@ impl Catalogue {
     /// # Errors
     /// A name means no revision any more; then all stay as they were.
     pub fn bind(&self) -> Result<()> {
+        self.bind_as(&BTreeMap::new())
+    }
+
+    /// Binds all names, those in `before` to the revisions that are there, if the store has them.
+    fn bind_as(&self, before: &BTreeMap<String, Id>) -> Result<()> {
         self.store.refresh();
         let mut bound = BTreeMap::new();
         for name in &self.scope.revisions {
-            bound.insert(name.clone(), self.store.resolve(name)?.id);
+            let mut id = self.store.resolve(name)?.id;
+            if let Some(old) = before.get(name).filter(|old| **old != id)
+                && self.store.revision(old)?.is_some()
+            {
+                self.service.log(&format!(
+                    "{name} stays revision {old}, as before the restart; it names {id} now: SIGHUP \
+                     binds it again"
+                ));
+                id = *old;
+            }
+            bound.insert(name.clone(), id);
         }
         {
             let mut state = self.state();

@@ -37,6 +37,7 @@
 //!     revisions: vec!["main".into()],
 //!     all: false,
 //!     follow: false,
+//!     before: Default::default(),
 //!     formats: Format::attached(),
 //! };
 //! let catalogue = Arc::new(Catalogue::open(store, scope, service)?);

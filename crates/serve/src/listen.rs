@@ -156,6 +156,11 @@ impl Listener {
         self.socket.as_fd()
     }
 
+    /// Returns the path of the socket's file, if this process created it.
+    pub fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(|(path, _)| &**path)
+    }
+
     /// Returns true if this is a Unix socket.
     pub fn is_unix(&self) -> bool {
         self.shown.starts_with("unix:")

@@ -1,5 +1,6 @@
 //! `freestone serve`.
 
+mod bindings;
 mod http;
 mod lifecycle;
 mod nbd;
@@ -14,6 +15,7 @@ use freestone_core::Result;
 ///
 /// Each name is bound to a revision when the server starts: a client that loses its connection
 /// finds the same bytes when it connects again. SIGHUP binds the names again, for new clients only.
+/// A server of NBD at unix:PATH keeps the bindings in PATH.bound, also when it is started again.
 /// After SIGTERM or SIGINT the server answers the requests that it has received, and exits with
 /// code 0.
 #[derive(Args)]

@@ -61,12 +61,12 @@ impl Http {
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let (end, again) = context.interrupt.for_server()?;
         let listeners = self.options.listeners(LISTEN_DEFAULT)?;
-        let catalogue = self.options.catalogue(context)?;
+        let catalogue = self.options.catalogue(None, context)?;
         let site = http::Site::new(catalogue.clone(), self.options.workers()?);
         let site = site.with_hosts(self.hosts.clone());
         let server = Server::new(site, self.options.connections_max());
         let metrics = self.options.metrics(&catalogue)?;
-        lifecycle::bind_at_hangup(&catalogue, again)?;
+        lifecycle::bind_at_hangup(&catalogue, again, |_| ())?;
         context.interrupt.serve_on();
         lifecycle::ready(&catalogue, &listeners, metrics, context)?;
         server.run(listeners, end.as_fd())?;

@@ -59,11 +59,16 @@ pub fn ready(
     Ok(())
 }
 
-/// Binds the names again at each SIGHUP, which makes `again` readable, until the process ends.
+/// Binds the names again at each SIGHUP, which makes `again` readable, until the process ends, and
+/// calls `bound` each time.
 ///
 /// # Errors
 /// The system cannot start a thread.
-pub fn bind_at_hangup(catalogue: &Arc<Catalogue>, again: OwnedFd) -> Result<()> {
+pub fn bind_at_hangup(
+    catalogue: &Arc<Catalogue>,
+    again: OwnedFd,
+    bound: impl Fn(&Catalogue) + Send + 'static,
+) -> Result<()> {
     let catalogue = catalogue.clone();
     let watch = move || {
         loop {
@@ -75,6 +80,7 @@ pub fn bind_at_hangup(catalogue: &Arc<Catalogue>, again: OwnedFd) -> Result<()> 
             let service = catalogue.service();
             match catalogue.bind() {
                 Ok(()) => {
+                    bound(&catalogue);
                     for (name, id) in catalogue.bound() {
                         service.log(&format!("serving {name}, revision {}", short(&id)));
                     }

@@ -1,5 +1,6 @@
 //! `freestone serve nbd`.
 
+use super::bindings::Bindings;
 use super::lifecycle;
 use super::options::ServeOptions;
 use crate::context::Context;
@@ -9,7 +10,7 @@ use crate::values::name;
 use crate::values::size;
 use clap::Args;
 use freestone_core::Result;
-use freestone_serve::{Server, nbd};
+use freestone_serve::{Catalogue, Server, nbd};
 use rustix::fd::AsFd;
 use std::time::Duration;
 
@@ -64,7 +65,8 @@ impl Nbd {
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let (end, again) = context.interrupt.for_server()?;
         let listeners = self.options.listeners(LISTEN_DEFAULT)?;
-        let catalogue = self.options.catalogue(context)?;
+        let bindings = Bindings::beside(&listeners);
+        let catalogue = self.options.catalogue(bindings.as_ref(), context)?;
         let protocol = nbd::Nbd {
             catalogue: catalogue.clone(),
             workers: self.options.workers()?,
@@ -72,7 +74,13 @@ impl Nbd {
         };
         let server = Server::new(protocol, self.options.connections_max());
         let metrics = self.options.metrics(&catalogue)?;
-        lifecycle::bind_at_hangup(&catalogue, again)?;
+        let remember = move |catalogue: &Catalogue| {
+            if let Some(bindings) = &bindings {
+                bindings.write(catalogue);
+            }
+        };
+        remember(&catalogue);
+        lifecycle::bind_at_hangup(&catalogue, again, remember)?;
         context.interrupt.serve_on();
         lifecycle::ready(&catalogue, &listeners, metrics, context)?;
         server.run(listeners, end.as_fd())?;

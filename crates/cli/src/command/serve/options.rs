@@ -1,5 +1,6 @@
 //! The options of both servers.
 
+use super::bindings::Bindings;
 use super::lifecycle::in_background;
 use crate::context::Context;
 use crate::values::name::Name;
@@ -39,7 +40,7 @@ pub struct ServeOptions {
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Vec<Address>,
 
-    /// Bind the names again for every client, instead of once at the start
+    /// Bind the names again for every client, instead of once at the first start
     #[arg(long)]
     follow: bool,
 
@@ -131,21 +132,29 @@ impl ServeOptions {
         self.listen.iter().map(Listener::bind).collect()
     }
 
-    /// Opens the store and binds the names.
+    /// Opens the store and binds the names, to the revisions that `bindings` remembers if there are
+    /// some.
     ///
     /// # Errors
     /// A name does not name a revision, or its image cannot be laid out.
-    pub fn catalogue(&self, context: &Context) -> Result<Arc<Catalogue>> {
+    pub(super) fn catalogue(
+        &self,
+        bindings: Option<&Bindings>,
+        context: &Context,
+    ) -> Result<Arc<Catalogue>> {
+        let store = context.store()?;
+        let before = bindings.map(|bindings| bindings.read(&store.id().to_string()));
         let revisions: Result<Vec<String>> =
             self.revisions.iter().map(|rev| Name::parse_revision(rev)).collect();
         let scope = Scope {
             revisions: revisions?,
             all: self.all,
             follow: self.follow,
+            before: before.unwrap_or_default(),
             formats: Format::attached(),
         };
         let log = context.output.log();
         let service = Service::new(self.cache, self.prove, log);
-        Catalogue::open(context.store()?, scope, Arc::new(service)).map(Arc::new)
+        Catalogue::open(store, scope, Arc::new(service)).map(Arc::new)
     }
 }
