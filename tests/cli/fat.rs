@@ -183,3 +183,28 @@ fn inspect_tells_what_a_file_system_is_and_where_it_differs() {
     assert_eq!((&answer["kind"], &answer["violation_count"]), (&"filesystem".into(), &0.into()));
     home.fails(7, ["image", "main", "--format", "fat", "-o", "other.img"]);
 }
+
+/// Names of DOS's devices are written, since all readers but Windows open them, and it is said.
+#[test]
+fn names_that_windows_cannot_open_are_told() {
+    let home = Home::new();
+    home.write("site/js/aux.js", b"a");
+    home.write("site/con", b"c");
+    home.write("site/constant", b"d");
+    let image = ["image", "./site", "--format", "fat", "-o", "www.img"];
+    let ran = home.run(image);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let note = "con and 1 more: Windows cannot open them";
+    assert!(ran.err.contains(note), "{}", ran.err);
+    assert!(home.ok(["inspect", "www.img"]).contains(&format!("note     {note}")));
+    for command in [&image[..], &["inspect", "www.img"]] {
+        let notes = &home.json(command)["notes"];
+        assert!(notes[0].as_str().unwrap().starts_with(note), "{notes}");
+    }
+    // MirageOS is the only reader of this profile; and tar has no such names.
+    for options in [&["--format", "fat", "--profile", "mirage"][..], &["--format", "tar"]] {
+        let ran = home.run(["image", "./site", "-o", "www.img"].iter().chain(options));
+        assert!(ran.code == Some(0) && !ran.err.contains("Windows"), "{}", ran.err);
+        assert_eq!(home.json(["inspect", "www.img"])["notes"], serde_json::json!([]));
+    }
+}

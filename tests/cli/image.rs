@@ -258,3 +258,22 @@ fn an_image_to_a_terminal_is_refused() {
     assert!(text.contains("freestone: a binary image is not written to a terminal"), "{text}");
     assert!(text.contains("code 7"), "{text}");
 }
+
+/// A directory that is named without `./` is taken for a revision. Whatever is wrong with that, the
+/// other meaning is named.
+#[test]
+fn a_directory_named_like_a_revision_is_hinted_at() {
+    let home = Home::new();
+    home.write("site/index.html", b"x");
+    let image = ["image", "site", "-o", "www.img"];
+    let hint = "write ./site for the local directory";
+    let said = home.fails(5, image);
+    assert!(said.contains(hint), "without a store: {said}");
+    home.ok(["init"]);
+    let said = home.fails(5, image);
+    assert!(said.contains(hint), "without such a ref: {said}");
+    let mut command = home.command(image);
+    let output = command.env_remove("FREESTONE_STORE").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(hint), "without a store being named: {said}");
+}

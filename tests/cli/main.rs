@@ -19,5 +19,6 @@ mod host_corpus;
 mod image;
 mod million;
 mod push_tar;
+mod readers;
 mod sparse;
 mod store;

@@ -48,10 +48,12 @@ pub(super) fn is_blank(device: &impl FileExt, size: u64) -> io::Result<bool> {
 /// Returns the ranges of a device of `size` bytes that are looked at, those with the most
 /// signatures first.
 fn looked_at(size: u64) -> Vec<Range<u64>> {
+    let mut ranges = Vec::new();
     if size <= WHOLE_BYTES_MAX {
-        return vec![0..size];
+        ranges.push(0..size);
+        return ranges;
     }
-    let mut ranges = vec![0..END_BYTES, size - END_BYTES..size];
+    ranges.extend([0..END_BYTES, size - END_BYTES..size]);
     let powers = (25..63).map(|bit| 1u64 << bit).take_while(|at| *at < size);
     ranges.extend(powers.map(|at| at..size.min(at + POWER_BYTES)));
     // The distance is a whole number of samples, so that reads are aligned.
