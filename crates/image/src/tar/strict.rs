@@ -27,7 +27,7 @@ use crate::read::{ReadAt, first_nonzero};
 use crate::report::{CheckReport, Container};
 use crate::violation::Violations;
 use freestone_core::Result;
-use freestone_core::limits::BLOCK_BYTES;
+use freestone_core::limits::{BLOCK_BYTES, USTAR_SIZE_MAX};
 use members::{Members, NextItem, RawMember};
 use own::OwnLayout;
 use seen::Seen;
@@ -50,7 +50,7 @@ pub fn check<R: ReadAt + ?Sized>(
     let mut seen = Seen::new();
     let mut members = Members::new(image);
     let mut end = None;
-    let (mut has_global, mut has_member) = (false, false);
+    let (mut has_global, mut has_member, mut beyond_octal) = (false, false, 0u64);
     loop {
         let violations = &mut report.violations;
         match members.next(violations)? {
@@ -69,6 +69,7 @@ pub fn check<R: ReadAt + ?Sized>(
                         report.directories += 1;
                     } else {
                         report.files += 1;
+                        beyond_octal += u64::from(member.size > USTAR_SIZE_MAX);
                         report.bytes = report.bytes.saturating_add(member.size);
                     }
                     each(&member)?;
@@ -86,6 +87,14 @@ pub fn check<R: ReadAt + ?Sized>(
             }
             NextItem::Broken => break,
         }
+    }
+    if beyond_octal > 0 {
+        // MirageOS takes no other spelling of such a size than in pax.
+        let what = format!(
+            "{beyond_octal} of the files have 8 GiB or more: busybox and GRUB read neither them nor what \
+             comes after them"
+        );
+        report.notes.push(what);
     }
     report.is_whole = end.is_some();
     let mut wanted = image.length();
