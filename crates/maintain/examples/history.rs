@@ -7,8 +7,8 @@
 
 use freestone_core::Watch;
 use freestone_maintain::{self as maintain, CompactOptions};
+use freestone_push::PushOptions;
 use freestone_store::Store;
-use freestone_store::push::PushOptions;
 use freestone_testkit::{MemorySource, push_tree};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};

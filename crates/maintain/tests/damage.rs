@@ -13,7 +13,7 @@ use freestone_format::pack::{self, Base};
 use freestone_format::record::{Codec, RecordKind};
 use freestone_format::{RefEntry, Revision};
 use freestone_maintain as maintain;
-use freestone_store::push::PushOptions;
+use freestone_push::PushOptions;
 use freestone_store::{Expect, Store};
 use freestone_testkit::{
     Forge, Frozen, MemorySource, ReadBack, Reading, findings, noise, push_tree, text,

@@ -13,7 +13,7 @@ use freestone_format::{ref_entry, segment};
 use freestone_maintain::{self as maintain, Finding, VerifyOptions};
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
 use freestone_manifest::{Builder, Entry, EntryKind, MemoryNodes, Node};
-use freestone_store::push::PushOptions;
+use freestone_push::PushOptions;
 use freestone_store::{Expect, Store};
 use freestone_testkit::{Forge, MemorySource, pack_name, push_tree, write_pack, write_segment};
 use std::collections::BTreeMap;

@@ -5,8 +5,8 @@
 use freestone_backend::directory::{Directory, Step, Watcher};
 use freestone_core::{Id, Result, Watch};
 use freestone_maintain::{self as maintain, CompactOptions, VerifyOptions};
+use freestone_push::PushOptions;
 use freestone_store::Store;
-use freestone_store::push::PushOptions;
 use freestone_testkit::{MemorySource, findings, push_tree, text};
 use std::fs;
 use std::io;

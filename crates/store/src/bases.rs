@@ -18,7 +18,7 @@ use freestone_core::{ErrorKind, Id, Result};
 use freestone_format::record::{Codec, RecordKind};
 
 /// Bases below a content at most: each costs a decoding of its size.
-pub(crate) const CONTENT_DEPTH_MAX: usize = 16;
+pub const CONTENT_DEPTH_MAX: usize = 16;
 /// The same for what a compaction writes: it begins with the newest, which is read most.
 pub const COMPACT_DEPTH_MAX: usize = 24;
 /// Bases below a node or a revision at most: they are small.
@@ -41,7 +41,7 @@ pub struct Basis {
 }
 
 /// How far back the base of version `version` (not 0) lies in a chain of at most so many bases.
-pub(crate) fn skip(version: u64, depth_max: usize) -> u64 {
+pub fn skip(version: u64, depth_max: usize) -> u64 {
     let radix = depth_max as u64 + 1;
     let mut step = 1;
     while version.is_multiple_of(step * radix) {
@@ -53,7 +53,7 @@ pub(crate) fn skip(version: u64, depth_max: usize) -> u64 {
 /// What the next version of the listed record `id` may have as its base: the record, or the first
 /// of its chain. It is proven, since whatever leans on a wrong one would be lost. What is damaged
 /// or missing is no base.
-pub(crate) fn listed(records: &Records, kind: RecordKind, id: &Id) -> Result<Option<Basis>> {
+pub fn listed(records: &Records, kind: RecordKind, id: &Id) -> Result<Option<Basis>> {
     let mut found = None;
     let searched = records.index.find(kind, id, &mut |place| {
         found = of_place(records, &place, id)?;

@@ -32,7 +32,7 @@ const BEST_GAIN: usize = 64;
 const THOROUGH_LEVEL: i32 = 9;
 const THOROUGH_DENSE_LEVEL: i32 = 3;
 /// What its nodes are compressed with.
-pub(crate) const NODE_LEVEL: i32 = 6;
+pub const NODE_LEVEL: i32 = 6;
 
 /// Bytes as they are to be stored.
 pub struct Encoded<'a> {
@@ -89,7 +89,7 @@ pub fn encode_best<'a>(
 }
 
 /// The same for a content that came in a long series.
-pub(crate) fn encode_thorough<'a>(
+pub fn encode_thorough<'a>(
     plain: &'a [u8],
     bases: &[Basis],
 ) -> Result<(Encoded<'a>, Option<usize>)> {
@@ -99,7 +99,7 @@ pub(crate) fn encode_thorough<'a>(
 
 /// What is stored of a record that may have `base`, where `alone` is how it is stored without:
 /// that, or a shorter frame over the base. One of at least 64 KiB has to save a sixteenth.
-pub(crate) fn encode_over<'a>(
+pub fn encode_over<'a>(
     plain: &'a [u8],
     basis: &Basis,
     alone: impl FnOnce() -> Result<Encoded<'a>>,
@@ -124,7 +124,7 @@ pub(crate) fn encode_over<'a>(
 }
 
 /// The smallest way to store a record that is no part of a large content.
-pub(crate) fn encode(plain: &[u8]) -> Result<Encoded<'_>> {
+pub fn encode(plain: &[u8]) -> Result<Encoded<'_>> {
     if is_zero(plain) {
         return Ok(Encoded { codec: Codec::Zeros, stored: (&[][..]).into() });
     }
@@ -140,7 +140,7 @@ pub(crate) fn encode(plain: &[u8]) -> Result<Encoded<'_>> {
 
 /// How the chunks of a content of at least 64 KiB are stored: compressed if that saves at least a
 /// sixteenth of them together, else all as they are, so that they can be shared by reflink.
-pub(crate) fn encode_large<'a>(chunks: &[&'a [u8]]) -> Result<Vec<Encoded<'a>>> {
+pub fn encode_large<'a>(chunks: &[&'a [u8]]) -> Result<Vec<Encoded<'a>>> {
     let plain: usize = chunks.iter().map(|chunk| chunk.len()).sum();
     debug_assert!(plain as u64 >= ALIGNED_CONTENT_BYTES_MIN);
     let mut encoded = Vec::with_capacity(chunks.len());
@@ -157,7 +157,7 @@ pub(crate) fn encode_large<'a>(chunks: &[&'a [u8]]) -> Result<Vec<Encoded<'a>>> 
 }
 
 /// The base of a record, if it is stored over one.
-pub(crate) fn base_of(codec: Codec, basis: Option<Basis>) -> Option<BasePlace> {
+pub fn base_of(codec: Codec, basis: Option<Basis>) -> Option<BasePlace> {
     basis.filter(|_| codec == Codec::ZstdBase).map(|basis| basis.place)
 }
 

@@ -31,7 +31,7 @@ pub fn write_index(backend: &dyn Backend, going: &[String]) {
 }
 
 /// Writes that entry `n` is the newest of ref `name`, and what refs there are if that is new.
-pub(crate) fn write_ref(backend: &dyn Backend, name: &str, n: u64, is_new: bool) {
+pub fn write_ref(backend: &dyn Backend, name: &str, n: u64, is_new: bool) {
     write_newest(backend, name, n);
     // One that was there before was told of by whoever made it.
     if is_new {

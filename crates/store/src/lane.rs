@@ -154,7 +154,7 @@ impl Lane {
     }
 
     /// Whether a record may have the base `base` here: one of another pack, or of this one.
-    pub(crate) fn takes(&self, base: Option<&BasePlace>) -> bool {
+    pub fn takes(&self, base: Option<&BasePlace>) -> bool {
         match base {
             Some(BasePlace::Lane { lane, .. }) => *lane == self.number,
             _ => true,
@@ -203,7 +203,7 @@ impl Lane {
     }
 
     /// Takes a node, to be written with others.
-    pub(crate) fn hold(&mut self, record: &NewRecord<'_>) -> Result<()> {
+    pub fn hold(&mut self, record: &NewRecord<'_>) -> Result<()> {
         self.held_bytes += record.stored.len();
         self.held.push(self.records.len());
         self.enter(record, At::Held(record.stored.to_vec()));

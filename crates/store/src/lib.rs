@@ -2,32 +2,33 @@
 //!
 //! A [`Store`] is a directory (or whatever else a [`Backend`](freestone_backend::Backend) keeps) of immutable
 //! objects. Packs hold the records and are the truth; index segments are derived from them;
-//! revisions and refs name what they hold. [`Store::push`] writes; [`Records`] reads.
+//! revisions and refs name what they hold. [`Records`] reads. The crate `freestone-push` writes
+//! revisions, and `freestone-maintain` looks after a store.
 
 #[doc(hidden)]
 pub mod bases;
 #[doc(hidden)]
 pub mod codec;
 mod content;
-pub mod copy;
 pub mod hints;
 pub mod index;
 #[doc(hidden)]
 pub mod lane;
 #[doc(hidden)]
 pub mod listing;
-mod merge;
+#[doc(hidden)]
+pub mod merge;
 mod packs;
 #[doc(hidden)]
 pub mod proofs;
 mod proven;
-pub mod push;
 mod raw;
 #[doc(hidden)]
 pub mod records;
 mod refs;
 mod resolve;
-mod session;
+#[doc(hidden)]
+pub mod session;
 #[doc(hidden)]
 pub mod similar;
 pub mod spool;
@@ -47,7 +48,7 @@ pub use table::read_table;
 
 /// Writing records, for freestone's own crates.
 pub mod write {
-    pub use crate::{bases, codec as encoding, lane, similar};
+    pub use crate::{bases, codec as encoding, lane, merge, session, similar};
 }
 
 /// Reading records, for freestone's own crates.

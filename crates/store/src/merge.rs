@@ -21,7 +21,7 @@ const SMALL_ROWS: u64 = 1 << 16;
 
 /// Merges tiers that are full, beginning with the lowest. The index has been made durable since
 /// it was listed, so that what was merged before can go.
-pub(crate) fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
+pub fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
     index.left_over().iter().try_for_each(|name| backend.remove(name))?;
     for tier in 0..u8::MAX {
         let segments = index.segments();

@@ -109,8 +109,11 @@ impl Records {
         }
     }
 
-    /// Where the record `id` may be; what is at hand comes first, then the newest.
-    pub(crate) fn places(&self, kind: RecordKind, id: &Id) -> Result<Vec<Place>> {
+    /// Returns where the record `id` may be: first what needs no request, then the newest.
+    ///
+    /// # Errors
+    /// The index is damaged.
+    pub fn places(&self, kind: RecordKind, id: &Id) -> Result<Vec<Place>> {
         let mut places = Vec::new();
         let outcome = self.index.find(kind, id, &mut |place| {
             places.push(place);
@@ -339,7 +342,8 @@ fn too_deep() -> Error {
     Error::corrupt(format!("it lies above more than {BASE_DEPTH_MAX} bases"))
 }
 
-pub(crate) fn missing(kind: RecordKind, id: &Id) -> Error {
+/// The error for a record that is named but not listed.
+pub fn missing(kind: RecordKind, id: &Id) -> Error {
     Error::corrupt(format!("{} {id} is missing from the store", kind.word())).hint(
         "if packs were copied in by hand, `freestone store reindex` finds them; \
          `freestone verify` lists all that is missing",

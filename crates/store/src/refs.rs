@@ -110,6 +110,17 @@ impl Refs {
         }
     }
 
+    /// Checks that a ref is what is expected now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it is not; or it cannot be read.
+    pub fn check(&self, name: &str, expect: Expect) -> Result<()> {
+        if expect == Expect::Any {
+            return Ok(());
+        }
+        check_expected(name, self.newest(name)?.as_ref(), expect)
+    }
+
     /// Entry `n` of ref `name`; `None` if there is none.
     ///
     /// # Errors
@@ -176,9 +187,12 @@ impl Refs {
         self.append(name, newest.as_ref(), RefAction::Set(revision), time)
     }
 
-    /// Makes durable the revisions that there are, and what ref `name` is, if one is given: to be
-    /// done before something is said to stand that leans on what another process made.
-    pub(crate) fn settle(&self, name: Option<&str>) -> Result<()> {
+    /// Makes durable the revisions that exist, and the entries of ref `name` if one is given. Called
+    /// before something is reported as done that depends on what another process wrote.
+    ///
+    /// # Errors
+    /// The backend failed.
+    pub fn settle(&self, name: Option<&str>) -> Result<()> {
         // A revision may have been found through a segment, before it had a file of its own.
         self.backend.settle("index")?;
         self.backend.settle("revisions")?;
@@ -257,7 +271,7 @@ fn numbers_in(folder: &str, listed: &[Listed]) -> Vec<u64> {
 ///
 /// # Errors
 /// [`ErrorKind::Conflict`] if not.
-pub fn check_expected(name: &str, newest: Option<&RefEntry>, expect: Expect) -> Result<()> {
+fn check_expected(name: &str, newest: Option<&RefEntry>, expect: Expect) -> Result<()> {
     let current = newest.and_then(RefEntry::revision);
     let met = match expect {
         Expect::Any => true,

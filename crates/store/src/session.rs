@@ -48,9 +48,9 @@ const SIMILAR_MAX: usize = 1 << 15;
 const LIKE_TRIED: usize = 3;
 
 /// The number of the lane that all threads share; a thread's own has its number plus one.
-pub(crate) const SHARED: u8 = 0;
+pub const SHARED: u8 = 0;
 /// The number of no lane: only what is sealed counts as there.
-pub(crate) const NO_LANE: u8 = u8::MAX - 1;
+pub const NO_LANE: u8 = u8::MAX - 1;
 const SEALED: u8 = u8::MAX;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -97,11 +97,11 @@ impl Predecessors {
 
 /// What a push has written.
 #[derive(Default)]
-pub(crate) struct Written {
+pub struct Written {
     /// Bytes of packs and segments.
-    pub(crate) bytes: AtomicU64,
+    pub bytes: AtomicU64,
     /// Records.
-    pub(crate) records: AtomicU64,
+    pub records: AtomicU64,
 }
 
 /// Writes the records of one push.
@@ -122,13 +122,13 @@ pub struct Session {
 }
 
 /// What a finished session leaves to be named.
-pub(crate) struct Finished {
+pub struct Finished {
     /// The ranges of packs that hold the nodes written.
-    pub(crate) locator: Vec<PackRange>,
+    pub locator: Vec<PackRange>,
 }
 
 impl Session {
-    pub(crate) fn new(
+    pub fn new(
         backend: Arc<dyn Backend>,
         records: Records,
         name_hasher: NewNameHasher,
@@ -170,12 +170,12 @@ impl Session {
     }
 
     /// What was written so far, also after the session is finished.
-    pub(crate) fn counter(&self) -> Arc<Written> {
+    pub fn counter(&self) -> Arc<Written> {
         self.written.clone()
     }
 
     /// Whether a record is there for one that leans on it and goes to `lane`.
-    pub(crate) fn is_known(&self, kind: RecordKind, id: &Id, lane: u8) -> Result<bool> {
+    pub fn is_known(&self, kind: RecordKind, id: &Id, lane: u8) -> Result<bool> {
         Ok(self.is_fresh(kind, id, lane) || self.records.has(kind, id)?)
     }
 
@@ -185,7 +185,7 @@ impl Session {
 
     /// Refuses a SHA-1 that already names another content than `content`, whose plain BLAKE3 is
     /// `plain`; says whether it names this one.
-    pub(crate) fn check_sha1(&self, sha1: &Sha1, plain: &Id, content: &Id) -> Result<bool> {
+    pub fn check_sha1(&self, sha1: &Sha1, plain: &Id, content: &Id) -> Result<bool> {
         let fresh = lock(&self.fresh).sha1s.get(sha1).copied();
         if let Some(known) = fresh {
             return if known == *plain { Ok(true) } else { Err(collision(sha1, &known, plain)) };
@@ -220,7 +220,7 @@ impl Session {
 
     /// Has the SHA-1 of a small content listed that is there as a chunk of a large one; false if
     /// that cannot be, so that it has to be stored by itself.
-    pub(crate) fn name(&self, id: Id, sha1: Sha1) -> Result<bool> {
+    pub fn name(&self, id: Id, sha1: Sha1) -> Result<bool> {
         let mut fresh = lock(&self.fresh);
         if fresh.unnamed.len() >= UNNAMED_MAX {
             return Ok(false);
@@ -234,13 +234,13 @@ impl Session {
     }
 
     /// Writes records to the lane that all share.
-    pub(crate) fn add_shared(&self, records: &[NewRecord<'_>]) -> Result<()> {
+    pub fn add_shared(&self, records: &[NewRecord<'_>]) -> Result<()> {
         self.add_to(&mut lock(&self.shared), SHARED, records)
     }
 
     /// Writes a record that has a base to the lane that all share; false if that was sealed since
     /// the base was chosen, so that it lies in another pack now.
-    pub(crate) fn add_over(&self, record: &NewRecord<'_>) -> Result<bool> {
+    pub fn add_over(&self, record: &NewRecord<'_>) -> Result<bool> {
         let mut shared = lock(&self.shared);
         if !self.lane(&mut shared)?.takes(record.base.as_ref()) {
             return Ok(false);
@@ -250,7 +250,7 @@ impl Session {
     }
 
     /// What a new version of the content `id`, which is one chunk, may have as its base.
-    pub(crate) fn basis(&self, id: &Id) -> Result<Option<Basis>> {
+    pub fn basis(&self, id: &Id) -> Result<Option<Basis>> {
         let kind = RecordKind::Chunk;
         if let Some(lane) = &*lock(&self.shared)
             && let Some(basis) =
@@ -263,12 +263,7 @@ impl Session {
 
     /// What a content of a long series may have as its base: what was at its path before, and what has
     /// most in common with it of what came before it.
-    pub(crate) fn bases(
-        &self,
-        before: Option<&Id>,
-        sketch: &Sketch,
-        is_text: bool,
-    ) -> Result<Vec<Basis>> {
+    pub fn bases(&self, before: Option<&Id>, sketch: &Sketch, is_text: bool) -> Result<Vec<Basis>> {
         let mut found: Vec<Basis> = match before {
             Some(before) => self.basis(before)?.into_iter().collect(),
             None => Vec::new(),
@@ -291,7 +286,7 @@ impl Session {
     }
 
     /// Remembers a content that was written, to be the base of others.
-    pub(crate) fn remember(&self, id: Id, sketch: &Sketch) {
+    pub fn remember(&self, id: Id, sketch: &Sketch) {
         let mut similar = lock(&self.similar);
         if similar.count() >= SIMILAR_MAX {
             *similar = Similar::default();
@@ -307,12 +302,12 @@ impl Session {
     }
 
     /// Whether what is written is made as small as it gets.
-    pub(crate) fn is_thorough(&self) -> bool {
+    pub fn is_thorough(&self) -> bool {
         self.thorough
     }
 
     /// Writes records to a lane; those that it has already are passed over.
-    pub(crate) fn add_to(
+    pub fn add_to(
         &self,
         lane: &mut Option<Lane>,
         number: u8,
@@ -329,7 +324,7 @@ impl Session {
     }
 
     /// Writes a node to a lane, to lie with others.
-    pub(crate) fn hold_in(
+    pub fn hold_in(
         &self,
         lane: &mut Option<Lane>,
         number: u8,
@@ -381,13 +376,13 @@ impl Session {
     }
 
     /// Writes a node or a revision to the lane that all share, unless the store has it.
-    pub(crate) fn put_node(&self, kind: RecordKind, id: Id, plain: &[u8]) -> Result<()> {
+    pub fn put_node(&self, kind: RecordKind, id: Id, plain: &[u8]) -> Result<()> {
         self.put_node_over(kind, id, plain, &mut || Ok(None))
     }
 
     /// The same; what `before` gives was there before it, in an earlier push. What this one wrote
     /// of the same node is nearer, and known here.
-    pub(crate) fn put_node_over(
+    pub fn put_node_over(
         &self,
         kind: RecordKind,
         id: Id,
@@ -414,7 +409,7 @@ impl Session {
     }
 
     /// Writes a revision, whose parent is `parent`; it is listed by its commit, if it has one.
-    pub(crate) fn put_revision(&self, id: Id, revision: &Revision) -> Result<()> {
+    pub fn put_revision(&self, id: Id, revision: &Revision) -> Result<()> {
         if let Some(commit) = revision.commit_prefix() {
             lock(&self.fresh).commits.insert(id, commit);
         }
@@ -423,7 +418,7 @@ impl Session {
     }
 
     /// Writes the record of a content whose chunks went to the lane that all share.
-    pub(crate) fn put_content_record(&self, id: Id, plain: &[u8], sha1: (Sha1, Id)) -> Result<()> {
+    pub fn put_content_record(&self, id: Id, plain: &[u8], sha1: (Sha1, Id)) -> Result<()> {
         let kind = RecordKind::ContentRecord;
         self.hold_in(&mut lock(&self.shared), SHARED, kind, id, plain, Some(sha1))
     }
@@ -463,7 +458,7 @@ impl Session {
     }
 
     /// Closes a lane's pack, if it has one, and has it made durable.
-    pub(crate) fn seal(&self, lane: &mut Option<Lane>) -> Result<()> {
+    pub fn seal(&self, lane: &mut Option<Lane>) -> Result<()> {
         let Some(lane) = lane.take() else { return Ok(()) };
         let sealed = lane.seal()?;
         let ids: Vec<(RecordKind, Id)> = sealed.rows.iter().map(|row| (row.kind, row.id)).collect();
@@ -481,7 +476,7 @@ impl Session {
     }
 
     /// Makes durable and lists all that was written.
-    pub(crate) fn finish(mut self) -> Result<Finished> {
+    pub fn finish(mut self) -> Result<Finished> {
         let outcome = {
             let mut shared = lock(&self.shared);
             self.seal(&mut shared)
@@ -498,7 +493,7 @@ impl Session {
     }
 
     /// Gives up; tells what failed, where a write failed because the sealing thread was gone.
-    pub(crate) fn failure(mut self, error: Error) -> Error {
+    pub fn failure(mut self, error: Error) -> Error {
         self.give_up().unwrap_or(error)
     }
 

@@ -42,7 +42,7 @@ impl Sketch {
     }
 
     /// The first bytes: files of a kind begin alike.
-    pub(crate) fn beginning(&self) -> [u8; 4] {
+    pub fn beginning(&self) -> [u8; 4] {
         self.1
     }
 
@@ -62,7 +62,7 @@ pub struct Similar {
 
 impl Similar {
     /// How many contents were added.
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.contents.len()
     }
 

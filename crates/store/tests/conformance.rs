@@ -45,7 +45,7 @@ fn store(root: &Path) -> BTreeMap<String, Vec<u8>> {
         let mut tree = MemorySource::default();
         tree.set("large", noise(600_000, 7));
         tree.set("small", noise(2000, n));
-        push_tree(&store, &tree, &freestone_store::push::PushOptions::default()).unwrap();
+        push_tree(&store, &tree, &freestone_push::PushOptions::default()).unwrap();
     }
     let id = store.resolve("main").unwrap().id;
     store.refs().set("a/b", id, Expect::Any, 5).unwrap();

@@ -5,8 +5,8 @@
 use freestone_backend::Backend;
 use freestone_backend::directory::Directory;
 use freestone_core::ErrorKind;
+use freestone_push::PushOptions;
 use freestone_store::Store;
-use freestone_store::push::PushOptions;
 use freestone_store::upstream::{Fetch, Fetched, Opening, Patience, Pinned, Subject};
 use freestone_testkit::{Distant, Faults, Faulty, MemorySource, Reading, noise, push_tree, text};
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 
 use freestone_core::item::{FileOpener, FileStamp, Item, ItemKind, ItemSource, OpenFile};
 use freestone_core::{Error, Result, path};
+use freestone_push::{PushOptions, PushOutcome, PushProgress, Source};
 use freestone_store::Store;
-use freestone_store::push::{PushOptions, PushOutcome, PushProgress, Source};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
@@ -124,11 +124,11 @@ impl FileOpener for MemorySource {
 /// Pushes a tree in memory.
 ///
 /// # Errors
-/// As [`Store::push`].
+/// As [`freestone_push::push()`].
 pub fn push_tree(store: &Store, tree: &MemorySource, options: &PushOptions) -> Result<PushOutcome> {
     let walk = || -> Result<Box<dyn ItemSource>> { Ok(tree.walk()) };
     let source = Source { walk: &walk, opener: tree, key: None };
-    store.push(&source, options, &PushProgress::default())
+    freestone_push::push(store, &source, options, &PushProgress::default())
 }
 
 /// Bytes that do not compress, the same for the same seed.

@@ -16,8 +16,8 @@ use crate::values::time;
 use clap::Args;
 use directory::PushedDirectory;
 use freestone_core::{Error, ErrorKind, Result};
+use freestone_push::{PushOptions, PushProgress, Source};
 use freestone_store::Store;
-use freestone_store::push::{PushOptions, PushProgress, Source};
 use report::Pushed;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -204,7 +204,7 @@ impl Push {
         let progress = PushProgress::default();
         let count = || report::entries(&progress);
         let outcome = report::watch(context, "pushing", &progress, count, || {
-            store.push(&source, options, &progress)
+            freestone_push::push(store, &source, options, &progress)
         })?;
         let made = u64::from(!outcome.up_to_date);
         Ok(Pushed { outcome, made, left_out: directory.report() })
@@ -222,7 +222,7 @@ impl Push {
         let progress = PushProgress::default();
         let count = || report::entries(&progress);
         let pushed = report::watch(context, "pushing", &progress, count, || {
-            store.push_series(&mut archive, options, &progress)
+            freestone_push::push_series(store, &mut archive, options, &progress)
         })?;
         Ok(Pushed { outcome: pushed.last, made: pushed.made, left_out: archive.report() })
     }
@@ -249,7 +249,7 @@ impl Push {
         let progress = PushProgress::default();
         let count = commits.counter();
         let pushed = report::watch(context, "pushing commits", &progress, count, || {
-            store.push_series(&mut commits, options, &progress)
+            freestone_push::push_series(store, &mut commits, options, &progress)
         })?;
         Ok(Pushed { outcome: pushed.last, made: pushed.made, left_out: commits.report() })
     }

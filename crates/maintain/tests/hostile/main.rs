@@ -25,7 +25,7 @@ use freestone_format::{RefEntry, Revision};
 use freestone_maintain::{self as maintain, Finding, VerifyOptions};
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
 use freestone_manifest::{Node, Subtree};
-use freestone_store::push::PushOptions;
+use freestone_push::PushOptions;
 use freestone_store::{Expect, Store};
 use freestone_testkit::{
     Forge, MemorySource, Reading, compress, findings, noise, push_tree, write_pack, write_segment,

@@ -3,10 +3,10 @@
 use freestone_core::item::{FileOpener, OpenFile, StreamSource};
 use freestone_core::{Error, ErrorKind, Id, Result, lock, path};
 use freestone_format::Revision;
+use freestone_push::PushOptions;
+use freestone_push::series::{Items, Series, Step};
 use freestone_source::archive::{self, Archive};
 use freestone_source::report::SourceReport;
-use freestone_store::push::PushOptions;
-use freestone_store::push::series::{Items, Series, Step};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;

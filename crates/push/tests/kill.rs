@@ -8,8 +8,8 @@
 
 use freestone_core::Id;
 use freestone_format::RefAction;
+use freestone_push::PushOptions;
 use freestone_store::Store;
-use freestone_store::push::PushOptions;
 use freestone_testkit::{MemorySource, Reading, findings, noise, push_tree, text};
 use std::io::{BufRead, BufReader, Lines};
 use std::ops::Range;

@@ -7,7 +7,7 @@ use freestone_core::working::{KnownFile, WorkingIndex};
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_format::StoreId;
 use freestone_store::Store;
-use freestone_store::push::{PushOptions, PushOutcome, PushProgress, Source};
+use freestone_push::{PushOptions, PushOutcome, PushProgress, Source};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
@@ -88,7 +88,7 @@ fn push(store: &Store, at: Box<At>, options: &PushOptions) -> Result<PushOutcome
         Ok(Box::new(Items(vec![item("odd", stamp), item("plain", PLAIN)].into_iter())))
     };
     let source = Source { walk: &walk, opener: &odd, key: Some(b"odd".to_vec()) };
-    store.push(&source, options, &PushProgress::default())
+    freestone_push::push(&store, &source, options, &PushProgress::default())
 }
 
 fn new_store() -> (tempfile::TempDir, Store) {

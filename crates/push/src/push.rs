@@ -3,17 +3,7 @@
 //! The order of what becomes durable: packs, index segments, the revision's file, the ref's entry.
 //! Until the last, nothing that was there before has changed, and after it all is there.
 
-mod by_digest;
-mod derive;
-mod file;
-mod pipeline;
-pub mod series;
-
-use crate::index::Index;
-use crate::records::Records;
-use crate::refs::{Expect, check_expected};
-use crate::session::Session;
-use crate::store::Store;
+use crate::pipeline;
 use freestone_core::digest::{NewNameHasher, sha1_hasher};
 use freestone_core::item::{FileOpener, ItemSource};
 use freestone_core::working::WorkingIndex;
@@ -22,13 +12,17 @@ use freestone_format::header::StoreId;
 use freestone_format::ref_entry::{RefAction, RefEntry, check_name};
 use freestone_format::revision::Revision;
 use freestone_manifest::Subtree;
+use freestone_store::Index;
+use freestone_store::Records;
+use freestone_store::write::session::Session;
+use freestone_store::{Expect, Store};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How often a push that lost its ref to another goes on from the new value.
-const RETRIES_MAX: usize = 50;
+pub(crate) const RETRIES_MAX: usize = 50;
 /// How often a push begins again because files changed between being hashed and being stored.
 const MOVED_MAX: usize = 3;
 
@@ -100,7 +94,7 @@ impl Default for PushOptions {
 impl PushOptions {
     /// Opens the working index of `store`: there is one where the store is a directory and the push
     /// writes to it.
-    fn open_working(&self, store: &Store) -> Option<Box<dyn WorkingIndex>> {
+    pub(crate) fn open_working(&self, store: &Store) -> Option<Box<dyn WorkingIndex>> {
         let open = self.working.filter(|_| !self.dry_run)?;
         store.root().map(|root| open(root, &store.id()))
     }
@@ -158,105 +152,98 @@ pub struct PushOutcome {
     pub inexpressible: bool,
 }
 
-impl Store {
-    /// Pushes a source.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if the ref is not what was expected or another pusher was first;
-    /// [`ErrorKind::Refused`] for what cannot be pushed; or reading or writing failed.
-    pub fn push(
-        &self,
-        source: &Source<'_>,
-        options: &PushOptions,
-        progress: &PushProgress,
-    ) -> Result<PushOutcome> {
-        self.prepare_push(options)?;
-        let mut moved = 0;
-        for _ in 0..RETRIES_MAX {
-            let attempt =
-                Attempt { store: self, source, options, progress, moved: AtomicBool::new(false) };
-            match attempt.run() {
-                Err(error) if error.kind() == ErrorKind::Conflict && options.retry => {}
-                Err(_) if attempt.moved.load(Ordering::Relaxed) && moved < MOVED_MAX => moved += 1,
-                outcome => return outcome,
-            }
+/// Pushes a source to `store`.
+///
+/// # Errors
+/// [`ErrorKind::Conflict`] if the ref is not what was expected or another pusher was first;
+/// [`ErrorKind::Refused`] for what cannot be pushed; or reading or writing failed.
+pub fn push(
+    store: &Store,
+    source: &Source<'_>,
+    options: &PushOptions,
+    progress: &PushProgress,
+) -> Result<PushOutcome> {
+    prepare(store, options)?;
+    let mut moved = 0;
+    for _ in 0..RETRIES_MAX {
+        let attempt = Attempt { store, source, options, progress, moved: AtomicBool::new(false) };
+        match attempt.run() {
+            Err(error) if error.kind() == ErrorKind::Conflict && options.retry => {}
+            Err(_) if attempt.moved.load(Ordering::Relaxed) && moved < MOVED_MAX => moved += 1,
+            outcome => return outcome,
         }
-        Err(always_late())
     }
+    Err(always_late())
 }
 
-fn always_late() -> Error {
+pub(crate) fn always_late() -> Error {
     Error::new(ErrorKind::Conflict, "other pushers were always first")
         .hint("run the command again when fewer push to the same ref")
 }
 
-impl Store {
-    /// What comes before a push of any kind: refuses what could not be pushed, and clears what
-    /// killed pushes left.
-    fn prepare_push(&self, options: &PushOptions) -> Result<()> {
-        if let Some(name) = &options.ref_name {
-            check_name(name)?;
-        }
-        if !options.dry_run {
-            self.check_writable()?;
-            if let Some(root) = self.root() {
-                freestone_backend::directory::Directory::new(root).clear_left_over();
-            }
-        }
-        self.check_options(options)
+/// What comes before a push of any kind: refuses what could not be pushed, and clears what
+/// killed pushes left.
+pub(crate) fn prepare(store: &Store, options: &PushOptions) -> Result<()> {
+    if let Some(name) = &options.ref_name {
+        check_name(name)?;
     }
+    if !options.dry_run {
+        store.check_writable()?;
+        if let Some(root) = store.root() {
+            freestone_backend::directory::Directory::new(root).clear_left_over();
+        }
+    }
+    check_options(store, options)
+}
 
-    /// Refuses what could not become a revision, before anything is read.
-    fn check_options(&self, options: &PushOptions) -> Result<()> {
-        let none = Id([0; 32]);
-        let revision = Revision {
-            root: none,
-            content_digest: none,
-            entries: 0,
-            bytes: 0,
-            time: options.time,
-            parents: Vec::new(),
-            message: options.message.clone().unwrap_or_default(),
-            labels: options.labels.clone(),
-        };
-        if let Some(fault) = revision.fault() {
-            return Err(Error::new(ErrorKind::Usage, fault));
-        }
-        // What is expected is expected now: a push that then loses a race goes on, with `retry`,
-        // from what the other has made of the ref.
-        match &options.ref_name {
-            Some(name) if options.expect != Expect::Any => {
-                check_expected(name, self.refs().newest(name)?.as_ref(), options.expect)
-            }
-            _ => Ok(()),
-        }
+/// Refuses what could not become a revision, before anything is read.
+fn check_options(store: &Store, options: &PushOptions) -> Result<()> {
+    let none = Id([0; 32]);
+    let revision = Revision {
+        root: none,
+        content_digest: none,
+        entries: 0,
+        bytes: 0,
+        time: options.time,
+        parents: Vec::new(),
+        message: options.message.clone().unwrap_or_default(),
+        labels: options.labels.clone(),
+    };
+    if let Some(fault) = revision.fault() {
+        return Err(Error::new(ErrorKind::Usage, fault));
+    }
+    // What is expected is expected now: a push that then loses a race goes on, with `retry`,
+    // from what the other has made of the ref.
+    match &options.ref_name {
+        Some(name) => store.refs().check(name, options.expect),
+        None => Ok(()),
     }
 }
 
-struct Attempt<'a> {
-    store: &'a Store,
-    source: &'a Source<'a>,
-    options: &'a PushOptions,
-    progress: &'a PushProgress,
+pub(crate) struct Attempt<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) source: &'a Source<'a>,
+    pub(crate) options: &'a PushOptions,
+    pub(crate) progress: &'a PushProgress,
     /// Set when a file changed between being hashed and being stored.
-    moved: AtomicBool,
+    pub(crate) moved: AtomicBool,
 }
 
 /// What an attempt has made, but for the revision.
-struct Made {
-    walked: pipeline::Walked,
-    session: Option<Session>,
+pub(crate) struct Made {
+    pub(crate) walked: pipeline::Walked,
+    pub(crate) session: Option<Session>,
     /// The live set, where it was listed.
-    index: Option<Arc<Index>>,
+    pub(crate) index: Option<Arc<Index>>,
 }
 
 /// What the ref named when the attempt began.
-struct Start {
-    newest: Option<RefEntry>,
-    parent: Option<(Id, Revision)>,
+pub(crate) struct Start {
+    pub(crate) newest: Option<RefEntry>,
+    pub(crate) parent: Option<(Id, Revision)>,
 }
 
-fn start(store: &Store, options: &PushOptions) -> Result<Start> {
+pub(crate) fn start(store: &Store, options: &PushOptions) -> Result<Start> {
     let newest = match &options.ref_name {
         Some(name) => store.refs().newest(name)?,
         None => None,
@@ -303,21 +290,21 @@ impl Attempt<'_> {
         // Merging is housekeeping, done when the ref is set: what fails here costs later look-ups
         // time and nothing else.
         if let Some(index) = index {
-            let _ = crate::merge::merge_tiers(&**self.store.backend(), &index);
+            let _ = freestone_store::write::merge::merge_tiers(&**self.store.backend(), &index);
         }
         self.store.refresh();
         outcome
     }
 
     /// The records of the live set, which is what is listed now.
-    fn live(&self) -> Result<Records> {
+    pub(crate) fn live(&self) -> Result<Records> {
         Ok(Records {
             index: Arc::new(Index::open(&**self.store.backend())?),
             packs: self.store.packs().clone(),
         })
     }
 
-    fn session(&self, records: &Records) -> Option<Session> {
+    pub(crate) fn session(&self, records: &Records) -> Option<Session> {
         let session = || {
             let backend = self.store.backend().clone();
             Session::new(backend, records.clone(), self.options.name_hasher, self.options.thorough)
@@ -378,7 +365,7 @@ impl Attempt<'_> {
         let written = session.counter();
         let finished = session.finish()?;
         self.store.write_revision(&outcome.revision, &finished.locator)?;
-        crate::hints::write_index(&**self.store.backend(), &[]);
+        freestone_store::hints::write_index(&**self.store.backend(), &[]);
         outcome.bytes_stored = written.bytes.load(Ordering::Relaxed);
         Ok(())
     }
@@ -407,7 +394,7 @@ impl Attempt<'_> {
 }
 
 /// What a push of what `walked` made comes to, on top of `parent`.
-fn outcome(
+pub(crate) fn outcome(
     options: &PushOptions,
     parent: Option<&(Id, Revision)>,
     walked: &pipeline::Walked,
@@ -466,7 +453,7 @@ fn outcome(
 
 impl PushOutcome {
     /// That there was nothing to be made beside the revision `id`.
-    fn up_to_date(id: Id, revision: Revision) -> Self {
+    pub(crate) fn up_to_date(id: Id, revision: Revision) -> Self {
         Self {
             id,
             revision,

@@ -1,13 +1,7 @@
 //! One file of a push: read once, hashed, cut, and written where it is new.
 
-use super::PushProgress;
-use super::derive::Content;
-use crate::bases::{BasePlace, Basis};
-use crate::codec::{self, Encoded};
-use crate::lane::{Lane, NewRecord};
-use crate::records::Records;
-use crate::session::{NO_LANE, SHARED, Session};
-use crate::similar::Sketch;
+use crate::derive::Content;
+use crate::push::PushProgress;
 use freestone_core::chunker::{Chunker, ContentPiece};
 use freestone_core::digest::{NewNameHasher, PlainHasher, plain};
 use freestone_core::item::{FileOpener, FileStamp, OpenFile};
@@ -18,6 +12,12 @@ use freestone_core::{Error, ErrorKind, Id, Result, path};
 use freestone_format::record::{Codec, RecordKind};
 use freestone_manifest::NodeSink;
 use freestone_manifest::content::{CHUNKER, ContentItem, ContentRecord, ContentTreeBuilder};
+use freestone_store::Records;
+use freestone_store::write::bases::{BasePlace, Basis};
+use freestone_store::write::encoding::{self, Encoded};
+use freestone_store::write::lane::{Lane, NewRecord};
+use freestone_store::write::session::{NO_LANE, SHARED, Session};
+use freestone_store::write::similar::Sketch;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes read at once.
@@ -68,7 +68,7 @@ fn is_settled(stamp: &FileStamp, read_at_ns: i64) -> bool {
 }
 
 /// The error of a file that another program keeps changing.
-pub(super) fn changing(path: &[u8]) -> Error {
+pub(crate) fn changing(path: &[u8]) -> Error {
     let what = format!("{} changes while it is being read", path::display(path));
     Error::new(ErrorKind::Conflict, what)
         .hint("push a snapshot of the directory, or leave the file out with --exclude")
@@ -345,16 +345,16 @@ fn add_small(
 ) -> Result<bool> {
     let alone = || {
         if content.size < ALIGNED_CONTENT_BYTES_MIN {
-            codec::encode(bytes)
+            encoding::encode(bytes)
         } else {
-            Ok(codec::encode_large(&[bytes])?.swap_remove(0))
+            Ok(encoding::encode_large(&[bytes])?.swap_remove(0))
         }
     };
     let encoded = match &basis {
-        Some(basis) => codec::encode_over(bytes, basis, alone)?,
+        Some(basis) => encoding::encode_over(bytes, basis, alone)?,
         None => alone()?,
     };
-    add_encoded(session, content, &encoded, codec::base_of(encoded.codec, basis))
+    add_encoded(session, content, &encoded, encoding::base_of(encoded.codec, basis))
 }
 
 /// Writes a content that is one chunk as small as it gets.
@@ -366,8 +366,8 @@ fn add_thorough(
 ) -> Result<()> {
     let sketch = Sketch::of(bytes);
     loop {
-        let mut bases = session.bases(before, &sketch, codec::is_text_like(bytes)?)?;
-        let (encoded, base) = codec::encode_thorough(bytes, &bases)?;
+        let mut bases = session.bases(before, &sketch, encoding::is_text_like(bytes)?)?;
+        let (encoded, base) = encoding::encode_thorough(bytes, &bases)?;
         let base = base.map(|at| bases.swap_remove(at).place);
         // Else the pack of the base was closed meanwhile, and there is another choice.
         if add_encoded(session, content, &encoded, base)? {
@@ -474,9 +474,11 @@ impl LargeWriter<'_> {
         let chunks: Vec<&[u8]> = waiting.iter().map(|(_, _, bytes)| &bytes[..]).collect();
         let encoded = match self.compressed {
             Some(false) => raw(&chunks),
-            Some(true) => chunks.iter().map(|chunk| codec::encode(chunk)).collect::<Result<_>>()?,
+            Some(true) => {
+                chunks.iter().map(|chunk| encoding::encode(chunk)).collect::<Result<_>>()?
+            }
             None => {
-                let encoded = codec::encode_large(&chunks)?;
+                let encoded = encoding::encode_large(&chunks)?;
                 self.compressed = Some(encoded.iter().any(|e| e.codec != Codec::Raw));
                 encoded
             }
@@ -511,7 +513,7 @@ impl LargeWriter<'_> {
         let chunks: Vec<&[u8]> = waiting.iter().map(|(_, _, bytes)| &bytes[..]).collect();
         let encoded = match chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() {
             0..ALIGNED_CONTENT_BYTES_MIN => raw(&chunks),
-            _ => codec::encode_large(&chunks)?,
+            _ => encoding::encode_large(&chunks)?,
         };
         // Chunks and nodes that were lost are written again, also where the record was not.
         session.add_shared(&new_records(&waiting, &encoded))?;

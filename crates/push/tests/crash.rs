@@ -11,7 +11,7 @@
 use freestone_core::{ErrorKind, Id, Result, Watch};
 use freestone_format::RefAction;
 use freestone_maintain::{self as maintain, CompactOptions};
-use freestone_store::push::PushOptions;
+use freestone_push::PushOptions;
 use freestone_store::{Expect, Store};
 use freestone_testkit::{
     CrashingDisk, MemorySource, Reading, Survival, findings, noise, push_tree, text,

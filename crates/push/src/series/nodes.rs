@@ -1,11 +1,11 @@
 //! The nodes of a batch: written to its packs, and held for the steps that follow.
 
-use crate::records::Records;
-use crate::session::Session;
 use freestone_core::plan::{NodeKind, NodeSource};
 use freestone_core::{Id, Result};
 use freestone_format::record::RecordKind;
 use freestone_manifest::{NodeSink, Tree};
+use freestone_store::Records;
+use freestone_store::write::session::Session;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -9,7 +9,7 @@
 
 use freestone_core::{Error, ErrorKind, Id, Watch};
 use freestone_maintain as maintain;
-use freestone_store::push::PushOptions;
+use freestone_push::PushOptions;
 use freestone_store::{Expect, Store};
 use freestone_testkit::{MemorySource, Reading, findings, noise, push_tree, text};
 use std::fs::File;

@@ -5,12 +5,6 @@
 //! was killed leaves a whole store, and is gone on with by copying again. What is stored without a
 //! base is copied as it is stored; the rest is stored anew, since its base may not be there.
 
-use crate::codec::{self, Encoded};
-use crate::index::Index;
-use crate::lane::NewRecord;
-use crate::records::{Records, missing};
-use crate::session::{SHARED, Session};
-use crate::store::Store;
 use freestone_core::digest::sha1_hasher;
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, CONTENT_WHOLE_BYTES_MAX};
 use freestone_core::plan::{ChunkSource, NodeKind, NodeSource};
@@ -21,6 +15,12 @@ use freestone_format::ref_entry::{self, RefEntry};
 use freestone_format::revision::Revision;
 use freestone_manifest::content::{ContentRecord, pieces, visit_nodes};
 use freestone_manifest::{EntryKind, Items, Node, Subtree};
+use freestone_store::Index;
+use freestone_store::Store;
+use freestone_store::write::encoding::{self, Encoded};
+use freestone_store::write::lane::NewRecord;
+use freestone_store::write::session::{SHARED, Session};
+use freestone_store::{Records, read::records::missing};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -170,7 +170,7 @@ impl<'a> Copier<'a> {
         if first <= n && !self.options.dry_run {
             // What is there may come from a copy that died before it was durable, or told of.
             target.settle(None)?;
-            crate::hints::write_index(backend, &[]);
+            freestone_store::hints::write_index(backend, &[]);
         }
         for n in first..=n {
             let entry = entry(n)?;
@@ -183,7 +183,7 @@ impl<'a> Copier<'a> {
                 continue;
             }
             if self.copied.revisions > before {
-                crate::hints::write_index(backend, &[]);
+                freestone_store::hints::write_index(backend, &[]);
             }
             let object = format!("{}/{}", ref_entry::folder(name), ref_entry::key(n));
             backend.create(&object, &entry.encode())?;
@@ -193,7 +193,7 @@ impl<'a> Copier<'a> {
         }
         if !self.options.dry_run {
             // Nor need it have told of its entries.
-            crate::hints::write_ref(backend, name, n.max(first - 1), true);
+            freestone_store::hints::write_ref(backend, name, n.max(first - 1), true);
         }
         Ok(())
     }
@@ -202,8 +202,8 @@ impl<'a> Copier<'a> {
     pub fn finish(self) -> Copied {
         if self.copied.revisions > 0 && !self.options.dry_run {
             let backend = &**self.target.backend();
-            crate::hints::write_index(backend, &[]);
-            let _ = crate::merge::merge_tiers(backend, &self.to.index);
+            freestone_store::hints::write_index(backend, &[]);
+            let _ = freestone_store::write::merge::merge_tiers(backend, &self.to.index);
         }
         self.target.refresh();
         self.copied
@@ -375,9 +375,9 @@ impl<'a> Copier<'a> {
             _ if as_stored => Encoded { codec: Codec::Zstd, stored: (&stored[..]).into() },
             Codec::Raw => Encoded { codec: Codec::Raw, stored: (&plain[..]).into() },
             _ if offset.is_some() && length >= ALIGNED_CONTENT_BYTES_MIN => {
-                codec::encode_large(&[&plain])?.swap_remove(0)
+                encoding::encode_large(&[&plain])?.swap_remove(0)
             }
-            _ => codec::encode(&plain)?,
+            _ => encoding::encode(&plain)?,
         };
         session.add_shared(&[NewRecord {
             kind,

@@ -8,11 +8,9 @@
 //! What cannot be read ends the push, but not at once: all of it is told together. From the first on
 //! the readers only open files, and no more entries are made.
 
-use super::derive::{self, Content};
-use super::file::{FileReader, ReadFile};
-use super::{PushOptions, PushProgress, Source};
-use crate::records::Records;
-use crate::session::Session;
+use crate::derive::{self, Content};
+use crate::file::{FileReader, ReadFile};
+use crate::push::{PushOptions, PushProgress, Source};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use freestone_core::item::{FileStamp, Item, ItemKind};
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
@@ -21,6 +19,8 @@ use freestone_core::working::{KnownFile, WorkingIndex};
 use freestone_core::{Error, ErrorKind, Id, Result, Unreadable, path};
 use freestone_format::record::RecordKind;
 use freestone_manifest::{Builder, Cursor, Entry, EntryKind, NodeSink, Subtree, Tree};
+use freestone_store::Records;
+use freestone_store::write::session::Session;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

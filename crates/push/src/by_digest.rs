@@ -8,19 +8,19 @@
 //!
 //! So a file that is new is read twice, by a machine whose network is slower than its disk.
 
-use super::derive::{self, Content};
-use super::file::{self, FileReader};
-use super::pipeline::{self, Nodes, Pipeline, Walked, content_of, first_record};
-use super::{Attempt, Made, Start};
-use crate::index::Index;
-use crate::records::Records;
-use crate::session::Session;
-use crate::spool::{NodeSpool, SpooledNodes};
+use crate::derive::{self, Content};
+use crate::file::{self, FileReader};
+use crate::pipeline::{self, Nodes, Pipeline, Walked, content_of, first_record};
+use crate::push::{Attempt, Made, Start};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use freestone_core::working::WorkingIndex;
 use freestone_core::{Error, Id, Result};
 use freestone_format::revision::Revision;
 use freestone_manifest::{Change, Changes, Differences, Entry, Subtree, Times, Tree, edit};
+use freestone_store::Index;
+use freestone_store::Records;
+use freestone_store::spool::{NodeSpool, SpooledNodes};
+use freestone_store::write::session::Session;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +36,7 @@ struct Job {
 
 impl Attempt<'_> {
     /// What to make of the source, given that the parent is `parent`.
-    pub(super) fn by_digest(
+    pub(crate) fn by_digest(
         &self,
         start: &Start,
         parent: &Revision,
@@ -46,7 +46,7 @@ impl Attempt<'_> {
         if walked.root.content_digest == parent.content_digest {
             let parent = start.parent.as_ref();
             let is_done = self.options.dry_run
-                || super::outcome(self.options, parent, &walked, false).up_to_date;
+                || crate::push::outcome(self.options, parent, &walked, false).up_to_date;
             if is_done {
                 return Ok(Made { walked, session: None, index: None });
             }

@@ -3,7 +3,7 @@
 
 use super::batch::Readers;
 use super::nodes::BatchNodes;
-use crate::push::derive;
+use crate::derive;
 use crate::push::{PushOptions, PushProgress};
 use freestone_core::item::{
     ChangeKind, ChangeSource, Content, FileBytes, FileOpener, FileStamp, Item, ItemChange, ItemKind,

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
 use freestone_core::{ErrorKind, Id};
-use freestone_store::copy::{Copied, Copier, CopyOptions};
-use freestone_store::push::PushOptions;
+use freestone_push::PushOptions;
+use freestone_push::copy::{Copied, Copier, CopyOptions};
 use freestone_store::{Expect, Store};
 use freestone_testkit::{MemorySource, Reading, findings, noise, push_tree, text};
 use std::path::Path;

@@ -15,13 +15,13 @@ mod batch;
 mod items;
 mod nodes;
 
-use super::{PushOptions, PushOutcome, PushProgress, RETRIES_MAX};
-use crate::store::Store;
+use crate::push::{PushOptions, PushOutcome, PushProgress, RETRIES_MAX};
 use batch::Batch;
 use freestone_core::item::{ChangeSource, FileOpener, StreamSource};
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::ref_entry::{RefAction, RefEntry};
 use freestone_format::revision::Revision;
+use freestone_store::Store;
 use std::collections::BTreeMap;
 
 /// A revision to be made.
@@ -88,28 +88,26 @@ fn add(sum: &mut Option<PushOutcome>, mut step: PushOutcome) {
     *sum = Some(step);
 }
 
-impl Store {
-    /// Pushes the revisions of a series. Of `options`, message, labels and time stand back behind
-    /// what the steps say.
-    ///
-    /// # Errors
-    /// As [`Store::push`]; what was finished before stays.
-    pub fn push_series(
-        &self,
-        series: &mut dyn Series,
-        options: &PushOptions,
-        progress: &PushProgress,
-    ) -> Result<SeriesOutcome> {
-        self.prepare_push(options)?;
-        for _ in 0..RETRIES_MAX {
-            let mut run = Run { store: self, options, progress, newest: None, made: 0, sum: None };
-            match run.run(series) {
-                Err(error) if error.kind() == ErrorKind::Conflict && options.retry => {}
-                outcome => return outcome,
-            }
+/// Pushes the revisions of a series to `store`. Of `options`, message, labels and time stand back
+/// behind what the steps say.
+///
+/// # Errors
+/// As [`push()`](crate::push()); what was finished before stays.
+pub fn push_series(
+    store: &Store,
+    series: &mut dyn Series,
+    options: &PushOptions,
+    progress: &PushProgress,
+) -> Result<SeriesOutcome> {
+    crate::push::prepare(store, options)?;
+    for _ in 0..RETRIES_MAX {
+        let mut run = Run { store, options, progress, newest: None, made: 0, sum: None };
+        match run.run(series) {
+            Err(error) if error.kind() == ErrorKind::Conflict && options.retry => {}
+            outcome => return outcome,
         }
-        Err(super::always_late())
     }
+    Err(crate::push::always_late())
 }
 
 /// One try.
@@ -125,7 +123,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn run(&mut self, series: &mut dyn Series) -> Result<SeriesOutcome> {
-        let start = super::start(self.store, self.options)?;
+        let start = crate::push::start(self.store, self.options)?;
         self.newest = start.newest;
         let mut parent = start.parent;
         let first = parent.as_ref().map(|(id, _)| *id);
@@ -174,7 +172,7 @@ impl Run<'_> {
             sum.bytes_stored += bytes;
         }
         let Some(last) = last else { return Ok(()) };
-        crate::hints::write_index(&**self.store.backend(), &[]);
+        freestone_store::hints::write_index(&**self.store.backend(), &[]);
         if let Some(name) = &self.options.ref_name {
             let (refs, time) = (self.store.refs(), self.options.time);
             let entry = refs.append(name, self.newest.as_ref(), RefAction::Set(last), time)?;
@@ -185,7 +183,7 @@ impl Run<'_> {
         }
         let index = self.store.index()?;
         // Housekeeping: what fails here costs later look-ups time and nothing else.
-        let _ = crate::merge::merge_tiers(&**self.store.backend(), &index);
+        let _ = freestone_store::write::merge::merge_tiers(&**self.store.backend(), &index);
         self.store.refresh();
         Ok(())
     }
