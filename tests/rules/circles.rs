@@ -18,7 +18,6 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
     // The parts of a push need its options and its progress.
     ("push", &["by_digest.rs", "file.rs", "pipeline.rs", "push.rs"]),
     ("push", &["series.rs", "series/batch.rs", "series/items.rs"]),
-    ("store", &["session.rs", "session/sealer.rs"]),
     // A store opens its upstream, which is read as a store.
     (
         "store",

@@ -12,7 +12,7 @@ use freestone_format::revision::{PackRange, Revision};
 use freestone_format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts};
 use freestone_manifest::content::ContentRecord;
 use freestone_manifest::{EntryKind, Items, Node};
-use freestone_store::index::listing::{Name, Rows, add_pack};
+use freestone_store::index::rows::{Name, Rows, add_pack};
 use freestone_store::index::write_segment;
 use freestone_store::table::read_sized_table;
 use freestone_store::{Index, LiveSegment, Records, Store, hints};

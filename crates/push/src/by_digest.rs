@@ -20,7 +20,7 @@ use freestone_manifest::{Change, Changes, Differences, Entry, Subtree, Times, Tr
 use freestone_store::Index;
 use freestone_store::Records;
 use freestone_store::spool::{NodeSpool, SpooledNodes};
-use freestone_store::write::session::Session;
+use freestone_store::write::writer::Session;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

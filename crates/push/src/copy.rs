@@ -19,7 +19,7 @@ use freestone_store::Index;
 use freestone_store::Store;
 use freestone_store::write::encoding::{self, Encoded};
 use freestone_store::write::lane::NewRecord;
-use freestone_store::write::session::{SHARED, Session};
+use freestone_store::write::writer::{SHARED, Session};
 use freestone_store::{Records, read::records::missing};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -203,7 +203,7 @@ impl<'a> Copier<'a> {
         if self.copied.revisions > 0 && !self.options.dry_run {
             let backend = &**self.target.backend();
             freestone_store::hints::write_index(backend, &[]);
-            let _ = freestone_store::write::merge::merge_tiers(backend, &self.to.index);
+            let _ = freestone_store::index::merge::merge_tiers(backend, &self.to.index);
         }
         self.target.refresh();
         self.copied

@@ -16,8 +16,8 @@ use freestone_store::Records;
 use freestone_store::write::bases::{BasePlace, Basis};
 use freestone_store::write::encoding::{self, Encoded};
 use freestone_store::write::lane::{Lane, NewRecord};
-use freestone_store::write::session::{NO_LANE, SHARED, Session};
 use freestone_store::write::similar::Sketch;
+use freestone_store::write::writer::{NO_LANE, SHARED, Session};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes read at once.

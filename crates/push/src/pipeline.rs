@@ -20,7 +20,7 @@ use freestone_core::{Error, ErrorKind, Id, Result, Unreadable, path};
 use freestone_format::record::RecordKind;
 use freestone_manifest::{Builder, Cursor, Entry, EntryKind, NodeSink, Subtree, Tree};
 use freestone_store::Records;
-use freestone_store::write::session::Session;
+use freestone_store::write::writer::Session;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

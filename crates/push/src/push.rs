@@ -14,7 +14,7 @@ use freestone_format::revision::Revision;
 use freestone_manifest::Subtree;
 use freestone_store::Index;
 use freestone_store::Records;
-use freestone_store::write::session::Session;
+use freestone_store::write::writer::Session;
 use freestone_store::{Expect, Store};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -290,7 +290,7 @@ impl Attempt<'_> {
         // Merging is housekeeping, done when the ref is set: what fails here costs later look-ups
         // time and nothing else.
         if let Some(index) = index {
-            let _ = freestone_store::write::merge::merge_tiers(&**self.store.backend(), &index);
+            let _ = freestone_store::index::merge::merge_tiers(&**self.store.backend(), &index);
         }
         self.store.refresh();
         outcome

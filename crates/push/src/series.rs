@@ -183,7 +183,7 @@ impl Run<'_> {
         }
         let index = self.store.index()?;
         // Housekeeping: what fails here costs later look-ups time and nothing else.
-        let _ = freestone_store::write::merge::merge_tiers(&**self.store.backend(), &index);
+        let _ = freestone_store::index::merge::merge_tiers(&**self.store.backend(), &index);
         self.store.refresh();
         Ok(())
     }

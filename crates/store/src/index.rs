@@ -1,11 +1,11 @@
 //! The live index: the segments that a store lists, searched newest first.
 
+pub mod merge;
 mod place;
+pub mod rows;
 
-pub use crate::listing;
 pub use place::{LiveSegment, Place};
 
-use crate::listing::Rows;
 use crate::table;
 use freestone_backend::{Backend, Listed};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
@@ -14,6 +14,7 @@ use freestone_format::record::RecordKind;
 use freestone_format::segment::{
     PREFIX_BYTES, Segment, SegmentParts, file_name, parse_file_name, prefix,
 };
+use rows::Rows;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -307,7 +308,7 @@ pub(crate) fn with_rows(backend: &dyn Backend, segment: Segment) -> Result<Segme
         ErrorKind::NotFound => table::missing(&pack.id).because(error),
         _ => error,
     })?;
-    let whole = listing::with_rows(&segment, &rows)?;
+    let whole = rows::with_rows(&segment, &rows)?;
     let mut kept = kept();
     kept.truncate(WITH_ROWS_MAX - 1);
     kept.push_front(whole.clone());
@@ -327,7 +328,7 @@ pub fn write_segment(
     parts: SegmentParts,
     rows: Rows,
 ) -> Result<LiveSegment> {
-    let (bytes, id) = match rows == Rows::LeftOut && listing::rows_follow_from_table(&parts) {
+    let (bytes, id) = match rows == Rows::LeftOut && rows::rows_follow_from_table(&parts) {
         true => parts.encode_without_rows(),
         false => parts.encode(),
     };

@@ -11,8 +11,8 @@
 //! What rots below it is found by `verify --data`, which hashes everything and writes the file
 //! anew, or by `--prove`, which does not read it.
 
-use crate::proofs::{Proofs, Stamp};
-use crate::records::Records;
+use crate::read::proofs::{Proofs, Stamp};
+use crate::read::records::Records;
 use crate::store::Store;
 use freestone_backend::Object;
 use freestone_core::plan::{RawChunks, RawPlace};

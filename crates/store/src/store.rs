@@ -1,8 +1,8 @@
 //! A store, opened.
 
 use crate::index::{Index, Place};
-use crate::packs::Packs;
-use crate::records::Records;
+use crate::read::packs::Packs;
+use crate::read::records::Records;
 use crate::refs::Refs;
 use crate::upstream::{Follower, Opening, read_header};
 use freestone_backend::directory::Directory;

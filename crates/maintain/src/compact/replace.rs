@@ -6,7 +6,7 @@ use freestone_core::{Error, Id, Result};
 use freestone_format::pack::Row;
 use freestone_format::record::RecordKind;
 use freestone_format::segment::{Segment, SegmentPack, SegmentParts, SegmentRow};
-use freestone_store::index::listing::{self, Rows};
+use freestone_store::index::rows::{self, Rows};
 use freestone_store::index::write_segment;
 use freestone_store::{Index, LiveSegment, hints};
 use std::collections::{HashMap, HashSet};
@@ -110,7 +110,7 @@ pub(super) fn new_rows(packs: &[NewPack]) -> SegmentParts {
     let mut parts = SegmentParts::default();
     for pack in packs {
         let named = SegmentPack { id: pack.id, length: pack.length, table: pack.table };
-        listing::add_pack(&mut parts, named, &pack.rows, &|_, _| None);
+        rows::add_pack(&mut parts, named, &pack.rows, &|_, _| None);
     }
     parts
 }

@@ -15,7 +15,7 @@ use freestone_store::Index;
 use freestone_store::Records;
 use freestone_store::Store;
 use freestone_store::write::lane::Lane;
-use freestone_store::write::session::Session;
+use freestone_store::write::writer::Session;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

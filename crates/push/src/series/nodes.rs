@@ -5,7 +5,7 @@ use freestone_core::{Id, Result};
 use freestone_format::record::RecordKind;
 use freestone_manifest::{NodeSink, Tree};
 use freestone_store::Records;
-use freestone_store::write::session::Session;
+use freestone_store::write::writer::Session;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -4,7 +4,7 @@ use super::Inner;
 use super::fetch::{Subject, Walk};
 use super::needs::{Need, Overlay, locate};
 use super::reach::Complete;
-use crate::records::Records;
+use crate::read::records::Records;
 use crate::store::Store;
 use freestone_core::{Error, Id, Result};
 

@@ -10,7 +10,7 @@ mod walk;
 use super::needs::{Absent, Need, Overlay};
 use super::requests::{REQUEST_BYTES_MAX, Request, coalesce};
 use super::{Follower, Inner};
-use crate::records::Records;
+use crate::read::records::Records;
 use crate::store::Store;
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::pack;
@@ -247,7 +247,7 @@ impl Fetching<'_> {
             let mut bytes = Vec::new();
             match self.records.read(absent.need.kind, &absent.need.id, &mut bytes)? {
                 true => Ok(()),
-                false => Err(crate::records::missing(absent.need.kind, &absent.need.id)),
+                false => Err(crate::read::records::missing(absent.need.kind, &absent.need.id)),
             }
         })
     }

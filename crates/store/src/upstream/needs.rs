@@ -1,7 +1,7 @@
 //! Where the records lie that somebody needs, and what of their bytes is not here.
 
 use super::Inner;
-use crate::records::{self, Records};
+use crate::read::records::{self, Records};
 use freestone_core::{Id, Result};
 use freestone_format::record::RecordKind;
 use freestone_format::runs::Runs;

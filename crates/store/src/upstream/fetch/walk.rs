@@ -2,7 +2,7 @@
 //! before the next, which is read out of it.
 
 use super::Subject;
-use crate::records::Records;
+use crate::read::records::Records;
 use crate::upstream::needs::Need;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::{NodeKind, NodeSource};

@@ -1,7 +1,7 @@
 //! Open packs: their files, and their tables on demand.
 
 use crate::index::Place;
-use crate::proofs::Proofs;
+use crate::read::proofs::Proofs;
 use crate::table::{missing, read_listed_table, read_table};
 use freestone_backend::{Backend, Object};
 use freestone_core::wire::Bytes;

@@ -4,9 +4,9 @@
 //! (`docs/architecture.md`, *Proven runs*). What was proven is remembered for that very file: its
 //! device, inode, length and times. A file that was exchanged or written to is proven anew.
 
-use crate::packs::Packs;
-use crate::proofs::Stamp;
-use crate::records::Records;
+use crate::read::packs::Packs;
+use crate::read::proofs::Stamp;
+use crate::read::records::Records;
 use freestone_backend::Object;
 use freestone_core::{Id, Result};
 use freestone_format::record::{Codec, RecordKind};

@@ -1,12 +1,12 @@
 //! The thread that full packs go through.
 
-use super::{Fresh, Written, lock};
+use crate::index::rows::{self, Name, Rows};
 use crate::index::{Index, Place, write_segment};
-use crate::lane::Sealed;
-use crate::listing::{self, Name, Rows};
-use crate::records::{BASE_DEPTH_MAX, Records};
+use crate::read::records::{BASE_DEPTH_MAX, Records};
+use crate::write::fresh::{Fresh, Written};
+use crate::write::lane::Sealed;
 use freestone_backend::Backend;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, lock};
 use freestone_format::pack::{self, Base};
 use freestone_format::record::RecordKind;
 use freestone_format::revision::PackRange;
@@ -64,7 +64,7 @@ impl Sealer {
                 let sha1 = sha1s.get(&at).map(|sha1| Name::Sha1(*sha1));
                 sha1.or_else(|| fresh.commits.get(id).map(|commit| Name::Commit(*commit)))
             };
-            listing::add_pack(&mut self.parts, pack, &sealed.rows, &name);
+            rows::add_pack(&mut self.parts, pack, &sealed.rows, &name);
         }
         self.leaned_on.extend(sealed.rows.iter().filter_map(|row| match row.base {
             Some(Base::Other { pack, .. }) => Some(pack),

@@ -1,8 +1,8 @@
 //! Holding nodes and revisions back as small as they get.
 
 use super::{At, Lane, LaneRecord, NewRecord};
-use crate::bases::{BasePlace, Basis};
-use crate::codec;
+use crate::write::bases::{BasePlace, Basis};
+use crate::write::encoding;
 use freestone_core::wire::Writer;
 use freestone_core::{Id, Result};
 use freestone_format::frame::compress_over;
@@ -62,7 +62,7 @@ impl Lane {
             basis = Some(over);
         }
         let bases: Vec<Basis> = basis.into_iter().collect();
-        let (encoded, at) = codec::encode_best(plain, &bases, level)?;
+        let (encoded, at) = encoding::encode_best(plain, &bases, level)?;
         self.hold(&NewRecord {
             kind,
             id,

@@ -12,7 +12,7 @@
 //! alone: who goes on from a record that has a base leans on the first of its chain.
 
 use crate::index::Place;
-use crate::records::Records;
+use crate::read::records::Records;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::{ErrorKind, Id, Result};
 use freestone_format::record::{Codec, RecordKind};

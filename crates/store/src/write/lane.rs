@@ -10,7 +10,7 @@
 mod hold;
 mod read;
 
-use crate::bases::BasePlace;
+use crate::write::bases::BasePlace;
 use freestone_backend::{Backend, Spool};
 use freestone_core::limits::{BLOCK_BYTES, PACK_BYTES_TARGET};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};

@@ -9,23 +9,22 @@
 //! that is listed says nothing of the contents that it names, and counts only as part of a
 //! complete revision; so a push looks for each content by itself.
 
-mod sealer;
-
-use crate::bases::{self, Basis};
-use crate::codec::{self, Encoded};
-use crate::lane::{Lane, NewRecord, Sealed};
-use crate::records::Records;
-use crate::similar::{Similar, Sketch};
+use crate::read::records::Records;
+use crate::write::bases::{self, Basis};
+use crate::write::encoding::{self, Encoded};
+use crate::write::fresh::{Fresh, Written};
+use crate::write::lane::{Lane, NewRecord, Sealed};
+use crate::write::sealer::Sealer;
+use crate::write::similar::{Similar, Sketch};
 use freestone_backend::Backend;
 use freestone_core::digest::NewNameHasher;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, lock};
 use freestone_format::record::RecordKind;
 use freestone_format::revision::Revision;
-use freestone_format::segment::{self, PREFIX_BYTES, SegmentParts};
-use sealer::Sealer;
+use freestone_format::segment::{self, SegmentParts};
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
 pub use freestone_format::revision::PackRange;
@@ -53,23 +52,6 @@ pub const SHARED: u8 = 0;
 pub const NO_LANE: u8 = u8::MAX - 1;
 const SEALED: u8 = u8::MAX;
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What this push wrote and no live segment lists yet.
-#[derive(Default)]
-struct Fresh {
-    /// Records, with the lane that they are in.
-    records: HashMap<(RecordKind, Id), u8>,
-    /// The plain BLAKE3s of contents, by SHA-1.
-    sha1s: HashMap<Sha1, Id>,
-    /// Contents that are there as chunks of others, and whose SHA-1s no segment lists yet.
-    unnamed: Vec<(Id, Sha1)>,
-    /// The first bytes of the commits of revisions.
-    commits: HashMap<Id, [u8; PREFIX_BYTES]>,
-}
-
 /// The node that was written last of those that begin at the same path, and the last revision: what
 /// comes next is most like it.
 #[derive(Default)]
@@ -93,15 +75,6 @@ impl Predecessors {
         }
         self.0.insert(freestone_core::digest::plain(&key).head(), id)
     }
-}
-
-/// What a push has written.
-#[derive(Default)]
-pub struct Written {
-    /// Bytes of packs and segments.
-    pub bytes: AtomicU64,
-    /// Records.
-    pub records: AtomicU64,
 }
 
 /// Writes the records of one push.
@@ -346,18 +319,18 @@ impl Session {
     ) -> Result<()> {
         if self.thorough && sha1.is_none() {
             if self.enter(kind, id, None, number)? {
-                self.lane(lane)?.hold_best(kind, id, plain, basis, codec::NODE_LEVEL)?;
+                self.lane(lane)?.hold_best(kind, id, plain, basis, encoding::NODE_LEVEL)?;
                 self.seal_if_full(lane)?;
             }
             return Ok(());
         }
-        let alone = || codec::encode(plain);
+        let alone = || encoding::encode(plain);
         let Encoded { codec, stored } = match &basis {
-            Some(basis) => codec::encode_over(plain, basis, alone)?,
+            Some(basis) => encoding::encode_over(plain, basis, alone)?,
             None => alone()?,
         };
         if self.enter(kind, id, sha1, number)? {
-            let base = codec::base_of(codec, basis);
+            let base = encoding::base_of(codec, basis);
             let plain = plain.len() as u64;
             let record = NewRecord {
                 kind,

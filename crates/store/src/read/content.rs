@@ -1,7 +1,7 @@
 //! Finding a content by its SHA-1.
 
 use crate::index::Place;
-use crate::records::Records;
+use crate::read::records::Records;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, digest};
 use freestone_format::record::RecordKind;
 use freestone_format::segment::prefix;

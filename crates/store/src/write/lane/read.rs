@@ -1,8 +1,8 @@
 //! Reading what a lane holds, so that a later record can have it as its base.
 
 use super::{At, Lane, LaneRecord};
-use crate::bases::{BasePlace, Basis, skip};
-use crate::packs::Packs;
+use crate::read::packs::Packs;
+use crate::write::bases::{BasePlace, Basis, skip};
 use freestone_core::{Error, Id, Result};
 use freestone_format::frame::decompress;
 use freestone_format::record::{Codec, RecordKind};

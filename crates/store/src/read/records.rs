@@ -1,7 +1,7 @@
 //! Reading records, proven: the source of every node and chunk that leaves a store.
 
 use crate::index::{Index, Place};
-use crate::packs::Packs;
+use crate::read::packs::Packs;
 use freestone_backend::Object;
 use freestone_core::plan::{ChunkSource, NodeKind, NodeSource};
 use freestone_core::{Error, ErrorKind, Id, Result};

@@ -1,6 +1,6 @@
 //! Choosing how bytes are stored.
 
-use crate::bases::{BasePlace, Basis};
+use crate::write::bases::{BasePlace, Basis};
 use freestone_core::Result;
 use freestone_core::limits::ALIGNED_CONTENT_BYTES_MIN;
 use freestone_format::frame::{compress, compress_over};
