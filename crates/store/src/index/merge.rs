@@ -5,8 +5,10 @@
 //! store of n small pushes has about 8 × log₈ n segments, and one for each 65,536 rows. The merged segment says which it takes the place of; only when it
 //! is durable are they removed, and who has them open goes on reading them.
 
-use crate::index::rows::Rows;
-use crate::index::{Index, LiveSegment, write_segment};
+use super::place::LiveSegment;
+use super::rows::Rows;
+use super::writing::write_segment;
+use crate::index::Index;
 use freestone_backend::Backend;
 use freestone_core::{Error, Id, Result};
 use freestone_format::segment::{PREFIX_BYTES, SegmentParts, SegmentRow};

@@ -1,0 +1,152 @@
+//! Opening the segments that a store lists.
+
+use super::place::LiveSegment;
+use super::rows;
+use crate::table;
+use freestone_backend::{Backend, Listed};
+use freestone_core::{Error, ErrorKind, Result, lock};
+use freestone_format::pack;
+use freestone_format::segment::{Segment, parse_file_name};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// How often a listing is repeated because a segment of it was merged meanwhile.
+const LISTING_TRIES: usize = 20;
+/// Segments that are opened at once if the backend is far away, where each takes a request.
+const OPENERS: usize = 8;
+
+/// The live segments, and the names of those that were merged.
+pub(super) fn open_segments(backend: &dyn Backend) -> Result<(Vec<Arc<LiveSegment>>, Vec<String>)> {
+    // Those of earlier tries stay open: what makes another one necessary is as a rule one segment.
+    let mut opened: HashMap<String, LiveSegment> = HashMap::new();
+    let mut listing = backend.list("index")?;
+    for _ in 0..LISTING_TRIES {
+        let unknown: Vec<&Listed> =
+            listing.iter().filter(|listed| !opened.contains_key(&listed.name)).collect();
+        let (segments, is_one_gone) = open_listed(backend, &unknown)?;
+        opened.extend(segments.into_iter().map(|live| (live.name.clone(), live)));
+        let now = backend.list("index")?;
+        // A segment that is gone was merged into one that the new listing shows. And a listing that a
+        // merge ran through may show neither the old segments nor the new one; then the new one is
+        // there by now.
+        let is_new = |now: &Listed| !listing.iter().any(|before| before.name == now.name);
+        if is_one_gone || now.iter().any(is_new) {
+            listing = now;
+            continue;
+        }
+        let segments: Vec<LiveSegment> =
+            listing.iter().filter_map(|listed| opened.remove(&listed.name)).collect();
+        let superseded: HashSet<Vec<u8>> = segments
+            .iter()
+            .flat_map(|live| live.segment.supersedes().map(<[u8]>::to_vec).collect::<Vec<_>>())
+            .collect();
+        let (merged, mut segments): (Vec<_>, Vec<_>) =
+            segments.into_iter().partition(|live| superseded.contains(&live.segment.id()[..]));
+        // Low tiers are the newest; within a tier the names sort by time.
+        segments.sort_by(|a, b| (a.tier, &b.name).cmp(&(b.tier, &a.name)));
+        let left_over = merged.into_iter().map(|live| live.name).collect();
+        return Ok((segments.into_iter().map(Arc::new).collect(), left_over));
+    }
+    Err(Error::new(ErrorKind::Storage, "the index changes faster than it can be listed")
+        .hint("run the command again when fewer push to the store"))
+}
+
+/// The segments of a listing, as far as they were opened before one was found to be gone; and whether one
+/// is.
+fn open_listed(backend: &dyn Backend, listing: &[&Listed]) -> Result<(Vec<LiveSegment>, bool)> {
+    let named: Vec<(&Listed, u8, [u8; 16])> = listing
+        .iter()
+        .filter_map(|listed| {
+            let (tier, id) = parse_file_name(listed.name.trim_start_matches("index/"))?;
+            Some((*listed, tier, id))
+        })
+        .collect();
+    let openers = if backend.is_far() { OPENERS.min(named.len()) } else { 1 };
+    let next = AtomicUsize::new(0);
+    let open = || -> Result<(Vec<LiveSegment>, bool)> {
+        let mut opened = Vec::new();
+        while let Some((listed, tier, id)) = named.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match open_segment(backend, listed, *tier, *id) {
+                Ok(segment) => opened.push(segment),
+                Err(error) => {
+                    // The others need not go on.
+                    next.store(named.len(), Ordering::Relaxed);
+                    return match error.kind() {
+                        ErrorKind::NotFound => Ok((opened, true)),
+                        _ => Err(error),
+                    };
+                }
+            }
+        }
+        Ok((opened, false))
+    };
+    if openers < 2 {
+        return open();
+    }
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..openers).map(|_| scope.spawn(open)).collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let parts: Vec<(Vec<LiveSegment>, bool)> = outcomes.into_iter().collect::<Result<_>>()?;
+    let is_one_gone = parts.iter().any(|(_, is_one_gone)| *is_one_gone);
+    Ok((parts.into_iter().flat_map(|(opened, _)| opened).collect(), is_one_gone))
+}
+
+fn open_segment(
+    backend: &dyn Backend,
+    listed: &Listed,
+    tier: u8,
+    id: [u8; 16],
+) -> Result<LiveSegment> {
+    let object = backend.open_listed(&listed.name, listed.length);
+    let bytes = object.and_then(|object| object.map());
+    let segment = bytes.and_then(Segment::open).map_err(|error| error.context(&listed.name))?;
+    if segment.id() != id {
+        return Err(Error::corrupt(format!("{} is damaged", listed.name))
+            .hint("`freestone store reindex` makes the index anew"));
+    }
+    let segment = match with_rows(backend, segment) {
+        // Both were replaced meanwhile.
+        Err(error)
+            if error.kind() == ErrorKind::Corrupt && backend.open(&listed.name)?.is_none() =>
+        {
+            return Err(Error::not_found(format!("{} is gone", listed.name)).because(error));
+        }
+        outcome => outcome.map_err(|error| error.context(&listed.name))?,
+    };
+    Ok(LiveSegment { name: listed.name.clone(), tier, segment })
+}
+
+/// Segments to which rows were added, by their ids: an index is listed more than once in a process.
+static WITH_ROWS: Mutex<VecDeque<Segment>> = Mutex::new(VecDeque::new());
+/// How many of them are kept: a few MiB each at most.
+const WITH_ROWS_MAX: usize = 4;
+
+/// The segment with the rows that it left out, if it did.
+pub(crate) fn with_rows(backend: &dyn Backend, segment: Segment) -> Result<Segment> {
+    if !segment.rows_left_out() {
+        return Ok(segment);
+    }
+    // It is known by its id, which damage may leave as it is.
+    segment.verify()?;
+    let kept = || lock(&WITH_ROWS);
+    if let Some(known) = kept().iter().find(|known| known.id() == segment.id()) {
+        return Ok(known.clone());
+    }
+    let pack = segment.pack(0)?;
+    let object = backend.open_listed(&pack::object_name(&pack.id), pack.length);
+    let rows = object.and_then(|object| table::read_listed_table(&*object, &pack));
+    let rows = rows.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => table::missing(&pack.id).because(error),
+        _ => error,
+    })?;
+    let whole = rows::with_rows(&segment, &rows)?;
+    let mut kept = kept();
+    kept.truncate(WITH_ROWS_MAX - 1);
+    kept.push_front(whole.clone());
+    Ok(whole)
+}
