@@ -19,7 +19,7 @@ use freestone_core::{Error, Id, Result, Watch};
 use freestone_format::pack::{self, Row};
 use freestone_format::record::RecordKind;
 use freestone_format::segment::Segment;
-use freestone_store::{Index, LiveSegment, Records, Store, read_table};
+use freestone_store::{Index, LiveSegment, Records, Store, read_table, revisions};
 use replace::{Replacement, new_rows};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -207,15 +207,17 @@ impl Run<'_> {
 
     /// Removes the files of revisions that a segment names: their records lie in packs.
     fn fold_revisions(&self) -> Result<u64> {
+        let backend = &**self.store.backend();
+        let (index, packs) = (self.store.index()?, self.store.packs());
         let listed: HashSet<Id> =
-            self.store.listed_revisions(&HashMap::new())?.into_iter().collect();
+            revisions::in_packs(&index, packs, &HashMap::new())?.into_iter().collect();
         if !self.options.dry_run {
             // As for packs: what is listed may not be durable yet.
-            self.store.backend().settle("index")?;
+            backend.settle("index")?;
         }
         let records = self.store.records()?;
         let (mut count, mut bytes) = (0, Vec::new());
-        for id in self.store.revision_file_ids()?.iter().filter(|id| listed.contains(id)) {
+        for id in revisions::with_files(backend)?.iter().filter(|id| listed.contains(id)) {
             self.watch.check()?;
             // Packs that were not rewritten were not read: the file may be the only sound copy.
             match records.read(RecordKind::Revision, id, &mut bytes) {
@@ -226,7 +228,7 @@ impl Run<'_> {
             }
             count += 1;
             if !self.options.dry_run {
-                self.store.remove_revision_file(id)?;
+                revisions::remove_file(backend, id)?;
             }
         }
         Ok(count)

@@ -15,7 +15,7 @@ use freestone_manifest::{EntryKind, Items, Node};
 use freestone_store::index::rows::{Name, Rows, add_pack};
 use freestone_store::index::write_segment;
 use freestone_store::table::read_sized_table;
-use freestone_store::{Index, LiveSegment, Records, Store, hints};
+use freestone_store::{Index, LiveSegment, Records, Store, hints, revisions};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -224,7 +224,7 @@ fn restore_revision(
     pack: &Id,
     rows: &[Row],
 ) -> Result<bool> {
-    if matches!(store.revision_file(id), Ok(Some(_))) {
+    if matches!(revisions::read_file(&**store.backend(), id), Ok(Some(_))) {
         return Ok(false);
     }
     let nodes = rows.iter().filter(|row| row.kind == RecordKind::ManifestNode);
@@ -233,7 +233,7 @@ fn restore_revision(
     let range = |(start, end)| PackRange { pack: *pack, offset: start, length: end - start };
     let locator: Vec<PackRange> = start.zip(end).map(range).into_iter().collect();
     store.backend().remove(&format!("revisions/{id}"))?;
-    store.write_revision(revision, &locator)?;
+    revisions::write_file(&**store.backend(), revision, &locator)?;
     Ok(true)
 }
 

@@ -16,7 +16,7 @@ mod packs;
 
 use freestone_core::{Error, Id, Result, Watch};
 use freestone_format::ref_entry::RefAction;
-use freestone_store::{Index, LiveSegment, Place, Store};
+use freestone_store::{Index, LiveSegment, Place, Store, revisions};
 use held::{Held, Keys};
 use std::sync::Arc;
 
@@ -99,7 +99,7 @@ pub fn verify(
         watch,
         each,
     };
-    let revisions = store.revision_file_ids()?;
+    let revisions = revisions::with_files(&**store.backend())?;
     verifier.segments();
     verifier.packs()?;
     if verifier.index.is_some() {

@@ -118,7 +118,11 @@ impl<'a> Copier<'a> {
         if let Some(session) = session {
             let written = session.counter();
             let finished = session.finish()?;
-            self.target.write_revision(&revision, &finished.locator)?;
+            freestone_store::revisions::write_file(
+                &**self.target.backend(),
+                &revision,
+                &finished.locator,
+            )?;
             self.copied.bytes_stored += written.bytes.load(Ordering::Relaxed);
         }
         self.revisions.insert(*id);

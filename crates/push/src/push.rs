@@ -364,7 +364,11 @@ impl Attempt<'_> {
         }
         let written = session.counter();
         let finished = session.finish()?;
-        self.store.write_revision(&outcome.revision, &finished.locator)?;
+        freestone_store::revisions::write_file(
+            &**self.store.backend(),
+            &outcome.revision,
+            &finished.locator,
+        )?;
         freestone_store::hints::write_index(&**self.store.backend(), &[]);
         outcome.bytes_stored = written.bytes.load(Ordering::Relaxed);
         Ok(())

@@ -399,7 +399,7 @@ fn who_leans_on_what_a_killed_push_made_makes_it_durable() {
         let done = (push.run)(&open(&disk)).is_ok();
         let left = disk.left_by(Survival::All, &folder.join("left")).unwrap();
         let store = open(&left);
-        if let Ok(Some(_)) = store.revision_file(&id) {
+        if let Ok(Some(_)) = freestone_store::revisions::read_file(&**store.backend(), &id) {
             seen += 1;
             store.refs().set("pinned", id, Expect::Absent, 1).unwrap();
             let left = left.left_by(Survival::OnlySynced, &folder.join("again")).unwrap();

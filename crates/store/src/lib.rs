@@ -11,6 +11,7 @@ mod proven;
 pub mod read;
 mod refs;
 mod resolve;
+pub mod revisions;
 pub mod spool;
 mod store;
 pub mod table;

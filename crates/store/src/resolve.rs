@@ -1,5 +1,6 @@
 //! What a REV on the command line means.
 
+use crate::revisions;
 use crate::store::Store;
 use crate::upstream::Follower;
 use freestone_core::{Error, ErrorKind, Id, Result};
@@ -138,7 +139,8 @@ impl Store {
         let mut found: Vec<(String, i64, Id)> = Vec::new();
         for place in self.index()?.find_commits(low, high)? {
             // The index only says where to look: what a revision's labels are it says itself.
-            let (id, revision) = self.revision_at(&place)?;
+            let bytes = self.records()?.decode(&place)?;
+            let (id, revision) = revisions::decode_at(&place, &bytes, self.packs())?;
             let label = revision.labels.get("git.commit").map(|c| format!("git.commit={c}"));
             if let Some(label) = label.filter(|label| label.starts_with(&start)) {
                 found.push((label, revision.time, id));

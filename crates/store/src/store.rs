@@ -1,25 +1,23 @@
 //! A store, opened.
 
-use crate::index::{Index, Place};
+use crate::index::Index;
 use crate::read::packs::Packs;
 use crate::read::records::Records;
 use crate::refs::Refs;
+use crate::revisions;
 use crate::upstream::{Follower, Opening, read_header};
 use freestone_backend::directory::Directory;
-use freestone_backend::{Backend, Created, get_decoded};
-use freestone_core::limits::REVISION_BYTES_MAX;
+use freestone_backend::{Backend, Created};
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::header::{Header, StoreId};
 use freestone_format::record::RecordKind;
-use freestone_format::revision::{self, PackRange, Revision};
+use freestone_format::revision::Revision;
 use freestone_format::segment;
 use freestone_manifest::Tree;
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) const HEADER_BYTES_MAX: u64 = 64 << 10;
-const REVISION_FILE_BYTES_MAX: u64 = (REVISION_BYTES_MAX as u64) + (64 << 20);
 
 /// A store. Cheap to clone; used by many threads and processes at once.
 #[derive(Clone)]
@@ -219,7 +217,7 @@ impl Store {
     /// # Errors
     /// It cannot be read or is damaged.
     pub fn revision(&self, id: &Id) -> Result<Option<Revision>> {
-        let from_file = self.revision_file(id);
+        let from_file = revisions::read_file(&*self.0.backend, id);
         if let Ok(Some((revision, _))) = from_file {
             return Ok(Some(revision));
         }
@@ -232,115 +230,17 @@ impl Store {
         from_file.map(|_| None)
     }
 
-    /// The revision whose record is said to lie at `place`, with its id.
-    ///
-    /// # Errors
-    /// It cannot be read, or what lies there is no revision of that pack.
-    pub(crate) fn revision_at(&self, place: &Place) -> Result<(Id, Revision)> {
-        let bytes = self.records()?.decode(place)?;
-        let id = RecordKind::Revision.id_of(&bytes).unwrap_or(Id([0; 32]));
-        let is_it = place.row.kind == RecordKind::Revision && self.packs().holds(place, &id)?;
-        let revision = Revision::decode(&bytes).ok().filter(|_| is_it);
-        let revision = revision.ok_or_else(|| {
-            let place = format!("pack {} at {}", place.pack, place.row.offset);
-            Error::corrupt(format!("{place} holds no revision, though the index says so"))
-                .hint("`freestone verify` lists what is damaged")
-        })?;
-        Ok((id, revision))
-    }
-
-    /// The revision `id` and where its nodes are, from its own file.
-    ///
-    /// # Errors
-    /// The file cannot be read or is damaged.
-    pub fn revision_file(&self, id: &Id) -> Result<Option<(Revision, Vec<PackRange>)>> {
-        let decode = |file: &[u8]| {
-            revision::decode_file(id, file).map_err(|error| error.context(format!("revision {id}")))
-        };
-        get_decoded(&*self.0.backend, &revision_object(id), REVISION_FILE_BYTES_MAX, decode)
-    }
-
-    /// The ids of all revisions, sorted: those that have files of their own, and those that the
+    /// Returns the ids of all revisions, sorted: those that have files of their own, and those that the
     /// index lists.
     ///
     /// # Errors
     /// Listing failed, or the index is damaged.
     pub fn revision_ids(&self) -> Result<Vec<Id>> {
-        let mut ids = self.revision_file_ids()?;
+        let mut ids = revisions::with_files(&*self.0.backend)?;
         let known = ids.iter().map(|id| (segment::prefix(&id.0), *id)).collect();
-        ids.extend(self.listed_revisions(&known)?);
+        ids.extend(revisions::in_packs(&*self.index()?, self.packs(), &known)?);
         ids.sort_unstable();
         ids.dedup();
         Ok(ids)
     }
-
-    /// Lists the ids of the revisions that have files of their own, sorted.
-    ///
-    /// # Errors
-    /// The store cannot be listed.
-    pub fn revision_file_ids(&self) -> Result<Vec<Id>> {
-        let listed = self.0.backend.list("revisions")?;
-        let id = |name: &str| Id::parse(name.strip_prefix("revisions/")?).ok();
-        Ok(listed.iter().filter_map(|listed| id(&listed.name)).collect())
-    }
-
-    /// Lists the ids of the revisions that the index lists. Those whose first bytes are in `known` are
-    /// taken from there; of the others the packs' tables are read, and what these cannot tell, since
-    /// a pack or a segment is damaged or missing, is left out.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    pub fn listed_revisions(
-        &self,
-        known: &HashMap<[u8; segment::PREFIX_BYTES], Id>,
-    ) -> Result<Vec<Id>> {
-        let mut ids = Vec::new();
-        for live in self.index()?.segments().iter() {
-            for at in live.segment.rows_of(RecordKind::Revision) {
-                let place = match Place::of(live, at) {
-                    Ok(place) => place,
-                    Err(error) if error.kind() == ErrorKind::Corrupt => continue,
-                    Err(error) => return Err(error.context(&live.name)),
-                };
-                if let Some(id) = known.get(&place.row.prefix) {
-                    ids.push(*id);
-                    continue;
-                }
-                match self.packs().starts(&place) {
-                    Ok(starts) => {
-                        let first = starts.partition_point(|(at, _)| *at < place.row.offset);
-                        let here = starts[first..].iter();
-                        let here = here.take_while(|(at, _)| *at == place.row.offset);
-                        let is_it = |id: &&Id| segment::prefix(&id.0) == place.row.prefix;
-                        ids.extend(here.map(|(_, id)| id).find(is_it));
-                    }
-                    Err(error) if error.kind() == ErrorKind::Corrupt => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        Ok(ids)
-    }
-
-    /// Removes the file of a revision.
-    ///
-    /// # Errors
-    /// The backend failed.
-    pub fn remove_revision_file(&self, id: &Id) -> Result<()> {
-        self.0.backend.remove(&revision_object(id))
-    }
-
-    /// Creates the file of a revision, unless it exists; `locator` says where its nodes are.
-    ///
-    /// # Errors
-    /// The backend failed.
-    pub fn write_revision(&self, revision: &Revision, locator: &[PackRange]) -> Result<()> {
-        let file = revision::encode_file(&revision.encode(), locator);
-        self.0.backend.create(&revision_object(&revision.id()), &file)?;
-        Ok(())
-    }
-}
-
-fn revision_object(id: &Id) -> String {
-    format!("revisions/{id}")
 }

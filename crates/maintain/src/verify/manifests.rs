@@ -7,7 +7,7 @@ use freestone_core::{Error, Id, Result, path};
 use freestone_format::record::RecordKind;
 use freestone_format::revision::Revision;
 use freestone_manifest::{Entry, EntryKind, Subtree, Tree, placement_fault};
-use freestone_store::{Place, Records};
+use freestone_store::{Place, Records, revisions};
 use std::collections::HashSet;
 
 /// Manifest nodes and large contents that were checked already: they are shared by revisions.
@@ -28,7 +28,7 @@ impl Verifier<'_> {
         let mut checked = Checked::default();
         for id in ids {
             self.report.revisions += 1;
-            if let Err(error) = self.store.revision_file(&id) {
+            if let Err(error) = revisions::read_file(&**self.store.backend(), &id) {
                 self.found_error(format!("revisions/{id}"), &error);
             }
             match self.store.revision(&id) {

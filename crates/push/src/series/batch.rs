@@ -351,7 +351,11 @@ impl<'a> Batch<'a> {
         let finished = session.finish()?;
         // The others are its ancestors: they are found by the segment that lists them.
         if let Some((_, revision)) = self.made.last() {
-            store.write_revision(revision, &finished.locator)?;
+            freestone_store::revisions::write_file(
+                &**store.backend(),
+                revision,
+                &finished.locator,
+            )?;
         }
         let last = self.made.last().map(|(id, _)| *id);
         Ok((last, written.bytes.load(Ordering::Relaxed)))

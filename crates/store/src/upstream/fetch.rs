@@ -75,7 +75,7 @@ impl Store {
         if follower.is_offline() {
             return Ok(());
         }
-        let (revision, locator) = match self.revision_file(id) {
+        let (revision, locator) = match crate::revisions::read_file(&**self.backend(), id) {
             Ok(Some(file)) => file,
             Err(error) if error.kind() == ErrorKind::Storage => return Err(error),
             // It is only a hint.
