@@ -8,7 +8,7 @@ use freestone_core::{Plan, Result, Watch};
 use freestone_image::fat;
 use freestone_image::tar::{TarOptions, TarPlan};
 use freestone_maintain as maintain;
-use freestone_push::{PushOptions, PushOutcome, PushProgress, Source};
+use freestone_push::{PushOptions, PushOutcome, Source};
 use freestone_sink::ImageReader;
 use freestone_store::Store;
 use freestone_testkit::{Recorded, Recording};
@@ -115,7 +115,7 @@ fn push(store: &Store, tree: Tree) -> PushOutcome {
     };
     let source = Source { walk: &walk, opener: &tree, key: None };
     let options = PushOptions { time: 1_700_000_000, ..PushOptions::default() };
-    freestone_push::push(&store, &source, &options, &PushProgress::default()).unwrap()
+    freestone_push::push(&store, &source, &options, Watch::default()).unwrap()
 }
 
 /// Opens the image and reads the last 4 KiB of its last file.

@@ -15,9 +15,6 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
     ("git", &["write.rs", "write/object.rs"]),
     // A tree makes its cursors.
     ("manifest", &["cursor.rs", "tree.rs"]),
-    // The parts of a push need its options and its progress.
-    ("push", &["by_digest.rs", "file.rs", "pipeline.rs", "push.rs"]),
-    ("push", &["series.rs", "series/batch.rs", "series/items.rs"]),
     // A store opens its upstream, which is read as a store.
     (
         "store",

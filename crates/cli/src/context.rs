@@ -234,24 +234,18 @@ impl Context {
         })
     }
 
-    /// Does `work` as [`Self::watched`], where `work` only counts what is done: `count` is called
-    /// again and again meanwhile, and returns how many things are done, and of how many if that is
-    /// known. `cancel` is set when the program is to end.
+    /// Does `work` as [`Self::watched`], but shows what `count` returns: it is called again and again
+    /// meanwhile, and returns how many things are done, and of how many if that is known. The watch
+    /// that `work` is given only cancels it.
     pub fn watched_counters<T>(
         &self,
         label: &'static str,
-        cancel: Option<&AtomicBool>,
         mut count: impl FnMut() -> (u64, Option<u64>) + Send,
-        work: impl FnOnce() -> T,
+        work: impl FnOnce(Watch<'_>) -> T,
     ) -> T {
         self.watched(label, Unit::Things, None, |watch| {
             let mut seen = 0;
             let look = || {
-                if watch.is_cancelled()
-                    && let Some(cancel) = cancel
-                {
-                    cancel.store(true, Ordering::Relaxed);
-                }
                 let (done, total) = count();
                 if let Some(total) = total {
                     watch.set_total(total);
@@ -259,7 +253,7 @@ impl Context {
                 watch.add(done.saturating_sub(seen));
                 seen = seen.max(done);
             };
-            while_working(look, work)
+            while_working(look, || work(Watch::cancelled_by(self.interrupt.flag())))
         })
     }
 }

@@ -10,7 +10,7 @@ use freestone_format::record::{Codec, RecordKind};
 use freestone_format::{pack, retired};
 use freestone_maintain::Finding;
 use freestone_maintain::{self as maintain, CompactOptions, Compacted};
-use freestone_push::{PushOptions, PushProgress, Source};
+use freestone_push::{PushOptions, Source};
 use freestone_store::Store;
 use freestone_testkit::{MemorySource, Reading, cases, findings, noise, push_tree, text};
 use proptest::prelude::*;
@@ -298,12 +298,12 @@ fn a_push_that_leans_on_packs_that_went_meanwhile_says_so_and_leaves_no_damage()
     };
     let source = Source { walk: &walk, opener: &tree, key: None };
     let options = PushOptions { time: 9000, threads: 1, ..PushOptions::default() };
-    let outcome = freestone_push::push(&store, &source, &options, &PushProgress::default());
+    let outcome = freestone_push::push(&store, &source, &options, Watch::default());
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Conflict);
     check(&store, &trees);
     // Told to, it goes on by itself.
     let retry = PushOptions { retry: true, ..options };
-    let id = freestone_push::push(&store, &source, &retry, &PushProgress::default()).unwrap().id;
+    let id = freestone_push::push(&store, &source, &retry, Watch::default()).unwrap().id;
     trees.insert(id, tree.clone());
     check(&store, &trees);
 }

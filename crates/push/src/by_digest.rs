@@ -1,29 +1,34 @@
-//! A push to a store that is not at hand, where every look-up is a request.
+//! A push to a store that is far away, where every look-up is a request.
 //!
-//! 1. *Hash.* The source becomes a manifest without times, in a spool. Nothing is looked up.
-//! 2. *Compare* it with the parent by content digests, from the root down: only those subtrees of
-//!    the parent are read that differ. Equal digests at the root end the push.
-//! 3. *Edit* the parent by the differences. Only contents that the parent has not at the same path
-//!    are looked up; those that the store lacks are read again, and written.
+//! 1. *Hash.* The source becomes a manifest without times, in a temporary file. Nothing is looked up.
+//! 2. *Compare* it with the parent by content digests, from the root down. Only subtrees of the
+//!    parent that differ are read. Equal digests at the root end the push.
+//! 3. *Edit* the parent by the differences. Only contents that the parent does not have at the same
+//!    path are looked up. Those that the store does not have are read again, and written.
 //!
-//! So a file that is new is read twice, by a machine whose network is slower than its disk.
+//! So a new file is read twice, by a machine whose network is slower than its disk.
 
-use crate::derive::{self, Content};
-use crate::file::{self, FileReader};
-use crate::pipeline::{self, Nodes, Pipeline, Walked, content_of, first_record};
-use crate::push::{Attempt, Made, Start};
+use crate::attempt::{Attempt, Made};
+use crate::entry::{self, content_of, first_record};
+use crate::faults::Faults;
+use crate::file::{FileReader, ReaderThread, changing};
+use crate::nodes::Nodes;
+use crate::outcome::{PushOutcome, Walked};
+use crate::pipeline::Pipeline;
+use crate::readers::readers_failed;
+use crate::start::Parent;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use freestone_core::item::Content;
 use freestone_core::working::WorkingIndex;
-use freestone_core::{Error, Id, Result};
-use freestone_format::revision::Revision;
+use freestone_core::{Error, Id, Result, lock};
 use freestone_manifest::{Change, Changes, Differences, Entry, Subtree, Times, Tree, edit};
-use freestone_store::Index;
-use freestone_store::Records;
 use freestone_store::spool::{NodeSpool, SpooledNodes};
-use freestone_store::write::writer::Session;
+use freestone_store::write::{Writer, WriterOptions};
+use freestone_store::{Index, Records};
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Contents of one push that are remembered as given to the readers, so that copies are read once.
 const GIVEN_MAX: usize = 1 << 18;
@@ -34,76 +39,72 @@ struct Job {
     content: Content,
 }
 
-impl Attempt<'_> {
-    /// What to make of the source, given that the parent is `parent`.
-    pub(crate) fn by_digest(
-        &self,
-        start: &Start,
-        parent: &Revision,
-        working: &mut Option<Box<dyn WorkingIndex>>,
-    ) -> Result<Made> {
-        let (mut walked, nodes) = self.hash(working)?;
-        if walked.root.content_digest == parent.content_digest {
-            let parent = start.parent.as_ref();
-            let is_done = self.options.dry_run
-                || crate::push::outcome(self.options, parent, &walked, false).up_to_date;
-            if is_done {
-                return Ok(Made { walked, session: None, index: None });
-            }
-            let records = self.live()?;
-            let session = self.session(&records);
-            return Ok(Made { walked, session, index: Some(records.index) });
-        }
-        let records = self.live()?;
-        let before = Tree::open(records.clone(), &parent.root)?;
-        let after = Tree::open(nodes, &walked.root.id)?;
-        let session = self.session(&records);
-        let storing = Storing {
-            attempt: self,
-            records: &records,
-            session: session.as_ref(),
-            stop: AtomicBool::new(false),
-            failure: Mutex::new(None),
-        };
-        match storing.run(&before, &after, &mut walked) {
-            Ok(root) => {
-                walked.root = root;
-                walked.files_hashed = self.progress.files_hashed.load(Ordering::Relaxed);
-                walked.bytes_hashed = self.progress.bytes_hashed.load(Ordering::Relaxed);
-                Ok(Made { walked, session, index: Some(records.index) })
-            }
-            Err(error) => Err(match session {
-                Some(session) => session.failure(error),
-                None => error,
-            }),
-        }
+/// Makes a manifest of the source, whose parent is `parent`.
+///
+/// # Errors
+/// The source cannot be read, or the store not be written.
+pub(crate) fn make(
+    attempt: &Attempt<'_>,
+    parent: &Parent,
+    working: &mut Option<Box<dyn WorkingIndex>>,
+) -> Result<Made> {
+    let (mut walked, nodes) = hash(attempt, working)?;
+    if walked.root.content_digest == parent.1.content_digest {
+        let options = attempt.options;
+        let is_done =
+            options.dry_run || PushOutcome::of(options, Some(parent), &walked, false).up_to_date;
+        let writer = if is_done { None } else { Some(attempt.writer()?) };
+        return Ok(Made { walked, writer });
     }
-
-    /// Hashes the source; its manifest has the times of no revision.
-    fn hash(&self, working: &mut Option<Box<dyn WorkingIndex>>) -> Result<(Walked, SpooledNodes)> {
-        let nothing = Index::of(Vec::new());
-        let run = Pipeline {
-            source: self.source,
-            options: self.options,
-            progress: self.progress,
-            records: &Records { index: Arc::new(nothing), packs: self.store.packs().clone() },
-            session: None,
-            parent: None,
-            hash_only: true,
-            stop: AtomicBool::new(false),
-            faults: pipeline::Faults::default(),
-        };
-        let (walked, nodes) = run.run(working, NodeSpool::new()?)?;
-        Ok((Walked { new: 0, ..walked }, nodes.finish()?))
+    let writer = attempt.writer()?;
+    let before = Tree::open(writer.records().clone(), &parent.1.root)?;
+    let after = Tree::open(nodes, &walked.root.id)?;
+    let storing = Storing {
+        attempt,
+        writer: &writer,
+        stop: AtomicBool::new(false),
+        failure: Mutex::new(None),
+    };
+    match storing.run(&before, &after, &mut walked) {
+        Ok(root) => {
+            walked.root = root;
+            walked.files_hashed = attempt.progress.files_hashed();
+            walked.bytes_hashed = attempt.progress.bytes_hashed();
+            Ok(Made { walked, writer: Some(writer) })
+        }
+        Err(error) => Err(writer.failure(error)),
     }
 }
 
-/// The differences become entries of the new manifest, and their contents records.
+/// Hashes the source into a manifest without the times of any revision.
+fn hash(
+    attempt: &Attempt<'_>,
+    working: &mut Option<Box<dyn WorkingIndex>>,
+) -> Result<(Walked, SpooledNodes)> {
+    // Compared with nothing, and written nowhere.
+    let records =
+        Records { index: Arc::new(Index::of(Vec::new())), packs: attempt.store.packs().clone() };
+    let options = WriterOptions { dry_run: true, ..attempt.options.writer() };
+    let writer = Writer::new(attempt.store, records, options);
+    let pipeline = Pipeline {
+        source: attempt.source,
+        options: attempt.options,
+        progress: attempt.progress,
+        writer: &writer,
+        parent: None,
+        hash_only: true,
+        stop: AtomicBool::new(false),
+        faults: Faults::default(),
+    };
+    let (walked, nodes) = pipeline.run(working, NodeSpool::new()?)?;
+    Ok((Walked { new: 0, ..walked }, nodes.finish()?))
+}
+
+/// The third step: the differences become entries of the new manifest, and their contents records.
 struct Storing<'a> {
     attempt: &'a Attempt<'a>,
-    records: &'a Records,
-    session: Option<&'a Session>,
-    /// Set when the push has failed, and by what.
+    writer: &'a Writer,
+    /// Set when the push has failed.
     stop: AtomicBool,
     failure: Mutex<Option<Error>>,
 }
@@ -115,7 +116,7 @@ impl Storing<'_> {
         after: &Tree<SpooledNodes>,
         walked: &mut Walked,
     ) -> Result<Subtree> {
-        let threads = self.attempt.options.threads.clamp(1, 200);
+        let threads = self.attempt.options.thread_count();
         let (jobs, jobs_out) = bounded(2 * threads);
         let edited = std::thread::scope(|scope| {
             for number in 0..threads {
@@ -123,8 +124,8 @@ impl Storing<'_> {
                 scope.spawn(move || {
                     // A panic must not leave the other side waiting.
                     let store = || self.store_files(number, &jobs);
-                    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(store));
-                    self.note(outcome.unwrap_or_else(|_| Err(pipeline::readers_failed())))
+                    let outcome = catch_unwind(AssertUnwindSafe(store));
+                    self.note(outcome.unwrap_or_else(|_| Err(readers_failed())))
                 });
             }
             drop(jobs_out);
@@ -136,24 +137,21 @@ impl Storing<'_> {
                 given: HashSet::new(),
                 walked,
             };
-            self.note(edit(
-                Some(before),
-                &mut edits,
-                Nodes { session: self.session, parent: Some(before) },
-            ))
+            let nodes = Nodes { writer: self.writer, parent: Some(before) };
+            self.note(edit(Some(before), &mut edits, nodes))
         });
-        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        match lock(&self.failure).take() {
             Some(failure) => Err(failure),
-            None => edited.map(|(root, _)| root).ok_or_else(pipeline::readers_failed),
+            None => edited.map(|(root, _)| root).ok_or_else(readers_failed),
         }
     }
 
-    /// Keeps the first failure, and stops who is still at work.
+    /// Keeps the first failure, and stops the other threads.
     fn note<T>(&self, outcome: Result<T>) -> Option<T> {
         outcome
             .map_err(|error| {
                 self.stop.store(true, Ordering::Relaxed);
-                let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut failure = lock(&self.failure);
                 failure.get_or_insert(error);
             })
             .ok()
@@ -161,29 +159,22 @@ impl Storing<'_> {
 
     /// Reads files again and writes their contents.
     fn store_files(&self, number: usize, jobs: &Receiver<Job>) -> Result<()> {
+        let mut thread = ReaderThread::new(number);
         let mut reader = FileReader {
             opener: self.attempt.source.opener,
-            records: self.records,
-            session: self.session,
-            hash_only: false,
+            writer: self.writer,
             progress: self.attempt.progress,
             skips_removed: true,
             stop: &self.stop,
-            name_hasher: self.attempt.options.name_hasher,
-            buffer: Vec::new(),
-            lane: None,
-            lane_number: u8::try_from(number + 1).unwrap_or(u8::MAX - 2),
+            thread: &mut thread,
         };
         for job in jobs {
             if !reader.read_again(&job.path, &job.content)? {
                 self.attempt.moved.store(true, Ordering::Relaxed);
-                return Err(file::changing(&job.path));
+                return Err(changing(&job.path));
             }
         }
-        match self.session {
-            Some(session) => session.seal(&mut reader.lane),
-            None => Ok(()),
-        }
+        thread.finish(self.writer)
     }
 }
 
@@ -223,26 +214,24 @@ impl Changes for Edits<'_> {
             self.store(&after.path, content)?;
         }
         let time = self.storing.attempt.options.time;
-        Ok(Some(derive::timed(after, before, time, None)))
+        Ok(Some(entry::timed(after, before, time, None)))
     }
 }
 
 impl Edits<'_> {
     /// Has the content stored, unless the store has it.
     fn store(&mut self, path: &[u8], content: Content) -> Result<()> {
-        if self.given.contains(&content.id)
-            || self.storing.records.has(first_record(&content), &content.id)?
-        {
+        let (kind, writer) = (first_record(&content), self.storing.writer);
+        if self.given.contains(&content.id) || writer.records().has(kind, &content.id)? {
             return Ok(());
         }
         if self.given.len() < GIVEN_MAX {
             self.given.insert(content.id);
         }
-        if self.storing.session.is_none() {
-            self.walked.bytes_missing += content.size;
+        if writer.only_counts(kind, content.id, content.size) {
             return Ok(());
         }
         let job = Job { path: path.to_vec(), content };
-        self.jobs.send(job).map_err(|_| pipeline::readers_failed())
+        self.jobs.send(job).map_err(|_| readers_failed())
     }
 }

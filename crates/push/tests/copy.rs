@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
-use freestone_core::{ErrorKind, Id};
+use freestone_core::{ErrorKind, Id, Watch};
 use freestone_push::PushOptions;
 use freestone_push::copy::{Copied, Copier, CopyOptions};
 use freestone_store::{Expect, Store};
@@ -36,7 +36,7 @@ fn store_with(folder: &Path, revisions: std::ops::Range<u64>) -> (Store, Vec<Id>
 }
 
 fn copy(source: &Store, target: &Store, work: impl Fn(&mut Copier<'_>)) -> Copied {
-    let mut copier = Copier::new(source, target, CopyOptions::default()).unwrap();
+    let mut copier = Copier::new(source, target, CopyOptions::default(), Watch::default()).unwrap();
     work(&mut copier);
     copier.finish()
 }
@@ -47,8 +47,8 @@ fn a_copy_has_what_was_copied_and_goes_on_where_it_ended() {
     let (source, ids) = store_with(folder.path(), 0..5);
     let target = Store::init(&folder.path().join("target")).unwrap();
     let dry = {
-        let options = CopyOptions { dry_run: true, ..CopyOptions::default() };
-        let mut copier = Copier::new(&source, &target, options).unwrap();
+        let options = CopyOptions { dry_run: true };
+        let mut copier = Copier::new(&source, &target, options, Watch::default()).unwrap();
         copier.ref_entries("main", 3).unwrap();
         copier.finish()
     };
@@ -92,7 +92,8 @@ fn another_ref_of_the_same_name_is_not_touched() {
     copy(&source, &target, |copier| copier.revision(&ids[0]).unwrap());
     target.refs().set("main", ids[0], Expect::Absent, 5).unwrap();
     let before = target.refs().log("main").unwrap();
-    let mut copier = Copier::new(&source, &target, CopyOptions::default()).unwrap();
+    let mut copier =
+        Copier::new(&source, &target, CopyOptions::default(), Watch::default()).unwrap();
     let error = copier.ref_entries("main", 2).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(target.refs().log("main").unwrap(), before);
@@ -112,7 +113,8 @@ fn damage_in_the_source_is_not_copied() {
     std::fs::write(&pack, bytes).unwrap();
     let source = Store::open(&folder.path().join("source")).unwrap();
     let target = Store::init(&folder.path().join("target")).unwrap();
-    let mut copier = Copier::new(&source, &target, CopyOptions::default()).unwrap();
+    let mut copier =
+        Copier::new(&source, &target, CopyOptions::default(), Watch::default()).unwrap();
     let error = copier.ref_entries("main", 1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     drop(copier);

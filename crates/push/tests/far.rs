@@ -6,7 +6,7 @@ use freestone_backend::directory::Directory;
 use freestone_core::item::{FileOpener, ItemSource, OpenFile};
 use freestone_core::{ErrorKind, Result, Watch};
 use freestone_maintain::{self as maintain, VerifyOptions};
-use freestone_push::{PushOptions, PushOutcome, PushProgress, Source};
+use freestone_push::{PushOptions, PushOutcome, Source};
 use freestone_store::Store;
 use freestone_testkit::{MemorySource, Recorded, Recording, cases, noise, push_tree, text};
 use proptest::prelude::*;
@@ -167,7 +167,7 @@ fn a_file_that_changes_between_hashing_and_storing_is_hashed_again_or_named() {
         let walk = || -> Result<Box<dyn ItemSource>> { Ok(tree.walk()) };
         let source = Source { walk: &walk, opener: &restless, key: None };
         let (store, _) = far(&root);
-        let outcome = freestone_push::push(&store, &source, &options(2), &PushProgress::default());
+        let outcome = freestone_push::push(&store, &source, &options(2), Watch::default());
         if succeeds {
             let near = Store::init(&folder.path().join("near")).unwrap();
             push_tree(&near, &first, &options(1)).unwrap();

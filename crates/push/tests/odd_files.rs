@@ -4,10 +4,10 @@
 
 use freestone_core::item::{Content, FileOpener, FileStamp, Item, ItemKind, ItemSource, OpenFile};
 use freestone_core::working::{KnownFile, WorkingIndex};
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, ErrorKind, Result, Watch};
 use freestone_format::StoreId;
+use freestone_push::{PushOptions, PushOutcome, Source};
 use freestone_store::Store;
-use freestone_push::{PushOptions, PushOutcome, PushProgress, Source};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
@@ -88,7 +88,7 @@ fn push(store: &Store, at: Box<At>, options: &PushOptions) -> Result<PushOutcome
         Ok(Box::new(Items(vec![item("odd", stamp), item("plain", PLAIN)].into_iter())))
     };
     let source = Source { walk: &walk, opener: &odd, key: Some(b"odd".to_vec()) };
-    freestone_push::push(&store, &source, options, &PushProgress::default())
+    freestone_push::push(store, &source, options, Watch::default())
 }
 
 fn new_store() -> (tempfile::TempDir, Store) {

@@ -9,7 +9,7 @@ use freestone_core::{ChunkSource, Error, ErrorKind, ExtentSource, Sha1, Watch};
 use freestone_maintain::{self as maintain, VerifyOptions};
 use freestone_manifest::content::pieces;
 use freestone_manifest::{Entry, EntryKind};
-use freestone_push::{PushOptions, PushOutcome, PushProgress};
+use freestone_push::{PushOptions, PushOutcome};
 use freestone_store::{Expect, Store};
 use freestone_testkit::{MemorySource, cases, findings, noise, push_tree, text};
 use proptest::prelude::*;
@@ -450,7 +450,7 @@ fn all_that_cannot_be_read_is_told_by_one_push() {
     let failing = |closed, broken| Failing { tree: &tree, closed, broken, opened: 0.into() };
     let push = |opener: &Failing<'_>| {
         let source = freestone_push::Source { walk: &walk, opener, key: None };
-        freestone_push::push(&store, &source, &options(), &PushProgress::default()).unwrap_err()
+        freestone_push::push(&store, &source, &options(), Watch::default()).unwrap_err()
     };
     // One that opens and fails in its middle.
     let error = push(&failing(&[], &[b"large"]));

@@ -1,8 +1,8 @@
 //! A source in memory.
 
 use freestone_core::item::{FileOpener, FileStamp, Item, ItemKind, ItemSource, OpenFile};
-use freestone_core::{Error, Result, path};
-use freestone_push::{PushOptions, PushOutcome, PushProgress, Source};
+use freestone_core::{Error, Result, Watch, path};
+use freestone_push::{PushOptions, PushOutcome, Source};
 use freestone_store::Store;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -128,7 +128,7 @@ impl FileOpener for MemorySource {
 pub fn push_tree(store: &Store, tree: &MemorySource, options: &PushOptions) -> Result<PushOutcome> {
     let walk = || -> Result<Box<dyn ItemSource>> { Ok(tree.walk()) };
     let source = Source { walk: &walk, opener: tree, key: None };
-    freestone_push::push(store, &source, options, &PushProgress::default())
+    freestone_push::push(store, &source, options, Watch::default())
 }
 
 /// Bytes that do not compress, the same for the same seed.

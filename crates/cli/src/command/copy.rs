@@ -109,13 +109,8 @@ impl Copy {
         context: &Context,
         watch: Watch<'_>,
     ) -> Result<Copied> {
-        let progress = |bytes| watch.add(bytes);
-        let options = CopyOptions {
-            dry_run: self.dry_run,
-            progress: Some(&progress),
-            cancel: Some(context.interrupt.flag()),
-        };
-        let mut copier = Copier::new(source, target, options)?;
+        let options = CopyOptions { dry_run: self.dry_run };
+        let mut copier = Copier::new(source, target, options, watch)?;
         for (resolved, argument) in found.iter().zip(&self.names) {
             // Fetches much at once, before records are read one by one.
             source.prime(&resolved.id)?;

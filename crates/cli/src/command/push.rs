@@ -10,13 +10,14 @@ use crate::command::refs;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::location;
+use crate::output::progress::Unit;
 use crate::transfer;
 use crate::values::name::{self, Name};
 use crate::values::time;
 use clap::Args;
 use directory::PushedDirectory;
 use freestone_core::{Error, ErrorKind, Result};
-use freestone_push::{PushOptions, PushProgress, Source};
+use freestone_push::{PushOptions, Source};
 use freestone_store::Store;
 use report::Pushed;
 use std::collections::BTreeMap;
@@ -201,10 +202,8 @@ impl Push {
         let directory = PushedDirectory::new(place, self.walking(store, context)?)?;
         let source =
             Source { walk: &|| directory.walk(), opener: &directory, key: Some(directory.key()) };
-        let progress = PushProgress::default();
-        let count = || report::entries(&progress);
-        let outcome = report::watch(context, "pushing", &progress, count, || {
-            freestone_push::push(store, &source, options, &progress)
+        let outcome = context.watched("pushing", Unit::Things, None, |watch| {
+            freestone_push::push(store, &source, options, watch)
         })?;
         let made = u64::from(!outcome.up_to_date);
         Ok(Pushed { outcome, made, left_out: directory.report() })
@@ -219,10 +218,8 @@ impl Push {
     ) -> Result<Pushed> {
         let walking = self.walking(store, context)?;
         let mut archive = archive::ArchiveSeries::open(place, walking, options)?;
-        let progress = PushProgress::default();
-        let count = || report::entries(&progress);
-        let pushed = report::watch(context, "pushing", &progress, count, || {
-            freestone_push::push_series(store, &mut archive, options, &progress)
+        let pushed = context.watched("pushing", Unit::Things, None, |watch| {
+            freestone_push::push_series(store, &mut archive, options, watch)
         })?;
         Ok(Pushed { outcome: pushed.last, made: pushed.made, left_out: archive.report() })
     }
@@ -246,10 +243,9 @@ impl Push {
             older: self.older,
         };
         let mut commits = git::CommitSeries::new(&repository, &selection, options, context)?;
-        let progress = PushProgress::default();
         let count = commits.counter();
-        let pushed = report::watch(context, "pushing commits", &progress, count, || {
-            freestone_push::push_series(store, &mut commits, options, &progress)
+        let pushed = context.watched_counters("pushing commits", count, |watch| {
+            freestone_push::push_series(store, &mut commits, options, watch)
         })?;
         Ok(Pushed { outcome: pushed.last, made: pushed.made, left_out: commits.report() })
     }

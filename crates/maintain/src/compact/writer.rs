@@ -1,26 +1,26 @@
 //! Writing the records of compacted packs, each over what is nearest of those written before.
 
 use freestone_backend::Backend;
-use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, BLOCK_BYTES, CONTENT_WHOLE_BYTES_MAX};
+use freestone_core::limits::{BLOCK_BYTES, CONTENT_WHOLE_BYTES_MAX};
 use freestone_core::{Error, Id, Result, Subject};
 use freestone_format::pack::{self, Row};
 use freestone_format::record::{Codec, RecordKind};
 use freestone_store::Records;
 use freestone_store::write::bases::{COMPACT_DEPTH_MAX, NODE_DEPTH_MAX};
-use freestone_store::write::encoding;
-use freestone_store::write::lane::{Lane, NewRecord};
-use freestone_store::write::similar::{Similar, Sketch};
+use freestone_store::write::encoding::{Effort, Encoded, choose};
+use freestone_store::write::lane::Lane;
+use freestone_store::write::likeness::Likeness;
+use freestone_store::write::new_record::NewRecord;
+use freestone_store::write::sample::is_text_like;
+use freestone_store::write::similar::Sketch;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Contents that are tried as a base because they have much in common.
 const SIMILAR_TRIED: usize = 2;
 
-/// Contents that are tried because they have like names.
-const NAMED_TRIED: usize = 3;
-
-/// What contents with like names have in common: the end of their paths behind the last dot.
-fn like_names(path: &[u8]) -> Vec<u8> {
+/// Returns what contents with similar names have in common: the end of the path after its last dot.
+fn extension(path: &[u8]) -> Vec<u8> {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
     name.iter().rposition(|byte| *byte == b'.').map_or_else(Vec::new, |at| name[at..].to_vec())
 }
@@ -54,9 +54,8 @@ pub(super) struct Writer<'a> {
     /// Told of every record that was written, by its plain bytes.
     pub(super) each: &'a mut dyn FnMut(u64) -> Result<()>,
     lane: Option<Lane>,
-    similar: Similar,
-    /// The last contents with like names.
-    named: HashMap<Vec<u8>, Vec<Id>>,
+    /// The contents that were written, by the extensions of their names.
+    likeness: Likeness<Vec<u8>>,
     /// Node and revision written last of those that stand at the same place.
     last_at: HashMap<(u8, Vec<u8>), Id>,
 }
@@ -84,8 +83,7 @@ impl<'a> Writer<'a> {
             packs: Vec::new(),
             each,
             lane: None,
-            similar: Similar::default(),
-            named: HashMap::new(),
+            likeness: Likeness::new(usize::MAX),
             last_at: HashMap::new(),
         }
     }
@@ -100,54 +98,37 @@ impl<'a> Writer<'a> {
             .hint("`freestone verify` lists all that is missing"))
     }
 
-    /// Writes a content that is one chunk, over `newer`, what came after it at its path, over what
-    /// is similar, or what has a like name.
+    /// Writes a content that is one chunk. Its base may be `newer`, the content that came after it at
+    /// its path; one that has much in common with it; or one whose name has the same extension.
     pub(super) fn content(&mut self, id: &Id, newer: Option<&Id>, path: &[u8]) -> Result<()> {
         if self.open.remove(&(RecordKind::Chunk, *id)).is_none() {
             return Ok(());
         }
         let plain = self.read(RecordKind::Chunk, id)?;
-        let sketch = Sketch::of(&plain);
-        let mut bases: Vec<Id> = newer.copied().into_iter().collect();
-        let similar = self.similar.best(&sketch, SIMILAR_TRIED + 1);
-        for id in similar {
-            if !bases.contains(&id) && bases.len() <= SIMILAR_TRIED {
-                bases.push(id);
+        let (sketch, extension) = (Sketch::of(&plain), extension(path));
+        let mut candidates: Vec<Id> = newer.copied().into_iter().collect();
+        for id in self.likeness.similar(&sketch, SIMILAR_TRIED + 1) {
+            if !candidates.contains(&id) && candidates.len() <= SIMILAR_TRIED {
+                candidates.push(id);
             }
         }
-        let named = self.named.entry(like_names(path)).or_default();
-        let mut found = Vec::new();
+        let mut bases = Vec::new();
         if let Some(lane) = &self.lane {
             let packs = &self.records.packs;
-            for base in &bases {
-                found.extend(lane.basis(RecordKind::Chunk, base, COMPACT_DEPTH_MAX, packs)?);
+            for base in &candidates {
+                bases.extend(lane.basis(RecordKind::Chunk, base, COMPACT_DEPTH_MAX, packs)?);
             }
-            // It begins a chain of its own, which others with like names are not to lengthen. Bytes
-            // that are dense already are like others only where they are equal.
-            if found.is_empty() && encoding::is_text_like(&plain)? {
-                for base in named.iter() {
-                    found.extend(lane.first(RecordKind::Chunk, base, packs)?);
+            // It begins a chain of its own, which other contents are not to lengthen. Bytes that are
+            // dense already are like others only if they are equal.
+            if bases.is_empty() && is_text_like(&plain)? {
+                for base in self.likeness.with_key(&extension) {
+                    bases.extend(lane.first(RecordKind::Chunk, base, packs)?);
                 }
             }
         }
-        named.push(*id);
-        if named.len() > NAMED_TRIED {
-            named.remove(0);
-        }
-        let (encoded, base) = encoding::encode_best(&plain, &found, self.level)?;
-        let aligned =
-            encoded.codec == Codec::Raw && plain.len() as u64 >= ALIGNED_CONTENT_BYTES_MIN;
-        self.add(&NewRecord {
-            kind: RecordKind::Chunk,
-            id: *id,
-            codec: encoded.codec,
-            stored: &encoded.stored,
-            plain: plain.len() as u64,
-            content_offset: aligned.then_some(0),
-            sha1: None,
-            base: base.map(|at| found.swap_remove(at).place),
-        })?;
-        self.similar.add(*id, &sketch);
+        let encoded = choose(RecordKind::Chunk, &plain, bases, Effort::Level(self.level))?;
+        self.add(&NewRecord::new(RecordKind::Chunk, *id, plain.len() as u64, &encoded))?;
+        self.likeness.add(*id, &sketch, extension);
         Ok(())
     }
 
@@ -175,7 +156,7 @@ impl<'a> Writer<'a> {
             Some(lane) if found.is_some() => lane,
             _ => self.lane()?,
         };
-        lane.hold_best(kind, *id, &plain, found, level)?;
+        lane.hold_node((kind, *id, &plain), None, found, Effort::Level(level))?;
         self.written(plain.len() as u64)
     }
 
@@ -185,27 +166,23 @@ impl<'a> Writer<'a> {
         let Some(source) = self.open.remove(&(RecordKind::Chunk, *id)) else { return Ok(()) };
         let (pack, row) = (&self.tables[source.pack].0, &self.tables[source.pack].1[source.row]);
         let plain = self.read(RecordKind::Chunk, id)?;
-        let mut stored = vec![0; usize::try_from(row.stored).unwrap_or(0)];
-        let (mut codec, mut content_offset) = (row.codec, None);
-        match codec {
-            Codec::Raw => content_offset = Some(offset),
-            Codec::Zstd => self.records.packs.open(pack)?.read_at(row.offset, &mut stored)?,
-            Codec::Zeros => {}
-            Codec::ZstdBase | Codec::ZstdBaseIds => {
-                let encoded = encoding::encode_best(&plain, &[], self.level)?.0;
-                (codec, stored) = (encoded.codec, encoded.stored.into_owned());
+        let length = plain.len() as u64;
+        let encoded = match row.codec {
+            Codec::Raw => Encoded::raw(&plain),
+            Codec::Zeros => Encoded::zeros(),
+            Codec::Zstd => {
+                let mut stored = vec![0; usize::try_from(row.stored).unwrap_or(0)];
+                self.records.packs.open(pack)?.read_at(row.offset, &mut stored)?;
+                Encoded::zstd(stored)
             }
-        }
-        self.add(&NewRecord {
-            kind: RecordKind::Chunk,
-            id: *id,
-            codec,
-            stored: if codec == Codec::Raw { &plain } else { &stored },
-            plain: plain.len() as u64,
-            content_offset,
-            sha1: None,
-            base: None,
-        })
+            Codec::ZstdBase | Codec::ZstdBaseIds => {
+                choose(RecordKind::Chunk, &plain, Vec::new(), Effort::Level(self.level))?
+            }
+        };
+        // A chunk that had a base was not shared with others by reflink, so it is not aligned.
+        let content_offset = (row.codec == Codec::Raw).then_some(offset);
+        let record = NewRecord::new(RecordKind::Chunk, *id, length, &encoded);
+        self.add(&NewRecord { content_offset, ..record })
     }
 
     /// Writes what no revision has led to: it may belong to a push that is running.

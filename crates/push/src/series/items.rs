@@ -1,23 +1,23 @@
-//! What a step's source tells, as changes of the parent's manifest: bytes read and stored, what is
-//! the parent's anyway left out.
+//! The entries that a step yields, as changes of the parent's manifest: their bytes are read and
+//! stored, and what is the same in the parent is left out.
 
-use super::batch::Readers;
 use super::nodes::BatchNodes;
-use crate::derive;
-use crate::push::{PushOptions, PushProgress};
+use super::readers::SeriesReaders;
+use crate::entry::{self, content_of};
+use crate::parent::ParentEntries;
+use crate::progress::Progress;
 use freestone_core::item::{
     ChangeKind, ChangeSource, Content, FileBytes, FileOpener, FileStamp, Item, ItemChange, ItemKind,
 };
-use freestone_core::{Error, Result, path};
-use freestone_manifest::{Changes, Cursor, Entry, EntryKind, Tree};
-use std::cmp::Ordering;
+use freestone_core::{Error, ErrorKind, Result, path};
+use freestone_manifest::{Changes, Entry, Tree};
+use freestone_store::write::Writer;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic;
 
 /// Items whose bytes are read together.
 const TOGETHER: usize = 256;
 
-/// What differs between a step and its parent.
+/// How a step differs from its parent.
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) changed: u64,
@@ -25,89 +25,95 @@ pub(super) struct Counts {
     pub(super) gone: u64,
 }
 
+/// How the entries of a step are made.
+pub(super) struct IncomingOptions<'a> {
+    pub(super) opener: &'a dyn FileOpener,
+    /// The time of the revision.
+    pub(super) time: i64,
+    /// A time for all entries.
+    pub(super) mtime: Option<i64>,
+    /// Whether the source yields all entries, not only changes.
+    pub(super) is_all: bool,
+}
+
 /// The changes that a step makes.
 pub(super) struct Incoming<'a> {
-    pub(super) source: Box<dyn ChangeSource + 'a>,
-    pub(super) opener: &'a dyn FileOpener,
-    pub(super) parent: Option<&'a Tree<BatchNodes>>,
-    /// The parent's entries in step with the source, where that tells all that there is.
-    pub(super) beside: Option<Beside<'a>>,
-    pub(super) readers: &'a mut Readers,
-    pub(super) options: &'a PushOptions,
-    pub(super) progress: &'a PushProgress,
-    pub(super) ready: VecDeque<Ready>,
-    pub(super) ended: bool,
-    pub(super) counts: Counts,
+    source: Box<dyn ChangeSource + 'a>,
+    parent: Option<&'a Tree<BatchNodes>>,
+    /// The parent's entries in step with the source, if that yields all entries.
+    beside: Option<ParentEntries<'a, BatchNodes>>,
+    options: IncomingOptions<'a>,
+    readers: &'a mut SeriesReaders,
+    writer: &'a Writer,
+    progress: &'a Progress<'a>,
+    ready: VecDeque<Ready>,
+    ended: bool,
+    counts: Counts,
     /// Labels that the source gave at its end.
-    pub(super) labels: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
 }
 
 /// A change whose bytes are stored.
-pub(super) struct Ready {
+struct Ready {
     path: Vec<u8>,
-    /// `None` if nothing stands there.
+    /// `None` if there is no entry any more.
     item: Option<(ItemKind, Option<Content>)>,
 }
 
-/// The parent's entries, in step with a source that tells all.
-pub(super) struct Beside<'a> {
-    cursor: Cursor<'a, BatchNodes>,
-    next: Option<Entry>,
-}
-
-impl<'a> Beside<'a> {
-    pub(super) fn new(tree: &'a Tree<BatchNodes>) -> Result<Self> {
-        let mut beside = Self { cursor: tree.cursor(), next: None };
-        beside.advance()?;
-        Ok(beside)
-    }
-
-    fn advance(&mut self) -> Result<Option<Entry>> {
-        let next = self.cursor.next()?.cloned();
-        Ok(std::mem::replace(&mut self.next, next))
-    }
-
-    /// The next entry, if it stands before `path`; any, if that is `None`.
-    fn before(&mut self, path: Option<&[u8]>) -> Result<Option<Entry>> {
-        let is_before = |entry: &Entry| {
-            path.is_none_or(|path| path::compare(&entry.path, path) == Ordering::Less)
-        };
-        if self.next.as_ref().is_some_and(is_before) { self.advance() } else { Ok(None) }
-    }
-
-    /// The entry at `path`, all before it having been taken.
-    fn at(&mut self, path: &[u8]) -> Result<Option<Entry>> {
-        match &self.next {
-            Some(entry) if entry.path == path => self.advance(),
-            _ => Ok(None),
-        }
-    }
-}
-
 /// An item whose bytes may have to be read.
-struct Told {
+struct Found {
     change: ItemChange,
     parent: Option<Entry>,
 }
 
-pub(super) fn content_of(entry: &Entry) -> Option<Content> {
-    match entry.kind {
-        EntryKind::File { size, sha1, content, .. } => Some(Content { size, sha1, id: content }),
-        EntryKind::Directory => None,
+impl<'a> Incoming<'a> {
+    /// Returns the changes of a step, whose parent has the manifest `parent`.
+    ///
+    /// # Errors
+    /// The parent's manifest cannot be read.
+    pub(super) fn new(
+        source: Box<dyn ChangeSource + 'a>,
+        parent: Option<&'a Tree<BatchNodes>>,
+        options: IncomingOptions<'a>,
+        readers: &'a mut SeriesReaders,
+        writer: &'a Writer,
+        progress: &'a Progress<'a>,
+    ) -> Result<Self> {
+        let tree = parent.filter(|_| options.is_all);
+        Ok(Self {
+            source,
+            parent,
+            beside: tree.map(|tree| ParentEntries::new(Some(tree))).transpose()?,
+            options,
+            readers,
+            writer,
+            progress,
+            ready: VecDeque::new(),
+            ended: false,
+            counts: Counts::default(),
+            labels: BTreeMap::new(),
+        })
     }
-}
 
-impl Incoming<'_> {
-    /// Takes some more of the source; `false` if nothing is left.
+    /// Returns how the step differs from its parent, and the labels that its source gave.
+    pub(super) fn finish(self) -> (Counts, BTreeMap<String, String>) {
+        (self.counts, self.labels)
+    }
+
+    /// Takes some more changes from the source. Returns false if there are no more.
     fn fill(&mut self) -> Result<bool> {
         while self.ready.is_empty() {
             if self.ended {
                 return Ok(false);
             }
             self.progress.check()?;
-            let told = self.told()?;
-            self.progress.entries.fetch_add(told.len() as u64, atomic::Ordering::Relaxed);
-            self.settle(told)?;
+            let found = self.find()?;
+            // The files of a stream were counted when they were read.
+            let counts = |found: &&Found| {
+                !matches!(found.change.kind, ChangeKind::File { bytes: FileBytes::Stored(_), .. })
+            };
+            self.progress.add_entries(found.iter().filter(counts).count() as u64);
+            self.settle(found)?;
             if self.ended {
                 self.labels = self.source.finish()?.into_iter().collect();
             }
@@ -115,15 +121,15 @@ impl Incoming<'_> {
         Ok(true)
     }
 
-    fn told(&mut self) -> Result<Vec<Told>> {
-        let mut told = Vec::new();
-        while told.len() < TOGETHER {
+    fn find(&mut self) -> Result<Vec<Found>> {
+        let mut found = Vec::new();
+        while found.len() < TOGETHER {
             let change = self.source.next()?;
             if let Some(beside) = &mut self.beside {
                 let path = change.as_ref().map(|change| &change.path[..]);
-                while let Some(gone) = beside.before(path)? {
+                while let Some(gone) = beside.take_before(path)? {
                     let change = ItemChange { path: gone.path, kind: ChangeKind::Gone };
-                    told.push(Told { change, parent: None });
+                    found.push(Found { change, parent: None });
                 }
             }
             let Some(change) = change else {
@@ -131,29 +137,30 @@ impl Incoming<'_> {
                 break;
             };
             let parent = match (&mut self.beside, self.parent) {
-                (Some(beside), _) => beside.at(&change.path)?,
-                // Only to tell what the file was before it is read.
+                (Some(beside), _) => beside.take_at(&change.path)?,
+                // Only to know what the file was before it is read.
                 (None, Some(tree)) if matches!(change.kind, ChangeKind::File { .. }) => {
                     tree.get(&change.path)?
                 }
                 _ => None,
             };
-            told.push(Told { change, parent });
+            found.push(Found { change, parent });
         }
-        Ok(told)
+        Ok(found)
     }
 
-    /// Reads what has to be, and makes changes ready.
-    fn settle(&mut self, told: Vec<Told>) -> Result<()> {
-        let named = |told: &Told| match &told.change.kind {
+    /// Reads the files that must be read, and makes changes ready.
+    fn settle(&mut self, found: Vec<Found>) -> Result<()> {
+        let named = |found: &Found| match &found.change.kind {
             ChangeKind::File { bytes: FileBytes::Named(name), .. } => {
-                Some((name.clone(), told.parent.as_ref().and_then(content_of)))
+                Some((name.clone(), found.parent.as_ref().and_then(content_of)))
             }
             _ => None,
         };
-        let wanted: Vec<_> = told.iter().filter_map(named).collect();
-        let mut read = self.readers.read(&wanted, self.opener, self.progress)?.into_iter();
-        for Told { change, parent } in told {
+        let wanted: Vec<_> = found.iter().filter_map(named).collect();
+        let read = self.readers.read(&wanted, self.options.opener, self.writer, self.progress)?;
+        let mut read = read.into_iter();
+        for Found { change, parent } in found {
             let path = change.path;
             let item = match change.kind {
                 ChangeKind::Gone => None,
@@ -162,7 +169,7 @@ impl Incoming<'_> {
                     let content = match bytes {
                         FileBytes::Stored(content) => Ok(content),
                         FileBytes::Named(_) => read.next().unwrap_or_else(|| {
-                            Err(Error::new(freestone_core::ErrorKind::Failed, "a reader failed"))
+                            Err(Error::new(ErrorKind::Failed, "a reader failed"))
                         }),
                     };
                     let stamp =
@@ -171,7 +178,7 @@ impl Incoming<'_> {
                         Ok(content) => {
                             Some((ItemKind::File { executable, stamp, link }, Some(content)))
                         }
-                        Err(error) if error.kind() == freestone_core::ErrorKind::Refused => {
+                        Err(error) if error.kind() == ErrorKind::Refused => {
                             self.source.refuse(&path, error)?;
                             None
                         }
@@ -181,11 +188,10 @@ impl Incoming<'_> {
             };
             let ready = Ready { path, item };
             let is_new = match (&self.beside, &parent) {
-                (None, _) => true,
+                (None, _) | (Some(_), None) => true,
                 (Some(_), Some(parent)) => {
                     self.entry(&ready, Some(parent)).as_ref() != Some(parent)
                 }
-                (Some(_), None) => true,
             };
             if is_new {
                 self.ready.push_back(ready);
@@ -197,7 +203,7 @@ impl Incoming<'_> {
     fn entry(&self, ready: &Ready, before: Option<&Entry>) -> Option<Entry> {
         let (kind, content) = ready.item.clone()?;
         let item = Item { path: ready.path.clone(), mtime: 0, kind };
-        Some(derive::entry(item, content, before, self.options.time, self.options.mtime))
+        Some(entry::entry(item, content, before, self.options.time, self.options.mtime))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a push has written so far.
 
-use freestone_core::{Id, Sha1};
+use freestone_core::{Error, Id, Result, Sha1};
 use freestone_format::record::RecordKind;
 use freestone_format::segment::PREFIX_BYTES;
 use std::collections::HashMap;
@@ -19,11 +19,30 @@ pub(super) struct Fresh {
     pub(super) commits: HashMap<Id, [u8; PREFIX_BYTES]>,
 }
 
+impl Fresh {
+    /// Notes that `sha1` names the content whose plain BLAKE3 is `plain`.
+    ///
+    /// # Errors
+    /// It names another one.
+    pub(super) fn name(&mut self, sha1: Sha1, plain: Id) -> Result<()> {
+        let known = *self.sha1s.entry(sha1).or_insert(plain);
+        if known == plain { Ok(()) } else { Err(collision(&sha1, &known, &plain)) }
+    }
+}
+
+/// The error for two contents with one SHA-1.
+pub(super) fn collision(sha1: &Sha1, known: &Id, new: &Id) -> Error {
+    Error::refused(format!(
+        "two different contents have the SHA-1 {sha1}: the store has {known}, this one is {new}"
+    ))
+    .hint("one of the two was made to collide; freestone keeps the one that it has")
+}
+
 /// Counts of what a push has written, which other threads read meanwhile.
 #[derive(Default)]
-pub struct Written {
-    /// Bytes of packs and segments.
-    pub bytes: AtomicU64,
+pub(super) struct Written {
+    /// Bytes of packs and segments; in a dry run, plain bytes of contents.
+    pub(super) bytes: AtomicU64,
     /// Records.
-    pub records: AtomicU64,
+    pub(super) records: AtomicU64,
 }

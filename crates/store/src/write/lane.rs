@@ -10,7 +10,8 @@
 mod hold;
 mod read;
 
-use crate::write::bases::BasePlace;
+use super::bases::BasePlace;
+use super::new_record::NewRecord;
 use freestone_backend::{Backend, Spool};
 use freestone_core::limits::{BLOCK_BYTES, PACK_BYTES_TARGET};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
@@ -36,36 +37,6 @@ const BUFFER_BYTES: usize = 1 << 20;
 const WRITE_BEHIND_BYTES: u64 = 8 << 20;
 /// Gaps that are remembered; a gap is at most 4095 bytes.
 const GAPS_MAX: usize = 256;
-
-/// A record to be written.
-pub struct NewRecord<'a> {
-    pub kind: RecordKind,
-    pub id: Id,
-    pub codec: Codec,
-    pub stored: &'a [u8],
-    pub plain: u64,
-    /// For a raw chunk of a large content: where in the content it starts.
-    pub content_offset: Option<u64>,
-    /// For the record that a content is found by: the content's SHA-1 and plain BLAKE3.
-    pub sha1: Option<(Sha1, Id)>,
-    /// The base, if the codec has one.
-    pub base: Option<BasePlace>,
-}
-
-impl NewRecord<'_> {
-    /// The checksum of the stored bytes. It begins the plain BLAKE3 of them, which is the id of a chunk
-    /// that is stored as it is: half of what a push writes need not be hashed again, while others
-    /// wait for the lane.
-    fn checksum(&self) -> [u8; 4] {
-        match (self.kind, self.codec) {
-            (RecordKind::Chunk, Codec::Raw) => {
-                let [a, b, c, d, ..] = self.id.0;
-                [a, b, c, d]
-            }
-            _ => checksum(self.stored),
-        }
-    }
-}
 
 /// Where the stored bytes of a lane's record are.
 enum At {

@@ -1,10 +1,10 @@
-//! The thread that full packs go through.
+//! The thread that full packs go through: it publishes them, and lists them in segments.
 
+use super::fresh::{Fresh, Written};
+use super::lane::Sealed;
 use crate::index::rows::{self, Name, Rows};
 use crate::index::{Index, Place, write_segment};
 use crate::read::records::{BASE_DEPTH_MAX, Records};
-use crate::write::fresh::{Fresh, Written};
-use crate::write::lane::Sealed;
 use freestone_backend::Backend;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, lock};
 use freestone_format::pack::{self, Base};
@@ -14,30 +14,95 @@ use freestone_format::segment::{self, SegmentPack, SegmentParts, SegmentRow};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 
-/// Rows after which a segment is written while the push goes on: it bounds what is held of them.
+/// Rows after which a segment is written while the push continues: it bounds the rows in memory.
 const SEGMENT_ROWS_TARGET: usize = 1 << 16;
 
-/// Packs after which one is written: it bounds what a killed push stores in vain.
+/// Packs after which one is written: it bounds what a killed push has stored for nothing.
 const SEGMENT_PACKS_TARGET: usize = 16;
+
+/// The sealing thread of a writer.
+pub(super) struct Sealing {
+    sender: mpsc::SyncSender<Sealed>,
+    thread: JoinHandle<Result<Sealer>>,
+}
+
+impl Sealing {
+    /// Starts the thread.
+    pub(super) fn begin(sealer: Sealer) -> Self {
+        // One pack waits while another one is made durable; then the threads that seal wait.
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let thread = std::thread::spawn(move || sealer.run(&receiver));
+        Self { sender, thread }
+    }
+
+    /// Gives the thread a pack.
+    ///
+    /// # Errors
+    /// The thread has failed. [`Self::end`] returns why.
+    pub(super) fn take(&self, sealed: Sealed) -> Result<()> {
+        self.sender.send(sealed).map_err(|_| sealer_gone())
+    }
+
+    /// Ends the thread after it has published all packs.
+    ///
+    /// # Errors
+    /// A pack could not be published, or a segment not be written.
+    pub(super) fn end(self) -> Result<Sealer> {
+        drop(self.sender);
+        self.thread.join().map_err(|_| sealer_gone())?
+    }
+}
+
+/// The error for a pack that the sealing thread did not take.
+pub(super) fn sealer_gone() -> Error {
+    Error::new(ErrorKind::Failed, "the thread that writes packs has failed")
+}
 
 /// Makes packs durable in the order in which they were sealed, and lists them.
 pub(super) struct Sealer {
-    pub(super) backend: Arc<dyn Backend>,
-    pub(super) records: Records,
-    pub(super) fresh: Arc<Mutex<Fresh>>,
-    pub(super) written: Arc<Written>,
-    pub(super) thorough: bool,
-    pub(super) parts: SegmentParts,
-    /// What `parts` lists, by full id.
-    pub(super) listed: Vec<(RecordKind, Id, Option<Sha1>)>,
+    backend: Arc<dyn Backend>,
+    records: Records,
+    fresh: Arc<Mutex<Fresh>>,
+    written: Arc<Written>,
+    /// Whether segments leave out the rows that the table of their pack has.
+    rows: Rows,
+    parts: SegmentParts,
+    /// The records that `parts` lists, by full id.
+    listed: Vec<(RecordKind, Id, Option<Sha1>)>,
     /// Packs of others that hold bases of what `parts` lists.
-    pub(super) leaned_on: HashSet<Id>,
-    pub(super) locator: Vec<PackRange>,
+    packs_of_bases: HashSet<Id>,
+    locator: Vec<PackRange>,
 }
 
 impl Sealer {
-    pub(super) fn run(mut self, receiver: &mpsc::Receiver<Sealed>) -> Result<Self> {
+    pub(super) fn new(
+        backend: Arc<dyn Backend>,
+        records: Records,
+        fresh: Arc<Mutex<Fresh>>,
+        written: Arc<Written>,
+        thorough: bool,
+    ) -> Self {
+        Self {
+            backend,
+            records,
+            fresh,
+            written,
+            rows: if thorough { Rows::LeftOut } else { Rows::Kept },
+            parts: SegmentParts::default(),
+            listed: Vec::new(),
+            packs_of_bases: HashSet::new(),
+            locator: Vec::new(),
+        }
+    }
+
+    /// Returns the ranges of packs that hold the nodes written.
+    pub(super) fn locator(&self) -> &[PackRange] {
+        &self.locator
+    }
+
+    fn run(mut self, receiver: &mpsc::Receiver<Sealed>) -> Result<Self> {
         while let Ok(sealed) = receiver.recv() {
             let packs = self.parts.packs.len();
             if self.parts.rows.len() >= SEGMENT_ROWS_TARGET || packs >= SEGMENT_PACKS_TARGET {
@@ -66,7 +131,7 @@ impl Sealer {
             };
             rows::add_pack(&mut self.parts, pack, &sealed.rows, &name);
         }
-        self.leaned_on.extend(sealed.rows.iter().filter_map(|row| match row.base {
+        self.packs_of_bases.extend(sealed.rows.iter().filter_map(|row| match row.base {
             Some(Base::Other { pack, .. }) => Some(pack),
             _ => None,
         }));
@@ -75,33 +140,32 @@ impl Sealer {
         Ok(())
     }
 
-    /// That packs with bases are still listed. One that a compaction took the place of since the
-    /// push began is removed when its grace period is over, and only what is listed by then is
-    /// known to lean on it.
-    fn check_leaned_on(&mut self) -> Result<()> {
-        let leaned_on = std::mem::take(&mut self.leaned_on);
-        if leaned_on.is_empty() {
+    /// Checks that every pack that holds a base is still in the index. A pack that a compaction replaced
+    /// since the push began is deleted after its grace period, unless a segment that is listed by
+    /// then depends on it.
+    fn check_packs_of_bases(&mut self) -> Result<()> {
+        let packs_of_bases = std::mem::take(&mut self.packs_of_bases);
+        if packs_of_bases.is_empty() {
             return Ok(());
         }
         let listed: HashSet<Id> =
             Index::open(&*self.backend)?.packs()?.into_iter().map(|(id, _)| id).collect();
-        if leaned_on.is_subset(&listed) {
+        if packs_of_bases.is_subset(&listed) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Conflict, "the store was compacted while this push went on")
             .hint("run the command again, or with --retry"))
     }
 
-    /// Writes a segment of what was published since the last, if there is anything.
+    /// Writes a segment of what was published since the last one, if there is anything.
     pub(super) fn flush(&mut self) -> Result<()> {
         let parts = std::mem::take(&mut self.parts);
         if parts.packs.is_empty() {
-            // What this push leans on is listed, but perhaps not durably.
+            // What this push depends on is listed, but perhaps not durably.
             return self.backend.settle("index");
         }
-        self.check_leaned_on()?;
-        let rows = if self.thorough { Rows::LeftOut } else { Rows::Kept };
-        let live = write_segment(&*self.backend, 0, parts, rows)?;
+        self.check_packs_of_bases()?;
+        let live = write_segment(&*self.backend, 0, parts, self.rows)?;
         self.written.bytes.fetch_add(live.segment.length(), Ordering::Relaxed);
         self.records.index.add(live);
         let mut fresh = lock(&self.fresh);
@@ -114,7 +178,7 @@ impl Sealer {
         Ok(())
     }
 
-    /// Lists the SHA-1s of contents that are there as chunks of others: each with the place of its
+    /// Lists the SHA-1s of contents that are there as chunks of others, each with the place of its
     /// chunk, which another segment lists too.
     pub(super) fn list_unnamed(&self) -> Result<()> {
         let unnamed = std::mem::take(&mut lock(&self.fresh).unnamed);
@@ -141,7 +205,7 @@ impl Sealer {
     }
 }
 
-/// Adds what a segment says of a record, with the rows of its bases; gives the row.
+/// Adds a row that another segment has, with the rows of its bases. Returns its number.
 fn list_again(
     parts: &mut SegmentParts,
     packs: &mut HashMap<Id, u32>,

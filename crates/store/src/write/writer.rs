@@ -1,154 +1,133 @@
-//! Writing to a store: records into packs, packs into segments, each durable before the next.
+//! The writer of one push: records go into packs and packs into segments, each durable before the
+//! next.
 //!
 //! Records go into *lanes*, packs in the making: one that all threads share, and one for each
-//! thread that writes a content too large to be written in one go, so that its chunks lie
-//! adjacent. Full packs go through one thread, which makes them durable in the order in which
-//! they were sealed and lists them in segments. A record that others lean on is taken for known
-//! only if it is in a live pack, in a pack sealed before, or in the same lane: so whatever a
-//! crash leaves, a content that is listed has all its chunks. Manifest nodes are different: a node
-//! that is listed says nothing of the contents that it names, and counts only as part of a
-//! complete revision; so a push looks for each content by itself.
+//! thread that writes a content too large to be written at once, so that its chunks are adjacent.
+//! Full packs go through one thread, which makes them durable in the order in which they were
+//! sealed and lists them in segments. A record that others depend on counts as known only if it is
+//! in a live pack, in a pack sealed before, or in the same lane. So after any crash, a content that
+//! is listed has all its chunks. Manifest nodes are different: a listed node says nothing of the
+//! contents that it names, and counts only as a part of a complete revision. So a push looks up each
+//! content by itself.
+//!
+//! A dry run has a writer too. It looks up the same things and finds the same errors, but its lanes
+//! stay empty: see [`Writer::only_counts`].
 
+use super::bases;
+use super::encoding::Effort;
+use super::fresh::{Fresh, Written, collision};
+use super::lane::Lane;
+use super::likeness::Likeness;
+use super::new_record::NewRecord;
+use super::own_lane::{OwnLane, SEALED, SHARED};
+use super::predecessors::Predecessors;
+use super::sealer::{Sealer, Sealing, sealer_gone};
+use crate::hints;
+use crate::index::Index;
 use crate::read::records::Records;
-use crate::write::bases::{self, Basis};
-use crate::write::encoding::{self, Encoded};
-use crate::write::fresh::{Fresh, Written};
-use crate::write::lane::{Lane, NewRecord, Sealed};
-use crate::write::sealer::Sealer;
-use crate::write::similar::{Similar, Sketch};
+use crate::revisions;
+use crate::store::Store;
 use freestone_backend::Backend;
-use freestone_core::digest::NewNameHasher;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1, lock};
+use freestone_core::digest::{NewNameHasher, sha1_hasher};
+use freestone_core::{Error, Id, Result, Sha1, lock};
 use freestone_format::record::RecordKind;
 use freestone_format::revision::Revision;
-use freestone_format::segment::{self, SegmentParts};
-use std::collections::{HashMap, HashSet, VecDeque};
+use freestone_format::segment;
+use freestone_manifest::content::ContentRecord;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, mpsc};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex};
 
-pub use freestone_format::revision::PackRange;
-
-/// Contents whose SHA-1s are listed behind all else; what is more is stored again, and listed with
-/// that. It bounds what is held of them.
+/// Contents whose SHA-1 is listed at the end, although their chunk was there before. More are stored
+/// again instead.
 const UNNAMED_MAX: usize = 1 << 16;
+/// Contents that a long series remembers as possible bases: as many as a pack has records, since only
+/// records of the same pack are used.
+const LIKENESS_MAX: usize = 1 << 15;
+/// Records that a dry run remembers, about 50 bytes each. It counts a record twice if it has
+/// forgotten it.
+const COUNTED_MAX: usize = 1 << 16;
 
-/// Nodes that are remembered to be bases of their next versions: about 50 bytes each.
-const PREDECESSORS_MAX: usize = 1 << 16;
+/// How a [`Writer`] writes.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterOptions {
+    /// Write nothing, and only count what would be written.
+    pub dry_run: bool,
+    /// Spend about ten times as much time to make records small, for a long series of revisions.
+    pub thorough: bool,
+    /// Returns the hasher that names contents; only tests use another one than SHA-1.
+    pub name_hasher: NewNameHasher,
+}
 
-/// Contents that are tried as a base of one because they have much in common, in a long series.
-const SIMILAR_TRIED: usize = 2;
-
-/// Contents that are remembered for that, about 600 bytes each: as many as a pack has records, since
-/// only what is in the same pack can be a base.
-const SIMILAR_MAX: usize = 1 << 15;
-
-/// Contents that are tried because they begin alike, where nothing else is.
-const LIKE_TRIED: usize = 3;
-
-/// The number of the lane that all threads share; a thread's own has its number plus one.
-pub const SHARED: u8 = 0;
-/// The number of no lane: only what is sealed counts as there.
-pub const NO_LANE: u8 = u8::MAX - 1;
-const SEALED: u8 = u8::MAX;
-
-/// The node that was written last of those that begin at the same path, and the last revision: what
-/// comes next is most like it.
-#[derive(Default)]
-struct Predecessors(HashMap<u64, Id>);
-
-impl Predecessors {
-    /// Puts a record in the place of the one before it, and gives that.
-    fn replace(&mut self, kind: RecordKind, plain: &[u8], id: Id) -> Option<Id> {
-        if self.0.len() >= PREDECESSORS_MAX {
-            self.0.clear();
-        }
-        let mut key = vec![kind.number()];
-        match kind {
-            RecordKind::ManifestNode => {
-                let (level, first) = freestone_manifest::node_position(plain)?;
-                key.push(level);
-                key.extend_from_slice(&first);
-            }
-            RecordKind::Revision => {}
-            _ => return None,
-        }
-        self.0.insert(freestone_core::digest::plain(&key).head(), id)
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self { dry_run: false, thorough: false, name_hasher: sha1_hasher }
     }
 }
 
-/// Writes the records of one push.
-pub struct Session {
-    backend: Arc<dyn Backend>,
-    records: Records,
-    name_hasher: NewNameHasher,
-    /// Whether what is written is made as small as it gets.
-    thorough: bool,
-    similar: Mutex<Similar>,
-    /// The last contents that begin alike.
-    like: Mutex<HashMap<[u8; 4], VecDeque<Id>>>,
+/// Lists the live set of a push: the records that count as present from its beginning to its end.
+///
+/// # Errors
+/// The index cannot be listed, or a segment is damaged.
+pub fn live_set(store: &Store) -> Result<Records> {
+    let index = Arc::new(Index::open(&**store.backend())?);
+    Ok(Records { index, packs: store.packs().clone() })
+}
+
+/// The writer of one push.
+pub struct Writer {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) records: Records,
+    pub(super) options: WriterOptions,
+    /// The contents of a long series, by their first bytes.
+    pub(super) likeness: Mutex<Likeness<[u8; 4]>>,
+    pub(super) shared: Mutex<Option<Lane>>,
     fresh: Arc<Mutex<Fresh>>,
-    shared: Mutex<Option<Lane>>,
     predecessors: Mutex<Predecessors>,
     written: Arc<Written>,
-    sealer: Option<(mpsc::SyncSender<Sealed>, JoinHandle<Result<Sealer>>)>,
+    /// The thread that full packs go through; none in a dry run.
+    sealing: Option<Sealing>,
 }
 
-/// What a finished session leaves to be named.
-pub struct Finished {
-    /// The ranges of packs that hold the nodes written.
-    pub locator: Vec<PackRange>,
-}
-
-impl Session {
-    pub fn new(
-        backend: Arc<dyn Backend>,
-        records: Records,
-        name_hasher: NewNameHasher,
-        thorough: bool,
-    ) -> Self {
+impl Writer {
+    /// Returns a writer to `store`. `records` is the live set of the push: a record that it does not
+    /// list is written.
+    pub fn new(store: &Store, records: Records, options: WriterOptions) -> Self {
+        let backend = store.backend().clone();
+        let (fresh, written) = (Arc::default(), Arc::default());
+        let sealing = (!options.dry_run).then(|| {
+            let (backend, records) = (backend.clone(), records.clone());
+            let (fresh, written) = (Arc::clone(&fresh), Arc::clone(&written));
+            Sealing::begin(Sealer::new(backend, records, fresh, written, options.thorough))
+        });
         Self {
             backend,
             records,
-            name_hasher,
-            thorough,
-            similar: Mutex::default(),
-            like: Mutex::default(),
-            fresh: Arc::default(),
+            options,
+            likeness: Mutex::new(Likeness::new(LIKENESS_MAX)),
             shared: Mutex::new(None),
+            fresh,
             predecessors: Mutex::default(),
-            written: Arc::default(),
-            sealer: None,
+            written,
+            sealing,
         }
-        .with_sealer()
     }
 
-    fn with_sealer(mut self) -> Self {
-        // One pack waits while one is made durable; then who seals waits.
-        let (sender, receiver) = mpsc::sync_channel(1);
-        let state = Sealer {
-            backend: self.backend.clone(),
-            records: self.records.clone(),
-            fresh: self.fresh.clone(),
-            written: self.written.clone(),
-            thorough: self.thorough,
-            parts: SegmentParts::default(),
-            listed: Vec::new(),
-            leaned_on: HashSet::new(),
-            locator: Vec::new(),
-        };
-        let thread = std::thread::spawn(move || state.run(&receiver));
-        self.sealer = Some((sender, thread));
-        self
+    /// Returns the live set that the writer compares with.
+    pub fn records(&self) -> &Records {
+        &self.records
     }
 
-    /// What was written so far, also after the session is finished.
-    pub fn counter(&self) -> Arc<Written> {
-        self.written.clone()
+    /// Returns how many records were written so far, or counted in a dry run.
+    pub fn record_count(&self) -> u64 {
+        self.written.records.load(Ordering::Relaxed)
     }
 
-    /// Whether a record is there for one that leans on it and goes to `lane`.
-    pub fn is_known(&self, kind: RecordKind, id: &Id, lane: u8) -> Result<bool> {
+    pub(super) fn effort(&self) -> Effort {
+        if self.options.thorough { Effort::Series } else { Effort::Push }
+    }
+
+    /// Returns true if a record is there for one that depends on it and goes to `lane`.
+    pub(super) fn is_known(&self, kind: RecordKind, id: &Id, lane: u8) -> Result<bool> {
         Ok(self.is_fresh(kind, id, lane) || self.records.has(kind, id)?)
     }
 
@@ -156,9 +135,25 @@ impl Session {
         lock(&self.fresh).records.get(&(kind, *id)).is_some_and(|at| *at == lane || *at == SEALED)
     }
 
+    /// In a dry run, counts a record of `length` plain bytes that would be written, and returns true:
+    /// its bytes are not needed. Returns false if this is not a dry run.
+    pub fn only_counts(&self, kind: RecordKind, id: Id, length: u64) -> bool {
+        if self.options.dry_run {
+            let mut fresh = lock(&self.fresh);
+            if fresh.records.len() >= COUNTED_MAX {
+                *fresh = Fresh::default();
+            }
+            if fresh.records.insert((kind, id), SEALED).is_none() {
+                self.written.records.fetch_add(1, Ordering::Relaxed);
+                self.written.bytes.fetch_add(length, Ordering::Relaxed);
+            }
+        }
+        self.options.dry_run
+    }
+
     /// Refuses a SHA-1 that already names another content than `content`, whose plain BLAKE3 is
-    /// `plain`; says whether it names this one.
-    pub fn check_sha1(&self, sha1: &Sha1, plain: &Id, content: &Id) -> Result<bool> {
+    /// `plain`. Returns true if it already names this content.
+    pub(super) fn check_sha1(&self, sha1: &Sha1, plain: &Id, content: &Id) -> Result<bool> {
         let fresh = lock(&self.fresh).sha1s.get(sha1).copied();
         if let Some(known) = fresh {
             return if known == *plain { Ok(true) } else { Err(collision(sha1, &known, plain)) };
@@ -171,15 +166,15 @@ impl Session {
                 is_named = true;
                 continue;
             }
-            // The first bytes of the SHA-1 agree; most likely that is all.
+            // The first bytes of the SHA-1 are equal; most likely the others are not.
             let bytes = self.records.decode(&place)?;
             let (known, name) = match place.row.kind {
                 RecordKind::ContentRecord => {
-                    let record = freestone_manifest::content::ContentRecord::decode(&bytes)?;
+                    let record = ContentRecord::decode(&bytes)?;
                     (record.blake3, record.sha1)
                 }
                 _ => {
-                    let mut hasher = (self.name_hasher)();
+                    let mut hasher = (self.options.name_hasher)();
                     hasher.update(&bytes);
                     (freestone_core::digest::plain(&bytes), hasher.finish())
                 }
@@ -191,29 +186,26 @@ impl Session {
         Ok(is_named)
     }
 
-    /// Has the SHA-1 of a small content listed that is there as a chunk of a large one; false if
-    /// that cannot be, so that it has to be stored by itself.
-    pub fn name(&self, id: Id, sha1: Sha1) -> Result<bool> {
+    /// Has the SHA-1 of a small content listed that is there as a chunk of a large one. Returns false
+    /// if there are too many: then the content must be stored by itself.
+    pub(super) fn name(&self, id: Id, sha1: Sha1) -> Result<bool> {
         let mut fresh = lock(&self.fresh);
         if fresh.unnamed.len() >= UNNAMED_MAX {
             return Ok(false);
         }
-        let known = *fresh.sha1s.entry(sha1).or_insert(id);
-        if known != id {
-            return Err(collision(&sha1, &known, &id));
-        }
+        fresh.name(sha1, id)?;
         fresh.unnamed.push((id, sha1));
         Ok(true)
     }
 
-    /// Writes records to the lane that all share.
-    pub fn add_shared(&self, records: &[NewRecord<'_>]) -> Result<()> {
+    /// Writes records to the lane that all threads share.
+    pub(super) fn add_shared(&self, records: &[NewRecord<'_>]) -> Result<()> {
         self.add_to(&mut lock(&self.shared), SHARED, records)
     }
 
-    /// Writes a record that has a base to the lane that all share; false if that was sealed since
-    /// the base was chosen, so that it lies in another pack now.
-    pub fn add_over(&self, record: &NewRecord<'_>) -> Result<bool> {
+    /// Writes a record that may have a base to the lane that all threads share. Returns false if the
+    /// lane was sealed since the base was chosen, so that the base is in another pack.
+    pub(super) fn add_over(&self, record: &NewRecord<'_>) -> Result<bool> {
         let mut shared = lock(&self.shared);
         if !self.lane(&mut shared)?.takes(record.base.as_ref()) {
             return Ok(false);
@@ -222,70 +214,12 @@ impl Session {
         Ok(true)
     }
 
-    /// What a new version of the content `id`, which is one chunk, may have as its base.
-    pub fn basis(&self, id: &Id) -> Result<Option<Basis>> {
-        let kind = RecordKind::Chunk;
-        if let Some(lane) = &*lock(&self.shared)
-            && let Some(basis) =
-                lane.basis(kind, id, bases::CONTENT_DEPTH_MAX, &self.records.packs)?
-        {
-            return Ok(Some(basis));
-        }
-        bases::listed(&self.records, kind, id)
+    /// Writes records to a thread's own lane. Those that it has already are skipped.
+    pub(super) fn add_own(&self, own: &mut OwnLane, records: &[NewRecord<'_>]) -> Result<()> {
+        self.add_to(&mut own.lane, own.number, records)
     }
 
-    /// What a content of a long series may have as its base: what was at its path before, and what has
-    /// most in common with it of what came before it.
-    pub fn bases(&self, before: Option<&Id>, sketch: &Sketch, is_text: bool) -> Result<Vec<Basis>> {
-        let mut found: Vec<Basis> = match before {
-            Some(before) => self.basis(before)?.into_iter().collect(),
-            None => Vec::new(),
-        };
-        let similar = lock(&self.similar).best(sketch, SIMILAR_TRIED);
-        let like = lock(&self.like).get(&sketch.beginning()).cloned().unwrap_or_default();
-        if let Some(lane) = &*lock(&self.shared) {
-            let (kind, depth) = (RecordKind::Chunk, bases::CONTENT_DEPTH_MAX);
-            for id in similar.iter().filter(|id| before != Some(id)) {
-                found.extend(lane.basis(kind, id, depth, &self.records.packs)?);
-            }
-            if found.is_empty() && is_text {
-                // It begins a chain of its own, which others are not to lengthen.
-                for id in &like {
-                    found.extend(lane.first(kind, id, &self.records.packs)?);
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Remembers a content that was written, to be the base of others.
-    pub fn remember(&self, id: Id, sketch: &Sketch) {
-        let mut similar = lock(&self.similar);
-        if similar.count() >= SIMILAR_MAX {
-            *similar = Similar::default();
-            lock(&self.like).clear();
-        }
-        similar.add(id, sketch);
-        let mut like = lock(&self.like);
-        let last = like.entry(sketch.beginning()).or_default();
-        last.push_back(id);
-        if last.len() > LIKE_TRIED {
-            last.pop_front();
-        }
-    }
-
-    /// Whether what is written is made as small as it gets.
-    pub fn is_thorough(&self) -> bool {
-        self.thorough
-    }
-
-    /// Writes records to a lane; those that it has already are passed over.
-    pub fn add_to(
-        &self,
-        lane: &mut Option<Lane>,
-        number: u8,
-        records: &[NewRecord<'_>],
-    ) -> Result<()> {
+    fn add_to(&self, lane: &mut Option<Lane>, number: u8, records: &[NewRecord<'_>]) -> Result<()> {
         for record in records {
             if !self.enter(record.kind, record.id, record.sha1, number)? {
                 continue;
@@ -296,75 +230,57 @@ impl Session {
         Ok(())
     }
 
-    /// Writes a node to a lane, to lie with others.
-    pub fn hold_in(
+    /// Writes a node or a content record to a thread's own lane, next to others.
+    pub(super) fn hold_own(
         &self,
-        lane: &mut Option<Lane>,
-        number: u8,
-        kind: RecordKind,
-        id: Id,
-        plain: &[u8],
+        own: &mut OwnLane,
+        record: (RecordKind, Id, &[u8]),
         sha1: Option<(Sha1, Id)>,
     ) -> Result<()> {
-        self.hold_over(lane, number, (kind, id, plain), sha1, None)
+        self.hold(&mut own.lane, own.number, record, sha1, None)
     }
 
-    fn hold_over(
+    /// Writes the record of a content whose chunks went to the lane that all threads share.
+    pub(super) fn hold_shared(
+        &self,
+        record: (RecordKind, Id, &[u8]),
+        sha1: Option<(Sha1, Id)>,
+    ) -> Result<()> {
+        self.hold(&mut lock(&self.shared), SHARED, record, sha1, None)
+    }
+
+    fn hold(
         &self,
         lane: &mut Option<Lane>,
         number: u8,
-        (kind, id, plain): (RecordKind, Id, &[u8]),
+        record: (RecordKind, Id, &[u8]),
         sha1: Option<(Sha1, Id)>,
-        basis: Option<Basis>,
+        basis: Option<bases::Basis>,
     ) -> Result<()> {
-        if self.thorough && sha1.is_none() {
-            if self.enter(kind, id, None, number)? {
-                self.lane(lane)?.hold_best(kind, id, plain, basis, encoding::NODE_LEVEL)?;
-                self.seal_if_full(lane)?;
-            }
-            return Ok(());
-        }
-        let alone = || encoding::encode(plain);
-        let Encoded { codec, stored } = match &basis {
-            Some(basis) => encoding::encode_over(plain, basis, alone)?,
-            None => alone()?,
-        };
-        if self.enter(kind, id, sha1, number)? {
-            let base = encoding::base_of(codec, basis);
-            let plain = plain.len() as u64;
-            let record = NewRecord {
-                kind,
-                id,
-                codec,
-                stored: &stored,
-                plain,
-                content_offset: None,
-                sha1,
-                base,
-            };
-            self.lane(lane)?.hold(&record)?;
+        if self.enter(record.0, record.1, sha1, number)? {
+            let effort = if sha1.is_some() { Effort::Push } else { self.effort() };
+            self.lane(lane)?.hold_node(record, sha1, basis, effort)?;
             self.seal_if_full(lane)?;
         }
         Ok(())
     }
 
-    /// Writes a node or a revision to the lane that all share, unless the store has it.
-    pub fn put_node(&self, kind: RecordKind, id: Id, plain: &[u8]) -> Result<()> {
-        self.put_node_over(kind, id, plain, &mut || Ok(None))
-    }
-
-    /// The same; what `before` gives was there before it, in an earlier push. What this one wrote
-    /// of the same node is nearer, and known here.
-    pub fn put_node_over(
+    /// Writes a node or a revision, unless the store has it. Its base is the node that this push wrote
+    /// last at the same position, or the one that `before` returns, which an earlier push wrote.
+    ///
+    /// # Errors
+    /// The base cannot be read, or writing failed.
+    pub fn put_node(
         &self,
         kind: RecordKind,
         id: Id,
         plain: &[u8],
         before: &mut dyn FnMut() -> Result<Option<Id>>,
     ) -> Result<()> {
-        let known = self.is_known(kind, &id, SHARED)?;
+        let is_known = self.is_known(kind, &id, SHARED)?;
         let own = lock(&self.predecessors).replace(kind, plain, id);
-        if known {
+        // The bytes that a dry run reports are those of contents.
+        if is_known || self.only_counts(kind, id, 0) {
             return Ok(());
         }
         let mut shared = lock(&self.shared);
@@ -378,33 +294,27 @@ impl Session {
         {
             basis = bases::listed(&self.records, kind, &before)?;
         }
-        self.hold_over(&mut shared, SHARED, (kind, id, plain), None, basis)
+        self.hold(&mut shared, SHARED, (kind, id, plain), None, basis)
     }
 
-    /// Writes a revision, whose parent is `parent`; it is listed by its commit, if it has one.
+    /// Writes a revision. It is listed by its commit, if it has one.
+    ///
+    /// # Errors
+    /// As [`Self::put_node`].
     pub fn put_revision(&self, id: Id, revision: &Revision) -> Result<()> {
         if let Some(commit) = revision.commit_prefix() {
             lock(&self.fresh).commits.insert(id, commit);
         }
         let parent = revision.parents.first().copied();
-        self.put_node_over(RecordKind::Revision, id, &revision.encode(), &mut || Ok(parent))
+        self.put_node(RecordKind::Revision, id, &revision.encode(), &mut || Ok(parent))
     }
 
-    /// Writes the record of a content whose chunks went to the lane that all share.
-    pub fn put_content_record(&self, id: Id, plain: &[u8], sha1: (Sha1, Id)) -> Result<()> {
-        let kind = RecordKind::ContentRecord;
-        self.hold_in(&mut lock(&self.shared), SHARED, kind, id, plain, Some(sha1))
-    }
-
-    /// Enters a record that is to go to `lane`; false if it is there already, or in a sealed
-    /// pack. One that is in another lane, which may never become durable, is written again.
+    /// Enters a record that is to go to `lane`. Returns false if it is there already, or in a sealed
+    /// pack. A record in another lane, which may never become durable, is written again.
     fn enter(&self, kind: RecordKind, id: Id, sha1: Option<(Sha1, Id)>, lane: u8) -> Result<bool> {
         let mut fresh = lock(&self.fresh);
         if let Some((sha1, plain)) = sha1 {
-            let known = *fresh.sha1s.entry(sha1).or_insert(plain);
-            if known != plain {
-                return Err(collision(&sha1, &known, &plain));
-            }
+            fresh.name(sha1, plain)?;
         }
         match fresh.records.get(&(kind, id)) {
             Some(at) if *at == SEALED || *at == lane => Ok(false),
@@ -425,19 +335,25 @@ impl Session {
 
     fn seal_if_full(&self, lane: &mut Option<Lane>) -> Result<()> {
         match lane {
-            Some(open) if open.is_full() => self.seal(lane),
+            Some(open) if open.is_full() => self.seal_lane(lane),
             _ => Ok(()),
         }
     }
 
-    /// Closes a lane's pack, if it has one, and has it made durable.
-    pub fn seal(&self, lane: &mut Option<Lane>) -> Result<()> {
+    /// Closes the pack of a thread's own lane, if it has one, and has it made durable.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn seal(&self, own: &mut OwnLane) -> Result<()> {
+        self.seal_lane(&mut own.lane)
+    }
+
+    fn seal_lane(&self, lane: &mut Option<Lane>) -> Result<()> {
         let Some(lane) = lane.take() else { return Ok(()) };
         let sealed = lane.seal()?;
         let ids: Vec<(RecordKind, Id)> = sealed.rows.iter().map(|row| (row.kind, row.id)).collect();
-        if let Some((sender, _)) = &self.sealer {
-            // If the thread is gone, it failed; what failed is told by `finish`.
-            sender.send(sealed).map_err(|_| sealer_gone())?;
+        if let Some(sealing) = &self.sealing {
+            sealing.take(sealed)?;
         }
         let mut fresh = lock(&self.fresh);
         for id in ids {
@@ -448,57 +364,52 @@ impl Session {
         Ok(())
     }
 
-    /// Makes durable and lists all that was written.
-    pub fn finish(mut self) -> Result<Finished> {
-        let outcome = {
-            let mut shared = lock(&self.shared);
-            self.seal(&mut shared)
-        };
-        let Some((sender, thread)) = self.sealer.take() else {
-            return Err(sealer_gone());
-        };
-        drop(sender);
-        let mut state = thread.join().map_err(|_| sealer_gone())??;
-        outcome?;
-        state.flush()?;
-        state.list_unnamed()?;
-        Ok(Finished { locator: state.locator })
+    /// Makes durable and lists everything that was written; then creates the file of `revision`, and
+    /// says in the hint of the index what is listed. Returns the bytes of the packs and segments, or
+    /// in a dry run the plain bytes of the contents that the store does not have.
+    ///
+    /// # Errors
+    /// Writing failed. Then the packs that are durable stay, and are listed if possible.
+    pub fn finish(mut self, revision: Option<&Revision>) -> Result<u64> {
+        if !self.options.dry_run {
+            let outcome = {
+                let mut shared = lock(&self.shared);
+                self.seal_lane(&mut shared)
+            };
+            let mut sealer = self.sealing.take().ok_or_else(sealer_gone)?.end()?;
+            outcome?;
+            sealer.flush()?;
+            sealer.list_unnamed()?;
+            if let Some(revision) = revision {
+                revisions::write_file(&*self.backend, revision, sealer.locator())?;
+            }
+            hints::write_index(&*self.backend, &[]);
+        }
+        Ok(self.written.bytes.load(Ordering::Relaxed))
     }
 
-    /// Gives up; tells what failed, where a write failed because the sealing thread was gone.
+    /// Gives up after `error`, and returns what failed: the cause, if a write failed because the
+    /// sealing thread had.
+    #[must_use]
     pub fn failure(mut self, error: Error) -> Error {
         self.give_up().unwrap_or(error)
     }
 
     /// Ends the sealing thread. The packs that it has published are listed all the same, so that
-    /// the next push finds what this one stored; what fails about that costs space only.
+    /// the next push finds what this one stored. If that fails, it costs only space.
     fn give_up(&mut self) -> Option<Error> {
-        let (sender, thread) = self.sealer.take()?;
-        drop(sender);
-        match thread.join() {
-            Ok(Ok(mut state)) => {
-                let _ = state.flush();
+        match self.sealing.take()?.end() {
+            Ok(mut sealer) => {
+                let _ = sealer.flush();
                 None
             }
-            Ok(Err(cause)) => Some(cause),
-            Err(_) => None,
+            Err(cause) => Some(cause),
         }
     }
 }
 
-impl Drop for Session {
+impl Drop for Writer {
     fn drop(&mut self) {
         self.give_up();
     }
-}
-
-fn sealer_gone() -> Error {
-    Error::new(ErrorKind::Failed, "the thread that writes packs has failed")
-}
-
-fn collision(sha1: &Sha1, known: &Id, new: &Id) -> Error {
-    Error::refused(format!(
-        "two different contents have the SHA-1 {sha1}: the store has {known}, this one is {new}"
-    ))
-    .hint("one of the two was made to collide; freestone keeps the one that it has")
 }

@@ -6,10 +6,9 @@ use crate::transfer::Transfer;
 use crate::values::size::{count, show};
 use crate::values::time;
 use freestone_core::Result;
-use freestone_push::{PushOptions, PushOutcome, PushProgress};
+use freestone_push::{PushOptions, PushOutcome};
 use freestone_source::directory::SourceReport;
 use serde::Serialize;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The result as JSON. The help of `push` documents its keys.
@@ -44,23 +43,6 @@ pub(super) struct Pushed {
     pub(super) made: u64,
     /// The paths of the source that were skipped or left out.
     pub(super) left_out: SourceReport,
-}
-
-/// Does `push`, and meanwhile shows the progress that `count` returns: the number of things done,
-/// and of all things if that is known.
-pub(super) fn watch<T>(
-    context: &Context,
-    label: &'static str,
-    progress: &PushProgress,
-    count: impl FnMut() -> (u64, Option<u64>) + Send,
-    push: impl FnOnce() -> Result<T>,
-) -> Result<T> {
-    context.watched_counters(label, Some(&progress.cancel), count, push)
-}
-
-/// Returns the number of entries that were pushed so far, for [`watch`].
-pub(super) fn entries(progress: &PushProgress) -> (u64, Option<u64>) {
-    (progress.entries.load(Ordering::Relaxed), None)
 }
 
 /// Prints the result.

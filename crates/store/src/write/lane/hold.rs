@@ -1,19 +1,17 @@
 //! Holding nodes and revisions back as small as they get.
 
-use super::{At, Lane, LaneRecord, NewRecord};
+use super::{At, Lane, LaneRecord};
 use crate::write::bases::{BasePlace, Basis};
-use crate::write::encoding;
+use crate::write::encoding::{Effort, choose, leave_out_ids};
+use crate::write::new_record::NewRecord;
 use freestone_core::wire::Writer;
-use freestone_core::{Id, Result};
-use freestone_format::frame::compress_over;
+use freestone_core::{Id, Result, Sha1};
 use freestone_format::record::{Codec, RecordKind};
 use freestone_format::references::{self, Reference};
 use freestone_format::revision::Revision;
 use std::collections::HashSet;
 
-/// Over a base, a record that is this many times shorter needs no comparison with one without.
-const NEAR: usize = 4;
-/// What a record may name by its id.
+/// The kinds of records that a record may name by their ids.
 const NAMED: [RecordKind; 4] =
     [RecordKind::Chunk, RecordKind::ContentRecord, RecordKind::ManifestNode, RecordKind::Revision];
 
@@ -32,47 +30,38 @@ fn id_at(plain: &[u8], place: usize) -> Option<Id> {
 }
 
 impl Lane {
-    /// Takes a node or a revision, to be written with others: over `basis` if there is one and that is
-    /// shorter, with references in place of ids that this pack has and the base has not.
-    pub fn hold_best(
+    /// Takes a node, a content record or a revision, to be written with others: over `basis` if there
+    /// is one and that is shorter. `sha1` is given for a content record, by which a content is found.
+    ///
+    /// With more effort than a push has, ids that this pack has and the base does not have are left
+    /// out, and the table of the pack restores them.
+    ///
+    /// # Errors
+    /// The base cannot be read, or zstd failed.
+    pub fn hold_node(
         &mut self,
-        kind: RecordKind,
-        id: Id,
-        plain: &[u8],
+        (kind, id, plain): (RecordKind, Id, &[u8]),
+        sha1: Option<(Sha1, Id)>,
         basis: Option<Basis>,
-        level: i32,
+        effort: Effort,
     ) -> Result<()> {
-        let mut basis = basis;
-        if let Some(over) = basis.take_if(|basis| matches!(basis.place, BasePlace::Lane { .. })) {
+        if let Some(over) = &basis
+            && effort != Effort::Push
+            && matches!(over.place, BasePlace::Lane { .. })
+        {
             let left_out = self.references(kind, plain, &over.bytes);
             if !left_out.is_empty() {
                 let (places, numbers): (Vec<usize>, Vec<usize>) = left_out.into_iter().unzip();
-                let (rest, gaps) = references::leave_out(plain, &places);
-                let frame = compress_over(&rest, Some(&over.bytes), level)?;
-                let references: Vec<_> = gaps.into_iter().zip(numbers).collect();
-                // Three bytes or so for each.
-                let length = frame.len() + 3 * references.len();
-                let is_best = length < plain.len() / NEAR
-                    || length < compress_over(plain, None, level)?.len();
-                if is_best {
-                    self.hold_referring((kind, id, plain.len()), over.place, frame, references);
+                if let Some(without) = leave_out_ids(plain, &places, &over.bytes, effort)? {
+                    let references: Vec<_> = without.gaps.into_iter().zip(numbers).collect();
+                    let (record, base) = ((kind, id, plain.len()), over.place.clone());
+                    self.hold_referring(record, base, without.frame, references);
                     return Ok(());
                 }
             }
-            basis = Some(over);
         }
-        let bases: Vec<Basis> = basis.into_iter().collect();
-        let (encoded, at) = encoding::encode_best(plain, &bases, level)?;
-        self.hold(&NewRecord {
-            kind,
-            id,
-            codec: encoded.codec,
-            stored: &encoded.stored,
-            plain: plain.len() as u64,
-            content_offset: None,
-            sha1: None,
-            base: bases.into_iter().nth(at.unwrap_or(usize::MAX)).map(|basis| basis.place),
-        })
+        let encoded = choose(kind, plain, basis.into_iter().collect(), effort)?;
+        self.hold(&NewRecord::new(kind, id, plain.len() as u64, &encoded).named(sha1))
     }
 
     fn hold_referring(

@@ -1,13 +1,30 @@
-//! Which time an entry gets: one that changes only when the entry does.
+//! Entries of a manifest, made of items. The time of an entry changes only when the entry does.
 
-pub(crate) use freestone_core::item::Content;
-use freestone_core::item::{Item, ItemKind};
-use freestone_core::limits::MTIME_MAX;
+use freestone_core::item::{Content, Item, ItemKind};
+use freestone_core::limits::{CONTENT_WHOLE_BYTES_MAX, MTIME_MAX};
+use freestone_format::record::RecordKind;
 use freestone_manifest::{Entry, EntryKind};
 
-/// The entry of `item`, whose content is `content` if it is a file, where the first parent has
-/// `parent` at the same path. An unchanged path's entry is the parent's, unknown extensions too;
-/// a changed one gets the revision's time, or the parent's plus a second if that is later.
+/// Returns the content of a file's entry; `None` for a directory.
+pub(crate) fn content_of(entry: &Entry) -> Option<Content> {
+    match entry.kind {
+        EntryKind::File { size, sha1, content, .. } => Some(Content { size, sha1, id: content }),
+        EntryKind::Directory => None,
+    }
+}
+
+/// Returns the kind of the record that a content is found by.
+pub(crate) fn first_record(content: &Content) -> RecordKind {
+    match content.size {
+        0..=CONTENT_WHOLE_BYTES_MAX => RecordKind::Chunk,
+        _ => RecordKind::ContentRecord,
+    }
+}
+
+/// Returns the entry of `item`, whose content is `content` if it is a file. `parent` is the entry of
+/// the first parent at the same path. If nothing has changed, the entry is the parent's, with the
+/// extensions of later versions. Otherwise its time is the revision's, or the parent's plus a second
+/// if that is later.
 pub(crate) fn entry(
     item: Item,
     content: Option<Content>,
@@ -26,7 +43,7 @@ pub(crate) fn entry(
     timed(entry, parent, revision_time, fixed)
 }
 
-/// `entry` with the time and the extensions that it gets where the first parent has `parent`.
+/// Gives `entry` its time and extensions, if the first parent has `parent` at the same path.
 pub(crate) fn timed(
     entry: Entry,
     parent: Option<&Entry>,

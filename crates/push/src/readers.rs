@@ -1,0 +1,93 @@
+//! The threads of a push that read files.
+
+use crate::faults::Faults;
+use crate::file::{FileReader, ReadFile, ReaderThread};
+use crate::progress::Progress;
+use crossbeam_channel::{Receiver, Sender};
+use freestone_core::item::{Content, FileOpener};
+use freestone_core::{Error, ErrorKind, Result};
+use freestone_store::write::Writer;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
+
+/// A file that is to be read.
+pub(crate) struct Job {
+    /// Its number in the order of the walk.
+    pub(crate) number: u64,
+    pub(crate) path: Vec<u8>,
+    /// The parent's content at its path, if the store has it.
+    pub(crate) known: Option<Content>,
+}
+
+/// What became of a file that a reader was given.
+pub(crate) enum Outcome {
+    Read(ReadFile),
+    /// It was removed after it was listed.
+    Removed,
+    /// It cannot be read, and is among the faults.
+    Unreadable,
+}
+
+/// What became of files, by number.
+pub(crate) type Done = Vec<(u64, Result<Outcome>)>;
+
+/// What the reading threads of one push share.
+#[derive(Clone, Copy)]
+pub(crate) struct Readers<'a> {
+    pub(crate) opener: &'a dyn FileOpener,
+    pub(crate) writer: &'a Writer,
+    pub(crate) progress: &'a Progress<'a>,
+    /// Set when the push has failed, so that the readers do not finish their files.
+    pub(crate) stop: &'a AtomicBool,
+    pub(crate) faults: &'a Faults,
+}
+
+/// The error of a push whose reading threads ended too early.
+pub(crate) fn readers_failed() -> Error {
+    Error::new(ErrorKind::Failed, "the reading threads failed")
+}
+
+impl Readers<'_> {
+    /// Does the work of thread `number`, until there are no more jobs.
+    ///
+    /// # Errors
+    /// The last pack could not be written. Errors of files go to `done`.
+    pub(crate) fn run(
+        &self,
+        number: usize,
+        jobs: &Receiver<Vec<Job>>,
+        done: &Sender<Done>,
+    ) -> Result<()> {
+        let mut thread = ReaderThread::new(number);
+        for jobs in jobs {
+            let mut read = |job: Job| {
+                // A panic must not leave the other side waiting for this file.
+                let outcome = catch_unwind(AssertUnwindSafe(|| self.read(&mut thread, &job)));
+                (job.number, outcome.unwrap_or_else(|_| Err(readers_failed())))
+            };
+            if done.send(jobs.into_iter().map(&mut read).collect()).is_err() {
+                break;
+            }
+        }
+        thread.finish(self.writer)
+    }
+
+    fn read(&self, thread: &mut ReaderThread, job: &Job) -> Result<Outcome> {
+        let Self { opener, writer, progress, stop, faults } = *self;
+        if faults.any() {
+            // No revision will be made: the file is only opened, to see whether it can be.
+            progress.check()?;
+            match opener.open(&job.path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                opened => _ = faults.sift(opened)?,
+            }
+            return Ok(Outcome::Unreadable);
+        }
+        let mut reader = FileReader { opener, writer, progress, skips_removed: true, stop, thread };
+        Ok(match faults.sift(reader.read(&job.path, job.known.as_ref()))? {
+            Some(Some(file)) => Outcome::Read(file),
+            Some(None) => Outcome::Removed,
+            None => Outcome::Unreadable,
+        })
+    }
+}
