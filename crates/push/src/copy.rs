@@ -1,10 +1,10 @@
-//! Copies revisions, and the ref entries that name them, to another store. Only what is missing there is
-//! written.
+//! Copies revisions, and the ref entries that name them, to another store. Only what is missing
+//! there is written.
 //!
 //! A copy is a push whose source is a store: records are read and proven, written to packs of the
 //! target, listed, and named by a revision and by ref entries, in that order. So a copy that was
-//! interrupted leaves a consistent store; run it again to continue. A record without a base is copied
-//! as it is stored. The others are stored in a new way, since their bases may not be there.
+//! interrupted leaves a consistent store; run it again to continue. A record without a base is
+//! copied as it is stored. The others are stored in a new way, since their bases may not be there.
 
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::{ChunkSource, NodeKind, NodeSource};
@@ -63,8 +63,8 @@ pub struct Copier<'a> {
 }
 
 impl<'a> Copier<'a> {
-    /// Returns a copy from `source` to `target` that has copied nothing so far. `watch` counts the plain
-    /// bytes of contents.
+    /// Returns a copy from `source` to `target` that has copied nothing so far. `watch` counts the
+    /// plain bytes of contents.
     ///
     /// # Errors
     /// The target cannot be written to, or an index cannot be read.
@@ -98,7 +98,8 @@ impl<'a> Copier<'a> {
     /// Copies a revision with everything that it needs, unless the target has it.
     ///
     /// # Errors
-    /// Something of it is missing or damaged, the target cannot be written, or the watch was cancelled.
+    /// Something of it is missing or damaged, the target cannot be written, or the watch was
+    /// cancelled.
     pub fn revision(&mut self, id: &Id) -> Result<()> {
         if self.revisions.contains(id) || self.target.revision(id)?.is_some() {
             return Ok(());
@@ -127,8 +128,8 @@ impl<'a> Copier<'a> {
     }
 
     /// Copies the entries of a ref that come after those of the target, up to entry `n`, with the
-    /// revisions that they name. If the target does not have the ref, it begins with entry `n` there,
-    /// so that `REF@N` means the same in both stores.
+    /// revisions that they name. If the target does not have the ref, it begins with entry `n`
+    /// there, so that `REF@N` means the same in both stores.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if the target's ref is another one; or as [`Self::revision`].
@@ -162,7 +163,8 @@ impl<'a> Copier<'a> {
         };
         let backend = &**self.target.backend();
         if first <= n && !self.options.dry_run {
-            // What is there may come from a copy that was killed before it was durable, or in a hint.
+            // What is there may come from a copy that was killed before it was durable, or in a
+            // hint.
             target.settle(None)?;
             hints::write_index(backend, &[]);
         }
@@ -188,8 +190,8 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
-    /// Ends the copy, and returns what was copied. Merging segments is housekeeping: if it fails, later
-    /// look-ups take longer, and that is all.
+    /// Ends the copy, and returns what was copied. Merging segments is housekeeping: if it fails,
+    /// later look-ups take longer, and that is all.
     pub fn finish(self) -> Copied {
         if self.copied.revisions > 0 && !self.options.dry_run {
             let _ = merge_tiers(&**self.target.backend(), &self.to.index);
@@ -210,8 +212,8 @@ impl<'a> Copier<'a> {
         self.seen.insert(id);
     }
 
-    /// Copies a manifest node, after everything below it. `said` is its level and what its parent says
-    /// of it.
+    /// Copies a manifest node, after everything below it. `said` is its level and what its parent
+    /// says of it.
     fn node(&mut self, id: &Id, said: Option<(u8, &Subtree)>, writer: &Writer) -> Result<()> {
         if self.seen.contains(id) {
             return Ok(());

@@ -21,10 +21,10 @@ pub(crate) fn first_record(content: &Content) -> RecordKind {
     }
 }
 
-/// Returns the entry of `item`, whose content is `content` if it is a file. `parent` is the entry of
-/// the first parent at the same path. If nothing has changed, the entry is the parent's, with the
-/// extensions of later versions. Otherwise its time is the revision's, or the parent's plus a second
-/// if that is later.
+/// Returns the entry of `item`, whose content is `content` if it is a file. `parent` is the entry
+/// of the first parent at the same path. If nothing has changed, the entry is the parent's, with
+/// the extensions of later versions. Otherwise its time is the revision's, or the parent's plus a
+/// second if that is later.
 pub(crate) fn entry(
     item: Item,
     content: Option<Content>,

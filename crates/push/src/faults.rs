@@ -1,4 +1,5 @@
-//! Paths that cannot be read. They end the push, but not at once: all of them are reported together.
+//! Paths that cannot be read. They end the push, but not at once: all of them are reported
+//! together.
 
 use freestone_core::{Error, ErrorKind, Result, Unreadable, lock};
 use std::sync::Mutex;

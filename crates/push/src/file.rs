@@ -74,8 +74,8 @@ pub(crate) fn changing(path: &[u8]) -> Error {
 }
 
 impl FileReader<'_> {
-    /// Reads the file at `path`. `known` is the parent's content there, which the store has. Returns
-    /// `None` if the file was removed after it was listed.
+    /// Reads the file at `path`. `known` is the parent's content there, which the store has.
+    /// Returns `None` if the file was removed after it was listed.
     ///
     /// Most files have the length that their stamp says, before and after reading. Others are read
     /// until two readings give the same bytes ([`freestone_core::odd`]).
@@ -177,8 +177,8 @@ impl FileReader<'_> {
         self.progress.check()
     }
 
-    /// Reads the next bytes of the file at `path` into the buffer, at `from` to `to`. Returns how many;
-    /// 0 at the end.
+    /// Reads the next bytes of the file at `path` into the buffer, at `from` to `to`. Returns how
+    /// many; 0 at the end.
     fn fill(
         &mut self,
         path: &[u8],
@@ -227,8 +227,8 @@ impl FileReader<'_> {
         self.writer.put_content(&self.thread.buffer[..length], known).map(Some)
     }
 
-    /// Reads a file of several chunks. Returns `None` if it is short enough for one chunk, or longer
-    /// than `length_max`: a file that grows as fast as it is read would never end.
+    /// Reads a file of several chunks. Returns `None` if it is short enough for one chunk, or
+    /// longer than `length_max`: a file that grows as fast as it is read would never end.
     fn read_large(
         &mut self,
         path: &[u8],

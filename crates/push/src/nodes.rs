@@ -6,7 +6,8 @@ use freestone_format::record::RecordKind;
 use freestone_manifest::{NodeSink, Tree};
 use freestone_store::write::Writer;
 
-/// A sink of nodes that writes them, each as a difference to the node at its position in the parent.
+/// A sink of nodes that writes them, each as a difference to the node at its position in the
+/// parent.
 pub(crate) struct Nodes<'a, S> {
     pub(crate) writer: &'a Writer,
     pub(crate) parent: Option<&'a Tree<S>>,

@@ -17,8 +17,8 @@ pub struct Source<'a> {
     pub walk: &'a (dyn Fn() -> Result<Box<dyn ItemSource>> + Sync),
     /// Opens the files.
     pub opener: &'a dyn FileOpener,
-    /// The key of this source in the working index, different for each source. Without one, all files
-    /// are read.
+    /// The key of this source in the working index, different for each source. Without one, all
+    /// files are read.
     pub key: Option<Vec<u8>>,
 }
 
@@ -42,8 +42,8 @@ pub struct PushOptions {
     pub labels: BTreeMap<String, String>,
     /// The time of the revision: seconds since 1970.
     pub time: i64,
-    /// A time for all entries, in seconds since 1970. Without one, an entry keeps its time until its
-    /// content changes.
+    /// A time for all entries, in seconds since 1970. Without one, an entry keeps its time until
+    /// its content changes.
     pub mtime: Option<i64>,
     /// Whether to write nothing.
     pub dry_run: bool,

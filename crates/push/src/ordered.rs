@@ -73,8 +73,8 @@ pub(crate) struct Ordered<'a, W: NodeSink> {
 }
 
 impl<'a, W: NodeSink> Ordered<'a, W> {
-    /// Returns the ordered side of a push whose readers take `jobs` and answer to `done`. The nodes of
-    /// the manifest go to `nodes`.
+    /// Returns the ordered side of a push whose readers take `jobs` and answer to `done`. The nodes
+    /// of the manifest go to `nodes`.
     pub(crate) fn new(
         given: Given<'a>,
         jobs: Sender<Vec<Job>>,
@@ -200,15 +200,15 @@ impl<'a, W: NodeSink> Ordered<'a, W> {
         Ok(is_there.then_some(content))
     }
 
-    /// Returns true if the live index lists a content that the parent names. A parent is complete, so
-    /// this is false only if packs were lost since; then the file is read and stored again.
+    /// Returns true if the live index lists a content that the parent names. A parent is complete,
+    /// so this is false only if packs were lost since; then the file is read and stored again.
     fn is_listed(&self, content: &Content) -> Result<bool> {
         let index = &self.given.records.index;
         index.find(first_record(content), &content.id, &mut |_| Ok(true))
     }
 
-    /// Takes files from the readers, and gives the manifest the entries whose turn it is. With `wait`,
-    /// waits until the first can go.
+    /// Takes files from the readers, and gives the manifest the entries whose turn it is. With
+    /// `wait`, waits until the first can go.
     fn settle(&mut self, wait: bool) -> Result<()> {
         let mut wait = wait && self.waiting.front().is_some_and(|waiting| waiting.is_open);
         if wait {

@@ -80,8 +80,8 @@ fn run(attempt: &Attempt<'_>) -> Result<PushOutcome> {
         return Ok(outcome);
     }
     let set = pushed_ref.set(outcome.id);
-    // Merging is housekeeping, done when the ref is set: if it fails, later look-ups take longer, and
-    // that is all.
+    // Merging is housekeeping, done when the ref is set: if it fails, later look-ups take longer,
+    // and that is all.
     let _ = merge_tiers(&**store.backend(), &index);
     store.refresh();
     outcome.ref_entry = set?;

@@ -30,11 +30,12 @@ impl<'a> PushedRef<'a> {
         self.newest.as_ref().and_then(RefEntry::revision)
     }
 
-    /// Sets the ref to a revision that is durable, and returns its new entry. A dry run sets nothing.
+    /// Sets the ref to a revision that is durable, and returns its new entry. A dry run sets
+    /// nothing.
     ///
     /// # Errors
-    /// [`Conflict`](freestone_core::ErrorKind::Conflict) if the ref was changed meanwhile; or writing
-    /// failed.
+    /// [`Conflict`](freestone_core::ErrorKind::Conflict) if the ref was changed meanwhile; or
+    /// writing failed.
     pub(crate) fn set(&mut self, id: Id) -> Result<Option<RefEntry>> {
         let Some(name) = self.options.ref_name.as_ref().filter(|_| !self.options.dry_run) else {
             return Ok(None);

@@ -2,13 +2,13 @@
 //!
 //! A directory has to be walked; a commit says how it differs from the one before. So a *step* of a
 //! series yields only its changes, and the manifest is edited ([`freestone_manifest::edit`]): the
-//! cost follows the changes. A step may instead yield all of its entries. Then the parent's manifest
-//! is read to find what differs.
+//! cost follows the changes. A step may instead yield all of its entries. Then the parent's
+//! manifest is read to find what differs.
 //!
 //! Steps are put together in *batches*: their records go into the same packs, and one segment lists
 //! them, so that a thousand small revisions are a few packs and a few syncs. Nodes of a batch are
-//! kept in memory, since the next step reads what the one before wrote. A batch becomes durable as a
-//! push does: packs, segments, the revision, and then the ref's entry, which names the last
+//! kept in memory, since the next step reads what the one before wrote. A batch becomes durable as
+//! a push does: packs, segments, the revision, and then the ref's entry, which names the last
 //! revision. A series that is killed at any point continues after the last finished batch.
 
 mod batch;

@@ -21,7 +21,7 @@ pub struct Index {
     segments: RwLock<Arc<Vec<Arc<LiveSegment>>>>,
     /// Objects of segments that were merged and not removed.
     left_over: Vec<String>,
-    /// Whether it is listed anew when something is not found.
+    /// Whether it is listed again when something is not found.
     follows: bool,
 }
 
@@ -35,18 +35,19 @@ impl Index {
         Ok(Self { left_over, ..Self::of(segments) })
     }
 
-    /// An index of these segments.
+    /// Returns an index of these segments.
     pub fn of(segments: Vec<Arc<LiveSegment>>) -> Self {
         Self { segments: RwLock::new(Arc::new(segments)), left_over: Vec::new(), follows: false }
     }
 
-    /// The index for one that only reads: what was moved by a compaction since it was listed is
-    /// looked for again. For a push only what it listed when it began counts.
+    /// Makes this the index of a reader: it lists itself again when a look-up fails, because a
+    /// compaction may have moved the record. For a push only what it listed when it began counts.
     pub(crate) fn following(self) -> Self {
         Self { follows: true, ..self }
     }
 
-    /// Lists the segments anew, if this index follows; whether there are others now.
+    /// Lists the segments again, if this is the index of a reader. Returns true if they have
+    /// changed.
     pub(crate) fn follow(&self, backend: &dyn Backend) -> Result<bool> {
         if !self.follows {
             return Ok(false);
@@ -58,13 +59,13 @@ impl Index {
         Ok(!same)
     }
 
-    /// The names of segments that a merge took the place of and did not come to remove. They must
-    /// not outlive the merged segment, or they would be live again.
+    /// Returns the names of segments that were merged and then not removed, since the merge was
+    /// killed. They must not outlive the merged segment, or they would be live again.
     pub(crate) fn left_over(&self) -> &[String] {
         &self.left_over
     }
 
-    /// The segments, newest first.
+    /// Returns the segments, newest first.
     pub fn segments(&self) -> Arc<Vec<Arc<LiveSegment>>> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -78,7 +79,7 @@ impl Index {
         *segments = Arc::new(list);
     }
 
-    /// Puts a merged segment in the place of those that it was made of.
+    /// Replaces segments by the one that they were merged to.
     pub(crate) fn replace(&self, old: &[Arc<LiveSegment>], merged: LiveSegment) {
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
         let mut list: Vec<Arc<LiveSegment>> = segments
@@ -91,10 +92,11 @@ impl Index {
         *segments = Arc::new(list);
     }
 
-    /// Where records with the first bytes of `id` may be; what is there has to be proven.
+    /// Calls `each` with every place where the record `id` may be, since the first bytes of the id
+    /// are there, until it returns true. Returns whether it did. What is there is not proven.
     ///
     /// # Errors
-    /// A segment is damaged.
+    /// A segment is damaged, and `each` never returned true; or an error of `each`.
     pub fn find(
         &self,
         kind: RecordKind,
@@ -120,7 +122,7 @@ impl Index {
         failure.map_or(Ok(false), Err)
     }
 
-    /// Where contents may be that have the SHA-1 `sha1`.
+    /// Returns the places where contents with the SHA-1 `sha1` may be.
     ///
     /// # Errors
     /// A segment is damaged.
@@ -134,7 +136,7 @@ impl Index {
         Ok(places)
     }
 
-    /// Where revisions may be whose commits' first bytes lie from `low` to `high`.
+    /// Returns the places where revisions may be whose commits begin with `low` to `high`.
     ///
     /// # Errors
     /// A segment is damaged.
@@ -152,7 +154,7 @@ impl Index {
         Ok(places)
     }
 
-    /// All packs that the segments name, with the lengths they say.
+    /// Returns all packs that the segments name, with the lengths that they say.
     ///
     /// # Errors
     /// A segment is damaged.

@@ -1,10 +1,10 @@
-//! The store of freestone, opened: contents are kept once across all revisions, and proven when they
-//! are read.
+//! The store of freestone, opened: contents are kept once across all revisions, and proven when
+//! they are read.
 //!
-//! A [`Store`] is a directory, or whatever else a [`Backend`](freestone_backend::Backend) keeps, with
-//! immutable objects. Packs hold the records and are the truth. Index segments are derived from
-//! them. Revisions and refs name what the packs hold. [`Records`] reads. The crate `freestone-push`
-//! makes revisions, and `freestone-maintain` looks after a store.
+//! A [`Store`] is a directory, or whatever else a [`Backend`](freestone_backend::Backend) keeps,
+//! with immutable objects. Packs hold the records and are the truth. Index segments are derived
+//! from them. Revisions and refs name what the packs hold. [`Records`] reads. The crate
+//! `freestone-push` makes revisions, and `freestone-maintain` looks after a store.
 //!
 //! # Example
 //!

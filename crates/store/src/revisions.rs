@@ -1,7 +1,7 @@
 //! Where revisions are: in files of their own, and as records that the index lists.
 //!
-//! [`Store::revision`](crate::Store::revision) reads a revision from wherever it is. These functions
-//! are for crates that write revisions, or look after a store.
+//! [`Store::revision`](crate::Store::revision) reads a revision from wherever it is. These
+//! functions are for crates that write revisions, or look after a store.
 
 use crate::index::{Index, Place};
 use crate::read::Packs;

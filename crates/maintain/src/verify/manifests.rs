@@ -89,7 +89,7 @@ impl Verifier<'_> {
             self.found(
                 format!("revision {id}"),
                 "no index segment lists it with its commit: `freestone store reindex` \
-                 makes the index anew",
+                 makes the index again",
             );
         }
     }

@@ -154,8 +154,8 @@ impl<'a> Batch<'a> {
         self.options.dry_run
     }
 
-    /// Makes packs, segments and the last revision durable. Returns the id of the last revision, and
-    /// the bytes that the store grew by.
+    /// Makes packs, segments and the last revision durable. Returns the id of the last revision,
+    /// and the bytes that the store grew by.
     ///
     /// # Errors
     /// Writing failed.

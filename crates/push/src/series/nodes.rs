@@ -53,7 +53,8 @@ pub(super) struct StepNodes<'a> {
 }
 
 impl<'a> StepNodes<'a> {
-    /// Returns a sink that writes nodes as differences to those of `parent`, and keeps them in `batch`.
+    /// Returns a sink that writes nodes as differences to those of `parent`, and keeps them in
+    /// `batch`.
     pub(super) fn new(
         writer: &'a Writer,
         parent: Option<&'a Tree<BatchNodes>>,

@@ -140,8 +140,8 @@ impl SeriesReaders {
         Ok(outcome.into_iter().map(|content| content.unwrap_or_else(failed)).collect())
     }
 
-    /// Reads a file that is open, and returns its content. Its path may name other bytes later, so it
-    /// is not remembered.
+    /// Reads a file that is open, and returns its content. Its path may name other bytes later, so
+    /// it is not remembered.
     ///
     /// # Errors
     /// The file cannot be read, or the store not be written.

@@ -1,9 +1,10 @@
 //! Merging index segments, so that many pushes do not mean many segments to search.
 //!
-//! Segments come in tiers: a push writes one of tier 0, and when a tier has [`TIER_SEGMENTS`]
-//! they become one of the next, until they are large. So each row is copied once a tier, and a
-//! store of n small pushes has about 8 × log₈ n segments, and one for each 65,536 rows. The merged segment says which it takes the place of; only when it
-//! is durable are they removed, and who has them open goes on reading them.
+//! A push writes a segment of tier 0. When a tier has [`TIER_SEGMENTS`], they become one of the
+//! next tier, until they are large. So each row is copied once for each tier, and a store of n
+//! small pushes has about 8 × log₈ n segments, and one for each 65,536 rows. The merged segment
+//! says which segments it replaces. They are removed when it is durable; a reader that has them
+//! open continues to read them.
 
 use super::place::LiveSegment;
 use super::rows::Rows;
@@ -17,12 +18,15 @@ use std::sync::Arc;
 
 /// Segments of one tier that are merged.
 const TIER_SEGMENTS: usize = 8;
-/// A segment of this many rows is left as it is: a merge is held in memory, eight such segments at
-/// about a hundred bytes a row, and searching a large segment costs no more than a small one.
+/// A segment of this many rows is not merged. A merge holds eight segments in memory, at about a
+/// hundred bytes a row, and searching a large segment costs no more than searching a small one.
 const SMALL_ROWS: u64 = 1 << 16;
 
-/// Merges tiers that are full, beginning with the lowest. The index has been made durable since
-/// it was listed, so that what was merged before can go.
+/// Merges tiers that are full, beginning with the lowest, and removes segments that were merged
+/// before. The caller has made the index durable since it was listed.
+///
+/// # Errors
+/// A segment is damaged, or the backend failed.
 pub fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
     index.left_over().iter().try_for_each(|name| backend.remove(name))?;
     for tier in 0..u8::MAX {
@@ -51,7 +55,7 @@ fn is_small(segment: &LiveSegment, tier: u8) -> bool {
     segment.tier == tier && segment.segment.record_count() < SMALL_ROWS
 }
 
-/// One segment's worth of many: every row, pack and name once.
+/// Returns the parts of one segment in the place of many: every row, pack and name once.
 fn merge(segments: &[Arc<LiveSegment>]) -> Result<SegmentParts> {
     let mut parts = SegmentParts::default();
     let mut packs: HashMap<Id, u32> = HashMap::new();

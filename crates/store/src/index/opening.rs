@@ -16,9 +16,9 @@ const LISTING_TRIES: usize = 20;
 /// Segments that are opened at once if the backend is far away, where each takes a request.
 const OPENERS: usize = 8;
 
-/// The live segments, and the names of those that were merged.
+/// Opens the live segments, and returns them with the names of those that were merged.
 pub(super) fn open_segments(backend: &dyn Backend) -> Result<(Vec<Arc<LiveSegment>>, Vec<String>)> {
-    // Those of earlier tries stay open: what makes another one necessary is as a rule one segment.
+    // Segments of earlier tries stay open: as a rule only one segment makes another try necessary.
     let mut opened: HashMap<String, LiveSegment> = HashMap::new();
     let mut listing = backend.list("index")?;
     for _ in 0..LISTING_TRIES {
@@ -27,9 +27,9 @@ pub(super) fn open_segments(backend: &dyn Backend) -> Result<(Vec<Arc<LiveSegmen
         let (segments, is_one_gone) = open_listed(backend, &unknown)?;
         opened.extend(segments.into_iter().map(|live| (live.name.clone(), live)));
         let now = backend.list("index")?;
-        // A segment that is gone was merged into one that the new listing shows. And a listing that a
-        // merge ran through may show neither the old segments nor the new one; then the new one is
-        // there by now.
+        // A segment that is gone was merged into one that the new listing shows. A listing during a
+        // merge may show neither the old segments nor the new one; then the new one is there by
+        // now.
         let is_new = |now: &Listed| !listing.iter().any(|before| before.name == now.name);
         if is_one_gone || now.iter().any(is_new) {
             listing = now;
@@ -52,8 +52,8 @@ pub(super) fn open_segments(backend: &dyn Backend) -> Result<(Vec<Arc<LiveSegmen
         .hint("run the command again when fewer push to the store"))
 }
 
-/// The segments of a listing, as far as they were opened before one was found to be gone; and whether one
-/// is.
+/// Opens the segments of a listing, until one is found to be gone. Returns those that were opened,
+/// and whether one is gone.
 fn open_listed(backend: &dyn Backend, listing: &[&Listed]) -> Result<(Vec<LiveSegment>, bool)> {
     let named: Vec<(&Listed, u8, [u8; 16])> = listing
         .iter()
@@ -70,7 +70,7 @@ fn open_listed(backend: &dyn Backend, listing: &[&Listed]) -> Result<(Vec<LiveSe
             match open_segment(backend, listed, *tier, *id) {
                 Ok(segment) => opened.push(segment),
                 Err(error) => {
-                    // The others need not go on.
+                    // The others need not continue.
                     next.store(named.len(), Ordering::Relaxed);
                     return match error.kind() {
                         ErrorKind::NotFound => Ok((opened, true)),
@@ -107,7 +107,7 @@ fn open_segment(
     let segment = bytes.and_then(Segment::open).map_err(|error| error.context(&listed.name))?;
     if segment.id() != id {
         return Err(Error::corrupt(format!("{} is damaged", listed.name))
-            .hint("`freestone store reindex` makes the index anew"));
+            .hint("`freestone store reindex` makes the index again"));
     }
     let segment = match with_rows(backend, segment) {
         // Both were replaced meanwhile.
@@ -121,12 +121,13 @@ fn open_segment(
     Ok(LiveSegment { name: listed.name.clone(), tier, segment })
 }
 
-/// Segments to which rows were added, by their ids: an index is listed more than once in a process.
+/// Segments to which rows were added. They are kept, since an index is listed more than once in a
+/// process. Their ids are hashes of all of them, so stores in one process can share them.
 static WITH_ROWS: Mutex<VecDeque<Segment>> = Mutex::new(VecDeque::new());
 /// How many of them are kept: a few MiB each at most.
 const WITH_ROWS_MAX: usize = 4;
 
-/// The segment with the rows that it left out, if it did.
+/// Returns the segment with the rows that it left out, if it did.
 pub(crate) fn with_rows(backend: &dyn Backend, segment: Segment) -> Result<Segment> {
     if !segment.rows_left_out() {
         return Ok(segment);

@@ -1,4 +1,4 @@
-//! Where a record is, as a segment says it.
+//! The place of a record, as a segment says it.
 
 use crate::table::TABLE_BYTES_MAX;
 use freestone_core::{Error, Id, Result};
@@ -12,13 +12,13 @@ use std::sync::Arc;
 pub struct LiveSegment {
     /// The name of its object.
     pub name: String,
-    /// How often it was merged.
+    /// Its tier: how often its rows were merged.
     pub tier: u8,
     /// The segment.
     pub segment: Segment,
 }
 
-/// Where a record may be found.
+/// A place where a record may be.
 #[derive(Clone)]
 pub struct Place {
     /// The pack.
@@ -44,17 +44,18 @@ impl Place {
         Ok(Self { pack: pack.id, pack_length, table_length, row, segment: segment.clone() })
     }
 
-    /// The pack, as the segment lists it.
+    /// Returns the pack, as the segment lists it.
     pub(crate) fn segment_pack(&self) -> SegmentPack {
         SegmentPack { id: self.pack, length: self.pack_length, table: self.table_length }
     }
 
-    /// Which record starts where in the pack, if the segment was made of the pack's table.
+    /// Returns which record starts where in the pack, if the segment's rows were made of the pack's
+    /// table.
     pub(crate) fn starts(&self) -> Option<&Starts> {
         self.segment.segment.starts()
     }
 
-    /// Where the table of the pack is, if the segment says it.
+    /// Returns where the table of the pack is, if the segment says it.
     pub(crate) fn table(&self) -> Option<Range<u64>> {
         let is_one = (1..=TABLE_BYTES_MAX).contains(&self.table_length);
         let end = self.pack_length.checked_sub(TRAILER_BYTES).filter(|_| is_one)?;
@@ -84,7 +85,7 @@ mod tests {
     use freestone_format::record::{Codec, RecordKind};
     use freestone_format::segment::{PREFIX_BYTES, SegmentParts};
 
-    /// Nothing proves what a segment says, and it is asked for before it could be.
+    /// Nothing proves what a segment says before the table is read.
     #[test]
     fn a_table_that_no_pack_can_have_is_none() {
         for (length, table, is_one) in [

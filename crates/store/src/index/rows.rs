@@ -8,7 +8,7 @@ use freestone_format::segment::{
 };
 use std::sync::Arc;
 
-/// Rows that are left out at most: making them takes a few milliseconds of every process.
+/// The maximum of rows that are left out: restoring them takes a few milliseconds of every process.
 const ROWS_LEFT_OUT_TARGET: usize = 1 << 14;
 
 fn pack_number(parts: &mut SegmentParts, named: SegmentPack) -> u32 {
@@ -16,14 +16,14 @@ fn pack_number(parts: &mut SegmentParts, named: SegmentPack) -> u32 {
         parts.packs.push(named);
         parts.packs.len() - 1
     });
-    // A pack that something leans on may be named before its length is known.
+    // A pack that holds a base may be named before its length is known.
     if let Some(pack) = parts.packs.get_mut(at).filter(|_| named.length > 0) {
         *pack = named;
     }
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-/// What names a record of a pack beside its id.
+/// A name of a record, in addition to its id.
 #[derive(Clone, Copy, Debug)]
 pub enum Name {
     /// The SHA-1 of a content.
@@ -32,8 +32,8 @@ pub enum Name {
     Commit([u8; PREFIX_BYTES]),
 }
 
-/// Lists the records of a pack; `name` gives what else a record is found by, by its place in the table
-/// and its id.
+/// Lists the records of a pack. `name` returns what else a record is found by, given its place in
+/// the table and its id.
 pub fn add_pack(
     parts: &mut SegmentParts,
     named: SegmentPack,
@@ -91,18 +91,18 @@ pub fn add_pack(
     parts.rows.append(&mut others);
 }
 
-/// Whether a segment says itself where records are.
+/// Whether a segment has rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
-    /// It does.
+    /// It has rows, which say where records are.
     Kept,
-    /// The table of its pack does, where it is one pack's: that takes less room, and another read
-    /// whenever a process begins.
+    /// If it lists one pack, it leaves them out, and readers take them from the table of the pack.
+    /// That takes less space, and another read whenever a process begins.
     LeftOut,
 }
 
-/// Whether the rows of `parts` can be left out: they are those of the table of one pack, which leans on no
-/// other.
+/// Returns true if the rows of `parts` can be left out: they are those of the table of one pack,
+/// and no record of it has a base in another pack.
 pub(crate) fn rows_follow_from_table(parts: &SegmentParts) -> bool {
     let [pack] = parts.packs[..] else { return false };
     pack.length > 0
@@ -110,7 +110,8 @@ pub(crate) fn rows_follow_from_table(parts: &SegmentParts) -> bool {
         && parts.rows.is_sorted_by_key(|row| (row.offset, row.stored))
 }
 
-/// A segment whose rows were left out, with those that the table `rows` of its pack gives.
+/// Returns a segment whose rows were left out, with the rows that the table `rows` of its pack
+/// gives.
 ///
 /// # Errors
 /// The segment is damaged, or does not fit the pack.
@@ -118,7 +119,7 @@ pub(crate) fn with_rows(segment: &Segment, rows: &[Row]) -> Result<Segment> {
     segment.verify()?;
     let damaged = || {
         Error::corrupt("an index segment does not fit the pack that it lists")
-            .hint("`freestone store reindex` makes the index anew")
+            .hint("`freestone store reindex` makes the index again")
     };
     let count = segment.record_count();
     let mut parts = SegmentParts::default();

@@ -13,8 +13,8 @@ const HELD_BYTES_MAX: usize = 128 << 10;
 
 /// Writes a segment and opens it.
 ///
-/// As soon as it is there another pusher may merge it with others and remove it. What it says is
-/// right all the same, so then it is read from memory, as are those that take little of it.
+/// As soon as it is there, another push may merge it with others and remove it. It is correct all
+/// the same, so then it is read from memory, as small segments are.
 ///
 /// # Errors
 /// The segment cannot be written or opened.

@@ -1,15 +1,17 @@
-//! Which record another one is stored against.
+//! Bases: the records that others are stored as differences to.
 //!
-//! Versions of one thing, a path's contents or a node's, make a chain. Each is stored over an
-//! earlier one, so that it costs what has changed; but reading it costs a decoding for each base
-//! below it, so chains skip: with versions counted from 0, version v is stored over v − rᵏ, the
-//! largest power of r that divides v, r being one more than the bases that may lie below. So r − 1
-//! of r versions are stored over the one before, the first of each r over the first of the r
-//! before, and version v lies above as many bases as its digits to base r add up to. Where
-//! that is too many, the nearest base below is taken that is not.
+//! Versions of one thing, such as the contents of a path, make a chain. Each is stored as a
+//! difference to an earlier one, so it costs only what has changed. But reading it costs a decoding
+//! for each base below it. So chains skip: with versions counted from 0, the base of version v is
+//! version v − rᵏ, where rᵏ is the largest power of r that divides v, and r is one more than the
+//! number of bases that may be below a record. So r − 1 of r versions have the one before as their
+//! base, and the first of each r has the first of the r before. The bases below version v are as
+//! many as the sum of its digits to base r. If that is too many, the base is the nearest record
+//! further down that is shallow enough.
 //!
-//! Across packs a base has none itself, so that what a pack leans on is known from its table
-//! alone: who goes on from a record that has a base leans on the first of its chain.
+//! A base in another pack has no base itself, so that the packs which a pack depends on are known
+//! from its table alone. A new version of a record that has a base is stored as a difference to the
+//! first record of that chain.
 
 use crate::index::Place;
 use crate::read::records::Records;
@@ -17,18 +19,18 @@ use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::{ErrorKind, Id, Result};
 use freestone_format::record::{Codec, RecordKind};
 
-/// Bases below a content at most: each costs a decoding of its size.
+/// The maximum of bases below a content. Each costs a decoding of its size.
 pub const CONTENT_DEPTH_MAX: usize = 16;
-/// The same for what a compaction writes: it begins with the newest, which is read most.
+/// The same for contents that a compaction writes: it begins with the newest, which is read most.
 pub const COMPACT_DEPTH_MAX: usize = 24;
-/// Bases below a node or a revision at most: they are small.
+/// The maximum of bases below a node or a revision, which are small.
 pub const NODE_DEPTH_MAX: usize = 24;
 
-/// Where a base is, for a record that is to be written.
+/// The place of a base, for a record that is to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BasePlace {
-    /// In the same lane: the lane, the record's number there, and which version of its chain the
-    /// record is that has it as base.
+    /// In the same lane: the lane, the base's number there, and the version in the chain of the
+    /// record that will have this base.
     Lane { lane: u64, number: usize, version: u64 },
     /// In another pack, without a base itself.
     Pack { pack: Id, offset: u64, stored: u64, plain: u64, codec: Codec },
@@ -40,7 +42,8 @@ pub struct Basis {
     pub bytes: Vec<u8>,
 }
 
-/// How far back the base of version `version` (not 0) lies in a chain of at most so many bases.
+/// Returns how many versions before version `version` its base is. `version` is not 0, and a record
+/// has up to `depth_max` bases below it.
 pub fn skip(version: u64, depth_max: usize) -> u64 {
     let radix = depth_max as u64 + 1;
     let mut step = 1;
@@ -50,9 +53,9 @@ pub fn skip(version: u64, depth_max: usize) -> u64 {
     step
 }
 
-/// What the next version of the listed record `id` may have as its base: the record, or the first
-/// of its chain. It is proven, since whatever leans on a wrong one would be lost. What is damaged
-/// or missing is no base.
+/// Returns the base that the next version of the listed record `id` may have: the record, or the
+/// first of its chain. It is proven, since a record with a wrong base would be lost. A damaged or
+/// missing record is not a base.
 pub fn listed(records: &Records, kind: RecordKind, id: &Id) -> Result<Option<Basis>> {
     let mut found = None;
     let searched = records.index.find(kind, id, &mut |place| {

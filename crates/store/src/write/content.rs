@@ -17,8 +17,8 @@ use freestone_format::record::RecordKind;
 const SIMILAR_TRIED: usize = 2;
 
 impl Writer {
-    /// Writes a content of up to 1 MiB, unless the store has it. `before` is the content that was at
-    /// its path before, and that the store has: the most probable base.
+    /// Writes a content of up to 1 MiB, unless the store has it. `before` is the content that was
+    /// at its path before, and that the store has: the most probable base.
     ///
     /// # Errors
     /// [`Refused`](freestone_core::ErrorKind::Refused) if another content has the same SHA-1; or

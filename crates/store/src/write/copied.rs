@@ -26,8 +26,8 @@ impl Writer {
         self.is_known(kind, id, SHARED)
     }
 
-    /// Writes a chunk that the store does not have. `stored` is its codec in the other store with the
-    /// bytes stored there; they are used if that is possible.
+    /// Writes a chunk that the store does not have. `stored` is its codec in the other store with
+    /// the bytes stored there; they are used if that is possible.
     ///
     /// # Errors
     /// [`Refused`](freestone_core::ErrorKind::Refused) if another content has the same SHA-1; or
@@ -52,7 +52,8 @@ impl Writer {
         self.add_shared(&[record])
     }
 
-    /// Writes a content record that the store does not have, after the chunks and nodes that it needs.
+    /// Writes a content record that the store does not have, after the chunks and nodes that it
+    /// needs.
     ///
     /// # Errors
     /// As [`Self::put_copied_chunk`].

@@ -36,8 +36,8 @@ const NEAR_WITHOUT_IDS: usize = 4;
 /// In a push, a base must save this part of what is stored without it. If it saves less, every read
 /// would pay for nothing.
 const OVER_GAIN: usize = 16;
-/// The same for a base in another pack. The next versions cannot have this record as their base, only
-/// its base, from which they differ more and more: a new base is worth half of its bytes.
+/// The same for a base in another pack. The next versions cannot have this record as their base,
+/// only its base, from which they differ more and more: a new base is worth half of its bytes.
 const OTHER_PACK_GAIN: usize = 2;
 /// The part that a base must save where there is time to look for the smallest.
 const BEST_GAIN: usize = 64;
@@ -93,8 +93,8 @@ fn is_large(plain: &[u8]) -> bool {
     plain.len() as u64 >= ALIGNED_CONTENT_BYTES_MIN
 }
 
-/// Chooses how a record is stored: alone, or as a difference to one of `bases`. A chunk is taken as a
-/// whole content. A push considers the first base only.
+/// Chooses how a record is stored: alone, or as a difference to one of `bases`. A chunk is taken as
+/// a whole content. A push considers the first base only.
 ///
 /// # Errors
 /// zstd failed.
@@ -200,8 +200,8 @@ pub(super) fn leave_out_ids(
 }
 
 /// Chooses how a chunk that is copied from another store is stored: as in that store, unless it has
-/// a base there. `stored` is its codec there with the stored bytes, which are used only if they are a
-/// frame of `plain`.
+/// a base there. `stored` is its codec there with the stored bytes, which are used only if they are
+/// a frame of `plain`.
 ///
 /// # Errors
 /// zstd failed.
@@ -218,8 +218,8 @@ pub(super) fn choose_copied<'a>(plain: &'a [u8], stored: (Codec, &'a [u8])) -> R
     }
 }
 
-/// The choice for all chunks of one larger content: compressed where that helps, or all as they are.
-/// The first chunks that it is given decide.
+/// The choice for all chunks of one larger content: compressed where that helps, or all as they
+/// are. The first chunks that it is given decide.
 #[derive(Default)]
 pub(super) struct ChunkEncoding {
     is_compressed: Option<bool>,
@@ -263,8 +263,8 @@ fn encode(plain: &[u8]) -> Result<Encoded<'_>> {
     Ok(Encoded::raw(plain))
 }
 
-/// Encodes the chunks of a content of at least 64 KiB: compressed if that saves at least a sixteenth
-/// of all together, or all as they are.
+/// Encodes the chunks of a content of at least 64 KiB: compressed if that saves at least a
+/// sixteenth of all together, or all as they are.
 fn encode_large<'a>(chunks: &[&'a [u8]]) -> Result<Vec<Encoded<'a>>> {
     let plain: usize = chunks.iter().map(|chunk| chunk.len()).sum();
     debug_assert!(plain as u64 >= ALIGNED_CONTENT_BYTES_MIN);

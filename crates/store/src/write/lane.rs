@@ -1,11 +1,11 @@
 //! A pack in the making.
 //!
-//! Records are placed one behind the other; a raw chunk of a large content is placed at an offset
-//! congruent to its place in the file modulo 4096, and the gap before it is left to small records
-//! that come later. Nodes are held back and written together, so that a reader fetches those of
-//! one push with one read.
+//! Records are placed one after the other. A raw chunk of a large content is placed at an offset
+//! that is congruent modulo 4096 to its offset in the file, and the gap before it is left to small
+//! records that come later. Nodes are held back and written together, so that a reader fetches
+//! those of one push with one read.
 //!
-//! A record with a base in the same pack is written behind it, never into a gap before it.
+//! A record with a base in the same pack is written after it, never into a gap before it.
 
 mod hold;
 mod read;
@@ -26,19 +26,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Records after which a pack is closed whatever its size: it bounds the table in memory.
 const RECORDS_TARGET: usize = 1 << 15;
-/// Bytes of nodes that are held back at most.
+/// The maximum of bytes of nodes that are held back.
 const NODE_BYTES_TARGET: usize = 4 << 20;
-/// The same where some have references: those wait for their places in the table, until the pack is
+/// The same if some have references: those wait for their places in the table, until the pack is
 /// closed.
 const REFERRING_BYTES_TARGET: usize = 16 << 20;
 /// Bytes written to the file at once.
 const BUFFER_BYTES: usize = 1 << 20;
 /// Bytes that may be written before the kernel is asked to put them on the disk.
 const WRITE_BEHIND_BYTES: u64 = 8 << 20;
-/// Gaps that are remembered; a gap is at most 4095 bytes.
+/// Gaps that are remembered. A gap has at most 4095 bytes.
 const GAPS_MAX: usize = 256;
 
-/// Where the stored bytes of a lane's record are.
+/// The place of the stored bytes of a lane's record.
 enum At {
     /// Held back, to be written with others.
     Held(Vec<u8>),
@@ -54,18 +54,18 @@ struct LaneRecord {
     plain: u64,
     at: At,
     base: Option<BasePlace>,
-    /// How many bases it lies above.
+    /// The number of bases below it.
     depth: usize,
-    /// How many versions came before it in its chain.
+    /// The number of versions before it in its chain.
     version: u64,
     /// Ids that its bytes leave out: the gap before each, and the place in the lane of its record.
     references: Vec<Reference>,
 }
 
-/// Tells lanes apart, so that a base is not taken for one of another pack.
+/// Numbers lanes, so that a base in one lane is not taken for a base in another one.
 static NEXT_LANE: AtomicU64 = AtomicU64::new(0);
 
-/// A pack that is whole but not yet published.
+/// A pack that is complete but not yet published.
 pub struct Sealed {
     pub spool: Spool,
     pub id: Id,
@@ -83,10 +83,10 @@ pub struct Sealed {
 pub struct Lane {
     number: u64,
     spool: Spool,
-    /// What is not written yet: the bytes from `written` on.
+    /// The bytes from `written` on, which are not written yet.
     buffer: Vec<u8>,
     written: u64,
-    /// Up to where the kernel was asked to begin writing to the disk.
+    /// The offset up to which the kernel was asked to begin writing to the disk.
     started: u64,
     gaps: Vec<(u64, u64)>,
     /// In the order in which they were given.
@@ -100,7 +100,7 @@ pub struct Lane {
     /// Whether some of those have references.
     refers: bool,
     node_runs: Vec<(u64, u64)>,
-    /// Set when a write failed: what is in the file then is not known, and it is never sealed.
+    /// Set when a write failed. Then the content of the file is not known, and it is never sealed.
     failed: Cell<bool>,
 }
 
@@ -124,7 +124,8 @@ impl Lane {
         })
     }
 
-    /// Whether a record may have the base `base` here: one of another pack, or of this one.
+    /// Returns true if a record of this lane may have the base `base`: it is in another pack, or
+    /// here.
     pub fn takes(&self, base: Option<&BasePlace>) -> bool {
         match base {
             Some(BasePlace::Lane { lane, .. }) => *lane == self.number,
@@ -136,7 +137,7 @@ impl Lane {
         self.written + self.buffer.len() as u64
     }
 
-    /// Whether the pack has grown to where it is to be sealed.
+    /// Returns true if the pack is large enough to be sealed.
     pub fn is_full(&self) -> bool {
         self.tail() + self.held_bytes as u64 >= PACK_BYTES_TARGET
             || self.records.len() >= RECORDS_TARGET
@@ -145,7 +146,7 @@ impl Lane {
 
     pub fn add(&mut self, record: &NewRecord<'_>) -> Result<()> {
         let length = record.stored.len() as u64;
-        // What has a base in this pack lies behind it.
+        // A record with a base in this pack is placed after it.
         let after = match &record.base {
             Some(BasePlace::Lane { number, .. }) => match self.records[*number].at {
                 At::Written(offset, ..) => offset,
@@ -173,7 +174,7 @@ impl Lane {
         Ok(())
     }
 
-    /// Takes a node, to be written with others.
+    /// Takes a node, which is written together with others later.
     pub fn hold(&mut self, record: &NewRecord<'_>) -> Result<()> {
         self.held_bytes += record.stored.len();
         self.held.push(self.records.len());
@@ -314,8 +315,8 @@ impl Lane {
         })
     }
 
-    /// The place in the table of each record, if no more are added: in order of their offsets, those
-    /// that are held back behind all others.
+    /// Returns the place of each record in the table, if no more are added: in order of their
+    /// offsets, and after all others those that are held back.
     fn places(&self) -> Vec<usize> {
         let offset = |number: &usize| match self.records[*number].at {
             At::Written(offset, stored, _) => (offset, stored, *number),
@@ -330,7 +331,7 @@ impl Lane {
         places
     }
 
-    /// The rows of the table, in order of their offsets.
+    /// Returns the rows of the table, in order of their offsets.
     fn rows(&self) -> Vec<Row> {
         let mut rows: Vec<(usize, Row)> = Vec::with_capacity(self.records.len());
         for (number, record) in self.records.iter().enumerate() {

@@ -17,8 +17,8 @@ use freestone_manifest::content::{CHUNKER, ContentItem, ContentRecord, ContentTr
 /// Bytes of a content that are looked at to choose how it is stored, and written together.
 const TOGETHER_BYTES: u64 = 8 << 20;
 
-/// A content that is being written. Up to 8 MiB of new chunks go to the lane that all threads share, at
-/// once, so that they are adjacent; a content with more goes to the thread's own lane.
+/// A content that is being written. Up to 8 MiB of new chunks go to the lane that all threads
+/// share, at once, so that they are adjacent; a content with more goes to the thread's own lane.
 pub struct LargeContent<'a> {
     sha1: Box<dyn NameHasher>,
     blake3: PlainHasher,
@@ -210,8 +210,8 @@ impl Chunks<'_> {
             self.take_nodes(nodes, own)?;
             return self.writer.hold_own(own, (kind, id, &bytes), sha1);
         }
-        // All of it goes to the lane that all threads share, at once. Chunks and nodes that were lost
-        // are written again, also where the record was not lost.
+        // All of it goes to the lane that all threads share, at once. Chunks and nodes that were
+        // lost are written again, also where the record was not lost.
         self.encode_waiting(Writer::add_shared)?;
         self.take_nodes(nodes, own)?;
         for (kind, id, bytes) in self.nodes.drain(..) {

@@ -53,9 +53,9 @@ impl<'a> NewRecord<'a> {
         Self { sha1, ..self }
     }
 
-    /// Returns the checksum of the stored bytes. It is the beginning of their plain BLAKE3, and that
-    /// is the id of a chunk that is stored as it is: half of what a push writes need not be hashed
-    /// again while other threads wait for the lane.
+    /// Returns the checksum of the stored bytes. It is the beginning of their plain BLAKE3, and
+    /// that is the id of a chunk that is stored as it is: half of what a push writes need not be
+    /// hashed again while other threads wait for the lane.
     pub(super) fn checksum(&self) -> [u8; 4] {
         match (self.kind, self.codec) {
             (RecordKind::Chunk, Codec::Raw) => {

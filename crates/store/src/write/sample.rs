@@ -3,8 +3,8 @@
 use freestone_core::Result;
 use freestone_format::frame::compress;
 
-/// Bytes of each of two samples. They decide whether trying a codec on all bytes is worth the time, if
-/// these are at least eight times as many.
+/// Bytes of each of two samples. They decide whether trying a codec on all bytes is worth the time,
+/// if these are at least eight times as many.
 pub(super) const SAMPLE_BYTES: usize = 2 << 10;
 /// Bytes of a sample by which text is recognised without compressing it.
 const GLANCE_BYTES: usize = 512;
@@ -61,7 +61,8 @@ mod tests {
             let text = freestone_testkit::text(SAMPLE_BYTES, seed);
             assert!(unevenness(&text) >= UNEVEN, "seed {seed}: {}", unevenness(&text));
         }
-        // One value among noise, as often as makes it just uneven: the least that can be saved then.
+        // One value among noise, as often as makes it just uneven: the least that can be saved
+        // then.
         let mut sample = freestone_testkit::noise(GLANCE_BYTES, 1);
         let mut at = 0;
         while unevenness(&sample) < UNEVEN {

@@ -140,9 +140,9 @@ impl Sealer {
         Ok(())
     }
 
-    /// Checks that every pack that holds a base is still in the index. A pack that a compaction replaced
-    /// since the push began is deleted after its grace period, unless a segment that is listed by
-    /// then depends on it.
+    /// Checks that every pack that holds a base is still in the index. A pack that a compaction
+    /// replaced since the push began is deleted after its grace period, unless a segment that is
+    /// listed by then depends on it.
     fn check_packs_of_bases(&mut self) -> Result<()> {
         let packs_of_bases = std::mem::take(&mut self.packs_of_bases);
         if packs_of_bases.is_empty() {

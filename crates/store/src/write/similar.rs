@@ -1,24 +1,25 @@
-//! Which contents have much in common: by minima of hashes over their shingles, runs of 16 bytes.
+//! Finding contents that have much in common, by minima of hashes over their shingles. A shingle is
+//! a run of 16 bytes.
 //!
-//! The hash of a shingle says which of 32 bins it falls into; of each bin the least counts. Two
-//! contents agree in about as many bins as the share of the shingles that they have in common
-//! (A. Broder, 1997; one permutation: P. Li, A. Owen, C.-H. Zhang, 2012).
+//! The hash of a shingle says which of 32 bins it belongs to; the least hash of each bin counts.
+//! The share of the bins in which two contents agree is about the share of the shingles that they
+//! have in common (A. Broder, 1997; one permutation: P. Li, A. Owen, C.-H. Zhang, 2012).
 
 use freestone_core::Id;
 use std::collections::HashMap;
 
 const SHINGLE_BYTES: usize = 16;
 const BINS: usize = 32;
-/// Bins that have to agree.
+/// Bins that must agree.
 const AGREEING_MIN: usize = 2;
 /// Any odd number; the hash is a polynomial in it.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The minima of a content, of which a bin that nothing fell into has none; and its first bytes.
+/// The minima of a content, without those of empty bins, and its first bytes.
 pub struct Sketch([Option<u32>; BINS], [u8; 4]);
 
 impl Sketch {
-    /// Of `bytes`; one of fewer than 16 has no minima.
+    /// Returns the sketch of `bytes`. Fewer than 16 bytes have no minima.
     pub fn of(bytes: &[u8]) -> Self {
         let mut minima = [None; BINS];
         let leaving = (1..SHINGLE_BYTES).fold(1u64, |power, _| power.wrapping_mul(FACTOR));
@@ -41,7 +42,7 @@ impl Sketch {
         Self(minima, bytes.first_chunk().copied().unwrap_or_default())
     }
 
-    /// The first bytes: files of a kind begin alike.
+    /// Returns the first bytes: files of a kind begin alike.
     pub fn beginning(&self) -> [u8; 4] {
         self.1
     }
@@ -61,7 +62,7 @@ pub struct Similar {
 }
 
 impl Similar {
-    /// How many contents were added.
+    /// Returns how many contents were added.
     pub fn count(&self) -> usize {
         self.contents.len()
     }
@@ -73,7 +74,8 @@ impl Similar {
         self.contents.push(id);
     }
 
-    /// Those that have most in common with a content, the best first; of equal ones the last.
+    /// Returns up to `count` contents that have most in common with a content, the best first; of
+    /// equal ones those that were added last.
     pub fn best(&self, sketch: &Sketch, count: usize) -> Vec<Id> {
         let mut votes: HashMap<u32, usize> = HashMap::new();
         for minimum in sketch.bins() {

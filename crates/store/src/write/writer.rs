@@ -7,8 +7,8 @@
 //! sealed and lists them in segments. A record that others depend on counts as known only if it is
 //! in a live pack, in a pack sealed before, or in the same lane. So after any crash, a content that
 //! is listed has all its chunks. Manifest nodes are different: a listed node says nothing of the
-//! contents that it names, and counts only as a part of a complete revision. So a push looks up each
-//! content by itself.
+//! contents that it names, and counts only as a part of a complete revision. So a push looks up
+//! each content by itself.
 //!
 //! A dry run has a writer too. It looks up the same things and finds the same errors, but its lanes
 //! stay empty: see [`Writer::only_counts`].
@@ -37,11 +37,11 @@ use freestone_manifest::content::ContentRecord;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-/// Contents whose SHA-1 is listed at the end, although their chunk was there before. More are stored
-/// again instead.
+/// Contents whose SHA-1 is listed at the end, although their chunk was there before. More are
+/// stored again instead.
 const UNNAMED_MAX: usize = 1 << 16;
-/// Contents that a long series remembers as possible bases: as many as a pack has records, since only
-/// records of the same pack are used.
+/// Contents that a long series remembers as possible bases: as many as a pack has records, since
+/// only records of the same pack are used.
 const LIKENESS_MAX: usize = 1 << 15;
 /// Records that a dry run remembers, about 50 bytes each. It counts a record twice if it has
 /// forgotten it.
@@ -89,8 +89,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Returns a writer to `store`. `records` is the live set of the push: a record that it does not
-    /// list is written.
+    /// Returns a writer to `store`. `records` is the live set of the push: a record that it does
+    /// not list is written.
     pub fn new(store: &Store, records: Records, options: WriterOptions) -> Self {
         let backend = store.backend().clone();
         let (fresh, written) = (Arc::default(), Arc::default());
@@ -135,8 +135,8 @@ impl Writer {
         lock(&self.fresh).records.get(&(kind, *id)).is_some_and(|at| *at == lane || *at == SEALED)
     }
 
-    /// In a dry run, counts a record of `length` plain bytes that would be written, and returns true:
-    /// its bytes are not needed. Returns false if this is not a dry run.
+    /// In a dry run, counts a record of `length` plain bytes that would be written, and returns
+    /// true: its bytes are not needed. Returns false if this is not a dry run.
     pub fn only_counts(&self, kind: RecordKind, id: Id, length: u64) -> bool {
         if self.options.dry_run {
             let mut fresh = lock(&self.fresh);
@@ -186,8 +186,8 @@ impl Writer {
         Ok(is_named)
     }
 
-    /// Has the SHA-1 of a small content listed that is there as a chunk of a large one. Returns false
-    /// if there are too many: then the content must be stored by itself.
+    /// Has the SHA-1 of a small content listed that is there as a chunk of a large one. Returns
+    /// false if there are too many: then the content must be stored by itself.
     pub(super) fn name(&self, id: Id, sha1: Sha1) -> Result<bool> {
         let mut fresh = lock(&self.fresh);
         if fresh.unnamed.len() >= UNNAMED_MAX {
@@ -203,8 +203,8 @@ impl Writer {
         self.add_to(&mut lock(&self.shared), SHARED, records)
     }
 
-    /// Writes a record that may have a base to the lane that all threads share. Returns false if the
-    /// lane was sealed since the base was chosen, so that the base is in another pack.
+    /// Writes a record that may have a base to the lane that all threads share. Returns false if
+    /// the lane was sealed since the base was chosen, so that the base is in another pack.
     pub(super) fn add_over(&self, record: &NewRecord<'_>) -> Result<bool> {
         let mut shared = lock(&self.shared);
         if !self.lane(&mut shared)?.takes(record.base.as_ref()) {
@@ -265,8 +265,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a node or a revision, unless the store has it. Its base is the node that this push wrote
-    /// last at the same position, or the one that `before` returns, which an earlier push wrote.
+    /// Writes a node or a revision, unless the store has it. Its base is the node that this push
+    /// wrote last at the same position, or the one that `before` returns, which an earlier push
+    /// wrote.
     ///
     /// # Errors
     /// The base cannot be read, or writing failed.
@@ -309,8 +310,8 @@ impl Writer {
         self.put_node(RecordKind::Revision, id, &revision.encode(), &mut || Ok(parent))
     }
 
-    /// Enters a record that is to go to `lane`. Returns false if it is there already, or in a sealed
-    /// pack. A record in another lane, which may never become durable, is written again.
+    /// Enters a record that is to go to `lane`. Returns false if it is there already, or in a
+    /// sealed pack. A record in another lane, which may never become durable, is written again.
     fn enter(&self, kind: RecordKind, id: Id, sha1: Option<(Sha1, Id)>, lane: u8) -> Result<bool> {
         let mut fresh = lock(&self.fresh);
         if let Some((sha1, plain)) = sha1 {
@@ -364,9 +365,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes durable and lists everything that was written; then creates the file of `revision`, and
-    /// says in the hint of the index what is listed. Returns the bytes of the packs and segments, or
-    /// in a dry run the plain bytes of the contents that the store does not have.
+    /// Makes durable and lists everything that was written; then creates the file of `revision`,
+    /// and says in the hint of the index what is listed. Returns the bytes of the packs and
+    /// segments, or in a dry run the plain bytes of the contents that the store does not have.
     ///
     /// # Errors
     /// Writing failed. Then the packs that are durable stay, and are listed if possible.

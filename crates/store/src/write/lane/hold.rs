@@ -1,4 +1,4 @@
-//! Holding nodes and revisions back as small as they get.
+//! Holding nodes and revisions back, without the ids that the pack's table has.
 
 use super::{At, Lane, LaneRecord};
 use crate::write::bases::{BasePlace, Basis};
@@ -15,7 +15,7 @@ use std::collections::HashSet;
 const NAMED: [RecordKind; 4] =
     [RecordKind::Chunk, RecordKind::ContentRecord, RecordKind::ManifestNode, RecordKind::Revision];
 
-/// Where the ids stand that a record of `kind` holds.
+/// Returns the offsets of the ids in a record of `kind`.
 fn id_places(kind: RecordKind, plain: &[u8]) -> Vec<usize> {
     let places = match kind {
         RecordKind::ManifestNode => freestone_manifest::id_offsets(plain),
@@ -30,8 +30,9 @@ fn id_at(plain: &[u8], place: usize) -> Option<Id> {
 }
 
 impl Lane {
-    /// Takes a node, a content record or a revision, to be written with others: over `basis` if there
-    /// is one and that is shorter. `sha1` is given for a content record, by which a content is found.
+    /// Takes a node, a content record or a revision, to be written with others: over `basis` if
+    /// there is one and that is shorter. `sha1` is given for a content record, by which a content
+    /// is found.
     ///
     /// With more effort than a push has, ids that this pack has and the base does not have are left
     /// out, and the table of the pack restores them.
@@ -89,8 +90,8 @@ impl Lane {
         });
     }
 
-    /// The ids of a record that this lane has records of, and the base has not: each with its place,
-    /// and that of its record.
+    /// Returns the ids of a record that this lane has records of and the base does not have: the
+    /// offset of each, and the number of its record.
     fn references(&self, kind: RecordKind, plain: &[u8], base: &[u8]) -> Vec<(usize, usize)> {
         let in_base: HashSet<Id> =
             id_places(kind, base).into_iter().filter_map(|place| id_at(base, place)).collect();
@@ -104,8 +105,8 @@ impl Lane {
             .collect()
     }
 
-    /// The stored bytes of a record: with its references in front, if it has any; `places` are those
-    /// of the lane's records in the table.
+    /// Returns the stored bytes of a record, with its references before them if it has any.
+    /// `places` are those of the lane's records in the table.
     pub(super) fn with_references(
         &self,
         number: usize,

@@ -10,7 +10,7 @@ use freestone_format::references;
 use std::os::unix::fs::FileExt;
 
 impl Lane {
-    /// Depth and version of a record whose base is `base`.
+    /// Returns depth and version of a record whose base is `base`.
     pub(super) fn chain(&self, base: Option<&BasePlace>) -> (usize, u64) {
         match base {
             None => (0, 0),
@@ -21,8 +21,11 @@ impl Lane {
         }
     }
 
-    /// What the next version of the record `id` may have as its base, `depth_max` bases above
-    /// each other at most; `None` if the lane does not hold the record.
+    /// Returns the base that the next version of the record `id` may have, with up to `depth_max`
+    /// bases below that version; `None` if the lane does not hold the record.
+    ///
+    /// # Errors
+    /// The base cannot be read.
     pub fn basis(
         &self,
         kind: RecordKind,
@@ -40,7 +43,7 @@ impl Lane {
             }
             match &record.base {
                 Some(BasePlace::Lane { number: below, .. }) => number = *below,
-                // The first of the chain lies in another pack.
+                // The first of the chain is in another pack.
                 Some(place @ BasePlace::Pack { .. }) => {
                     let bytes = read_base(place, packs)?;
                     return Ok(Some(Basis { place: place.clone(), bytes }));
@@ -53,7 +56,11 @@ impl Lane {
         Ok(Some(Basis { place, bytes }))
     }
 
-    /// The first of the chain that the record `id` stands in, as the base of another chain.
+    /// Returns the first record of the chain of the record `id`, as the base of another chain;
+    /// `None` if the lane does not hold the record.
+    ///
+    /// # Errors
+    /// It cannot be read.
     pub fn first(&self, kind: RecordKind, id: &Id, packs: &Packs) -> Result<Option<Basis>> {
         let Some(mut number) = self.known.get(&(kind, *id)).copied() else { return Ok(None) };
         while let Some(BasePlace::Lane { number: below, .. }) = self.records[number].base {
@@ -107,7 +114,7 @@ impl Lane {
     }
 }
 
-/// Reads a base that lies in another pack.
+/// Reads a base that is in another pack.
 fn read_base(place: &BasePlace, packs: &Packs) -> Result<Vec<u8>> {
     let BasePlace::Pack { pack, offset, stored, plain, codec } = place else {
         return Err(Error::corrupt("a base in no pack"));
