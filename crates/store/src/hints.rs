@@ -1,7 +1,7 @@
 //! Writing hints, so that a store on a web server can be read without listing it.
 //!
-//! All of it is best effort: a hint that is missing or old costs its readers requests, or shows
-//! them an older state; what fails here fails nothing else.
+//! A hint that is missing or old costs its readers requests, or shows them an older state. So an
+//! error here is no reason for anything else to fail.
 
 use freestone_backend::Backend;
 use freestone_core::Result;
@@ -9,14 +9,15 @@ use freestone_format::hint::{NAME, encode};
 use freestone_format::ref_entry::{self, RefEntry};
 use freestone_format::segment::parse_file_name;
 
-/// How often a hint is written anew because what it tells of has changed meanwhile.
+/// How often a hint is written again because what it says has changed meanwhile.
 const TRIES: usize = 3;
 
-/// Writes what segments there are but those of `going`. To be called when new ones are there, before
-/// what leans on them is named; and when old ones are merged, before they go and after.
+/// Writes which segments there are, without those of `going`. Called when there are new ones,
+/// before anything that depends on them is named; and when old ones were merged, before they are
+/// removed and after.
 ///
-/// A pusher that listed before this one and writes after it would leave this one's segment out; but
-/// it too looks again afterwards.
+/// A push that listed before this one and writes after it would leave this one's segment out; but
+/// it looks again afterwards, too.
 pub fn write_index(backend: &dyn Backend, going: &[String]) {
     let lines = || -> Result<Vec<String>> {
         let listed = backend.list("index")?;
@@ -30,10 +31,10 @@ pub fn write_index(backend: &dyn Backend, going: &[String]) {
     write(backend, "index", lines);
 }
 
-/// Writes that entry `n` is the newest of ref `name`, and what refs there are if that is new.
+/// Writes that entry `n` is the newest of ref `name`, and which refs there are if the ref is new.
 pub fn write_ref(backend: &dyn Backend, name: &str, n: u64, is_new: bool) {
     write_newest(backend, name, n);
-    // One that was there before was told of by whoever made it.
+    // Whoever created a ref that was there before has written it.
     if is_new {
         write_names(backend);
     }

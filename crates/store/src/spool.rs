@@ -1,4 +1,5 @@
-//! What is too much for memory and needed for one command only: files without names, in `TMPDIR`.
+//! Temporary files, for data of one command that is too large for memory. They have no names and
+//! are in `TMPDIR`.
 
 mod nodes;
 
@@ -9,14 +10,14 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// What is collected before it is written.
+/// Bytes that are collected before they are written.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// A file that is only appended to, but for patches of what was appended.
+/// A file that is only appended to, except for patches of what was appended.
 pub struct Spool {
     file: File,
     buffer: Vec<u8>,
-    /// How much of it is in the file; the buffer follows.
+    /// The number of bytes in the file; those in the buffer come after them.
     written: u64,
 }
 
@@ -33,7 +34,7 @@ fn wrong(error: io::Error) -> Error {
 }
 
 impl Spool {
-    /// A spool, empty.
+    /// Creates an empty spool.
     ///
     /// # Errors
     /// No temporary file can be made.
@@ -42,12 +43,12 @@ impl Spool {
         Ok(Self { file, buffer: Vec::with_capacity(BUFFER_BYTES), written: 0 })
     }
 
-    /// Where the next bytes will stand.
+    /// Returns the offset of the next bytes.
     pub fn offset(&self) -> u64 {
         self.written + self.buffer.len() as u64
     }
 
-    /// Adds `bytes`; gives the offset at which they stand.
+    /// Adds `bytes`, and returns their offset.
     ///
     /// # Errors
     /// They cannot be written.
@@ -65,7 +66,7 @@ impl Spool {
         Ok(offset)
     }
 
-    /// Replaces what stands at `offset`, which was appended before, in one piece.
+    /// Replaces bytes at `offset` that were appended before, in one piece.
     ///
     /// # Errors
     /// It cannot be written.
@@ -98,12 +99,12 @@ impl Spool {
 }
 
 impl Spooled {
-    /// How long it is, in bytes.
+    /// Returns its length in bytes.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Fills `out` with what stands at `offset`.
+    /// Fills `out` with the bytes at `offset`.
     ///
     /// # Errors
     /// It cannot be read.

@@ -6,9 +6,9 @@ use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::pack::{self, Row};
 use freestone_format::segment::SegmentPack;
 
-/// How often a table is read that may come out otherwise the next time.
+/// How often a table is read if the backend may return other bytes the next time.
 const READS_MAX: usize = 3;
-/// The longest table that is read: what the most records can take.
+/// The longest table that is read: the most records need no more.
 pub(crate) const TABLE_BYTES_MAX: u64 = PACK_RECORDS_MAX * 128;
 
 /// Reads and checks the table of a pack.
@@ -60,7 +60,7 @@ fn read_table_once(object: &dyn Object, id: &Id) -> Result<(Vec<Row>, u64)> {
     Ok((rows, bytes))
 }
 
-/// Reads and checks the table of a pack of which a segment tells where it is, in one read.
+/// Reads and checks the table of a pack in one read; a segment says where it is.
 ///
 /// # Errors
 /// As [`read_table`].

@@ -17,12 +17,13 @@ pub struct FoundContent {
 }
 
 impl Records {
-    /// The content whose SHA-1 is `sha1`; `None` if no segment lists one. Reads one record for each
-    /// SHA-1 that begins alike, which is one but by chance.
+    /// Finds the content whose SHA-1 is `sha1`; `None` if no segment lists one. Reads a record for
+    /// each SHA-1 that begins alike, which is rarely more than one.
     ///
     /// # Errors
     /// What is listed cannot be read or is damaged; [`Refused`](freestone_core::ErrorKind::Refused)
-    /// if there are two different contents, since a name that somebody made ambiguous proves nothing.
+    /// if there are two different contents: somebody made them to collide, so the SHA-1 proves
+    /// nothing.
     pub fn find_sha1(&self, sha1: &Sha1) -> Result<Option<FoundContent>> {
         let found = self.find_sha1_listed(sha1);
         let backend = self.packs.backend();
@@ -67,8 +68,8 @@ impl Records {
         }
     }
 
-    /// The content at `place`, if its SHA-1 is all of `sha1`. Its id follows from its bytes, so the
-    /// pack's table need not be read.
+    /// Returns the content at `place`, if all of its SHA-1 is `sha1`. Its id follows from its
+    /// bytes, so the pack's table need not be read.
     fn content_at(&self, place: &Place, sha1: &Sha1) -> Result<Option<FoundContent>> {
         let kind = place.row.kind;
         if !matches!(kind, RecordKind::Chunk | RecordKind::ContentRecord) {

@@ -1,4 +1,4 @@
-//! Open packs: their files, and their tables on demand.
+//! The packs of a store: their files, kept open, and their tables.
 
 use crate::index::Place;
 use crate::read::proofs::Proofs;
@@ -12,13 +12,13 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Packs that are kept open: each takes a file descriptor.
+/// Packs that are kept open. Each takes a file descriptor.
 const OPEN_MAX: usize = 256;
-/// Ids that are kept of pack tables, in all: about 40 bytes each.
+/// Ids of tables that are kept, in all: about 40 bytes each.
 const IDS_MAX: usize = 1 << 19;
 
-/// A pack that was opened by what the index says of it: a pack that is listed and not there is
-/// damage, and found out when it is read.
+/// A pack that was opened with the length that the index says. If it is missing, that is damage,
+/// and is found when it is read.
 struct ListedPack {
     inner: Box<dyn Object>,
     pack: Id,
@@ -74,7 +74,7 @@ pub struct Packs {
 }
 
 impl Packs {
-    /// The packs of `backend`.
+    /// Returns the packs of `backend`.
     pub fn new(backend: Arc<dyn Backend>) -> Self {
         Self {
             backend,
@@ -113,8 +113,8 @@ impl Packs {
         self.open_with(id, |name| self.backend.open(name))
     }
 
-    /// Opens the pack that `place` lies in, whose length the index has told: where asking is dear,
-    /// whether it is there is only known when it is read.
+    /// Opens the pack of `place`, with the length that the index says. If the backend is far away,
+    /// the pack may turn out to be missing only when it is read.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -132,7 +132,7 @@ impl Packs {
         })
     }
 
-    /// Fills `out` from `offset` of the pack `id` on, of which the length may not be known.
+    /// Fills `out` with the bytes from `offset` of the pack `id`, whose length need not be known.
     ///
     /// # Errors
     /// It is not there or cannot be read.
@@ -170,12 +170,12 @@ impl Packs {
         Ok(object)
     }
 
-    /// Which raw records were proven.
+    /// Returns what is remembered of raw records that were proven.
     pub fn proofs(&self) -> &Proofs {
         &self.proofs
     }
 
-    /// Whether the record at `place` is `id`, by its pack's table.
+    /// Returns true if the record at `place` is `id`, by its pack's table.
     ///
     /// # Errors
     /// The pack or its table cannot be read.
@@ -185,7 +185,7 @@ impl Packs {
         Ok(starts[first..].iter().take_while(|(start, _)| *start == offset).any(|(_, i)| i == id))
     }
 
-    /// Which record starts where in the pack that `place` lies in, by its table.
+    /// Returns which record starts where in the pack of `place`, by its table.
     pub(crate) fn starts(&self, place: &Place) -> Result<Starts> {
         if let Some(starts) = place.starts() {
             return Ok(starts.clone());

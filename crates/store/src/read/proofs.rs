@@ -1,4 +1,4 @@
-//! Which stored bytes were proven, for that very file.
+//! Remembering which stored bytes were proven, for that very file.
 
 use freestone_core::Id;
 use std::collections::{HashMap, HashSet};
@@ -6,27 +6,27 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 
-/// Runs that are remembered as proven, in all: about 16 bytes each. Of chunks of the usual
-/// megabyte that is half a terabyte; forgetting them costs time alone.
+/// Runs that are remembered as proven, in all: about 16 bytes each. With chunks of a megabyte that
+/// is half a terabyte. Forgetting them costs only time.
 const PROVEN_MAX: usize = 1 << 19;
 
-/// After so many nanoseconds a file's time shows the next change of it.
+/// Nanoseconds after which the next change of a file changes its times.
 const SETTLED_NS: u64 = 50_000_000;
 
-/// What tells a file from every other, and from itself after it was changed.
+/// The numbers that distinguish a file from every other one, and from itself after a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) length: u64,
-    /// In seconds and nanoseconds, like the next.
+    /// In seconds and nanoseconds, as the next field.
     pub(crate) mtime: (i64, i64),
     pub(crate) ctime: (i64, i64),
 }
 
 impl Stamp {
-    /// Whether the file has not changed for long enough that another change shows: a clock ticks
-    /// at least a hundred times a second.
+    /// Returns true if the file has not changed for so long that another change would change its
+    /// times: a clock ticks at least a hundred times a second.
     fn is_settled(&self) -> bool {
         let (seconds, nanoseconds) = self.ctime;
         let changed = u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000);
@@ -46,7 +46,7 @@ impl Stamp {
     }
 }
 
-/// Which runs of which packs were proven.
+/// The runs of packs that were proven.
 #[derive(Default)]
 pub struct Proofs(Mutex<HashMap<Id, PackProofs>>);
 
@@ -75,7 +75,7 @@ impl Proofs {
             .is_some_and(|known| known.stamp == stamp && known.offsets.contains(&offset))
     }
 
-    /// What may be remembered beyond this process: packs in the order of their ids.
+    /// Returns what may be remembered after this process ends: packs in the order of their ids.
     pub(crate) fn settled(&self) -> Vec<(Id, Stamp, Vec<u64>)> {
         let proofs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<(Id, Stamp, Vec<u64>)> = proofs
@@ -88,13 +88,13 @@ impl Proofs {
         all
     }
 
-    /// Whether [`Self::settled`] has more than what was restored.
+    /// Returns true if [`Self::settled`] has more than what was restored.
     pub(crate) fn is_changed(&self) -> bool {
         let proofs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         proofs.values().any(|known| known.is_settled && known.is_new)
     }
 
-    /// Takes over what was remembered of a pack.
+    /// Restores what was remembered of a pack.
     pub(crate) fn restore(&self, pack: Id, stamp: Stamp, offsets: Vec<u64>) {
         let mut proofs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = proofs.values().map(|known| known.offsets.len()).sum::<usize>();
@@ -109,7 +109,7 @@ impl Proofs {
         known.offsets.extend(offsets);
     }
 
-    /// Takes note that a record was proven in a file with this stamp.
+    /// Notes that a record was proven in a file with this stamp.
     pub fn remember(&self, pack: &Id, stamp: Stamp, offset: u64) {
         let mut proofs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if proofs.values().map(|known| known.offsets.len()).sum::<usize>() >= PROVEN_MAX {

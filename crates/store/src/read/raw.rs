@@ -1,8 +1,8 @@
 //! Raw runs: chunks that are stored as they are, in a file that can be read at any place.
 //!
-//! What was hashed against its id once can be handed on from the file without being hashed again
-//! (`docs/architecture.md`, *Proven runs*). What was proven is remembered for that very file: its
-//! device, inode, length and times. A file that was exchanged or written to is proven anew.
+//! A chunk that was hashed against its id once can be sent from the file without being hashed again
+//! (`docs/architecture.md`, *Proven runs*). This is remembered for that very file: its device,
+//! inode, length and times. A file that was replaced or written to is proven again.
 
 use crate::read::packs::Packs;
 use crate::read::proofs::Stamp;
@@ -16,10 +16,10 @@ use std::io::IoSliceMut;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
-/// A shorter chunk is read, hashed and kept decoded: that costs no more than remembering it.
+/// A shorter chunk is read, hashed and kept decoded, which costs no more than remembering it.
 const RUN_BYTES_MIN: u64 = 4096;
 
-/// A chunk that lies in a pack as it is.
+/// A chunk that is stored in a pack as it is.
 pub struct RawRun {
     id: Id,
     pack: Id,
@@ -34,7 +34,7 @@ pub struct RawRun {
     object: RwLock<Option<Weak<dyn Object>>>,
 }
 
-/// A part of a raw run, in a file that is kept open: to be handed from there to wherever it goes.
+/// A part of a raw run, in a file that is kept open. It can be sent from there.
 pub struct RunPart {
     object: Arc<dyn Object>,
     offset: u64,
@@ -42,27 +42,27 @@ pub struct RunPart {
 }
 
 impl RunPart {
-    /// The `length` bytes from `offset` on of an object, proven or not.
+    /// Returns `length` bytes from `offset` of an object, proven or not.
     pub fn new(object: Arc<dyn Object>, offset: u64, length: usize) -> Self {
         Self { object, offset, length }
     }
 
-    /// The file that it lies in.
+    /// Returns the file that it is in.
     pub fn file(&self) -> Option<&File> {
         self.object.file()
     }
 
-    /// Where it starts in that file.
+    /// Returns where it starts in that file.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// Fills `out` with the bytes from `within` the part on.
+    /// Fills `out` with the bytes from offset `within` of the part.
     ///
     /// # Errors
     /// They cannot be read; [`Corrupt`](freestone_core::ErrorKind::Corrupt) if the file ends
@@ -73,9 +73,10 @@ impl RunPart {
 }
 
 impl Records {
-    /// Where chunk `id` of `length` bytes lies as it is; `None` if it lies in no other way than
-    /// encoded, is too short to be worth it, or its pack is no file or cannot be opened: it may
-    /// have been compacted away, which who reads the chunk follows. It need not be proven yet.
+    /// Returns where chunk `id` of `length` bytes is stored as it is; it need not be proven yet.
+    /// `None` if it is only stored encoded, is too short to be worth it, or its pack is not a file
+    /// or cannot be opened. A compaction may have replaced the pack; reading the chunk finds the
+    /// new one.
     ///
     /// # Errors
     /// The index cannot be read.
@@ -115,23 +116,23 @@ impl Records {
 }
 
 impl RawRun {
-    /// The chunk's length in bytes.
+    /// Returns the chunk's length in bytes.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// The pack that it lies in, and where it starts there.
+    /// Returns the pack that it is in, and where it starts there.
     pub fn place(&self) -> (Id, u64) {
         (self.pack, self.offset)
     }
 
-    /// Whether it was hashed against its id, in the file that is there now.
+    /// Returns true if it was hashed against its id, in the file that is there now.
     pub fn is_proven(&self) -> bool {
         self.object().is_some() && self.is_proven.load(Ordering::Acquire)
     }
 
-    /// Reads it all into `scratch` and hashes it; false if that is another chunk, or damaged:
-    /// [`Records::read`] tells which, and knows of other copies.
+    /// Reads all of it into `scratch` and hashes it. Returns false if it is another chunk, or
+    /// damaged: [`Records::read`] says which, and reads other copies.
     ///
     /// # Errors
     /// It cannot be read.
@@ -150,7 +151,7 @@ impl RawRun {
         Ok(true)
     }
 
-    /// Fills `out` with the bytes from `within` the run on, whether or not they were proven.
+    /// Fills `out` with the bytes from offset `within` of the run, whether or not they were proven.
     ///
     /// # Errors
     /// They cannot be read; [`Corrupt`](freestone_core::ErrorKind::Corrupt) if the pack ends
@@ -163,16 +164,16 @@ impl RawRun {
         object.read_at(self.offset + within, out)
     }
 
-    /// As [`Self::read_at`], but only of what was proven, and only if nobody has to wait for it:
-    /// false if it would mean to wait for a disk, or if it fails.
+    /// Reads as [`Self::read_at`], but only bytes that were proven, and only without waiting.
+    /// Returns false if it would have to wait for a disk, or if it fails.
     pub fn read_now(&self, within: u64, out: &mut [u8]) -> bool {
         let Some(object) = self.proven_object() else { return false };
         let offset = self.offset + within;
         object.file().is_some_and(|file| self.try_read(&*object, file, offset, out))
     }
 
-    /// The `length` bytes, at least one, from `within` the run on, if they were proven and are as
-    /// good as certain to be read without waiting: both ends are, and lie within the file.
+    /// Returns `length` bytes, at least one, from offset `within` of the run, if they were proven
+    /// and can most probably be read without waiting: both ends can, and are within the file.
     pub fn part_now(&self, within: u64, length: usize) -> Option<RunPart> {
         let object = self.proven_object()?;
         let offset = self.offset + within;
@@ -219,7 +220,7 @@ impl RawRun {
         (self.is_proven.load(Ordering::Acquire) && object.file().is_some()).then_some(object)
     }
 
-    /// Opens the pack, and looks up what is known of this file.
+    /// Opens the pack, and looks up what is proven of this file.
     fn open(&self) -> Result<Arc<dyn Object>> {
         let object = self.packs.open(&self.pack)?;
         let stamp = object.file().and_then(Stamp::of);

@@ -1,4 +1,5 @@
-//! Reading records, proven: the source of every node and chunk that leaves a store.
+//! Reading records, each proven by its hash: the source of every node and chunk that leaves a
+//! store.
 
 use crate::index::{Index, Place};
 use crate::read::packs::Packs;
@@ -13,20 +14,20 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// How many bases a record may lie above; each costs a read and a decoding.
+/// The maximum of bases below a record. Each costs a read and a decoding.
 pub const BASE_DEPTH_MAX: usize = 32;
 
-/// How often a record is read that may come out otherwise the next time.
+/// How often a record is read if the backend may return other bytes the next time.
 const READS_MAX: usize = 3;
 
-/// What a thread keeps of the buffer for stored bytes.
+/// Bytes that a thread keeps of its buffer for stored bytes.
 const STORED_KEPT_BYTES_MAX: usize = 1 << 20;
 
 thread_local! {
     static STORED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Where a record is read to.
+/// The buffer that a record is read into.
 enum Target<'a> {
     /// As long as the record.
     Any(&'a mut Vec<u8>),
@@ -35,7 +36,7 @@ enum Target<'a> {
 }
 
 impl Target<'_> {
-    /// Room for the `plain` bytes that a row says.
+    /// Returns the buffer for the `plain` bytes that a row says.
     fn room(&mut self, plain: u64) -> Result<&mut [u8]> {
         match self {
             Self::Any(out) => {
@@ -63,7 +64,7 @@ pub struct Records {
 }
 
 impl Records {
-    /// Reads the record `id` into `out`; false if the store does not have it.
+    /// Reads the record `id` into `out`. Returns false if the store does not have it.
     ///
     /// # Errors
     /// It is there, but cannot be read or is not what its id says.
@@ -128,7 +129,7 @@ impl Records {
         Ok(places)
     }
 
-    /// Whether the record at `place`, with what it is based on, is read without asking far away.
+    /// Returns true if the record at `place` is read without a request, with its bases.
     pub(crate) fn is_at_hand(&self, place: &Place) -> bool {
         let mut chain = Vec::new();
         self.chain(place, &mut chain).is_ok()
@@ -138,7 +139,7 @@ impl Records {
             })
     }
 
-    /// The places of stored bytes that make a record: its own, and those of its bases.
+    /// Collects the places of the stored bytes of a record: its own, and those of its bases.
     pub(crate) fn chain(&self, place: &Place, chain: &mut Vec<Place>) -> Result<()> {
         let mut at = Some(place.clone());
         while let Some(place) = at {
@@ -153,7 +154,7 @@ impl Records {
         Ok(())
     }
 
-    /// Reads what lies at `place`; false if it is another record than `id`.
+    /// Reads the record at `place`. Returns false if it is another one than `id`.
     fn read_place(&self, place: &Place, id: &Id, out: &mut Target<'_>) -> Result<bool> {
         let mut tries = 1;
         let decoded = loop {
@@ -198,7 +199,7 @@ impl Records {
         }
     }
 
-    /// Why a record that is needed is not found.
+    /// Returns why a record that is needed is not found.
     fn missing(&self, kind: RecordKind, id: &Id) -> Error {
         if self.packs.is_offline() {
             return Error::not_found(format!("{} {id} is not here", kind.word()))
@@ -207,7 +208,7 @@ impl Records {
         missing(kind, id)
     }
 
-    /// Gives `each` the pack and row of a record and of all its bases.
+    /// Calls `each` with the pack and the row of a record and of all its bases.
     fn each_of_chain(&self, place: &Place, each: &mut dyn FnMut(&dyn Object, &SegmentRow)) {
         let mut chain = Vec::new();
         // A chain that cannot be followed was not read along either.
@@ -219,7 +220,7 @@ impl Records {
         }
     }
 
-    /// Decodes what lies at `place`, unproven.
+    /// Decodes the record at `place`. It is not proven.
     pub(crate) fn decode(&self, place: &Place) -> Result<Vec<u8>> {
         self.decode_above(place, 0)
     }
@@ -231,7 +232,7 @@ impl Records {
         Ok(out)
     }
 
-    /// Decodes into `out`, which is as long as the row says.
+    /// Decodes a record into `out`, which is as long as the row says.
     fn decode_into(&self, place: &Place, out: &mut [u8], depth: usize) -> Result<()> {
         let row = &place.row;
         if row.codec == Codec::Zeros {
@@ -293,8 +294,8 @@ impl Records {
         Ok(())
     }
 
-    /// Whether the store has the record `id`, by the table of a live pack. A pack or segment that
-    /// is missing or damaged has nothing: what is then stored again is stored twice at worst.
+    /// Returns true if the store has the record `id`, by the table of a live pack. A pack or
+    /// segment that is missing or damaged counts as empty: at worst a record is stored twice.
     ///
     /// # Errors
     /// Reading failed.
@@ -309,8 +310,8 @@ impl Records {
     }
 }
 
-/// Where the bytes are that a record is read from, its bases apart: its own, and the table of its pack if
-/// that has its ids.
+/// Returns the ranges that a record is read from, without those of its bases: its own bytes, and
+/// the table of its pack if that has its ids.
 pub(crate) fn ranges(place: &Place) -> impl Iterator<Item = (&Place, Range<u64>)> {
     let own = place.row.offset..place.row.offset.saturating_add(place.row.stored);
     let table = (place.row.codec == Codec::ZstdBaseIds).then(|| place.table()).flatten();

@@ -1,4 +1,4 @@
-//! Nodes of a manifest, or of content trees, that no store holds.
+//! Nodes of a manifest, or of content trees, in a temporary file.
 //!
 //! ```text
 //! spool:  kind u8 | length u32 | node …
@@ -24,14 +24,14 @@ fn kind_byte(kind: NodeKind) -> u8 {
     }
 }
 
-/// Takes nodes.
+/// A sink of nodes.
 pub struct NodeSpool {
     spool: Spool,
     index: Vec<(u64, u64)>,
 }
 
 impl NodeSpool {
-    /// An empty one.
+    /// Creates an empty one.
     ///
     /// # Errors
     /// No temporary file can be made.
@@ -63,14 +63,14 @@ impl NodeSink for NodeSpool {
     }
 }
 
-/// Gives the nodes, each proven by its hash.
+/// A source of the nodes, each proven by its hash.
 pub struct SpooledNodes {
     spooled: Spooled,
     index: Vec<(u64, u64)>,
 }
 
 impl SpooledNodes {
-    /// Whether a node of this kind and id is there, and its bytes then.
+    /// Returns the bytes of a node, if it is there.
     ///
     /// # Errors
     /// The temporary file cannot be read.
