@@ -219,6 +219,25 @@ fn a_dry_run_writes_nothing_and_says_what_would_be() {
     assert_eq!(store.resolve("main").unwrap().id, made.id);
 }
 
+#[test]
+fn a_dry_run_counts_each_content_once_and_what_is_missing_only() {
+    let (_folder, store) = new_store();
+    let big = noise(3 << 20, 2);
+    let twice = |name: &str, bytes: &[u8]| {
+        [(format!("{name}/a"), bytes.to_vec()), (format!("{name}/b"), bytes.to_vec())]
+    };
+    let dry = PushOptions { dry_run: true, threads: 1, ..options() };
+    let tree = MemorySource::of([twice("small", &[7; 5000]), twice("big", &big)].concat());
+    assert_eq!(push_tree(&store, &tree, &dry).unwrap().bytes_stored, 5000 + (3 << 20));
+    // The small content, and all but the end of the large one, are there already.
+    push_tree(&store, &tree, &options()).unwrap();
+    let longer = [&big[..], &noise(40_000, 3)].concat();
+    let tree = MemorySource::of([twice("small", &[7; 5000]), twice("big", &longer)].concat());
+    let bytes = push_tree(&store, &tree, &dry).unwrap().bytes_stored;
+    assert!((40_000..4 << 20).contains(&bytes), "{bytes}");
+    assert_eq!(push_tree(&store, &tree, &dry).unwrap().bytes_stored, bytes);
+}
+
 /// A hasher so weak that contents collide.
 struct Weak(u8);
 
