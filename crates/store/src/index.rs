@@ -8,7 +8,7 @@ pub use place::{LiveSegment, Place};
 use crate::listing::Rows;
 use crate::table;
 use freestone_backend::{Backend, Listed};
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, threads};
 use freestone_format::pack;
 use freestone_format::record::RecordKind;
 use freestone_format::segment::{
@@ -69,7 +69,7 @@ impl Index {
 
     /// The names of segments that a merge took the place of and did not come to remove. They must
     /// not outlive the merged segment, or they would be live again.
-    pub(crate) fn left_over(&self) -> &[String] {
+    pub fn left_over(&self) -> &[String] {
         &self.left_over
     }
 
@@ -247,13 +247,15 @@ fn open_listed(backend: &dyn Backend, listing: &[&Listed]) -> Result<(Vec<LiveSe
     if openers < 2 {
         return open();
     }
-    let outcomes: Vec<_> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..openers).map(|_| scope.spawn(open)).collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
+    let outcomes: Vec<_> =
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (1..openers).map_while(|_| threads::spawn(scope, open)).collect();
+            let mut outcomes = vec![open()];
+            outcomes.extend(workers.into_iter().map(|worker| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }));
+            outcomes
+        });
     let parts: Vec<(Vec<LiveSegment>, bool)> = outcomes.into_iter().collect::<Result<_>>()?;
     let is_one_gone = parts.iter().any(|(_, is_one_gone)| *is_one_gone);
     Ok((parts.into_iter().flat_map(|(opened, _)| opened).collect(), is_one_gone))
