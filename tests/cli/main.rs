@@ -16,6 +16,7 @@ mod golden;
 mod help;
 mod host;
 mod host_corpus;
+mod hostile;
 mod image;
 mod million;
 mod push_tar;

@@ -115,7 +115,7 @@ fn push(store: &Store, tree: Tree) -> PushOutcome {
     };
     let source = Source { walk: &walk, opener: &tree, key: None };
     let options = PushOptions { time: 1_700_000_000, ..PushOptions::default() };
-    freestone_push::push(&store, &source, &options, Watch::default()).unwrap()
+    freestone_push::push(store, &source, &options, Watch::default()).unwrap()
 }
 
 /// Opens the image and reads the last 4 KiB of its last file.

@@ -7,4 +7,5 @@ mod files;
 mod layers;
 mod names;
 mod pages;
+mod printing;
 mod source;

@@ -77,6 +77,12 @@ struct Inner {
 
 fn failed(what: &str, path: &Path, error: io::Error) -> Error {
     let out = Error::io(format!("cannot {what} {}", path.display()), error_clone(&error));
+    if error.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()) {
+        return out.hint(
+            "this file system can neither rename without replacing nor make links: keep the store on \
+             another one, such as ext4, XFS or btrfs",
+        );
+    }
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             out.hint("the disk is full: make room and run the command again; nothing is lost")
@@ -431,6 +437,13 @@ mod tests {
         assert_eq!(&bytes, b"ne");
         assert!(object.read_at(2, &mut bytes).is_err());
         assert_eq!((*object.map().unwrap()).as_ref(), b"one");
+    }
+
+    #[test]
+    fn a_file_system_without_links_is_named() {
+        let error = io::Error::from(rustix::io::Errno::OPNOTSUPP);
+        let error = failed("make", Path::new("/s/format"), error);
+        assert!(error.hint_text().unwrap().contains("file system can neither"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::values::{name, size};
 use crate::{config, exit, output};
 use clap::Parser;
 use clap::error::ErrorKind;
+use freestone_core::shown;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -58,6 +59,8 @@ pub fn report(error: &clap::Error) -> ExitCode {
         Some(rest) => format!("freestone: {rest}"),
         None => text,
     };
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    // It quotes the arguments.
+    let text = shown::without_secrets(&text);
+    let _ = std::io::stderr().write_all(shown::lines(&text).as_bytes());
     ExitCode::from(exit::USAGE)
 }

@@ -21,12 +21,14 @@ Configuration: /etc/freestone/config.toml, then ~/.config/freestone/config.toml
   memory = \"32M\"             memory for sorting the names of a directory; beyond it, TMPDIR is used
   exclude = [\"*.bak\"]        patterns of files to leave out, applied before those of --exclude
 For stores on servers:
+  trust-upstreams = [\"s3://bucket\"]  upstreams that may be contacted, as with --trust-upstream
   limit-rate = \"10M\"         bytes per second, as with --limit-rate
   timeout = 30               seconds that a request may take without any progress
   retry-for = 60             seconds for which a failing request is repeated";
 
 /// The keys, for hints.
-const KEYS: &str = "store, ref, threads, memory, exclude, limit-rate, timeout, retry-for";
+const KEYS: &str = "store, ref, threads, memory, exclude, limit-rate, timeout, retry-for, \
+     trust-upstreams";
 
 /// The path of the system's configuration.
 const SYSTEM: &str = "/etc/freestone/config.toml";
@@ -45,6 +47,9 @@ pub struct Config {
     /// Bytes of memory for sorting the names of a directory.
     #[serde(default, deserialize_with = "size_or_number")]
     pub memory: Option<u64>,
+    /// The upstreams that may be contacted although the user has not named them before.
+    #[serde(rename = "trust-upstreams")]
+    pub trust_upstreams: Option<Vec<String>>,
     /// Patterns of files to leave out.
     pub exclude: Option<Vec<String>>,
     /// The most bytes per second to send, and to receive.
@@ -98,6 +103,7 @@ impl Config {
             threads: self.threads.or(other.threads),
             memory: self.memory.or(other.memory),
             exclude: self.exclude.or(other.exclude),
+            trust_upstreams: self.trust_upstreams.or(other.trust_upstreams),
             limit_rate: self.limit_rate.or(other.limit_rate),
             timeout: self.timeout.or(other.timeout),
             retry_for: self.retry_for.or(other.retry_for),

@@ -8,6 +8,7 @@ use crate::interrupt::Interrupt;
 use crate::location::Location;
 use crate::output::Output;
 use crate::output::progress::{Progress, Unit, while_working};
+use crate::upstreams;
 use crate::values::time;
 use freestone_backend::directory::directory_of;
 use freestone_core::wire::to_usize;
@@ -18,8 +19,7 @@ use freestone_store::Store;
 use freestone_store::upstream::Opening;
 use remote::Open;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
 #[cfg(feature = "remote")]
 use {freestone_backend::Backend, std::sync::Arc};
 
@@ -38,6 +38,7 @@ pub struct Context {
     pub grammar: fn() -> clap::Command,
     store: Option<PathBuf>,
     offline: bool,
+    trust_upstream: Vec<String>,
     open: Open,
     #[cfg(feature = "remote")]
     remote: freestone_remote::RemoteOptions,
@@ -70,6 +71,7 @@ impl Context {
             grammar,
             store: global.store.clone(),
             offline: global.offline,
+            trust_upstream: global.trust_upstream.clone(),
         })
     }
 
@@ -102,7 +104,7 @@ impl Context {
         let place = self.store_location()?;
         self.output.detail(format_args!("using store {place}"));
         match &place {
-            Location::Directory(path) => Store::open_with(path, &self.opening()),
+            Location::Directory(path) => self.store_in(path),
             #[cfg(feature = "remote")]
             Location::Remote(place) => {
                 if self.offline {
@@ -122,12 +124,26 @@ impl Context {
     /// As [`Self::store`].
     pub fn store_at(&self, place: &str) -> Result<Store> {
         match directory_of(place) {
-            Some(path) => Store::open_with(&path, &self.opening()),
+            Some(path) => self.store_in(&path),
             None => Store::open_backend((self.open)(place)?, None),
         }
     }
 
-    /// Returns how stores are opened: offline or not, and by which function upstreams are.
+    /// Opens the store in the directory `root`. An upstream that it names itself is contacted only if
+    /// the user named it, too.
+    ///
+    /// # Errors
+    /// As [`Self::store`].
+    pub fn store_in(&self, root: &Path) -> Result<Store> {
+        let upstream = |url: &str| {
+            let configured = self.config.trust_upstreams.iter().flatten();
+            upstreams::check(root, url, self.trust_upstream.iter().chain(configured))?;
+            (self.open)(url)
+        };
+        Store::open_with(root, &Opening { offline: self.offline, upstream: &upstream })
+    }
+
+    /// Returns how a store is made that follows an upstream: the user names it.
     pub fn opening(&self) -> Opening<'_> {
         Opening { offline: self.offline, upstream: &*self.open }
     }

@@ -1,6 +1,6 @@
 //! How the program ends: exit codes, and the text of an error.
 
-use freestone_core::{Error, ErrorKind};
+use freestone_core::{Error, ErrorKind, shown};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -70,16 +70,21 @@ pub fn is_closed_output(error: &Error) -> bool {
     freestone_sink::stream::is_closed(error)
 }
 
-/// Renders `error` for standard error: what happened, each cause on a line, and the hint.
+/// Renders `error` for standard error: what happened, each cause on a line, and the hint. Every
+/// part may quote what comes from elsewhere, so each is escaped, and secrets of URLs are left out.
 pub fn describe(error: &Error) -> String {
-    let mut text = format!("freestone: {error}\n");
+    let shown = |text: &str| shown::line(&shown::without_secrets(text)).into_owned();
+    let mut text = format!("freestone: {}\n", shown(error.message()));
+    for line in error.lines() {
+        let _ = writeln!(text, "{}", shown(line));
+    }
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        let _ = writeln!(text, "  caused by: {error}");
+        let _ = writeln!(text, "  caused by: {}", shown(&error.to_string()));
         cause = error.source();
     }
     if let Some(hint) = error.hint_text() {
-        let _ = writeln!(text, "  hint: {hint}");
+        let _ = writeln!(text, "  hint: {}", shown(hint));
     }
     text
 }
@@ -97,5 +102,18 @@ mod tests {
             "freestone: pack 12 cannot be read\n  caused by: disk on fire\n  hint: look at the disk\n"
         );
         assert_eq!(code_of(error.kind()), 4);
+    }
+
+    /// None of the parts can forge another, or a line of its own.
+    #[test]
+    fn no_part_of_an_error_reaches_the_terminal_as_it_is() {
+        let hostile = "\x1b[31m\n  hint: \u{202e}https://user:SECRET@h/a?t=SECRET";
+        let error = Error::io(hostile, std::io::Error::other(hostile))
+            .list([format!("  {hostile}")])
+            .hint(hostile);
+        let text = describe(&error);
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(!text.replace('\n', "").contains(shown::is_unsafe), "{text}");
+        assert!(!text.contains("SECRET"), "{text}");
     }
 }

@@ -23,6 +23,11 @@ pub struct Global {
     #[arg(long, global = true)]
     pub offline: bool,
 
+    /// Contact this upstream although this user has not named it before: one that the store itself
+    /// names. A URL, which also stands for those below it; can be repeated
+    #[arg(long, global = true, value_name = "URL")]
+    pub trust_upstream: Vec<String>,
+
     /// Limit the upload rate and the download rate to this many bytes per second each
     #[cfg(feature = "remote")]
     #[arg(long, global = true, value_name = "SIZE", value_parser = rate)]

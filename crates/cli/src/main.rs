@@ -6,6 +6,7 @@
 //! | [`context`], [`config`], [`interrupt`] | what a command works with |
 //! | [`output`], [`transfer`], [`exit`] | answers, notes, progress bars, exit codes |
 //! | [`values`], [`location`], [`part`] | what arguments name |
+//! | [`upstreams`] | which upstreams may be contacted |
 //! | [`following`] | fetching from the upstream of a store that follows one |
 //! | [`loose`] | the image of a directory, without a store |
 //! | [`ordered`] | work on many threads, with its results in order |
@@ -26,6 +27,7 @@ mod output;
 mod part;
 mod systemd;
 mod transfer;
+mod upstreams;
 mod values;
 
 use arguments::Arguments;
@@ -41,10 +43,23 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return arguments::report(&error),
     };
+    raise_file_limit();
     let interrupt = Interrupt::watch();
     match run(&arguments, &interrupt) {
         Ok(exit) => exit.code(),
         Err(error) => failed(&error, &interrupt),
+    }
+}
+
+/// Raises the number of files that may be open to what the system allows. The usual soft limit of
+/// 1,024 is there for programs that use `select`.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        // Without it less can be done at the same time.
+        let _ = setrlimit(Resource::Nofile, limit);
     }
 }
 

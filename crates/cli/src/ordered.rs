@@ -1,6 +1,6 @@
 //! Work on many threads, whose results are taken in order.
 
-use freestone_core::{Error, Result, lock};
+use freestone_core::{Error, Result, lock, threads};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,7 +60,9 @@ pub fn run<I: Send, R: Send>(
     };
     thread::scope(|scope| {
         for _ in 1..workers.get() {
-            scope.spawn(|| pool.work(&work));
+            if threads::spawn(scope, || pool.work(&work)).is_none() {
+                break;
+            }
         }
         pool.work(&work);
     });

@@ -1,4 +1,7 @@
 //! Output: results on standard output, everything else on standard error.
+//!
+//! All text passes `freestone_core::shown` here, so that nothing that comes from a store, a server
+//! or a name can control the terminal; a test holds that nothing else prints.
 
 pub mod diff_stats;
 mod json;
@@ -7,7 +10,7 @@ pub mod skipped;
 
 pub use json::{JsonEntry, JsonPath, JsonRevision};
 
-use freestone_core::{Error, ErrorKind, Id, Result, lock, path};
+use freestone_core::{Error, ErrorKind, Id, Result, lock, path, shown};
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -21,7 +24,8 @@ JSON (--json):
   One object on standard output; `log` and `ref log` print one object per line. Sizes are in bytes,
   times in seconds since 1970. A path has the key \"path\" if it is UTF-8. Otherwise its key is
   \"path_escaped\": bytes that are not UTF-8 and control characters are written \\xNN, and \\ is
-  doubled. The local paths \"store\" and \"output\" are escaped in the same way if they are not UTF-8.
+  doubled. Control characters and those that change the direction of text are written \\uNNNN in
+  all values. The local paths \"store\" and \"output\" are escaped in the same way if they are not UTF-8.
   Keys may be added, but are never removed. Errors remain text on standard error.";
 
 /// The reference from the help of a command to [`JSON_TEXT`].
@@ -35,11 +39,6 @@ pub fn short(id: &Id) -> String {
     let mut digits = id.to_string();
     digits.truncate(SHORT_DIGITS);
     digits
-}
-
-/// Escapes control characters in a text that comes from a store, for people.
-pub fn text(text: &str) -> String {
-    path::display(text.as_bytes()).replace("\\\\", "\\")
 }
 
 /// Renders a local path for JSON.
@@ -69,12 +68,6 @@ impl Output {
         self.json
     }
 
-    /// Returns true if only results and errors are printed.
-    #[cfg(feature = "remote")]
-    pub fn is_quiet(&self) -> bool {
-        self.quiet
-    }
-
     /// Returns true if more details are printed.
     pub fn is_verbose(&self) -> bool {
         self.verbosity > 0
@@ -95,7 +88,8 @@ impl Output {
     /// # Errors
     /// Standard output cannot be written, or was closed.
     pub fn line(&self, line: impl fmt::Display) -> Result<()> {
-        writeln!(self.stdout(), "{line}").map_err(wrong)
+        let line = line.to_string();
+        writeln!(self.stdout(), "{}", shown::line(&line)).map_err(wrong)
     }
 
     /// Writes bytes of the result as they are.
@@ -111,9 +105,7 @@ impl Output {
     /// # Errors
     /// Standard output cannot be written, or was closed.
     pub fn json(&self, answer: &impl Serialize) -> Result<()> {
-        let mut stdout = self.stdout();
-        serde_json::to_writer(&mut *stdout, answer).map_err(|error| wrong(error.into()))?;
-        stdout.write_all(b"\n").map_err(wrong)
+        self.bytes(format!("{}\n", shown::json(&to_json(answer)?)).as_bytes())
     }
 
     /// Prints the result as JSON: the object `head`, to which the list `key` is added. `fill`
@@ -127,10 +119,10 @@ impl Output {
         key: &str,
         fill: impl FnOnce(&mut JsonList<'_>) -> Result<()>,
     ) -> Result<()> {
-        let head = serde_json::to_string(head).map_err(|error| wrong(error.into()))?;
+        let head = to_json(head)?;
         let open = head.strip_suffix('}').unwrap_or(&head);
         let comma = if open.len() > 1 { "," } else { "" };
-        self.bytes(format!("{open}{comma}\"{key}\":[").as_bytes())?;
+        self.bytes(format!("{}{comma}\"{key}\":[", shown::json(open)).as_bytes())?;
         fill(&mut JsonList { output: self, is_first: true })?;
         self.bytes(b"]}\n")
     }
@@ -146,8 +138,7 @@ impl Output {
     /// Prints a line of the result to standard error, if standard output is used for something
     /// else.
     pub fn aside(&self, line: impl fmt::Display) {
-        // If standard error is closed, there is nowhere left to report to.
-        let _ = writeln!(io::stderr(), "{line}");
+        print_aside("", &line.to_string());
     }
 
     /// Prints a line to standard error, except with `--quiet`.
@@ -169,7 +160,18 @@ impl Output {
         let quiet = self.quiet;
         Box::new(move |line| {
             if !quiet {
-                let _ = writeln!(io::stderr(), "freestone: {}", text(line));
+                print_aside("freestone: ", line);
+            }
+        })
+    }
+
+    /// Returns a function that prints as [`Self::note`] does.
+    #[cfg(feature = "remote")]
+    pub fn notice(&self) -> Box<dyn Fn(&str) + Send + Sync> {
+        let quiet = self.quiet;
+        Box::new(move |line| {
+            if !quiet {
+                print_aside("", line);
             }
         })
     }
@@ -177,6 +179,18 @@ impl Output {
     fn stdout(&self) -> MutexGuard<'_, BufWriter<io::Stdout>> {
         lock(&self.stdout)
     }
+}
+
+/// Renders a value as JSON.
+fn to_json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| wrong(error.into()))
+}
+
+/// Prints a line to standard error, without the secrets of URLs.
+fn print_aside(start: &str, line: &str) {
+    let line = shown::without_secrets(line);
+    // If standard error is closed, there is nowhere left to report to.
+    let _ = io::stderr().write_all(format!("{start}{}\n", shown::line(&line)).as_bytes());
 }
 
 fn wrong(error: io::Error) -> Error {
@@ -202,6 +216,6 @@ impl JsonList<'_> {
         if !std::mem::take(&mut self.is_first) {
             self.output.bytes(b",")?;
         }
-        serde_json::to_writer(&mut *self.output.stdout(), item).map_err(|error| wrong(error.into()))
+        self.output.bytes(shown::json(&to_json(item)?).as_bytes())
     }
 }

@@ -47,6 +47,11 @@ pub enum Subject {
     Ref(String),
 }
 
+/// The system has too many open files; the same number on all processors that Linux runs on.
+const ENFILE: i32 = 23;
+/// This process has too many open files.
+const EMFILE: i32 = 24;
+
 /// A failure: what happened, and to which thing. The cause is [`std::error::Error::source`].
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
@@ -55,6 +60,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     what: String,
+    lines: Vec<String>,
     hint: Option<String>,
     is_newer: bool,
     about: About,
@@ -71,6 +77,7 @@ impl Error {
         Self(Box::new(Inner {
             kind,
             what: what.into(),
+            lines: Vec::new(),
             hint: None,
             is_newer: false,
             about: About::Else,
@@ -118,13 +125,28 @@ impl Error {
 
     /// Returns the error of a failed input or output operation on `what`.
     pub fn io(what: impl Into<String>, source: std::io::Error) -> Self {
-        Self::new(ErrorKind::Storage, what).because(source)
+        let code = source.raw_os_error();
+        let error = Self::new(ErrorKind::Storage, what).because(source);
+        match code {
+            Some(ENFILE | EMFILE) => error.hint(
+                "too many files are open: raise the limit (`ulimit -n`, LimitNOFILE= of a service)",
+            ),
+            _ => error,
+        }
     }
 
     /// Adds the cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
+        self
+    }
+
+    /// Adds lines below the message, such as a list of paths, each with the spaces that it begins
+    /// with. A message has no newlines of its own: one in it comes from elsewhere, and is escaped.
+    #[must_use]
+    pub fn list(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.0.lines.extend(lines);
         self
     }
 
@@ -175,9 +197,23 @@ impl Error {
         matches!(self.0.kind, ErrorKind::Corrupt | ErrorKind::Missing)
     }
 
-    /// Returns the message and the messages of all causes, separated by `: `.
+    /// Returns the message without the lines below it.
+    pub fn message(&self) -> &str {
+        &self.0.what
+    }
+
+    /// Returns the lines below the message.
+    pub fn lines(&self) -> &[String] {
+        &self.0.lines
+    }
+
+    /// Returns the message and the messages of all causes, separated by `: `, on one line.
     pub fn chain(&self) -> String {
         let mut text = self.0.what.clone();
+        for line in &self.0.lines {
+            text.push_str("; ");
+            text.push_str(line.trim_start());
+        }
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             text.push_str(": ");
@@ -205,7 +241,8 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.what)
+        f.write_str(&self.0.what)?;
+        self.0.lines.iter().try_for_each(|line| write!(f, "\n{line}"))
     }
 }
 

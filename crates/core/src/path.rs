@@ -2,6 +2,7 @@
 //! that a directory comes right before its contents.
 
 use crate::limits::PATH_BYTES_MAX;
+use crate::shown;
 use std::cmp::Ordering;
 
 /// Compares two paths in manifest order: byte by byte, where `/` counts as byte 0.
@@ -46,20 +47,16 @@ pub fn is_below(path: &[u8], top: &[u8]) -> bool {
     path.len() > top.len() && path.starts_with(top) && path[top.len()] == b'/'
 }
 
-/// Returns a path as text for people: UTF-8 as it is, control characters and all other bytes as
-/// `\xNN`, `\` doubled.
+/// Returns a path as text for people: UTF-8 as it is, except for the characters that are
+/// [unsafe](shown::is_unsafe); these and all other bytes as `\xNN`, `\` doubled.
 pub fn display(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
     for part in path.utf8_chunks() {
         for c in part.valid().chars() {
             if c == '\\' {
                 text.push_str("\\\\");
-            } else if c.is_control() {
-                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                    text.push_str(&format!("\\x{byte:02x}"));
-                }
             } else {
-                text.push(c);
+                shown::push(&mut text, c);
             }
         }
         for byte in part.invalid() {
@@ -100,5 +97,6 @@ mod tests {
     fn hostile_names_are_shown_escaped() {
         assert_eq!(display("é\\\n".as_bytes()), "é\\\\\\x0a");
         assert_eq!(display(b"\xffx\x1b[0m"), "\\xffx\\x1b[0m");
+        assert_eq!(display("gpj.\u{202e}exe".as_bytes()), "gpj.\\xe2\\x80\\xaeexe");
     }
 }

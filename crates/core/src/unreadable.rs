@@ -73,26 +73,32 @@ impl Unreadable {
             let (path, error) = self.first.pop()?;
             return Some(error.at_path(path));
         }
-        let mut text = self.beside.as_ref().map_or(String::new(), |error| format!("{error}\n"));
-        match self.count {
-            1 => text.push_str("one path cannot be read:"),
-            count => _ = write!(text, "{count} paths cannot be read:"),
+        let mut lines = Vec::new();
+        if let Some(beside) = &self.beside {
+            lines.push(beside.message().to_owned());
+            lines.extend_from_slice(beside.lines());
         }
+        lines.push(match self.count {
+            1 => "one path cannot be read:".to_owned(),
+            count => format!("{count} paths cannot be read:"),
+        });
         for (_, error) in &self.first {
-            _ = write!(text, "\n  {error}");
+            let mut line = format!("  {error}");
             if let Some(cause) = std::error::Error::source(error) {
-                _ = write!(text, ": {cause}");
+                _ = write!(line, ": {cause}");
             }
+            lines.push(line);
         }
         let listed = u64::try_from(self.first.len()).unwrap_or(u64::MAX);
         if self.count > listed {
-            _ = write!(text, "\n  … and {} more", self.count - listed);
+            lines.push(format!("  … and {} more", self.count - listed));
         }
+        let text = lines.remove(0);
         let errors = || self.beside.iter().chain(self.first.iter().map(|(_, error)| error));
         let kind = errors().next().map_or(ErrorKind::Failed, Error::kind);
         let hints: BTreeSet<&str> = errors().filter_map(Error::hint_text).collect();
         let hint = hints.into_iter().collect::<Vec<_>>().join("; ");
-        let error = Error::new(kind, text).about(About::Paths(self));
+        let error = Error::new(kind, text).list(lines).about(About::Paths(self));
         Some(if hint.is_empty() { error } else { error.hint(hint) })
     }
 }
@@ -147,12 +153,16 @@ mod tests {
     fn lists_become_one_and_the_error_beside_them_stays() {
         let mut walk = list(&["b", "d"]);
         walk.set_beside(
-            Error::refused("one path cannot be pushed:\n  p: a pipe").hint("remove it"),
+            Error::refused("one path cannot be pushed:")
+                .list(["  p: a pipe".to_owned()])
+                .hint("remove it"),
         );
         let mut all = list(&["c"]);
         all.collect(walk.into_error().unwrap()).unwrap();
         let error = all.into_error().unwrap();
         assert!(error.to_string().starts_with("one path cannot be pushed:\n  p: a pipe\n3 paths"));
+        assert_eq!(error.message(), "one path cannot be pushed:");
+        assert_eq!(error.lines().len(), 5);
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert_eq!(error.hint_text(), Some("make it readable; remove it"));
         assert!(Unreadable::default().collect(Error::corrupt("pack")).is_err());

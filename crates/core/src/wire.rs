@@ -21,6 +21,11 @@ pub const fn to_usize(number: u64) -> usize {
     number as usize
 }
 
+/// Returns the sum of lengths that others claim, at most the largest number.
+pub fn total(lengths: impl IntoIterator<Item = u64>) -> u64 {
+    lengths.into_iter().fold(0, u64::saturating_add)
+}
+
 /// A writer that appends the parts of a structure to a buffer.
 #[derive(Default)]
 pub struct Writer(Vec<u8>);

@@ -269,14 +269,15 @@ impl Folder {
     ///
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`] if there is; otherwise as [`Self::rename`]. A file system
-    /// that can neither rename without replacing nor link gives the error of the link.
+    /// that can neither rename without replacing nor link gives `EOPNOTSUPP`.
     pub fn rename_new(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
         self.beside(from.as_ref(), |parent, from| {
             self.beside_raw(to.as_ref(), |to_parent, to| {
                 match renameat_with(parent, from, to_parent, to, RenameFlags::NOREPLACE) {
                     // A file system that does not support it may support links.
                     Err(Errno::INVAL | Errno::NOSYS) => {
-                        linkat(parent, from, to_parent, to, AtFlags::empty())?;
+                        linkat(parent, from, to_parent, to, AtFlags::empty())
+                            .map_err(without_links)?;
                         unlinkat(parent, from, AtFlags::empty())
                     }
                     outcome => outcome,
@@ -359,6 +360,17 @@ impl Folder {
 impl AsFd for Folder {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.descriptor.as_fd()
+    }
+}
+
+/// Returns the error of a link that was tried because the file system cannot rename without
+/// replacing. Such a file system answers in many ways, also that the user may not, who just wrote.
+fn without_links(errno: Errno) -> Errno {
+    match errno {
+        Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL => {
+            Errno::OPNOTSUPP
+        }
+        errno => errno,
     }
 }
 

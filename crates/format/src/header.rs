@@ -61,6 +61,16 @@ pub struct Header {
     pub follows: bool,
 }
 
+/// Returns true if `text` was never a header, and is not a damaged one: it is not empty, and has
+/// none of the lines of a header.
+fn is_something_else(text: &[u8]) -> bool {
+    let has = |line: &[u8]| text.windows(line.len()).any(|window| window == line);
+    // What a file system leaves of a file that it lost.
+    let is_blank = text.iter().all(|byte| *byte == 0);
+    let lines = [FIRST_LINE.as_bytes(), b"\ncheck: ", b"\nid: ", b"\nversion: "];
+    !is_blank && !lines.into_iter().any(has)
+}
+
 impl Header {
     /// Returns the header of a new store.
     pub fn new(id: StoreId) -> Self {
@@ -82,13 +92,19 @@ impl Header {
     /// Reads the text of the file.
     ///
     /// # Errors
-    /// It is damaged, no such file at all, or of a version or with features that this code does
-    /// not know.
+    /// It is damaged, of a version or with features that this code does not know, or (of kind
+    /// [`NotFound`](freestone_core::ErrorKind::NotFound)) no such file at all.
     pub fn decode(text: &[u8]) -> Result<Self> {
         let damaged = || Error::corrupt("the file `format` of the store is damaged");
+        if is_something_else(text) {
+            let what = "the file `format` is not that of a freestone store";
+            return Err(Error::not_found(what).hint(
+                "name the place of a store; a web server may send a page for what is not there",
+            ));
+        }
         let text = std::str::from_utf8(text).map_err(|_| damaged())?;
         if text.lines().next() != Some(FIRST_LINE) {
-            return Err(Error::corrupt("the file `format` is not that of a freestone store"));
+            return Err(damaged());
         }
         let field = |name: &str| {
             text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)

@@ -15,6 +15,7 @@ mod writer;
 
 use crate::retire;
 use freestone_core::limits::PACK_BYTES_TARGET;
+use freestone_core::wire::total;
 use freestone_core::{Error, Id, Result, Watch};
 use freestone_format::pack::{self, Row};
 use freestone_format::record::RecordKind;
@@ -86,8 +87,7 @@ pub fn compact(store: &Store, options: &CompactOptions, watch: Watch<'_>) -> Res
     let small = run.small_packs()?;
     watch.set_total(small.iter().map(|(_, _, rows)| rows.len() as u64).sum());
     for group in groups(small) {
-        let packs: (u64, u64) =
-            group.iter().fold((0, 0), |(n, sum), (_, bytes, _)| (n + 1, sum + bytes));
+        let packs = (group.len() as u64, total(group.iter().map(|(_, bytes, _)| *bytes)));
         if options.dry_run {
             done.old_packs = sum(done.old_packs, packs);
             continue;
@@ -106,7 +106,7 @@ pub fn compact(store: &Store, options: &CompactOptions, watch: Watch<'_>) -> Res
 }
 
 fn sum(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
-    (a.0 + b.0, a.1 + b.1)
+    (a.0 + b.0, a.1.saturating_add(b.1))
 }
 
 /// A pack, its length, its table.
@@ -159,7 +159,7 @@ impl Run<'_> {
     /// as they get.
     fn rewrite(&self, group: Vec<Listed>) -> Result<Option<(u64, u64)>> {
         let backend = self.store.backend();
-        let bytes_before: u64 = group.iter().map(|(_, length, _)| length).sum();
+        let bytes_before = total(group.iter().map(|(_, length, _)| *length));
         let tables: Vec<(Id, Vec<Row>)> =
             group.into_iter().map(|(id, _, rows)| (id, rows)).collect();
         let old: HashSet<Id> = tables.iter().map(|(id, _)| *id).collect();
@@ -170,7 +170,7 @@ impl Run<'_> {
         let mut writer = Writer::new(backend, &records, self.options.level, &tables, &mut each);
         walk::walk(self.store, &self.store.revision_ids()?, &mut writer)?;
         let packs = writer.finish()?;
-        let bytes: u64 = packs.iter().map(|pack| pack.length).sum();
+        let bytes = total(packs.iter().map(|pack| pack.length));
         let is_same = packs.iter().all(|pack| old.contains(&pack.id)) && packs.len() == old.len();
         if is_same || (bytes >= bytes_before && packs.len() >= old.len()) {
             for pack in packs.iter().filter(|pack| pack.is_new) {

@@ -1,5 +1,6 @@
 //! What a store's bytes are spent on, and how it grew.
 
+use freestone_core::wire::total;
 use freestone_core::{Id, Result, Watch};
 use freestone_format::pack::{self, Base};
 use freestone_format::record::RecordKind;
@@ -76,9 +77,9 @@ impl Stats {
 /// Listing failed.
 pub fn stored_bytes(store: &Store) -> Result<u64> {
     let folders = ["packs", "index", "revisions", "refs"];
-    folders.iter().try_fold(0, |sum, folder| {
+    folders.iter().try_fold(0, |sum: u64, folder| {
         let listed = store.backend().list(folder)?;
-        Ok(sum + listed.iter().map(|listed| listed.length).sum::<u64>())
+        Ok(sum.saturating_add(total(listed.iter().map(|listed| listed.length))))
     })
 }
 
@@ -91,8 +92,9 @@ pub fn stats(store: &Store, watch: Watch<'_>) -> Result<Stats> {
     let backend = store.backend();
     let sum = |folder: &str, count: &dyn Fn(&str) -> bool| -> Result<(u64, u64)> {
         let listed = backend.list(folder)?;
-        let listed = listed.iter().filter(|listed| count(&listed.name));
-        Ok(listed.fold((0, 0), |(n, bytes), listed| (n + 1, bytes + listed.length)))
+        let lengths =
+            || listed.iter().filter(|listed| count(&listed.name)).map(|listed| listed.length);
+        Ok((lengths().count() as u64, total(lengths())))
     };
     let mut stats = Stats {
         packs: sum("packs", &|_| true)?,
@@ -120,8 +122,8 @@ pub fn stats(store: &Store, watch: Watch<'_>) -> Result<Stats> {
             *stats.depths.entry(depth).or_default() += 1;
             let sum = stats.records.entry(row.kind.word()).or_default();
             sum.count += 1;
-            sum.plain += row.plain;
-            sum.stored += row.stored;
+            sum.plain = sum.plain.saturating_add(row.plain);
+            sum.stored = sum.stored.saturating_add(row.stored);
             sum.based += u64::from(depth > 0);
             sum.based_stored += if depth > 0 { row.stored } else { 0 };
             stored += row.stored;

@@ -1,17 +1,19 @@
 //! The objects of a store in a bucket, below a prefix: names, creation, lengths.
 
 use crate::client::Connector;
-use crate::fault::Fault;
+use crate::fault::{Fault, says_nothing};
 use crate::object::ObjectReader;
 use crate::options::RemoteOptions;
 use crate::retry::{FailedRequest, Requests};
 use crate::settings::Settings;
 use bytes::Bytes;
 use freestone_backend::Created;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, ErrorKind, Result, shown};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig};
+use object_store::{
+    GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +44,7 @@ impl Bucket {
             .with_retry(no_retries())
             .with_disable_bulk_delete(true)
             .with_http_connector(Connector::new(&options)?);
-        let endpoint = settings.endpoint().unwrap_or("Amazon S3").to_owned();
+        let endpoint = settings.endpoint().map_or_else(|| "Amazon S3".to_owned(), shown::url);
         let s3 = builder.build().map_err(|error| {
             Error::new(ErrorKind::Usage, format!("{place}: {error}"))
                 .hint("check the variables AWS_…; docs/remote.md lists them")
@@ -97,7 +99,24 @@ impl Bucket {
     /// Returns the length of the object `name`; `None` if it does not exist.
     pub(crate) async fn length(&self, name: &str) -> Result<Option<u64>> {
         let path = self.path(name)?;
-        let found = self.requests().find(&format!("read {name}"), || self.s3.head(&path)).await?;
-        Ok(found.map(|meta| meta.size))
+        let request = || async {
+            match self.s3.head(&path).await {
+                Ok(meta) => Ok(meta.size),
+                // The answer to HEAD has no body, which says what the status means.
+                Err(error) if says_nothing(&error) => self.length_by_get(&path).await,
+                Err(error) => Err(error),
+            }
+        };
+        self.requests().find(&format!("read {name}"), request).await
+    }
+
+    /// Returns the length of an object by reading its first byte.
+    async fn length_by_get(&self, path: &Path) -> object_store::Result<u64> {
+        let range = Some(GetRange::Bounded(0..1));
+        match self.s3.get_opts(path, GetOptions { range, ..GetOptions::default() }).await {
+            Ok(found) => Ok(found.meta.size),
+            Err(error) if Fault::of(&error) == Fault::BeyondEnd => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 }

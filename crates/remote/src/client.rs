@@ -20,10 +20,11 @@ use object_store::client::{
     HttpResponse, HttpResponseBody, HttpService,
 };
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use sync_wrapper::SyncStream;
+use url::{Host, Url};
 
 /// How long making a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,6 +32,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PIECE_BYTES: usize = 64 << 10;
 /// The longest body that is read of an answer that is not a success.
 const ERROR_BODY_BYTES_MAX: usize = 64 << 10;
+
+/// The longest answer that is not a range of an object. A page of a listing has at most 1,000 names
+/// of 1,024 bytes, each escaped as six at most.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+/// The fewest bytes a second that count as progress, on the average of the time that a request may
+/// take without any. Only time that is spent waiting for the server counts.
+const BYTES_PER_SECOND_MIN: u32 = 256;
 
 /// A server's answer that is not a success.
 #[derive(Clone, Debug)]
@@ -41,6 +49,8 @@ pub(crate) struct ErrorResponse {
     pub(crate) code: String,
     /// S3's message for people; may be empty.
     pub(crate) message: String,
+    /// The storage class of an object that is in an archive; may be empty.
+    pub(crate) class: String,
 }
 
 impl fmt::Display for ErrorResponse {
@@ -67,6 +77,10 @@ pub(crate) enum TransportFault {
     Tls(TlsFault),
     /// No bytes were transferred for too long.
     Stall,
+    /// Bytes are transferred, but too slowly.
+    Slow,
+    /// The answer is longer than one of its kind can be.
+    TooLong,
     /// The connection broke, or the answer was not HTTP.
     Break,
 }
@@ -117,6 +131,9 @@ pub(crate) struct Connector(Arc<Transport>);
 #[derive(Debug)]
 struct Transport {
     client: reqwest::Client,
+    /// Ignores the proxies of the environment; made at its first use.
+    direct: OnceLock<Result<reqwest::Client, String>>,
+    requests_max: usize,
     traffic: Arc<Traffic>,
     stall: Duration,
     up: Option<Arc<RateLimit>>,
@@ -131,28 +148,33 @@ impl Connector {
     pub(crate) fn new(options: &RemoteOptions) -> Result<Self> {
         // Only the first call of this process has an effect. All calls install the same provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("freestone/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(options.requests_max)
-            .tcp_nodelay(true)
-            .http1_only()
-            .build()
-            .map_err(|error| {
-                let TransportError { text, .. } = broken(&error);
-                Error::new(ErrorKind::Storage, format!("no HTTPS on this machine: {text}"))
-                    .hint(trust::hint_without_authorities())
-            })?;
+        let client = builder(options.requests_max).build().map_err(|error| {
+            let TransportError { text, .. } = broken(&error);
+            Error::new(ErrorKind::Storage, format!("no HTTPS on this machine: {text}"))
+                .hint(trust::hint_without_authorities())
+        })?;
         let rate = || options.rate_limit.map(|rate| Arc::new(RateLimit::new(rate)));
         Ok(Self(Arc::new(Transport {
             client,
+            direct: OnceLock::new(),
+            requests_max: options.requests_max,
             traffic: options.traffic.clone(),
             stall: options.stall,
             up: rate(),
             down: rate(),
         })))
     }
+}
+
+/// Begins a client of at most `requests_max` idle connections.
+fn builder(requests_max: usize) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("freestone/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_max_idle_per_host(requests_max)
+        .tcp_nodelay(true)
+        .http1_only()
 }
 
 impl HttpConnector for Connector {
@@ -216,7 +238,49 @@ impl LastProgress {
     }
 }
 
+/// The pace at which an answer comes.
+#[derive(Default)]
+struct Pace {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Notes that `bytes` came after a wait. Returns false if those of the last `window` of waiting
+    /// are too few.
+    fn note(&mut self, bytes: usize, waited: Duration, window: Duration) -> bool {
+        self.waited += waited;
+        self.bytes += bytes as u64;
+        if self.waited < window {
+            return true;
+        }
+        let last = std::mem::take(self);
+        let bytes_min = last.waited.saturating_mul(BYTES_PER_SECOND_MIN).as_secs();
+        last.bytes >= bytes_min
+    }
+}
+
 impl Transport {
+    /// Returns the client for a server. What is meant for this machine, or for the link that it is
+    /// on, never goes to a proxy: it may be in the clear because it does not leave the machine.
+    fn client(&self, url: &Url) -> Result<&reqwest::Client, HttpError> {
+        if !is_near(url) {
+            return Ok(&self.client);
+        }
+        let build = || builder(self.requests_max).no_proxy().build();
+        let direct = self.direct.get_or_init(|| build().map_err(|error| broken(&error).text));
+        direct.as_ref().map_err(|text| {
+            failed(TransportError { fault: TransportFault::Connect, text: text.clone() })
+        })
+    }
+
+    /// Returns the error of an answer that comes too slowly.
+    fn slow(&self) -> HttpError {
+        let seconds = self.stall.as_secs_f32();
+        let text = format!("fewer than {BYTES_PER_SECOND_MIN} bytes a second came for {seconds} s");
+        failed(TransportError { fault: TransportFault::Slow, text })
+    }
+
     /// Returns the error of a request that made no progress for too long.
     fn stalled(&self) -> HttpError {
         let text = format!("no bytes were transferred for {} s", self.stall.as_secs_f32());
@@ -248,23 +312,34 @@ impl Transport {
         reqwest::Body::wrap_stream(limited)
     }
 
-    /// Streams a response's body, each piece read when the rate limit allows it.
+    /// Streams a response's body of at most `bytes_max` bytes, each piece read when the rate limit
+    /// allows it.
     fn received(
         self: &Arc<Self>,
         response: reqwest::Response,
+        bytes_max: u64,
     ) -> impl Stream<Item = Result<Bytes, HttpError>> + Send + 'static {
         let service = self.clone();
-        stream::unfold(Some(response), move |response| {
+        let begun = Some((response, Pace::default(), 0));
+        stream::unfold(begun, move |state| {
             let service = service.clone();
             async move {
-                let mut response = response?;
+                let (mut response, mut pace, mut received) = state?;
+                let asked = Instant::now();
                 match tokio::time::timeout(service.stall, response.chunk()).await {
                     Ok(Ok(Some(bytes))) => {
                         service.traffic.received(bytes.len());
+                        received += bytes.len() as u64;
+                        if received > bytes_max {
+                            return Some((Err(too_long(bytes_max)), None));
+                        }
+                        if !pace.note(bytes.len(), asked.elapsed(), service.stall) {
+                            return Some((Err(service.slow()), None));
+                        }
                         if let Some(rate) = &service.down {
                             rate.wait_for(bytes.len()).await;
                         }
-                        Some((Ok(bytes), Some(response)))
+                        Some((Ok(bytes), Some((response, pace, received))))
                     }
                     Ok(Ok(None)) => None,
                     Ok(Err(error)) => Some((Err(failed(broken(&error))), None)),
@@ -278,7 +353,7 @@ impl Transport {
     async fn refused(self: &Arc<Self>, response: reqwest::Response) -> HttpError {
         let status = response.status().as_u16();
         let mut body = Vec::new();
-        let mut stream = Box::pin(self.received(response));
+        let mut stream = Box::pin(self.received(response, ANSWER_BYTES_MAX));
         while let Some(Ok(bytes)) = stream.next().await {
             body.extend_from_slice(&bytes);
             if body.len() > ERROR_BODY_BYTES_MAX {
@@ -287,7 +362,12 @@ impl Transport {
         }
         let text = String::from_utf8_lossy(&body);
         let field = |name| element(&text, name).unwrap_or_default();
-        let answer = ErrorResponse { status, code: field("Code"), message: field("Message") };
+        let answer = ErrorResponse {
+            status,
+            code: field("Code"),
+            message: field("Message"),
+            class: field("StorageClass"),
+        };
         HttpError::new(HttpErrorKind::Unknown, answer)
     }
 }
@@ -298,6 +378,34 @@ fn element(text: &str, name: &str) -> Option<String> {
     let (found, _) = rest.split_once(&format!("</{name}>"))?;
     let is_fine = |c: &char| !c.is_control();
     Some(found.chars().filter(is_fine).take(500).collect())
+}
+
+/// Returns the error of an answer of more than `bytes_max` bytes.
+fn too_long(bytes_max: u64) -> HttpError {
+    let text = format!("the answer has more than {bytes_max} bytes");
+    failed(TransportError { fault: TransportFault::TooLong, text })
+}
+
+/// Returns true if the host of `url` is this machine or on its own link, as the servers are from
+/// which instances of Amazon get their credentials.
+fn is_near(url: &Url) -> bool {
+    let is_near_v4 = |address: std::net::Ipv4Addr| {
+        address.is_loopback() || address.is_unspecified() || address.is_link_local()
+    };
+    match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Some(Host::Ipv4(address)) => is_near_v4(address),
+        Some(Host::Ipv6(address)) => {
+            address.is_loopback()
+                || address.is_unspecified()
+                || address.is_unicast_link_local()
+                || address.to_ipv4_mapped().is_some_and(is_near_v4)
+        }
+        None => false,
+    }
 }
 
 /// Splits `bytes` into pieces of [`PIECE_BYTES`].
@@ -314,9 +422,14 @@ impl HttpService for TransportClient {
         let service = &self.0;
         let (parts, body) = request.into_parts();
         let length = body.content_length();
-        let url = parts.uri.to_string();
-        let mut builder =
-            service.client.request(parts.method.clone(), &url).headers(parts.headers.clone());
+        let url = Url::parse(&parts.uri.to_string()).map_err(|error| {
+            failed(TransportError { fault: TransportFault::Connect, text: error.to_string() })
+        })?;
+        // Only a range of an object may be long: whoever asks for one knows its length.
+        let is_range = parts.method == reqwest::Method::GET && parts.headers.contains_key("range");
+        let bytes_max = if is_range { u64::MAX } else { ANSWER_BYTES_MAX };
+        let client = service.client(&url)?;
+        let mut builder = client.request(parts.method.clone(), url).headers(parts.headers.clone());
         let progress = LastProgress::new();
         if length > 0 || !parts.method.is_safe() {
             if !parts.headers.contains_key("content-length") {
@@ -335,8 +448,56 @@ impl HttpService for TransportClient {
         let mut out = HttpResponse::new(HttpResponseBody::from(Vec::new()));
         *out.status_mut() = response.status();
         *out.headers_mut() = response.headers().clone();
-        let frames = service.received(response).map(|piece| piece.map(Frame::data));
+        let frames = service.received(response, bytes_max).map(|piece| piece.map(Frame::data));
         *out.body_mut() = HttpResponseBody::new(StreamBody::new(SyncStream::new(frames)));
         Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_near_is_known_by_its_address_in_every_form() {
+        let is_near = |url: &str| is_near(&Url::parse(url).unwrap());
+        for near in [
+            "http://127.0.0.1:9/a",
+            "http://127.1",
+            "http://0x7f000001",
+            "http://127.200.3.4",
+            "http://0.0.0.0:9000",
+            "http://[::1]:9",
+            "http://[::ffff:127.0.0.1]",
+            "http://[fe80::1]",
+            "http://LOCALHOST:9",
+            "http://localhost.:9",
+            "https://bucket.localhost",
+            "http://169.254.169.254/latest/meta-data",
+        ] {
+            assert!(is_near(near), "{near}");
+        }
+        for far in
+            ["https://host", "http://10.0.0.1", "https://localhost.example", "https://[2001::1]"]
+        {
+            assert!(!is_near(far), "{far}");
+        }
+    }
+
+    #[test]
+    fn a_pace_is_that_of_the_last_window() {
+        let second = Duration::from_secs(1);
+        let slow = |bytes| {
+            let mut pace = Pace::default();
+            (0..30).all(|_| pace.note(bytes, second, 10 * second))
+        };
+        assert!(slow(256) && !slow(255) && !slow(1));
+        // What came fast before does not count for what comes slowly now.
+        let mut pace = Pace::default();
+        assert!(pace.note(1 << 30, 10 * second, 10 * second));
+        assert!((0..9).all(|_| pace.note(1, second, 10 * second)));
+        assert!(!pace.note(1, second, 10 * second));
+        // Time in which nothing was waited for does not count.
+        assert!((0..1000).all(|_| Pace::default().note(1, Duration::ZERO, second)));
     }
 }

@@ -48,6 +48,12 @@ pub(crate) enum Fault {
     Tls(TlsFault),
     /// No bytes were transferred for too long.
     Stalled,
+    /// Bytes are transferred, but too slowly.
+    Slow,
+    /// The answer, or a listing, has no end.
+    Endless,
+    /// The object is in an archive, and must be restored before it can be read.
+    Archived,
     /// The connection broke, or the answer could not be understood.
     Broken,
     /// Anything else.
@@ -84,6 +90,8 @@ impl Fault {
                 TransportFault::Tls(fault) => Self::Tls(fault),
                 TransportFault::Connect => Self::Unreachable,
                 TransportFault::Stall => Self::Stalled,
+                TransportFault::Slow => Self::Slow,
+                TransportFault::TooLong => Self::Endless,
                 TransportFault::Break => Self::Broken,
             };
         }
@@ -113,6 +121,7 @@ impl Fault {
             "NoSuchUpload" => return Self::NoUpload,
             "InvalidAccessKeyId" | "InvalidClientTokenId" => return Self::UnknownKey,
             "SignatureDoesNotMatch" => return Self::Signature,
+            "InvalidObjectState" => return Self::Archived,
             "ExpiredToken" | "TokenRefreshRequired" => return Self::Expired,
             "RequestTimeTooSkewed" | "RequestExpired" => return Self::ClockSkew,
             "QuotaExceeded" | "XMinioStorageFull" | "InsufficientCapacity" => return Self::Full,
@@ -148,14 +157,21 @@ impl Fault {
                 | Self::Garbled
                 | Self::Unreachable
                 | Self::Stalled
+                | Self::Slow
                 | Self::Broken
         )
     }
 
     /// Returns true if the server may have carried the request out although it failed.
     pub(crate) fn may_be_done(self) -> bool {
-        matches!(self, Self::Raced | Self::Busy | Self::Stalled | Self::Broken)
+        matches!(self, Self::Raced | Self::Busy | Self::Stalled | Self::Slow | Self::Broken)
     }
+}
+
+/// Returns true if `error` is an answer without S3's code whose status has many meanings.
+pub(crate) fn says_nothing(error: &object_store::Error) -> bool {
+    cause::<ErrorResponse>(error)
+        .is_some_and(|answer| answer.code.is_empty() && matches!(answer.status, 400 | 401 | 403))
 }
 
 /// Returns true if the request that failed was for the credentials of the machine.
@@ -176,8 +192,21 @@ pub(crate) fn describe(
         .map(ToString::to_string)
         .or_else(|| cause::<TransportError>(&error).map(ToString::to_string))
         .unwrap_or_else(|| error.to_string());
-    let (kind, text, hint) = message_of(fault, place, endpoint);
+    let (kind, text, hint) = match cause::<ErrorResponse>(&error) {
+        Some(answer) if fault == Fault::Archived => archived(&answer.class),
+        _ => message_of(fault, place, endpoint),
+    };
     Error::new(kind, format!("cannot {what}: {text}")).because(detail).hint(hint)
+}
+
+/// Returns kind, message and hint of an object that is in an archive.
+fn archived(class: &str) -> (ErrorKind, String, String) {
+    let class = if class.is_empty() { "an archive" } else { class };
+    let text =
+        format!("its storage class is {class}, so it must be restored before it can be read");
+    let hint = "restore it with the server's own tools, and exempt the store's prefix from the lifecycle \
+                rule that moved it";
+    (ErrorKind::Storage, text, hint.into())
 }
 
 /// Returns kind, message and hint of a fault.
@@ -237,6 +266,15 @@ fn message_of(fault: Fault, place: &str, endpoint: &str) -> (ErrorKind, String, 
             format!("{endpoint} does not answer"),
             "it may be full, overloaded or without its disks: check the server; the key `timeout` of the configuration says how long to wait",
         ),
+        Fault::Slow => storage(
+            format!("{endpoint} sends too slowly"),
+            "it or the network may be overloaded: try again later; docs/remote.md says how slow is too slow",
+        ),
+        Fault::Endless => storage(
+            format!("{endpoint} sends more than such an answer can have"),
+            "check that AWS_ENDPOINT_URL or the URL of the store names the right server",
+        ),
+        Fault::Archived => archived(""),
         Fault::NoRanges => storage(
             format!("{endpoint} ignores ranges and sends whole files"),
             "a store over HTTPS needs a server that answers range requests, as nginx, Apache and object stores do",

@@ -96,6 +96,10 @@ impl ObjectReader {
                     Err(error) => return Err(error),
                 };
                 let mut got = lock(&got);
+                // What comes after the range was not asked for.
+                if got.len() == length && !bytes.is_empty() {
+                    break;
+                }
                 let wanted = (length - got.len()).min(bytes.len());
                 got.extend_from_slice(&bytes[..wanted]);
             }

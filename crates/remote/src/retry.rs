@@ -6,7 +6,8 @@
 use crate::fault::{Fault, describe};
 use crate::options::RemoteOptions;
 use crate::runtime;
-use freestone_core::{Error, Result};
+use freestone_core::{Error, Result, lock};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -17,6 +18,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const CANCEL_POLL: Duration = Duration::from_millis(50);
 /// How long a request fails before the user is notified.
 const NOTICE_AFTER: Duration = Duration::from_secs(3);
+/// How long a line that was shown to the user is not repeated.
+const NOTICE_PAUSE: Duration = Duration::from_secs(60);
 /// Attempts of a request after an answer that transit damage could explain, such as a wrong
 /// signature by a secret that was right before.
 const ALTERED_TRIES: u32 = 4;
@@ -32,6 +35,8 @@ pub(crate) struct Requests {
     slots: Semaphore,
     /// Set once the server has answered a request as it should.
     has_succeeded: AtomicBool,
+    /// The last line that was shown to the user, and when.
+    noticed: Mutex<Option<(String, Instant)>>,
     /// Set if "denied" may mean "missing": S3 answers so to clients that may not list.
     hides_missing: bool,
 }
@@ -54,6 +59,7 @@ impl Requests {
             endpoint,
             slots,
             has_succeeded: AtomicBool::new(false),
+            noticed: Mutex::default(),
             hides_missing: false,
         }
     }
@@ -91,6 +97,21 @@ impl Requests {
         while self.options.check().is_ok() {
             tokio::time::sleep(CANCEL_POLL).await;
         }
+    }
+
+    /// Shows a line to the user, unless the same was shown not long ago: many requests wait for the
+    /// same server.
+    pub(crate) fn notice(&self, text: &str) {
+        {
+            let mut noticed = lock(&self.noticed);
+            let is_known =
+                |(last, at): &(String, Instant)| last == text && at.elapsed() < NOTICE_PAUSE;
+            if noticed.as_ref().is_some_and(is_known) {
+                return;
+            }
+            *noticed = Some((text.to_owned(), Instant::now()));
+        }
+        (self.options.notice.0)(text);
     }
 
     /// Returns the error for the user of a request that was made to do `what`.
@@ -154,7 +175,7 @@ impl Requests {
                 next_notice = elapsed * 2;
                 let text = describe("go on", &self.place, &self.endpoint, error).to_string();
                 let text = text.trim_start_matches("cannot go on: ");
-                (self.options.notice.0)(&format!("{text}; trying again"));
+                self.notice(&format!("{text}; trying again"));
             }
             self.options.traffic.retry();
             tokio::time::sleep(jittered(bound).min(patience - elapsed)).await;

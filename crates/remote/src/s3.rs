@@ -5,17 +5,17 @@
 //! them, containers and instances of Amazon provide the credentials.
 
 use crate::bucket::Bucket;
+use crate::fault::Fault;
 use crate::object::{RemoteObject, WHOLE_BYTES};
 use crate::options::RemoteOptions;
 use crate::pusher::Pushers;
-use crate::retry::Requests;
+use crate::retry::{FailedRequest, Requests};
 use crate::upload;
 use bytes::Bytes;
 use freestone_backend::{Backend, Created, Listed, Object, Spool};
-use freestone_core::{Error, Result, lock};
-use futures_util::TryStreamExt;
+use freestone_core::{Error, ErrorKind, Result, lock};
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStoreExt};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,7 +26,17 @@ pub struct S3 {
     pusher: Mutex<Option<Pushers>>,
     /// Set when a listing did not begin with what sorts first.
     lists_in_no_order: AtomicBool,
+    /// Set when the key may not delete, and the user was told.
+    may_not_remove: AtomicBool,
 }
+
+/// The most objects of a folder that are listed: about 150 MB. A store that was compacted has a few
+/// thousand.
+const LISTED_MAX: usize = 1 << 20;
+/// Pages of a listing that may be empty or short.
+const PAGES_FREE: usize = 64;
+/// The fewest objects that further pages have on the average.
+const PAGE_KEYS_MIN: usize = 16;
 
 impl S3 {
     /// Returns the store below `prefix` of `bucket`. No request is made yet.
@@ -38,6 +48,7 @@ impl S3 {
             bucket: Bucket::new(bucket, prefix, options)?,
             pusher: Mutex::default(),
             lists_in_no_order: AtomicBool::new(false),
+            may_not_remove: AtomicBool::new(false),
         })
     }
 
@@ -56,26 +67,72 @@ impl S3 {
         })
     }
 
-    /// Converts an object of the server's listing: its name without the prefix.
-    fn listed(&self, meta: ObjectMeta) -> Listed {
-        let skipped = if self.bucket.prefix.is_empty() { 0 } else { self.bucket.prefix.len() + 1 };
-        Listed {
-            name: meta.location.as_ref().get(skipped..).unwrap_or_default().into(),
-            length: meta.size,
-        }
+    /// Converts an object of the server's listing: its name without the prefix. Returns `None` for
+    /// one that is not below the prefix, which was not asked for.
+    fn listed(&self, meta: &ObjectMeta) -> Option<Listed> {
+        let key = meta.location.as_ref();
+        let name = match &self.bucket.prefix[..] {
+            "" => key,
+            prefix => key.strip_prefix(prefix)?.strip_prefix('/')?,
+        };
+        Some(Listed { name: name.into(), length: meta.size })
     }
 
-    /// Fetches one page of a listing. Returns it, and true if there is more.
-    async fn page(&self, folder: &str, count: usize) -> Result<(Vec<Listed>, bool)> {
+    /// Fetches the page of a listing that `token` names, the first if there is none. Returns it, and
+    /// the token of the next.
+    async fn page(
+        &self,
+        folder: &str,
+        max_keys: Option<usize>,
+        token: Option<&str>,
+    ) -> Result<(Vec<Listed>, Option<String>)> {
         let prefix = format!("{}/", self.bucket.path(folder)?);
         let request = || async {
+            let page_token = token.map(ToOwned::to_owned);
             let options =
-                PaginatedListOptions { max_keys: Some(count), ..PaginatedListOptions::default() };
+                PaginatedListOptions { max_keys, page_token, ..PaginatedListOptions::default() };
             let page = self.bucket.s3.list_paginated(Some(&prefix), options).await?;
-            let objects = page.result.objects.into_iter();
-            Ok((objects.map(|meta| self.listed(meta)).collect(), page.page_token.is_some()))
+            let objects = page.result.objects.iter();
+            Ok((objects.filter_map(|meta| self.listed(meta)).collect(), page.page_token))
         };
         self.requests().make(&format!("list {folder}"), request).await
+    }
+
+    /// Fetches a whole listing, page by page, as long as the server's answers can be those of a
+    /// listing that ends.
+    async fn pages(&self, folder: &str) -> Result<Vec<Listed>> {
+        let mut listed = Vec::new();
+        let (mut token, mut count) = (None::<String>, 0);
+        loop {
+            let (page, next) = self.page(folder, None, token.as_deref()).await?;
+            listed.extend(page);
+            count += 1;
+            if listed.len() > LISTED_MAX {
+                return Err(Error::new(
+                    ErrorKind::Storage,
+                    format!("{} has more than {LISTED_MAX} objects in {folder}", self.place()),
+                )
+                .hint(
+                    "run `freestone store compact`, or check that the bucket has this store only",
+                ));
+            }
+            let is_endless = next.is_some() && next == token
+                || count > PAGES_FREE + listed.len() / PAGE_KEYS_MIN;
+            match next {
+                None => break,
+                Some(_) if is_endless => {
+                    return Err(Error::new(
+                        ErrorKind::Storage,
+                        format!("{}: the server's listing of {folder} does not end", self.place()),
+                    )
+                    .hint("check that AWS_ENDPOINT_URL names the right server"));
+                }
+                next => token = next,
+            }
+        }
+        listed.sort_unstable();
+        listed.dedup();
+        Ok(listed)
     }
 
     /// Returns true if the server is known to ignore conditions.
@@ -103,22 +160,15 @@ impl Backend for S3 {
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
-        let path = self.bucket.path(folder)?;
-        let list = || async {
-            let list = self.bucket.s3.list(Some(&path)).map_ok(|meta| self.listed(meta));
-            let mut listed: Vec<Listed> = list.try_collect().await?;
-            listed.sort_unstable();
-            Ok(listed)
-        };
-        self.requests().run(self.requests().make(&format!("list {folder}"), list))
+        self.requests().run(self.pages(folder))
     }
 
     fn list_first(&self, folder: &str, count: usize) -> Result<Vec<Listed>> {
         if !self.lists_in_no_order.load(Ordering::Relaxed) {
-            let (listed, is_cut) = self.requests().run(self.page(folder, count))?;
+            let (listed, next) = self.requests().run(self.page(folder, Some(count), None))?;
             if !begins_in_order(folder, &listed) {
                 self.lists_in_no_order.store(true, Ordering::Relaxed);
-            } else if !is_cut || listed.len() >= count {
+            } else if next.is_none() || listed.len() >= count {
                 return Ok(listed);
             }
         }
@@ -174,8 +224,23 @@ impl Backend for S3 {
 
     fn remove(&self, name: &str) -> Result<()> {
         let path = self.bucket.path(name)?;
-        let remove = || self.bucket.s3.delete(&path);
-        self.requests().run(self.requests().find(&format!("remove {name}"), remove)).map(drop)
+        let requests = self.requests();
+        match requests.run(async { Ok(requests.attempt(|| self.bucket.s3.delete(&path)).await) })? {
+            Ok(_) => Ok(()),
+            Err(FailedRequest { fault: Fault::Missing, .. }) => Ok(()),
+            Err(failed) => {
+                if failed.fault == Fault::Denied
+                    && !self.may_not_remove.swap(true, Ordering::Relaxed)
+                {
+                    requests.notice(&format!(
+                        "{}: the key may not delete, so merged index segments stay; `freestone \
+                         status` counts them",
+                        requests.place()
+                    ));
+                }
+                Err(requests.error(&format!("remove {name}"), failed))
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! URLs of stores: a bucket and a prefix in it, or a folder on a web server.
 
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, ErrorKind, Result, shown};
 use std::fmt;
 
 /// The URL of a store that is not a directory.
@@ -41,8 +41,9 @@ impl StoreUrl {
     /// [`ErrorKind::Usage`] if it is not the URL of a store, [`ErrorKind::Refused`] if it is
     /// `http://` and the server is not this machine.
     pub fn parse(text: &str) -> Result<Self> {
+        let shown = shown::url(text);
         let (scheme, rest) =
-            text.split_once("://").ok_or_else(|| usage(format!("store {text}: not a URL")))?;
+            text.split_once("://").ok_or_else(|| usage(format!("store {shown}: not a URL")))?;
         match scheme {
             "s3" => Self::parse_s3(text, rest),
             "https" => Self::parse_web(text, rest),
@@ -52,11 +53,11 @@ impl StoreUrl {
                     return Ok(place);
                 }
                 Err(Error::refused(format!(
-                    "store {text}: over plain http anybody on the network path can change what a ref names"
+                    "store {shown}: over plain http anybody on the network path can change what a ref names"
                 ))
                 .hint("use https://; plain http is for servers on this machine, as in http://127.0.0.1:8080"))
             }
-            _ => Err(usage(format!("store {text}: unknown kind {scheme}://")).hint(
+            _ => Err(usage(format!("store {shown}: unknown kind {scheme}://")).hint(
                 "a store is a directory, s3://BUCKET/PREFIX, or https://HOST/PATH for reading",
             )),
         }
@@ -66,7 +67,8 @@ impl StoreUrl {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let is_bucket = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
         if bucket.is_empty() || !bucket.bytes().all(is_bucket) {
-            return Err(usage(format!("store {text}: {bucket:?} is not a bucket"))
+            let shown = shown::url(text);
+            return Err(usage(format!("store {shown}: this does not name a bucket"))
                 .hint("write s3://BUCKET/PREFIX; the server is named by AWS_ENDPOINT_URL"));
         }
         let prefix = prefix.trim_end_matches('/');
@@ -76,12 +78,13 @@ impl StoreUrl {
 
     fn parse_web(text: &str, rest: &str) -> Result<Self> {
         if rest.contains(['?', '#', '@']) {
-            return Err(usage(format!("store {text}: a store's URL has no ?, # or @")));
+            let shown = shown::url(text);
+            return Err(usage(format!("store {shown}: a store's URL has no ?, # or @")));
         }
         let path = rest.split_once('/').map_or("", |(_, path)| path);
         check_path(text, path.trim_end_matches('/'))?;
         if authority(rest).is_empty() {
-            return Err(usage(format!("store {text}: the server is missing")));
+            return Err(usage(format!("store {}: the server is missing", shown::url(text))));
         }
         Ok(Self::Web { url: text.trim_end_matches('/').into() })
     }
@@ -95,8 +98,9 @@ fn check_path(text: &str, path: &str) -> Result<()> {
     if path.is_empty() || path.split('/').all(is_fine) {
         return Ok(());
     }
+    let shown = shown::url(text);
     Err(usage(format!(
-        "store {text}: its path has a part that is empty, . or .., or has control characters"
+        "store {shown}: its path has a part that is empty, . or .., or has control characters"
     )))
 }
 

@@ -12,7 +12,7 @@ use crate::options::RemoteOptions;
 use crate::retry::Requests;
 use bytes::Bytes;
 use freestone_backend::{Backend, Created, Listed, Object, Spool};
-use freestone_core::{Error, ErrorKind, Result, lock};
+use freestone_core::{Error, ErrorKind, Result, lock, shown};
 use freestone_format::hint;
 use freestone_format::pack;
 use freestone_format::ref_entry::{RefEntry, key, name_of_folder};
@@ -21,7 +21,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::http::HttpBuilder;
 use object_store::path::Path;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// The most bytes of a ref entry that are read.
 const ENTRY_BYTES_MAX: u64 = 64 << 10;
@@ -36,6 +36,8 @@ pub struct Web {
     reader: Arc<ObjectReader>,
     /// Entries of refs that were read during the search for the newest.
     entries: Mutex<BTreeMap<String, Bytes>>,
+    /// Whether the server answers for everything, once that was asked.
+    answers_for_all: OnceLock<bool>,
 }
 
 impl Web {
@@ -49,11 +51,13 @@ impl Web {
             .with_retry(no_retries())
             .with_http_connector(Connector::new(&options)?)
             .build()
-            .map_err(|error| Error::new(ErrorKind::Usage, format!("store {url}: {error}")))?;
+            .map_err(|error| {
+                Error::new(ErrorKind::Usage, format!("store {}: {error}", shown::url(url)))
+            })?;
         let endpoint = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
         let requests = Requests::new(options, url.into(), endpoint).hiding_missing();
         let reader = Arc::new(ObjectReader { store: Arc::new(store), requests });
-        Ok(Self { reader, entries: Mutex::default() })
+        Ok(Self { reader, entries: Mutex::default(), answers_for_all: OnceLock::new() })
     }
 
     /// Returns the path of the object `name`.
@@ -91,8 +95,32 @@ impl Web {
         else {
             return Ok(false);
         };
+        let is_entry =
+            name_of_folder(folder).is_some_and(|name| RefEntry::decode(&name, n, &bytes).is_ok());
+        if !is_entry && self.answers_for_all().await? {
+            let requests = &self.reader.requests;
+            return Err(Error::new(
+                ErrorKind::Storage,
+                format!("{}: the server answers 200 for what is not there", requests.place()),
+            )
+            .hint("let it answer 404 for a missing file, without a page in its place"));
+        }
+        // One that is damaged is there: whoever reads it says so.
         lock(&self.entries).insert(name, bytes);
         Ok(true)
+    }
+
+    /// Returns true if the server answers even for a name that nothing can have. Asks once.
+    async fn answers_for_all(&self) -> Result<bool> {
+        if let Some(known) = self.answers_for_all.get() {
+            return Ok(*known);
+        }
+        let mut random = [0; 8];
+        // Without randomness the name is one that nobody uses all the same.
+        let _ = getrandom::fill(&mut random);
+        let name = format!("probe/missing-{:016x}", u64::from_le_bytes(random));
+        let found = self.reader.start(&name, &Self::path(&name)?, ENTRY_BYTES_MAX).await?;
+        Ok(*self.answers_for_all.get_or_init(|| found.is_some()))
     }
 
     /// Returns the number of a ref's newest entry, 0 if it has none. Searches in growing steps from
@@ -145,9 +173,10 @@ impl Web {
     async fn list_ref(&self, folder: &str) -> Result<Vec<Listed>> {
         let newest = self.newest(folder).await?;
         if newest > ENTRIES_MAX {
-            let what =
-                format!("refs/{folder} of {} seems to have no end", self.reader.requests.place());
-            return Err(Error::corrupt(what));
+            let place = self.reader.requests.place();
+            let what = format!("{place}: refs/{folder} has more than {ENTRIES_MAX} entries");
+            return Err(Error::new(ErrorKind::Storage, what)
+                .hint("the server seems to answer for entries that are not there"));
         }
         let first = self.first(folder, newest).await?;
         let entry = |n| Listed { name: format!("refs/{folder}/{}", key(n)), length: 0 };

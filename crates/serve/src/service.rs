@@ -3,7 +3,7 @@
 use crate::cache::Cache;
 use crate::layout::Layouts;
 use crate::metrics::Metrics;
-use freestone_core::{Error, ErrorKind, Id, lock};
+use freestone_core::{Error, ErrorKind, Id, lock, shown};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -176,11 +176,18 @@ impl Drop for ChunkGuard<'_> {
 }
 
 /// Returns what a client is told of `error`. What it says about storage names files of this machine,
-/// which only the log has.
+/// which only the log has; what it quotes of a name or a store is escaped.
 pub(crate) fn error_text(error: &Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "nothing is served under this name".to_owned(),
-        ErrorKind::Usage | ErrorKind::Refused | ErrorKind::Conflict => error.to_string(),
+        ErrorKind::Usage | ErrorKind::Refused | ErrorKind::Conflict => {
+            let mut text = shown::line(error.message()).into_owned();
+            for line in error.lines() {
+                text.push('\n');
+                text.push_str(&shown::line(line));
+            }
+            shown::without_secrets(&text).into_owned()
+        }
         _ => "the server cannot read this: its log says why".to_owned(),
     }
 }

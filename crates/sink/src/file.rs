@@ -66,7 +66,7 @@ pub fn write(
         file: &temporary.file,
         path,
         written: AtomicU64::new(0),
-        cloning: image.raw.map(|_| Cloning::new(&temporary.file)),
+        cloning: image.raw.map(|_| Cloning::new(&temporary.file, path)),
     };
     let produced = produce(image, control, &consumer)?;
     let (shared, copied) = consumer.cloning.as_ref().map_or((0, 0), Cloning::sums);

@@ -11,6 +11,7 @@
 //! contents of 64 KiB and more. Where the file system cannot clone, bytes that are known to be
 //! proven are copied within the kernel (`copy_file_range`), and all others go through memory.
 
+use crate::faults::storage;
 use crate::zeros::ZEROS;
 use freestone_core::limits::{ALIGNED_CONTENT_BYTES_MIN, BLOCK_BYTES};
 use freestone_core::plan::RawPlace;
@@ -22,6 +23,7 @@ use rustix::ioctl::{Setter, ioctl, opcode};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -106,6 +108,8 @@ impl<'a> Sharing<'a> {
 /// Shares blocks with a regular file.
 pub(crate) struct Cloning<'a> {
     file: &'a File,
+    /// The target, as errors name it.
+    path: &'a Path,
     /// Whether the file system can clone, as far as is known.
     clones: AtomicBool,
     shared: AtomicU64,
@@ -124,9 +128,10 @@ struct FileCloneRange {
 const FICLONERANGE: u32 = opcode::write::<FileCloneRange>(0x94, 13);
 
 impl<'a> Cloning<'a> {
-    pub(crate) fn new(file: &'a File) -> Self {
+    pub(crate) fn new(file: &'a File, path: &'a Path) -> Self {
         Self {
             file,
+            path,
             clones: AtomicBool::new(true),
             shared: AtomicU64::new(0),
             copied: AtomicU64::new(0),
@@ -154,6 +159,8 @@ impl<'a> Cloning<'a> {
 
     fn copy(&self, source: BorrowedFd<'_>, mut from: u64, mut to: u64, length: u64) -> Result<()> {
         let wrong = |errno: Errno| Error::io("content cannot be copied from a pack", errno.into());
+        let unwritten =
+            |error| storage(self.path, "content cannot be copied to it from a pack", error);
         let mut left = length;
         while left > 0 {
             let (mut of, mut at) = (from, to);
@@ -174,12 +181,10 @@ impl<'a> Cloning<'a> {
                     if count == 0 {
                         return Err(wrong(Errno::IO));
                     }
-                    self.file
-                        .write_all_at(&bytes[..count], to)
-                        .map_err(|error| Error::io("the image cannot be written", error))?;
+                    self.file.write_all_at(&bytes[..count], to).map_err(unwritten)?;
                     count
                 }
-                Err(errno) => return Err(wrong(errno)),
+                Err(errno) => return Err(unwritten(errno.into())),
             };
             let copied = copied as u64;
             (from, to, left) = (from + copied, to + copied, left - copied);
@@ -207,5 +212,22 @@ impl Shares for Cloning<'_> {
         self.shared.fetch_add(last - first, Ordering::Relaxed);
         self.copy(file, from, to, first - to)?;
         self.copy(file, from + (last - to), last, end - last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_full_disk_is_that_of_the_target() {
+        let mut pack = tempfile::tempfile().unwrap();
+        pack.write_all(&[7; 10_000]).unwrap();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let cloning = Cloning::new(&full, Path::new("/srv/www.img"));
+        let error = cloning.share(pack.as_fd(), 0, 0, 10_000).unwrap_err();
+        assert_eq!(error.to_string(), "/srv/www.img: there is no room for the image");
+        assert!(error.hint_text().unwrap().contains("make room"));
     }
 }

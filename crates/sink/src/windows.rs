@@ -19,7 +19,7 @@ use crate::piece::{Consumer, ImagePiece, WINDOW_BYTES_MAX};
 use crate::report::Produced;
 use crate::sharing::Sharing;
 use freestone_core::wire::to_usize;
-use freestone_core::{Error, Result, lock};
+use freestone_core::{Error, Result, lock, threads};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -64,7 +64,9 @@ pub(crate) fn run(
     let stretches = to_usize(length.div_ceil(work.stretch()));
     thread::scope(|scope| {
         for _ in 1..control.workers.get().min(stretches) {
-            scope.spawn(|| work.work());
+            if threads::spawn(scope, || work.work()).is_none() {
+                break;
+            }
         }
         work.work();
     });

@@ -143,18 +143,17 @@ impl SourceReport {
         if self.refused_count == 0 {
             return None;
         }
-        let mut what = match self.refused_count {
+        let what = match self.refused_count {
             1 => "one path cannot be pushed:".to_owned(),
             count => format!("{count} paths cannot be pushed:"),
         };
-        for refusal in &self.refused {
-            what.push_str(&format!("\n  {}: {}", path::display(&refusal.path), refusal.reason));
-        }
+        let shown =
+            |refusal: &Refusal| format!("  {}: {}", path::display(&refusal.path), refusal.reason);
         let listed = self.refused.len() as u64;
-        if self.refused_count > listed {
-            what.push_str(&format!("\n  … and {} more", self.refused_count - listed));
-        }
-        Some(Error::refused(what).hint(hint))
+        let more = self.refused_count - listed;
+        let more = (more > 0).then(|| format!("  … and {more} more"));
+        let lines = self.refused.iter().map(shown).chain(more);
+        Some(Error::refused(what).list(lines).hint(hint))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use freestone_backend::Backend;
 use freestone_core::Result;
-use freestone_format::hint::{NAME, encode};
+use freestone_format::hint::{BYTES_MAX, NAME, decode, encode};
 use freestone_format::ref_entry::{self, RefEntry};
 use freestone_format::segment::parse_file_name;
 
@@ -36,7 +36,7 @@ pub fn write_ref(backend: &dyn Backend, name: &str, n: u64, is_new: bool) {
     write_newest(backend, name, n);
     // Whoever created a ref that was there before has written it.
     if is_new {
-        write_names(backend);
+        add_name(backend, name);
     }
 }
 
@@ -51,6 +51,28 @@ pub fn write_refs(backend: &dyn Backend, newest: &[RefEntry]) {
 fn write_newest(backend: &dyn Backend, name: &str, n: u64) {
     let folder = ref_entry::folder(name);
     let _ = backend.hint(&format!("{folder}/{NAME}"), &encode(&[n.to_string()]));
+}
+
+/// Adds ref `name` to the hint of the refs there are. All refs are listed only if there is no hint, so
+/// that a new ref costs as much in a store of many.
+fn add_name(backend: &dyn Backend, name: &str) {
+    let hint = format!("refs/{NAME}");
+    let folder = ref_entry::folder(name);
+    let Some(folder) = folder.strip_prefix("refs/") else { return };
+    for _ in 0..TRIES {
+        let found = backend.get(&hint, BYTES_MAX).ok().flatten();
+        let Some(mut lines) = found.as_deref().and_then(decode) else { break };
+        if lines.contains(&folder) {
+            return;
+        }
+        lines.push(folder);
+        let lines: Vec<String> = lines.into_iter().map(ToOwned::to_owned).collect();
+        if backend.hint(&hint, &encode(&lines)).is_err() {
+            return;
+        }
+        // Another writer may have written what it read before this one; so it is looked at again.
+    }
+    write_names(backend);
 }
 
 fn write_names(backend: &dyn Backend) {

@@ -61,7 +61,7 @@ impl Index {
 
     /// Returns the names of segments that were merged and then not removed, since the merge was
     /// killed. They must not outlive the merged segment, or they would be live again.
-    pub(crate) fn left_over(&self) -> &[String] {
+    pub fn left_over(&self) -> &[String] {
         &self.left_over
     }
 

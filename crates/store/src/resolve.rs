@@ -3,7 +3,7 @@
 use crate::revisions;
 use crate::store::Store;
 use crate::upstream::Follower;
-use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_core::{Error, ErrorKind, Id, Result, threads};
 use freestone_format::ref_entry::{PREFIX_DIGITS_MIN, check_name, is_id_or_prefix};
 use freestone_format::revision::{Revision, commit_bounds};
 use std::collections::HashSet;
@@ -50,7 +50,7 @@ impl Store {
         }
         std::thread::scope(|scope| {
             // What fails about it is told by who needs it.
-            scope.spawn(|| drop(self.index()));
+            threads::spawn(scope, || drop(self.index()));
             self.resolve(rev)
         })
     }

@@ -3,7 +3,7 @@
 use freestone_core::item::{Content, FileStamp};
 use freestone_core::wire::{Reader, Writer};
 use freestone_core::working::{KnownFile, WorkingIndex};
-use freestone_core::{Error, Result, digest};
+use freestone_core::{Error, Result, digest, threads};
 use freestone_format::header::StoreId;
 use rocksdb::{BlockBasedOptions, Cache, DB, Options, WriteBatch, WriteOptions};
 use std::collections::VecDeque;
@@ -100,6 +100,10 @@ fn decode_named(value: &[u8]) -> Result<Content> {
     Ok(content)
 }
 
+/// The threads that RocksDB starts when a database is opened with [`options`]: for flushes, for
+/// compactions, and a timer. It starts no others later.
+const LIBRARY_THREADS: usize = 3;
+
 fn options() -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(&Cache::new_lru_cache(CACHE_BYTES));
@@ -112,6 +116,8 @@ fn options() -> Options {
     options.set_keep_log_file_num(1);
     options.set_max_log_file_size(64 << 10);
     options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    options.set_max_file_opening_threads(1);
     options.set_skip_stats_update_on_db_open(true);
     options
 }
@@ -120,9 +126,12 @@ fn options() -> Options {
 /// to another store is made again, empty.
 pub fn open(root: &Path, store: &StoreId) -> Box<dyn WorkingIndex> {
     let (path, store) = (root.join("db"), *store);
-    let opening = thread::spawn(move || Database::open_now(&path, &store));
     let mut database = Database::none();
-    database.opening = Some(opening);
+    // RocksDB ends the process where it gets no thread; without the index everything works, too.
+    if threads::are_available(LIBRARY_THREADS + 1) {
+        let open = move || Database::open_now(&path, &store);
+        database.opening = thread::Builder::new().spawn(open).ok();
+    }
     Box::new(RocksIndex { database, cursor: None, closing: None })
 }
 
@@ -308,7 +317,8 @@ impl WorkingIndex for RocksIndex {
     fn close(&mut self) {
         self.cursor = None;
         let database = std::mem::replace(&mut self.database, Database::none());
-        self.closing = Some(thread::spawn(move || database.finish()));
+        // Without a thread for it the database is closed here and now, and what is left is lost.
+        self.closing = thread::Builder::new().spawn(move || database.finish()).ok();
     }
 }
 

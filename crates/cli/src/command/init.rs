@@ -3,9 +3,10 @@
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::location::Location;
+use crate::upstreams;
 use crate::values::size;
 use clap::Args;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, ErrorKind, Result, shown};
 use freestone_store::Store;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -89,7 +90,12 @@ impl Init {
             (Location::Directory(path), Some(url)) => {
                 let host = self.host.clone().unwrap_or_else(host_name);
                 let opening = context.opening();
-                Store::init_following(path, url, self.cache_size.0, &host, &opening)?
+                let store = Store::init_following(path, url, self.cache_size.0, &host, &opening)?;
+                if let Err(error) = upstreams::remember(url) {
+                    let hint = error.hint_text().unwrap_or_default();
+                    context.output.note(format_args!("{}; {hint}", error.chain()));
+                }
+                store
             }
             #[cfg(feature = "remote")]
             (Location::Remote(place), None) => Store::init_backend(context.remote(place)?, None)?,
@@ -102,7 +108,7 @@ impl Init {
                 .hint("give a local directory as the store, and this URL with --upstream"));
             }
         };
-        let upstream = store.following().map(|follower| follower.config().url.clone());
+        let upstream = store.following().map(|follower| shown::url(&follower.config().url));
         if context.output.is_json() {
             let (store_id, store) = (store.id().to_string(), place.json());
             context.output.json(&Answer { store, store_id, upstream })?;

@@ -4,7 +4,7 @@ use crate::command::diff;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::diff_stats::DiffStats;
-use crate::output::{JSON_SEE, JsonRevision, short, text};
+use crate::output::{JSON_SEE, JsonRevision, short};
 use crate::values::name::{self, Name};
 use crate::values::size::show;
 use crate::values::time;
@@ -100,7 +100,7 @@ impl Log {
                 let revision = JsonRevision::new(&id, &revision);
                 context.output.json(&Answer { revision, stat })?;
             } else {
-                let message = text(revision.message.lines().next().unwrap_or_default());
+                let message = revision.message.lines().next().unwrap_or_default();
                 let (time, size) = (time::show(revision.time), show(revision.bytes));
                 let line = format!("{} {time} {size:>9}  {message}", short(&id));
                 context.output.line(line.trim_end())?;

@@ -14,7 +14,6 @@ use catalogue::Catalogue;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_mount::{MountOptions, Mounted};
-use freestone_store::Store;
 use owner::Owner;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
@@ -116,7 +115,7 @@ impl Mount {
         }
         // The path is made absolute, because in the background the working directory is /.
         let revisions = Catalogue::open(match context.store_location()?.directory() {
-            Some(path) => Store::open_with(&location::absolute(path)?, &context.opening())?,
+            Some(path) => context.store_in(&location::absolute(path)?)?,
             None => context.store()?,
         })?;
         // Watched from here on, so that a signal never leaves a half-mounted directory.

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::{JSON_SEE, JsonRevision, text};
+use crate::output::{JSON_SEE, JsonRevision};
 use crate::values::name::{self, Name};
 use crate::values::size::show;
 use crate::values::time;
@@ -57,12 +57,12 @@ impl Show {
         output.line(format_args!("entries   {}", revision.entries))?;
         output.line(format_args!("content   {} ({})", revision.bytes, show(revision.bytes)))?;
         for (key, value) in &revision.labels {
-            output.line(format_args!("label     {}={}", text(key), text(value)))?;
+            output.line(format_args!("label     {key}={value}"))?;
         }
         if !revision.message.is_empty() {
             output.line("")?;
             for line in revision.message.lines() {
-                output.line(format_args!("  {}", text(line)))?;
+                output.line(format_args!("  {line}"))?;
             }
         }
         Ok(Exit::Done)

@@ -5,10 +5,11 @@ mod upstream;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::short;
-use crate::values::size::show;
+use crate::values::size::{count, show};
 use crate::values::time;
 use clap::Args;
 use freestone_core::Result;
+use freestone_core::wire::total;
 use freestone_store::Store;
 use serde::Serialize;
 use std::os::unix::fs::MetadataExt;
@@ -22,6 +23,7 @@ use std::path::Path;
 #[command(after_long_help = "\
 With --json: {\"version\" (of this program), \"store\", \"store_id\", \"revisions\" (number),
 \"bytes\": {\"packs\", \"index\", \"revisions\", \"refs\"}, \"beside_bytes\": {\"db\", \"cache\"},
+\"left_over_segments\" (merged index segments that could not be removed),
 \"refs\": [{\"ref\", \"n\", \"revision\", \"time\"}]}. If the store follows an upstream, also {\"upstream\":
 {\"url\", \"store_id\", \"host\", \"cache_size\" (null: no limit), \"offline\", \"reachable\" (null with
 --offline), \"reached\" and \"unreachable_since\" (times, or null), \"complete\": [{\"revision\", \"name\"
@@ -38,6 +40,7 @@ struct Answer {
     revisions: u64,
     bytes: Bytes,
     beside_bytes: Beside,
+    left_over_segments: u64,
     refs: Vec<super::refs::JsonRef>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<upstream::Answer>,
@@ -59,7 +62,7 @@ struct Beside {
 
 /// Returns the total length of the objects in a folder of the store.
 fn folder(store: &Store, folder: &str) -> Result<u64> {
-    Ok(store.backend().list(folder)?.iter().map(|listed| listed.length).sum())
+    Ok(total(store.backend().list(folder)?.iter().map(|listed| listed.length)))
 }
 
 /// Returns the total length of all files below `place`. Files that cannot be read are not counted.
@@ -102,6 +105,7 @@ impl Status {
         let beside = Beside { db: beside("db"), cache: beside("cache") };
         let refs = store.refs().list()?;
         let revisions = store.revision_ids()?.len() as u64;
+        let left_over = store.index()?.left_over().len() as u64;
         let out = &context.output;
         if out.is_json() {
             out.json(&Answer {
@@ -111,12 +115,13 @@ impl Status {
                 revisions,
                 bytes,
                 beside_bytes: beside,
+                left_over_segments: left_over,
                 refs: refs.iter().map(super::refs::JsonRef::new).collect(),
                 upstream,
             })?;
             return Ok(Exit::Done);
         }
-        let total = bytes.packs + bytes.index + bytes.revisions + bytes.refs;
+        let total = total([bytes.packs, bytes.index, bytes.revisions, bytes.refs]);
         out.line(format_args!("freestone  {}", env!("CARGO_PKG_VERSION")))?;
         out.line(format_args!("store      {place}"))?;
         out.line(format_args!("id         {}", store.id()))?;
@@ -133,6 +138,10 @@ impl Status {
                 show(bytes.revisions),
                 show(bytes.refs)
             ))?;
+        }
+        if left_over > 0 {
+            let segments = count(left_over, "merged index segment", "merged index segments");
+            out.line(format_args!("left over  {segments} that could not be removed"))?;
         }
         let (db, cache) = (show(beside.db), show(beside.cache));
         out.line(format_args!("local      db {db}, cache {cache}"))?;

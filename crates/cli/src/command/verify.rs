@@ -4,7 +4,6 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::following;
 use crate::output::progress::Unit;
-use crate::output::text;
 use crate::values::size::{count, show};
 use crate::values::time;
 use clap::Args;
@@ -121,7 +120,7 @@ fn answer(findings: Vec<Finding>, report: &VerifyReport, begun: Instant) -> Answ
 /// Prints a line for each finding, except with `--json`: then they are part of the result.
 fn list(findings: &[Finding], context: &Context) -> Result<()> {
     for finding in findings.iter().filter(|_| !context.output.is_json()) {
-        let (object, fault) = (text(&finding.object), text(&finding.fault));
+        let (object, fault) = (&finding.object, &finding.fault);
         let newer = if finding.newer { " (not damage: use a newer freestone)" } else { "" };
         context.output.line(format_args!("{object}: {fault}{newer}"))?;
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 #[cfg(feature = "remote")]
 use {
     crate::config::Config, crate::global::Global, crate::interrupt::Interrupt,
-    crate::output::Output, std::io::Write, std::num::NonZeroU32, std::time::Duration,
+    crate::output::Output, std::num::NonZeroU32, std::time::Duration,
 };
 
 /// A function that opens the backend of the store at a URL.
@@ -27,13 +27,7 @@ pub(super) fn options(
     let seconds = |given: Option<NonZeroU32>, default: Duration| {
         given.map_or(default, |seconds| Duration::from_secs(u64::from(seconds.get())))
     };
-    let is_quiet = output.is_quiet();
-    let notice = move |text: &str| {
-        if !is_quiet {
-            // If standard error is closed, there is nowhere left to report to.
-            let _ = writeln!(std::io::stderr(), "{text}");
-        }
-    };
+    let notice = output.notice();
     let patience = seconds(config.retry_for, default.patience);
     // A configured timeout applies to the first request, too.
     let first_patience = seconds(config.retry_for, default.first_patience);
@@ -45,7 +39,7 @@ pub(super) fn options(
         patience,
         pusher,
         cancel: interrupt.given_up(),
-        notice: freestone_remote::options::Notice(Arc::new(notice)),
+        notice: freestone_remote::options::Notice(notice.into()),
         ..default
     }
 }

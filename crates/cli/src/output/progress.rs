@@ -1,6 +1,7 @@
 //! Progress bars, on a terminal, for work that takes longer than a second.
 
 use crate::output::Output;
+use freestone_core::threads;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -54,14 +55,15 @@ pub fn while_working<T>(mut look: impl FnMut() + Send, work: impl FnOnce() -> T)
     }
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        let watcher = scope.spawn(|| {
+        let watcher = threads::spawn(scope, || {
             while !done.load(Ordering::Relaxed) {
                 look();
                 thread::park_timeout(LOOK_EVERY);
             }
         });
-        // Dropped also if the work panics: the scope waits for the watcher.
-        let _ended = Ended(&done, watcher.thread().clone());
+        // Dropped also if the work panics: the scope waits for the watcher. Without a thread for it
+        // nothing is shown.
+        let _ended = watcher.map(|watcher| Ended(&done, watcher.thread().clone()));
         work()
     })
 }

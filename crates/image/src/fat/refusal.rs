@@ -8,7 +8,7 @@ const LISTED_MAX: u64 = 100;
 /// The paths that FAT cannot hold, each with the reason.
 #[derive(Default)]
 pub(super) struct Refusals {
-    listed: String,
+    listed: Vec<String>,
     count: u64,
 }
 
@@ -18,7 +18,7 @@ impl Refusals {
         self.count += 1;
         if self.count <= LISTED_MAX {
             let shown = if path.is_empty() { "(the top)".into() } else { path::display(path) };
-            self.listed.push_str(&format!("\n  {shown} {why}"));
+            self.listed.push(format!("  {shown} {why}"));
         }
     }
 
@@ -38,9 +38,10 @@ impl Refusals {
         }
         let mut listed = self.listed;
         if count > LISTED_MAX {
-            listed.push_str(&format!("\n  and {} more", count - LISTED_MAX));
+            listed.push(format!("  and {} more", count - LISTED_MAX));
         }
-        Err(Error::refused(format!("FAT cannot hold {count} of the paths:{listed}"))
+        Err(Error::refused(format!("FAT cannot hold {count} of the paths:"))
+            .list(listed)
             .hint("rename them, leave them out, or make a tar image, which holds them"))
     }
 }

@@ -155,8 +155,8 @@ impl<S: NodeSource> Plan for TarPlan<S> {
 /// Creates the error that lists the paths that tar cannot express. It descends only where the
 /// measures say that there are some.
 fn inexpressible<S: NodeSource>(tree: &Tree<S>) -> Result<Error> {
-    let mut listed = String::new();
-    let (mut listed_count, mut count) = (0, 0u64);
+    let mut listed = Vec::new();
+    let mut count = 0u64;
     tree.visit(&mut |child, level| {
         if child.measure != Measure::Inexpressible {
             return Ok(false);
@@ -167,10 +167,8 @@ fn inexpressible<S: NodeSource>(tree: &Tree<S>) -> Result<Error> {
                 let Some(entry) = cursor.next()? else { break };
                 if entry.measure() == Measure::Inexpressible {
                     count += 1;
-                    if listed_count < LISTED_MAX {
-                        listed_count += 1;
-                        listed.push_str("\n  ");
-                        listed.push_str(&path::display(&entry.path));
+                    if listed.len() < LISTED_MAX {
+                        listed.push(format!("  {}", path::display(&entry.path)));
                     }
                 }
             }
@@ -181,13 +179,14 @@ fn inexpressible<S: NodeSource>(tree: &Tree<S>) -> Result<Error> {
         return Ok(too_long());
     }
     if count > LISTED_MAX as u64 {
-        listed.push_str(&format!("\n  and {} more", count - LISTED_MAX as u64));
+        listed.push(format!("  and {} more", count - LISTED_MAX as u64));
     }
     // "LENGTH path=", the path, and a newline.
     let path_bytes_max = PAX_PAYLOAD_BYTES_MAX - "512 path=\n".len();
     Ok(Error::refused(format!(
-        "tar readers cannot take {count} of the paths, which are too long:{listed}"
+        "tar readers cannot take {count} of the paths, which are too long:"
     ))
+    .list(listed)
     .hint(format!(
         "readers take at most {path_bytes_max} bytes, which include the / of a directory, about 20 less \
          for a file of 8 GiB or more, and 21 less if the path is not UTF-8; choose shorter names"

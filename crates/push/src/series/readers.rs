@@ -115,10 +115,11 @@ impl SeriesReaders {
             };
             while let Some(at) = open.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let (name, before) = &wanted[*at];
-                let file = reader.read(name, before.as_ref());
-                let content = file
-                    .map(|file| file.content)
-                    .map_err(|error| failed_unless(noted.refused.load(Ordering::Relaxed), error));
+                let content = match reader.read(name, before.as_ref()) {
+                    Ok(Some(file)) => Ok(file.content),
+                    Ok(None) => Err(Error::new(ErrorKind::Failed, "a file is gone")),
+                    Err(error) => Err(failed_unless(noted.refused.load(Ordering::Relaxed), error)),
+                };
                 lock(&done)[*at] = Some(content);
             }
         };

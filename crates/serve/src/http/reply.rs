@@ -4,6 +4,7 @@ use super::request::{Request, RequestedRange, precondition, wanted};
 use crate::image::ServedImage;
 use crate::service::HeldReply;
 use freestone_core::digest::plain;
+use freestone_core::shown;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
@@ -54,7 +55,12 @@ impl Reply {
 
     /// Creates a reply in JSON.
     pub fn json(value: &serde_json::Value) -> Self {
-        Self::text(200, "application/json", format!("{value}\n"))
+        Self::json_text(&format!("{value}\n"))
+    }
+
+    /// Creates a reply of a text in JSON.
+    pub fn json_text(text: &str) -> Self {
+        Self::text(200, "application/json", shown::json(text).into_owned())
     }
 
     /// Creates an error reply with a text for people.

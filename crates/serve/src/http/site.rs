@@ -319,7 +319,7 @@ impl Listing {
             text.push_str(&format!(",\"{name}\":{value}"));
         }
         text.push_str("}\n");
-        Reply::text(200, "application/json", text)
+        Reply::json_text(&text)
     }
 }
 

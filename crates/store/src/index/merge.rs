@@ -28,7 +28,7 @@ const SMALL_ROWS: u64 = 1 << 16;
 /// # Errors
 /// A segment is damaged, or the backend failed.
 pub fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
-    index.left_over().iter().try_for_each(|name| backend.remove(name))?;
+    remove(backend, index.left_over());
     for tier in 0..u8::MAX {
         let segments = index.segments();
         let mut of_tier: Vec<Arc<LiveSegment>> =
@@ -45,10 +45,17 @@ pub fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
         index.replace(&of_tier, merged);
         let names: Vec<String> = of_tier.iter().map(|segment| segment.name.clone()).collect();
         crate::hints::write_index(backend, &names);
-        names.iter().try_for_each(|name| backend.remove(name))?;
+        remove(backend, &names);
         crate::hints::write_index(backend, &[]);
     }
     Ok(())
+}
+
+/// Removes segments that another one takes the place of. Where they cannot be removed, such as by a
+/// key that may not delete, they stay, and readers go by what the merged segment supersedes.
+fn remove(backend: &dyn Backend, names: &[String]) {
+    // If one cannot be removed, as a rule none can.
+    let _ = names.iter().try_for_each(|name| backend.remove(name));
 }
 
 fn is_small(segment: &LiveSegment, tier: u8) -> bool {

@@ -4,7 +4,7 @@ use super::place::LiveSegment;
 use super::rows;
 use crate::table;
 use freestone_backend::{Backend, Listed};
-use freestone_core::{Error, ErrorKind, Result, lock};
+use freestone_core::{Error, ErrorKind, Result, lock, threads};
 use freestone_format::pack;
 use freestone_format::segment::{Segment, parse_file_name};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -84,13 +84,15 @@ fn open_listed(backend: &dyn Backend, listing: &[&Listed]) -> Result<(Vec<LiveSe
     if openers < 2 {
         return open();
     }
-    let outcomes: Vec<_> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..openers).map(|_| scope.spawn(open)).collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
+    let outcomes: Vec<_> =
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (1..openers).map_while(|_| threads::spawn(scope, open)).collect();
+            let mut outcomes = vec![open()];
+            outcomes.extend(workers.into_iter().map(|worker| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }));
+            outcomes
+        });
     let parts: Vec<(Vec<LiveSegment>, bool)> = outcomes.into_iter().collect::<Result<_>>()?;
     let is_one_gone = parts.iter().any(|(_, is_one_gone)| *is_one_gone);
     Ok((parts.into_iter().flat_map(|(opened, _)| opened).collect(), is_one_gone))

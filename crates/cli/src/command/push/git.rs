@@ -1,7 +1,6 @@
 //! Commits of a git repository that are pushed as revisions.
 
 use crate::context::Context;
-use crate::output::text;
 use freestone_core::limits::{LABEL_BYTES_MAX, MESSAGE_BYTES_MAX};
 use freestone_core::{Error, ErrorKind, Id, Result, lock, path};
 use freestone_format::Revision;
@@ -228,7 +227,7 @@ impl<'a> CommitSeries<'a> {
         }
         let Some((id, revision)) = parent else { return Ok(chain.commits) };
         let made_from = match revision.labels.get(LABEL_COMMIT) {
-            Some(commit) => format!("was made from commit {}, which", text(commit)),
+            Some(commit) => format!("was made from commit {commit}, which"),
             None => "was not made from a commit, so it".to_owned(),
         };
         let what =

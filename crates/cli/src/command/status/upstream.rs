@@ -4,7 +4,7 @@ use crate::command::pin::JsonPin;
 use crate::output::{Output, short};
 use crate::values::size::show;
 use crate::values::time;
-use freestone_core::{ErrorKind, Result};
+use freestone_core::{ErrorKind, Result, shown};
 use freestone_store::Store;
 use freestone_store::upstream::{Complete, Pin};
 use serde::Serialize;
@@ -60,7 +60,7 @@ pub(super) fn look(store: Store) -> Result<(Store, Answer)> {
         name: complete.name.clone(),
     };
     let answer = Answer {
-        url: config.url,
+        url: shown::url(&config.url),
         store_id: config.store.to_string(),
         host: config.host,
         cache_size: config.cache_size,
