@@ -120,13 +120,6 @@ impl BareRepository {
         matches!(read, Ok(Ok(_)))
     }
 
-    /// Writes a small object, unless it is there already.
-    pub(crate) fn object(&self, kind: Kind, bytes: &[u8]) -> Result<ObjectId> {
-        let mut writer = BlobWriter::of_kind(self, kind, bytes.len() as u64)?;
-        writer.write(bytes)?;
-        writer.finish()
-    }
-
     /// Writes the text of a link as a blob.
     ///
     /// # Errors

@@ -109,6 +109,15 @@ impl<'a> BlobWriter<'a> {
     }
 }
 
+impl BareRepository {
+    /// Writes a small object, unless it is there already.
+    pub(crate) fn object(&self, kind: Kind, bytes: &[u8]) -> Result<ObjectId> {
+        let mut writer = BlobWriter::of_kind(self, kind, bytes.len() as u64)?;
+        writer.write(bytes)?;
+        writer.finish()
+    }
+}
+
 fn other_length() -> Error {
     Error::new(ErrorKind::Corrupt, "the length of a content is not that of its entry")
 }
