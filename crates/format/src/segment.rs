@@ -25,85 +25,22 @@
 //! A segment of one pack may leave the rows out, with their fan-out: then they are those of the
 //! pack's table, and names lead to rows in its order.
 
+mod layout;
 mod parts;
 #[cfg(test)]
 mod tests;
 
+pub use layout::{
+    CHECK_BYTES, PREFIX_BYTES, ROWS_LEFT_OUT_MAX, SegmentPack, SegmentRow, check_header, prefix,
+};
 pub use parts::SegmentParts;
 
 use super::record::{Codec, RecordKind, check_lengths};
-use freestone_core::limits::EXTENSION_BYTES_MAX;
 use freestone_core::wire::{Bytes, Reader};
 use freestone_core::{Error, Id, Result, Sha1, digest};
+use layout::{Layout, PACK_BYTES, damaged, fan_slot, to_index};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
-
-const MAGIC: [u8; 8] = *b"FSINDEX1";
-const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 96;
-const CHECK_BYTES: usize = 32;
-/// Bytes kept of an id, of a SHA-1 and of a commit: with 40 million rows, one look-up in 27,000 of
-/// what is not there has to be settled by the pack's table.
-pub const PREFIX_BYTES: usize = 5;
-const FAN_BITS_MAX: u8 = 24;
-/// What a pack takes in the list of packs.
-const PACK_BYTES: u64 = 48;
-/// Records of a segment whose rows are left out, at most: they are made in memory.
-pub const ROWS_LEFT_OUT_MAX: u64 = 1 << 16;
-
-/// A pack that a segment knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentPack {
-    /// The pack's id.
-    pub id: Id,
-    /// The length of its file; 0 for one that is named only because something depends on it.
-    pub length: u64,
-    /// The length of its table, which ends in front of the trailer; 0 where its file's is.
-    pub table: u64,
-}
-
-/// What a row says of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentRow {
-    /// The first bytes of its id.
-    pub prefix: [u8; PREFIX_BYTES],
-    /// Index of its pack among the segment's.
-    pub pack: u32,
-    /// Where it starts in the pack.
-    pub offset: u64,
-    /// Stored bytes.
-    pub stored: u64,
-    /// Plain bytes.
-    pub plain: u64,
-    /// What it is.
-    pub kind: RecordKind,
-    /// How it is stored.
-    pub codec: Codec,
-    /// The row of its base.
-    pub base: Option<u64>,
-}
-
-/// Returns the first bytes of an id or SHA-1.
-pub fn prefix(bytes: &[u8]) -> [u8; PREFIX_BYTES] {
-    let mut prefix = [0; PREFIX_BYTES];
-    prefix.copy_from_slice(&bytes[..PREFIX_BYTES]);
-    prefix
-}
-
-/// Returns an index that fits memory, since what it points into does.
-fn to_index(at: u64) -> usize {
-    usize::try_from(at).unwrap_or(usize::MAX)
-}
-
-/// Returns the leading `bits` bits of a prefix.
-fn fan_slot(prefix: &[u8], bits: u8) -> usize {
-    let mut head = [0; 8];
-    head[..PREFIX_BYTES].copy_from_slice(&prefix[..PREFIX_BYTES]);
-    match bits {
-        0 => 0,
-        bits => usize::try_from(u64::from_be_bytes(head) >> (64 - u32::from(bits))).unwrap_or(0),
-    }
-}
 
 /// A segment to be searched.
 #[derive(Clone)]
@@ -127,37 +64,6 @@ struct Written {
 /// Which record starts where, of one pack; sorted by offset.
 pub type Starts = Arc<Vec<(u64, Id)>>;
 
-#[derive(Clone, Debug)]
-struct Layout {
-    widths: [u8; 10],
-    rows_left_out: bool,
-    packs: u64,
-    records: u64,
-    sha1s: u64,
-    commits: u64,
-    superseded: Range<usize>,
-    pack_list: Range<usize>,
-    id_fan: Range<usize>,
-    prefixes: Range<usize>,
-    pack: Range<usize>,
-    offset: Range<usize>,
-    stored: Range<usize>,
-    plain: Range<usize>,
-    kind: Range<usize>,
-    codec: Range<usize>,
-    base: Range<usize>,
-    sha1_fan: Range<usize>,
-    sha1_prefixes: Range<usize>,
-    sha1_row: Range<usize>,
-    commit_prefixes: Range<usize>,
-    commit_row: Range<usize>,
-}
-
-fn damaged() -> Error {
-    Error::corrupt("an index segment is damaged")
-        .hint("`freestone store reindex` makes the index again")
-}
-
 /// Returns true if the bytes are those that were written: the check at the end is that of all
 /// before it.
 fn is_intact(bytes: &[u8]) -> bool {
@@ -168,98 +74,6 @@ fn is_intact(bytes: &[u8]) -> bool {
 /// Returns what a segment says that is not known is newer only if the segment is intact.
 fn unless_newer(error: Error, is_intact: impl FnOnce() -> bool) -> Error {
     if error.is_newer() && !is_intact() { damaged() } else { error }
-}
-
-/// Passes over extension fields, except for critical ones.
-fn check_extensions(bytes: &[u8]) -> Result<()> {
-    let mut fields = Reader::new(bytes);
-    while !fields.is_empty() {
-        let tag = fields.varint()?;
-        fields.string(EXTENSION_BYTES_MAX)?;
-        if tag % 2 == 1 {
-            return Err(Error::newer(format!("an index segment with critical extension {tag}")));
-        }
-    }
-    Ok(())
-}
-
-impl Layout {
-    fn of(bytes: &[u8]) -> Result<Self> {
-        let mut input = Reader::new(bytes);
-        if input.raw(8)? != MAGIC {
-            return Err(damaged());
-        }
-        let version = input.u32()?;
-        if version == 0 {
-            return Err(damaged());
-        }
-        if version != VERSION {
-            return Err(Error::newer(format!("an index segment of version {version}")));
-        }
-        let mut widths = [0; 10];
-        widths.copy_from_slice(input.raw(10)?);
-        let rows_left_out = input.u8()? == 1;
-        input.u8()?;
-        let mut counts = [0; 9];
-        for count in &mut counts {
-            *count = input.u64()?;
-        }
-        let [packs, records, sha1s, commits, superseded, filter, extensions, ..] = counts;
-        let [prefix, id_fan, pack, offset, stored, plain, base, sha1_prefix, sha1_fan, row] =
-            widths;
-        if [prefix, sha1_prefix].iter().any(|width| usize::from(*width) != PREFIX_BYTES) {
-            return Err(Error::newer("an index segment of another prefix width").hint(
-                "use a newer freestone, or make the index again with `freestone store reindex`",
-            ));
-        }
-        if id_fan.max(sha1_fan) > FAN_BITS_MAX
-            || [pack, offset, stored, plain, base, row].iter().any(|width| *width > 8)
-            || extensions > EXTENSION_BYTES_MAX as u64
-            || records.max(sha1s).max(commits) > u64::from(u32::MAX)
-            || (rows_left_out
-                && (widths[1..7] != [0; 6] || records > ROWS_LEFT_OUT_MAX || packs != 1))
-        {
-            return Err(damaged());
-        }
-        let mut at = HEADER_BYTES;
-        let mut take = |count: u64, width: u64| -> Result<Range<usize>> {
-            let length = count.checked_mul(width).and_then(|length| usize::try_from(length).ok());
-            let end = length.and_then(|length| at.checked_add(length)).ok_or_else(damaged)?;
-            if end > bytes.len() {
-                return Err(damaged());
-            }
-            Ok(std::mem::replace(&mut at, end)..end)
-        };
-        check_extensions(&bytes[take(extensions, 1)?])?;
-        let rows = if rows_left_out { 0 } else { records };
-        let fan = if rows_left_out { 0 } else { (1 << id_fan) + 1 };
-        let layout = Self {
-            widths,
-            rows_left_out,
-            packs,
-            records,
-            sha1s,
-            commits,
-            superseded: take(superseded, 16)?,
-            pack_list: take(packs, PACK_BYTES)?,
-            id_fan: take(fan, 4)?,
-            prefixes: take(rows, prefix.into())?,
-            pack: take(rows, pack.into())?,
-            offset: take(rows, offset.into())?,
-            stored: take(rows, stored.into())?,
-            plain: take(rows, plain.into())?,
-            kind: take(rows, 1)?,
-            codec: take(rows, 1)?,
-            base: take(rows, base.into())?,
-            sha1_fan: take((1 << sha1_fan) + 1, 4)?,
-            sha1_prefixes: take(sha1s, sha1_prefix.into())?,
-            sha1_row: take(sha1s, row.into())?,
-            commit_prefixes: take(commits, prefix.into())?,
-            commit_row: take(commits, row.into())?,
-        };
-        take(filter, 1)?;
-        if at + CHECK_BYTES == bytes.len() { Ok(layout) } else { Err(damaged()) }
-    }
 }
 
 impl Segment {

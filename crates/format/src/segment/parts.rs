@@ -1,6 +1,6 @@
 //! Making a segment.
 
-use super::{
+use super::layout::{
     CHECK_BYTES, FAN_BITS_MAX, HEADER_BYTES, MAGIC, PREFIX_BYTES, SegmentPack, SegmentRow, VERSION,
     fan_slot, to_index,
 };

@@ -120,3 +120,25 @@ fn names_round_trip() {
         assert_eq!(parse_file_name(bad), None);
     }
 }
+
+#[test]
+fn a_header_determines_the_length() {
+    for rows_left_out in [false, true] {
+        let parts = parts(&(0..500).collect::<Vec<u32>>());
+        let bytes = match rows_left_out {
+            false => parts.encode().0,
+            true => {
+                SegmentParts { packs: parts.packs[..1].to_vec(), ..parts }.encode_without_rows().0
+            }
+        };
+        let length = bytes.len() as u64;
+        check_header(&bytes[..96], length).unwrap();
+        check_header(&bytes, length).unwrap();
+        for wrong in [0, 1, 95, 96, length - 1, length + 1, 4 << 30, 1 << 40, u64::MAX] {
+            let error = check_header(&bytes[..96], wrong).unwrap_err();
+            assert_eq!(error.kind(), freestone_core::ErrorKind::Corrupt, "{wrong}");
+        }
+        assert!(check_header(&bytes[..95], length).is_err());
+    }
+    assert!(check_header(&[0; 96], 96).is_err());
+}
