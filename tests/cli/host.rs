@@ -120,6 +120,48 @@ fn pins_are_left_at_the_upstream_where_that_can_be_written() {
     home.fails(5, ["-s", "host", "pin", "remove", "www"]);
 }
 
+#[test]
+fn offline_a_host_says_what_it_has() {
+    let home = with_host();
+    let resolve = |rev| home.ok(["resolve", rev]).trim().to_owned();
+    let (id, before) = (resolve("main"), resolve("main~1"));
+    let expected = digest(&home, &["image", "main"]);
+    for what in [&id[..], "main"] {
+        home.ok(["-s", "host", "fetch", what]);
+        assert_eq!(digest(&home, &["-s", "host", "--offline", "image", &id]), expected);
+        let status = home.ok(["-s", "host", "--offline", "status"]);
+        assert!(status.contains(&format!("complete   {} ", &id[..12])), "{status}");
+        let log = home.ok(["-s", "host", "--offline", "log", &id]);
+        assert!(log.contains(&id[..12]) || log.contains(&id), "{log}");
+        let error = home.fails(5, ["-s", "host", "--offline", "image", &before, "--digest"]);
+        assert!(error.contains("freestone fetch"), "{error}");
+        if what == id {
+            fs::remove_dir_all(home.path("host/cache")).unwrap();
+        }
+    }
+    home.ok(["-s", "host", "--offline", "log", "main"]);
+    // The upstream is away: what is asked about it is answered at once.
+    fs::rename(home.path("store"), home.path("away")).unwrap();
+    let begun = std::time::Instant::now();
+    let status = home.ok(["-s", "host", "status"]);
+    assert!(status.contains("unreachable since") && status.contains("complete "), "{status}");
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_host_whose_cache_cannot_be_written_makes_images_all_the_same() {
+    let home = with_host();
+    let expected = digest(&home, &["image", "main"]);
+    home.write("host/cache", b"in the way");
+    let ran = home.run(["-s", "host", "image", "main", "--digest"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.text().starts_with(&expected), "{}", ran.text());
+    assert_eq!(ran.err.matches("is not kept").count(), 1, "{}", ran.err);
+    // What is to be kept is not called complete.
+    let error = home.fails(4, ["-s", "host", "fetch", "main"]);
+    assert!(!error.contains("complete here"), "{error}");
+}
+
 /// A compaction puts what is pinned elsewhere at the upstream: that is said, and mended.
 #[test]
 fn pins_are_brought_again_once_the_upstream_was_compacted() {

@@ -4,9 +4,9 @@ use crate::support::{self, freestone, git, output};
 use freestone_backend::Backend;
 use freestone_backend::directory::Directory;
 use freestone_core::Watch;
+use freestone_follow::{self as follow, Fetch, Fetched, Opening, Subject};
 use freestone_maintain as maintain;
 use freestone_store::Store;
-use freestone_store::upstream::{Fetch, Fetched, Opening, Subject};
 use freestone_testkit::{Distant, corpus};
 use std::path::Path;
 use std::sync::Arc;
@@ -36,19 +36,19 @@ impl Host<'_> {
         let distant = Arc::new(Distant::new(directory, pause));
         let upstream =
             |_: &str| -> freestone_core::Result<Arc<dyn Backend>> { Ok(distant.clone()) };
-        let opening = Opening { offline: false, upstream: &upstream };
-        let store = Store::open_with(self.root, &opening).unwrap();
-        let resolved = store.resolve_to_read(rev).unwrap();
-        store.prime(&resolved.id).unwrap();
+        let opening = Opening { upstream: &upstream, ..Opening::default() };
+        let opened = follow::open(self.root, &opening).unwrap();
+        let resolved = opened.store.resolve_to_read(rev).unwrap();
+        follow::prime(&opened, &resolved.id).unwrap();
         let subject = Subject { root: resolved.revision.root, below: None, contents };
-        let fetched = store.fetch(&subject, &Fetch::default()).unwrap();
+        let fetched = follow::fetch(&opened, &subject, &Fetch::default()).unwrap();
         (fetched, distant.clone())
     }
 
     fn renew(&self) {
         let _ = std::fs::remove_dir_all(self.root);
         let url = self.upstream.to_str().unwrap();
-        drop(Store::init_following(self.root, url, None, "h", &Opening::default()).unwrap());
+        drop(follow::init(self.root, url, None, "h", &Opening::default()).unwrap());
     }
 }
 

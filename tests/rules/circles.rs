@@ -9,24 +9,8 @@ use std::fmt::Write as _;
 const EXCEPTIONS: &[(&str, &[&str])] = &[
     // An error names ids, and reading an id can fail.
     ("core", &["error.rs", "id.rs", "unreadable.rs"]),
-    // The parts of a segment need the length of its checks.
-    ("format", &["segment.rs", "segment/parts.rs"]),
-    // The writer of blobs needs the path of the repository.
-    ("git", &["write.rs", "write/object.rs"]),
     // A tree makes its cursors.
     ("manifest", &["cursor.rs", "tree.rs"]),
-    // A store opens its upstream, which is read as a store.
-    (
-        "store",
-        &[
-            "store.rs",
-            "upstream.rs",
-            "upstream/client.rs",
-            "upstream/opening.rs",
-            "upstream/sparse.rs",
-        ],
-    ),
-    ("store", &["upstream/fetch.rs", "upstream/fetch/walk.rs"]),
 ];
 
 /// Where a file imports another: the numbers of both, with one of the paths and its line.

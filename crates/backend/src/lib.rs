@@ -34,6 +34,23 @@ pub struct Listed {
     pub length: u64,
 }
 
+/// The store of which a backend keeps a cache: what those must know who read through the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its URL or path.
+    pub url: String,
+    /// True if only the cache is read, and the upstream is not contacted.
+    pub offline: bool,
+}
+
+impl Upstream {
+    /// Returns the error for an attempt to write to the cache.
+    pub fn refused(&self) -> Error {
+        Error::refused(format!("this store follows {}, and is not written to itself", self.url))
+            .hint(format!("write to the upstream: freestone -s {} …", self.url))
+    }
+}
+
 /// Keeps the objects of a store. Used by many threads at once.
 pub trait Backend: Send + Sync {
     /// Returns where the objects are, for messages: a path or a URL.
@@ -44,6 +61,19 @@ pub trait Backend: Send + Sync {
     /// Returns true if each request takes long enough that several should be under way at once.
     fn is_far(&self) -> bool {
         false
+    }
+
+    /// Returns true if listings follow hints, which may be old: an object that is not listed may be
+    /// there, and one that is listed may be gone.
+    fn lists_by_hints(&self) -> bool {
+        false
+    }
+
+    /// Returns the store of which this backend keeps a cache; `None` if it keeps the store itself.
+    /// A cache is not written to, is told which bytes were proven, and may lack what its index
+    /// names.
+    fn upstream(&self) -> Option<Upstream> {
+        None
     }
 
     /// Checks that what is made here stays as it was made, whatever other programs make: called

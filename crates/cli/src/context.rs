@@ -13,10 +13,10 @@ use crate::values::time;
 use freestone_backend::directory::directory_of;
 use freestone_core::wire::to_usize;
 use freestone_core::{Error, ErrorKind, Result, Watch};
+use freestone_follow::{Opened, Opening, Patience};
 use freestone_sink::Control;
 use freestone_source::{directory, exclude};
 use freestone_store::Store;
-use freestone_store::upstream::Opening;
 use remote::Open;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,8 @@ pub struct Context {
     offline: bool,
     trust_upstream: Vec<String>,
     open: Open,
+    /// How long upstreams that are directories are waited for.
+    patience: Patience,
     #[cfg(feature = "remote")]
     remote: freestone_remote::RemoteOptions,
 }
@@ -58,7 +60,9 @@ impl Context {
         let config = Config::load(global.config.as_deref())?;
         #[cfg(feature = "remote")]
         let remote = remote::options(global, &config, &output, &interrupt);
+        let patience = remote::patience(&config, &output, &interrupt);
         Ok(Self {
+            patience,
             open: remote::opener(
                 #[cfg(feature = "remote")]
                 remote.clone(),
@@ -96,11 +100,19 @@ impl Context {
             .or_else(|| self.config.store.clone())
     }
 
-    /// Opens the store.
+    /// Opens the store, for commands that fetch nothing in advance.
+    ///
+    /// # Errors
+    /// As [`Self::opened`].
+    pub fn store(&self) -> Result<Store> {
+        Ok(self.opened()?.store)
+    }
+
+    /// Opens the store, with its follower if it follows an upstream.
     ///
     /// # Errors
     /// It does not exist, or cannot be opened.
-    pub fn store(&self) -> Result<Store> {
+    pub fn opened(&self) -> Result<Opened> {
         let place = self.store_location()?;
         self.output.detail(format_args!("using store {place}"));
         match &place {
@@ -113,7 +125,7 @@ impl Context {
                     ))
                     .hint("leave out --offline, or use a local store that follows this one"));
                 }
-                Store::open_backend(self.remote(place)?, None)
+                Store::open_backend(self.remote(place)?, None).map(Opened::plain)
             }
         }
     }
@@ -124,7 +136,7 @@ impl Context {
     /// As [`Self::store`].
     pub fn store_at(&self, place: &str) -> Result<Store> {
         match directory_of(place) {
-            Some(path) => self.store_in(&path),
+            Some(path) => Ok(self.store_in(&path)?.store),
             None => Store::open_backend((self.open)(place)?, None),
         }
     }
@@ -134,18 +146,20 @@ impl Context {
     ///
     /// # Errors
     /// As [`Self::store`].
-    pub fn store_in(&self, root: &Path) -> Result<Store> {
+    pub fn store_in(&self, root: &Path) -> Result<Opened> {
         let upstream = |url: &str| {
             let configured = self.config.trust_upstreams.iter().flatten();
             upstreams::check(root, url, self.trust_upstream.iter().chain(configured))?;
             (self.open)(url)
         };
-        Store::open_with(root, &Opening { offline: self.offline, upstream: &upstream })
+        let opening =
+            Opening { offline: self.offline, upstream: &upstream, patience: self.patience.clone() };
+        freestone_follow::open(root, &opening)
     }
 
     /// Returns how a store is made that follows an upstream: the user names it.
     pub fn opening(&self) -> Opening<'_> {
-        Opening { offline: self.offline, upstream: &*self.open }
+        Opening { offline: self.offline, upstream: &*self.open, patience: self.patience.clone() }
     }
 
     /// Returns true if `--offline` was given.

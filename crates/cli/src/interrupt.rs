@@ -20,11 +20,7 @@ const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 pub struct Interrupt {
     flag: Arc<AtomicBool>,
     /// Set together with `flag`, except in a server that finishes what it serves: requests to
-    /// remote stores are then given up.
-    #[cfg_attr(
-        not(feature = "remote"),
-        expect(dead_code, reason = "only remote stores are asked by requests")
-    )]
+    /// remote stores and to upstreams are then given up.
     given_up: Arc<AtomicBool>,
     /// The signal handlers that set `given_up`.
     giving_up: Arc<[SigId]>,
@@ -96,8 +92,8 @@ impl Interrupt {
         &self.flag
     }
 
-    /// Returns the flag that is set when requests to remote stores are to be given up.
-    #[cfg(feature = "remote")]
+    /// Returns the flag that is set when requests to remote stores and to upstreams are to be given
+    /// up.
     pub fn given_up(&self) -> Arc<AtomicBool> {
         self.given_up.clone()
     }

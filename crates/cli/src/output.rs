@@ -166,7 +166,6 @@ impl Output {
     }
 
     /// Returns a function that prints as [`Self::note`] does.
-    #[cfg(feature = "remote")]
     pub fn notice(&self) -> Box<dyn Fn(&str) + Send + Sync> {
         let quiet = self.quiet;
         Box::new(move |line| {

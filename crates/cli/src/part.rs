@@ -6,11 +6,11 @@ use crate::interrupt::Interrupt;
 use crate::values::name::Name;
 use freestone_core::plan::{NodeKind, NodeSource};
 use freestone_core::{Error, Id, Result, path};
+use freestone_follow::{Fetched, Opened, Subject, prime};
 use freestone_format::Revision;
 use freestone_manifest::{Builder, Cursor, Entry, Tree};
+use freestone_store::Records;
 use freestone_store::spool::{NodeSpool, SpooledNodes};
-use freestone_store::upstream::{Fetched, Subject};
-use freestone_store::{Records, Store};
 use std::sync::Arc;
 
 /// How much of a part a command needs.
@@ -31,17 +31,18 @@ pub struct Part {
     /// The entry at the path; `None` for the whole revision.
     pub entry: Option<Entry>,
     tree: Tree<PartNodes>,
-    store: Store,
+    opened: Opened,
 }
 
 impl Part {
-    /// Finds the part that `name` names in `store`.
+    /// Finds the part that `name` names in the store `opened`.
     ///
     /// # Errors
     /// The revision or the path does not exist, or cannot be read.
-    pub fn find(store: &Store, name: &Name) -> Result<Self> {
+    pub fn find(opened: &Opened, name: &Name) -> Result<Self> {
+        let store = &opened.store;
         let resolved = store.resolve_to_read(&name.revision)?;
-        store.prime(&resolved.id)?;
+        prime(opened, &resolved.id)?;
         let nodes = PartNodes { built: None, records: store.records()? };
         let tree = Tree::open(nodes, &resolved.revision.root)?;
         let entry = match &name.path {
@@ -53,8 +54,8 @@ impl Part {
                     .hint(format!("`freestone ls -R {}` lists the paths", name.revision))
             })?),
         };
-        let store = store.clone();
-        Ok(Self { id: resolved.id, revision: resolved.revision, entry, tree, store })
+        let opened = opened.clone();
+        Ok(Self { id: resolved.id, revision: resolved.revision, entry, tree, opened })
     }
 
     /// Fetches from the upstream what the store lacks of this part.
@@ -65,7 +66,9 @@ impl Part {
         let below = self.entry.as_ref().map(|entry| entry.path.clone());
         let contents = what == Need::Contents;
         let subject = Subject { root: self.tree.id(), below, contents };
-        following::fetch_missing(&self.store, &subject, context).map(|_| ())
+        following::fetch_missing(&self.opened, &subject, context)?;
+        following::note_not_kept(&self.opened, context);
+        Ok(())
     }
 
     /// Returns how much fetching its contents would take. Returns `None` if the store does not
@@ -76,7 +79,7 @@ impl Part {
     pub fn preview(&self, context: &Context) -> Result<Option<Fetched>> {
         let below = self.entry.as_ref().map(|entry| entry.path.clone());
         let subject = Subject { root: self.tree.id(), below, contents: true };
-        following::preview(&self.store, &subject, context)
+        following::preview(&self.opened, &subject, context)
     }
 
     /// Returns the records of the store, which hold its nodes and chunks.

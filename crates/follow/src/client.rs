@@ -1,30 +1,76 @@
-//! Asking the upstream: every request is counted, made again where that may help, and remembered
-//! when it fails, so that anybody can be told since when the upstream is out of reach.
+//! Requests to the upstream: each is counted, repeated where that may help, and remembered when it
+//! fails, so that messages can say since when the upstream cannot be reached.
 
-use super::reach::Reach;
+use crate::cache::here::Here;
+use crate::reach::{Reach, show_time};
 use freestone_backend::{Backend, Listed};
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, ErrorKind, Result, lock};
 use freestone_format::header::{Header, StoreId};
+use freestone_store::HEADER_BYTES_MAX;
+use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// The first pause before a request is made again.
+/// The first pause before a request is repeated.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 /// The longest such pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How often something that came damaged is fetched in all before it is called damaged.
-pub(super) const TRANSFERS_MAX: usize = 3;
+/// How long a request fails before the user is notified.
+const NOTICE_AFTER: Duration = Duration::from_secs(3);
+/// How often the flag that cancels is read.
+const CANCEL_POLL: Duration = Duration::from_millis(50);
+/// How often an object that arrives damaged is fetched in all before it is called damaged.
+pub(crate) const TRANSFERS_MAX: usize = 3;
 
-/// How long a reader waits for an upstream that fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Receives lines that are to be shown to the user.
+pub type Notify = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How readers wait for an upstream that fails. The default does not wait.
+#[derive(Clone, Default)]
 pub struct Patience {
-    /// For how long a request is made again before its error is told. None: not once; what
-    /// lies below may try again by itself.
+    /// How long a failed request is repeated, counted from its first failure.
     pub retry_for: Duration,
+    /// The same for an upstream that this process has not reached yet: most likely its name is
+    /// wrong, or it is not mounted.
+    pub first_retry_for: Duration,
+    /// Receives a line that says what is being waited for, when it takes long.
+    pub notice: Option<Notify>,
+    /// Set to stop waiting: requests then fail with [`Error::interrupted`].
+    pub cancel: Option<Arc<AtomicBool>>,
 }
 
-/// What was asked of an upstream.
+impl Patience {
+    /// Returns the patience of a reader that repeats every failed request for `time`.
+    pub fn of(time: Duration) -> Self {
+        Self { retry_for: time, first_retry_for: time, ..Self::default() }
+    }
+
+    /// Waits for `pause`, or until waiting is cancelled.
+    fn pause(&self, pause: Duration) -> Result<()> {
+        let end = Instant::now() + pause;
+        loop {
+            if self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+                return Err(Error::interrupted());
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(CANCEL_POLL));
+        }
+    }
+}
+
+impl fmt::Debug for Patience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let times = (&self.retry_for, &self.first_retry_for);
+        f.debug_tuple("Patience").field(times.0).field(times.1).finish()
+    }
+}
+
+/// The requests that were made to an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Requests: listings, and reads of a range or an object.
@@ -34,30 +80,41 @@ pub struct Traffic {
 }
 
 fn missing(name: &str) -> Error {
-    Error::corrupt(format!("{name} is missing"))
+    Error::missing(format!("{name} is missing"))
         .hint("`freestone verify`, with --store the upstream, lists all that is")
 }
 
-/// Asks one upstream. Used by many threads at once.
-pub(super) struct Client {
+/// Returns true if the same request may succeed later.
+fn is_transient(error: &Error) -> bool {
+    let denied = |cause: &io::Error| cause.kind() == io::ErrorKind::PermissionDenied;
+    let cause = std::error::Error::source(error);
+    error.kind() == ErrorKind::Storage
+        && !cause.and_then(|cause| cause.downcast_ref()).is_some_and(denied)
+}
+
+/// Makes requests to one upstream. Used by many threads at once.
+pub(crate) struct Client {
     backend: Arc<dyn Backend>,
-    pub(super) url: String,
-    pub(super) offline: bool,
+    /// What is here, for messages about what is not.
+    here: Here,
+    pub(crate) offline: bool,
     patience: Mutex<Patience>,
     requests: AtomicU64,
     bytes: AtomicU64,
-    /// Whether the store there was seen to be the right one.
+    /// Set once the store there was seen to be the right one.
     known: Mutex<bool>,
-    /// The same, for who must not wait.
+    /// The same, for readers that must not wait.
     is_known: AtomicBool,
-    pub(super) reach: Reach,
+    pub(crate) reach: Reach,
 }
 
 impl Client {
-    pub(super) fn new(backend: Arc<dyn Backend>, url: String, offline: bool, reach: Reach) -> Self {
+    /// Creates the client of the upstream that `backend` keeps. If `offline` is true, every request
+    /// fails.
+    pub(crate) fn new(backend: Arc<dyn Backend>, here: Here, offline: bool, reach: Reach) -> Self {
         Self {
             backend,
-            url,
+            here,
             offline,
             patience: Mutex::default(),
             requests: AtomicU64::new(0),
@@ -68,16 +125,18 @@ impl Client {
         }
     }
 
-    pub(super) fn be_patient(&self, patience: Patience) {
-        *self.patience.lock().unwrap_or_else(PoisonError::into_inner) = patience;
+    /// Sets how requests wait for an upstream that fails.
+    pub(crate) fn be_patient(&self, patience: Patience) {
+        *lock(&self.patience) = patience;
     }
 
-    /// The upstream itself, for what is not read through the cache.
-    pub(super) fn backend(&self) -> &Arc<dyn Backend> {
+    /// Returns the upstream itself, for what is not read through the cache.
+    pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
         &self.backend
     }
 
-    pub(super) fn traffic(&self) -> Traffic {
+    /// Returns the requests that were made so far.
+    pub(crate) fn traffic(&self) -> Traffic {
         Traffic {
             requests: self.requests.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
@@ -89,23 +148,19 @@ impl Client {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// That the store which this host follows is there, asked once: a directory that is not
-    /// mounted, or another store in its place, would look like one from which all was removed.
-    pub(super) fn check_store(&self, id: StoreId) -> Result<()> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Checks, once, that the upstream is the store `id`: a directory that is not mounted, or
+    /// another store in its place, would look like one from which everything was removed.
+    pub(crate) fn check_store(&self, id: StoreId) -> Result<()> {
+        let mut known = lock(&self.known);
         if *known {
             return Ok(());
         }
-        let header = self.ask("format", || {
-            self.count(0);
-            let text = self.backend.get("format", crate::store::HEADER_BYTES_MAX)?;
-            let absent = || Error::new(ErrorKind::Storage, "there is no freestone store there");
-            Header::decode(&text.ok_or_else(absent)?)
-        })?;
+        let header = self.ask("format", || self.header())?;
         if header.id != id {
             return Err(Error::refused(format!(
                 "upstream {} is another store now: its id is {}, and this host follows {id}",
-                self.url, header.id
+                self.here.url(),
+                header.id
             ))
             .hint("mend `url` in the store's file `upstream`, or make a new store for this one"));
         }
@@ -115,24 +170,56 @@ impl Client {
         Ok(())
     }
 
+    /// Reads the upstream's header.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Storage`] if there is no store: it is away.
+    fn header(&self) -> Result<Header> {
+        self.count(0);
+        let text = self.backend.get("format", HEADER_BYTES_MAX)?;
+        let absent = || Error::new(ErrorKind::Storage, "there is no freestone store there");
+        Header::decode(&text.ok_or_else(absent)?)
+    }
+
+    /// Checks that the upstream is there, after it had nothing of what was asked for: a directory
+    /// that is not mounted any more has nothing. A server says so by itself.
+    fn check_there(&self) -> Result<()> {
+        if self.backend.is_far() { Ok(()) } else { self.header().map(|_| ()) }
+    }
+
+    /// Returns the error for an object that the upstream does not have.
+    fn gone(&self, name: &str) -> Error {
+        self.check_there().err().unwrap_or_else(|| missing(name))
+    }
+
+    /// Returns true if listings may be old.
+    pub(crate) fn lists_by_hints(&self) -> bool {
+        self.backend.lists_by_hints()
+    }
+
     /// Lists a folder.
-    pub(super) fn list(&self, folder: &str) -> Result<Vec<Listed>> {
-        self.ask(folder, || {
-            self.count(0);
-            self.backend.list(folder)
-        })
+    pub(crate) fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        self.listing(folder, || self.backend.list(folder))
     }
 
     /// Lists the beginning of a folder.
-    pub(super) fn list_first(&self, folder: &str, count: usize) -> Result<Vec<Listed>> {
+    pub(crate) fn list_first(&self, folder: &str, count: usize) -> Result<Vec<Listed>> {
+        self.listing(folder, || self.backend.list_first(folder, count))
+    }
+
+    fn listing(&self, folder: &str, list: impl Fn() -> Result<Vec<Listed>>) -> Result<Vec<Listed>> {
         self.ask(folder, || {
             self.count(0);
-            self.backend.list_first(folder, count)
+            let listed = list()?;
+            if listed.is_empty() {
+                self.check_there()?;
+            }
+            Ok(listed)
         })
     }
 
-    /// Reads a whole object, which is right if `check` says so.
-    pub(super) fn get(
+    /// Reads a whole object of at most `max` bytes. It is read again if `check` finds it damaged.
+    pub(crate) fn get(
         &self,
         name: &str,
         max: u64,
@@ -145,98 +232,97 @@ impl Client {
                 self.count(
                     got.as_ref().ok().and_then(Option::as_ref).map_or(0, |got| got.len() as u64),
                 );
+                if let Ok(None) = got {
+                    self.check_there()?;
+                }
                 got
             })?;
             match got.as_deref().map(check) {
                 Some(Err(_)) if tries < TRANSFERS_MAX => tries += 1,
-                Some(Err(error)) => return Err(error.context(format!("{}: {name}", self.url))),
+                Some(Err(error)) => {
+                    return Err(error.context(format!("{}: {name}", self.here.url())));
+                }
                 None | Some(Ok(())) => return Ok(got),
             }
         }
     }
 
     /// Reads a range of an object.
-    pub(super) fn read(&self, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+    pub(crate) fn read(&self, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         self.ask(name, || {
             self.count(out.len() as u64);
             match self.backend.read_range(name, offset, out) {
-                Err(error) if error.kind() == ErrorKind::NotFound => Err(missing(name)),
+                Err(error) if error.kind() == ErrorKind::NotFound => Err(self.gone(name)),
                 outcome => outcome,
             }
         })
     }
 
-    /// The length of an object.
-    pub(super) fn length(&self, name: &str) -> Result<u64> {
+    /// Returns the length of an object.
+    pub(crate) fn length(&self, name: &str) -> Result<u64> {
         self.ask(name, || match self.backend.open(name)? {
             Some(object) => Ok(object.length()),
-            None => Err(missing(name)),
+            None => Err(self.gone(name)),
         })
     }
 
     /// Makes a request until it succeeds, fails for good, or patience ends.
     fn ask<T>(&self, name: &str, mut request: impl FnMut() -> Result<T>) -> Result<T> {
         if self.offline {
-            return Err(self.absent(name));
+            return Err(self.here.absent(name));
         }
-        let patience = *self.patience.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = Instant::now();
+        // Patience counts from the first failure: a long request may fail late.
+        let mut begun = None;
         let mut pause = PAUSE_FIRST;
+        let mut next_notice = NOTICE_AFTER;
         loop {
-            let outcome = request();
-            match outcome {
-                Err(error) if error.kind() == ErrorKind::Storage => {
-                    let since = self.reach.failed();
-                    let left = patience.retry_for.saturating_sub(begun.elapsed());
-                    if left.is_zero() {
-                        return Err(self.out_of_reach(since, error));
-                    }
-                    std::thread::sleep(pause.min(left));
-                    pause = (pause * 2).min(PAUSE_MAX);
-                }
-                Err(error) => return Err(error.context(&self.url)),
-                outcome => {
-                    // An answer says nothing before it is known who answers: what is not mounted
-                    // has empty listings.
+            let error = match request() {
+                Ok(answer) => {
+                    // Before it is known which store answers, an answer proves nothing: a directory
+                    // that is not mounted has empty listings.
                     if self.is_known.load(Ordering::Relaxed) {
                         self.reach.reached();
                     }
-                    return outcome;
+                    return Ok(answer);
                 }
+                Err(error) if error.kind() == ErrorKind::Storage => error,
+                Err(error) => return Err(error.context(self.here.url())),
+            };
+            let since = self.reach.failed();
+            let patience = lock(&self.patience).clone();
+            let time = match self.is_known.load(Ordering::Relaxed) {
+                true => patience.retry_for,
+                false => patience.first_retry_for,
+            };
+            let elapsed = begun.get_or_insert_with(Instant::now).elapsed();
+            let left = time.saturating_sub(elapsed);
+            if left.is_zero() || !is_transient(&error) {
+                return Err(self.out_of_reach(since, error));
             }
+            if elapsed >= next_notice
+                && let Some(notice) = &patience.notice
+            {
+                next_notice = elapsed * 2;
+                notice(&format!("upstream {}: {}; trying again", self.here.url(), error.chain()));
+            }
+            patience.pause(pause.min(left))?;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 
     fn out_of_reach(&self, since: u64, error: Error) -> Error {
         let local = self.reach.local();
         let hint = match local.is_empty() {
-            true => "nothing is complete here; `freestone fetch REV` brings a revision when the \
+            true => "nothing is complete here; `freestone fetch REV` fetches a revision when the \
                      upstream is back"
                 .to_owned(),
             false => format!("with --offline what is here is read; complete: {}", local.join(", ")),
         };
-        let cause = match std::error::Error::source(&error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        };
         Error::new(
             ErrorKind::Storage,
-            format!(
-                "upstream {} is unreachable since {}",
-                self.url,
-                super::reach::show_time(since)
-            ),
+            format!("upstream {} is unreachable since {}", self.here.url(), show_time(since)),
         )
-        .because(cause)
+        .because(error.chain())
         .hint(hint)
-    }
-
-    /// What is said of something that is not here, where nothing is asked.
-    pub(super) fn absent(&self, name: &str) -> Error {
-        Error::not_found(format!("{name} is not here, and --offline asks nobody")).hint(format!(
-            "`freestone fetch REV` without --offline brings a revision from {}; `freestone status` \
-             lists what is complete here",
-            self.url
-        ))
     }
 }

@@ -1,84 +1,60 @@
-//! Whether all that a revision needs is here.
+//! Which revisions are complete here.
 
-use super::Inner;
-use super::fetch::{Subject, Walk};
-use super::needs::{Need, Overlay, locate};
-use super::reach::Complete;
-use crate::read::records::Records;
-use crate::store::Store;
+use crate::opening::Opened;
+use crate::reach::Complete;
+use crate::view::View;
+use freestone_backend::Backend;
 use freestone_core::{Error, Id, Result};
 
-impl Inner {
-    /// Whether all of these are here.
-    fn are_here(&self, records: &Records, needs: &[Need]) -> Result<bool> {
-        for need in needs {
-            if self.absent(records, need, None)?.is_some() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// The ranges of packs that hold what is here of a manifest and its contents.
-    pub(super) fn ranges_of(
-        &self,
-        records: &Records,
-        root: &Id,
-        ranges: &mut Overlay,
-    ) -> Result<()> {
-        let subject = Subject { root: *root, below: None, contents: true };
-        Walk::new(records, &subject).run(&mut |_, needs| {
-            for need in needs {
-                // What the index does not know is not here either.
-                for (pack, range) in locate(records, need).unwrap_or_default() {
-                    ranges.entry(pack).or_default().add(range);
-                }
-            }
-            Ok(self.are_here(records, needs).unwrap_or(false))
-        })
-    }
+/// Returns true if everything that revision `id` needs is here; always true if the store does not
+/// follow an upstream.
+///
+/// # Errors
+/// The index cannot be read.
+pub fn is_complete(opened: &Opened, id: &Id) -> Result<bool> {
+    let Some(follower) = &opened.follower else { return Ok(true) };
+    Ok(View::open(&follower.0.here)?.is_complete(id))
 }
 
-impl Store {
-    /// Whether all that revision `id` needs is here; true where this store follows no upstream.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    pub fn is_complete(&self, id: &Id) -> Result<bool> {
-        let Some(follower) = self.following() else { return Ok(true) };
-        let store = self.offline()?;
-        let records = store.records()?;
-        let Ok(Some(revision)) = store.revision(id) else { return Ok(false) };
-        let subject = Subject { root: revision.root, below: None, contents: true };
-        let mut complete = true;
-        let stop = || Error::not_found("not complete");
-        let walked = Walk::new(&records, &subject).run(&mut |_, needs| {
-            // The first that is not here ends the walk.
-            complete = complete && follower.0.are_here(&records, needs).unwrap_or(false);
-            if complete { Ok(true) } else { Err(stop()) }
-        });
-        Ok(walked.is_ok() && complete)
+/// Lists the revisions that were fetched completely and still are complete here.
+///
+/// # Errors
+/// The index cannot be read.
+pub fn complete(opened: &Opened) -> Result<Vec<Complete>> {
+    let Some(follower) = &opened.follower else { return Ok(Vec::new()) };
+    let mut noted = follower.0.client.reach.complete();
+    if !noted.is_empty() {
+        let view = View::open(&follower.0.here)?;
+        noted.retain(|complete| view.is_complete(&complete.id));
     }
+    Ok(noted)
+}
 
-    /// The revisions that were fetched whole and still are here whole.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    pub fn complete(&self) -> Result<Vec<Complete>> {
-        let Some(follower) = self.following() else { return Ok(Vec::new()) };
-        let mut found = Vec::new();
-        for complete in follower.0.client.reach.complete() {
-            if self.is_complete(&complete.id)? {
-                found.push(complete);
-            }
-        }
-        Ok(found)
-    }
+/// Makes durable what was fetched: bytes of packs, their runs, segments and files of revisions.
+///
+/// # Errors
+/// Something that was fetched could not be kept, or cannot be made durable.
+pub fn make_durable(opened: &Opened) -> Result<()> {
+    let Some(follower) = &opened.follower else { return Ok(()) };
+    follower.flush()?;
+    follower.0.sync_names()?;
+    // Another process may have created a segment or a file of a revision, and not made it durable.
+    let directory = follower.0.here.directory();
+    directory.settle("index")?;
+    directory.settle("revisions")
+}
 
-    /// Notes that revision `id`, asked for as `name`, was fetched whole.
-    pub fn note_complete(&self, id: &Id, name: &str) {
-        if let Some(follower) = self.following() {
-            follower.0.client.reach.add_complete(id, name);
-        }
-    }
+/// Notes that revision `id`, asked for as `name`, was fetched completely, after making durable what
+/// was fetched.
+///
+/// # Errors
+/// As [`make_durable`]; or the note cannot be written.
+pub fn note_complete(opened: &Opened, id: &Id, name: &str) -> Result<()> {
+    let Some(follower) = &opened.follower else { return Ok(()) };
+    make_durable(opened)?;
+    let reach = &follower.0.client.reach;
+    reach.add_complete(id, name).map_err(|error| {
+        Error::io(format!("cannot note that revision {id} is complete here"), error)
+    })?;
+    follower.0.sync_folders([reach.complete_folder()].into_iter())
 }

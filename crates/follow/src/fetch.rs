@@ -1,51 +1,47 @@
-//! Fetching: all that a revision needs is made to be here, proven.
+//! Fetching everything that a revision needs.
 //!
-//! First its manifest: the ranges that the revision's locator names in one go, then, level by
-//! level, the nodes that are in none of them. Then its contents, in windows that bound what is held
-//! in memory: what is not here is looked up in the index, put in the order of the packs, and asked
-//! for with few requests, several at once. Each record is proven before it counts as here.
+//! First its manifest: the ranges that the revision's locator names at once, then, level by level,
+//! the nodes that are in none of them. Then its contents, in windows that bound the memory: what is
+//! not here is looked up in the index, sorted in the order of the packs, and fetched with few
+//! requests, several at once. Each record is proven before it counts as here.
 
-mod walk;
+pub(crate) mod needs;
+mod requests;
+pub(crate) mod walk;
 
-use super::needs::{Absent, Need, Overlay};
-use super::requests::{REQUEST_BYTES_MAX, Request, coalesce};
-use super::{Follower, Inner};
-use crate::read::records::Records;
-use crate::store::Store;
-use freestone_core::{Error, ErrorKind, Id, Result};
+pub use walk::Subject;
+
+use crate::cache::Cache;
+use crate::cache::sparse::{self, PackRanges};
+use crate::follower::Follower;
+use crate::opening::Opened;
+use freestone_core::wire::to_usize;
+use freestone_core::{Error, ErrorKind, Id, Result, lock};
 use freestone_format::pack;
 use freestone_format::record::RecordKind;
 use freestone_format::revision::PackRange;
+use freestone_store::read::records;
+use freestone_store::{Records, Store, revisions};
+use needs::{Absent, Need};
+use requests::{REQUEST_BYTES_MAX, Request, coalesce};
 use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use walk::Walk;
 
-pub(super) use walk::Walk;
-
-/// Requests that are under way at once.
+/// Requests that are made at the same time.
 const FETCHERS: usize = 8;
 /// Bytes that are fetched before they are proven and written.
 const WINDOW_BYTES: u64 = 48 << 20;
 /// Bytes of a locator that are fetched before anything is known to need them.
 const PRIMED_BYTES_MAX: u64 = 16 << 20;
 
-/// What is to be fetched.
-#[derive(Clone, Debug)]
-pub struct Subject {
-    /// The manifest's root.
-    pub root: Id,
-    /// Only what is at or below this path; `None` for everything.
-    pub below: Option<Vec<u8>>,
-    /// Whether the contents too, or the manifest alone.
-    pub contents: bool,
-}
-
 /// How it is fetched.
 #[derive(Default)]
 pub struct Fetch<'a> {
-    /// Whether contents are only summed up, and not fetched. The manifest is.
+    /// True if contents are only summed up, and not fetched. The manifest is.
     pub dry_run: bool,
-    /// Told the bytes that came in.
+    /// Called with the number of bytes that arrived.
     pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
     /// Set to stop.
     pub cancel: Option<&'a AtomicBool>,
@@ -56,7 +52,7 @@ pub struct Fetch<'a> {
 pub struct Fetched {
     /// Requests for ranges of packs.
     pub requests: u64,
-    /// Bytes that came in, or would.
+    /// Bytes that arrived, or would.
     pub bytes: u64,
     /// Records that were not here.
     pub records: u64,
@@ -64,87 +60,88 @@ pub struct Fetched {
     pub stored: u64,
 }
 
-impl Store {
-    /// Begins to fetch the manifest of revision `id` where this store follows an upstream: what its
-    /// locator says, in as few requests as that takes. Only saves time.
-    ///
-    /// # Errors
-    /// The upstream is out of reach.
-    pub fn prime(&self, id: &Id) -> Result<()> {
-        let Some(follower) = self.following() else { return Ok(()) };
-        if follower.is_offline() {
-            return Ok(());
-        }
-        let (revision, locator) = match crate::revisions::read_file(&**self.backend(), id) {
-            Ok(Some(file)) => file,
-            Err(error) if error.kind() == ErrorKind::Storage => return Err(error),
-            // It is only a hint.
-            _ => return Ok(()),
-        };
-        let need = Need { kind: RecordKind::ManifestNode, id: revision.root };
-        // The root may be based on a node that came with an older revision.
-        let root = follower.0.absent(&self.records()?, &need, None).unwrap_or_default();
-        follower.0.prime(&locator, root.map(|absent| absent.ranges).unwrap_or_default())
-    }
+/// Begins to fetch the manifest of revision `id` if the store follows an upstream: what its locator
+/// names, in as few requests as possible. This only saves time.
+///
+/// # Errors
+/// The upstream cannot be reached.
+pub fn prime(opened: &Opened, id: &Id) -> Result<()> {
+    let (Some(follower), store) = (opened.online(), &opened.store) else { return Ok(()) };
+    let (revision, locator) = match revisions::read_file(&**store.backend(), id) {
+        Ok(Some(file)) => file,
+        Err(error) if error.kind() == ErrorKind::Storage => return Err(error),
+        // It is only a hint.
+        _ => return Ok(()),
+    };
+    let need = Need { kind: RecordKind::ManifestNode, id: revision.root };
+    // The root may be based on a node that came with an older revision.
+    let root =
+        needs::absent(&follower.0.here, &store.records()?, &need, None, true).unwrap_or_default();
+    follower.0.prime(&locator, root.map(|absent| absent.ranges).unwrap_or_default())
+}
 
-    /// Makes all that `subject` needs to be here, proven; nothing to do where this store follows no
-    /// upstream.
-    ///
-    /// # Errors
-    /// The upstream is out of reach, a record is missing or damaged, or there is no room.
-    pub fn fetch(&self, subject: &Subject, how: &Fetch<'_>) -> Result<Fetched> {
-        let Some(follower) = self.following() else { return Ok(Fetched::default()) };
-        match self.fetch_with(follower, subject, how) {
-            // What was pushed since the index was listed is not in it.
-            Err(error) if error.kind() == ErrorKind::Corrupt && !follower.is_offline() => {
-                // Or the disk has damaged what is kept of it.
-                if follower.0.drop_damaged_segments().is_err() {
-                    return Err(error);
-                }
-                self.refresh();
-                self.fetch_with(follower, subject, how)
+/// Fetches everything of `subject` that is not here, proven. Does nothing if the store does not
+/// follow an upstream.
+///
+/// If the cache cannot be written to, or has no room, this ends early without an error: what is
+/// not here is fetched when it is read. [`Follower::take_failure`] returns the reason.
+///
+/// # Errors
+/// The upstream cannot be reached, or a record is missing or damaged.
+pub fn fetch(opened: &Opened, subject: &Subject, how: &Fetch<'_>) -> Result<Fetched> {
+    let Some(follower) = &opened.follower else { return Ok(Fetched::default()) };
+    match fetch_with(&opened.store, follower, subject, how) {
+        // The index does not list what was pushed since it was listed.
+        Err(error) if error.is_damage() && !follower.is_offline() => {
+            // Or the disk has damaged the cached index.
+            if follower.0.drop_damaged_segments().is_err() {
+                return Err(error);
             }
-            outcome => outcome,
+            opened.store.refresh();
+            fetch_with(&opened.store, follower, subject, how)
         }
-    }
-
-    fn fetch_with(
-        &self,
-        follower: &Follower,
-        subject: &Subject,
-        how: &Fetch<'_>,
-    ) -> Result<Fetched> {
-        let records = self.records()?;
-        follower.0.fetching.fetch_add(1, Ordering::Relaxed);
-        let _ends = Ends(&follower.0);
-        let fetching = Fetching {
-            inner: &follower.0,
-            records: &records,
-            how,
-            begun: super::sparse::now(),
-            fetched: Mutex::default(),
-        };
-        let mut overlay = how.dry_run.then(Overlay::new);
-        let mut contents = Fetched::default();
-        let walk = Walk::new(&records, subject);
-        walk.run(&mut |kind_is_content, needs| {
-            match &mut overlay {
-                Some(overlay) if kind_is_content => fetching.preview(needs, overlay, &mut contents),
-                _ => fetching.bring(needs),
-            }?;
-            Ok(true)
-        })?;
-        follower.flush()?;
-        let mut fetched = *fetching.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-        if how.dry_run {
-            fetched = contents;
-        }
-        Ok(fetched)
+        outcome => outcome,
     }
 }
 
-/// Ends a fetching that was counted.
-struct Ends<'a>(&'a Inner);
+fn fetch_with(
+    store: &Store,
+    follower: &Follower,
+    subject: &Subject,
+    how: &Fetch<'_>,
+) -> Result<Fetched> {
+    let records = store.records()?;
+    follower.0.fetching.fetch_add(1, Ordering::Relaxed);
+    let _ends = Ends(&follower.0);
+    let fetching = Fetching {
+        cache: &follower.0,
+        records: &records,
+        how,
+        begun: sparse::now(),
+        fetched: Mutex::default(),
+    };
+    let mut overlay = how.dry_run.then(PackRanges::new);
+    let mut contents = Fetched::default();
+    let walk = Walk::new(&records, subject);
+    walk.run(&mut |kind_is_content, needs| {
+        match &mut overlay {
+            Some(overlay) if kind_is_content => fetching.preview(needs, overlay, &mut contents),
+            _ => fetching.bring(needs),
+        }?;
+        Ok(true)
+    })?;
+    if let Err(error) = follower.0.flush(false) {
+        follower.0.could_not_keep(error);
+    }
+    let mut fetched = *lock(&fetching.fetched);
+    if how.dry_run {
+        fetched = contents;
+    }
+    Ok(fetched)
+}
+
+/// Ends a fetch that was counted.
+struct Ends<'a>(&'a Cache);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
@@ -152,17 +149,17 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// One fetching of something.
+/// One fetch.
 struct Fetching<'a> {
-    inner: &'a Inner,
+    cache: &'a Cache,
     records: &'a Records,
     how: &'a Fetch<'a>,
-    /// When it began: milliseconds since 1970. What was used since is not given up for it.
+    /// When it began: milliseconds since 1970. What was used since is not evicted for it.
     begun: u64,
     fetched: Mutex<Fetched>,
 }
 
-/// The ranges of what is absent, sorted.
+/// Returns the ranges of what is absent, sorted.
 fn sorted_ranges(absent: &[Absent]) -> Vec<(Id, Range<u64>)> {
     let mut ranges: Vec<_> = absent.iter().flat_map(|absent| absent.ranges.clone()).collect();
     ranges.sort_unstable_by_key(|(pack, range)| (*pack, range.start, range.end));
@@ -171,14 +168,15 @@ fn sorted_ranges(absent: &[Absent]) -> Vec<(Id, Range<u64>)> {
 }
 
 impl Fetching<'_> {
-    /// Which of `needs` are not here, each once.
-    fn absent(&self, needs: &[Need], overlay: Option<&Overlay>) -> Result<Vec<Absent>> {
+    /// Returns which of `needs` are not here, each once.
+    fn absent(&self, needs: &[Need], overlay: Option<&PackRanges>) -> Result<Vec<Absent>> {
         let mut needs = needs.to_vec();
         needs.sort_unstable();
         needs.dedup();
+        let is_use = !self.cache.client.offline;
         let mut absent = Vec::new();
         for need in &needs {
-            absent.extend(self.inner.absent(self.records, need, overlay)?);
+            absent.extend(needs::absent(&self.cache.here, self.records, need, overlay, is_use)?);
         }
         absent.sort_by(|a, b| {
             let key = |absent: &Absent| absent.ranges.first().map(|(p, range)| (*p, range.start));
@@ -188,7 +186,7 @@ impl Fetching<'_> {
     }
 
     /// Sums up what `needs` would cost.
-    fn preview(&self, needs: &[Need], overlay: &mut Overlay, sum: &mut Fetched) -> Result<()> {
+    fn preview(&self, needs: &[Need], overlay: &mut PackRanges, sum: &mut Fetched) -> Result<()> {
         let absent = self.absent(needs, Some(overlay))?;
         for window in windows(&absent) {
             let ranges = sorted_ranges(window);
@@ -204,18 +202,27 @@ impl Fetching<'_> {
         Ok(())
     }
 
-    /// Makes `needs` to be here, proven.
+    /// Fetches those of `needs` that are not here.
     fn bring(&self, needs: &[Need]) -> Result<()> {
         let absent = self.absent(needs, None)?;
         for window in windows(&absent) {
+            // What cannot be kept is fetched when it is read.
+            if self.cache.has_failed() {
+                break;
+            }
             self.bring_window(window)?;
         }
         Ok(())
     }
 
+    /// Returns true if the bytes of a record wait in the stash to be proven.
+    fn is_stashed(&self, absent: &Absent) -> bool {
+        let stash = self.cache.stash();
+        absent.ranges.iter().all(|(pack, range)| stash.find(pack, range).is_some())
+    }
+
     fn bring_window(&self, window: &[Absent]) -> Result<()> {
-        let stashed: Vec<bool> =
-            window.iter().map(|absent| self.inner.is_stashed(absent)).collect();
+        let stashed: Vec<bool> = window.iter().map(|absent| self.is_stashed(absent)).collect();
         let mut ranges: Vec<_> = window
             .iter()
             .zip(&stashed)
@@ -226,13 +233,15 @@ impl Fetching<'_> {
         ranges.dedup();
         let requests = coalesce(&ranges);
         let bytes: u64 = requests.iter().map(|r| r.range.end - r.range.start).sum();
-        self.inner.evict(bytes, Some(self.begun))?;
-        self.inner.request(&requests, self.how)?;
+        if let Err(error) = self.cache.evict(bytes, Some(self.begun)) {
+            self.cache.could_not_keep(error);
+        }
+        self.cache.request(&requests, self.how)?;
         self.prove(window)?;
         for request in &requests {
-            self.inner.stash().drop_at(&request.pack, request.range.start);
+            self.cache.stash().drop_at(&request.pack, request.range.start);
         }
-        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fetched = lock(&self.fetched);
         fetched.requests += requests.len() as u64;
         fetched.bytes += bytes;
         fetched.records += window.len() as u64;
@@ -240,14 +249,14 @@ impl Fetching<'_> {
         Ok(())
     }
 
-    /// Reads what came in, which proves and keeps it.
+    /// Reads what arrived, which proves and keeps it.
     fn prove(&self, window: &[Absent]) -> Result<()> {
         each(window, |absent| {
             check_cancel(self.how)?;
             let mut bytes = Vec::new();
             match self.records.read(absent.need.kind, &absent.need.id, &mut bytes)? {
                 true => Ok(()),
-                false => Err(crate::read::records::missing(absent.need.kind, &absent.need.id)),
+                false => Err(records::missing(absent.need.kind, &absent.need.id)),
             }
         })
     }
@@ -255,14 +264,12 @@ impl Fetching<'_> {
 
 fn check_cancel(how: &Fetch<'_>) -> Result<()> {
     match how.cancel {
-        Some(cancel) if cancel.load(Ordering::Relaxed) => {
-            Err(Error::new(ErrorKind::Failed, "interrupted"))
-        }
+        Some(cancel) if cancel.load(Ordering::Relaxed) => Err(Error::interrupted()),
         _ => Ok(()),
     }
 }
 
-/// Does `work` for each of `things`, several at once.
+/// Calls `work` for each of `things`, several at once.
 fn each<T: Sync>(things: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let run = || -> Result<()> {
@@ -287,7 +294,7 @@ fn each<T: Sync>(things: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result
     })
 }
 
-/// Parts of a list whose bytes are bounded.
+/// Cuts a list into parts whose bytes are bounded.
 fn windows(absent: &[Absent]) -> impl Iterator<Item = &[Absent]> {
     let mut rest = absent;
     std::iter::from_fn(move || {
@@ -307,18 +314,18 @@ fn windows(absent: &[Absent]) -> impl Iterator<Item = &[Absent]> {
     })
 }
 
-impl Inner {
+impl Cache {
     /// Fetches ranges into the stash.
     fn request(&self, requests: &[Request], how: &Fetch<'_>) -> Result<()> {
         each(requests, |request| {
             check_cancel(how)?;
             let length = request.range.end - request.range.start;
-            let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+            let mut bytes = vec![0; to_usize(length)];
             let name = pack::object_name(&request.pack);
             match self.client.read(&name, request.range.start, &mut bytes) {
                 Ok(()) => self.stash().put(&request.pack, request.range.start, bytes),
-                // Who reads the records tells which of them are lost.
-                Err(error) if error.kind() == ErrorKind::Corrupt => {}
+                // The reader of the records reports which of them are lost.
+                Err(error) if error.is_damage() => {}
                 Err(error) => return Err(error),
             }
             if let Some(progress) = how.progress {
@@ -328,8 +335,8 @@ impl Inner {
         })
     }
 
-    /// Fetches what a locator names into the stash, with `ranges`, unless some of it is here: then
-    /// what is missing is found node by node.
+    /// Fetches what a locator names into the stash, with `ranges`. Does nothing if some of it is
+    /// here: then what is missing is found node by node.
     fn prime(&self, locator: &[PackRange], mut ranges: Vec<(Id, Range<u64>)>) -> Result<()> {
         let mut bytes = 0;
         // The root was written last.

@@ -1,12 +1,13 @@
-//! Making and opening a store that follows an upstream.
+//! Creating and opening a store that follows an upstream.
 
-use super::{Follower, refused};
-use crate::store::Store;
+use crate::client::Patience;
+use crate::follower::Follower;
 use freestone_backend::directory::{Directory, directory_of};
 use freestone_backend::{Backend, Created};
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, Result};
 use freestone_format::header::{Header, StoreId};
 use freestone_format::upstream::Config;
+use freestone_store::{Store, read_header};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,16 +15,51 @@ const CONFIG_BYTES_MAX: u64 = 64 << 10;
 
 /// How a store is opened.
 pub struct Opening<'a> {
-    /// Whether only what is here is read, where the store follows an upstream.
+    /// True if only the cache is read, and the upstream is not contacted.
     pub offline: bool,
-    /// Opens what an upstream's URL names.
+    /// Opens the backend of the upstream at a URL.
     pub upstream: &'a dyn Fn(&str) -> Result<Arc<dyn Backend>>,
+    /// How long an upstream that is a directory is waited for. Other backends wait by themselves.
+    pub patience: Patience,
+}
+
+/// A store that was opened. Cheap to clone; used by many threads at once.
+#[derive(Clone)]
+pub struct Opened {
+    /// The store. If it follows an upstream, it reads through the cache.
+    pub store: Store,
+    /// The store's backend, if it follows an upstream.
+    pub follower: Option<Follower>,
+}
+
+impl Opened {
+    /// Returns a store that is not a follower's.
+    pub fn plain(store: Store) -> Self {
+        Self { store, follower: None }
+    }
+
+    fn of_follower(follower: Follower, id: StoreId) -> Self {
+        let root = follower.root().to_path_buf();
+        let store = Store::of_cache(Arc::new(follower.clone()), id, root);
+        Self { store, follower: Some(follower) }
+    }
+
+    /// Returns true if the store follows an upstream.
+    pub fn is_following(&self) -> bool {
+        self.follower.is_some()
+    }
+
+    /// Returns the follower, if it may contact its upstream.
+    pub fn online(&self) -> Option<&Follower> {
+        self.follower.as_ref().filter(|follower| !follower.is_offline())
+    }
 }
 
 impl Default for Opening<'_> {
-    /// Online; upstreams are directories.
+    /// Returns the options of a store that contacts its upstream, which is a directory, and does not
+    /// wait for it.
     fn default() -> Self {
-        Self { offline: false, upstream: &open_directory }
+        Self { offline: false, upstream: &open_directory, patience: Patience::default() }
     }
 }
 
@@ -34,104 +70,85 @@ fn open_directory(url: &str) -> Result<Arc<dyn Backend>> {
     Ok(Arc::new(Directory::new(path)))
 }
 
-/// The header of the store that `backend` keeps.
-pub(crate) fn read_header(backend: &dyn Backend, place: &str) -> Result<Header> {
-    let text = backend.get("format", crate::store::HEADER_BYTES_MAX)?.ok_or_else(|| {
-        Error::not_found(format!("there is no freestone store at {place}"))
-            .hint("make one with `freestone init`, or name one with --store or FREESTONE_STORE")
-    })?;
-    Header::decode(&text).map_err(|error| error.context(place))
+/// Creates a store in the directory `root`, which is empty or does not exist, that follows the
+/// upstream at `url`. `cache_size` is in bytes; `None` sets no limit.
+///
+/// # Errors
+/// As [`Store::init`]; or the upstream cannot be read, or is not a store that can be followed.
+pub fn init(
+    root: &Path,
+    url: &str,
+    cache_size: Option<u64>,
+    host: &str,
+    opening: &Opening<'_>,
+) -> Result<Opened> {
+    let url = match directory_of(url) {
+        Some(path) => {
+            let path = std::path::absolute(&path).map_err(|error| {
+                Error::io(format!("upstream {}: no such place", path.display()), error)
+            })?;
+            path.to_str().map(str::to_owned).ok_or_else(|| {
+                Error::refused(format!("upstream {}: its path is not UTF-8", path.display()))
+            })?
+        }
+        None => url.to_owned(),
+    };
+    let upstream = (opening.upstream)(&url)?;
+    let header = read_header(&*upstream, &url)?;
+    if header.follows {
+        return Err(Error::refused(format!("{url} follows an upstream itself"))
+            .hint("follow that one: its `freestone status` says where it is"));
+    }
+    let config = Config { url, store: header.id, cache_size, host: host.to_owned() };
+    // Only what can be read again is written.
+    let text = config.encode();
+    Config::decode(text.as_bytes())?;
+    let directory = Store::prepare(root)?;
+    let own = Header { follows: true, ..Header::new(StoreId(freestone_backend::random())) };
+    // The header makes it a store, so it comes last. A file that a killed init left is replaced.
+    directory.remove("upstream")?;
+    directory.create("upstream", text.as_bytes())?;
+    match directory.create("format", own.encode().as_bytes())? {
+        Created::New => open(root, opening),
+        Created::Existed => Err(Error::refused("another process made a store there")),
+    }
 }
 
-impl Store {
-    /// Makes a store in the directory `root`, empty or new, that follows the upstream at `url`.
-    ///
-    /// # Errors
-    /// As [`Self::init`]; or the upstream cannot be read, or is none.
-    pub fn init_following(
-        root: &Path,
-        url: &str,
-        cache_size: Option<u64>,
-        host: &str,
-        opening: &Opening<'_>,
-    ) -> Result<Self> {
-        let url = match directory_of(url) {
-            Some(path) => {
-                let path = std::path::absolute(&path).map_err(|error| {
-                    Error::io(format!("upstream {}: no such place", path.display()), error)
-                })?;
-                path.to_str().map(str::to_owned).ok_or_else(|| {
-                    Error::refused(format!("upstream {}: its path is not UTF-8", path.display()))
-                })?
-            }
-            None => url.to_owned(),
-        };
-        let upstream = (opening.upstream)(&url)?;
-        let header = read_header(&*upstream, &url)?;
-        if header.follows {
-            return Err(Error::refused(format!("{url} follows an upstream itself"))
-                .hint("follow that one: its `freestone status` says where it is"));
-        }
-        let config = Config { url, store: header.id, cache_size, host: host.to_owned() };
-        // What cannot be read again is not written.
-        let text = config.encode();
-        Config::decode(text.as_bytes())?;
-        let directory = Self::prepare(root)?;
-        let own = Header { follows: true, ..Header::new(StoreId(freestone_backend::random())) };
-        // The header makes it a store; so it comes last. What an init left that was killed in
-        // between is replaced.
-        directory.remove("upstream")?;
-        directory.create("upstream", text.as_bytes())?;
-        match directory.create("format", own.encode().as_bytes())? {
-            Created::New => Self::open_with(root, opening),
-            Created::Existed => Err(Error::refused("another process made a store there")),
-        }
+/// Opens the store in the directory `root`.
+///
+/// # Errors
+/// As [`Store::open`]; or the upstream that it follows cannot be opened.
+pub fn open(root: &Path, opening: &Opening<'_>) -> Result<Opened> {
+    let directory = Directory::new(root);
+    let header = read_header(&directory, &root.display().to_string())?;
+    if !header.follows {
+        return Store::open_backend(Arc::new(directory), Some(root.into())).map(Opened::plain);
     }
+    let text = directory.get("upstream", CONFIG_BYTES_MAX)?.ok_or_else(|| {
+        Error::corrupt(format!("{}: the file `upstream` is missing", root.display()))
+            .hint("write it again, as docs/format.md says; or make the store anew")
+    })?;
+    let config = Config::decode(&text).map_err(|error| error.context(root.display()))?;
+    // Offline the upstream is not opened, since it may not be there.
+    let upstream: Arc<dyn Backend> = match opening.offline {
+        true => Arc::new(Directory::new("/nonexistent")),
+        false => (opening.upstream)(&config.url)?,
+    };
+    let is_directory = directory_of(&config.url).is_some();
+    let follower = Follower::new(config, root.into(), upstream, opening.offline);
+    if is_directory {
+        follower.be_patient(opening.patience.clone());
+    }
+    Ok(Opened::of_follower(follower, header.id))
+}
 
-    /// Opens the store in the directory `root`.
-    ///
-    /// # Errors
-    /// As [`Self::open`]; or the upstream that it follows cannot be opened.
-    pub fn open_with(root: &Path, opening: &Opening<'_>) -> Result<Self> {
-        let directory = Directory::new(root);
-        let header = read_header(&directory, &root.display().to_string())?;
-        if !header.follows {
-            return Self::open_backend(Arc::new(directory), Some(root.into()));
-        }
-        let text = directory.get("upstream", CONFIG_BYTES_MAX)?.ok_or_else(|| {
-            Error::corrupt(format!("{}: the file `upstream` is missing", root.display()))
-                .hint("write it again, as docs/format.md says; or make the store anew")
-        })?;
-        let config = Config::decode(&text).map_err(|error| error.context(root.display()))?;
-        // Offline nothing is opened: it may not even be there.
-        let upstream: Arc<dyn Backend> = match opening.offline {
-            true => Arc::new(Directory::new("/nonexistent")),
-            false => (opening.upstream)(&config.url)?,
-        };
-        let follower = Follower::new(config, root.into(), upstream, opening.offline);
-        Ok(Self::of_follower(follower, header.id))
-    }
-
-    /// The same store, read by what is here alone.
-    ///
-    /// # Errors
-    /// It follows no upstream.
-    pub fn offline(&self) -> Result<Self> {
-        let Some(follower) = self.following() else {
-            return Err(Error::new(ErrorKind::Failed, "this store follows no upstream"));
-        };
-        follower.0.flush(false)?;
-        let inner = &follower.0;
-        let backend = inner.client.backend().clone();
-        let follower = Follower::new(inner.config.clone(), inner.root.clone(), backend, true);
-        Ok(Self::of_follower(follower, self.id()))
-    }
-
-    /// That this store is written to, and not its upstream.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Refused`]: it follows an upstream.
-    pub(crate) fn check_not_following(&self) -> Result<()> {
-        self.following().map_or(Ok(()), |follower| Err(refused(follower.config())))
-    }
+/// Returns the same store, reading only its cache.
+///
+/// # Errors
+/// The store does not follow an upstream.
+pub fn offline(opened: &Opened) -> Result<Opened> {
+    let Some(follower) = &opened.follower else {
+        return Err(Error::refused("this store does not follow an upstream"));
+    };
+    Ok(Opened::of_follower(follower.offline(), opened.store.id()))
 }

@@ -1,14 +1,15 @@
-//! What is remembered of the upstream between commands: since when it is out of reach, and which
+//! What is remembered of the upstream between commands: since when it cannot be reached, and which
 //! revisions are complete here.
 //!
-//! Both lie in the cache: `state` has the lines `reached:` and `unreachable-since:`, seconds since
-//! 1970; `complete/<revision>` holds the name by which the revision was asked for. They are hints
-//! for people; nothing else relies on them.
+//! Both are in the cache. `state` has the lines `reached:` and `unreachable-since:`, in seconds since
+//! 1970. `complete/<revision>` holds the name by which the revision was asked for. They are hints
+//! for people, and nothing else depends on them.
 
+use crate::durable::replace_file;
 use freestone_core::Id;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::{fs, io};
 
 const UNKNOWN: u8 = 0;
 const REACHED: u8 = 1;
@@ -19,13 +20,13 @@ const FAILED: u8 = 2;
 pub struct Complete {
     /// The revision.
     pub id: Id,
-    /// By what name it was asked for.
+    /// The name by which it was asked for.
     pub name: String,
 }
 
-pub(super) struct Reach {
+pub(crate) struct Reach {
     cache: PathBuf,
-    /// What this process saw last.
+    /// The last outcome in this process.
     seen: AtomicU8,
 }
 
@@ -39,12 +40,12 @@ pub struct LastSeen {
 }
 
 impl Reach {
-    pub(super) fn new(cache: PathBuf) -> Self {
+    pub(crate) fn new(cache: PathBuf) -> Self {
         Self { cache, seen: AtomicU8::new(UNKNOWN) }
     }
 
-    /// What is remembered.
-    pub(super) fn last_seen(&self) -> LastSeen {
+    /// Returns what is remembered.
+    pub(crate) fn last_seen(&self) -> LastSeen {
         let text = fs::read_to_string(self.cache.join("state")).unwrap_or_default();
         let field = |key: &str| {
             text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok())
@@ -58,24 +59,20 @@ impl Reach {
         };
         let text =
             line("reached:", seen.reached) + &line("unreachable-since:", seen.unreachable_since);
-        // Beside it and renamed, so that nobody reads half of it.
-        let path = self
-            .cache
-            .join(format!("state.{:016x}", u64::from_le_bytes(freestone_backend::random())));
-        if fs::create_dir_all(&self.cache).is_ok() && fs::write(&path, text).is_ok() {
-            let _ = fs::rename(&path, self.cache.join("state"));
+        if fs::create_dir_all(&self.cache).is_ok() {
+            let _ = replace_file(&self.cache.join("state"), text.as_bytes(), false);
         }
     }
 
-    /// The upstream answered.
-    pub(super) fn reached(&self) {
+    /// Notes that the upstream answered.
+    pub(crate) fn reached(&self) {
         if self.seen.swap(REACHED, Ordering::Relaxed) != REACHED {
             self.write(LastSeen { reached: Some(now()), unreachable_since: None });
         }
     }
 
-    /// It did not; gives since when.
-    pub(super) fn failed(&self) -> u64 {
+    /// Notes that it did not. Returns since when.
+    pub(crate) fn failed(&self) -> u64 {
         let before = self.last_seen();
         let since = before.unreachable_since.unwrap_or_else(now);
         if self.seen.swap(FAILED, Ordering::Relaxed) != FAILED || before.unreachable_since.is_none()
@@ -85,26 +82,33 @@ impl Reach {
         since
     }
 
-    /// Notes that a revision is complete here.
-    pub(super) fn add_complete(&self, id: &Id, name: &str) {
-        let folder = self.cache.join("complete");
-        if fs::create_dir_all(&folder).is_ok() {
-            let _ = fs::write(folder.join(id.to_string()), name);
-        }
+    /// Returns the directory of the notes which revisions are complete here.
+    pub(crate) fn complete_folder(&self) -> PathBuf {
+        self.cache.join("complete")
+    }
+
+    /// Notes that a revision is complete here. The note is durable once its directory is synced.
+    ///
+    /// # Errors
+    /// The note cannot be written.
+    pub(crate) fn add_complete(&self, id: &Id, name: &str) -> io::Result<()> {
+        let folder = self.complete_folder();
+        fs::create_dir_all(&folder)?;
+        replace_file(&folder.join(id.to_string()), name.as_bytes(), true)
     }
 
     /// Forgets that revisions are complete here, all but `kept`.
-    pub(super) fn forget_complete(&self, kept: &[Id]) {
+    pub(crate) fn forget_complete(&self, kept: &[Id]) {
         for complete in self.complete() {
             if !kept.contains(&complete.id) {
-                let _ = fs::remove_file(self.cache.join("complete").join(complete.id.to_string()));
+                let _ = fs::remove_file(self.complete_folder().join(complete.id.to_string()));
             }
         }
     }
 
-    /// Which revisions are complete here.
-    pub(super) fn complete(&self) -> Vec<Complete> {
-        let entries = fs::read_dir(self.cache.join("complete")).into_iter().flatten().flatten();
+    /// Lists the revisions that were noted as complete.
+    pub(crate) fn complete(&self) -> Vec<Complete> {
+        let entries = fs::read_dir(self.complete_folder()).into_iter().flatten().flatten();
         let mut found: Vec<Complete> = entries
             .filter_map(|entry| {
                 let id = Id::parse(entry.file_name().to_str()?).ok()?;
@@ -116,8 +120,8 @@ impl Reach {
         found
     }
 
-    /// The same in words.
-    pub(super) fn local(&self) -> Vec<String> {
+    /// Renders that list for people.
+    pub(crate) fn local(&self) -> Vec<String> {
         let word = |complete: Complete| {
             let id = complete.id.to_string();
             match complete.name.is_empty() || id.starts_with(&complete.name) {
@@ -133,8 +137,8 @@ fn now() -> u64 {
     freestone_backend::clock::now_ns() / 1_000_000_000
 }
 
-/// A time as `2026-05-04T12:00:00Z`.
-pub(super) fn show_time(seconds: u64) -> String {
+/// Renders a time as `2026-05-04T12:00:00Z`.
+pub(crate) fn show_time(seconds: u64) -> String {
     // Days to a date of the proleptic Gregorian calendar, after H. Hinnant's `civil_from_days`.
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
@@ -180,8 +184,8 @@ mod tests {
         reach.reached();
         assert_eq!(reach.last_seen().unreachable_since, None);
         assert!(reach.last_seen().reached.is_some());
-        reach.add_complete(&Id([1; 32]), "main");
-        reach.add_complete(&Id([2; 32]), "");
+        reach.add_complete(&Id([1; 32]), "main").unwrap();
+        reach.add_complete(&Id([2; 32]), "").unwrap();
         assert_eq!(reach.local(), ["020202020202", "010101010101 (main)"]);
         reach.forget_complete(&[Id([2; 32])]);
         assert_eq!(reach.complete().len(), 1);

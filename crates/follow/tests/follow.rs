@@ -5,9 +5,12 @@
 use freestone_backend::Backend;
 use freestone_backend::directory::Directory;
 use freestone_core::ErrorKind;
+use freestone_follow::{
+    Fetch, Fetched, Opened, Opening, Patience, Pinned, Subject, is_complete, is_pinned_at_upstream,
+    pin, pins, prime, unpin,
+};
 use freestone_push::PushOptions;
 use freestone_store::Store;
-use freestone_store::upstream::{Fetch, Fetched, Opening, Patience, Pinned, Subject};
 use freestone_testkit::{Distant, Faults, Faulty, MemorySource, Reading, noise, push_tree, text};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -64,33 +67,39 @@ impl World {
         self.folder.path().join("host")
     }
 
-    fn init(&self, cache_size: Option<u64>) -> Store {
+    fn init(&self, cache_size: Option<u64>) -> Opened {
         let url = self.upstream();
         let url = url.to_str().unwrap();
-        Store::init_following(&self.host(), url, cache_size, "web-1", &Opening::default()).unwrap()
+        freestone_follow::init(&self.host(), url, cache_size, "web-1", &Opening::default()).unwrap()
     }
 
     /// The host's store, which asks `backend`.
-    fn open(&self, backend: &Arc<impl Backend + 'static>) -> Store {
+    fn open(&self, backend: &Arc<impl Backend + 'static>) -> Opened {
         let upstream =
             |_: &str| -> freestone_core::Result<Arc<dyn Backend>> { Ok(backend.clone()) };
-        Store::open_with(&self.host(), &Opening { offline: false, upstream: &upstream }).unwrap()
+        freestone_follow::open(&self.host(), &Opening { upstream: &upstream, ..Opening::default() })
+            .unwrap()
     }
 
-    fn offline(&self) -> Store {
+    /// The host's store, which asks the upstream's directory.
+    fn reopen(&self) -> Opened {
+        freestone_follow::open(&self.host(), &Opening::default()).unwrap()
+    }
+
+    fn offline(&self) -> Opened {
         let opening = Opening { offline: true, ..Opening::default() };
-        Store::open_with(&self.host(), &opening).unwrap()
+        freestone_follow::open(&self.host(), &opening).unwrap()
     }
 }
 
-fn subject(store: &Store, rev: &str) -> Subject {
-    let resolved = store.resolve(rev).unwrap();
-    store.prime(&resolved.id).unwrap();
-    Subject { root: resolved.revision.root, below: None, contents: true }
+fn subject(opened: &Opened, rev: &str) -> Subject {
+    let resolved = opened.store.resolve(rev).unwrap();
+    prime(opened, &resolved.id).unwrap();
+    Subject::whole(resolved.revision.root)
 }
 
-fn fetch(store: &Store, rev: &str) -> Fetched {
-    store.fetch(&subject(store, rev), &Fetch::default()).unwrap()
+fn fetch(opened: &Opened, rev: &str) -> Fetched {
+    freestone_follow::fetch(opened, &subject(opened, rev), &Fetch::default()).unwrap()
 }
 
 /// The length of all files below a folder, holes apart.
@@ -108,30 +117,30 @@ fn blocks(path: &Path) -> u64 {
         .sum()
 }
 
-fn cache(world: &World, store: &Store) -> PathBuf {
-    world.host().join("cache").join(store.following().unwrap().config().store.to_string())
+fn cache(world: &World, store: &Opened) -> PathBuf {
+    world.host().join("cache").join(store.follower.as_ref().unwrap().config().store.to_string())
 }
 
 #[test]
 fn what_was_fetched_is_read_without_the_upstream() {
     let world = World::new(4);
     let store = world.init(None);
-    assert!(!store.is_complete(&world.trees[3].0).unwrap());
+    assert!(!is_complete(&store, &world.trees[3].0).unwrap());
     let fetched = fetch(&store, "main");
     assert!(
         fetched.requests > 0 && fetched.bytes as f64 <= 1.05 * fetched.stored as f64,
         "{fetched:?}"
     );
-    assert!(store.is_complete(&world.trees[3].0).unwrap());
+    assert!(is_complete(&store, &world.trees[3].0).unwrap());
     assert_eq!(fetch(&store, "main"), Fetched::default(), "all is here");
     drop(store);
     std::fs::rename(world.upstream(), world.folder.path().join("gone")).unwrap();
     let offline = world.offline();
-    let id = offline.resolve("main").unwrap().id;
+    let id = offline.store.resolve("main").unwrap().id;
     assert_eq!(id, world.trees[3].0);
-    assert_eq!(Reading::new(&offline).revision(&id).unwrap(), world.trees[3].1);
+    assert_eq!(Reading::new(&offline.store).revision(&id).unwrap(), world.trees[3].1);
     // The revision before is not here whole: that is said, and how to get it.
-    let error = offline.resolve("main~1").unwrap_err();
+    let error = offline.store.resolve("main~1").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     assert!(error.hint_text().unwrap().contains("freestone fetch"), "{error:?}");
 }
@@ -142,13 +151,13 @@ fn what_is_read_without_being_fetched_is_kept_too() {
     let distant = Arc::new(Distant::new(world.backend(), Duration::ZERO));
     drop(world.init(None));
     let store = world.open(&distant);
-    let id = store.resolve("main").unwrap().id;
-    assert_eq!(Reading::new(&store).revision(&id).unwrap(), world.trees[0].1);
-    assert!(store.is_complete(&id).unwrap());
+    let id = store.store.resolve("main").unwrap().id;
+    assert_eq!(Reading::new(&store.store).revision(&id).unwrap(), world.trees[0].1);
+    assert!(is_complete(&store, &id).unwrap());
     drop(store);
     let before = distant.requests();
     let store = world.open(&distant);
-    assert_eq!(Reading::new(&store).revision(&id).unwrap(), world.trees[0].1);
+    assert_eq!(Reading::new(&store.store).revision(&id).unwrap(), world.trees[0].1);
     let listings = distant.requests() - before;
     assert!(listings <= 3, "{listings} requests for the header and the index only");
 }
@@ -161,14 +170,14 @@ fn few_requests_follow_each_other_and_little_is_fetched_in_vain() {
         drop(world.init(None));
         let distant = Arc::new(Distant::new(world.backend(), pause));
         let store = world.open(&distant);
-        let resolved = store.resolve_to_read("main~6").unwrap();
-        store.prime(&resolved.id).unwrap();
+        let resolved = store.store.resolve_to_read("main~6").unwrap();
+        prime(&store, &resolved.id).unwrap();
         let subject = Subject {
             root: resolved.revision.root,
             below: Some(b"picture".to_vec()),
             contents: true,
         };
-        store.fetch(&subject, &Fetch::default()).unwrap();
+        freestone_follow::fetch(&store, &subject, &Fetch::default()).unwrap();
         distant.depth() - 6 // the six generations back to it
     });
     assert!(cold <= 6, "a cold image begins after {cold} requests in sequence");
@@ -180,10 +189,10 @@ fn few_requests_follow_each_other_and_little_is_fetched_in_vain() {
         drop(store);
         let distant = Arc::new(Distant::new(world.backend(), pause));
         let store = world.open(&distant);
-        let resolved = store.resolve_to_read("main").unwrap();
-        store.prime(&resolved.id).unwrap();
+        let resolved = store.store.resolve_to_read("main").unwrap();
+        prime(&store, &resolved.id).unwrap();
         let subject = Subject { root: resolved.revision.root, below: None, contents: true };
-        let fetched = store.fetch(&subject, &Fetch::default()).unwrap();
+        let fetched = freestone_follow::fetch(&store, &subject, &Fetch::default()).unwrap();
         assert!(fetched.bytes < 120_000, "{fetched:?}");
         distant.depth()
     });
@@ -197,11 +206,13 @@ fn a_preview_says_what_fetching_takes() {
     drop(world.init(None));
     let store = world.open(&distant);
     let subject = subject(&store, "main");
-    let preview = store.fetch(&subject, &Fetch { dry_run: true, ..Fetch::default() }).unwrap();
+    let preview =
+        freestone_follow::fetch(&store, &subject, &Fetch { dry_run: true, ..Fetch::default() })
+            .unwrap();
     assert!(preview.bytes > 4_000_000, "{preview:?}");
     assert!(distant.bytes() < 100_000, "a preview reads the manifest only: {}", distant.bytes());
     let before = (distant.requests(), distant.bytes());
-    let fetched = store.fetch(&subject, &Fetch::default()).unwrap();
+    let fetched = freestone_follow::fetch(&store, &subject, &Fetch::default()).unwrap();
     assert_eq!(fetched, preview);
     assert_eq!(
         (distant.requests() - before.0, distant.bytes() - before.1),
@@ -226,26 +237,26 @@ fn no_fault_of_the_upstream_gives_a_wrong_byte() {
             // Each time as a new process would.
             let store = world.open(&faulty);
             let patience = Duration::from_secs(if seed % 2 == 0 { 30 } else { 0 });
-            store.following().unwrap().be_patient(Patience { retry_for: patience });
-            let outcome = store.resolve("main").and_then(|resolved| {
-                let _ = store.prime(&resolved.id);
+            store.follower.as_ref().unwrap().be_patient(Patience::of(patience));
+            let outcome = store.store.resolve("main").and_then(|resolved| {
+                let _ = prime(&store, &resolved.id);
                 let subject = Subject { root: resolved.revision.root, below: None, contents: true };
-                store.fetch(&subject, &Fetch::default())
+                freestone_follow::fetch(&store, &subject, &Fetch::default())
             });
             // Whatever came of it, what is read is right.
             for (id, tree) in &world.trees {
-                if let Ok(read) = Reading::new(&store).revision(id) {
+                if let Ok(read) = Reading::new(&store.store).revision(id) {
                     assert!(read == *tree, "a wrong byte, seed {seed}");
                 }
             }
-            if outcome.is_ok() && store.is_complete(&world.trees[1].0).unwrap() {
+            if outcome.is_ok() && is_complete(&store, &world.trees[1].0).unwrap() {
                 complete = true;
                 break;
             }
         }
         assert!(complete, "seed {seed}");
         let offline = world.offline();
-        let read = Reading::new(&offline).revision(&world.trees[1].0).unwrap();
+        let read = Reading::new(&offline.store).revision(&world.trees[1].0).unwrap();
         assert!(read == world.trees[1].1, "seed {seed}");
     }
 }
@@ -260,11 +271,11 @@ fn damage_at_the_upstream_itself_is_named() {
     bytes[200_000] ^= 1;
     std::fs::write(&pack, bytes).unwrap();
     let subject = subject(&store, "main");
-    let error = store.fetch(&subject, &Fetch::default()).unwrap_err();
+    let error = freestone_follow::fetch(&store, &subject, &Fetch::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     let name = pack.file_stem().unwrap().to_str().unwrap();
     assert!(error.to_string().contains(name), "{error}");
-    assert!(!store.is_complete(&world.trees[0].0).unwrap());
+    assert!(!is_complete(&store, &world.trees[0].0).unwrap());
 }
 
 #[test]
@@ -275,13 +286,13 @@ fn a_patient_reader_outlives_an_outage_and_others_are_told_since_when() {
     let store = world.open(&faulty);
     let subject = subject(&store, "main");
     faulty.set_down(true);
-    let error = store.fetch(&subject, &Fetch::default()).unwrap_err();
+    let error = freestone_follow::fetch(&store, &subject, &Fetch::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Storage);
     assert!(error.to_string().contains("unreachable since 20"), "{error}");
-    assert!(store.following().unwrap().last_seen().unreachable_since.is_some());
-    store.following().unwrap().be_patient(Patience { retry_for: Duration::from_secs(60) });
+    assert!(store.follower.as_ref().unwrap().last_seen().unreachable_since.is_some());
+    store.follower.as_ref().unwrap().be_patient(Patience::of(Duration::from_secs(60)));
     std::thread::scope(|scope| {
-        let fetching = scope.spawn(|| store.fetch(&subject, &Fetch::default()));
+        let fetching = scope.spawn(|| freestone_follow::fetch(&store, &subject, &Fetch::default()));
         let before = faulty.requests();
         // It asks again and again.
         while faulty.requests() < before + 5 {
@@ -291,8 +302,8 @@ fn a_patient_reader_outlives_an_outage_and_others_are_told_since_when() {
         faulty.set_down(false);
         fetching.join().unwrap().unwrap();
     });
-    assert_eq!(store.following().unwrap().last_seen().unreachable_since, None);
-    assert!(store.is_complete(&world.trees[0].0).unwrap());
+    assert_eq!(store.follower.as_ref().unwrap().last_seen().unreachable_since, None);
+    assert!(is_complete(&store, &world.trees[0].0).unwrap());
 }
 
 #[test]
@@ -320,15 +331,15 @@ fn a_cache_that_was_damaged_heals() {
     }
     assert!(damaged > 5);
     let offline = world.offline();
-    if let Ok(read) = Reading::new(&offline).revision(&world.trees[1].0) {
+    if let Ok(read) = Reading::new(&offline.store).revision(&world.trees[1].0) {
         assert!(read == world.trees[1].1);
     }
-    let store = Store::open(&world.host()).unwrap();
-    assert_eq!(Reading::new(&store).revision(&world.trees[1].0).unwrap(), world.trees[1].1);
+    let store = world.reopen();
+    assert_eq!(Reading::new(&store.store).revision(&world.trees[1].0).unwrap(), world.trees[1].1);
     fetch(&store, "main");
     drop(store);
     let offline = world.offline();
-    assert_eq!(Reading::new(&offline).revision(&world.trees[1].0).unwrap(), world.trees[1].1);
+    assert_eq!(Reading::new(&offline.store).revision(&world.trees[1].0).unwrap(), world.trees[1].1);
 }
 
 #[test]
@@ -338,31 +349,31 @@ fn the_cache_keeps_its_size_and_what_is_pinned() {
     let store = world.init(Some(LIMIT));
     let pinned = world.trees[0].0;
     fetch(&store, &pinned.to_string());
-    assert!(matches!(store.pin("www", pinned, 7).unwrap(), Pinned::AtUpstream));
+    assert!(matches!(pin(&store, "www", pinned, 7).unwrap(), Pinned::AtUpstream));
     drop(store);
     for (id, tree) in &world.trees {
-        let store = Store::open(&world.host()).unwrap();
+        let store = world.reopen();
         fetch(&store, &id.to_string());
-        assert_eq!(Reading::new(&store).revision(id).unwrap(), *tree);
+        assert_eq!(Reading::new(&store.store).revision(id).unwrap(), *tree);
         drop(store);
         let store = world.offline();
         let packs = blocks(&cache(&world, &store).join("packs"));
         assert!(packs <= LIMIT, "{packs} bytes");
-        assert!(store.is_complete(&pinned).unwrap());
-        assert_eq!(Reading::new(&store).revision(&pinned).unwrap(), world.trees[0].1);
+        assert!(is_complete(&store, &pinned).unwrap());
+        assert_eq!(Reading::new(&store.store).revision(&pinned).unwrap(), world.trees[0].1);
     }
-    let store = Store::open(&world.host()).unwrap();
-    let is_complete = |id| store.is_complete(id).unwrap();
-    let complete: Vec<bool> = world.trees.iter().map(|(id, _)| is_complete(id)).collect();
+    let store = world.reopen();
+    let is_here = |id| is_complete(&store, id).unwrap();
+    let complete: Vec<bool> = world.trees.iter().map(|(id, _)| is_here(id)).collect();
     assert!(complete[8], "what was used last is here: {complete:?}");
     assert!(complete.contains(&false), "something was given up: {complete:?}");
-    let pins = store.pins().unwrap();
-    assert_eq!(pins.len(), 1);
-    assert!(store.is_pinned_at_upstream(&pins[0]).unwrap());
-    assert!(matches!(store.unpin("www", 8).unwrap(), Pinned::AtUpstream));
-    assert_eq!(store.pins().unwrap(), []);
-    assert!(!store.is_pinned_at_upstream(&pins[0]).unwrap());
-    assert_eq!(store.unpin("www", 9).unwrap_err().kind(), ErrorKind::NotFound);
+    let pinned = pins(&store).unwrap();
+    assert_eq!(pinned.len(), 1);
+    assert!(is_pinned_at_upstream(&store, &pinned[0]).unwrap());
+    assert!(matches!(unpin(&store, "www", 8).unwrap(), Pinned::AtUpstream));
+    assert_eq!(pins(&store).unwrap(), []);
+    assert!(!is_pinned_at_upstream(&store, &pinned[0]).unwrap());
+    assert_eq!(unpin(&store, "www", 9).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]
@@ -376,7 +387,7 @@ fn the_cache_keeps_its_size_under_a_reader_that_fetches_nothing_beforehand() {
     let id =
         push_tree(&upstream, &tree, &PushOptions { time: 5, ..Default::default() }).unwrap().id;
     let store = world.init(Some(LIMIT));
-    assert_eq!(Reading::new(&store).revision(&id).unwrap(), tree);
+    assert_eq!(Reading::new(&store.store).revision(&id).unwrap(), tree);
     // What comes between two looks at the size is on top of it: of 100 MB less than 64 MiB.
     let packs = cache(&world, &store).join("packs");
     let begun = Instant::now();
@@ -384,7 +395,7 @@ fn the_cache_keeps_its_size_under_a_reader_that_fetches_nothing_beforehand() {
         assert!(begun.elapsed() < Duration::from_secs(60), "{} bytes", blocks(&packs));
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!(Reading::new(&store).revision(&id).unwrap(), tree);
+    assert_eq!(Reading::new(&store.store).revision(&id).unwrap(), tree);
     drop(store);
     let packs = cache(&world, &world.offline()).join("packs");
     let begun = Instant::now();
@@ -400,12 +411,12 @@ fn what_was_given_up_and_fetched_again_is_read_from_the_cache_again() {
     let store = world.init(Some(0));
     let (id, tree) = &world.trees[0];
     let read = || {
-        assert_eq!(Reading::new(&store).revision(id).unwrap(), *tree);
-        store.following().unwrap().traffic().bytes
+        assert_eq!(Reading::new(&store.store).revision(id).unwrap(), *tree);
+        store.follower.as_ref().unwrap().traffic().bytes
     };
     let first = read();
     let packs = cache(&world, &store).join("packs");
-    store.following().unwrap().evict().unwrap();
+    store.follower.as_ref().unwrap().evict().unwrap();
     assert_eq!(blocks(&packs), 0, "all of it");
     let second = read();
     assert!(second > first);
@@ -417,7 +428,7 @@ fn nothing_is_given_up_where_it_cannot_be_told_what_is_pinned() {
     let world = World::new(2);
     let store = world.init(Some(1 << 20));
     fetch(&store, "main~1");
-    store.pin("www", world.trees[0].0, 7).unwrap();
+    pin(&store, "www", world.trees[0].0, 7).unwrap();
     let mut folders = vec![world.host().join("refs")];
     let mut damaged = 0;
     while let Some(folder) = folders.pop() {
@@ -432,9 +443,9 @@ fn nothing_is_given_up_where_it_cannot_be_told_what_is_pinned() {
         }
     }
     assert!(damaged > 0);
-    let error = store.following().unwrap().evict().unwrap_err();
+    let error = store.follower.as_ref().unwrap().evict().unwrap_err();
     assert!(error.to_string().contains("what is pinned cannot be told"), "{error}");
-    assert!(world.offline().is_complete(&world.trees[0].0).unwrap(), "it is all there");
+    assert!(is_complete(&world.offline(), &world.trees[0].0).unwrap(), "it is all there");
 }
 
 #[test]
@@ -443,15 +454,15 @@ fn what_another_process_gave_up_is_fetched_again() {
     let store = world.init(None);
     let (id, tree) = &world.trees[0];
     // Read, kept, and not yet told of.
-    assert_eq!(Reading::new(&store).revision(id).unwrap(), *tree);
+    assert_eq!(Reading::new(&store.store).revision(id).unwrap(), *tree);
     let packs = cache(&world, &store).join("packs");
     assert!(blocks(&packs) > 0);
     std::fs::remove_dir_all(&packs).unwrap();
-    store.following().unwrap().flush().unwrap();
-    assert_eq!(Reading::new(&store).revision(id).unwrap(), *tree);
+    store.follower.as_ref().unwrap().flush().unwrap();
+    assert_eq!(Reading::new(&store.store).revision(id).unwrap(), *tree);
     fetch(&store, "main");
     drop(store);
-    assert_eq!(Reading::new(&world.offline()).revision(id).unwrap(), *tree);
+    assert_eq!(Reading::new(&world.offline().store).revision(id).unwrap(), *tree);
 }
 
 #[test]
@@ -460,8 +471,8 @@ fn a_segment_that_the_disk_damaged_is_fetched_again() {
     for at in [60, 200, 2000, 5000] {
         let store = world.init(None);
         let index = cache(&world, &store).join("index");
-        store.resolve("main").unwrap();
-        store.records().unwrap();
+        store.store.resolve("main").unwrap();
+        store.store.records().unwrap();
         drop(store);
         let mut damaged = 0;
         for entry in std::fs::read_dir(index).unwrap() {
@@ -475,10 +486,10 @@ fn a_segment_that_the_disk_damaged_is_fetched_again() {
             }
         }
         assert!(damaged > 0, "{at}");
-        let store = Store::open(&world.host()).unwrap();
+        let store = world.reopen();
         fetch(&store, "main");
         drop(store);
-        let read = Reading::new(&world.offline()).revision(&world.trees[2].0).unwrap();
+        let read = Reading::new(&world.offline().store).revision(&world.trees[2].0).unwrap();
         assert_eq!(read, world.trees[2].1);
         std::fs::remove_dir_all(world.host()).unwrap();
     }
@@ -496,14 +507,14 @@ fn an_upstream_that_is_not_mounted_is_out_of_reach_and_not_empty() {
         if put == 1 {
             Store::init(&world.upstream()).unwrap();
         }
-        let store = Store::open(&world.host()).unwrap();
-        let error = store.resolve("main").unwrap_err();
+        let store = world.reopen();
+        let error = store.store.resolve("main").unwrap_err();
         let expected = [ErrorKind::Storage, ErrorKind::Refused][put];
         assert_eq!(error.kind(), expected, "{error}");
         drop(store);
         let offline = world.offline();
-        assert_eq!(offline.resolve("main").unwrap().id, world.trees[1].0);
-        assert!(offline.is_complete(&world.trees[1].0).unwrap());
+        assert_eq!(offline.store.resolve("main").unwrap().id, world.trees[1].0);
+        assert!(is_complete(&offline, &world.trees[1].0).unwrap());
     }
 }
 
@@ -511,13 +522,14 @@ fn an_upstream_that_is_not_mounted_is_out_of_reach_and_not_empty() {
 fn nothing_is_written_to_a_follower() {
     let world = World::new(1);
     let store = world.init(None);
-    let error = push_tree(&store, &tree(5), &PushOptions::default()).unwrap_err();
+    let error = push_tree(&store.store, &tree(5), &PushOptions::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.hint_text().unwrap().contains(world.upstream().to_str().unwrap()), "{error:?}");
     // Nor does a follower follow a follower.
     let other = world.folder.path().join("other");
     let url = world.host();
-    let made = Store::init_following(&other, url.to_str().unwrap(), None, "h", &Opening::default());
+    let made =
+        freestone_follow::init(&other, url.to_str().unwrap(), None, "h", &Opening::default());
     assert_eq!(made.map(|_| ()).unwrap_err().kind(), ErrorKind::Refused);
     assert!(!other.exists());
 }
@@ -549,14 +561,14 @@ fn whatever_happens_no_byte_is_wrong_and_all_can_be_had_in_the_end() {
                 0 | 1 => {
                     let below =
                         (draw(2) == 0).then(|| format!("pages/{:02}", draw(10)).into_bytes());
-                    if let Ok(Some(revision)) = store.revision(id) {
-                        let _ = store.prime(id);
+                    if let Ok(Some(revision)) = store.store.revision(id) {
+                        let _ = prime(&store, id);
                         let subject = Subject { root: revision.root, below, contents: draw(3) > 0 };
-                        let _ = store.fetch(&subject, &Fetch::default());
+                        let _ = freestone_follow::fetch(&store, &subject, &Fetch::default());
                     }
                 }
                 2 | 3 => {
-                    if let Ok(read) = Reading::new(&store).revision(id) {
+                    if let Ok(read) = Reading::new(&store.store).revision(id) {
                         assert!(read == *tree, "seed {seed}, step {step}");
                     }
                 }
@@ -594,10 +606,10 @@ fn whatever_happens_no_byte_is_wrong_and_all_can_be_had_in_the_end() {
                 std::mem::forget(store);
             }
         }
-        let store = Store::open(&world.host()).unwrap();
+        let store = world.reopen();
         for (id, tree) in &world.trees {
             fetch(&store, &id.to_string());
-            assert!(Reading::new(&store).revision(id).unwrap() == *tree, "seed {seed}");
+            assert!(Reading::new(&store.store).revision(id).unwrap() == *tree, "seed {seed}");
         }
     }
 }

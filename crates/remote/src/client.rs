@@ -408,6 +408,11 @@ fn is_near(url: &Url) -> bool {
     }
 }
 
+/// Returns true if `path` is that of an object that readers without listings use to find what is new.
+fn is_hint_or_entry(path: &str) -> bool {
+    path.rsplit('/').next() == Some(freestone_format::hint::NAME) || path.contains("/refs/")
+}
+
 /// Splits `bytes` into pieces of [`PIECE_BYTES`].
 fn pieces(bytes: &Bytes) -> Vec<Bytes> {
     (0..bytes.len())
@@ -430,6 +435,10 @@ impl HttpService for TransportClient {
         let bytes_max = if is_range { u64::MAX } else { ANSWER_BYTES_MAX };
         let client = service.client(&url)?;
         let mut builder = client.request(parts.method.clone(), url).headers(parts.headers.clone());
+        if is_hint_or_entry(parts.uri.path()) && !parts.headers.contains_key("authorization") {
+            // A cache on the way may keep an old hint, or that a newer entry does not exist.
+            builder = builder.header("cache-control", "no-cache");
+        }
         let progress = LastProgress::new();
         if length > 0 || !parts.method.is_safe() {
             if !parts.headers.contains_key("content-length") {
@@ -499,5 +508,20 @@ mod tests {
         assert!(!pace.note(1, second, 10 * second));
         // Time in which nothing was waited for does not count.
         assert!((0..1000).all(|_| Pace::default().note(1, Duration::ZERO, second)));
+    }
+
+    #[test]
+    fn caches_are_bypassed_for_what_says_that_something_is_new() {
+        for (path, is_one) in [
+            ("/www/index/latest", true),
+            ("/refs/latest", true),
+            ("/www/refs/main/latest", true),
+            ("/www/refs/main/fffffffffffffffe", true),
+            ("/www/format", false),
+            ("/www/packs/ab/latest.pack", false),
+            ("/latest/index/00-0000000000000001-00000000000000000000000000000000.idx", false),
+        ] {
+            assert_eq!(is_hint_or_entry(path), is_one, "{path}");
+        }
     }
 }

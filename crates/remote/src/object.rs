@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use freestone_backend::Object;
 use freestone_core::wire::{self, to_usize};
 use freestone_core::{Error, Result, lock};
+use freestone_format::segment::check_header;
 use futures_util::StreamExt;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectStore};
@@ -198,8 +199,20 @@ impl RemoteObject {
         })
     }
 
+    /// Checks that the object can have the length that the server, or a hint, names, if it is an
+    /// index segment: its header determines its length. So a wrong length costs one small request
+    /// and no disk.
+    fn check_length(&self) -> Result<()> {
+        match self.name.starts_with("index/") {
+            true => check_header(&self.fetch(0..self.length.min(WHOLE_BYTES))?, self.length)
+                .map_err(|error| error.context(&self.name)),
+            false => Ok(()),
+        }
+    }
+
     /// Fetches the whole object into a temporary file, and maps it.
     fn map_file(&self) -> Result<wire::Bytes> {
+        self.check_length()?;
         let failed =
             |error| Error::io(format!("cannot write {} to a temporary file", self.name), error);
         let file = tempfile::tempfile().map_err(failed)?;

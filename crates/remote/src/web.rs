@@ -255,6 +255,10 @@ impl Backend for Web {
         true
     }
 
+    fn lists_by_hints(&self) -> bool {
+        true
+    }
+
     fn prepare(&self) -> Result<()> {
         self.read_only()
     }

@@ -53,7 +53,6 @@ pub mod revisions;
 pub mod spool;
 mod store;
 pub mod table;
-pub mod upstream;
 #[doc(hidden)]
 pub mod write;
 
@@ -61,5 +60,5 @@ pub use index::{Index, LiveSegment, Place};
 pub use read::{FoundContent, Packs, RawRun, Records, RunPart};
 pub use refs::{Expect, Refs};
 pub use resolve::Resolved;
-pub use store::Store;
+pub use store::{HEADER_BYTES_MAX, Store, read_header};
 pub use table::read_table;

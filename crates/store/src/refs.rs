@@ -30,7 +30,8 @@ pub struct Refs {
 }
 
 impl Refs {
-    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
+    /// Creates the refs of the store that `backend` keeps.
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
         Self { backend }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::revisions;
 use crate::store::Store;
-use crate::upstream::Follower;
+use freestone_backend::Upstream;
 use freestone_core::{Error, ErrorKind, Id, Result, threads};
 use freestone_format::ref_entry::{PREFIX_DIGITS_MIN, check_name, is_id_or_prefix};
 use freestone_format::revision::{Revision, commit_bounds};
@@ -30,11 +30,12 @@ impl Store {
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::Usage`] if it is ambiguous or no REV
     /// at all.
     pub fn resolve(&self, rev: &str) -> Result<Resolved> {
-        let offline = self.following().filter(|follower| follower.is_offline());
+        let offline = self.offline_upstream();
         self.resolve_online(rev).map_err(|error| match offline {
-            Some(follower) if error.kind() == ErrorKind::NotFound => error.hint(format!(
-                "--offline knows only what was fetched; `freestone fetch {rev}` without it asks {}",
-                follower.config().url
+            Some(upstream) if error.kind() == ErrorKind::NotFound => error.hint(format!(
+                "--offline knows only what was fetched; `freestone fetch {rev}` without it fetches \
+                 from {}",
+                upstream.url
             )),
             _ => error,
         })
@@ -45,7 +46,7 @@ impl Store {
     /// # Errors
     /// As [`Self::resolve`].
     pub fn resolve_to_read(&self, rev: &str) -> Result<Resolved> {
-        if self.following().is_none_or(Follower::is_offline) {
+        if self.backend().upstream().is_none_or(|upstream| upstream.offline) {
             return self.resolve(rev);
         }
         std::thread::scope(|scope| {
@@ -53,6 +54,11 @@ impl Store {
             threads::spawn(scope, || drop(self.index()));
             self.resolve(rev)
         })
+    }
+
+    /// Returns the upstream, if only its cache is read.
+    fn offline_upstream(&self) -> Option<Upstream> {
+        self.backend().upstream().filter(|upstream| upstream.offline)
     }
 
     fn resolve_online(&self, rev: &str) -> Result<Resolved> {
@@ -77,9 +83,10 @@ impl Store {
     }
 
     fn expect_revision(&self, id: &Id) -> Result<Revision> {
-        self.revision(id)?.ok_or_else(|| {
-            Error::corrupt(format!("revision {id} is missing from the store"))
-                .hint("`freestone verify` lists all that is missing")
+        self.revision(id)?.ok_or_else(|| match self.offline_upstream() {
+            Some(_) => Error::not_found(format!("revision {id} is not here")),
+            None => Error::missing(format!("revision {id} is missing from the store"))
+                .hint("`freestone verify` lists all that is missing"),
         })
     }
 

@@ -89,7 +89,9 @@ pub fn in_packs(
                     let is_it = |id: &&Id| prefix(&id.0) == place.row.prefix;
                     ids.extend(here.map(|(_, id)| id).find(is_it));
                 }
-                Err(error) if error.kind() == ErrorKind::Corrupt => {}
+                Err(error) if error.is_damage() => {}
+                // Of a cache: the table is not here.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }

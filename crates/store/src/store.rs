@@ -5,7 +5,6 @@ use crate::read::packs::Packs;
 use crate::read::records::Records;
 use crate::refs::Refs;
 use crate::revisions;
-use crate::upstream::{Follower, Opening, read_header};
 use freestone_backend::directory::Directory;
 use freestone_backend::{Backend, Created};
 use freestone_core::{Error, ErrorKind, Id, Result};
@@ -17,7 +16,8 @@ use freestone_manifest::Tree;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) const HEADER_BYTES_MAX: u64 = 64 << 10;
+/// The longest header of a store that is read.
+pub const HEADER_BYTES_MAX: u64 = 64 << 10;
 
 /// A store. Cheap to clone; used by many threads and processes at once.
 #[derive(Clone)]
@@ -30,8 +30,6 @@ struct Inner {
     root: Option<PathBuf>,
     packs: Arc<Packs>,
     index: Mutex<Option<Arc<Index>>>,
-    /// The backend once more, where the store follows an upstream.
-    following: Option<Follower>,
 }
 
 impl Store {
@@ -44,8 +42,11 @@ impl Store {
         Self::init_backend(backend, Some(root.into()))
     }
 
-    /// Makes the directory of a new store, unless there is something in it.
-    pub(crate) fn prepare(root: &Path) -> Result<Directory> {
+    /// Creates the directory of a new store, which is empty or does not exist.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] if there is something in it; or it cannot be written.
+    pub fn prepare(root: &Path) -> Result<Directory> {
         let taken = |what: &str| {
             Error::refused(format!("{} {what}", root.display()))
                 .hint("give the path of an empty directory, or of one that does not exist")
@@ -94,9 +95,10 @@ impl Store {
     /// Opens the store in the directory `root`.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none; [`ErrorKind::Refused`] if it is of a later format.
+    /// [`ErrorKind::NotFound`] if there is none; [`ErrorKind::Refused`] if it is of a later format,
+    /// or follows an upstream.
     pub fn open(root: &Path) -> Result<Self> {
-        Self::open_with(root, &Opening::default())
+        Self::open_backend(Arc::new(Directory::new(root)), Some(root.into()))
     }
 
     /// Opens the store over `backend`; `root` is its directory, where it has one.
@@ -108,26 +110,20 @@ impl Store {
         let header = read_header(&*backend, &place)?;
         if header.follows {
             return Err(Error::refused(format!("{place}: this store follows an upstream"))
-                .hint("only a host's own directory can be opened as such a store"));
+                .hint("it can be read only on its own host, from its directory"));
         }
+        Ok(Self::with_header(backend, header, root))
+    }
+
+    /// Creates the store that `cache` is the backend of, with the id `id`. `root` is the directory
+    /// of the cache.
+    pub fn of_cache(cache: Arc<dyn Backend>, id: StoreId, root: PathBuf) -> Self {
+        Self::with_header(cache, Header { follows: true, ..Header::new(id) }, Some(root))
+    }
+
+    fn with_header(backend: Arc<dyn Backend>, header: Header, root: Option<PathBuf>) -> Self {
         let packs = Arc::new(Packs::new(backend.clone()));
-        let (index, following) = (Mutex::default(), None);
-        Ok(Self(Arc::new(Inner { backend, header, root, packs, index, following })))
-    }
-
-    /// The store that `follower` is the backend of.
-    pub(crate) fn of_follower(follower: Follower, id: StoreId) -> Self {
-        let root = Some(follower.root().to_path_buf());
-        let backend: Arc<dyn Backend> = Arc::new(follower.clone());
-        let packs = Arc::new(Packs::cached(backend.clone(), follower.is_offline()));
-        let header = Header { follows: true, ..Header::new(id) };
-        let (index, following) = (Mutex::default(), Some(follower));
-        Self(Arc::new(Inner { backend, header, root, packs, index, following }))
-    }
-
-    /// Its backend, if the store follows an upstream.
-    pub fn following(&self) -> Option<&Follower> {
-        self.0.following.as_ref()
+        Self(Arc::new(Inner { backend, header, root, packs, index: Mutex::default() }))
     }
 
     /// The store's random id.
@@ -151,7 +147,9 @@ impl Store {
     /// The store has features that only allow it to be read; or what keeps it cannot be written
     /// to, see [`Backend::prepare`].
     pub fn check_writable(&self) -> Result<()> {
-        self.check_not_following()?;
+        if let Some(upstream) = self.0.backend.upstream() {
+            return Err(upstream.refused());
+        }
         if self.0.header.writable {
             return self.0.backend.prepare();
         }
@@ -212,11 +210,20 @@ impl Store {
         Refs::new(self.0.backend.clone())
     }
 
-    /// The revision `id`; `None` if the store does not have it.
+    /// Returns the revision `id`; `None` if the store does not have it, or if only a cache is read
+    /// that does not have it.
     ///
     /// # Errors
     /// It cannot be read or is damaged.
     pub fn revision(&self, id: &Id) -> Result<Option<Revision>> {
+        let is_offline = || self.0.backend.upstream().is_some_and(|upstream| upstream.offline);
+        match self.find_revision(id) {
+            Err(error) if error.kind() == ErrorKind::NotFound && is_offline() => Ok(None),
+            outcome => outcome,
+        }
+    }
+
+    fn find_revision(&self, id: &Id) -> Result<Option<Revision>> {
         let from_file = revisions::read_file(&*self.0.backend, id);
         if let Ok(Some((revision, _))) = from_file {
             return Ok(Some(revision));
@@ -243,4 +250,16 @@ impl Store {
         ids.dedup();
         Ok(ids)
     }
+}
+
+/// Reads the header of the store that `backend` keeps, at `place`.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] if there is no store; else the header cannot be read or is damaged.
+pub fn read_header(backend: &dyn Backend, place: &str) -> Result<Header> {
+    let text = backend.get("format", HEADER_BYTES_MAX)?.ok_or_else(|| {
+        Error::not_found(format!("there is no freestone store at {place}"))
+            .hint("make one with `freestone init`, or name one with --store or FREESTONE_STORE")
+    })?;
+    Header::decode(&text).map_err(|error| error.context(place))
 }

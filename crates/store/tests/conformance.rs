@@ -5,7 +5,6 @@
 
 use freestone_backend::Backend;
 use freestone_backend::directory::Directory;
-use freestone_store::upstream::Opening;
 use freestone_store::{Expect, Store};
 use freestone_testkit::{
     Beginning, Disordered, Distant, Faults, Faulty, Frozen, MemorySource, Recording, conformance,
@@ -58,19 +57,4 @@ fn a_frozen_store_can_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let objects = store(folder.path());
     conformance::readable(&Frozen::of(folder.path()).unwrap(), &objects).unwrap();
-}
-
-/// What a follower gives is what the upstream has, whether it is kept or not.
-#[test]
-fn a_follower_can_be_read_as_its_upstream() {
-    let folder = tempfile::tempdir().unwrap();
-    let (root, host) = (folder.path().join("upstream"), folder.path().join("host"));
-    let mut objects = store(&root);
-    // It has a header of its own.
-    objects.remove("format");
-    let url = root.to_str().unwrap();
-    let follower = Store::init_following(&host, url, None, "web-1", &Opening::default()).unwrap();
-    for _ in 0..2 {
-        conformance::readable(&**follower.backend(), &objects).unwrap();
-    }
 }

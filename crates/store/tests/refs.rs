@@ -6,7 +6,6 @@ use freestone_backend::Backend;
 use freestone_backend::directory::Directory;
 use freestone_core::{ErrorKind, Id};
 use freestone_format::ref_entry::{RefAction, key};
-use freestone_store::upstream::Opening;
 use freestone_store::{Expect, Store};
 use freestone_testkit::{Beginning, Disordered, Recorded, Recording};
 use std::path::Path;
@@ -79,33 +78,4 @@ fn a_long_ref_is_not_listed_whole() {
     store.refs().set("main", id(31), Expect::Revision(id(30)), 40).unwrap();
     let asked = recording.take();
     assert!(!asked.contains(&Recorded::List("refs/main".into())), "{asked:?}");
-}
-
-/// A ref that was made anew at the upstream, from a copy of it: what a host kept of the old one is
-/// no part of it, also where nobody can be asked.
-#[test]
-fn a_host_forgets_entries_that_are_gone() {
-    let folder = tempfile::tempdir().unwrap();
-    let (root, host) = (folder.path().join("upstream"), folder.path().join("host"));
-    let store = with_entries(&root, 20);
-    let url = root.to_str().unwrap();
-    let opening = Opening::default();
-    let follower = Store::init_following(&host, url, None, "web-1", &opening).unwrap();
-    for n in [3, 19, 20] {
-        assert!(follower.refs().entry("main", n).unwrap().is_some());
-    }
-    assert_eq!(follower.refs().current("main").unwrap(), Some(id(20)));
-    let offline = || {
-        let opening = Opening { offline: true, ..Opening::default() };
-        Store::open_with(&host, &opening).unwrap().refs()
-    };
-    assert_eq!(offline().current("main").unwrap(), Some(id(20)));
-    for n in [19, 20] {
-        store.backend().remove(&format!("refs/main/{}", key(n))).unwrap();
-    }
-    assert_eq!(follower.refs().current("main").unwrap(), Some(id(18)));
-    assert_eq!(offline().current("main").unwrap(), Some(id(18)));
-    // What comes after the beginning of the listing is not known to be gone.
-    assert!(offline().entry("main", 3).unwrap().is_some());
-    assert_eq!(offline().entry("main", 19).unwrap_err().kind(), ErrorKind::NotFound);
 }

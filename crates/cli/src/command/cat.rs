@@ -38,7 +38,7 @@ impl Cat {
     /// # Errors
     /// The file or content does not exist or cannot be read, or standard output cannot be written.
     pub fn run(&self, context: &Context) -> Result<Exit> {
-        let store = context.store()?;
+        let opened = context.opened()?;
         if context.output.is_json() {
             return Err(Error::new(
                 ErrorKind::Usage,
@@ -46,7 +46,7 @@ impl Cat {
             ));
         }
         if let Some(sha1) = name::sha1(&self.name)? {
-            let records = store.records()?;
+            let records = opened.store.records()?;
             let content = records.find_sha1(&sha1)?.ok_or_else(|| {
                 Error::not_found(format!("no content has the SHA-1 {sha1}"))
                     .hint("give the SHA-1 that `sha1sum` prints for the file")
@@ -55,7 +55,7 @@ impl Cat {
             return write(&records, wanted, context);
         }
         let name = Name::parse(&self.name)?;
-        let part = Part::find(&store, &name)?;
+        let part = Part::find(&opened, &name)?;
         match &part.entry {
             Some(Entry { kind: EntryKind::File { content, size, sha1, .. }, .. }) => {
                 part.fetch(Need::Contents, context)?;

@@ -10,9 +10,9 @@ use crate::values::size::{count, show};
 use crate::values::time;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result, Watch};
+use freestone_follow::{Follower, Opened, Subject, prime};
 use freestone_push::copy::{Copied, Copier, CopyOptions};
 use freestone_store::Resolved;
-use freestone_store::upstream::Subject;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::time::Instant;
@@ -83,40 +83,42 @@ impl Copy {
     /// A store cannot be opened, a revision does not exist, or reading or writing fails.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
-        let source = context.store()?;
+        let opened = context.opened()?;
         let target = context.store_at(&self.to)?;
-        if target.id() == source.id() {
+        if target.id() == opened.store.id() {
             return Err(Error::new(ErrorKind::Usage, "--to names the store that is copied from"));
         }
         let mut found = Vec::new();
         for argument in &self.names {
             let name = Name::parse_revision(argument)?;
-            found.push(source.resolve_to_read(&name)?);
+            found.push(opened.store.resolve_to_read(&name)?);
         }
         let copied = context.watched("copying", Unit::Bytes, None, |watch| {
-            self.copy(&source, &target, &found, context, watch)
+            self.copy(&opened, &target, &found, context, watch)
         })?;
-        self.say(&copied, &source, begun, context)?;
+        self.say(&copied, &opened, begun, context)?;
         Ok(Exit::Done)
     }
 
     /// Copies the revisions in `found`, which `self.names` name.
     fn copy(
         &self,
-        source: &freestone_store::Store,
+        opened: &Opened,
         target: &freestone_store::Store,
         found: &[Resolved],
         context: &Context,
         watch: Watch<'_>,
     ) -> Result<Copied> {
+        let source = &opened.store;
         let options = CopyOptions { dry_run: self.dry_run };
         let mut copier = Copier::new(source, target, options, watch)?;
         for (resolved, argument) in found.iter().zip(&self.names) {
             // Fetches much at once, before records are read one by one.
-            source.prime(&resolved.id)?;
+            prime(opened, &resolved.id)?;
             let contents = !self.dry_run;
             let subject = Subject { root: resolved.revision.root, below: None, contents };
-            following::fetch_missing(source, &subject, context)?;
+            following::fetch_missing(opened, &subject, context)?;
+            following::note_not_kept(opened, context);
             match entry_of(source, resolved, &argument.to_string_lossy())? {
                 Some((name, n)) => copier.ref_entries(&name, n)?,
                 None => copier.revision(&resolved.id)?,
@@ -131,12 +133,12 @@ impl Copy {
     fn say(
         &self,
         copied: &Copied,
-        source: &freestone_store::Store,
+        opened: &Opened,
         begun: Instant,
         context: &Context,
     ) -> Result<()> {
         if context.output.is_json() {
-            let traffic = source.following().map(freestone_store::upstream::Follower::traffic);
+            let traffic = opened.follower.as_ref().map(Follower::traffic);
             return context.output.json(&Answer {
                 to: self.to.clone(),
                 revisions: copied.revisions,

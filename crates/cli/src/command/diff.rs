@@ -73,9 +73,9 @@ impl Diff {
     /// # Errors
     /// A revision or path does not exist or cannot be read.
     pub fn run(&self, context: &Context) -> Result<Exit> {
-        let store = context.store()?;
-        let before = Part::find(&store, &Name::parse(&self.before)?)?;
-        let after = Part::find(&store, &Name::parse(&self.after)?)?;
+        let opened = context.opened()?;
+        let before = Part::find(&opened, &Name::parse(&self.before)?)?;
+        let after = Part::find(&opened, &Name::parse(&self.after)?)?;
         let trees = (before.manifest(&context.interrupt)?, after.manifest(&context.interrupt)?);
         let mut differs = false;
         let mut changes = |each: &mut dyn FnMut(&Change) -> Result<()>| {

@@ -83,7 +83,7 @@ impl Extract {
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
         let name = Name::parse(&self.name)?;
-        let part = Part::find(&context.store()?, &name)?;
+        let part = Part::find(&context.opened()?, &name)?;
         part.directory()?;
         part.fetch(Need::Contents, context)?;
         let target = Destination::prepare(&self.directory)?;

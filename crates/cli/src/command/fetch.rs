@@ -7,8 +7,7 @@ use crate::output::{JSON_SEE, short};
 use crate::values::name::{self, Name};
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result};
-use freestone_store::Store;
-use freestone_store::upstream::{Pinned, Subject};
+use freestone_follow::{Opened, Pinned, Subject, make_durable, note_complete, pin, pins, prime};
 use serde::Serialize;
 use std::ffi::OsString;
 
@@ -74,8 +73,9 @@ struct JsonFetched {
 }
 
 /// Returns the note that a pin is only here and not at the upstream.
-pub fn only_here(store: &Store, error: &Error) -> String {
-    let url = store.following().map(|follower| follower.config().url.clone()).unwrap_or_default();
+pub fn only_here(opened: &Opened, error: &Error) -> String {
+    let url = opened.follower.as_ref().map(|follower| follower.config().url.as_str());
+    let url = url.unwrap_or_default();
     format!(
         "the pin could not be changed at {url}: {}; until it is, the upstream does not know what this \
          host needs",
@@ -89,8 +89,8 @@ impl Fetch {
     /// # Errors
     /// The store does not follow an upstream, that cannot be reached, or a revision does not exist.
     pub fn run(&self, context: &Context) -> Result<Exit> {
-        let store = context.store()?;
-        if store.following().is_none() {
+        let opened = context.opened()?;
+        if !opened.is_following() {
             return Err(Error::refused(
                 "this store does not follow an upstream: all of it is here",
             )
@@ -109,13 +109,13 @@ impl Fetch {
         let mut names: Vec<String> =
             self.names.iter().map(|name| Name::parse_revision(name)).collect::<Result<_>>()?;
         if self.pins {
-            names.extend(store.pins()?.iter().map(|pin| pin.revision.to_string()));
+            names.extend(pins(&opened)?.iter().map(|pin| pin.revision.to_string()));
         }
         let mut failed: Option<Error> = None;
         for (number, name) in names.iter().enumerate() {
             // A pinned revision that is lost at the upstream must not prevent fetching the others.
             let is_pin = number >= self.names.len();
-            let outcome = self.one(name, is_pin, &store, context, &mut answer);
+            let outcome = self.one(name, is_pin, &opened, context, &mut answer);
             match outcome {
                 Err(error)
                     if is_pin && (error.is_damage() || error.kind() == ErrorKind::NotFound) =>
@@ -137,16 +137,16 @@ impl Fetch {
         &self,
         name: &str,
         is_pin: bool,
-        store: &Store,
+        opened: &Opened,
         context: &Context,
         answer: &mut Answer,
     ) -> Result<()> {
-        let resolved = store.resolve_to_read(name)?;
-        store.prime(&resolved.id)?;
-        let subject = Subject { root: resolved.revision.root, below: None, contents: true };
+        let resolved = opened.store.resolve_to_read(name)?;
+        prime(opened, &resolved.id)?;
+        let subject = Subject::whole(resolved.revision.root);
         let fetched = match self.dry_run {
-            true => following::preview(store, &subject, context)?.unwrap_or_default(),
-            false => following::fetch_missing(store, &subject, context)?,
+            true => following::preview(opened, &subject, context)?.unwrap_or_default(),
+            false => following::fetch_missing(opened, &subject, context)?,
         };
         let sum = following::sum(&fetched);
         let (id, shown) = (resolved.id, short(&resolved.id));
@@ -157,18 +157,19 @@ impl Fetch {
         } else {
             // A pinned revision is fetched by its id: the name that it had before stays in
             // `status`.
-            if !is_pin {
-                store.note_complete(&id, name);
+            match is_pin {
+                true => make_durable(opened)?,
+                false => note_complete(opened, &id, name)?,
             }
             if !context.output.is_json() {
                 context.output.note(format_args!("{shown} {name} is complete here"));
             }
-            if let Some(pin) = &self.pin {
-                let pinned = store.pin(pin, id, context.time()?)?;
+            if let Some(pin_name) = &self.pin {
+                let pinned = pin(opened, pin_name, id, context.time()?)?;
                 answer.pinned_upstream = Some(matches!(pinned, Pinned::AtUpstream));
-                answer.pin = Some(pin.clone());
+                answer.pin = Some(pin_name.clone());
                 if let Pinned::OnlyHere(error) = &pinned {
-                    context.output.note(only_here(store, error));
+                    context.output.note(only_here(opened, error));
                 }
             }
         }

@@ -7,6 +7,7 @@ use crate::upstreams;
 use crate::values::size;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Result, shown};
+use freestone_follow::Opened;
 use freestone_store::Store;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -85,20 +86,22 @@ impl Init {
             (Some(place), false) => Location::parse(place.clone())?,
             (None, _) => context.store_location()?,
         };
-        let store = match (&place, &self.upstream) {
-            (Location::Directory(path), None) => Store::init(path)?,
+        let opened = match (&place, &self.upstream) {
+            (Location::Directory(path), None) => Opened::plain(Store::init(path)?),
             (Location::Directory(path), Some(url)) => {
                 let host = self.host.clone().unwrap_or_else(host_name);
                 let opening = context.opening();
-                let store = Store::init_following(path, url, self.cache_size.0, &host, &opening)?;
+                let opened = freestone_follow::init(path, url, self.cache_size.0, &host, &opening)?;
                 if let Err(error) = upstreams::remember(url) {
                     let hint = error.hint_text().unwrap_or_default();
                     context.output.note(format_args!("{}; {hint}", error.chain()));
                 }
-                store
+                opened
             }
             #[cfg(feature = "remote")]
-            (Location::Remote(place), None) => Store::init_backend(context.remote(place)?, None)?,
+            (Location::Remote(place), None) => {
+                Opened::plain(Store::init_backend(context.remote(place)?, None)?)
+            }
             #[cfg(feature = "remote")]
             (Location::Remote(place), Some(_)) => {
                 return Err(Error::new(
@@ -108,7 +111,8 @@ impl Init {
                 .hint("give a local directory as the store, and this URL with --upstream"));
             }
         };
-        let upstream = store.following().map(|follower| shown::url(&follower.config().url));
+        let Opened { store, follower } = opened;
+        let upstream = follower.map(|follower| shown::url(&follower.config().url));
         if context.output.is_json() {
             let (store_id, store) = (store.id().to_string(), place.json());
             context.output.json(&Answer { store, store_id, upstream })?;

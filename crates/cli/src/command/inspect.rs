@@ -140,7 +140,7 @@ impl<'a> OpenedFile<'a> {
             return Err(Error::refused(format!("{place}: {what}"))
                 .hint("only a complete image made by freestone can be compared with a revision"));
         };
-        let part = Part::find(&context.store()?, &Name::parse(name)?)?;
+        let part = Part::find(&context.opened()?, &Name::parse(name)?)?;
         part.fetch(Need::Contents, context)?;
         let manifest = part.manifest(&context.interrupt)?;
         let root = manifest.id();

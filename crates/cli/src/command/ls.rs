@@ -62,7 +62,7 @@ impl Ls {
     /// The revision or path does not exist or cannot be read.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let name = Name::parse(&self.name)?;
-        let part = Part::find(&context.store()?, &name)?;
+        let part = Part::find(&context.opened()?, &name)?;
         if self.recursive {
             part.fetch(Need::Entries, context)?;
         }

@@ -115,7 +115,7 @@ impl Mount {
         }
         // The path is made absolute, because in the background the working directory is /.
         let revisions = Catalogue::open(match context.store_location()?.directory() {
-            Some(path) => context.store_in(&location::absolute(path)?)?,
+            Some(path) => context.store_in(&location::absolute(path)?)?.store,
             None => context.store()?,
         })?;
         // Watched from here on, so that a signal never leaves a half-mounted directory.

@@ -7,8 +7,9 @@ use crate::output::short;
 use crate::values::time;
 use clap::{Args, Subcommand};
 use freestone_core::Result;
-use freestone_store::Store;
-use freestone_store::upstream::{Pin as Pinning, Pinned};
+use freestone_follow::{
+    Opened, Pin as Pinning, Pinned, is_complete, is_pinned_at_upstream, pins, unpin,
+};
 use serde::Serialize;
 
 /// List and remove the pins of this host
@@ -61,20 +62,20 @@ struct Removed {
 }
 
 impl JsonPin {
-    /// Looks up the state of a pin of `store`.
+    /// Looks up the state of a pin.
     ///
     /// # Errors
     /// The index cannot be read.
-    pub fn new(store: &Store, pin: &Pinning) -> Result<Self> {
-        let complete = store.is_complete(&pin.revision)?;
+    pub fn new(opened: &Opened, pin: &Pinning) -> Result<Self> {
+        let complete = is_complete(opened, &pin.revision)?;
         Ok(Self {
             pin: pin.name.clone(),
             revision: pin.revision.to_string(),
             time: pin.time,
             complete,
-            upstream: match store.following() {
-                Some(follower) if !follower.is_offline() => store.is_pinned_at_upstream(pin).ok(),
-                _ => None,
+            upstream: match opened.online() {
+                Some(_) => is_pinned_at_upstream(opened, pin).ok(),
+                None => None,
             },
         })
     }
@@ -98,16 +99,16 @@ impl Pin {
     /// # Errors
     /// The store does not follow an upstream, or the pin does not exist.
     pub fn run(&self, context: &Context) -> Result<Exit> {
-        let store = context.store()?;
+        let opened = context.opened()?;
         match &self.command {
-            PinCommand::List => list(&store, context)?,
+            PinCommand::List => list(&opened, context)?,
             PinCommand::Remove { name } => {
-                let removed = store.unpin(name, context.time()?)?;
+                let removed = unpin(&opened, name, context.time()?)?;
                 if context.output.is_json() {
                     let removed_upstream = matches!(removed, Pinned::AtUpstream);
                     context.output.json(&Removed { pin: name.clone(), removed_upstream })?;
                 } else if let Pinned::OnlyHere(error) = &removed {
-                    context.output.note(only_here(&store, error));
+                    context.output.note(only_here(&opened, error));
                 }
             }
         }
@@ -115,9 +116,9 @@ impl Pin {
     }
 }
 
-fn list(store: &Store, context: &Context) -> Result<()> {
-    let pins = store.pins()?;
-    let shown = pins.iter().map(|pin| JsonPin::new(store, pin)).collect::<Result<Vec<_>>>()?;
+fn list(opened: &Opened, context: &Context) -> Result<()> {
+    let pins = pins(opened)?;
+    let shown = pins.iter().map(|pin| JsonPin::new(opened, pin)).collect::<Result<Vec<_>>>()?;
     if context.output.is_json() {
         return context.output.json(&Pins { pins: shown });
     }

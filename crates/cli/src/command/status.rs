@@ -84,12 +84,13 @@ impl Status {
     /// # Errors
     /// The store cannot be opened or read.
     pub fn run(&self, context: &Context) -> Result<Exit> {
-        let (mut store, mut upstream) = (context.store()?, None);
-        if store.following().is_some() {
+        let (mut opened, mut upstream) = (context.opened()?, None);
+        if let Some(follower) = opened.follower.clone() {
             let answer;
-            (store, answer) = upstream::look(store)?;
+            (opened, answer) = upstream::look(opened, &follower)?;
             upstream = Some(answer);
         }
+        let store = opened.store;
         let place = context.store_location()?;
         let following = upstream.is_some();
         // A store that follows an upstream has only local caches of its own.

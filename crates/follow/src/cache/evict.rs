@@ -1,168 +1,58 @@
-//! What the cache remembers and gives up: the files of runs, and eviction.
-//!
-//! The file of a pack's runs is replaced only after the pack's bytes were synced. What processes
-//! add at the same time comes together: each adds what it has kept, under the cache's lock, to what
-//! the file says then. Eviction gives up, a MiB of a pack at a time, what was used longest ago,
-//! and never what a pinned revision needs, with all that it is based on.
+//! Eviction: the cache removes what was used longest ago, a MiB of a pack at a time, and never what
+//! is protected.
 
-use super::needs::Overlay;
-use super::sparse::{Changes, SparsePack, paths, read_runs};
-use super::{Follower, Inner, lock};
-use crate::refs::Refs;
-use crate::store::Store;
+use super::flush::{failed, lock_cache};
+use super::sparse::{paths, read_runs};
+use super::{Cache, Protected};
+use crate::durable::write_beside;
 use freestone_backend::Backend;
-use freestone_backend::directory::Directory;
-use freestone_core::{Error, Id, Result};
-use freestone_format::pack::{self, TRAILER_BYTES};
-use freestone_format::runs::{RunsFile, STAMPED_BYTES};
-use freestone_format::segment::Segment;
-use rustix::fs::{FallocateFlags, FlockOperation};
-use std::collections::HashSet;
+use freestone_core::wire::to_usize;
+use freestone_core::{Id, Result};
+use freestone_format::pack;
+use freestone_format::runs::{Runs, RunsFile, STAMPED_BYTES};
+use rustix::fs::FallocateFlags;
 use std::fs::{self, File};
-use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Packs from which on one sync of the file system takes the place of one for each.
-const SYNCED_ONE_BY_ONE: usize = 16;
-/// After this time nobody is about to say what is in a sparse pack.
+/// After this time no process is about to say what is in a sparse pack.
 const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 
-fn failed(what: &str, path: &Path, error: io::Error) -> Error {
-    Error::io(format!("the cache: cannot {what} {}", path.display()), error)
-        .hint("the cache can be deleted at any time; what was in it is fetched again")
-}
-
-/// The lock of a cache, held while files of runs are changed.
-fn lock_cache(cache: &Path) -> Result<File> {
-    let path = cache.join("lock");
-    let take = || {
-        fs::create_dir_all(cache)?;
-        let file = File::options().write(true).create(true).truncate(false).open(&path)?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
-        Ok(file)
-    };
-    take().map_err(|error| failed("lock", &path, error))
-}
-
-/// Writes a file of runs beside its place; `place` gives it its name.
-fn write_beside(path: &Path, bytes: &[u8], sync: bool) -> io::Result<std::path::PathBuf> {
-    let beside = path
-        .with_extension(format!("runs-{:016x}", u64::from_le_bytes(freestone_backend::random())));
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    if sync {
-        file.sync_data()?;
-    }
-    Ok(beside)
-}
-
-fn sync_file_system(cache: &Path) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(File::open(cache)?)?)
-}
-
-impl Inner {
-    /// Puts what was kept since the last time into the files of runs; where something was, or with
-    /// `every_use`, also what was used when.
-    pub(super) fn flush(&self, every_use: bool) -> Result<()> {
-        self.unflushed.store(0, Ordering::Relaxed);
-        let packs: Vec<Arc<SparsePack>> = lock(&self.packs).values().cloned().collect();
-        let every_use = every_use || packs.iter().any(|pack| pack.has_added());
-        let changed: Vec<(Arc<SparsePack>, Changes)> = packs
-            .into_iter()
-            .filter_map(|pack| pack.take_changes(every_use).map(|changes| (pack, changes)))
-            .collect();
-        if changed.is_empty() {
-            return Ok(());
-        }
-        let added = changed.iter().filter(|(_, changes)| !changes.added.is_empty());
-        let one_by_one = added.clone().count() <= SYNCED_ONE_BY_ONE;
-        let mut gone: HashSet<Id> = HashSet::new();
-        let mut sync = || -> io::Result<()> {
-            if !one_by_one {
-                return sync_file_system(&self.cache);
-            }
-            for (pack, _) in added.clone() {
-                match File::open(paths(&self.cache, &pack.id).0) {
-                    Ok(file) => file.sync_data()?,
-                    // Another process has given it up, who could not know of what was added.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        gone.insert(pack.id);
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
-        };
-        // The cache can be deleted at any time.
-        fs::create_dir_all(&self.cache)
-            .and_then(|()| sync())
-            .map_err(|error| failed("sync", &self.cache, error))?;
-        let _lock = lock_cache(&self.cache)?;
-        let mut renames = Vec::new();
-        for (pack, changes) in &changed {
-            let (_, path) = paths(&self.cache, &pack.id);
-            if gone.contains(&pack.id) || !path.parent().is_some_and(Path::exists) {
-                pack.replace(RunsFile::default());
-                continue;
-            }
-            let mut file = read_runs(&self.cache, &pack.id);
-            file.runs.remove_all(&changes.removed);
-            file.runs.add_all(&changes.added);
-            file.length = file.length.max(changes.length);
-            let stamps = file.stamps.len().max(changes.stamps.len());
-            file.stamps.resize(stamps, 0);
-            for (stamp, used) in file.stamps.iter_mut().zip(&changes.stamps) {
-                *stamp = (*stamp).max(*used);
-            }
-            // A use alone is not worth a sync.
-            let sync = one_by_one && !changes.added.is_empty();
-            let beside = write_beside(&path, &file.encode(&pack.id), sync)
-                .map_err(|error| failed("write", &path, error))?;
-            renames.push((beside, path));
-            pack.replace(file);
-        }
-        if !one_by_one {
-            sync_file_system(&self.cache).map_err(|error| failed("sync", &self.cache, error))?;
-        }
-        renames.iter().try_for_each(|(from, to)| {
-            fs::rename(from, to).map_err(|error| failed("replace", to, error))
-        })
-    }
-
-    /// The sparse packs, each with the bytes that it takes on the disk.
+impl Cache {
+    /// Lists the sparse packs, each with the bytes that it takes on the disk.
     fn sizes(&self) -> Result<Vec<(Id, u64)>> {
-        let listed = self.kept().list("packs")?;
+        let listed = self.here.directory().list("packs")?;
         let size = |id: Id| {
-            let metadata = fs::metadata(paths(&self.cache, &id).0).ok()?;
+            let metadata = fs::metadata(paths(self.folder(), &id).0).ok()?;
             Some((id, metadata.blocks() * 512))
         };
         Ok(listed.iter().filter_map(|l| pack::id_of_object(&l.name)).filter_map(size).collect())
     }
 
-    /// Makes room for `bytes`: the cache takes no more than its size with them, where that can be
-    /// had without giving up what is pinned, or was used since `begun`.
-    pub(super) fn evict(&self, bytes: u64, begun: Option<u64>) -> Result<()> {
+    /// Makes room for `bytes`: with them the cache takes no more than its size, if that is possible
+    /// without removing what is protected, or was used since `begun` (milliseconds since 1970).
+    ///
+    /// # Errors
+    /// It is not known what is protected: then nothing is removed. Or the cache cannot be changed.
+    pub(crate) fn evict(&self, bytes: u64, begun: Option<u64>) -> Result<()> {
         let Some(limit) = self.config.cache_size else { return Ok(()) };
         let sum = |sizes: &[(Id, u64)]| sizes.iter().map(|(_, size)| size).sum::<u64>();
         if sum(&self.sizes()?).saturating_add(bytes) <= limit {
             return Ok(());
         }
         self.flush(true)?;
-        let (pinned, protected) = self.pinned()?;
-        let _lock = lock_cache(&self.cache)?;
-        // Another process may have given up enough meanwhile.
+        let Protected { revisions: pinned, ranges: protected } = (self.protect)()?;
+        let _lock = lock_cache(self.folder())?;
+        // Another process may have removed enough meanwhile.
         let sizes = self.sizes()?;
         let mut used = sum(&sizes);
-        // A little more than has to be, so that it is not begun again at once.
+        // A little more than is needed, so that the next call has nothing to do.
         let target = (limit - limit / 16).saturating_sub(bytes);
         let mut candidates: Vec<(u64, Id, Range<u64>)> = Vec::new();
         for (id, _) in &sizes {
-            let file = read_runs(&self.cache, id);
+            let file = read_runs(self.folder(), id);
             for number in 0..file.runs.end().div_ceil(STAMPED_BYTES) {
                 let start = number * STAMPED_BYTES;
                 let block = start..start + STAMPED_BYTES;
@@ -170,96 +60,34 @@ impl Inner {
                 if let Some(protected) = protected.get(id) {
                     here.remove_all(protected);
                 }
-                let at = usize::try_from(start / STAMPED_BYTES).unwrap_or(usize::MAX);
+                let at = to_usize(start / STAMPED_BYTES);
                 let stamp = file.stamps.get(at).copied().unwrap_or(0);
                 let is_new = begun.is_some_and(|begun| stamp >= begun);
                 if !here.is_empty() && !is_new {
                     candidates.push((stamp, *id, block));
                 }
             }
-            used = used.saturating_sub(self.give_up_unknown(id, &file));
+            used = used.saturating_sub(self.remove_unlisted(id, &file));
         }
         candidates.sort_unstable_by_key(|(stamp, id, block)| (*stamp, *id, block.start));
-        let mut gave_up = false;
+        let mut removed = false;
         for (_, id, block) in candidates {
             if used <= target {
                 break;
             }
-            used = used.saturating_sub(self.give_up(&id, &block, protected.get(&id))?);
-            gave_up = true;
+            used = used.saturating_sub(self.remove_block(&id, &block, protected.get(&id))?);
+            removed = true;
         }
-        if gave_up {
+        if removed {
             self.client.reach.forget_complete(&pinned);
         }
         Ok(())
     }
 
-    /// The pinned revisions, and the ranges of packs that hold what they need.
-    ///
-    /// # Errors
-    /// It cannot be told what is pinned: then nothing may be given up.
-    fn pinned(&self) -> Result<(Vec<Id>, Overlay)> {
-        let (mut ids, mut ranges) = (Vec::new(), Overlay::new());
-        let refs = Refs::new(Arc::new(Directory::new(&self.root)));
-        let prefix = format!("hosts/{}/", self.config.host);
-        let entries = refs.list().map_err(|error| {
-            let refs = self.root.join("refs");
-            error.context("what is pinned cannot be told").hint(format!(
-                "remove what is damaged below {}, and pin again what it pinned",
-                refs.display()
-            ))
-        })?;
-        ids.extend(
-            entries.iter().filter(|e| e.name.starts_with(&prefix)).filter_map(|e| e.revision()),
-        );
-        if ids.is_empty() {
-            return Ok((ids, ranges));
-        }
-        // By what is here: eviction asks nobody.
-        let follower = Follower::new(
-            self.config.clone(),
-            self.root.clone(),
-            self.client.backend().clone(),
-            true,
-        );
-        let store = Store::of_follower(follower, self.config.store);
-        // Where rows follow from the table of a pack, nothing of it is found without.
-        for listed in self.kept().list("index")? {
-            let segment = self.kept().open(&listed.name)?.map(|object| object.map());
-            let Some(segment) = segment.and_then(|bytes| Segment::open(bytes.ok()?).ok()) else {
-                continue;
-            };
-            if segment.rows_left_out()
-                && let Ok(pack) = segment.pack(0)
-            {
-                let end = pack.length.saturating_sub(TRAILER_BYTES);
-                ranges.entry(pack.id).or_default().add(end.saturating_sub(pack.table)..end);
-            }
-        }
-        for id in &ids {
-            let mut walk = || -> Result<()> {
-                let Some(revision) = store.revision(id)? else { return Ok(()) };
-                let inner = store.following().map(|follower| follower.0.clone());
-                inner.map_or(Ok(()), |inner| {
-                    inner.ranges_of(&store.records()?, &revision.root, &mut ranges)
-                })
-            };
-            // What is not here needs no protection.
-            let _ = walk();
-        }
-        // This process has kept what the other view cannot see yet; nothing of it is to be written.
-        Ok((ids, ranges))
-    }
-
-    /// Gives up what is in `block` of a pack, but for `protected`. Gives the bytes that came free.
-    fn give_up(
-        &self,
-        id: &Id,
-        block: &Range<u64>,
-        protected: Option<&freestone_format::runs::Runs>,
-    ) -> Result<u64> {
-        let (pack_path, runs_path) = paths(&self.cache, id);
-        let mut file = read_runs(&self.cache, id);
+    /// Removes what is in `block` of a pack, except `protected`. Returns the bytes that became free.
+    fn remove_block(&self, id: &Id, block: &Range<u64>, protected: Option<&Runs>) -> Result<u64> {
+        let (pack_path, runs_path) = paths(self.folder(), id);
+        let mut file = read_runs(self.folder(), id);
         let mut gone = file.runs.within(block);
         if let Some(protected) = protected {
             gone.remove_all(protected);
@@ -267,9 +95,9 @@ impl Inner {
         file.runs.remove_all(&gone);
         let blocks = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.blocks() * 512);
         let before = blocks(&pack_path);
-        let pack = lock(&self.packs).get(id).cloned();
+        let pack = self.here.known(id);
         if file.runs.is_empty() && pack.as_ref().is_none_or(|pack| !pack.is_dirty()) {
-            // Whoever has it open must not keep its room.
+            // Processes that have it open must not keep its room.
             let _ = File::options().write(true).open(&pack_path).and_then(|file| file.set_len(0));
             fs::remove_file(&runs_path).map_err(|error| failed("remove", &runs_path, error))?;
             fs::remove_file(&pack_path).map_err(|error| failed("remove", &pack_path, error))?;
@@ -286,10 +114,10 @@ impl Inner {
         Ok(before.saturating_sub(blocks(&pack_path)))
     }
 
-    /// Gives up what lies in a sparse pack without being in its runs: a process was killed before
-    /// it could say so. Gives the bytes that came free.
-    fn give_up_unknown(&self, id: &Id, file: &RunsFile) -> u64 {
-        let (path, _) = paths(&self.cache, id);
+    /// Removes what is in a sparse pack and not in its runs: a process was killed before it could list
+    /// it. Returns the bytes that became free.
+    fn remove_unlisted(&self, id: &Id, file: &RunsFile) -> u64 {
+        let (path, _) = paths(self.folder(), id);
         let Ok(metadata) = fs::metadata(&path) else { return 0 };
         let age = metadata.modified().ok().and_then(|modified| modified.elapsed().ok());
         if age.is_none_or(|age| age < ABANDONED_AFTER)
@@ -308,8 +136,8 @@ impl Inner {
     }
 }
 
-/// Gives the room of a range back. Where the file system cannot, it is not had back until the
-/// whole pack goes.
+/// Returns the room of a range to the file system. If that cannot punch holes, the room is returned
+/// only with the whole pack.
 fn punch(path: &Path, range: &Range<u64>) {
     if let Ok(file) = File::options().write(true).open(path)
         && range.start < range.end

@@ -10,7 +10,7 @@ use std::sync::Arc;
 const BYTES_MAX: usize = 64 << 20;
 
 #[derive(Default)]
-pub(super) struct Stash {
+pub(crate) struct Stash {
     packs: HashMap<Id, BTreeMap<u64, Arc<Vec<u8>>>>,
     /// What came first is first; may name what is gone.
     order: VecDeque<(Id, u64)>,
@@ -19,7 +19,7 @@ pub(super) struct Stash {
 
 impl Stash {
     /// Holds `bytes`, which stand at `offset` of `pack`.
-    pub(super) fn put(&mut self, pack: &Id, offset: u64, bytes: Vec<u8>) {
+    pub(crate) fn put(&mut self, pack: &Id, offset: u64, bytes: Vec<u8>) {
         self.drop_at(pack, offset);
         self.bytes += bytes.len();
         self.packs.entry(*pack).or_default().insert(offset, Arc::new(bytes));
@@ -38,7 +38,7 @@ impl Stash {
     }
 
     /// The bytes that hold all of `range`, and where they start.
-    pub(super) fn find(&self, pack: &Id, range: &Range<u64>) -> Option<(u64, Arc<Vec<u8>>)> {
+    pub(crate) fn find(&self, pack: &Id, range: &Range<u64>) -> Option<(u64, Arc<Vec<u8>>)> {
         // Ranges that are asked for one by one may lie in one another; few do.
         let held = self.packs.get(pack)?.range(..=range.start).rev().take(8);
         held.map(|(at, bytes)| (*at, bytes.clone()))
@@ -46,7 +46,7 @@ impl Stash {
     }
 
     /// Lets go what was put at `offset`.
-    pub(super) fn drop_at(&mut self, pack: &Id, offset: u64) {
+    pub(crate) fn drop_at(&mut self, pack: &Id, offset: u64) {
         if let Some(held) = self.packs.get_mut(pack) {
             if let Some(bytes) = held.remove(&offset) {
                 self.bytes -= bytes.len();
@@ -58,7 +58,7 @@ impl Stash {
     }
 
     /// Lets go all that holds a part of `range`.
-    pub(super) fn drop_touching(&mut self, pack: &Id, range: &Range<u64>) {
+    pub(crate) fn drop_touching(&mut self, pack: &Id, range: &Range<u64>) {
         let Some(held) = self.packs.get(pack) else { return };
         let touching: Vec<u64> = held
             .range(..range.end)

@@ -1,89 +1,68 @@
-//! What is kept whole: index segments, revisions, ref entries. All are immutable, so one that is
-//! here and is what its name says is never asked for again; one that the upstream does not list any
-//! more goes.
+//! What is kept whole: index segments, revisions, ref entries. All are immutable. One that is here and
+//! is what its name says is never fetched again; one that the upstream no longer lists is removed.
+//!
+//! A cache that cannot be written to is not an error: what was fetched is used from memory, and
+//! fetched again by the next process.
 
-use super::Inner;
+use super::Cache;
+use super::check::{check, is_immutable, is_sound};
 use freestone_backend::{Backend, Created, Listed, Object};
-use freestone_core::{Error, ErrorKind, Id, Result};
-use freestone_format::ref_entry::{self, RefEntry};
-use freestone_format::revision;
-use freestone_format::segment::{Segment, parse_file_name};
+use freestone_core::digest::PlainHasher;
+use freestone_core::limits::REVISION_BYTES_MAX;
+use freestone_core::wire::{Bytes, to_usize};
+use freestone_core::{Error, ErrorKind, Result};
+use freestone_format::segment::{CHECK_BYTES, Segment, check_header, parse_file_name};
 use std::collections::HashSet;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The longest index segment that is fetched.
-const SEGMENT_BYTES_MAX: u64 = 4 << 30;
-/// Segments that are fetched at once.
+/// The longest object that is not a segment: the file of a revision, with its locator.
+const OBJECT_BYTES_MAX: u64 = (REVISION_BYTES_MAX as u64) + (64 << 20);
+/// Bytes of a segment that are requested at once.
+const PART_BYTES: u64 = 4 << 20;
+/// The longest segment that is held in memory because the cache has no room for it.
+const HELD_BYTES_MAX: u64 = 256 << 20;
+/// Segments that are fetched at once. With [`PART_BYTES`] it bounds the memory.
 const FETCHERS: usize = 8;
 
-/// Checks that the bytes of an object are what its name says. Objects of other names pass.
-fn check(name: &str, bytes: &[u8]) -> Result<()> {
-    let damaged = || Error::corrupt("it is damaged, or was on its way");
-    match name.split_once('/') {
-        Some(("index", file_name)) => {
-            let Some((_, id)) = parse_file_name(file_name) else { return Ok(()) };
-            let segment = Segment::open(Arc::new(bytes.to_vec()))?;
-            if segment.verify()? == id { Ok(()) } else { Err(damaged()) }
-        }
-        Some(("revisions", id)) => {
-            let Ok(id) = Id::parse(id) else { return Ok(()) };
-            revision::decode_file(&id, bytes).map(|_| ())
-        }
-        Some(("refs", entry)) => {
-            let parts = entry.split_once('/');
-            let parts = parts.and_then(|(folder, key)| {
-                Some((ref_entry::name_of_folder(folder)?, ref_entry::number_of_key(key)?))
-            });
-            let Some((name, n)) = parts else { return Ok(()) };
-            RefEntry::decode(&name, n, bytes).map(|_| ())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether an object of this name never changes, so that it may be kept.
-fn is_immutable(name: &str) -> bool {
-    match name.split_once('/') {
-        Some(("index", file_name)) => parse_file_name(file_name).is_some(),
-        Some(("revisions", id)) => Id::parse(id).is_ok(),
-        Some(("refs", entry)) => {
-            entry.split_once('/').is_some_and(|(_, key)| ref_entry::number_of_key(key).is_some())
-        }
-        _ => false,
-    }
-}
-
-impl Inner {
-    /// A listing: the upstream's, or of what is here.
-    pub(super) fn list(&self, folder: &str) -> Result<Vec<Listed>> {
-        let kept = self.kept();
+impl Cache {
+    /// Lists a folder of the upstream; offline, what is here of it.
+    pub(crate) fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         if self.client.offline {
-            let mut listed = kept.list(folder)?;
-            listed.retain(|listed| folder == "packs" || is_immutable(&listed.name));
-            return Ok(listed);
+            return self.here.list(folder);
         }
-        let listed = self.checked(|| self.client.list(folder))?;
+        let mut listed = self.checked(|| self.client.list(folder))?;
         if folder == "index" {
-            self.fetch_segments(&listed)?;
+            let mut gone = self.fetch_segments(&listed)?;
+            if !gone.is_empty() && self.client.lists_by_hints() {
+                // The hint may have been replaced meanwhile. If it is still old, the segments that
+                // were merged are not waited for.
+                listed = self.client.list(folder)?;
+                gone = self.fetch_segments(&listed)?;
+                listed.retain(|listed| !gone.contains(&listed.name));
+            }
         }
-        self.forget_unlisted(folder, &listed, None)?;
+        self.add_newer(folder, &mut listed);
+        self.forget_unlisted(folder, &listed, None);
         Ok(listed)
     }
 
-    /// The beginning of a listing: the upstream's, or of what is here.
-    pub(super) fn list_first(&self, folder: &str, count: usize) -> Result<Vec<Listed>> {
+    /// Lists the beginning of a folder of the upstream; offline, what is here of it.
+    pub(crate) fn list_first(&self, folder: &str, count: usize) -> Result<Vec<Listed>> {
         if self.client.offline {
             return self.list(folder);
         }
-        let listed = self.checked(|| self.client.list_first(folder, count))?;
-        // Of fewer than were asked for there are no more.
-        let last = listed.last().filter(|_| listed.len() >= count);
-        self.forget_unlisted(folder, &listed, last.map(|last| last.name.as_str()))?;
+        let mut listed = self.checked(|| self.client.list_first(folder, count))?;
+        // A shorter listing is whole.
+        let last = listed.last().filter(|_| listed.len() >= count).cloned();
+        self.add_newer(folder, &mut listed);
+        self.forget_unlisted(folder, &listed, last.as_ref().map(|last| last.name.as_str()));
         Ok(listed)
     }
 
-    /// Asks for a listing, and at the same time whether the upstream is the right store.
+    /// Makes a listing, and at the same time checks that the upstream is the right store.
     fn checked(&self, list: impl FnOnce() -> Result<Vec<Listed>>) -> Result<Vec<Listed>> {
         std::thread::scope(|scope| {
             let checked = scope.spawn(|| self.client.check_store(self.config.store));
@@ -93,120 +72,307 @@ impl Inner {
         })
     }
 
-    /// Forgets what is kept of a folder and not listed any more. `last`: what comes after it was not
-    /// listed.
-    fn forget_unlisted(&self, folder: &str, listed: &[Listed], last: Option<&str>) -> Result<()> {
-        let top = folder.split('/').next().unwrap_or_default();
-        if !["index", "refs", "revisions"].contains(&top) {
-            return Ok(());
+    /// Adds to a listing by hints what is here and newer: a cache between the upstream and this host may
+    /// answer with an old hint, and must not make the host go back. Entries of refs are never
+    /// removed, so all of them count. A segment counts if it was written after all that are listed.
+    fn add_newer(&self, folder: &str, listed: &mut Vec<Listed>) {
+        if !self.client.lists_by_hints() {
+            return;
         }
-        let kept = self.kept();
+        let Ok(mut kept) = self.here.list(folder) else { return };
+        match folder.split('/').next() {
+            Some("refs") => {}
+            Some("index") => {
+                let newest = listed.iter().filter_map(|listed| time_of(&listed.name)).max();
+                kept.retain(|kept| time_of(&kept.name) > newest);
+            }
+            _ => return,
+        }
+        listed.append(&mut kept);
+        listed.sort_unstable();
+        listed.dedup_by(|a, b| a.name == b.name);
+    }
+
+    /// Removes what is kept of a folder and not listed any more. What comes after `last` was not
+    /// listed.
+    fn forget_unlisted(&self, folder: &str, listed: &[Listed], last: Option<&str>) {
+        let top = folder.split('/').next().unwrap_or_default();
+        // Hints name only some of the revisions.
+        let is_whole = top != "revisions" || !self.client.lists_by_hints();
+        if !["index", "refs", "revisions"].contains(&top) || !is_whole {
+            return;
+        }
+        let directory = self.here.directory();
         let names: HashSet<&str> = listed.iter().map(|listed| listed.name.as_str()).collect();
-        for old in kept.list(folder)? {
+        for old in directory.list(folder).unwrap_or_default() {
             let name = old.name.as_str();
             let would_be_listed = last.is_none_or(|last| name <= last);
             if is_immutable(name) && would_be_listed && !names.contains(name) {
-                // Should it stay, it is asked for by nobody while the upstream can be listed.
-                let _ = kept.remove(name);
+                // If it stays, nobody asks for it while the upstream can be listed.
+                let _ = directory.remove(name);
             }
         }
-        Ok(())
     }
 
-    /// Fetches the segments that are not here, several at once.
-    fn fetch_segments(&self, listed: &[Listed]) -> Result<()> {
-        let kept: HashSet<String> =
-            self.kept().list("index")?.into_iter().map(|listed| listed.name).collect();
+    /// Fetches the segments that are not here, several at once. Returns the names of those that are
+    /// gone: they were merged into others.
+    fn fetch_segments(&self, listed: &[Listed]) -> Result<Vec<String>> {
+        let kept = self.here.directory().list("index").unwrap_or_default();
+        let kept: HashSet<String> = kept.into_iter().map(|listed| listed.name).collect();
         let missing: Vec<&Listed> = listed
             .iter()
             .filter(|listed| is_immutable(&listed.name) && !kept.contains(&listed.name))
             .collect();
         let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            let fetch = || -> Result<()> {
-                while let Some(listed) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    // One that is gone was merged; whoever opens it finds out, and lists again.
-                    self.get_whole(&listed.name, SEGMENT_BYTES_MAX)?;
+        let fetch = || -> Result<Vec<String>> {
+            let mut gone = Vec::new();
+            // What cannot be kept is fetched by the reader that needs it.
+            while !self.has_failed()
+                && let Some(listed) = missing.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                match self.fetch_segment(&listed.name, Some(listed.length)) {
+                    Err(error) if error.kind() == ErrorKind::Missing => {
+                        gone.push(listed.name.clone());
+                    }
+                    outcome => drop(outcome?),
                 }
-                Ok(())
-            };
+            }
+            Ok(gone)
+        };
+        let gone = std::thread::scope(|scope| {
             let workers: Vec<_> =
                 (0..FETCHERS.min(missing.len())).map(|_| scope.spawn(fetch)).collect();
-            workers.into_iter().try_for_each(|worker| match worker.join() {
-                Ok(outcome) => outcome,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-        })
+            let outcomes = workers.into_iter().map(|worker| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            outcomes.collect::<Result<Vec<_>>>()
+        })?;
+        Ok(gone.concat())
+    }
+
+    /// Returns true if the disk of the cache has room for `bytes`.
+    fn has_room(&self, bytes: u64) -> bool {
+        let room = rustix::fs::statvfs(self.folder()).or_else(|_| rustix::fs::statvfs(&self.root));
+        room.is_ok_and(|room| bytes <= room.f_bavail.saturating_mul(room.f_frsize))
     }
 
     /// Removes the segments that the disk has damaged: they are fetched again.
-    pub(super) fn drop_damaged_segments(&self) -> Result<()> {
-        let kept = self.kept();
-        for listed in kept.list("index")? {
+    pub(crate) fn drop_damaged_segments(&self) -> Result<()> {
+        let directory = self.here.directory();
+        for listed in directory.list("index")? {
             let Some((_, id)) = listed.name.strip_prefix("index/").and_then(parse_file_name) else {
                 continue;
             };
-            let Some(object) = kept.open(&listed.name)? else { continue };
+            let Some(object) = directory.open(&listed.name)? else { continue };
             let found = object.map().and_then(Segment::open).and_then(|found| found.verify());
             let is_damaged = match found {
                 Ok(found) => found != id,
-                Err(error) => error.kind() == ErrorKind::Corrupt,
+                Err(error) => error.is_damage(),
             };
             if is_damaged {
-                kept.remove(&listed.name)?;
+                directory.remove(&listed.name)?;
             }
         }
         Ok(())
     }
 
     /// Reads an object that is kept whole; `None` if there is none.
-    pub(super) fn get_whole(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn get_whole(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>> {
+        if self.client.offline {
+            return self.here.get(name, max);
+        }
         let immutable = is_immutable(name);
-        let kept = self.kept();
-        if immutable && let Ok(Some(bytes)) = kept.get(name, max) {
+        let directory = self.here.directory();
+        if immutable && let Ok(Some(bytes)) = directory.get(name, max) {
             if check(name, &bytes).is_ok() {
                 return Ok(Some(bytes));
             }
-            if self.client.offline {
-                return Err(self.client.absent(name));
-            }
-            // The disk lost it.
-            kept.remove(name)?;
+            // The disk damaged it.
+            self.remove(name);
         }
         let got = self.client.get(name, max, &|bytes| check(name, bytes))?;
         if let (true, Some(bytes)) = (immutable, &got) {
-            match kept.create(name, bytes) {
-                Ok(Created::New | Created::Existed) => {}
-                Err(error) => self.could_not_keep(error),
-            }
+            self.keep(name, bytes);
         }
         Ok(got)
     }
 
-    /// Opens an object that is kept whole, after it was fetched.
-    pub(super) fn open_whole(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
+    /// Opens an object that is kept whole. It is fetched if it is not here.
+    pub(crate) fn open_whole(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
+        if self.client.offline {
+            return self.here.open(name);
+        }
         if is_immutable(name)
-            && let Some(object) = self.kept().open(name)?
+            && let Ok(Some(object)) = self.here.directory().open(name)
         {
-            // Mapped segments are not read whole each time; what the disk cut off is noticed.
-            let is_sound = match name.strip_prefix("index/").and_then(parse_file_name) {
-                Some((_, id)) => {
-                    object.map().and_then(Segment::open).is_ok_and(|segment| segment.id() == id)
-                }
-                None => true,
-            };
-            if is_sound || self.client.offline {
+            if is_sound(name, &*object) {
                 return Ok(Some(object));
             }
-            self.kept().remove(name)?;
+            self.remove(name);
         }
-        let Some(bytes) = self.get_whole(name, SEGMENT_BYTES_MAX)? else { return Ok(None) };
-        match self.kept().open(name)? {
-            Some(object) if is_immutable(name) => Ok(Some(object)),
-            // It could not be kept, but it can be used.
-            _ => Ok(Some(Box::new(Held(Arc::new(bytes))))),
+        if name.strip_prefix("index/").and_then(parse_file_name).is_some() {
+            return match self.fetch_segment(name, None) {
+                Err(error) if error.kind() == ErrorKind::Missing => Ok(None),
+                outcome => outcome.map(Some),
+            };
+        }
+        let bytes = self.get_whole(name, OBJECT_BYTES_MAX)?;
+        Ok(bytes.map(|bytes| Box::new(Held(Arc::new(bytes))) as Box<dyn Object>))
+    }
+
+    /// Fetches a segment, of `length` if that is known, in parts that bound the memory, and opens
+    /// it. The length that the upstream names must be that of the segment's header before more than
+    /// one part is fetched.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Missing`] if there is no such object; or it is damaged.
+    fn fetch_segment(&self, name: &str, length: Option<u64>) -> Result<Box<dyn Object>> {
+        let id = name.strip_prefix("index/").and_then(parse_file_name).map(|(_, id)| id);
+        let mut tries = 1;
+        loop {
+            let length = match length {
+                Some(length) if tries == 1 => length,
+                _ => self.client.length(name)?,
+            };
+            match self.fetch_segment_once(name, id, length) {
+                Err(error)
+                    if error.kind() == ErrorKind::Corrupt
+                        && tries < crate::client::TRANSFERS_MAX =>
+                {
+                    tries += 1;
+                }
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    return Err(error.context(format!("{}: {name}", self.config.url)));
+                }
+                outcome => return outcome,
+            }
         }
     }
+
+    fn fetch_segment_once(
+        &self,
+        name: &str,
+        id: Option<[u8; 16]>,
+        length: u64,
+    ) -> Result<Box<dyn Object>> {
+        let mut part = vec![0; to_usize(length.min(PART_BYTES))];
+        self.client.read(name, 0, &mut part)?;
+        check_header(&part, length)?;
+        if length <= PART_BYTES {
+            check(name, &part)?;
+            self.keep(name, &part);
+            return Ok(Box::new(Held(Arc::new(part))));
+        }
+        let spool = match self.has_room(length) {
+            true => self.here.writable_directory().and_then(|directory| directory.spool()),
+            false => Err(Error::new(ErrorKind::Storage, format!("there is no room for {name}"))),
+        };
+        let kept = match spool {
+            Ok(spool) => {
+                let write = |at, bytes: &[u8]| spool.file().write_all_at(bytes, at);
+                let outcome = self.fetch_parts(name, id, length, part.clone(), write)?;
+                outcome
+                    .map_err(|error| Error::io(format!("cannot keep {name}"), error))
+                    .and_then(|()| self.here.directory().publish(spool, name))
+            }
+            Err(error) => Err(error),
+        };
+        match kept {
+            Ok(_) => {
+                let gone = || Error::missing(format!("{name} was removed from the cache"));
+                self.here.directory().open(name)?.ok_or_else(gone)
+            }
+            Err(error) => {
+                self.could_not_keep(error);
+                self.hold_segment(name, id, length, part)
+            }
+        }
+    }
+
+    /// Fetches a segment of which `part` is the beginning, and holds it in memory.
+    fn hold_segment(
+        &self,
+        name: &str,
+        id: Option<[u8; 16]>,
+        length: u64,
+        part: Vec<u8>,
+    ) -> Result<Box<dyn Object>> {
+        if length > HELD_BYTES_MAX {
+            return Err(Error::new(
+                ErrorKind::Storage,
+                format!("{name} has {length} bytes, and the cache has no room for it"),
+            )
+            .hint(format!("make room in {}", self.root.display())));
+        }
+        let mut held = Vec::new();
+        let write = |_, bytes: &[u8]| {
+            held.extend_from_slice(bytes);
+            Ok(())
+        };
+        self.fetch_parts(name, id, length, part, write)?
+            .map_err(|error| Error::io(format!("cannot hold {name}"), error))?;
+        Ok(Box::new(Held(Arc::new(held))))
+    }
+
+    /// Fetches a segment of which `part` is the beginning, and calls `write` with each part and its
+    /// offset. The inner result is that of `write`.
+    ///
+    /// # Errors
+    /// It cannot be fetched, or is damaged.
+    fn fetch_parts(
+        &self,
+        name: &str,
+        id: Option<[u8; 16]>,
+        length: u64,
+        mut part: Vec<u8>,
+        mut write: impl FnMut(u64, &[u8]) -> io::Result<()>,
+    ) -> Result<io::Result<()>> {
+        let mut hasher = PlainHasher::default();
+        let (mut at, mut tail) = (0, Vec::new());
+        loop {
+            // The check at the end is the hash of everything before it.
+            tail.extend_from_slice(&part);
+            let hashed = tail.len().saturating_sub(CHECK_BYTES);
+            hasher.update(&tail[..hashed]);
+            tail.drain(..hashed);
+            if let Err(error) = write(at, &part) {
+                return Ok(Err(error));
+            }
+            at += part.len() as u64;
+            if at == length {
+                break;
+            }
+            part.resize(to_usize((length - at).min(PART_BYTES)), 0);
+            self.client.read(name, at, &mut part)?;
+        }
+        let found = hasher.finish();
+        if found.0[..] != tail[..] || id.is_some_and(|id| id != found.0[..16]) {
+            return Err(Error::corrupt("it is damaged, or was damaged on its way"));
+        }
+        Ok(Ok(()))
+    }
+
+    /// Keeps an object. If that is not possible, the reason is remembered.
+    fn keep(&self, name: &str, bytes: &[u8]) {
+        let directory = self.here.writable_directory();
+        match directory.and_then(|directory| directory.create(name, bytes)) {
+            Ok(Created::New | Created::Existed) => {}
+            Err(error) => self.could_not_keep(error),
+        }
+    }
+
+    /// Removes an object. If that is not possible, the reason is remembered.
+    fn remove(&self, name: &str) {
+        if let Err(error) = self.here.directory().remove(name) {
+            self.could_not_keep(error);
+        }
+    }
+}
+
+/// Returns the time at which a segment was written, from its name.
+fn time_of(name: &str) -> Option<u64> {
+    let name = name.strip_prefix("index/").filter(|name| parse_file_name(name).is_some())?;
+    u64::from_str_radix(name.split('-').nth(1)?, 16).ok()
 }
 
 /// An object in memory.
@@ -218,14 +384,14 @@ impl Object for Held {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let start = to_usize(offset);
         let part = start.checked_add(out.len()).and_then(|end| self.0.get(start..end));
         let part = part.ok_or_else(|| Error::corrupt("an object ends too early"))?;
         out.copy_from_slice(part);
         Ok(())
     }
 
-    fn map(&self) -> Result<freestone_core::wire::Bytes> {
+    fn map(&self) -> Result<Bytes> {
         Ok(self.0.clone())
     }
 }

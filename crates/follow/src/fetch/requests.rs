@@ -1,31 +1,31 @@
-//! From ranges that are missing to requests: what lies close together is asked for at once.
+//! Requests for ranges that are missing: ranges that are close together become one request.
 //!
-//! A gap that is fetched along costs its bytes, a request less saves a round trip. Gaps are taken
-//! smallest first, as long as all of them together stay below a twenty-fifth of what is needed, so
-//! that no more than 1.05 times that is received with the revision and its index; and none is
-//! longer than what comes in during a round trip.
+//! A gap within a request costs its bytes; a request less saves a round trip. Gaps are taken
+//! smallest first, as long as all of them together stay below a twenty-fifth of what is needed. So
+//! no more than 1.05 times that is received, with the revision and its index. No gap is longer than
+//! what arrives during a round trip.
 
 use freestone_core::Id;
 use std::ops::Range;
 
-/// The longest gap that is fetched along: what 12 MB/s bring in 20 ms.
+/// The longest gap within a request: what 12 MB/s bring in 20 ms.
 const GAP_BYTES_MAX: u64 = 256 << 10;
-/// A gap of this length is fetched along for a small need, whatever its share.
+/// A gap of this length is allowed in a small need, whatever its share.
 const GAPS_BYTES_MIN: u64 = 4096;
 /// Below this a need is small.
 const SMALL_BYTES: u64 = 100 << 10;
 /// The longest request, unless a single record is longer: it bounds what is held of each.
-pub(super) const REQUEST_BYTES_MAX: u64 = 8 << 20;
+pub(crate) const REQUEST_BYTES_MAX: u64 = 8 << 20;
 
 /// A range of a pack, to be fetched with one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) pack: Id,
-    pub(super) range: Range<u64>,
+pub(crate) struct Request {
+    pub(crate) pack: Id,
+    pub(crate) range: Range<u64>,
 }
 
-/// The requests that fetch `ranges`, which are sorted by pack and offset; they may overlap.
-pub(super) fn coalesce(ranges: &[(Id, Range<u64>)]) -> Vec<Request> {
+/// Returns the requests that fetch `ranges`, which are sorted by pack and offset, and may overlap.
+pub(crate) fn coalesce(ranges: &[(Id, Range<u64>)]) -> Vec<Request> {
     let mut requests: Vec<Request> = Vec::new();
     for (pack, range) in ranges {
         match requests.last_mut() {
@@ -111,7 +111,7 @@ mod tests {
             for request in &requests {
                 prop_assert!(length(&request.range) <= REQUEST_BYTES_MAX);
             }
-            // Ranges that overlap over the end of a request are fetched twice; records do not.
+            // Ranges that overlap across the end of a request are fetched twice. Records do not.
             let overlaps = ranges.windows(2).any(|pair|
                 pair[0].0 == pair[1].0 && pair[1].1.start < pair[0].1.end);
             let fetched: u64 = requests.iter().map(|request| length(&request.range)).sum();

@@ -1,62 +1,84 @@
-//! Which records a revision needs, in waves: whoever walks with it makes each wave to be here
-//! before the next, which is read out of it.
+//! Which records a revision needs, in waves. The caller fetches each wave before the next, which is
+//! read from it.
 
-use super::Subject;
-use crate::read::records::Records;
-use crate::upstream::needs::Need;
+use super::needs::Need;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::{NodeKind, NodeSource};
 use freestone_core::{Error, ExtentSource, Id, Result, path};
 use freestone_format::record::RecordKind;
 use freestone_manifest::content::{ContentNode, ContentRecord};
 use freestone_manifest::{EntryKind, Items, Node, Subtree};
+use freestone_store::Records;
+use std::collections::HashSet;
 
 /// Nodes that are read at once.
 const NODES_AT_ONCE: usize = 1024;
 /// Contents that are gathered before they are asked for: it bounds what is held of them.
 const CONTENTS_AT_ONCE: usize = 1 << 16;
 
-/// Takes a wave: whether it is one of chunks, and the records. False if some of it is not here and
-/// will not be; what is below these is left out.
-pub(in crate::upstream) type Wave<'a> = dyn FnMut(bool, &[Need]) -> Result<bool> + 'a;
+/// What is to be fetched.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The manifest's root.
+    pub root: Id,
+    /// Only what is at or below this path; `None` for everything.
+    pub below: Option<Vec<u8>>,
+    /// True for the contents too, false for the manifest alone.
+    pub contents: bool,
+}
+
+impl Subject {
+    /// Returns everything that the revision with this root needs.
+    pub fn whole(root: Id) -> Self {
+        Self { root, below: None, contents: true }
+    }
+}
+
+/// Takes a wave: true if it is one of chunks, and the records. Returns false if some of them are
+/// not here and will not be; what is below these is left out.
+pub(crate) type Wave<'a> = dyn FnMut(bool, &[Need]) -> Result<bool> + 'a;
 
 /// A walk over a manifest and what it names.
-pub(in crate::upstream) struct Walk<'a> {
+pub(crate) struct Walk<'a> {
     records: &'a Records,
     subject: &'a Subject,
 }
 
-/// What is gathered on the way.
+/// The contents that were found on the way.
 #[derive(Default)]
 struct Gathered {
     /// Chunks, of small contents and of large ones.
     chunks: Vec<Need>,
     /// Contents that have a record.
     large: Vec<Need>,
+    /// The nodes of contents that were asked for: level, length and id. Contents share nodes, and a
+    /// node can name another one many times, so a tree of a few nodes may stand for any length.
+    seen: HashSet<(u8, u64, Id)>,
 }
 
 fn chunk(id: Id) -> Need {
     Need { kind: RecordKind::Chunk, id }
 }
 
-/// A node to be read, with what its parent says of it; the root has no parent.
+/// A node to be read, with what its parent says of it. The root has no parent.
 struct Open {
     id: Id,
     said: Option<(u8, Subtree)>,
-    /// The first path behind all that is below it.
+    /// The first path after everything below it.
     end: Option<Vec<u8>>,
 }
 
 impl<'a> Walk<'a> {
-    pub(in crate::upstream) fn new(records: &'a Records, subject: &'a Subject) -> Self {
+    /// Creates the walk over what `subject` needs.
+    pub(crate) fn new(records: &'a Records, subject: &'a Subject) -> Self {
         Self { records, subject }
     }
 
-    /// Walks, giving `wave` what is needed before it is read.
+    /// Walks, and calls `wave` with what is needed before it is read.
     ///
     /// # Errors
-    /// What `wave` returns; or a record is not what it should be.
-    pub(in crate::upstream) fn run(&self, wave: &mut Wave<'_>) -> Result<()> {
+    /// The error of `wave`; or a record is not what it should be.
+    pub(crate) fn run(&self, wave: &mut Wave<'_>) -> Result<()> {
         let mut open = vec![Open { id: self.subject.root, said: None, end: None }];
         let mut gathered = Gathered::default();
         while !open.is_empty() {
@@ -96,10 +118,10 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether anything from `first` on and before `end` is asked for.
+    /// Returns true if anything from `first` on and before `end` is asked for.
     fn is_wanted(&self, first: &[u8], end: Option<&[u8]>) -> bool {
         let Some(wanted) = &self.subject.below else { return true };
-        // What is below a directory goes on with a `/`, which is ordered as 0.
+        // What is below a directory continues with a `/`, which is ordered as 0.
         let behind = [wanted, &[1][..]].concat();
         path::compare(first, &behind).is_lt()
             && end.is_none_or(|end| path::compare(end, wanted).is_gt())
@@ -140,7 +162,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Asks for what was gathered, and for what large contents are made of.
+    /// Asks for the contents that were gathered, and for what the large ones are made of.
     fn contents(&self, gathered: &mut Gathered, wave: &mut Wave<'_>) -> Result<()> {
         let large = std::mem::take(&mut gathered.large);
         // The chunks of small contents with the records of large ones: neither waits for the other.
@@ -155,7 +177,8 @@ impl<'a> Walk<'a> {
             }
         }
         while !nodes.is_empty() {
-            let batch = nodes.split_off(nodes.len().saturating_sub(NODES_AT_ONCE));
+            let mut batch = nodes.split_off(nodes.len().saturating_sub(NODES_AT_ONCE));
+            batch.retain(|node| gathered.seen.insert(*node));
             let need = |(_, _, id): &(u8, u64, Id)| Need { kind: RecordKind::ContentNode, id: *id };
             let all_here = wave(false, &batch.iter().map(need).collect::<Vec<_>>())?;
             for (level, length, id) in batch.into_iter().rev() {

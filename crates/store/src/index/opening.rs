@@ -68,7 +68,7 @@ fn open_listed(backend: &dyn Backend, listing: &[&Listed]) -> Result<(Vec<LiveSe
         let mut opened = Vec::new();
         while let Some((listed, tier, id)) = named.get(next.fetch_add(1, Ordering::Relaxed)) {
             match open_segment(backend, listed, *tier, *id) {
-                Ok(segment) => opened.push(segment),
+                Ok(segment) => opened.extend(segment),
                 Err(error) => {
                     // The others need not continue.
                     next.store(named.len(), Ordering::Relaxed);
@@ -98,7 +98,26 @@ fn open_listed(backend: &dyn Backend, listing: &[&Listed]) -> Result<(Vec<LiveSe
     Ok((parts.into_iter().flat_map(|(opened, _)| opened).collect(), is_one_gone))
 }
 
+/// Opens a segment. Returns `None` if only a cache is read, and it does not have the segment or the
+/// table that the segment needs: then nothing that the segment lists is here.
 fn open_segment(
+    backend: &dyn Backend,
+    listed: &Listed,
+    tier: u8,
+    id: [u8; 16],
+) -> Result<Option<LiveSegment>> {
+    match open_present(backend, listed, tier, id) {
+        Err(error) if error.kind() == ErrorKind::NotFound && is_offline(backend) => Ok(None),
+        outcome => outcome.map(Some),
+    }
+}
+
+/// Returns true if only a cache is read, which may lack what its index names.
+fn is_offline(backend: &dyn Backend) -> bool {
+    backend.upstream().is_some_and(|upstream| upstream.offline)
+}
+
+fn open_present(
     backend: &dyn Backend,
     listed: &Listed,
     tier: u8,
@@ -144,7 +163,7 @@ pub(crate) fn with_rows(backend: &dyn Backend, segment: Segment) -> Result<Segme
     let object = backend.open_listed(&pack::object_name(&pack.id), pack.length);
     let rows = object.and_then(|object| table::read_listed_table(&*object, &pack));
     let rows = rows.map_err(|error| match error.kind() {
-        ErrorKind::NotFound => table::missing(&pack.id).because(error),
+        ErrorKind::NotFound if !is_offline(backend) => table::missing(&pack.id).because(error),
         _ => error,
     })?;
     let whole = rows::with_rows(&segment, &rows)?;

@@ -3,7 +3,7 @@
 use crate::index::Place;
 use crate::read::proofs::Proofs;
 use crate::table::{missing, read_listed_table, read_table};
-use freestone_backend::{Backend, Object};
+use freestone_backend::{Backend, Object, Upstream};
 use freestone_core::wire::Bytes;
 use freestone_core::{ErrorKind, Id, Result};
 use freestone_format::pack::object_name;
@@ -68,8 +68,8 @@ pub struct Packs {
     backend: Arc<dyn Backend>,
     open: Mutex<HashMap<Id, Arc<dyn Object>>>,
     starts: Mutex<HashMap<Id, Starts>>,
-    is_cache: bool,
-    is_offline: bool,
+    /// Set if the backend is a cache.
+    upstream: Option<Upstream>,
     proofs: Proofs,
 }
 
@@ -77,28 +77,22 @@ impl Packs {
     /// Returns the packs of `backend`.
     pub fn new(backend: Arc<dyn Backend>) -> Self {
         Self {
+            upstream: backend.upstream(),
             backend,
             open: Mutex::default(),
             starts: Mutex::default(),
-            is_cache: false,
-            is_offline: false,
             proofs: Proofs::default(),
         }
     }
 
-    /// The packs of `backend`, which keeps what is proven nearer than it found it.
-    pub(crate) fn cached(backend: Arc<dyn Backend>, is_offline: bool) -> Self {
-        Self { is_cache: true, is_offline, ..Self::new(backend) }
+    /// Returns the upstream, if the backend is a cache.
+    pub(crate) fn upstream(&self) -> Option<&Upstream> {
+        self.upstream.as_ref()
     }
 
-    /// Whether what is not listed may be listed where nobody asks.
-    pub(crate) fn is_offline(&self) -> bool {
-        self.is_offline
-    }
-
-    /// Whether the backend wants to know what was proven.
+    /// Returns true if the backend is a cache, which is told what was proven.
     pub(crate) fn is_cache(&self) -> bool {
-        self.is_cache
+        self.upstream.is_some()
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
@@ -122,7 +116,7 @@ impl Packs {
         let pack = &place.pack;
         // A cache tells by itself what is lost and what is only not here. Of a pack that is named
         // only because something leans on it, the index has not told the length.
-        if self.is_cache || place.pack_length == 0 {
+        if self.is_cache() || place.pack_length == 0 {
             return self.open(pack);
         }
         self.open_with(pack, |name| match self.backend.open_listed(name, place.pack_length) {
@@ -201,7 +195,7 @@ impl Packs {
         let object = self.open_listed(place)?;
         // Where reading is dear, it is one read.
         let rows = match place.table() {
-            Some(_) if self.is_cache || self.backend.is_far() => {
+            Some(_) if self.is_cache() || self.backend.is_far() => {
                 read_listed_table(&*object, &place.segment_pack())?
             }
             _ => read_table(&*object, pack)?,

@@ -139,8 +139,12 @@ impl Records {
             })
     }
 
-    /// Collects the places of the stored bytes of a record: its own, and those of its bases.
-    pub(crate) fn chain(&self, place: &Place, chain: &mut Vec<Place>) -> Result<()> {
+    /// Adds the places of the stored bytes that make a record to `chain`: its own, and those of its
+    /// bases.
+    ///
+    /// # Errors
+    /// The index is damaged.
+    pub fn chain(&self, place: &Place, chain: &mut Vec<Place>) -> Result<()> {
         let mut at = Some(place.clone());
         while let Some(place) = at {
             if chain.len() > BASE_DEPTH_MAX {
@@ -201,7 +205,7 @@ impl Records {
 
     /// Returns why a record that is needed is not found.
     fn missing(&self, kind: RecordKind, id: &Id) -> Error {
-        if self.packs.is_offline() {
+        if self.packs.upstream().is_some_and(|upstream| upstream.offline) {
             return Error::not_found(format!("{} {id} is not here", kind.word()))
                 .hint("`freestone fetch REV` without --offline brings a revision");
         }
@@ -310,9 +314,9 @@ impl Records {
     }
 }
 
-/// Returns the ranges that a record is read from, without those of its bases: its own bytes, and
-/// the table of its pack if that has its ids.
-pub(crate) fn ranges(place: &Place) -> impl Iterator<Item = (&Place, Range<u64>)> {
+/// Returns the ranges of its pack that a record is read from, without those of its bases: its own,
+/// and the table of the pack if that has its ids.
+pub fn ranges(place: &Place) -> impl Iterator<Item = (&Place, Range<u64>)> {
     let own = place.row.offset..place.row.offset.saturating_add(place.row.stored);
     let table = (place.row.codec == Codec::ZstdBaseIds).then(|| place.table()).flatten();
     [Some(own), table].into_iter().flatten().map(move |range| (place, range))

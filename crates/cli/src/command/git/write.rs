@@ -10,6 +10,7 @@ use crate::values::name::Name;
 use crate::values::size::count;
 use clap::Args;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Watch, path};
+use freestone_follow::Opened;
 use freestone_format::Revision;
 use freestone_git::ObjectId;
 use freestone_git::write::{
@@ -81,15 +82,15 @@ impl Write {
     /// A ref does not exist or cannot be a branch, a record cannot be read, or the repository cannot be
     /// written.
     pub fn run(&self, context: &Context) -> Result<Exit> {
-        let store = context.store()?;
-        let refs = self.wanted(&store)?;
+        let opened = context.opened()?;
+        let refs = self.wanted(&opened.store)?;
         let head = refs.iter().find(|(name, _)| name == "main").or(refs.first());
         let Some((head, _)) = head else {
             return Err(Error::not_found("the store has no refs, so there is nothing to write"));
         };
         let target = BareRepository::open(&self.directory, head)?;
         let (made, branches) = context.watched("writing commits", Unit::Things, None, |watch| {
-            self.write_branches(&store, &target, &refs, context, watch)
+            self.write_branches(&opened, &target, &refs, context, watch)
         })?;
         if context.output.is_json() {
             let repository = self.directory.display().to_string();
@@ -111,13 +112,13 @@ impl Write {
     /// written, and the branches.
     fn write_branches(
         &self,
-        store: &Store,
+        opened: &Opened,
         target: &BareRepository,
         refs: &[(String, Id)],
         context: &Context,
         watch: Watch<'_>,
     ) -> Result<(u64, Vec<JsonBranch>)> {
-        let mut writer = CommitWriter::new(store, target, context, watch)?;
+        let mut writer = CommitWriter::new(opened, target, context, watch)?;
         let mut branches = Vec::new();
         for (name, revision) in refs {
             let commit = writer.commit_of(revision);
@@ -164,7 +165,7 @@ impl Write {
 
 /// Writes commits.
 struct CommitWriter<'a> {
-    store: &'a Store,
+    opened: &'a Opened,
     target: &'a BareRepository,
     context: &'a Context,
     watch: Watch<'a>,
@@ -178,7 +179,7 @@ struct CommitWriter<'a> {
 
 impl<'a> CommitWriter<'a> {
     fn new(
-        store: &'a Store,
+        opened: &'a Opened,
         target: &'a BareRepository,
         context: &'a Context,
         watch: Watch<'a>,
@@ -197,7 +198,7 @@ impl<'a> CommitWriter<'a> {
         };
         let written = text.lines().filter_map(line).collect();
         Ok(Self {
-            store,
+            opened,
             target,
             context,
             watch,
@@ -229,7 +230,7 @@ impl<'a> CommitWriter<'a> {
                 open.pop();
                 continue;
             }
-            let revision = self.store.revision(&id)?.ok_or_else(|| {
+            let revision = self.opened.store.revision(&id)?.ok_or_else(|| {
                 Error::missing(format!("revision {id} is missing from the store"))
                     .hint("`freestone verify` lists everything that is missing")
             })?;
@@ -239,7 +240,7 @@ impl<'a> CommitWriter<'a> {
             for parent in &revision.parents {
                 match self.known(parent) {
                     Some(commit) => parents.push(commit),
-                    None if self.store.revision(parent)?.is_some() => open.push(*parent),
+                    None if self.opened.store.revision(parent)?.is_some() => open.push(*parent),
                     // A copy may lack older revisions.
                     None => cut = Some(*parent),
                 }
@@ -274,13 +275,13 @@ impl<'a> CommitWriter<'a> {
 
     fn write(&mut self, id: &Id, revision: &Revision, parents: &[ObjectId]) -> Result<ObjectId> {
         let name = Name { revision: id.to_string(), path: None };
-        let part = Part::find(self.store, &name)?;
+        let part = Part::find(self.opened, &name)?;
         part.fetch(Need::Contents, self.context)?;
         let records = part.records().clone();
         let after = Tree::open(records.clone(), &revision.root)?;
         // The parent may be missing in this store, or its commit in the repository.
         let before = match revision.parents.first() {
-            Some(parent) => self.store.revision(parent)?.zip(self.known(parent)),
+            Some(parent) => self.opened.store.revision(parent)?.zip(self.known(parent)),
             None => None,
         };
         let base = match before {

@@ -9,11 +9,11 @@ use crate::part::{Need, Part};
 use crate::values::name::Name;
 use crate::values::time;
 use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, RawChunks, Result, Watch};
+use freestone_follow::Fetched;
 use freestone_image::Format;
 use freestone_manifest::Tree;
 use freestone_source::directory;
 use freestone_store::Store;
-use freestone_store::upstream::Fetched;
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -65,11 +65,11 @@ impl ImageSubject {
             }
             _ => error,
         };
-        let store = context.store().map_err(with_hint)?;
+        let opened = context.opened().map_err(with_hint)?;
         if !prove_again {
-            store.load_proofs();
+            opened.store.load_proofs();
         }
-        let part = Part::find(&store, &Name::parse(argument)?).map_err(with_hint)?;
+        let part = Part::find(&opened, &Name::parse(argument)?).map_err(with_hint)?;
         let mut preview = None;
         if dry_run {
             preview = part.preview(context)?;
@@ -82,7 +82,7 @@ impl ImageSubject {
             plan: format.plan(tree)?,
             chunks: Box::new(part.records().clone()),
             raw: Some(Box::new(part.records().clone())),
-            store: Some(store),
+            store: Some(opened.store),
             revision: Some(part.id),
             root,
             entries,

@@ -61,7 +61,7 @@ impl Http {
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let (end, again) = context.interrupt.for_server()?;
         let listeners = self.options.listeners(LISTEN_DEFAULT)?;
-        let catalogue = self.options.catalogue(None, context)?;
+        let (catalogue, follower) = self.options.catalogue(None, context)?;
         let site = http::Site::new(catalogue.clone(), self.options.workers()?);
         let site = site.with_hosts(self.hosts.clone());
         let server = Server::new(site, self.options.connections_max());
@@ -70,7 +70,7 @@ impl Http {
         context.interrupt.serve_on();
         lifecycle::ready(&catalogue, &listeners, metrics, context)?;
         server.run(listeners, end.as_fd())?;
-        lifecycle::end(&catalogue);
+        lifecycle::end(&catalogue, follower.as_ref());
         Ok(Exit::Done)
     }
 }

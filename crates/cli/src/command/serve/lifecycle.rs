@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::output::short;
 use crate::systemd;
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_follow::Follower;
 use freestone_serve::Catalogue;
 use freestone_serve::listen::Listener;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -95,9 +96,9 @@ pub fn bind_at_hangup(
 }
 
 /// Makes durable what was fetched while serving, and reduces the cache to its size.
-pub fn end(catalogue: &Catalogue) {
+pub fn end(catalogue: &Catalogue, follower: Option<&Follower>) {
     // Offline, nothing was fetched, and nothing must be evicted that cannot be fetched again.
-    let Some(follower) = catalogue.store().following().filter(|f| !f.is_offline()) else { return };
+    let Some(follower) = follower.filter(|follower| !follower.is_offline()) else { return };
     for outcome in [follower.flush(), follower.evict()] {
         if let Err(error) = outcome {
             catalogue.service().log(&error.chain());

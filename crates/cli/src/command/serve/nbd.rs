@@ -66,7 +66,7 @@ impl Nbd {
         let (end, again) = context.interrupt.for_server()?;
         let listeners = self.options.listeners(LISTEN_DEFAULT)?;
         let bindings = Bindings::beside(&listeners);
-        let catalogue = self.options.catalogue(bindings.as_ref(), context)?;
+        let (catalogue, follower) = self.options.catalogue(bindings.as_ref(), context)?;
         let protocol = nbd::Nbd {
             catalogue: catalogue.clone(),
             workers: self.options.workers()?,
@@ -84,7 +84,7 @@ impl Nbd {
         context.interrupt.serve_on();
         lifecycle::ready(&catalogue, &listeners, metrics, context)?;
         server.run(listeners, end.as_fd())?;
-        lifecycle::end(&catalogue);
+        lifecycle::end(&catalogue, follower.as_ref());
         Ok(Exit::Done)
     }
 }

@@ -7,6 +7,7 @@ use crate::values::name::Name;
 use crate::values::size;
 use clap::Args;
 use freestone_core::{Error, Result};
+use freestone_follow::{Follower, Opened};
 use freestone_image::Format;
 use freestone_serve::listen::{Address, Listener};
 use freestone_serve::{
@@ -133,7 +134,7 @@ impl ServeOptions {
     }
 
     /// Opens the store and binds the names, to the revisions that `bindings` remembers if there are
-    /// some.
+    /// some. Also returns the store's follower, if it has one.
     ///
     /// # Errors
     /// A name does not name a revision, or its image cannot be laid out.
@@ -141,8 +142,8 @@ impl ServeOptions {
         &self,
         bindings: Option<&Bindings>,
         context: &Context,
-    ) -> Result<Arc<Catalogue>> {
-        let store = context.store()?;
+    ) -> Result<(Arc<Catalogue>, Option<Follower>)> {
+        let Opened { store, follower } = context.opened()?;
         let before = bindings.map(|bindings| bindings.read(&store.id().to_string()));
         let revisions: Result<Vec<String>> =
             self.revisions.iter().map(|rev| Name::parse_revision(rev)).collect();
@@ -155,6 +156,7 @@ impl ServeOptions {
         };
         let log = context.output.log();
         let service = Service::new(self.cache, self.prove, log);
-        Catalogue::open(store, scope, Arc::new(service)).map(Arc::new)
+        let catalogue = Catalogue::open(store, scope, Arc::new(service))?;
+        Ok((Arc::new(catalogue), follower))
     }
 }

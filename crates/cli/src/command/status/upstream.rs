@@ -5,8 +5,7 @@ use crate::output::{Output, short};
 use crate::values::size::show;
 use crate::values::time;
 use freestone_core::{ErrorKind, Result, shown};
-use freestone_store::Store;
-use freestone_store::upstream::{Complete, Pin};
+use freestone_follow::{Complete, Follower, Opened, Patience, Pin, complete, offline, pins};
 use serde::Serialize;
 
 /// The result as JSON. The help documents its keys.
@@ -37,14 +36,13 @@ struct JsonComplete {
 ///
 /// # Errors
 /// Local data cannot be read; or the upstream can be reached, but fails.
-pub(super) fn look(store: Store) -> Result<(Store, Answer)> {
-    let Some(follower) = store.following() else {
-        return Err(freestone_core::Error::refused("this store does not follow an upstream"));
-    };
-    let offline = follower.is_offline();
-    let reachable = match offline {
+pub(super) fn look(opened: Opened, follower: &Follower) -> Result<(Opened, Answer)> {
+    let is_offline = follower.is_offline();
+    // The question is whether it can be reached now.
+    follower.be_patient(Patience::default());
+    let reachable = match is_offline {
         true => None,
-        false => match store.refs().list() {
+        false => match opened.store.refs().list() {
             Ok(_) => Some(true),
             Err(error) if error.kind() == ErrorKind::Storage => Some(false),
             Err(error) => return Err(error),
@@ -52,9 +50,9 @@ pub(super) fn look(store: Store) -> Result<(Store, Answer)> {
     };
     let (config, seen) = (follower.config().clone(), follower.last_seen());
     // If the upstream does not answer, everything else comes from local data.
-    let store = if reachable == Some(false) { store.offline()? } else { store };
-    let (complete, pins) = (store.complete()?, store.pins()?);
-    let shown = pins.iter().map(|pin| JsonPin::new(&store, pin)).collect::<Result<Vec<_>>>()?;
+    let opened = if reachable == Some(false) { offline(&opened)? } else { opened };
+    let (complete, pins) = (complete(&opened)?, pins(&opened)?);
+    let shown = pins.iter().map(|pin| JsonPin::new(&opened, pin)).collect::<Result<Vec<_>>>()?;
     let json = |complete: &Complete| JsonComplete {
         revision: complete.id.to_string(),
         name: complete.name.clone(),
@@ -64,7 +62,7 @@ pub(super) fn look(store: Store) -> Result<(Store, Answer)> {
         store_id: config.store.to_string(),
         host: config.host,
         cache_size: config.cache_size,
-        offline,
+        offline: is_offline,
         reachable,
         reached: seen.reached,
         unreachable_since: seen.unreachable_since,
@@ -72,7 +70,7 @@ pub(super) fn look(store: Store) -> Result<(Store, Answer)> {
         pins: shown,
         for_people: (complete, pins),
     };
-    Ok((store, answer))
+    Ok((opened, answer))
 }
 
 impl Answer {

@@ -1,0 +1,57 @@
+//! Which objects are kept whole, and whether one is what its name says.
+
+use freestone_backend::Object;
+use freestone_core::{Error, Id, Result};
+use freestone_format::ref_entry::{self, RefEntry};
+use freestone_format::revision;
+use freestone_format::segment::{Segment, parse_file_name};
+use std::sync::Arc;
+
+/// Checks that the bytes of an object are what its name says. Objects of other names pass.
+pub(crate) fn check(name: &str, bytes: &[u8]) -> Result<()> {
+    let damaged = || Error::corrupt("it is damaged, or was damaged on its way");
+    match name.split_once('/') {
+        Some(("index", file_name)) => {
+            let Some((_, id)) = parse_file_name(file_name) else { return Ok(()) };
+            let segment = Segment::open(Arc::new(bytes.to_vec()))?;
+            if segment.verify()? == id { Ok(()) } else { Err(damaged()) }
+        }
+        Some(("revisions", id)) => {
+            let Ok(id) = Id::parse(id) else { return Ok(()) };
+            revision::decode_file(&id, bytes).map(|_| ())
+        }
+        Some(("refs", entry)) => {
+            let parts = entry.split_once('/');
+            let parts = parts.and_then(|(folder, key)| {
+                Some((ref_entry::name_of_folder(folder)?, ref_entry::number_of_key(key)?))
+            });
+            let Some((name, n)) = parts else { return Ok(()) };
+            RefEntry::decode(&name, n, bytes).map(|_| ())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns true if an object of this name never changes, so that it may be kept.
+pub(crate) fn is_immutable(name: &str) -> bool {
+    match name.split_once('/') {
+        Some(("index", file_name)) => parse_file_name(file_name).is_some(),
+        Some(("revisions", id)) => Id::parse(id).is_ok(),
+        Some(("refs", entry)) => {
+            entry.split_once('/').is_some_and(|(_, key)| ref_entry::number_of_key(key).is_some())
+        }
+        _ => false,
+    }
+}
+
+/// Returns true if an object of the cache can be used. A segment is compared with its name; it is
+/// mapped and not read whole, and what the disk cut off is noticed. Other objects are checked by
+/// their readers.
+pub(crate) fn is_sound(name: &str, object: &dyn Object) -> bool {
+    match name.strip_prefix("index/").and_then(parse_file_name) {
+        Some((_, id)) => {
+            object.map().and_then(Segment::open).is_ok_and(|segment| segment.id() == id)
+        }
+        None => is_immutable(name),
+    }
+}

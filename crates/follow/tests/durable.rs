@@ -1,0 +1,86 @@
+//! A revision is called complete only after everything that was fetched is durable.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
+
+use freestone_follow::{Fetch, Opening, Subject, fetch, init, note_complete, prime};
+use freestone_push::PushOptions;
+use freestone_store::Store;
+use freestone_testkit::{MemorySource, noise, push_tree};
+use std::ffi::c_int;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// What this process synced, in order.
+static SYNCED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn note(descriptor: c_int) -> c_int {
+    if let Ok(path) = std::fs::read_link(format!("/proc/self/fd/{descriptor}")) {
+        SYNCED.lock().unwrap().push(path);
+    }
+    0
+}
+
+// SAFETY: the name and the type are those of POSIX. Nothing is synced, since this machine does not
+// crash during the test.
+#[unsafe(no_mangle)]
+extern "C" fn fsync(descriptor: c_int) -> c_int {
+    note(descriptor)
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn fdatasync(descriptor: c_int) -> c_int {
+    note(descriptor)
+}
+
+/// Lists the files below a directory.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn what_is_called_complete_was_synced_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    let store = Store::init(&folder.join("upstream")).unwrap();
+    let mut tree = MemorySource::default();
+    (0..40).for_each(|n| tree.set(format!("{n:02}"), noise(20_000, n)));
+    let id = push_tree(&store, &tree, &PushOptions::default()).unwrap().id;
+    let (url, host) = (folder.join("upstream"), folder.join("host"));
+    let opened = init(&host, url.to_str().unwrap(), None, "h", &Opening::default()).unwrap();
+    let main = opened.store.resolve("main").unwrap();
+    prime(&opened, &id).unwrap();
+    fetch(&opened, &Subject::whole(main.revision.root), &Fetch::default()).unwrap();
+    note_complete(&opened, &id, "main").unwrap();
+
+    let synced = SYNCED.lock().unwrap().clone();
+    let last = |wanted: &dyn Fn(&Path) -> bool| synced.iter().rposition(|path| wanted(path));
+    let first = |wanted: &dyn Fn(&Path) -> bool| synced.iter().position(|path| wanted(path));
+    let starts = |path: &Path, name: &str| path.to_str().unwrap().starts_with(name);
+    let cache = host.join("cache").join(store.id().to_string());
+    let note = cache.join("complete").join(id.to_string());
+    let noted = first(&|path| starts(path, note.to_str().unwrap())).expect("the note is synced");
+    let packs: Vec<_> = files(&cache.join("packs")).into_iter().collect();
+    assert!(packs.iter().any(|path| path.extension().unwrap() == "pack"));
+    for path in packs {
+        let name = path.to_str().unwrap().to_owned();
+        let bytes = last(&|synced| starts(synced, &name)).unwrap_or_else(|| panic!("{name}"));
+        let named = last(&|synced| Some(synced) == path.parent()).unwrap();
+        let above = last(&|synced| synced == cache.join("packs")).unwrap();
+        assert!(bytes < named && bytes < noted && named < noted && above < noted, "{name}");
+        if let Some(pack) = name.strip_suffix(".runs") {
+            let pack = last(&|synced| starts(synced, &format!("{pack}.pack"))).unwrap();
+            assert!(pack < bytes, "the bytes of {name} come first");
+        }
+    }
+    for whole in ["index", "revisions"] {
+        assert!(!files(&cache.join(whole)).is_empty());
+        let named = first(&|synced| synced == cache.join(whole)).expect(whole);
+        assert!(named < noted, "{whole}");
+    }
+    for above in [host.join("cache"), cache.clone()] {
+        assert!(first(&|synced| synced == above).is_some_and(|at| at < noted), "{above:?}");
+    }
+    assert!(last(&|synced| synced == cache.join("complete")).unwrap() > noted);
+}
