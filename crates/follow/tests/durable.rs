@@ -20,14 +20,13 @@ fn note(descriptor: c_int) -> c_int {
     0
 }
 
-// SAFETY: the name and the type are those of POSIX. Nothing is synced, since this machine does not
+// The name and the type are those of POSIX. Nothing is synced, since this machine does not
 // crash during the test.
 #[unsafe(no_mangle)]
 extern "C" fn fsync(descriptor: c_int) -> c_int {
     note(descriptor)
 }
 
-// SAFETY: as above.
 #[unsafe(no_mangle)]
 extern "C" fn fdatasync(descriptor: c_int) -> c_int {
     note(descriptor)
