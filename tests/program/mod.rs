@@ -82,6 +82,7 @@ impl Home {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.0.path())
             .env("TMPDIR", self.0.path())
+            .env("XDG_CACHE_HOME", self.0.path().join(".cache"))
             .env("COLUMNS", "100")
             .env("FREESTONE_STORE", "store")
             .env("SOURCE_DATE_EPOCH", NOW)

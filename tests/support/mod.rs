@@ -30,6 +30,10 @@ pub fn scratch() -> tempfile::TempDir {
 pub fn freestone(store: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_freestone"));
     command.arg("-s").arg(store).env_remove("FREESTONE_REF").env_remove("SOURCE_DATE_EPOCH");
+    // The caches of a store are next to it, and not among those of this machine's user.
+    let mut caches = std::path::absolute(store).unwrap().into_os_string();
+    caches.push(".caches");
+    command.env("XDG_CACHE_HOME", caches);
     command
 }
 

@@ -13,6 +13,7 @@ use crate::values::time;
 use freestone_backend::directory::directory_of;
 use freestone_core::wire::to_usize;
 use freestone_core::{Error, ErrorKind, Result, Watch};
+use freestone_files::caches;
 use freestone_follow::{Opened, Opening, Patience};
 use freestone_sink::Control;
 use freestone_source::{directory, exclude};
@@ -154,7 +155,24 @@ impl Context {
         };
         let opening =
             Opening { offline: self.offline, upstream: &upstream, patience: self.patience.clone() };
-        freestone_follow::open(root, &opening)
+        let opened = freestone_follow::open(root, &opening)?;
+        self.keep_caches(&opened.store);
+        Ok(opened)
+    }
+
+    /// Lets `store` keep this user's caches. Without them it works, too: more has to be hashed.
+    fn keep_caches(&self, store: &Store) {
+        let variable = std::env::var_os;
+        let Some(base) = caches::of_user(variable("XDG_CACHE_HOME"), variable("HOME")) else {
+            return;
+        };
+        match caches::open(&base, &store.id().to_string()) {
+            Ok(folder) => store.keep_caches_in(folder),
+            Err(error) => {
+                let base = base.display();
+                self.output.detail(format_args!("nothing is cached in {base}: {error}"));
+            }
+        }
     }
 
     /// Returns how a store is made that follows an upstream: the user names it.

@@ -6,6 +6,7 @@
 
 use crate::retire;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Subject, Watch};
+use freestone_files::Folder;
 use freestone_format::pack::{self, Row};
 use freestone_format::record::RecordKind;
 use freestone_format::revision::{PackRange, Revision};
@@ -173,9 +174,10 @@ fn sized_table(store: &Store, id: &Id) -> Result<(Vec<Row>, u64)> {
 }
 
 fn drop_caches(store: &Store) {
-    if let Some(root) = store.root() {
+    store.forget_proofs();
+    if let Some(Ok(folder)) = store.root().map(Folder::open) {
         // What is in use or cannot be removed is checked when it is used.
-        let _ = std::fs::remove_dir_all(root.join("cache"));
+        let _ = folder.remove_all("cache");
     }
 }
 

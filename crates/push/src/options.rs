@@ -86,7 +86,8 @@ impl PushOptions {
     /// writes to it.
     pub(crate) fn open_working(&self, store: &Store) -> Option<Box<dyn WorkingIndex>> {
         let open = self.working.filter(|_| !self.dry_run)?;
-        store.root().map(|root| open(root, &store.id()))
+        store.root()?;
+        store.caches().map(|caches| open(caches.path(), &store.id()))
     }
 
     /// Returns the options of the writer.

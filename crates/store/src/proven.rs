@@ -1,11 +1,14 @@
 //! Remembering what was proven, from one run of the program to the next.
 //!
 //! ```text
-//! cache/proven   "FSPROVE1", store id 16
-//!                for each pack: id 32, inode u64, length u64, mtime and ctime (i64 seconds, i64
+//! "FSPROVE2", store id 16
+//! for each pack: id 32, device u64, inode u64, length u64, mtime and ctime (i64 seconds, i64
 //!                nanoseconds each), count u64, offsets u64 each, ascending
-//!                plain BLAKE3 of all before, 32
+//! plain BLAKE3 of all before, 32
 //! ```
+//! The list is the file `proven` in the folder of the user's caches ([`Store::caches`]), where nobody
+//! else may write: whoever can write it decides which bytes are believed without being hashed.
+//!
 //! It is a hint: who has none hashes again. What it says of a file holds only while inode, length
 //! and times are the same: every change by the ways of the file system changes the last of them.
 //! What rots below it is found by `verify --data`, which hashes everything and writes the file
@@ -17,14 +20,18 @@ use crate::store::Store;
 use freestone_backend::Object;
 use freestone_core::plan::{RawChunks, RawPlace};
 use freestone_core::{Error, Id, Result, digest};
+use freestone_files::Folder;
 use std::cell::RefCell;
-use std::fs;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const MAGIC: &[u8; 8] = b"FSPROVE1";
+const MAGIC: &[u8; 8] = b"FSPROVE2";
+const NAME: &str = "proven";
+/// The beginning of the names of lists that are being written.
+const TEMPORARY: &str = "proven.new-";
+/// The bytes of a pack in the list, without its offsets.
+const PACK_BYTES: u64 = 96;
 /// Longer than any that is written; a longer one is somebody else's.
 const BYTES_MAX: u64 = 64 << 20;
 
@@ -64,8 +71,8 @@ impl RawChunks for Records {
 impl Store {
     /// Takes over what earlier runs have proven. Nothing, where that is not known.
     pub fn load_proofs(&self) {
-        let Some(place) = self.proofs_place() else { return };
-        if let Ok(known) = read(&place, self) {
+        let Some(caches) = self.caches() else { return };
+        if let Ok(known) = read(caches, self) {
             for (pack, stamp, offsets) in known {
                 self.packs().proofs().restore(pack, stamp, offsets);
             }
@@ -75,32 +82,36 @@ impl Store {
     /// Remembers what was proven, for later runs: what they have remembered, and what this one has
     /// proven. A store that cannot be written remembers nothing.
     pub fn save_proofs(&self) {
-        let Some(place) = self.proofs_place() else { return };
+        let Some(caches) = self.caches() else { return };
         let proofs = self.packs().proofs();
         if !proofs.is_changed() {
             return;
         }
         // What another process has added meanwhile is not lost, unless it is at this very moment.
         let merged = Proofs::default();
-        for (pack, stamp, offsets) in read(&place, self).unwrap_or_default() {
+        for (pack, stamp, offsets) in read(caches, self).unwrap_or_default() {
             merged.restore(pack, stamp, offsets);
         }
         for (pack, stamp, offsets) in proofs.settled() {
             merged.restore(pack, stamp, offsets);
         }
         // A cache: what cannot be written is proven again.
-        let _ = write(&place, &encode(self, &merged.settled()));
+        let _ = write(caches, &encode(self, &merged.settled()));
     }
 
     /// Forgets what earlier runs have proven, and remembers what this one has.
     pub fn replace_proofs(&self) {
-        if let Some(place) = self.proofs_place() {
-            let _ = write(&place, &encode(self, &self.packs().proofs().settled()));
+        if let Some(caches) = self.caches() {
+            let _ = write(caches, &encode(self, &self.packs().proofs().settled()));
         }
     }
 
-    fn proofs_place(&self) -> Option<PathBuf> {
-        self.root().map(|root| root.join("cache").join("proven"))
+    /// Forgets everything that was proven, in earlier runs and in this one as far as it was
+    /// remembered.
+    pub fn forget_proofs(&self) {
+        if let Some(caches) = self.caches() {
+            let _ = caches.remove_file(NAME);
+        }
     }
 }
 
@@ -112,8 +123,9 @@ fn encode(store: &Store, known: &Known) -> Vec<u8> {
     out.extend_from_slice(&store.id().0);
     for (pack, stamp, offsets) in known {
         out.extend_from_slice(&pack.0);
-        out.extend_from_slice(&stamp.inode.to_le_bytes());
-        out.extend_from_slice(&stamp.length.to_le_bytes());
+        for number in [stamp.device, stamp.inode, stamp.length] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
         for number in [stamp.mtime.0, stamp.mtime.1, stamp.ctime.0, stamp.ctime.1] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -127,29 +139,21 @@ fn encode(store: &Store, known: &Known) -> Vec<u8> {
     out
 }
 
-fn write(place: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = place.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let beside = place.with_extension(format!("new-{}", std::process::id()));
-    fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, place)).inspect_err(|_| {
-        let _ = fs::remove_file(&beside);
+fn write(caches: &Folder, bytes: &[u8]) -> io::Result<()> {
+    caches.clear_left_over("", TEMPORARY);
+    let mut temporary = caches.create_temporary("", TEMPORARY, 0o600)?;
+    let written = temporary.file.write_all(bytes);
+    written.and_then(|()| caches.rename(&temporary.name, NAME)).inspect_err(|_| {
+        let _ = caches.remove_file(&temporary.name);
     })
 }
 
-fn read(place: &Path, store: &Store) -> Result<Known> {
-    let wrong = |error| Error::io(place.display().to_string(), error);
-    let length = fs::metadata(place).map_err(wrong)?.len();
-    if length > BYTES_MAX {
-        return Err(Error::corrupt("too long"));
-    }
-    let bytes = fs::read(place).map_err(wrong)?;
-    // A mounted file system may have another number each time; the packs are on it, whichever.
-    let packs = store.root().map(|root| root.join("packs")).unwrap_or_default();
-    let device = fs::metadata(packs).map_err(wrong)?.dev();
-    decode(&bytes, &store.id().0, device)
+fn read(caches: &Folder, store: &Store) -> Result<Known> {
+    let wrong = |error| Error::io(caches.path_of(NAME).display().to_string(), error);
+    decode(&caches.read_whole(NAME, BYTES_MAX).map_err(wrong)?, &store.id().0)
 }
 
-fn decode(bytes: &[u8], store: &[u8; 16], device: u64) -> Result<Known> {
+fn decode(bytes: &[u8], store: &[u8; 16]) -> Result<Known> {
     let wrong = || Error::corrupt("the list of what was proven is damaged");
     let (body, check) = bytes.split_last_chunk::<32>().ok_or_else(wrong)?;
     if digest::plain(body).0 != *check {
@@ -170,11 +174,12 @@ fn decode(bytes: &[u8], store: &[u8; 16], device: u64) -> Result<Known> {
         let id = Id(take(32)?.try_into().map_err(|_| wrong())?);
         let mut number =
             || -> Result<u64> { Ok(u64::from_le_bytes(take(8)?.try_into().map_err(|_| wrong())?)) };
-        let (inode, length) = (number()?, number()?);
+        let (device, inode, length) = (number()?, number()?, number()?);
         let mut time = || number().map(u64::cast_signed);
         let (mtime, ctime) = ((time()?, time()?), (time()?, time()?));
         let count = number()?;
-        let row = 88u64.checked_add(count.checked_mul(8).ok_or_else(wrong)?).ok_or_else(wrong)?;
+        let row =
+            PACK_BYTES.checked_add(count.checked_mul(8).ok_or_else(wrong)?).ok_or_else(wrong)?;
         let row = usize::try_from(row).map_err(|_| wrong())?;
         left = left.checked_sub(row).ok_or_else(wrong)?;
         let offsets = (0..count).map(|_| number()).collect::<Result<Vec<u64>>>()?;
@@ -194,21 +199,21 @@ mod tests {
         let stamp = Stamp { device: 5, inode: 1, length: 2, mtime: (3, 4), ctime: (-5, 6) };
         let known = vec![(Id([7; 32]), stamp, vec![16, 4096]), (Id([8; 32]), stamp, vec![])];
         let good = encode(&store, &known);
-        let read = decode(&good, &store.id().0, 5).unwrap();
+        let read = decode(&good, &store.id().0).unwrap();
         assert_eq!(read.len(), 2);
         assert!(read[0].2 == [16, 4096] && read[0].1 == stamp);
-        assert!(decode(&good, &[0; 16], 5).is_err());
+        assert!(decode(&good, &[0; 16]).is_err());
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 0x80;
-            assert!(decode(&bad, &store.id().0, 5).is_err(), "byte {at}");
-            assert!(decode(&good[..at], &store.id().0, 5).is_err(), "{at} bytes");
+            assert!(decode(&bad, &store.id().0).is_err(), "byte {at}");
+            assert!(decode(&good[..at], &store.id().0).is_err(), "{at} bytes");
         }
         // Lengths that lie, under a right check.
         let mut long = good[..good.len() - 32].to_vec();
-        long[24 + 80..24 + 88].copy_from_slice(&u64::MAX.to_le_bytes());
+        long[24 + 88..24 + 96].copy_from_slice(&u64::MAX.to_le_bytes());
         let check = digest::plain(&long);
         long.extend_from_slice(&check.0);
-        assert!(decode(&long, &store.id().0, 5).is_err());
+        assert!(decode(&long, &store.id().0).is_err());
     }
 }

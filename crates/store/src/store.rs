@@ -8,16 +8,20 @@ use crate::revisions;
 use freestone_backend::directory::Directory;
 use freestone_backend::{Backend, Created};
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_files::Folder;
 use freestone_format::header::{Header, StoreId};
 use freestone_format::record::RecordKind;
 use freestone_format::revision::Revision;
 use freestone_format::segment;
 use freestone_manifest::Tree;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The longest header of a store that is read.
 pub const HEADER_BYTES_MAX: u64 = 64 << 10;
+/// The mode of the directory of a new store: its contents may have been private where they were
+/// pushed from.
+const PRIVATE: u32 = 0o700;
 
 /// A store. Cheap to clone; used by many threads and processes at once.
 #[derive(Clone)]
@@ -30,6 +34,8 @@ struct Inner {
     root: Option<PathBuf>,
     packs: Arc<Packs>,
     index: Mutex<Option<Arc<Index>>>,
+    /// Where this user's caches of the store are.
+    caches: OnceLock<Folder>,
 }
 
 impl Store {
@@ -42,7 +48,8 @@ impl Store {
         Self::init_backend(backend, Some(root.into()))
     }
 
-    /// Creates the directory of a new store, which is empty or does not exist.
+    /// Creates the directory of a new store, which is empty or does not exist. A new one can be
+    /// entered by its owner alone; one that exists keeps its mode.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] if there is something in it; or it cannot be written.
@@ -72,7 +79,7 @@ impl Store {
             Err(_) => {}
         }
         let backend = Directory::new(root);
-        backend.make_root(0o777)?;
+        backend.make_root(PRIVATE)?;
         Ok(backend)
     }
 
@@ -123,7 +130,8 @@ impl Store {
 
     fn with_header(backend: Arc<dyn Backend>, header: Header, root: Option<PathBuf>) -> Self {
         let packs = Arc::new(Packs::new(backend.clone()));
-        Self(Arc::new(Inner { backend, header, root, packs, index: Mutex::default() }))
+        let (index, caches) = (Mutex::default(), OnceLock::new());
+        Self(Arc::new(Inner { backend, header, root, packs, index, caches }))
     }
 
     /// The store's random id.
@@ -134,6 +142,18 @@ impl Store {
     /// The store's directory, where it has one.
     pub fn root(&self) -> Option<&Path> {
         self.0.root.as_deref()
+    }
+
+    /// Keeps this user's caches of the store in `folder`: what was proven, and the working index of
+    /// pushes. Without it nothing is remembered from one run to the next. What is in it is believed,
+    /// so nobody else may write to it: see [`freestone_files::caches`]. Only the first call counts.
+    pub fn keep_caches_in(&self, folder: Folder) {
+        let _ = self.0.caches.set(folder);
+    }
+
+    /// Returns the folder of this user's caches of the store, if it is known.
+    pub fn caches(&self) -> Option<&Folder> {
+        self.0.caches.get()
     }
 
     /// What keeps the store's objects.

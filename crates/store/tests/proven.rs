@@ -32,6 +32,14 @@ fn store(folder: &Path) -> (PathBuf, Id) {
     (root, id)
 }
 
+/// Opens the store, with its caches next to it.
+fn open(root: &Path) -> Store {
+    let store = Store::open(root).unwrap();
+    let base = root.parent().unwrap().join("caches");
+    store.keep_caches_in(freestone_files::caches::open(&base, &store.id().to_string()).unwrap());
+    store
+}
+
 /// The bytes that had to be hashed to know where the chunk lies, if that can be known.
 fn checked(store: &Store, id: &Id, prove: bool) -> Option<u64> {
     let place = store.records().unwrap().raw(id, LENGTH, prove).unwrap()?;
@@ -56,23 +64,23 @@ fn pack(store: &Store) -> PathBuf {
 fn a_proof_is_remembered_until_the_file_changes() {
     let folder = tempfile::tempdir().unwrap();
     let (root, id) = store(folder.path());
-    let first = Store::open(&root).unwrap();
+    let first = open(&root);
     assert_eq!(checked(&first, &id, false), None);
     assert_eq!(checked(&first, &id, true), Some(LENGTH));
     assert_eq!(checked(&first, &id, false), Some(0));
     first.save_proofs();
 
-    let next = Store::open(&root).unwrap();
+    let next = open(&root);
     assert_eq!(checked(&next, &id, false), None, "only who loads the list knows it");
     next.load_proofs();
     assert_eq!(checked(&next, &id, false), Some(0));
 
     // Another's list, and none.
-    let list = root.join("cache/proven");
+    let list = first.caches().unwrap().path_of("proven");
     let mut bytes = fs::read(&list).unwrap();
     bytes[10] ^= 1;
     fs::write(&list, &bytes).unwrap();
-    let other = Store::open(&root).unwrap();
+    let other = open(&root);
     other.load_proofs();
     assert_eq!(checked(&other, &id, false), None);
     next.replace_proofs();
@@ -81,7 +89,7 @@ fn a_proof_is_remembered_until_the_file_changes() {
     let path = pack(&next);
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes).unwrap();
-    let touched = Store::open(&root).unwrap();
+    let touched = open(&root);
     touched.load_proofs();
     assert_eq!(checked(&touched, &id, false), None);
     assert_eq!(checked(&touched, &id, true), Some(LENGTH));
@@ -90,7 +98,7 @@ fn a_proof_is_remembered_until_the_file_changes() {
     let mut bytes = bytes;
     bytes[100_000] ^= 1;
     fs::write(&path, &bytes).unwrap();
-    let damaged = Store::open(&root).unwrap();
+    let damaged = open(&root);
     damaged.load_proofs();
     assert_eq!(checked(&damaged, &id, false), None);
     assert_eq!(checked(&damaged, &id, true), None);
@@ -101,7 +109,7 @@ fn a_scrub_proves_all_and_forgets_what_it_found_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let (root, id) = store(folder.path());
     let scrub = |expected| {
-        let store = Store::open(&root).unwrap();
+        let store = open(&root);
         let mut findings = 0;
         maintain::verify(&store, VerifyOptions { data: true }, Watch::default(), &mut |_| {
             findings += 1;
@@ -109,12 +117,12 @@ fn a_scrub_proves_all_and_forgets_what_it_found_damaged() {
         .unwrap();
         store.replace_proofs();
         assert_eq!(findings > 0, expected);
-        let next = Store::open(&root).unwrap();
+        let next = open(&root);
         next.load_proofs();
         checked_or_none(&next, &id)
     };
     assert_eq!(scrub(false), Some(0));
-    let path = pack(&Store::open(&root).unwrap());
+    let path = pack(&open(&root));
     let mut bytes = fs::read(&path).unwrap();
     bytes[100_000] ^= 1;
     fs::write(&path, &bytes).unwrap();
@@ -246,4 +254,31 @@ fn a_pack_that_two_threads_open_at_once_is_proven_for_both() {
         assert_eq!(raw(), Some(LENGTH));
         assert_eq!(first.join().unwrap(), Some(LENGTH));
     });
+}
+
+#[test]
+fn a_list_inside_the_store_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, id) = store(folder.path());
+    let first = open(&root);
+    assert_eq!(checked(&first, &id, true), Some(LENGTH));
+    first.save_proofs();
+    let list = fs::read(first.caches().unwrap().path_of("proven")).unwrap();
+    for name in ["cache", "."] {
+        fs::create_dir_all(root.join(name)).unwrap();
+        fs::write(root.join(name).join("proven"), &list).unwrap();
+    }
+    // Another user of the store.
+    let other = Store::open(&root).unwrap();
+    let base = folder.path().join("other");
+    let caches = freestone_files::caches::open(&base, &other.id().to_string()).unwrap();
+    other.keep_caches_in(caches);
+    other.load_proofs();
+    assert_eq!(checked(&other, &id, false), None);
+    // Without a place for caches nothing is remembered, and nothing fails.
+    let without = Store::open(&root).unwrap();
+    without.load_proofs();
+    assert_eq!(checked(&without, &id, true), Some(LENGTH));
+    without.save_proofs();
+    without.replace_proofs();
 }

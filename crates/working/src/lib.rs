@@ -1,7 +1,7 @@
 //! The working index of a machine that pushes: what it knows of the directories it pushed from.
 //!
-//! It is in `db/` beside the store, is opened for a push and only then, and belongs to one process
-//! at a time: a push that finds it taken continues without it. It is a cache, keyed by the store's
+//! It is in `db/` in the folder of the user's caches of a store, where nobody else may write. It is
+//! opened for a push and only then, and belongs to one process at a time: a push that finds it taken continues without it. It is a cache, keyed by the store's
 //! id: deleting it costs the next push the hashing of every file and nothing else.
 //!
 //! ```text

@@ -122,10 +122,10 @@ fn options() -> Options {
     options
 }
 
-/// Opens the index of the store in `root`, if no other process has it. What is damaged or belongs
+/// Opens the index in the folder `caches`, if no other process has it. What is damaged or belongs
 /// to another store is made again, empty.
-pub fn open(root: &Path, store: &StoreId) -> Box<dyn WorkingIndex> {
-    let (path, store) = (root.join("db"), *store);
+pub fn open(caches: &Path, store: &StoreId) -> Box<dyn WorkingIndex> {
+    let (path, store) = (caches.join("db"), *store);
     let mut database = Database::none();
     // RocksDB ends the process where it gets no thread; without the index everything works, too.
     if threads::are_available(LIBRARY_THREADS + 1) {
@@ -135,9 +135,9 @@ pub fn open(root: &Path, store: &StoreId) -> Box<dyn WorkingIndex> {
     Box::new(RocksIndex { database, cursor: None, closing: None })
 }
 
-/// Removes the index of the store in `root`, unless another process has it.
-pub fn destroy(root: &Path) {
-    let _ = DB::destroy(&options(), root.join("db"));
+/// Removes the index in the folder `caches`, unless another process has it.
+pub fn destroy(caches: &Path) {
+    let _ = DB::destroy(&options(), caches.join("db"));
 }
 
 impl Database {

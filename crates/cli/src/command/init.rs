@@ -19,6 +19,7 @@ Examples:
   freestone init                  at the default location
   freestone init /srv/www.store
   freestone init s3://bucket/www
+  freestone init --shared /srv/team.store    for all who push with it
   freestone init --upstream s3://bucket/www --cache-size 2G    follow a store
 
 With --json: {\"store\" (directory or URL), \"store_id\", \"upstream\" (URL or null)}")]
@@ -36,6 +37,11 @@ pub struct Init {
     /// Limit the disk space for cached packs of the upstream; none for no limit
     #[arg(long, value_name = "SIZE|none", default_value = "10G", value_parser = cache_size, requires = "upstream")]
     cache_size: CacheLimit,
+
+    /// Create the directory as the umask says, so that others can read the store or push to it.
+    /// Without this, only its owner can
+    #[arg(long)]
+    shared: bool,
 
     /// Name under which this host pins revisions at the upstream. Default: the host name
     #[arg(long, value_name = "NAME", requires = "upstream")]
@@ -86,6 +92,9 @@ impl Init {
             (Some(place), false) => Location::parse(place.clone())?,
             (None, _) => context.store_location()?,
         };
+        if self.shared {
+            self.create_shared(&place)?;
+        }
         let opened = match (&place, &self.upstream) {
             (Location::Directory(path), None) => Opened::plain(Store::init(path)?),
             (Location::Directory(path), Some(url)) => {
@@ -122,5 +131,15 @@ impl Init {
             context.output.note(format_args!("created store {id} in {place}{follows}"));
         }
         Ok(Exit::Done)
+    }
+
+    /// Creates the directory of the store with the mode that the umask gives.
+    fn create_shared(&self, place: &Location) -> Result<()> {
+        let Some(path) = place.directory() else {
+            return Err(Error::new(ErrorKind::Usage, "--shared is for stores in a directory")
+                .hint("the server decides who may read and write a remote store"));
+        };
+        std::fs::create_dir_all(path)
+            .map_err(|error| Error::io(format!("{} cannot be created", path.display()), error))
     }
 }

@@ -102,8 +102,11 @@ impl Status {
             revisions: folder(&store, "revisions")?,
             refs: folder(&store, "refs")?,
         };
-        let beside = |folder| place.directory().map_or(0, |path| below(&path.join(folder)));
-        let beside = Beside { db: beside("db"), cache: beside("cache") };
+        let of_user = store.caches().map(|caches| caches.path());
+        let db = of_user.map_or(0, |caches| below(&caches.join("db")));
+        let proven = of_user.map_or(0, |caches| below(caches) - db);
+        let of_host = place.directory().map_or(0, |path| below(&path.join("cache")));
+        let beside = Beside { db, cache: of_host + proven };
         let refs = store.refs().list()?;
         let revisions = store.revision_ids()?.len() as u64;
         let left_over = store.index()?.left_over().len() as u64;

@@ -79,8 +79,8 @@ fn reindex(context: &Context) -> Result<()> {
     })?;
     // A cache like those that the store has dropped itself.
     #[cfg(feature = "rocksdb")]
-    if let Some(root) = store.root() {
-        freestone_working::destroy(root);
+    if let Some(caches) = store.caches() {
+        freestone_working::destroy(caches.path());
     }
     if context.output.is_json() {
         return context.output.json(&Reindexed {
