@@ -8,4 +8,5 @@ mod layers;
 mod names;
 mod pages;
 mod printing;
+mod paths;
 mod source;

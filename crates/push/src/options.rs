@@ -22,7 +22,7 @@ pub struct Source<'a> {
     pub key: Option<Vec<u8>>,
 }
 
-/// A function that opens the working index of the store in a directory, which has this id.
+/// A function that opens the working index in a folder of caches, of the store with this id.
 pub type OpenWorkingIndex = fn(&Path, &StoreId) -> Box<dyn WorkingIndex>;
 
 /// The options of a push.
@@ -82,8 +82,8 @@ impl Default for PushOptions {
 const THREADS_MAX: usize = 200;
 
 impl PushOptions {
-    /// Opens the working index of `store`. There is one if the store is a directory and the push
-    /// writes to it.
+    /// Opens the working index of `store`. There is one if the store is a directory and keeps caches,
+    /// and the push writes to it.
     pub(crate) fn open_working(&self, store: &Store) -> Option<Box<dyn WorkingIndex>> {
         let open = self.working.filter(|_| !self.dry_run)?;
         store.root()?;
