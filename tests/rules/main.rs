@@ -7,6 +7,6 @@ mod files;
 mod layers;
 mod names;
 mod pages;
-mod printing;
 mod paths;
+mod printing;
 mod source;
