@@ -366,24 +366,205 @@ fn peak_of(command: &mut Command) -> (u64, u64) {
 }
 
 #[test]
-fn a_blob_is_in_memory_once_and_whole() {
+fn a_large_blob_is_read_as_a_stream() {
     const LENGTH: usize = 96 << 20;
     let place = Place::new();
     place.write("large", freestone_testkit::noise(LENGTH, 1));
-    place.commit("a large file");
+    let commit = place.commit("a large file");
     for form in ["loose", "packed"] {
         if form == "packed" {
             git(&place.site(), &["gc", "-q"]);
         }
         let store = place.folder.path().join(form);
         output(freestone(&store).arg("init"));
-        let (peak, at_least) =
-            peak_of(freestone(&store).args(["-q", "push", "--git"]).arg(place.site()));
-        // What is documented: the blob, and what a push takes beside.
-        assert!(peak < LENGTH as u64 + (48 << 20), "{form}: {} MiB", peak >> 20);
+        let (peak, _) = peak_of(freestone(&store).args(["-q", "push", "--git"]).arg(place.site()));
+        assert!(peak < 64 << 20, "{form}: {} MiB", peak >> 20);
+        let out = place.folder.path().join(format!("out-{form}"));
+        output(freestone(&store).args(["-q", "extract", "main"]).arg(&out));
+        assert_eq!(git_tree_in(&out), git_tree_of(&place.site(), &commit));
+    }
+}
+
+#[test]
+fn a_commit_that_would_set_the_ref_back_is_refused_unless_asked_for() {
+    let place = Place::new();
+    let commits: Vec<String> = (0..3)
+        .map(|number| {
+            place.write("page", number.to_string());
+            place.commit("another")
+        })
+        .collect();
+    let first = place.push(&["--commit", &commits[0]]);
+    let third = place.push(&["--commit", &commits[2]]);
+    for more in [&["--commit", &commits[1]][..], &["--commit", &commits[1], "--retry"]] {
+        let (said, code) = place.refused(more);
+        assert_eq!(code, 7, "{said}");
+        let wanted = format!("commit {} is an ancestor of commit {}", commits[1], commits[2]);
+        assert!(said.contains(&wanted) && said.contains("--older"), "{said}");
+    }
+    assert_eq!(place.refused(&["--commit", &commits[1], "--history"]).1, 7);
+    assert_eq!(output(freestone(&place.store()).args(["resolve", "main"])).trim(), third);
+    // The same commit again is up to date, and a revision without a ref sets nothing back.
+    assert_eq!(place.push(&["--commit", &commits[2]]), third);
+    place.push(&["--commit", &commits[1], "--no-ref"]);
+    place.check(&place.push(&["--commit", &commits[1], "--older"]), &commits[1]);
+    place.push(&["--commit", &commits[2]]);
+    let back = place.push(&["--commit", &commits[0], "--expect", "main"]);
+    place.check(&back, &commits[0]);
+    assert_ne!(first, third);
+    // Commits of which neither is an ancestor of the other are no order.
+    git(&place.site(), &["checkout", "-q", "-b", "side", &commits[0]]);
+    place.write("page", "side");
+    let side = place.commit("side");
+    place.push(&["--commit", &commits[2]]);
+    place.check(&place.push(&["--commit", &side]), &side);
+}
+
+/// Pushes a directory, an archive of it and a commit of it, and returns what each says, its exit
+/// code and the paths that it pushed.
+fn by_all_ways(place: &Place, more: &[&str]) -> Vec<(String, Option<i32>, String)> {
+    place.commit("all of it");
+    let folder = place.folder.path();
+    let tar = folder.join("site.tar");
+    let site = place.site();
+    output(
+        Command::new("tar")
+            .arg("-cf")
+            .arg(&tar)
+            .args(["--exclude=./.git", "-C"])
+            .arg(&site)
+            .arg("."),
+    );
+    let sources =
+        [vec![site.clone().into_os_string()], vec![tar.into()], vec!["--git".into(), site.into()]];
+    let mut done = Vec::new();
+    for (number, source) in sources.iter().enumerate() {
+        let name = format!("way{number}-{}", more.len());
+        let mut push = freestone(&place.store());
+        let pushed =
+            push.arg("push").args(source).args(["--ref", &name]).args(more).output().unwrap();
+        let listed = freestone(&place.store()).args(["ls", "-R", &name]).output().unwrap();
+        done.push((
+            String::from_utf8(pushed.stderr).unwrap(),
+            pushed.status.code(),
+            String::from_utf8(listed.stdout).unwrap(),
+        ));
+    }
+    done
+}
+
+#[test]
+fn directories_archives_and_commits_follow_one_set_of_rules() {
+    let place = Place::new();
+    place.write("index.html", "hello");
+    place.write("wiki/CVS/index.html", "about CVS");
+    place.write("wiki/_darcs/index.html", "about darcs");
+    place.write("old/CVS/Entries", "D");
+    place.write("old/CVS/Root", "r");
+    place.write("old/.svn/entries", "12");
+    place.write("old/page", "x");
+    place.write("new/_darcs/patches/1", "x");
+    let ways = by_all_ways(&place, &[]);
+    for (said, code, listed) in &ways {
+        assert_eq!(*code, Some(0), "{said}");
+        assert!(said.contains("of version control"), "{said}");
+        assert_eq!(*listed, ways[0].2);
         assert!(
-            at_least > LENGTH as u64,
-            "{form}: nothing was measured, or the documentation is wrong"
+            listed.contains("wiki/CVS/index.html") && listed.contains("wiki/_darcs/index.html")
+        );
+        assert!(
+            !listed.contains("Entries") && !listed.contains(".svn") && !listed.contains("patches")
         );
     }
+    let pointer = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 12345\n",
+        "7".repeat(64)
+    );
+    place.write("img/logo.png", &pointer);
+    place.write("img/text.png", format!("x{pointer}"));
+    for (said, code, _) in by_all_ways(&place, &[]) {
+        assert!(said.contains("img/logo.png: a Git LFS pointer"), "{said}");
+        assert!(code == Some(7) && said.contains("--skip-special"), "{code:?} {said}");
+    }
+    let ways = by_all_ways(&place, &["--skip-special"]);
+    for (said, code, listed) in &ways {
+        assert!(said.contains("skipped img/logo.png: a Git LFS pointer"), "{said}");
+        assert_eq!((*code, listed), (Some(0), &ways[0].2));
+        assert!(listed.contains("img/text.png") && !listed.contains("logo"), "{listed}");
+    }
+}
+
+#[test]
+fn attributes_that_are_not_applied_are_reported() {
+    let place = Place::new();
+    place.write("spec/notes", "secret");
+    place.write(".gitattributes", "/spec export-ignore\n");
+    place.commit("first");
+    let said = |place: &Place| {
+        let mut push = freestone(&place.store());
+        let pushed = push.args(["push", "--git"]).arg(place.site()).output().unwrap();
+        String::from_utf8(pushed.stderr).unwrap()
+    };
+    assert!(said(&place).contains(".gitattributes marks paths with export-ignore"));
+    // It is older than what is pushed now.
+    place.write("page", "new");
+    place.commit("second");
+    assert!(said(&place).contains("export-ignore"));
+    place.write(".gitattributes", "*.png binary\n");
+    place.commit("third");
+    assert!(!said(&place).contains("export-ignore"));
+}
+
+#[test]
+fn a_hook_pushes_the_commit_that_is_being_received() {
+    let place = Place::new();
+    let folder = place.folder.path();
+    git(folder, &["init", "-q", "--bare", "server.git"]);
+    let hook = folder.join("server.git/hooks/pre-receive");
+    let text = format!(
+        "#!/bin/sh\nread old new name\nexec {} -s {} push --git . --commit $new\n",
+        env!("CARGO_BIN_EXE_freestone"),
+        place.store().display()
+    );
+    std::fs::write(&hook, text).unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    place.write("page", "x");
+    let commit = place.commit("first");
+    git(&place.site(), &["push", "-q", "../server.git", "main"]);
+    place.check("main", &commit);
+}
+
+#[test]
+fn what_is_said_of_a_partial_clone_helps() {
+    let place = Place::new();
+    place.write("page", "x");
+    place.commit("first");
+    for key in ["uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"] {
+        git(&place.site(), &["config", key, "true"]);
+    }
+    let folder = place.folder.path();
+    let url = format!("file://{}", place.site().display());
+    git(folder, &["clone", "-q", "--no-checkout", "--filter=blob:none", &url, "part"]);
+    let push = || {
+        let mut push = freestone(&place.store());
+        push.args(["push", "--git"]).arg(folder.join("part")).output().unwrap()
+    };
+    let said = String::from_utf8(push().stderr).unwrap();
+    let (_, advice) = said.split_once("`git ").unwrap();
+    let advice: Vec<&str> = advice.split_once('`').unwrap().0.split(' ').collect();
+    git(&folder.join("part"), &advice);
+    assert!(push().status.success(), "{advice:?}");
+}
+
+#[test]
+fn replaced_objects_are_pushed_as_their_ids_say() {
+    let place = Place::new();
+    place.write("page", "1");
+    let first = place.commit("first");
+    place.write("page", "2");
+    let second = place.commit("second");
+    git(&place.site(), &["replace", &second, &first]);
+    place.push(&[]);
+    let out = place.extracted("main");
+    assert_eq!(std::fs::read_to_string(out.join("page")).unwrap(), "2");
 }

@@ -1,6 +1,9 @@
 //! Revisions as commits: git opens them, finds nothing wrong, and has what freestone has.
 
 use crate::support::{self, freestone, git, git_tree_in, git_tree_of, output};
+use freestone_core::item::{FileStamp, Item, ItemKind, ItemSource};
+use freestone_core::{Result, Watch};
+use freestone_push::{PushOptions, Source};
 use freestone_testkit::corpus;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -209,6 +212,65 @@ fn what_git_cannot_hold_is_refused() {
     for directory in [place.at("work"), place.store()] {
         assert!(place.refused(&directory, &[]).contains("is not a bare git repository"));
     }
+}
+
+/// A source of one file with the text of a link that it would not have, had it been pushed.
+struct Forged(&'static str);
+
+impl ItemSource for Forged {
+    fn next(&mut self) -> Result<Option<Item>> {
+        let text = std::mem::take(&mut self.0);
+        let stamp = FileStamp { device: 0, inode: 0, size: 1, mtime_ns: 0, ctime_ns: 0 };
+        let link = Some(text.as_bytes().to_vec());
+        let kind = ItemKind::File { executable: false, stamp, link };
+        Ok((!text.is_empty()).then(|| Item { path: b"link".to_vec(), mtime: 1, kind }))
+    }
+}
+
+#[test]
+fn a_link_out_of_the_repository_is_not_written() {
+    let bytes = freestone_testkit::MemorySource::of([("link", "x")]);
+    for text in ["../../etc/passwd", "/etc/passwd", "a/../../b", "link", "."] {
+        let place = Place::new();
+        let store = freestone_store::Store::open(&place.store()).unwrap();
+        let walk = || -> Result<Box<dyn ItemSource>> { Ok(Box::new(Forged(text))) };
+        let source = Source { walk: &walk, opener: &bytes, key: None };
+        let options = PushOptions { ref_name: Some("main".into()), ..PushOptions::default() };
+        freestone_push::push(&store, &source, &options, Watch::default()).unwrap();
+        let told = place.refused(&place.at("out.git"), &[]);
+        assert!(told.contains("path link would become a link"), "{text}: {told}");
+    }
+}
+
+#[test]
+fn four_times_the_revisions_take_about_four_times_as_long() {
+    let _alone = support::whole_machine();
+    let took = |count: usize| {
+        let place = Place::new();
+        git(place.0.path(), &["init", "-q", "--bare", "in.git"]);
+        let mut text = String::new();
+        for number in 0..count {
+            let time = 1_500_000_000 + number;
+            text += &format!("commit refs/heads/main\ncommitter A <a@b> {time} +0000\ndata 1\nx\n");
+            for file in 0..if number == 0 { 60 } else { 1 } {
+                let name = (number + file) % 60;
+                text += &format!("M 100644 inline d{}/f{name}\ndata 6\n{number:06}\n", name % 7);
+            }
+        }
+        let mut import = std::process::Command::new("git");
+        import.args(["fast-import", "--quiet"]).current_dir(place.at("in.git"));
+        let mut import = import.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut import.stdin.take().unwrap(), text.as_bytes()).unwrap();
+        assert!(import.wait().unwrap().success());
+        let mut push = freestone(&place.store());
+        output(
+            push.args(["push", "--history", "--commit", "main", "--git"]).arg(place.at("in.git")),
+        );
+        let mut write = freestone(&place.store());
+        support::processor_time(write.args(["-q", "git", "write"]).arg(place.at("out.git")))
+    };
+    let (few, many) = (took(700), took(2800));
+    assert!(many < 6 * few, "{few:?} for 700, {many:?} for 2,800");
 }
 
 #[test]

@@ -26,6 +26,24 @@ pub fn scratch() -> tempfile::TempDir {
     if has_room { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
 
+/// The processor time that a command takes, as far as samples tell.
+pub fn processor_time(command: &mut Command) -> std::time::Duration {
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut ticks = 0;
+    while child.try_wait().unwrap().is_none() {
+        let text = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
+        if let Some((_, fields)) = text.rsplit_once(')') {
+            // utime and stime are the 14th and 15th field of all.
+            let fields = fields.split_whitespace().skip(11).take(2);
+            let sum: u64 = fields.map(|field| field.parse::<u64>().unwrap()).sum();
+            ticks = ticks.max(sum);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(child.wait().unwrap().success());
+    std::time::Duration::from_millis(ticks * 10)
+}
+
 /// The program, with a store.
 pub fn freestone(store: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_freestone"));

@@ -11,7 +11,7 @@ pub use object::BlobWriter;
 pub use tree::{NewEntry, TreeWriter, name_fault};
 
 use crate::large::LargeObject;
-use crate::own_file::shown;
+use crate::own_file::{self, shown};
 use crate::refs;
 use crate::repository::{self, Repository};
 use freestone_core::{Error, ErrorKind, Result, path};
@@ -96,6 +96,14 @@ impl BareRepository {
     /// Returns the directory of the repository.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Opens a file in the directory of the repository for reading; `None` if there is none.
+    ///
+    /// # Errors
+    /// It is not a regular file, or cannot be opened.
+    pub fn own_file(&self, name: &str) -> Result<Option<fs::File>> {
+        own_file::open(&self.root.join(name))
     }
 
     /// Returns true if the object is there and hashes to its id. An object that cannot be read

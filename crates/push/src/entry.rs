@@ -24,7 +24,7 @@ pub(crate) fn first_record(content: &Content) -> RecordKind {
 /// Returns the entry of `item`, whose content is `content` if it is a file. `parent` is the entry
 /// of the first parent at the same path. If nothing has changed, the entry is the parent's, with
 /// the extensions of later versions. Otherwise its time is the revision's, or the parent's plus a
-/// second if that is later.
+/// second if that is later and can be stored.
 pub(crate) fn entry(
     item: Item,
     content: Option<Content>,
@@ -54,6 +54,8 @@ pub(crate) fn timed(
     let mtime = match (fixed, parent) {
         (Some(time), _) => clamp(time),
         (None, Some(parent)) if parent.kind == entry.kind => parent.mtime,
+        // One commit of a wrong clock must not give all later contents of a path one time.
+        (None, Some(parent)) if parent.mtime >= MTIME_MAX => clamp(revision_time),
         (None, Some(parent)) => clamp(revision_time.max(parent.mtime.saturating_add(1))),
         (None, None) => clamp(revision_time),
     };
@@ -98,7 +100,11 @@ mod tests {
         assert_eq!(entry(directory, None, Some(&turned), 300, None), turned);
         assert_eq!(entry(file(false), content(b"x"), Some(&first), 1, Some(7)).mtime, 7);
         assert_eq!(entry(file(false), content(b"x"), None, -5, None).mtime, 0);
-        assert_eq!(entry(file(false), content(b"x"), None, i64::MAX, None).mtime, MTIME_MAX);
+        let far = entry(file(false), content(b"x"), None, i64::MAX, None);
+        assert_eq!(far.mtime, MTIME_MAX);
+        let after = entry(file(false), content(b"y"), Some(&far), 300, None);
+        assert_eq!(after.mtime, 300);
+        assert_eq!(entry(file(false), content(b"z"), Some(&after), 200, None).mtime, 301);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 const POINTER_START: &[u8] = b"version https://git-lfs.github.com/spec/";
 /// The longest pointer, in bytes.
 pub(crate) const POINTER_BYTES_MAX: u64 = 1024;
-/// A length below that of any pointer, in bytes.
-pub(crate) const POINTER_BYTES_MIN: u64 = 100;
+/// The shortest text that is taken for a pointer, in bytes.
+pub(crate) const POINTER_BYTES_MIN: u64 = START_BYTES as u64;
 
 /// Returns true if the bytes of a file are a Git LFS pointer, and not the file itself.
 pub fn is_lfs_pointer(bytes: &[u8]) -> bool {

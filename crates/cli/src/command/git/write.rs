@@ -4,7 +4,7 @@ use crate::contents::{self, Wanted};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::progress::Unit;
-use crate::output::short;
+use crate::output::{place, short};
 use crate::part::{Need, Part};
 use crate::values::name::Name;
 use crate::values::size::count;
@@ -17,17 +17,22 @@ use freestone_git::write::{
     BareRepository, BlobWriter, NewCommit, NewEntry, TreeWriter, branch_fault,
 };
 use freestone_manifest::{Change, Entry, EntryKind, Times, Tree, diff};
+use freestone_source::follow::{Found, follow};
+use freestone_source::report::Reason;
 use freestone_store::{Records, Store};
 use serde::Serialize;
-use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The file in the repository that lists which commit each revision was written as.
 const WRITTEN: &str = "freestone-revisions";
-/// The most contents whose blobs are remembered.
-const BLOBS_MAX: usize = 1 << 20;
+/// The most contents whose blobs are remembered, so that copies are written once.
+const BLOBS_MAX: usize = 1 << 17;
+/// The longest line of the list of commits: two ids and a space, and some room.
+const LINE_BYTES_MAX: u64 = 1 << 10;
 /// The most commits that a power failure can lose: the next run continues after those in the list.
 const UNLISTED_MAX: usize = 256;
 
@@ -93,7 +98,7 @@ impl Write {
             self.write_branches(&opened, &target, &refs, context, watch)
         })?;
         if context.output.is_json() {
-            let repository = self.directory.display().to_string();
+            let repository = place(&self.directory);
             context.output.json(&Answer { repository, commits: made, branches })?;
             return Ok(Exit::Done);
         }
@@ -103,7 +108,7 @@ impl Write {
         context.output.note(format_args!(
             "wrote {} to {}",
             count(made, "commit", "commits"),
-            self.directory.display()
+            shown(&self.directory)
         ));
         Ok(Exit::Done)
     }
@@ -173,6 +178,12 @@ struct CommitWriter<'a> {
     written: HashMap<Id, ObjectId>,
     /// Those of them that the list in the repository does not have yet.
     unlisted: Vec<(Id, ObjectId)>,
+    /// Commits that are there and whole, as was found out before.
+    whole: HashSet<ObjectId>,
+    /// Revisions that this store does not have.
+    missing: HashSet<Id>,
+    /// The revision that was written last, which is usually the parent of the next one.
+    last: Option<(Id, Revision)>,
     blobs: HashMap<Id, ObjectId>,
     made: u64,
 }
@@ -184,19 +195,7 @@ impl<'a> CommitWriter<'a> {
         context: &'a Context,
         watch: Watch<'a>,
     ) -> Result<Self> {
-        let list = target.root().join(WRITTEN);
-        let text = match fs::read_to_string(&list) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            text => text
-                .map_err(|error| Error::io(format!("{} cannot be read", list.display()), error))?,
-        };
-        // A line that does not parse was cut off by a crash; its commit is written again.
-        let line = |line: &str| {
-            let (revision, commit) = line.split_once(' ')?;
-            let commit = ObjectId::from_hex(commit.as_bytes()).ok()?;
-            Some((Id::parse(revision).ok()?, commit))
-        };
-        let written = text.lines().filter_map(line).collect();
+        let written = listed(target)?;
         Ok(Self {
             opened,
             target,
@@ -204,6 +203,9 @@ impl<'a> CommitWriter<'a> {
             watch,
             written,
             unlisted: Vec::new(),
+            whole: HashSet::new(),
+            missing: HashSet::new(),
+            last: None,
             blobs: HashMap::new(),
             made: 0,
         })
@@ -214,10 +216,20 @@ impl<'a> CommitWriter<'a> {
     }
 
     /// Returns the commit of a revision, if it was written and still exists.
-    fn known(&self, id: &Id) -> Option<ObjectId> {
-        match self.written.get(id) {
-            Some(commit) if self.target.has(*commit) => Some(*commit),
-            _ => None,
+    fn known(&mut self, id: &Id) -> Option<ObjectId> {
+        let commit = *self.written.get(id)?;
+        let is_whole = self.whole.contains(&commit) || self.target.has(commit);
+        is_whole.then(|| {
+            self.whole.insert(commit);
+            commit
+        })
+    }
+
+    /// Returns the revision `id`; `None` if this store does not have it.
+    fn revision(&self, id: &Id) -> Result<Option<Revision>> {
+        match &self.last {
+            Some((last, revision)) if last == id => Ok(Some(revision.clone())),
+            _ => self.opened.store.revision(id),
         }
     }
 
@@ -230,19 +242,24 @@ impl<'a> CommitWriter<'a> {
                 open.pop();
                 continue;
             }
-            let revision = self.opened.store.revision(&id)?.ok_or_else(|| {
-                Error::missing(format!("revision {id} is missing from the store"))
-                    .hint("`freestone verify` lists everything that is missing")
-            })?;
+            let Some(revision) = self.revision(&id)? else {
+                if id == *tip {
+                    return Err(Error::missing(format!("revision {id} is missing from the store"))
+                        .hint("`freestone verify` lists everything that is missing"));
+                }
+                // A copy may lack older revisions.
+                self.missing.insert(id);
+                open.pop();
+                continue;
+            };
             let mut parents = Vec::new();
             let waiting = open.len();
             let mut cut = None;
             for parent in &revision.parents {
                 match self.known(parent) {
                     Some(commit) => parents.push(commit),
-                    None if self.opened.store.revision(parent)?.is_some() => open.push(*parent),
-                    // A copy may lack older revisions.
-                    None => cut = Some(*parent),
+                    None if self.missing.contains(parent) => cut = Some(*parent),
+                    None => open.push(*parent),
                 }
             }
             if open.len() > waiting {
@@ -257,6 +274,8 @@ impl<'a> CommitWriter<'a> {
                 ));
             }
             self.written.insert(id, commit);
+            self.whole.insert(commit);
+            self.last = Some((id, revision));
             self.unlisted.push((id, commit));
             self.made += 1;
             self.watch.add(1);
@@ -273,15 +292,23 @@ impl<'a> CommitWriter<'a> {
         })
     }
 
-    fn write(&mut self, id: &Id, revision: &Revision, parents: &[ObjectId]) -> Result<ObjectId> {
+    /// Returns the records of the store, after fetching from an upstream what a revision needs.
+    fn records(&self, id: &Id) -> Result<Records> {
+        if self.opened.store.root().is_some() && self.opened.follower.is_none() {
+            return self.opened.store.records();
+        }
         let name = Name { revision: id.to_string(), path: None };
         let part = Part::find(self.opened, &name)?;
         part.fetch(Need::Contents, self.context)?;
-        let records = part.records().clone();
+        Ok(part.records().clone())
+    }
+
+    fn write(&mut self, id: &Id, revision: &Revision, parents: &[ObjectId]) -> Result<ObjectId> {
+        let records = self.records(id)?;
         let after = Tree::open(records.clone(), &revision.root)?;
         // The parent may be missing in this store, or its commit in the repository.
         let before = match revision.parents.first() {
-            Some(parent) => self.opened.store.revision(parent)?.zip(self.known(parent)),
+            Some(parent) => self.revision(parent)?.zip(self.known(parent)),
             None => None,
         };
         let base = match before {
@@ -293,9 +320,7 @@ impl<'a> CommitWriter<'a> {
             Some((before, _)) => {
                 let before = Tree::open(records.clone(), &before.root)?;
                 diff(&before, &after, Times::Ignore, &mut |change| match &change.after {
-                    Some(entry) if !entry.is_directory() => {
-                        self.entry(&mut writer, &records, entry)
-                    }
+                    Some(entry) if !entry.is_directory() => self.entry(&mut writer, &after, entry),
                     _ if removes(&change) => writer.set(change.path(), None),
                     _ => Ok(()),
                 })?;
@@ -304,7 +329,7 @@ impl<'a> CommitWriter<'a> {
                 let mut cursor = after.cursor();
                 while let Some(entry) = cursor.next()? {
                     if !entry.is_directory() {
-                        self.entry(&mut writer, &records, entry)?;
+                        self.entry(&mut writer, &after, entry)?;
                     }
                 }
             }
@@ -323,19 +348,22 @@ impl<'a> CommitWriter<'a> {
     fn entry(
         &mut self,
         writer: &mut TreeWriter<'_>,
-        records: &Records,
+        tree: &Tree<Records>,
         entry: &Entry,
     ) -> Result<()> {
         self.watch.check()?;
         let node = match (&entry.kind, &entry.link) {
-            (_, Some(text)) => NewEntry::Link(self.target.blob(text)?),
+            (_, Some(text)) => {
+                check_link(tree, &entry.path, text)?;
+                NewEntry::Link(self.target.blob(text)?)
+            }
             (EntryKind::Directory, None) => return Ok(()),
             (EntryKind::File { executable, size, sha1, content }, None) => {
                 let known = self.blobs.get(content).copied();
                 let blob = match known {
                     Some(blob) => blob,
                     None => self
-                        .blob(records, content, *size, sha1)
+                        .blob(tree.source(), content, *size, sha1)
                         .map_err(|error| error.context(path::display(&entry.path)))?,
                 };
                 NewEntry::File { executable: *executable, blob }
@@ -358,7 +386,7 @@ impl<'a> CommitWriter<'a> {
     /// Makes commits durable and adds them to the list, before a branch names them.
     fn settle(&mut self) -> Result<()> {
         let list = self.target.root().join(WRITTEN);
-        let wrong = |error| Error::io(format!("{} cannot be written", list.display()), error);
+        let wrong = |error| Error::io(format!("{} cannot be written", shown(&list)), error);
         let lines: String =
             self.unlisted.iter().map(|(id, commit)| format!("{id} {commit}\n")).collect();
         if lines.is_empty() {
@@ -372,6 +400,67 @@ impl<'a> CommitWriter<'a> {
     }
 }
 
+/// Reads the list of the commits that revisions were written as.
+fn listed(target: &BareRepository) -> Result<HashMap<Id, ObjectId>> {
+    let mut written = HashMap::new();
+    let Some(file) = target.own_file(WRITTEN)? else { return Ok(written) };
+    let mut file = BufReader::new(file);
+    let mut line = String::new();
+    loop {
+        line.clear();
+        let count = (&mut file).take(LINE_BYTES_MAX).read_line(&mut line).map_err(|error| {
+            Error::io(format!("{} cannot be read", shown(&target.root().join(WRITTEN))), error)
+        })?;
+        if count == 0 {
+            return Ok(written);
+        }
+        // A line that does not parse was cut off by a crash; its commit is written again.
+        if let Some((revision, commit)) = line.trim_end().split_once(' ')
+            && let (Ok(revision), Ok(commit)) =
+                (Id::parse(revision), ObjectId::from_hex(commit.as_bytes()))
+        {
+            written.insert(revision, commit);
+        }
+    }
+}
+
+/// Checks that a link of a revision can be one of a commit. In a revision that was pushed, its text
+/// leads to a file of the revision, or to one that was left out.
+fn check_link(tree: &Tree<Records>, link: &[u8], text: &[u8]) -> Result<()> {
+    let mut look = |here: &[u8]| {
+        Ok(match tree.get(here)? {
+            None => Found::Nothing,
+            Some(Entry { link: Some(text), .. }) => Found::Link(text),
+            Some(entry) if entry.is_directory() => Found::Directory,
+            Some(_) => Found::File,
+        })
+    };
+    let reason = match follow(link, text, &mut look)? {
+        Ok(_) => return Ok(()),
+        Err(Reason::LinkDangling) if stays_inside(link, text) => return Ok(()),
+        Err(reason) => reason,
+    };
+    let shown = path::display(link);
+    Err(Error::refused(format!("path {shown} would become {reason}"))
+        .hint("no push makes such a revision; do not trust the store that it came from"))
+}
+
+/// Returns true if a link leads inside whatever is put at its way later: it goes up only at its
+/// beginning.
+fn stays_inside(link: &[u8], text: &[u8]) -> bool {
+    let mut depth = link.iter().filter(|byte| **byte == b'/').count();
+    let mut parts = text.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    let mut part = parts.next();
+    while part == Some(b"..") {
+        match depth.checked_sub(1) {
+            Some(above) => depth = above,
+            None => return false,
+        }
+        part = parts.next();
+    }
+    !text.starts_with(b"/") && parts.all(|part| part != b"..")
+}
+
 /// Returns true if a change that does not add a file removes what was at the path. A directory that
 /// stays a directory is not removed: it differs only in what git does not store.
 fn removes(change: &Change) -> bool {
@@ -379,15 +468,30 @@ fn removes(change: &Change) -> bool {
     change.before.as_ref().is_some_and(|before| !(stays && before.is_directory()))
 }
 
+/// Returns a local path for people.
+fn shown(path: &Path) -> String {
+    path::display(path.as_os_str().as_bytes())
+}
+
 /// Makes the whole file system durable. A sync of each of thousands of objects takes far longer.
 fn sync_all(folder: &Path) -> Result<()> {
     let sync = || -> std::io::Result<()> { Ok(rustix::fs::syncfs(File::open(folder)?)?) };
-    sync().map_err(|error| Error::io(format!("{} cannot be synced", folder.display()), error))
+    sync().map_err(|error| Error::io(format!("{} cannot be synced", shown(folder)), error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_that_leads_nowhere_must_lead_nowhere_inside() {
+        for text in ["x", "../x", "./a/b", "../../x/y", "a//b"] {
+            assert!(stays_inside(b"a/b/link", text.as_bytes()), "{text}");
+        }
+        for text in ["/etc/passwd", "../../../x", "x/../y", "../x/../../y", ".././../../x"] {
+            assert!(!stays_inside(b"a/b/link", text.as_bytes()), "{text}");
+        }
+    }
 
     #[test]
     fn a_directory_that_differs_only_in_extensions_keeps_its_entries() {
