@@ -41,7 +41,7 @@ pub struct ServeOptions {
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Vec<Address>,
 
-    /// Bind the names again for every client, instead of once at the first start
+    /// Bind the names again for every client, instead of once at the start
     #[arg(long)]
     follow: bool,
 
