@@ -18,8 +18,10 @@ use std::collections::HashMap;
 
 /// The most slots of a directory: 2 MiB.
 const DIRECTORY_SLOTS_MAX: u64 = 65_536;
-/// The length of the longest file.
-pub(super) const FILE_BYTES_MAX: u64 = u32::MAX as u64;
+/// The length of the longest file. The size field holds up to 2^32 − 1, but fsck.fat 4.2 computes the length of the
+/// clusters of a file in 32 bits, and would cut a file whose clusters have 4 GiB to nothing. The
+/// bound leaves out the largest cluster.
+pub(super) const FILE_BYTES_MAX: u64 = (1 << 32) - (32 << 10);
 /// How many entries below a subdirectory are skipped one by one. The rest is skipped by a search.
 const PASSED_MAX: u32 = 32;
 
@@ -110,7 +112,7 @@ pub(super) fn scan<S: NodeSource>(tree: &Tree<S>, profile: Profile) -> Result<Sc
         let bytes = match entry.size() {
             Some(bytes) => {
                 if bytes > FILE_BYTES_MAX {
-                    refusals.add(&entry.path, "is 4 GiB long or longer");
+                    refusals.add(&entry.path, "is longer than 4 GiB less 32 KiB");
                 }
                 bytes
             }
