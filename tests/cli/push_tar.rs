@@ -386,3 +386,27 @@ fn memory_is_bounded_whatever_the_archive_claims() {
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
     assert_eq!(answer["entries"], 40_000, "{answer}");
 }
+
+#[test]
+fn a_few_long_paths_do_not_become_a_hundred_thousand_directories() {
+    let place = Place::new();
+    for (count, expected) in [(10, None), (50, Some(7))] {
+        let mut archive = tar::Builder::new(Vec::new());
+        for number in 0..count {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            header.set_mode(0o644);
+            let path = format!("{number:02}/{}f", "a/".repeat(2000));
+            archive.append_data(&mut header, path, std::io::empty()).unwrap();
+        }
+        let file = place.at("deep.tar");
+        std::fs::write(&file, archive.into_inner().unwrap()).unwrap();
+        let (pushed, said) = place.push(&file, &["-n"]);
+        assert_eq!(pushed.err(), expected, "{said}");
+        assert_eq!(
+            said.contains("directories that it does not list"),
+            expected.is_some(),
+            "{said}"
+        );
+    }
+}
