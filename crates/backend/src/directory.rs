@@ -8,9 +8,10 @@
 //! The directory is opened once, and everything in it is reached through its descriptor
 //! ([`Folder`]): a link in a store leads nowhere, and a pipe in the place of a file is an error.
 
+use crate::pages::{FilePages, read_error};
 use crate::{Backend, Created, Listed, Object, Spool};
-use freestone_core::wire::Bytes;
-use freestone_core::{Error, ErrorKind, Result, lock};
+use freestone_core::wire::{Bytes, to_usize};
+use freestone_core::{Error, Result, lock};
 use freestone_files::Folder;
 use rustix::fs::FileType;
 use std::collections::HashSet;
@@ -27,6 +28,10 @@ const DEPTH_MAX: usize = 256;
 /// The modes of new folders and files, less the umask.
 const FOLDER_MODE: u32 = 0o777;
 const FILE_MODE: u32 = 0o666;
+
+/// A file of at most this length is held in memory when it is read here and there: that takes no
+/// descriptor.
+const HELD_BYTES_MAX: u64 = 128 << 10;
 
 /// A step that a directory backend is about to take on the disk.
 #[derive(Debug)]
@@ -386,28 +391,18 @@ impl Object for FileObject {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        self.file.read_exact_at(out, offset).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => Error::new(
-                ErrorKind::Corrupt,
-                format!(
-                    "{} ends before byte {}",
-                    self.path.display(),
-                    offset.saturating_add(out.len() as u64)
-                ),
-            ),
-            _ => failed("read", &self.path, error),
-        })
+        let read = self.file.read_exact_at(out, offset);
+        read.map_err(|error| read_error(&self.path, offset, out.len(), error))
     }
 
     fn map(&self) -> Result<Bytes> {
-        if self.length == 0 {
-            return Ok(Arc::new(Vec::new()));
+        if self.length <= HELD_BYTES_MAX {
+            let mut bytes = vec![0; to_usize(self.length)];
+            self.read_at(0, &mut bytes)?;
+            return Ok(Arc::new(bytes));
         }
-        // SAFETY: the file is immutable by the rules of the store: it was moved to its name whole
-        // and is never written again. A file that somebody cuts off while it is mapped ends the
-        // process; a user who may do that may do anything to the store.
-        let map = unsafe { memmap2::Mmap::map(&self.file) };
-        Ok(Arc::new(map.map_err(|error| failed("map", &self.path, error))?))
+        let file = self.file.try_clone().map_err(|error| failed("open", &self.path, error))?;
+        Ok(Arc::new(FilePages::new(file, self.path.clone(), self.length)))
     }
 
     fn file(&self) -> Option<&File> {
@@ -436,7 +431,10 @@ mod tests {
         object.read_at(1, &mut bytes).unwrap();
         assert_eq!(&bytes, b"ne");
         assert!(object.read_at(2, &mut bytes).is_err());
-        assert_eq!((*object.map().unwrap()).as_ref(), b"one");
+        let map = object.map().unwrap();
+        let mut bytes = [0; 3];
+        map.read_at(0, &mut bytes).unwrap();
+        assert_eq!((map.length(), &bytes), (3, b"one"));
     }
 
     #[test]

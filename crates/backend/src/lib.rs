@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod directory;
+pub mod pages;
 mod random;
 
 pub use random::random;
@@ -233,7 +234,7 @@ pub trait Object: Send + Sync {
     /// Reading failed, or the object ends before `out` is full.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()>;
 
-    /// Returns all its bytes, mapped where that can be.
+    /// Returns its bytes to be read here and there, also after the object is gone.
     ///
     /// # Errors
     /// It cannot be mapped or read.

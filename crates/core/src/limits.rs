@@ -85,6 +85,6 @@ pub const REVISION_BYTES_MAX: usize = 2 << 20;
 /// repeat, and the space of a spool.
 pub const PACK_BYTES_TARGET: u64 = 64 << 20;
 
-/// The most records of one pack: a bound for readers. 2^22 records of the smallest size fill a
-/// pack.
-pub const PACK_RECORDS_MAX: u64 = 1 << 22;
+/// The most records of one pack: a bound for readers, which hold a table in memory. Writers close a
+/// pack after 2^15.
+pub const PACK_RECORDS_MAX: u64 = 1 << 18;

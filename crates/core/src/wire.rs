@@ -10,8 +10,32 @@ use crate::limits::EXTENSION_BYTES_MAX;
 use crate::{Error, Id, Result, Sha1};
 use std::sync::Arc;
 
-/// Shared bytes that do not move: a mapped file, or a buffer.
-pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+/// Immutable bytes that are read in parts: a file, or a buffer.
+pub trait ByteSource: Send + Sync {
+    /// Returns the number of bytes.
+    fn length(&self) -> u64;
+
+    /// Fills `out` with the bytes from `offset` on.
+    ///
+    /// # Errors
+    /// Reading failed, or the bytes end before `out` is full.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()>;
+}
+
+impl<T: AsRef<[u8]> + Send + Sync> ByteSource for T {
+    fn length(&self) -> u64 {
+        self.as_ref().len() as u64
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        let part = self.as_ref().get(to_usize(offset)..).and_then(|rest| rest.get(..out.len()));
+        out.copy_from_slice(part.ok_or_else(|| Error::corrupt("the bytes end too early"))?);
+        Ok(())
+    }
+}
+
+/// Shared bytes.
+pub type Bytes = Arc<dyn ByteSource>;
 
 const _: () = assert!(usize::BITS >= 64, "freestone needs a 64-bit machine");
 

@@ -15,13 +15,16 @@ use freestone_core::digest::{self, context};
 use freestone_core::limits::{
     LABEL_BYTES_MAX, LABELS_MAX, MESSAGE_BYTES_MAX, PARENTS_MAX, REVISION_BYTES_MAX,
 };
-use freestone_core::wire::{Reader, Writer};
+use freestone_core::wire::{Reader, Writer, to_usize};
 use freestone_core::{Error, Id, Result};
 use std::collections::BTreeMap;
 
 const VERSION: u8 = 1;
 const FILE_MAGIC: [u8; 8] = *b"FSREVIS1";
-const RANGES_MAX: u64 = 1 << 20;
+/// Ranges that a locator has at most: it spares reads, and need not name everything.
+const RANGES_MAX: u64 = 1 << 14;
+/// The longest locator: ids, two varints each, and what stands before them.
+pub const LOCATOR_BYTES_MAX: u64 = RANGES_MAX * (32 + 10 + 10) + (8 << 10);
 
 /// An immutable record of what a push made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,6 +205,7 @@ pub fn encode_file(revision: &[u8], locator: &[PackRange]) -> Vec<u8> {
     out.u32(u32::try_from(revision.len()).unwrap_or(u32::MAX));
     out.raw(revision);
     out.string(&[]);
+    let locator = &locator[..locator.len().min(to_usize(RANGES_MAX))];
     out.varint(locator.len() as u64);
     for range in locator {
         out.id(&range.pack);

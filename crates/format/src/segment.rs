@@ -36,17 +36,23 @@ pub use layout::{
 pub use parts::SegmentParts;
 
 use super::record::{Codec, RecordKind, check_lengths};
-use freestone_core::wire::{Bytes, Reader};
+use freestone_core::wire::{ByteSource, Bytes, Reader, to_usize};
 use freestone_core::{Error, Id, Result, Sha1, digest};
 use layout::{Layout, PACK_BYTES, damaged, fan_slot, to_index};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
+
+/// Bytes that are read at once where all of a segment is read.
+const PIECE_BYTES: usize = 64 << 10;
+/// Prefixes that are read together, at the end of a search.
+const FEW_PREFIXES: u64 = 64;
 
 /// A segment to be searched.
 #[derive(Clone)]
 pub struct Segment {
     bytes: Bytes,
     layout: Layout,
+    id: [u8; 16],
     /// Whether its check is right, once somebody had to know.
     intact: Arc<OnceLock<bool>>,
     /// What is known of it where the rows were left out.
@@ -66,14 +72,35 @@ pub type Starts = Arc<Vec<(u64, Id)>>;
 
 /// Returns true if the bytes are those that were written: the check at the end is that of all
 /// before it.
-fn is_intact(bytes: &[u8]) -> bool {
-    let parts = bytes.split_last_chunk::<CHECK_BYTES>();
-    parts.is_some_and(|(body, check)| digest::plain(body).0 == *check)
+///
+/// # Errors
+/// Reading failed.
+fn is_intact(bytes: &dyn ByteSource) -> Result<bool> {
+    let Some(body) = bytes.length().checked_sub(CHECK_BYTES as u64) else { return Ok(false) };
+    let mut hasher = digest::PlainHasher::default();
+    let mut piece = vec![0; to_usize(body).min(PIECE_BYTES)];
+    let mut at = 0;
+    while at < body {
+        piece.truncate(to_usize(body - at));
+        bytes.read_at(at, &mut piece)?;
+        hasher.update(&piece);
+        at += piece.len() as u64;
+    }
+    let mut check = [0; CHECK_BYTES];
+    bytes.read_at(body, &mut check)?;
+    Ok(hasher.finish().0 == check)
 }
 
-/// Returns what a segment says that is not known is newer only if the segment is intact.
-fn unless_newer(error: Error, is_intact: impl FnOnce() -> bool) -> Error {
-    if error.is_newer() && !is_intact() { damaged() } else { error }
+/// Keeps the error of a later version only if the segment is intact: damage can look the same.
+fn unless_newer(error: Error, is_intact: impl FnOnce() -> Result<bool>) -> Error {
+    if !error.is_newer() {
+        return error;
+    }
+    match is_intact() {
+        Ok(true) => error,
+        Ok(false) => damaged(),
+        Err(failure) => failure,
+    }
 }
 
 impl Segment {
@@ -83,9 +110,11 @@ impl Segment {
     /// # Errors
     /// It is damaged, or of a later version.
     pub fn open(bytes: Bytes) -> Result<Self> {
-        let layout = Layout::of((*bytes).as_ref())
-            .map_err(|error| unless_newer(error, || is_intact((*bytes).as_ref())))?;
-        Ok(Self { bytes, layout, intact: Arc::default(), written: None })
+        let layout =
+            Layout::of(&*bytes).map_err(|error| unless_newer(error, || is_intact(&*bytes)))?;
+        let mut id = [0; 16];
+        bytes.read_at(bytes.length() - CHECK_BYTES as u64, &mut id)?;
+        Ok(Self { bytes, layout, id, intact: Arc::default(), written: None })
     }
 
     /// Returns the same segment with the rows of `parts`, in memory, and with what the pack's table
@@ -106,12 +135,12 @@ impl Segment {
         self.written.as_ref().map(|written| &written.starts)
     }
 
-    fn is_intact(&self) -> bool {
-        *self.intact.get_or_init(|| is_intact(self.bytes()))
-    }
-
-    fn bytes(&self) -> &[u8] {
-        (*self.bytes).as_ref()
+    fn is_intact(&self) -> Result<bool> {
+        if let Some(is_intact) = self.intact.get() {
+            return Ok(*is_intact);
+        }
+        let is_intact = is_intact(&*self.bytes)?;
+        Ok(*self.intact.get_or_init(|| is_intact))
     }
 
     /// Checks that the bytes are those that were written, and that the id is the segment's.
@@ -119,28 +148,30 @@ impl Segment {
     /// # Errors
     /// They are not.
     pub fn verify(&self) -> Result<[u8; 16]> {
-        if is_intact(self.bytes()) { Ok(self.id()) } else { Err(damaged()) }
+        if is_intact(&*self.bytes)? { Ok(self.id()) } else { Err(damaged()) }
     }
 
     /// Returns the segment's id, as its bytes say.
     pub fn id(&self) -> [u8; 16] {
-        if let Some(written) = &self.written {
-            return written.id;
-        }
-        let mut id = [0; 16];
-        let at = self.bytes().len() - CHECK_BYTES;
-        id.copy_from_slice(&self.bytes()[at..at + 16]);
-        id
+        self.written.as_ref().map_or(self.id, |written| written.id)
     }
 
     /// Returns its length in bytes.
     pub fn length(&self) -> u64 {
-        self.written.as_ref().map_or(self.bytes().len() as u64, |written| written.length)
+        self.written.as_ref().map_or_else(|| self.bytes.length(), |written| written.length)
     }
 
-    /// Returns the ids of the segments that this one replaces.
-    pub fn supersedes(&self) -> impl Iterator<Item = &[u8]> {
-        self.bytes()[self.layout.superseded.clone()].chunks_exact(16)
+    /// Returns `N` bytes from `at` on.
+    fn read<const N: usize>(&self, at: usize) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.bytes.read_at(at as u64, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Returns the ids of the segments that this one replaces. An item is an error where the
+    /// segment cannot be read.
+    pub fn supersedes(&self) -> impl Iterator<Item = Result<[u8; 16]>> {
+        self.layout.superseded.clone().step_by(16).map(|at| self.read(at))
     }
 
     /// Returns the number of packs in it.
@@ -157,7 +188,8 @@ impl Segment {
             return Err(damaged());
         }
         let start = self.layout.pack_list.start + at as usize * to_index(PACK_BYTES);
-        let mut input = Reader::new(&self.bytes()[start..start + to_index(PACK_BYTES)]);
+        let bytes: [u8; to_usize(PACK_BYTES)] = self.read(start)?;
+        let mut input = Reader::new(&bytes);
         Ok(SegmentPack { id: input.id()?, length: input.u64()?, table: input.u64()? })
     }
 
@@ -177,24 +209,43 @@ impl Segment {
         self.layout.sha1s
     }
 
-    fn number(&self, column: &Range<usize>, width: u8, at: u64) -> u64 {
+    fn number(&self, column: &Range<usize>, width: u8, at: u64) -> Result<u64> {
         let width = usize::from(width);
         // `at` was checked against the count, from which the column's range was computed.
         let start = column.start + to_index(at) * width;
         let mut value = [0; 8];
-        value[..width].copy_from_slice(&self.bytes()[start..start + width]);
-        u64::from_le_bytes(value)
+        self.bytes.read_at(start as u64, &mut value[..width])?;
+        Ok(u64::from_le_bytes(value))
     }
 
-    fn byte(&self, column: &Range<usize>, at: u64) -> u8 {
-        self.bytes()[column.start + to_index(at)]
+    fn byte(&self, column: &Range<usize>, at: u64) -> Result<u8> {
+        Ok(self.read::<1>(column.start + to_index(at))?[0])
     }
 
-    /// Returns the indices of the rows of records of `kind`.
-    pub fn rows_of(&self, kind: RecordKind) -> impl Iterator<Item = u64> {
-        let kinds = &self.bytes()[self.layout.kind.clone()];
-        let is_it = move |(at, number): (u64, &u8)| (*number == kind.number()).then_some(at);
-        (0u64..).zip(kinds).filter_map(is_it)
+    /// Returns the indices of the rows of records of `kind`. An item is an error where the segment cannot
+    /// be read.
+    pub fn rows_of(&self, kind: RecordKind) -> impl Iterator<Item = Result<u64>> {
+        let column = self.layout.kind.clone();
+        let (mut piece, mut next) = (Vec::new(), 0);
+        let mut failed = false;
+        std::iter::from_fn(move || {
+            while next < column.len() && !failed {
+                let at = next % PIECE_BYTES;
+                if at == 0 {
+                    piece.resize(PIECE_BYTES.min(column.len() - next), 0);
+                    if let Err(error) = self.bytes.read_at((column.start + next) as u64, &mut piece)
+                    {
+                        failed = true;
+                        return Some(Err(error));
+                    }
+                }
+                next += 1;
+                if piece[at] == kind.number() {
+                    return Some(Ok(next as u64 - 1));
+                }
+            }
+            None
+        })
     }
 
     /// Returns the row of index `at`.
@@ -208,19 +259,19 @@ impl Segment {
         }
         let [_, _, pack, offset, stored, plain, base, ..] = layout.widths;
         let newer = |error| unless_newer(error, || self.is_intact());
-        let codec = Codec::of(self.byte(&layout.codec, at)).map_err(newer)?;
-        let base = self.number(&layout.base, base, at).checked_sub(1);
+        let codec = Codec::of(self.byte(&layout.codec, at)?).map_err(newer)?;
+        let base = self.number(&layout.base, base, at)?.checked_sub(1);
         if base.is_some() != codec.has_base() {
             return Err(damaged());
         }
         let start = layout.prefixes.start + to_index(at) * PREFIX_BYTES;
         let row = SegmentRow {
-            prefix: prefix(&self.bytes()[start..start + PREFIX_BYTES]),
-            pack: u32::try_from(self.number(&layout.pack, pack, at)).map_err(|_| damaged())?,
-            offset: self.number(&layout.offset, offset, at),
-            stored: self.number(&layout.stored, stored, at),
-            plain: self.number(&layout.plain, plain, at),
-            kind: RecordKind::of(self.byte(&layout.kind, at)).map_err(newer)?,
+            prefix: self.read(start)?,
+            pack: u32::try_from(self.number(&layout.pack, pack, at)?).map_err(|_| damaged())?,
+            offset: self.number(&layout.offset, offset, at)?,
+            stored: self.number(&layout.stored, stored, at)?,
+            plain: self.number(&layout.plain, plain, at)?,
+            kind: RecordKind::of(self.byte(&layout.kind, at)?).map_err(newer)?,
             codec,
             base,
         };
@@ -236,69 +287,99 @@ impl Segment {
         bits: u8,
         prefixes: &Range<usize>,
         count: u64,
-    ) -> Range<u64> {
+    ) -> Result<Range<u64>> {
         let wanted = &wanted[..PREFIX_BYTES];
         let slot = fan_slot(wanted, bits);
-        let entry = |slot: usize| {
-            let start = fan.start + 4 * slot;
-            let mut value = [0; 4];
-            value.copy_from_slice(&self.bytes()[start..start + 4]);
-            u64::from(u32::from_le_bytes(value)).min(count)
-        };
-        let (low, high) = (entry(slot), entry(slot + 1));
-        if low >= high {
-            return 0..0;
-        }
-        let at = |index: u64| {
-            let start = prefixes.start + to_index(index) * PREFIX_BYTES;
-            &self.bytes()[start..start + PREFIX_BYTES]
-        };
-        let find = |goes_on: &dyn Fn(&[u8]) -> bool| {
+        let [a, b, c, d, e, f, g, h] = self.read(fan.start + 4 * slot)?;
+        let low = u64::from(u32::from_le_bytes([a, b, c, d])).min(count);
+        let high = u64::from(u32::from_le_bytes([e, f, g, h])).min(count);
+        let start = |index: u64| prefixes.start + to_index(index) * PREFIX_BYTES;
+        // The prefix that is not sorted before `wanted`, or after it, if those between are many.
+        let find = |goes_on: &dyn Fn(&[u8]) -> bool, few: u64| -> Result<Range<u64>> {
             let (mut low, mut high) = (low, high);
-            while low < high {
+            while low + few < high {
                 let middle = u64::midpoint(low, high);
-                if goes_on(at(middle)) { low = middle + 1 } else { high = middle }
+                let found: [u8; PREFIX_BYTES] = self.read(start(middle))?;
+                if goes_on(&found) { low = middle + 1 } else { high = middle }
             }
-            low
+            Ok(low..high)
         };
-        let first = find(&|found| found < wanted);
-        if first == high || at(first) != wanted {
-            return 0..0;
+        let first = find(&|found| found < wanted, FEW_PREFIXES)?;
+        if first.start >= first.end {
+            return Ok(0..0);
         }
-        first..find(&|found| found <= wanted)
+        // As a rule those that begin alike are so few that they are read together.
+        let mut bytes = [[0; PREFIX_BYTES]; to_usize(FEW_PREFIXES)];
+        let near = &mut bytes[..to_index(first.end - first.start)];
+        self.bytes.read_at(start(first.start) as u64, near.as_flattened_mut())?;
+        let from = near.partition_point(|found| found[..] < *wanted);
+        let to = near.partition_point(|found| found[..] <= *wanted);
+        let from = first.start + from as u64;
+        // Those that are equal may go on after the few.
+        let to = match first.start + to as u64 {
+            to if to == first.end && to < high => find(&|found| found <= wanted, 0)?.start,
+            to => to,
+        };
+        let is_there = from < to && self.read::<PREFIX_BYTES>(start(from))? == *wanted;
+        Ok(if is_there { from..to } else { 0..0 })
     }
 
     /// Returns the rows whose records may have the id `id`.
-    pub fn find(&self, id: &Id) -> Range<u64> {
+    ///
+    /// # Errors
+    /// The segment cannot be read.
+    pub fn find(&self, id: &Id) -> Result<Range<u64>> {
         let layout = &self.layout;
         if layout.rows_left_out {
-            return 0..0;
+            return Ok(0..0);
         }
         self.search(&id.0, &layout.id_fan, layout.widths[1], &layout.prefixes, layout.records)
     }
 
-    /// Returns the rows of contents that may have the SHA-1 `sha1`.
-    pub fn find_sha1(&self, sha1: &Sha1) -> impl Iterator<Item = u64> {
+    /// Returns the rows of contents that may have the SHA-1 `sha1`. An item is an error where the segment
+    /// cannot be read.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn find_sha1(&self, sha1: &Sha1) -> Result<impl Iterator<Item = Result<u64>>> {
         let layout = &self.layout;
         let (bits, width) = (layout.widths[8], layout.widths[9]);
-        self.search(&sha1.0, &layout.sha1_fan, bits, &layout.sha1_prefixes, layout.sha1s)
-            .map(move |at| self.number(&layout.sha1_row, width, at))
+        let found =
+            self.search(&sha1.0, &layout.sha1_fan, bits, &layout.sha1_prefixes, layout.sha1s)?;
+        Ok(found.map(move |at| self.number(&layout.sha1_row, width, at)))
+    }
+
+    /// Returns name `at` of a column of prefixes and one of rows, which have `count`.
+    fn name(
+        &self,
+        prefixes: &Range<usize>,
+        rows: &Range<usize>,
+        count: u64,
+        at: u64,
+    ) -> Result<([u8; PREFIX_BYTES], u64)> {
+        if at >= count {
+            return Err(damaged());
+        }
+        let prefix = self.read(prefixes.start + to_index(at) * PREFIX_BYTES)?;
+        Ok((prefix, self.number(rows, self.layout.widths[9], at)?))
     }
 
     /// Returns the SHA-1 prefix of index `at`, and the row of its content.
-    pub fn sha1(&self, at: u64) -> ([u8; PREFIX_BYTES], u64) {
-        let at = at.min(self.layout.sha1s.saturating_sub(1));
-        let start = self.layout.sha1_prefixes.start + to_index(at) * PREFIX_BYTES;
-        let row = self.number(&self.layout.sha1_row, self.layout.widths[9], at);
-        (prefix(&self.bytes()[start..start + PREFIX_BYTES]), row)
+    ///
+    /// # Errors
+    /// There is none, or the segment cannot be read.
+    pub fn sha1(&self, at: u64) -> Result<([u8; PREFIX_BYTES], u64)> {
+        let layout = &self.layout;
+        self.name(&layout.sha1_prefixes, &layout.sha1_row, layout.sha1s, at)
     }
 
     /// Returns the prefix of the commit of index `at`, and the row of its revision.
-    pub fn commit(&self, at: u64) -> ([u8; PREFIX_BYTES], u64) {
-        let at = at.min(self.layout.commits.saturating_sub(1));
-        let start = self.layout.commit_prefixes.start + to_index(at) * PREFIX_BYTES;
-        let row = self.number(&self.layout.commit_row, self.layout.widths[9], at);
-        (prefix(&self.bytes()[start..start + PREFIX_BYTES]), row)
+    ///
+    /// # Errors
+    /// As [`Self::sha1`].
+    pub fn commit(&self, at: u64) -> Result<([u8; PREFIX_BYTES], u64)> {
+        let layout = &self.layout;
+        self.name(&layout.commit_prefixes, &layout.commit_row, layout.commits, at)
     }
 
     /// Returns the number of commits in it.
@@ -306,21 +387,26 @@ impl Segment {
         self.layout.commits
     }
 
-    /// Returns the rows of revisions whose commits' prefixes are from `low` to `high`.
+    /// Returns the rows of revisions whose commits' prefixes are from `low` to `high`. An item is an error
+    /// where the segment cannot be read.
+    ///
+    /// # Errors
+    /// The same.
     pub fn find_commits(
         &self,
         low: [u8; PREFIX_BYTES],
         high: [u8; PREFIX_BYTES],
-    ) -> impl Iterator<Item = u64> {
+    ) -> Result<impl Iterator<Item = Result<u64>>> {
         let (mut first, mut end) = (0, self.layout.commits);
         while first < end {
             let middle = u64::midpoint(first, end);
-            if self.commit(middle).0 < low { first = middle + 1 } else { end = middle }
+            if self.commit(middle)?.0 < low { first = middle + 1 } else { end = middle }
         }
-        (first..self.layout.commits)
-            .map(|at| self.commit(at))
-            .take_while(move |(prefix, _)| *prefix <= high)
-            .map(|(_, row)| row)
+        let within = move |commit: &Result<([u8; PREFIX_BYTES], u64)>| {
+            commit.as_ref().map_or(true, |(prefix, _)| *prefix <= high)
+        };
+        let rows = (first..self.layout.commits).map(|at| self.commit(at)).take_while(within);
+        Ok(rows.map(|commit| Ok(commit?.1)))
     }
 }
 

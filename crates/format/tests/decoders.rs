@@ -314,21 +314,21 @@ proptest! {
                 let _ = segment.pack(row.pack);
                 let mut id = [0; 32];
                 id[..5].copy_from_slice(&row.prefix);
-                prop_assert!(segment.find(&Id(id)).end <= segment.record_count());
+                prop_assert!(segment.find(&Id(id)).unwrap().end <= segment.record_count());
             }
         }
         prop_assert!(segment.row(segment.record_count()).is_err());
         for at in 0..segment.sha1_count().min(300) {
-            let (prefix, row) = segment.sha1(at);
+            let (prefix, row) = segment.sha1(at).unwrap();
             let mut sha1 = [0; 20];
             sha1[..5].copy_from_slice(&prefix);
-            let _ = segment.find_sha1(&Sha1(sha1)).take(500).count();
+            let _ = segment.find_sha1(&Sha1(sha1)).unwrap().take(500).count();
             let _ = segment.row(row);
         }
         let _ = segment.supersedes().count();
         for at in 0..segment.commit_count().min(300) {
-            let (commit, row) = segment.commit(at);
-            let _ = segment.find_commits([0; 5], commit).take(500).count();
+            let (commit, row) = segment.commit(at).unwrap();
+            let _ = segment.find_commits([0; 5], commit).unwrap().take(500).count();
             let _ = segment.row(row);
         }
         let _ = segment.find(&any_id(dice));

@@ -6,6 +6,7 @@
 use crate::retry::Requests;
 use bytes::{Bytes, BytesMut};
 use freestone_backend::Object;
+use freestone_backend::pages::FilePages;
 use freestone_core::wire::{self, to_usize};
 use freestone_core::{Error, Result, lock};
 use freestone_format::segment::check_header;
@@ -210,7 +211,7 @@ impl RemoteObject {
         }
     }
 
-    /// Fetches the whole object into a temporary file, and maps it.
+    /// Fetches the whole object into a temporary file.
     fn map_file(&self) -> Result<wire::Bytes> {
         self.check_length()?;
         let failed =
@@ -220,9 +221,8 @@ impl RemoteObject {
             std::os::unix::fs::FileExt::write_all_at(&file, bytes, start).map_err(failed)
         })?;
         (&file).flush().map_err(failed)?;
-        // SAFETY: the file has no name, and this process does not write to it any more.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
-        Ok(Arc::new(map))
+        let path = format!("the temporary file of {}", self.name).into();
+        Ok(Arc::new(FilePages::new(file, path, self.length)))
     }
 }
 

@@ -10,11 +10,16 @@ pub use place::{LiveSegment, Place};
 pub use writing::write_segment;
 
 use freestone_backend::Backend;
-use freestone_core::{Id, Result, Sha1};
+use freestone_core::{Error, Id, Result, Sha1};
+use freestone_format::pack;
 use freestone_format::record::RecordKind;
 use freestone_format::segment::{PREFIX_BYTES, prefix};
 use opening::open_segments;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
+
+/// Bases of a record that are looked at: readers refuse longer chains.
+const CHAIN_MAX: usize = 32;
 
 /// The segments of a store as they were listed, and those that were added since.
 pub struct Index {
@@ -23,6 +28,8 @@ pub struct Index {
     left_over: Vec<String>,
     /// Whether it is listed again when something is not found.
     follows: bool,
+    /// Packs that are missing or cut off: what the segments say of them does not count.
+    lost: HashSet<Id>,
 }
 
 impl Index {
@@ -35,9 +42,63 @@ impl Index {
         Ok(Self { left_over, ..Self::of(segments) })
     }
 
+    /// Lists and opens the live segments for one that adds to the store. Where that costs no
+    /// requests, every pack is looked at: one that is missing or shorter than its segment says has
+    /// nothing, so that what it had is stored again.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; or the packs cannot be listed.
+    pub fn open_to_add(backend: &dyn Backend) -> Result<Self> {
+        let index = Self::open(backend)?;
+        if backend.is_far() {
+            return Ok(index);
+        }
+        let lengths: HashMap<String, u64> =
+            backend.list("packs")?.into_iter().map(|listed| (listed.name, listed.length)).collect();
+        let mut lost = HashSet::new();
+        for (id, said) in index.packs()? {
+            let is_whole = |length: &u64| *length >= said;
+            if !lengths.get(&pack::object_name(&id)).is_some_and(is_whole) {
+                lost.insert(id);
+            }
+        }
+        Ok(Self { lost, ..index })
+    }
+
+    /// Checks that every pack is there, for one that depends on records without reading them.
+    ///
+    /// # Errors
+    /// A pack is missing or cut off, as [`Self::open_to_add`] found.
+    pub fn check_whole(&self) -> Result<()> {
+        match self.lost.iter().min() {
+            None => Ok(()),
+            Some(id) => Err(Error::corrupt(format!("pack {id} is missing or cut off"))
+                .hint("`freestone verify` lists what is damaged, and what is lost with it")),
+        }
+    }
+
+    /// Whether the record at `place` and its bases are in packs that are whole.
+    fn is_whole(&self, place: &Place) -> Result<bool> {
+        let mut at = Some(place.clone()).filter(|_| !self.lost.is_empty());
+        let mut depth = 0;
+        while let Some(place) = at {
+            // A longer chain is refused when it is read.
+            if self.lost.contains(&place.pack) || depth > CHAIN_MAX {
+                return Ok(false);
+            }
+            (at, depth) = (place.base()?, depth + 1);
+        }
+        Ok(true)
+    }
+
     /// Returns an index of these segments.
     pub fn of(segments: Vec<Arc<LiveSegment>>) -> Self {
-        Self { segments: RwLock::new(Arc::new(segments)), left_over: Vec::new(), follows: false }
+        Self {
+            segments: RwLock::new(Arc::new(segments)),
+            left_over: Vec::new(),
+            follows: false,
+            lost: HashSet::new(),
+        }
     }
 
     /// Makes this the index of a reader: it lists itself again when a look-up fails, because a
@@ -105,16 +166,21 @@ impl Index {
     ) -> Result<bool> {
         let mut failure = None;
         for segment in self.segments().iter() {
-            for at in segment.segment.find(id) {
+            let rows = segment.segment.find(id).unwrap_or_else(|error| {
+                // Another segment may say the same of the record, undamaged.
+                failure.get_or_insert(error.context(&segment.name));
+                0..0
+            });
+            for at in rows {
                 let place = match Place::of(segment, at) {
                     Ok(place) => place,
-                    // Another segment may say the same of the record, undamaged.
                     Err(error) => {
                         failure.get_or_insert(error.context(&segment.name));
                         continue;
                     }
                 };
-                if place.row.kind == kind && place.row.prefix == prefix(&id.0) && each(place)? {
+                let is_it = place.row.kind == kind && place.row.prefix == prefix(&id.0);
+                if is_it && self.is_whole(&place)? && each(place)? {
                     return Ok(true);
                 }
             }
@@ -129,8 +195,12 @@ impl Index {
     pub fn find_sha1(&self, sha1: &Sha1) -> Result<Vec<Place>> {
         let mut places = Vec::new();
         for segment in self.segments().iter() {
-            for at in segment.segment.find_sha1(sha1) {
-                places.push(Place::of(segment, at).map_err(|e| e.context(&segment.name))?);
+            let failed = |error: Error| error.context(&segment.name);
+            for at in segment.segment.find_sha1(sha1).map_err(failed)? {
+                let place = at.and_then(|at| Place::of(segment, at)).map_err(failed)?;
+                if self.is_whole(&place)? {
+                    places.push(place);
+                }
             }
         }
         Ok(places)
@@ -147,8 +217,9 @@ impl Index {
     ) -> Result<Vec<Place>> {
         let mut places = Vec::new();
         for segment in self.segments().iter() {
-            for at in segment.segment.find_commits(low, high) {
-                places.push(Place::of(segment, at).map_err(|e| e.context(&segment.name))?);
+            let failed = |error: Error| error.context(&segment.name);
+            for at in segment.segment.find_commits(low, high).map_err(failed)? {
+                places.push(at.and_then(|at| Place::of(segment, at)).map_err(failed)?);
             }
         }
         Ok(places)
@@ -162,7 +233,7 @@ impl Index {
         let mut packs = Vec::new();
         for segment in self.segments().iter() {
             for at in 0..segment.segment.pack_count() {
-                let pack = segment.segment.pack(at)?;
+                let pack = segment.segment.pack(at).map_err(|e| e.context(&segment.name))?;
                 packs.push((pack.id, pack.length));
             }
         }

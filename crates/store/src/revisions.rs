@@ -13,7 +13,7 @@ use freestone_format::revision::{self, PackRange, Revision};
 use freestone_format::segment::{PREFIX_BYTES, prefix};
 use std::collections::HashMap;
 
-const FILE_BYTES_MAX: u64 = (REVISION_BYTES_MAX as u64) + (64 << 20);
+const FILE_BYTES_MAX: u64 = REVISION_BYTES_MAX as u64 + revision::LOCATOR_BYTES_MAX;
 
 fn object_name(id: &Id) -> String {
     format!("revisions/{id}")
@@ -72,7 +72,7 @@ pub fn in_packs(
     let mut ids = Vec::new();
     for live in index.segments().iter() {
         for at in live.segment.rows_of(RecordKind::Revision) {
-            let place = match Place::of(live, at) {
+            let place = match at.and_then(|at| Place::of(live, at)) {
                 Ok(place) => place,
                 Err(error) if error.kind() == ErrorKind::Corrupt => continue,
                 Err(error) => return Err(error.context(&live.name)),

@@ -1,7 +1,7 @@
 //! A backend far away: it fails, cuts and damages what it gives, or is out of reach.
 
 use freestone_backend::{Backend, Created, Listed, Object, Spool};
-use freestone_core::wire::Bytes;
+use freestone_core::wire::{Bytes, to_usize};
 use freestone_core::{Error, ErrorKind, Result};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +26,8 @@ struct State {
     down: AtomicBool,
     /// What the names of objects begin with that somebody removes as soon as they are made.
     vanishing: Mutex<Option<String>>,
+    /// The object that cannot be opened.
+    unreadable: Mutex<Option<String>>,
 }
 
 /// Passes everything on to another backend, and damages the answers.
@@ -77,6 +79,7 @@ impl Faulty {
             active: AtomicBool::new(true),
             down: AtomicBool::new(false),
             vanishing: Mutex::default(),
+            unreadable: Mutex::default(),
         };
         Self { inner, state: Arc::new(state) }
     }
@@ -94,6 +97,15 @@ impl Faulty {
     /// Removes objects whose names begin with `start` as soon as they are made, from now on.
     pub fn set_vanishing(&self, start: &str) {
         *self.vanishing() = Some(start.into());
+    }
+
+    /// From now on the object `name` cannot be opened, as by a failing disk.
+    pub fn set_unreadable(&self, name: &str) {
+        *self.unreadable() = Some(name.into());
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, Option<String>> {
+        self.state.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn vanishing(&self) -> MutexGuard<'_, Option<String>> {
@@ -126,7 +138,8 @@ impl Object for FaultyObject {
     fn map(&self) -> Result<Bytes> {
         let request = self.state.ask()?;
         let map = self.inner.map()?;
-        let mut bytes = (*map).as_ref().to_vec();
+        let mut bytes = vec![0; to_usize(map.length())];
+        map.read_at(0, &mut bytes)?;
         self.state.damage(request, &mut bytes);
         Ok(Arc::new(bytes))
     }
@@ -139,6 +152,9 @@ impl Backend for Faulty {
     }
 
     fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
+        if self.unreadable().as_deref() == Some(name) {
+            return Err(Error::new(ErrorKind::Storage, format!("cannot open {name}")));
+        }
         let object = self.inner.open(name)?;
         let state = self.state.clone();
         Ok(object.map(|inner| Box::new(FaultyObject { inner, state }) as Box<dyn Object>))

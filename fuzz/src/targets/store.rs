@@ -211,18 +211,18 @@ pub(super) fn segment(data: &[u8]) -> bool {
         if let Ok(row) = segment.row(at) {
             let mut id = [0; 32];
             id[..segment::PREFIX_BYTES].copy_from_slice(&row.prefix);
-            assert!(segment.find(&Id(id)).end <= segment.record_count());
+            assert!(segment.find(&Id(id)).is_ok_and(|rows| rows.end <= segment.record_count()));
         }
     }
     for at in 0..segment.sha1_count().min(300) {
-        let (prefix, _) = segment.sha1(at);
+        let Ok((prefix, _)) = segment.sha1(at) else { return false };
         let mut sha1 = [0; 20];
         sha1[..segment::PREFIX_BYTES].copy_from_slice(&prefix);
-        let _ = segment.find_sha1(&Sha1(sha1)).take(300).count();
+        let _ = segment.find_sha1(&Sha1(sha1)).map(|rows| rows.take(300).count());
     }
     for at in 0..segment.commit_count().min(300) {
-        let (commit, _) = segment.commit(at);
-        let _ = segment.find_commits([0; 5], commit).take(300).count();
+        let Ok((commit, _)) = segment.commit(at) else { return false };
+        let _ = segment.find_commits([0; 5], commit).map(|rows| rows.take(300).count());
     }
     let _ = segment.rows_of(RecordKind::Revision).take(300).count();
     true

@@ -2,7 +2,7 @@
 
 use crate::record::{Codec, RecordKind};
 use freestone_core::limits::EXTENSION_BYTES_MAX;
-use freestone_core::wire::Reader;
+use freestone_core::wire::{ByteSource, Reader};
 use freestone_core::{Error, Id, Result};
 use std::ops::Range;
 
@@ -17,6 +17,8 @@ pub const PREFIX_BYTES: usize = 5;
 pub(super) const FAN_BITS_MAX: u8 = 24;
 /// The bytes of a pack in the list of packs.
 pub(super) const PACK_BYTES: u64 = 48;
+/// The most packs of one segment: lists of them are held in memory.
+const PACKS_MAX: u64 = 1 << 20;
 /// The most records of a segment whose rows are left out: they are made in memory.
 pub const ROWS_LEFT_OUT_MAX: u64 = 1 << 16;
 
@@ -163,6 +165,7 @@ impl Header {
             || [pack, offset, stored, plain, base, row].iter().any(|width| *width > 8)
             || extensions > EXTENSION_BYTES_MAX as u64
             || records.max(sha1s).max(commits) > u64::from(u32::MAX)
+            || packs > PACKS_MAX
             || (rows_left_out
                 && (widths[1..7] != [0; 6] || records > ROWS_LEFT_OUT_MAX || packs != 1))
         {
@@ -219,12 +222,20 @@ impl Header {
 
 impl Layout {
     /// Returns the layout of the segment in `bytes`. Its check is not read.
-    pub(super) fn of(bytes: &[u8]) -> Result<Self> {
-        let header = Header::read(bytes)?;
+    pub(super) fn of(bytes: &dyn ByteSource) -> Result<Self> {
+        let mut start = [0; HEADER_BYTES];
+        if bytes.length() < start.len() as u64 {
+            return Err(damaged());
+        }
+        bytes.read_at(0, &mut start)?;
+        let header = Header::read(&start)?;
+        let layout = header.layout(to_index(bytes.length()))?;
         let [.., extensions, _, _] = header.counts;
-        let end = HEADER_BYTES.saturating_add(to_index(extensions));
-        check_extensions(bytes.get(HEADER_BYTES..end).ok_or_else(damaged)?)?;
-        header.layout(bytes.len())
+        // The layout has room for them.
+        let mut fields = vec![0; to_index(extensions)];
+        bytes.read_at(HEADER_BYTES as u64, &mut fields)?;
+        check_extensions(&fields)?;
+        Ok(layout)
     }
 }
 

@@ -63,7 +63,7 @@ proptest! {
         let source = parts(&seeds).rows;
         for (at, seed) in seeds.iter().enumerate() {
             let id = digest::plain(&(seed % 500).to_le_bytes());
-            let rows: Vec<_> = segment.find(&id).map(|at| segment.row(at).unwrap()).collect();
+            let rows: Vec<_> = segment.find(&id).unwrap().map(|at| segment.row(at).unwrap()).collect();
             let expected = source.iter().filter(|row| row.prefix == prefix(&id.0)).count();
             prop_assert_eq!(rows.len(), expected);
             let same = |row: &SegmentRow| SegmentRow { base: None, ..*row } == SegmentRow { base: None, ..source[at] };
@@ -73,14 +73,15 @@ proptest! {
                 prop_assert_eq!(segment.row(found.base.unwrap()).unwrap().prefix, base.prefix);
             }
             let sha1 = digest::sha1(&seed.to_le_bytes());
-            prop_assert!(segment.find_sha1(&sha1).any(|at| same(&segment.row(at).unwrap())));
-            let mut found = segment.find_commits(commit(*seed), commit(*seed));
-            prop_assert!(found.any(|at| same(&segment.row(at).unwrap())));
+            let is_it = |at: Result<u64>| same(&segment.row(at.unwrap()).unwrap());
+            prop_assert!(segment.find_sha1(&sha1).unwrap().any(is_it));
+            let mut found = segment.find_commits(commit(*seed), commit(*seed)).unwrap();
+            prop_assert!(found.any(is_it));
         }
-        prop_assert_eq!(segment.find(&Id([0; 32])), 0..0);
+        prop_assert_eq!(segment.find(&Id([0; 32])).unwrap(), 0..0);
         prop_assert_eq!(segment.supersedes().count(), 1);
-        prop_assert!(segment.find_commits([9; 5], [8; 5]).next().is_none());
-        let all = segment.find_commits([0; 5], [255; 5]).count();
+        prop_assert!(segment.find_commits([9; 5], [8; 5]).unwrap().next().is_none());
+        let all = segment.find_commits([0; 5], [255; 5]).unwrap().count();
         prop_assert_eq!(all as u64, segment.commit_count());
     }
 
@@ -98,16 +99,41 @@ proptest! {
             prop_assert!(segment.verify().is_err() || damaged == bytes);
             for seed in &seeds {
                 let id = digest::plain(&(seed % 500).to_le_bytes());
-                for row in segment.find(&id) {
+                for row in segment.find(&id).unwrap() {
                     let _ = segment.row(row).and_then(|row| segment.pack(row.pack));
                 }
-                for row in segment.find_sha1(&digest::sha1(&seed.to_le_bytes())) {
-                    let _ = segment.row(row);
+                for row in segment.find_sha1(&digest::sha1(&seed.to_le_bytes())).unwrap() {
+                    let _ = row.and_then(|row| segment.row(row));
                 }
             }
-            for row in segment.find_commits([0; 5], [255; 5]) {
-                let _ = segment.row(row);
+            for row in segment.find_commits([0; 5], [255; 5]).unwrap() {
+                let _ = row.and_then(|row| segment.row(row));
             }
+        }
+    }
+}
+
+/// More prefixes are equal, or near, than a search reads together.
+#[test]
+fn many_that_begin_alike_are_found() {
+    let numbered = |number: u64, count: u64| SegmentRow {
+        prefix: prefix(&number.to_be_bytes()[3..]),
+        offset: count,
+        ..row(1, 1)
+    };
+    for counts in [[1, 300, 1], [70, 64, 70], [0, 65, 0], [200, 1, 200], [64, 63, 0], [3, 0, 90]] {
+        let mut parts = parts(&[]);
+        for (number, count) in [6u64, 7, 8].into_iter().zip(counts) {
+            parts.rows.extend((0..count).map(|at| numbered(number, at)));
+        }
+        let segment = open(&parts.encode().0).unwrap();
+        for (number, count) in [6u64, 7, 8, 5, 9].into_iter().zip(counts.into_iter().chain([0, 0]))
+        {
+            let mut id = Id([0; 32]);
+            id.0[..5].copy_from_slice(&number.to_be_bytes()[3..]);
+            let found = segment.find(&id).unwrap();
+            assert_eq!(found.end - found.start, count, "{number} of {counts:?}");
+            assert!(found.map(|at| segment.row(at).unwrap()).all(|row| row.prefix == id.0[..5]));
         }
     }
 }

@@ -76,11 +76,11 @@ impl Replacement {
             Ok(moved.get(&place).copied())
         };
         for at in 0..segment.sha1_count() {
-            let (prefix, row) = segment.sha1(at);
+            let (prefix, row) = segment.sha1(at)?;
             self.new.sha1s.extend(place(row)?.map(|row| (prefix, row)));
         }
         for at in 0..segment.commit_count() {
-            let (prefix, row) = segment.commit(at);
+            let (prefix, row) = segment.commit(at)?;
             self.new.commits.extend(place(row)?.map(|row| (prefix, row)));
         }
         let kept = filter(segment, &is_old)?;
@@ -152,13 +152,13 @@ fn filter(segment: &Segment, is_old: &[bool]) -> Result<SegmentParts> {
         }
     }
     for at in 0..segment.sha1_count() {
-        let (prefix, row) = segment.sha1(at);
+        let (prefix, row) = segment.sha1(at)?;
         if let Some(place) = places.get(&row) {
             parts.sha1s.push((prefix, *place));
         }
     }
     for at in 0..segment.commit_count() {
-        let (prefix, row) = segment.commit(at);
+        let (prefix, row) = segment.commit(at)?;
         parts.commits.extend(places.get(&row).map(|place| (prefix, *place)));
     }
     Ok(parts)

@@ -40,7 +40,10 @@ impl<'a> Batch<'a> {
         options: &'a PushOptions,
         progress: &'a Progress<'a>,
     ) -> Result<Self> {
-        let writer = Writer::new(store, live_set(store)?, options.writer());
+        let records = live_set(store)?;
+        // Subtrees that did not change are used without being read.
+        records.index.check_whole()?;
+        let writer = Writer::new(store, records, options.writer());
         Ok(Self {
             store,
             options,

@@ -75,10 +75,15 @@ fn merge(segments: &[Arc<LiveSegment>]) -> Result<SegmentParts> {
         let mut places = Vec::new();
         for at in 0..segment.pack_count() {
             let pack = segment.pack(at)?;
-            places.push(*packs.entry(pack.id).or_insert_with(|| {
+            let place = *packs.entry(pack.id).or_insert_with(|| {
                 parts.packs.push(pack);
                 u32::try_from(parts.packs.len() - 1).unwrap_or(u32::MAX)
-            }));
+            });
+            // One segment lists the pack, another may only name it for its records' bases.
+            if let Some(known) = parts.packs.get_mut(place as usize).filter(|_| pack.length > 0) {
+                *known = pack;
+            }
+            places.push(place);
         }
         let first = parts.rows.len() as u64;
         let mut moved = Vec::new();
@@ -111,10 +116,10 @@ fn merge(segments: &[Arc<LiveSegment>]) -> Result<SegmentParts> {
             Ok((prefix, *place))
         };
         for at in 0..segment.sha1_count() {
-            parts.sha1s.push(place(segment.sha1(at))?);
+            parts.sha1s.push(place(segment.sha1(at)?)?);
         }
         for at in 0..segment.commit_count() {
-            parts.commits.push(place(segment.commit(at))?);
+            parts.commits.push(place(segment.commit(at)?)?);
         }
     }
     Ok(parts)

@@ -37,12 +37,17 @@ pub(super) fn open_segments(backend: &dyn Backend) -> Result<(Vec<Arc<LiveSegmen
         }
         let segments: Vec<LiveSegment> =
             listing.iter().filter_map(|listed| opened.remove(&listed.name)).collect();
-        let superseded: HashSet<Vec<u8>> = segments
-            .iter()
-            .flat_map(|live| live.segment.supersedes().map(<[u8]>::to_vec).collect::<Vec<_>>())
-            .collect();
+        let ids: HashSet<[u8; 16]> = segments.iter().map(|live| live.segment.id()).collect();
+        let mut superseded: HashSet<[u8; 16]> = HashSet::new();
+        for live in &segments {
+            for id in live.segment.supersedes() {
+                let id = id.map_err(|error| error.context(&live.name))?;
+                // Most of them are gone.
+                superseded.extend(ids.get(&id));
+            }
+        }
         let (merged, mut segments): (Vec<_>, Vec<_>) =
-            segments.into_iter().partition(|live| superseded.contains(&live.segment.id()[..]));
+            segments.into_iter().partition(|live| superseded.contains(&live.segment.id()));
         // Low tiers are the newest; within a tier the names sort by time.
         segments.sort_by(|a, b| (a.tier, &b.name).cmp(&(b.tier, &a.name)));
         let left_over = merged.into_iter().map(|live| live.name).collect();

@@ -69,7 +69,7 @@ impl Default for WriterOptions {
 /// # Errors
 /// The index cannot be listed, or a segment is damaged.
 pub fn live_set(store: &Store) -> Result<Records> {
-    let index = Arc::new(Index::open(&**store.backend())?);
+    let index = Arc::new(Index::open_to_add(&**store.backend())?);
     Ok(Records { index, packs: store.packs().clone() })
 }
 
