@@ -45,6 +45,7 @@ impl Part {
         prime(opened, &resolved.id)?;
         let nodes = PartNodes { built: None, records: store.records()? };
         let tree = Tree::open(nodes, &resolved.revision.root)?;
+        check_totals(&resolved.revision, tree.summary())?;
         let entry = match &name.path {
             None => None,
             Some(wanted) => Some(tree.get(wanted)?.ok_or_else(|| {

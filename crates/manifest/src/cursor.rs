@@ -1,6 +1,6 @@
 //! Walks the entries of a manifest in order, from any position.
 
-use crate::entry::Entry;
+use crate::entry::{Entry, placement_fault};
 use crate::node::{Items, Node, Subtree};
 use crate::tree::Tree;
 use freestone_core::{Error, NodeSource, Result, path};
@@ -12,13 +12,38 @@ pub struct Cursor<'a, S> {
     /// The path from the root to the next entry: inner nodes with the index of the open child, then
     /// the leaf with the index of the next entry.
     way: Vec<(Arc<Node>, usize)>,
-    /// The path of the last entry of the leaf before this one; empty at the first.
-    last: Vec<u8>,
+    /// The last entry of the leaf before this one.
+    last: Last,
+    /// Whether entries are passed on that cannot follow the one before them.
+    is_lenient: bool,
+}
+
+/// The entry before a position.
+enum Last {
+    /// There is none: the position is before the first entry.
+    Start,
+    /// Its path, and whether it is a directory.
+    Entry(Vec<u8>, bool),
+    /// It could not be read: it may be damaged, or not here.
+    Unknown,
+}
+
+impl From<&Entry> for Last {
+    fn from(entry: &Entry) -> Self {
+        Self::Entry(entry.path.clone(), entry.is_directory())
+    }
 }
 
 impl<'a, S: NodeSource> Cursor<'a, S> {
     pub(crate) fn at_start(tree: &'a Tree<S>) -> Self {
-        Self { tree, way: vec![(tree.root().clone(), 0)], last: Vec::new() }
+        Self { tree, way: vec![(tree.root().clone(), 0)], last: Last::Start, is_lenient: false }
+    }
+
+    /// Passes on entries also where they cannot follow the one before them, as long as they are in
+    /// order: for a caller that reports each of them.
+    #[must_use]
+    pub fn lenient(self) -> Self {
+        Self { is_lenient: true, ..self }
     }
 
     /// Descends from the root; the functions return the index of the item to take in each node. An
@@ -42,15 +67,44 @@ impl<'a, S: NodeSource> Cursor<'a, S> {
             way.push((node, index));
             match below {
                 Some(below) => node = below,
-                None => return Ok(Self { tree, way, last: Vec::new() }),
+                None => break,
             }
+        }
+        let last = Self::before(tree, &way).unwrap_or(Last::Unknown);
+        Ok(Self { tree, way, last, is_lenient: false })
+    }
+
+    /// Returns the entry before a position.
+    fn before(tree: &Tree<S>, way: &[(Arc<Node>, usize)]) -> Result<Last> {
+        let Some((node, index)) = way.iter().rev().find(|(_, index)| *index > 0) else {
+            return Ok(Last::Start);
+        };
+        let mut node = node.clone();
+        let mut index = index.saturating_sub(1);
+        loop {
+            let below = match &node.items {
+                Items::Entries(entries) => {
+                    return Ok(entries.get(index).map_or(Last::Unknown, Last::from));
+                }
+                Items::Children(children) => match children.get(index) {
+                    Some(child) => tree.below(node.level, child)?,
+                    None => return Ok(Last::Unknown),
+                },
+            };
+            index = match &below.items {
+                Items::Entries(entries) => entries.len(),
+                Items::Children(children) => children.len(),
+            };
+            index = index.saturating_sub(1);
+            node = below;
         }
     }
 
     /// Returns the next entry; `None` after the last.
     ///
     /// # Errors
-    /// A node cannot be read, does not agree with its parent, or is out of order.
+    /// A node cannot be read, does not agree with its parent, or is out of order; or the entry is
+    /// in a directory that has no entry.
     #[allow(clippy::should_implement_trait, reason = "the item borrows from self")]
     pub fn next(&mut self) -> Result<Option<&Entry>> {
         if !self.settle()? {
@@ -61,16 +115,27 @@ impl<'a, S: NodeSource> Cursor<'a, S> {
         *index += 1;
         let Items::Entries(entries) = &node.items else { return Ok(None) };
         let entry = &entries[at];
+        let before = match (at.checked_sub(1), &self.last) {
+            (Some(before), _) => Some((&entries[before].path[..], entries[before].is_directory())),
+            (None, Last::Entry(path, is_directory)) => Some((&path[..], *is_directory)),
+            (None, _) => None,
+        };
+        let is_unknown = at == 0 && matches!(self.last, Last::Unknown);
         // Within a leaf, decoding has checked the order.
-        if at == 0 && !self.last.is_empty() && path::compare(&self.last, &entry.path).is_ge() {
+        let is_late = |(path, _)| at == 0 && path::compare(path, &entry.path).is_ge();
+        let fault = match self.is_lenient || is_unknown {
+            true => before.is_some_and(is_late).then_some("is out of order"),
+            false => placement_fault(before, &entry.path),
+        };
+        if let Some(fault) = fault {
             return Err(Error::corrupt(format!(
-                "manifest {}: entry {:?} is out of order",
+                "manifest {}: entry {:?} {fault}",
                 self.tree.id(),
                 path::display(&entry.path)
             )));
         }
         if at + 1 == entries.len() {
-            self.last.clone_from(&entry.path);
+            self.last = Last::from(entry);
         }
         Ok(Some(entry))
     }

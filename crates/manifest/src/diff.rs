@@ -3,7 +3,7 @@
 use crate::entry::Entry;
 use crate::node::{Items, Subtree};
 use crate::tree::Tree;
-use freestone_core::{NodeSource, Result, path};
+use freestone_core::{Error, NodeSource, Result, path};
 use std::cmp::Ordering;
 
 /// Whether a difference of times alone counts.
@@ -59,6 +59,8 @@ impl Head {
 struct Side<'a, S> {
     tree: &'a Tree<S>,
     heads: Vec<Head>,
+    /// The path of the entry or subtree that was passed last.
+    passed: Option<Vec<u8>>,
 }
 
 impl<'a, S: NodeSource> Side<'a, S> {
@@ -68,7 +70,7 @@ impl<'a, S: NodeSource> Side<'a, S> {
             0 => Vec::new(),
             _ => vec![Head::Subtree(summary.clone(), tree.levels())],
         };
-        Self { tree, heads }
+        Self { tree, heads, passed: None }
     }
 
     /// Replaces the next subtree by its items.
@@ -87,11 +89,29 @@ impl<'a, S: NodeSource> Side<'a, S> {
         Ok(())
     }
 
-    fn pop_entry(&mut self) -> Option<Entry> {
-        match self.heads.pop() {
-            Some(Head::Entry(entry)) => Some(entry),
-            _ => None,
+    /// Passes the next entry or subtree. Each node has its items in order, but only here it shows
+    /// that the nodes have: a tree whose nodes name each other often would take for ever.
+    fn pass(&mut self) -> Result<Option<Entry>> {
+        let Some(head) = self.heads.pop() else { return Ok(None) };
+        let path = head.path();
+        match &mut self.passed {
+            Some(passed) if path::compare(passed, path).is_ge() => {
+                return Err(Error::corrupt(format!(
+                    "manifest {}: entry {:?} is out of order",
+                    self.tree.id(),
+                    path::display(path)
+                )));
+            }
+            Some(passed) => {
+                passed.clear();
+                passed.extend_from_slice(path);
+            }
+            passed => *passed = Some(path.to_vec()),
         }
+        Ok(match head {
+            Head::Entry(entry) => Some(entry),
+            Head::Subtree(..) => None,
+        })
     }
 }
 
@@ -122,8 +142,8 @@ impl<'a, A: NodeSource, B: NodeSource> Differences<'a, A, B> {
             };
             match step {
                 Advance::SkipBoth => {
-                    left.heads.pop();
-                    right.heads.pop();
+                    left.pass()?;
+                    right.pass()?;
                 }
                 Advance::ExpandLeft => left.expand()?,
                 Advance::ExpandRight => right.expand()?,
@@ -131,10 +151,10 @@ impl<'a, A: NodeSource, B: NodeSource> Differences<'a, A, B> {
                     left.expand()?;
                     right.expand()?;
                 }
-                Advance::Gone => return Ok(Some(Change { before: left.pop_entry(), after: None })),
-                Advance::New => return Ok(Some(Change { before: None, after: right.pop_entry() })),
+                Advance::Gone => return Ok(Some(Change { before: left.pass()?, after: None })),
+                Advance::New => return Ok(Some(Change { before: None, after: right.pass()? })),
                 Advance::Compare => {
-                    let (before, after) = (left.pop_entry(), right.pop_entry());
+                    let (before, after) = (left.pass()?, right.pass()?);
                     let equal = match (&before, &after) {
                         (Some(a), Some(b)) if self.times == Times::Ignore => a.same_but_for_time(b),
                         _ => before == after,
@@ -160,7 +180,7 @@ impl<A: NodeSource, B: NodeSource> Iterator for Differences<'_, A, B> {
 /// Passes every path that differs to `each`, in manifest order.
 ///
 /// # Errors
-/// A node cannot be read, or `each` failed.
+/// A node cannot be read or is out of order, or `each` failed.
 pub fn diff<A: NodeSource, B: NodeSource>(
     before: &Tree<A>,
     after: &Tree<B>,

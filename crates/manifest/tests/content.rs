@@ -7,7 +7,7 @@ use freestone_core::digest::{self, plain};
 use freestone_core::plan::{ExtentSource, NodeKind, NodeSource};
 use freestone_core::{Error, Extent, Id, Result};
 use freestone_manifest::content::{
-    CHUNKER, ContentItem, ContentRecord, ContentTreeBuilder, pieces, visit_nodes,
+    CHUNKER, ContentItem, ContentRecord, ContentTreeBuilder, distinct_pieces, pieces, visit_nodes,
 };
 use freestone_manifest::{MemoryNodes, NodeSink};
 use freestone_testkit::cases;
@@ -149,6 +149,44 @@ fn a_real_content_comes_back_whole_and_in_parts() {
     .unwrap();
     assert_eq!(kinds[0], NodeKind::ContentRecord);
     assert_eq!(kinds.len(), nodes.len());
+}
+
+/// A few nodes that name each other often are a content of any length, which nobody can go through.
+#[test]
+fn nodes_that_stand_at_many_places_are_read_once() {
+    use freestone_manifest::content::ContentNode;
+    let mut nodes = MemoryNodes::default();
+    let mut put = |kind: NodeKind, bytes: &[u8]| {
+        let id = digest::derived(kind.context(), bytes);
+        nodes.put(kind, id, bytes).unwrap();
+        id
+    };
+    let leaf = ContentNode::Leaf(vec![ContentItem::Chunk(64, plain(b"x")); 128]);
+    let (mut top, mut length) = (put(NodeKind::Content, &leaf.encode()), 64 * 128);
+    for level in 2..=7 {
+        let inner = ContentNode::Inner(level, vec![(length, top); 128]);
+        (top, length) = (put(NodeKind::Content, &inner.encode()), length * 128);
+    }
+    let (sha1, blake3) = (digest::sha1(b"?"), plain(b"?"));
+    let record = ContentRecord { chunker: CHUNKER, length, sha1, blake3, level: 7, top };
+    put(NodeKind::ContentRecord, &record.encode());
+    let mut offsets = Vec::new();
+    distinct_pieces(&nodes, &record.id(), length, None, &mut |piece| {
+        offsets.push(piece.offset);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(offsets, (0..128).map(|n| 64 * n).collect::<Vec<u64>>());
+    let mut visited = 0;
+    visit_nodes(&nodes, &record.id(), &mut |_, _| {
+        visited += 1;
+        Ok(true)
+    })
+    .unwrap();
+    assert_eq!(visited, 8);
+    // A part of it is found as ever.
+    let near_end = length - 100..length;
+    assert_eq!(collect(&nodes, &record.id(), length, near_end).len(), 2);
 }
 
 #[test]

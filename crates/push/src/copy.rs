@@ -13,7 +13,7 @@ use freestone_core::{Error, ErrorKind, ExtentSource, Id, Result, Sha1, Watch};
 use freestone_format::record::{Codec, RecordKind};
 use freestone_format::ref_entry::{self, RefEntry};
 use freestone_format::revision::Revision;
-use freestone_manifest::content::{ContentRecord, pieces, visit_nodes};
+use freestone_manifest::content::{ContentRecord, distinct_pieces, visit_nodes};
 use freestone_manifest::{EntryKind, Items, Node, Subtree};
 use freestone_store::index::merge::merge_tiers;
 use freestone_store::read::records::missing;
@@ -276,7 +276,7 @@ impl<'a> Copier<'a> {
     fn large(&mut self, id: &Id, size: u64, sha1: &Sha1, writer: &Writer) -> Result<()> {
         let from = self.from.clone();
         let record = ContentRecord::read(&from, id)?;
-        pieces(&from, id, size, Some(sha1), 0..size, &mut |piece| match piece.source {
+        distinct_pieces(&from, id, size, Some(sha1), &mut |piece| match piece.source {
             ExtentSource::Chunk(chunk) => {
                 self.chunk(&chunk, piece.length, ChunkOf::Larger(piece.offset), writer)
             }

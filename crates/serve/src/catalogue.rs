@@ -347,7 +347,7 @@ impl Catalogue {
             Error::missing(format!("revision {id} is missing from the store"))
                 .hint("`freestone verify` lists everything that is missing")
         })?;
-        let manifest = self.store.tree(&revision.root)?;
+        let manifest = self.store.manifest(&revision)?;
         let records = manifest.source().clone();
         let plan = self.scope.formats[at].1.plan(manifest)?;
         Ok(ServedImage::new(plan, records, self.service.clone()))

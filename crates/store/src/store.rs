@@ -13,7 +13,7 @@ use freestone_format::header::{Header, StoreId};
 use freestone_format::record::RecordKind;
 use freestone_format::revision::Revision;
 use freestone_format::segment;
-use freestone_manifest::Tree;
+use freestone_manifest::{Subtree, Tree};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -161,7 +161,8 @@ impl Store {
         &self.0.backend
     }
 
-    /// That this program may write to the store.
+    /// Checks that this program may write to the store, and removes what killed commands left in
+    /// `tmp/`. To be called before anything is written.
     ///
     /// # Errors
     /// The store has features that only allow it to be read; or what keeps it cannot be written
@@ -171,7 +172,11 @@ impl Store {
             return Err(upstream.refused());
         }
         if self.0.header.writable {
-            return self.0.backend.prepare();
+            self.0.backend.prepare()?;
+            if let Some(root) = self.root() {
+                Directory::new(root).clear_left_over();
+            }
+            return Ok(());
         }
         Err(Error::new(
             ErrorKind::Refused,
@@ -223,6 +228,16 @@ impl Store {
     /// Its root cannot be read.
     pub fn tree(&self, root: &Id) -> Result<Tree<Records>> {
         Tree::open(self.records()?, root)
+    }
+
+    /// Returns the manifest of `revision`, which has the totals that the revision says.
+    ///
+    /// # Errors
+    /// Its root cannot be read, or has other totals.
+    pub fn manifest(&self, revision: &Revision) -> Result<Tree<Records>> {
+        let tree = self.tree(&revision.root)?;
+        check_totals(revision, tree.summary())?;
+        Ok(tree)
     }
 
     /// The refs.
@@ -282,4 +297,17 @@ pub fn read_header(backend: &dyn Backend, place: &str) -> Result<Header> {
             .hint("make one with `freestone init`, or name one with --store or FREESTONE_STORE")
     })?;
     Header::decode(&text).map_err(|error| error.context(place))
+}
+
+/// Checks that `manifest`, the summary of a revision's manifest, has the totals that the revision
+/// says. Readers trust them: servers weigh images by them, and users choose disks.
+///
+/// # Errors
+/// It has others: the revision is damaged.
+pub fn check_totals(revision: &Revision, manifest: &Subtree) -> Result<()> {
+    let said = (revision.content_digest, revision.entries, revision.bytes);
+    if (manifest.content_digest, manifest.entries, manifest.bytes) == said {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!("revision {} is not what its manifest says", revision.id())))
 }

@@ -4,10 +4,10 @@
 use super::writer::Writer;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::{ExtentSource, NodeKind};
-use freestone_core::{Id, NodeSource, Result};
+use freestone_core::{Id, Result};
 use freestone_format::record::RecordKind;
 use freestone_format::revision::Revision;
-use freestone_manifest::content::{ContentNode, ContentRecord, pieces};
+use freestone_manifest::content::{distinct_pieces, visit_nodes};
 use freestone_manifest::{Cursor, Entry, EntryKind, Subtree, Times, Tree, diff};
 use freestone_store::{Records, Store};
 use std::collections::{HashMap, HashSet};
@@ -105,18 +105,15 @@ fn file(
         return Ok(());
     }
     let records = writer.records;
-    pieces(records, &id, size, None, 0..size, &mut |piece| match piece.source {
+    distinct_pieces(records, &id, size, None, &mut |piece| match piece.source {
         ExtentSource::Chunk(chunk) => writer.chunk(&chunk, piece.offset),
         _ => Ok(()),
     })?;
-    let record = ContentRecord::read(records, &id)?;
-    let mut below = vec![record.top];
-    while let Some(node) = below.pop() {
-        writer.node(RecordKind::ContentNode, &node)?;
-        let bytes = records.node(NodeKind::Content, &node)?;
-        if let ContentNode::Inner(_, items) = ContentNode::decode(&bytes)? {
-            below.extend(items.iter().rev().map(|(_, id)| *id));
+    visit_nodes(records, &id, &mut |kind, node| {
+        if kind == NodeKind::Content {
+            writer.node(RecordKind::ContentNode, node)?;
         }
-    }
+        Ok(true)
+    })?;
     writer.node(RecordKind::ContentRecord, &id)
 }

@@ -154,6 +154,22 @@ fn hostile_manifests() -> Vec<(&'static str, Vec<Vec<u8>>)> {
             lying(|child| child.measure = freestone_core::Measure::Rigid(u64::MAX)),
         ),
         ("a wrong digest", lying(|child| child.content_digest = Id([9; 32]))),
+        ("a file whose directory has no entry", vec![leaf(b"dir/x")]),
+        (
+            "a file below a file",
+            vec![node(1, 2, |out| {
+                file_entry(out, 0, b"a", 1, content);
+                file_entry(out, 1, b"/b", 1, content);
+            })],
+        ),
+        (
+            "a file below the file that ends another leaf",
+            vec![
+                leaf(b"a"),
+                leaf(b"a/b"),
+                inner(2, &[child_of(&leaf(b"a")), child_of(&leaf(b"a/b"))]),
+            ],
+        ),
         (
             "leaves out of order",
             vec![leaf(b"b"), leaf(b"a"), inner(2, &[child_of(&leaf(b"b")), child_of(&leaf(b"a"))])],

@@ -117,7 +117,7 @@ impl Site {
         let Some((id, is_fixed)) = self.catalogue.revision(name)? else { return Ok(None) };
         let store = self.catalogue.store();
         let Some(revision) = store.revision(&id)? else { return Ok(None) };
-        let tree = store.tree(&revision.root)?;
+        let tree = store.manifest(&revision)?;
         let mut wanted = parts.join(&b'/');
         if wanted.ends_with(b"/") {
             wanted.pop();
