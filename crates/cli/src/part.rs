@@ -9,7 +9,7 @@ use freestone_core::{Error, Id, Result, path};
 use freestone_follow::{Fetched, Opened, Subject, prime};
 use freestone_format::Revision;
 use freestone_manifest::{Builder, Cursor, Entry, Tree};
-use freestone_store::Records;
+use freestone_store::{Records, check_totals};
 use freestone_store::spool::{NodeSpool, SpooledNodes};
 use std::sync::Arc;
 

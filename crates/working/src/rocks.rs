@@ -19,6 +19,11 @@ const BATCH: usize = 2048;
 const REPLAYED_MAX: usize = 512;
 const MEMTABLE_BYTES: usize = 16 << 20;
 const CACHE_BYTES: usize = 8 << 20;
+/// Where less than this is free, the index is not used: what it writes takes up to twice the
+/// memory table, and what is pushed comes first.
+const FREE_BYTES_MIN: u64 = 64 << 20;
+/// Where less than this is free, the index is removed, to give its room to what is pushed.
+const FREE_BYTES_KEPT: u64 = 32 << 20;
 
 /// The database, if this process has it, and what is to be written to it.
 struct Database {
@@ -123,8 +128,25 @@ fn options() -> Options {
 }
 
 /// Opens the index in the folder `caches`, if no other process has it. What is damaged or belongs
-/// to another store is made again, empty.
+/// to another store is made again, empty. Where the disk is nearly full the index is not used: the
+/// files are hashed again instead, and the room is left to what is pushed.
 pub fn open(caches: &Path, store: &StoreId) -> Box<dyn WorkingIndex> {
+    open_with(caches, store, free_bytes(caches))
+}
+
+/// Returns how many bytes are free where the folder `caches` is.
+fn free_bytes(caches: &Path) -> u64 {
+    // A file system that does not say it has no bound.
+    rustix::fs::statvfs(caches).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+fn open_with(caches: &Path, store: &StoreId, free: u64) -> Box<dyn WorkingIndex> {
+    if free < FREE_BYTES_KEPT && caches.join("db").exists() {
+        destroy(caches);
+    }
+    if free < FREE_BYTES_MIN {
+        return Box::new(RocksIndex { database: Database::none(), cursor: None, closing: None });
+    }
     let (path, store) = (caches.join("db"), *store);
     let mut database = Database::none();
     // RocksDB ends the process where it gets no thread; without the index everything works, too.
@@ -372,6 +394,15 @@ mod tests {
             index.remove_gone().unwrap();
             index.close();
         }
+        // On a disk that is nearly full it is not used; on a fuller one it makes room.
+        let mut none = open_with(folder.path(), &id, FREE_BYTES_MIN - 1);
+        none.begin(b"x");
+        assert!(!none.is_open() && none.known(&paths[0]).unwrap().is_none());
+        none.remember(&paths[0], &known(0)).unwrap();
+        none.close();
+        assert!(folder.path().join("db/CURRENT").exists());
+        assert!(!open_with(folder.path(), &id, FREE_BYTES_KEPT - 1).is_open());
+        assert!(!folder.path().join("db/CURRENT").exists());
         let mut other = open(folder.path(), &StoreId([2; 16]));
         assert!(other.is_open());
         other.begin(b"x");
