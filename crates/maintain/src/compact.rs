@@ -76,9 +76,6 @@ pub struct Compacted {
 pub fn compact(store: &Store, options: &CompactOptions, watch: Watch<'_>) -> Result<Compacted> {
     if !options.dry_run {
         store.check_writable()?;
-        if let Some(root) = store.root() {
-            freestone_backend::directory::Directory::new(root).clear_left_over();
-        }
     }
     let mut done = Compacted::default();
     let backend = &**store.backend();

@@ -2,7 +2,6 @@
 
 use crate::options::PushOptions;
 use crate::pushed_ref::PushedRef;
-use freestone_backend::directory::Directory;
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::ref_entry::check_name;
 use freestone_format::revision::Revision;
@@ -25,9 +24,6 @@ pub(crate) fn prepare(store: &Store, options: &PushOptions) -> Result<()> {
     }
     if !options.dry_run {
         store.check_writable()?;
-        if let Some(root) = store.root() {
-            Directory::new(root).clear_left_over();
-        }
     }
     let none = Id([0; 32]);
     let revision = Revision {

@@ -10,6 +10,7 @@ use freestone_format::pack::object_name;
 use freestone_format::segment::Starts;
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Packs that are kept open. Each takes a file descriptor.
@@ -61,6 +62,11 @@ impl Object for ListedPack {
     fn file(&self) -> Option<&File> {
         self.inner.file()
     }
+}
+
+/// Whether the object is a file that has no name any more.
+fn is_removed(object: &dyn Object) -> bool {
+    object.file().and_then(|file| file.metadata().ok()).is_some_and(|file| file.nlink() == 0)
 }
 
 /// The packs of a store, opened when they are needed.
@@ -157,6 +163,8 @@ impl Packs {
         if let Some(kept) = open.get(id) {
             return Ok(kept.clone());
         }
+        // A pack that a compaction removed takes its room on the disk until it is closed.
+        open.retain(|_, pack| !is_removed(&**pack));
         if open.len() >= OPEN_MAX {
             open.clear();
         }
