@@ -9,8 +9,8 @@ use freestone_core::{Error, Id, Result, path};
 use freestone_follow::{Fetched, Opened, Subject, prime};
 use freestone_format::Revision;
 use freestone_manifest::{Builder, Cursor, Entry, Tree};
-use freestone_store::{Records, check_totals};
 use freestone_store::spool::{NodeSpool, SpooledNodes};
+use freestone_store::{Records, check_totals};
 use std::sync::Arc;
 
 /// How much of a part a command needs.

@@ -24,25 +24,74 @@ pub fn encode(packs: &[Id]) -> Vec<u8> {
     out.into_bytes()
 }
 
+/// Bytes of a list that are read at once.
+const PIECE_BYTES: u64 = 32 << 10;
+/// The longest head of a list: the magic and a varint.
+const HEAD_BYTES_MAX: u64 = 8 + 10;
+const CHECK_BYTES: u64 = 32;
+const ID_BYTES: u64 = 32;
+
+/// Returns those packs of a list of `length` bytes that `is_wanted`. The list is read in pieces,
+/// by `read`, which fills its buffer from an offset on. So memory depends on the packs that are
+/// wanted, and not on what a file says of its length.
+///
+/// # Errors
+/// Reading failed, or the bytes are not a list, or damaged.
+pub fn decode_in_pieces(
+    length: u64,
+    read: &mut dyn FnMut(u64, &mut [u8]) -> Result<()>,
+    is_wanted: &mut dyn FnMut(&Id) -> bool,
+) -> Result<Vec<Id>> {
+    let body = length.checked_sub(CHECK_BYTES).ok_or_else(damaged)?;
+    let mut bytes = vec![0; to_length(body.min(HEAD_BYTES_MAX))];
+    read(0, &mut bytes)?;
+    let mut input = Reader::new(&bytes);
+    if input.raw(8).map_err(|_| damaged())? != MAGIC {
+        return Err(damaged());
+    }
+    let count = input.varint().map_err(|_| damaged())?;
+    let head = bytes.len() as u64 - input.remaining() as u64;
+    if count.checked_mul(ID_BYTES).and_then(|ids| ids.checked_add(head)) != Some(body) {
+        return Err(damaged());
+    }
+    let mut hasher = digest::PlainHasher::default();
+    hasher.update(&bytes[..to_length(head)]);
+    let mut wanted = Vec::new();
+    let mut at = head;
+    while at < body {
+        bytes.resize(to_length(PIECE_BYTES.min(body - at)), 0);
+        read(at, &mut bytes)?;
+        hasher.update(&bytes);
+        let ids = bytes.as_chunks::<32>().0.iter().map(|id| Id(*id));
+        wanted.extend(ids.filter(|id| is_wanted(id)));
+        at += bytes.len() as u64;
+    }
+    let mut check = [0; 32];
+    read(body, &mut check)?;
+    if hasher.finish().0 == check { Ok(wanted) } else { Err(damaged()) }
+}
+
 /// Returns the packs of a list.
 ///
 /// # Errors
-/// The bytes are not a list, or are damaged.
+/// The bytes are not a list, or damaged.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Id>> {
-    let damaged = || Error::corrupt("a list of retired packs is damaged");
-    let (body, check) = bytes.split_last_chunk::<32>().ok_or_else(damaged)?;
-    if digest::plain(body).0 != *check {
-        return Err(damaged());
-    }
-    let mut input = Reader::new(body);
-    if input.raw(8)? != MAGIC {
-        return Err(damaged());
-    }
-    let count = input.varint()?;
-    if count.checked_mul(32) != Some(input.remaining() as u64) {
-        return Err(damaged());
-    }
-    (0..count).map(|_| input.id()).collect()
+    let mut read = |at: u64, out: &mut [u8]| {
+        let at = to_length(at);
+        let end = at.checked_add(out.len()).ok_or_else(damaged)?;
+        out.copy_from_slice(bytes.get(at..end).ok_or_else(damaged)?);
+        Ok(())
+    };
+    decode_in_pieces(bytes.len() as u64, &mut read, &mut |_| true)
+}
+
+fn damaged() -> Error {
+    Error::corrupt("a list of retired packs is damaged")
+        .hint("`freestone store reindex` removes it, and lists its packs again")
+}
+
+fn to_length(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// Returns the name of a list that was written at `time`, nanoseconds since 1970.

@@ -4,10 +4,14 @@
 //! nodes, content records and revisions say, read through that index; and the segments, written
 //! with both. The second holds about a hundred bytes a content in memory.
 
+mod found;
+
 use crate::retire;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Subject, Watch};
+use found::Found;
+pub(crate) use found::lost;
+use freestone_core::{Error, Id, Result, Sha1, Subject, Watch};
 use freestone_files::Folder;
-use freestone_format::pack::{self, Row};
+use freestone_format::pack::Row;
 use freestone_format::record::RecordKind;
 use freestone_format::revision::{PackRange, Revision};
 use freestone_format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts};
@@ -15,9 +19,8 @@ use freestone_manifest::content::ContentRecord;
 use freestone_manifest::{EntryKind, Items, Node};
 use freestone_store::index::rows::{Name, Rows, add_pack};
 use freestone_store::index::write_segment;
-use freestone_store::table::read_sized_table;
 use freestone_store::{Index, LiveSegment, Records, Store, hints, revisions};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Rows of one segment.
@@ -37,6 +40,9 @@ pub struct Reindexed {
     pub segments: u64,
     /// Files of revisions that were missing or damaged and were written again.
     pub revisions: u64,
+    /// Packs that were left out: pushes that were killed wrote them, and no index listed them when
+    /// a compaction removed the bases of their records.
+    pub left_out: u64,
 }
 
 /// What the records say.
@@ -64,6 +70,8 @@ impl Said {
 ///
 /// # Errors
 /// A pack is damaged (it is named; nothing was removed), writing failed, or `watch` was cancelled.
+/// Records whose bases are in no pack cannot be read by anybody and are not listed; `verify` then
+/// says what is lost with them.
 pub fn reindex(store: &Store, watch: Watch<'_>) -> Result<Reindexed> {
     store.check_writable()?;
     let backend = store.backend();
@@ -74,16 +82,13 @@ pub fn reindex(store: &Store, watch: Watch<'_>) -> Result<Reindexed> {
         .map(|listed| listed.name)
         .filter(|name| is_segment(name))
         .collect();
-    let listed = backend.list("packs")?;
-    let found: Vec<(Id, u64)> = listed
-        .iter()
-        .filter_map(|listed| Some((pack::id_of_object(&listed.name)?, listed.length)))
-        .collect();
-    let found = without_retired(store, found)?;
-    let mut done = Reindexed { packs: found.len() as u64, ..Reindexed::default() };
+    let packs = Found::of(store, !old.is_empty())?;
+    let found = &packs.kept;
+    let mut done =
+        Reindexed { packs: found.len() as u64, left_out: packs.left_out, ..Reindexed::default() };
 
     let mut segments = Vec::new();
-    each_batch(store, &found, None, &mut |parts| {
+    each_batch(store, &packs, None, &mut |parts| {
         watch.check()?;
         done.records += parts.rows.len() as u64;
         let (bytes, _) = parts.encode();
@@ -96,12 +101,13 @@ pub fn reindex(store: &Store, watch: Watch<'_>) -> Result<Reindexed> {
 
     let mut said = Said::default();
     watch.set_total(found.len() as u64);
-    for (id, _) in &found {
-        done.revisions += hear(store, &records, id, &mut said)?;
+    for (id, _) in found {
+        let rows = packs.rows(store, id)?.0;
+        done.revisions += hear(store, &records, id, &rows, &mut said)?;
         watch.step(1)?;
     }
     let mut names = Vec::new();
-    each_batch(store, &found, Some(&said), &mut |parts| {
+    each_batch(store, &packs, Some(&said), &mut |parts| {
         watch.check()?;
         names.push(write_segment(&**backend, TIER, parts, Rows::Kept)?.name);
         Ok(())
@@ -112,44 +118,22 @@ pub fn reindex(store: &Store, watch: Watch<'_>) -> Result<Reindexed> {
         backend.remove(name)?;
     }
     hints::write_index(&**backend, &[]);
+    retire::remove_damaged(&**backend)?;
     hints::write_refs(&**backend, &store.refs().list_all().unwrap_or_default());
     drop_caches(store);
     store.refresh();
     Ok(done)
 }
 
-/// Leaves out the packs that were retired, where others hold all that they hold.
-fn without_retired(store: &Store, found: Vec<(Id, u64)>) -> Result<Vec<(Id, u64)>> {
-    let retired = retire::retired(&**store.backend())?;
-    if retired.is_empty() {
-        return Ok(found);
-    }
-    let (old, mut kept): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|(id, _)| retired.contains(id));
-    let mut held: HashSet<(RecordKind, Id)> = HashSet::new();
-    for (id, _) in &kept {
-        held.extend(table(store, id)?.iter().map(|row| (row.kind, row.id)));
-    }
-    for pack in old {
-        let rows = table(store, &pack.0)?;
-        let before = held.len();
-        held.extend(rows.iter().map(|row| (row.kind, row.id)));
-        if held.len() > before {
-            kept.push(pack);
-        }
-    }
-    Ok(kept)
-}
-
 fn each_batch(
     store: &Store,
-    found: &[(Id, u64)],
+    found: &Found,
     said: Option<&Said>,
     each: &mut dyn FnMut(SegmentParts) -> Result<()>,
 ) -> Result<()> {
     let mut parts = SegmentParts::default();
-    for (id, length) in found {
-        let (rows, table) = sized_table(store, id)?;
+    for (id, length) in &found.kept {
+        let (rows, table) = found.rows(store, id)?;
         let pack = SegmentPack { id: *id, length: *length, table };
         let name = |_: usize, id: &Id| said.and_then(|said| said.name(id));
         add_pack(&mut parts, pack, &rows, &name);
@@ -158,19 +142,6 @@ fn each_batch(
         }
     }
     if parts.packs.is_empty() { Ok(()) } else { each(parts) }
-}
-
-fn table(store: &Store, id: &Id) -> Result<Vec<Row>> {
-    Ok(sized_table(store, id)?.0)
-}
-
-fn sized_table(store: &Store, id: &Id) -> Result<(Vec<Row>, u64)> {
-    let object = store.packs().open(id)?;
-    read_sized_table(&*object, id).map_err(|error| match error.kind() {
-        ErrorKind::Corrupt => error
-            .hint("move the damaged pack away or bring it back from a copy, then reindex again"),
-        _ => error,
-    })
 }
 
 fn drop_caches(store: &Store) {
@@ -183,11 +154,10 @@ fn drop_caches(store: &Store) {
 
 /// Reads what the records of a pack say, and writes files of revisions that are missing; says
 /// how many.
-fn hear(store: &Store, records: &Records, pack: &Id, said: &mut Said) -> Result<u64> {
-    let rows = table(store, pack)?;
+fn hear(store: &Store, records: &Records, pack: &Id, rows: &[Row], said: &mut Said) -> Result<u64> {
     let mut written = 0;
     let mut bytes = Vec::new();
-    for row in &rows {
+    for row in rows {
         let mut read = || match records.read(row.kind, &row.id, &mut bytes)? {
             true => Ok(()),
             false => Err(Error::missing(format!("{} {} is missing", row.kind.word(), row.id))
@@ -211,7 +181,7 @@ fn hear(store: &Store, records: &Records, pack: &Id, said: &mut Said) -> Result<
                 read()?;
                 let revision = Revision::decode(&bytes)?;
                 said.commits.extend(revision.commit_prefix().map(|commit| (row.id, commit)));
-                written += u64::from(restore_revision(store, &row.id, &revision, pack, &rows)?);
+                written += u64::from(restore_revision(store, &row.id, &revision, pack, rows)?);
             }
             _ => {}
         }

@@ -1,17 +1,14 @@
 //! Removing packs whose records lie in others now.
 //!
-//! Who has listed the index before may still read them, or push what leans on them. So they stay
-//! for a grace period; and what the index names by then is left where it is.
+//! Readers that listed the index before may still read them, and pushes may use their records as
+//! bases. So they stay for a grace period. A pack that the index names after that is kept.
 
 use freestone_backend::Backend;
-use freestone_core::{Id, Result};
+use freestone_core::{Error, Id, Result};
 use freestone_format::{pack, retired};
 use freestone_store::Index;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
-
-/// The longest list that is read.
-const LIST_BYTES_MAX: u64 = 1 << 30;
 
 /// Leaves `ids` to be removed.
 pub(crate) fn retire(backend: &dyn Backend, ids: &[Id]) -> Result<()> {
@@ -23,17 +20,61 @@ pub(crate) fn retire(backend: &dyn Backend, ids: &[Id]) -> Result<()> {
     Ok(())
 }
 
-/// The packs that are on lists. A list that is damaged has none.
-pub(crate) fn retired(backend: &dyn Backend) -> Result<HashSet<Id>> {
-    let mut ids = HashSet::new();
+/// A list of retired packs.
+struct List {
+    /// The name of its object.
+    name: String,
+    /// When it was written: nanoseconds since 1970.
+    time: u64,
+    /// Those of its packs that the store still has.
+    packs: Vec<Id>,
+}
+
+/// Lists that are damaged: their names, and what is wrong.
+pub(crate) type DamagedLists = Vec<(String, Error)>;
+
+/// Reads all lists, as far as they name packs of `present`; and says which lists are damaged.
+fn lists(backend: &dyn Backend, present: &HashMap<Id, u64>) -> Result<(Vec<List>, DamagedLists)> {
+    let (mut lists, mut damaged) = (Vec::new(), Vec::new());
     for listed in backend.list("gc")? {
-        if retired::time_of_object(&listed.name).is_some()
-            && let Some(bytes) = backend.get(&listed.name, LIST_BYTES_MAX)?
-        {
-            ids.extend(retired::decode(&bytes).unwrap_or_default());
+        let Some(time) = retired::time_of_object(&listed.name) else { continue };
+        // A compaction beside this one may have removed it.
+        let Some(object) = backend.open(&listed.name)? else { continue };
+        let packs = retired::decode_in_pieces(
+            object.length(),
+            &mut |at, out| object.read_at(at, out),
+            &mut |id| present.contains_key(id),
+        );
+        match packs {
+            Ok(packs) => lists.push(List { name: listed.name, time, packs }),
+            Err(error) if error.is_damage() => damaged.push((listed.name, error)),
+            Err(error) => return Err(error.context(listed.name)),
         }
     }
-    Ok(ids)
+    Ok((lists, damaged))
+}
+
+/// Returns the packs of a store with their lengths.
+pub(crate) fn present(backend: &dyn Backend) -> Result<HashMap<Id, u64>> {
+    let listed = backend.list("packs")?;
+    let packs = listed.iter();
+    Ok(packs.filter_map(|l| Some((pack::id_of_object(&l.name)?, l.length))).collect())
+}
+
+/// The packs that are on lists, of those that are `present`; and the lists that are damaged.
+pub(crate) fn retired(
+    backend: &dyn Backend,
+    present: &HashMap<Id, u64>,
+) -> Result<(HashSet<Id>, DamagedLists)> {
+    let (lists, damaged) = lists(backend, present)?;
+    Ok((lists.into_iter().flat_map(|list| list.packs).collect(), damaged))
+}
+
+/// Removes lists that are damaged. Their packs must have been listed in the index again: nothing
+/// else says that they are there.
+pub(crate) fn remove_damaged(backend: &dyn Backend) -> Result<()> {
+    let (_, damaged) = lists(backend, &HashMap::new())?;
+    damaged.iter().try_for_each(|(name, _)| backend.remove(name))
 }
 
 /// Packs that were retired: how many, and their bytes.
@@ -44,58 +85,55 @@ pub(crate) struct Swept {
 }
 
 /// Removes what was retired longer ago than `grace`, or says what would be.
+///
+/// # Errors
+/// A list is damaged, the index cannot be read, or a pack cannot be removed.
 pub(crate) fn sweep(backend: &dyn Backend, grace: Duration, dry_run: bool) -> Result<Swept> {
     let mut swept = Swept::default();
-    let listed = backend.list("gc")?;
-    let lists: Vec<(&str, u64)> = listed
-        .iter()
-        .filter_map(|listed| Some((&*listed.name, retired::time_of_object(&listed.name)?)))
-        .collect();
-    if lists.is_empty() {
+    if !backend.list("gc")?.iter().any(|l| retired::time_of_object(&l.name).is_some()) {
         return Ok(swept);
+    }
+    let present = present(backend)?;
+    let (lists, damaged) = lists(backend, &present)?;
+    // It may say that a pack was retired later than other lists say.
+    if let Some((name, error)) = damaged.into_iter().next() {
+        return Err(error.context(name));
     }
     let index = Index::open(backend)?;
     let live: HashSet<Id> = index.packs()?.into_iter().map(|(id, _)| id).collect();
     if !dry_run {
-        // What is listed in the place of old packs may come from one that died before it was durable.
+        // A segment that lists the new packs may not be durable yet, if a compaction died.
         backend.settle("index")?;
     }
     let grace = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX);
-    let mut read = Vec::new();
-    // A pack that is on several lists was live until the newest of them at least: those who wrote the
-    // others died before they took it out of the index.
+    // A pack that is on several lists was live until the newest of them at least: the compactions
+    // that wrote the others died before they took it out of the index.
     let mut newest: BTreeMap<Id, u64> = BTreeMap::new();
-    for (name, time) in lists {
-        let Some(bytes) = backend.get(name, LIST_BYTES_MAX)? else { continue };
-        let ids = retired::decode(&bytes).map_err(|error| {
-            error.context(name).hint("remove it: its packs stay then, and only take room")
-        })?;
-        for id in &ids {
+    for list in &lists {
+        for id in &list.packs {
             let known = newest.entry(*id).or_default();
-            *known = time.max(*known);
+            *known = list.time.max(*known);
         }
-        read.push((name, ids));
     }
     let now = freestone_backend::clock::now_ns();
     let mut staying: HashSet<Id> = HashSet::new();
     for (id, time) in newest {
-        let object = pack::object_name(&id);
-        let Some(length) = backend.open(&object)?.map(|object| object.length()) else { continue };
+        let length = present.get(&id).copied().unwrap_or(0);
         if live.contains(&id) {
             staying.insert(id);
         } else if time.saturating_add(grace) <= now {
             swept.removed = (swept.removed.0 + 1, swept.removed.1 + length);
             if !dry_run {
-                backend.remove(&object)?;
+                backend.remove(&pack::object_name(&id))?;
             }
         } else {
             swept.waiting = (swept.waiting.0 + 1, swept.waiting.1 + length);
             staying.insert(id);
         }
     }
-    for (name, ids) in read {
-        if !dry_run && !ids.iter().any(|id| staying.contains(id)) {
-            backend.remove(name)?;
+    for list in lists {
+        if !dry_run && !list.packs.iter().any(|id| staying.contains(id)) {
+            backend.remove(&list.name)?;
         }
     }
     Ok(swept)

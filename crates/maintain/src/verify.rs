@@ -6,18 +6,21 @@
 //! lists belongs to a push that is running or was killed: its bytes are checked, but nothing
 //! has to be there for it.
 //!
-//! What is of a later version is told too, but is no damage; and where there is any, what this
-//! program does not find may be in it, and is no damage either.
+//! What is of a later version is reported too, but is not damage; and where there is any, what this
+//! program does not find may be in it, and is not damage either. The same holds for what cannot be
+//! read, since the disk fails or permissions are missing.
 
 mod contents;
 mod held;
 mod manifests;
 mod packs;
 
-use freestone_core::{Error, Id, Result, Watch};
-use freestone_format::ref_entry::RefAction;
+use freestone_core::{Error, ErrorKind, Id, Result, Watch};
+use freestone_format::hint;
+use freestone_format::ref_entry::{self, RefAction};
 use freestone_store::{Index, LiveSegment, Place, Store, revisions};
 use held::{Held, Keys};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How thoroughly to look.
@@ -34,8 +37,10 @@ pub struct Finding {
     pub object: String,
     /// What is wrong with it.
     pub fault: String,
-    /// Whether it is no damage, but of a later version, so that this program cannot tell.
+    /// Whether it is not damage, but of a later version, so that this program cannot tell.
     pub newer: bool,
+    /// Whether it is not damage, but could not be read: the disk or the permissions are at fault.
+    pub unreadable: bool,
 }
 
 /// What was looked at.
@@ -55,10 +60,12 @@ pub struct VerifyReport {
     pub entries: u64,
     /// Refs.
     pub refs: u64,
-    /// What was found, what is of a later version left out.
+    /// What is damaged.
     pub findings: u64,
     /// What is of a later version, or may be in what is.
     pub newer: u64,
+    /// What could not be read, or may be in what could not.
+    pub unreadable: u64,
 }
 
 struct Verifier<'a> {
@@ -100,38 +107,45 @@ pub fn verify(
         each,
     };
     let revisions = revisions::with_files(&**store.backend())?;
+    let hinted = store.refs().hinted()?;
     verifier.segments();
     verifier.packs()?;
     if verifier.index.is_some() {
         verifier.revisions(revisions)?;
     }
-    verifier.refs()?;
+    verifier.refs(&hinted)?;
     Ok(verifier.report)
 }
 
 impl Verifier<'_> {
     fn found(&mut self, object: impl Into<String>, fault: impl Into<String>) {
         self.report.findings += 1;
-        (self.each)(Finding { object: object.into(), fault: fault.into(), newer: false });
+        let (newer, unreadable) = (false, false);
+        (self.each)(Finding { object: object.into(), fault: fault.into(), newer, unreadable });
     }
 
-    /// What `error` says of `object`.
+    /// Reports what `error` says of `object`.
     fn found_error(&mut self, object: impl Into<String>, error: &Error) {
-        let (object, fault) = (object.into(), error.chain());
-        if error.is_newer() {
+        let (object, fault, newer) = (object.into(), error.chain(), error.is_newer());
+        if newer {
             self.report.newer += 1;
-            (self.each)(Finding { object, fault, newer: true });
+        } else if error.kind() == ErrorKind::Storage {
+            self.report.unreadable += 1;
         } else {
-            self.found(object, fault);
+            return self.found(object, fault);
         }
+        (self.each)(Finding { object, fault, newer, unreadable: !newer });
     }
 
-    /// That `what` is not there; or that this cannot be told, where something is of a later
-    /// version.
+    /// Says that `what` is not there; or that this is not known, where something is of a later
+    /// version or could not be read.
     fn missing(&self, what: &str) -> Error {
-        match self.report.newer {
-            0 => Error::missing(what),
-            _ => Error::newer(format!("{what} that this program can read")),
+        match self.report {
+            VerifyReport { newer: 0, unreadable: 0, .. } => Error::missing(what),
+            VerifyReport { unreadable: 0, .. } => {
+                Error::newer(format!("{what} that this program can read"))
+            }
+            _ => Error::new(ErrorKind::Storage, format!("{what} that could be read")),
         }
     }
 
@@ -174,8 +188,11 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn refs(&mut self) -> Result<()> {
-        for name in self.store.refs().names()? {
+    /// Checks the refs. The hints that were `hinted` say how many entries each has at least.
+    fn refs(&mut self, hinted: &BTreeMap<String, u64>) -> Result<()> {
+        let mut names: BTreeSet<String> = self.store.refs().names()?.into_iter().collect();
+        names.extend(hinted.keys().cloned());
+        for name in names {
             self.report.refs += 1;
             let log = match self.store.refs().log(&name) {
                 Ok(log) => log,
@@ -184,6 +201,21 @@ impl Verifier<'_> {
                     continue;
                 }
             };
+            let newest = log.first().map_or(0, |entry| entry.n);
+            if let Some(hinted) = hinted.get(&name).filter(|hinted| **hinted > newest) {
+                let key = ref_entry::key(*hinted);
+                self.found(
+                    format!("ref {name}"),
+                    format!(
+                        "its newest entry is {newest}, but there was an entry {hinted}: bring \
+                         {0}/{key} back from a copy of the store, or set the ref again with \
+                         `freestone ref set` (if {0}/{1} is wrong about that, `freestone store \
+                         reindex` writes it again)",
+                        ref_entry::folder(&name),
+                        hint::NAME
+                    ),
+                );
+            }
             for (next, before) in log.iter().zip(&log[1.min(log.len())..]) {
                 if next.n != before.n + 1 {
                     self.found(
@@ -210,6 +242,7 @@ impl Verifier<'_> {
             Err(error) if error.is_newer() => {
                 Some(Error::newer(format!("{of} of a later version")))
             }
+            Err(error) if error.kind() == ErrorKind::Storage => Some(error.context(of)),
             _ => Some(self.missing(&format!("{of} in no pack"))),
         }
     }

@@ -131,10 +131,9 @@ impl Truth {
         let mut errors = Vec::new();
         let store = match store {
             Ok(store) => store,
-            // Without the file `format` there is no store.
+            // Without the file `format` the rest cannot be read.
             Err(error) => {
-                let there = !error.to_string().starts_with("there is no freestone store");
-                assert_eq!(there, error.kind() != ErrorKind::NotFound, "{error}");
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
                 return vec![Error::new(error.kind(), error.to_string())];
             }
         };
@@ -190,7 +189,7 @@ fn labels(store: &Store) -> Vec<String> {
     let mut listed = Vec::new();
     for live in store.index().map(|index| index.segments()).iter().flat_map(|live| live.iter()) {
         for at in 0..live.segment.commit_count() {
-            let (prefix, _) = live.segment.commit(at);
+            let (prefix, _) = live.segment.commit(at).unwrap();
             listed.push(prefix.iter().map(|byte| format!("{byte:02x}")).collect());
         }
     }
@@ -230,7 +229,7 @@ fn verified(store: &Result<Store>) -> String {
 fn word_for(name: &str) -> String {
     let parts: Vec<&str> = name.split('/').collect();
     match parts[..] {
-        // "the file `format` is damaged", "there is no freestone store"
+        // "the file `format` of the store is damaged"
         ["format"] => "store".into(),
         ["refs", folder, _] => format!("ref {}", folder.replace("%2F", "/")),
         [.., file] => file.trim_end_matches(".pack").to_owned(),
@@ -241,6 +240,29 @@ fn word_for(name: &str) -> String {
 /// Whether an object is only for those who cannot list.
 fn is_hint(name: &str) -> bool {
     name.ends_with("/latest")
+}
+
+/// Whether the object `other`, in the place of the hint `name`, tells of refs or entries that are
+/// not there; or is not a hint at all, which is damage of the object that it was.
+fn says_more(frozen: &Frozen, name: &str, other: &str) -> bool {
+    if !is_hint(other) {
+        return true;
+    }
+    let lines = freestone_format::hint::decode(&frozen.objects[other]).unwrap();
+    let entries = |folder: &str| {
+        let folder = format!("{folder}/");
+        frozen.objects.keys().filter(|key| key.starts_with(&folder) && !is_hint(key)).count()
+    };
+    if !is_hint(name) {
+        return true;
+    }
+    match name.rsplit_once('/') {
+        Some(("refs", _)) => lines.iter().any(|line| entries(&format!("refs/{line}")) == 0),
+        Some((folder, _)) if folder.starts_with("refs/") => {
+            lines[0].parse().is_ok_and(|n: usize| n > entries(folder))
+        }
+        _ => false,
+    }
 }
 
 /// The bytes of a file that nobody misses: gaps between records, the locator of a revision, hints.
@@ -412,15 +434,18 @@ impl Damage {
     /// Whether nobody can notice it.
     fn is_silent(&self, frozen: &Frozen, name: &str) -> bool {
         if is_hint(name) {
-            return !matches!(self, Self::Replace(other) if !is_hint(other));
+            return !matches!(
+                self,
+                Self::Replace(other)
+                    if says_more(frozen, name, other) || says_more(frozen, other, name)
+            );
         }
         let idle = idle(name, &frozen.objects[name]);
         match self {
             Self::Zero(range) => {
                 range.clone().all(|at| is_idle(&idle, at) || frozen.objects[name][at] == 0)
             }
-            // The newest entry of a ref: nothing tells that there was one. The oldest: it may
-            // have been pruned. The file of a revision: its pack has it too.
+            // The oldest entry of a ref: it may have been pruned. The file of a revision: its pack has it too.
             Self::Delete => {
                 name.starts_with("revisions/") || {
                     let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -429,8 +454,8 @@ impl Damage {
                     };
                     let mut of_ref = frozen.objects.keys().filter(of_ref);
                     name.starts_with("refs/")
-                        && (of_ref.next().is_some_and(|first| first == name)
-                            || of_ref.next_back().is_none_or(|last| last == name))
+                        && of_ref.next().is_none_or(|newest| newest != name)
+                        && of_ref.next_back().is_none_or(|oldest| oldest == name)
                 }
             }
             _ => false,

@@ -2,6 +2,7 @@
 
 use freestone_backend::{Backend, Created, Listed, get_decoded};
 use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_format::hint;
 use freestone_format::ref_entry::{self, RefAction, RefEntry, check_name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,6 +84,34 @@ impl Refs {
             .collect();
         newest.sort_unstable();
         Ok(newest)
+    }
+
+    /// Returns the number of an entry that each ref has had, by the hints that are written after an
+    /// entry is durable. A ref whose entries are older, or that has none, has lost some.
+    ///
+    /// # Errors
+    /// Listing failed. Hints that cannot be read say nothing.
+    pub fn hinted(&self) -> Result<BTreeMap<String, u64>> {
+        let get = |name: &str| match self.backend.get(name, hint::BYTES_MAX) {
+            Ok(Some(bytes)) => bytes,
+            _ => Vec::new(),
+        };
+        let mut hinted = BTreeMap::new();
+        let names = get(&format!("refs/{}", hint::NAME));
+        for folder in hint::decode(&names).unwrap_or_default() {
+            // A ref that is named there has one entry at least.
+            hinted.extend(ref_entry::name_of_folder(folder).map(|name| (name, 1)));
+        }
+        for listed in self.backend.list("refs")? {
+            let folder = listed.name.strip_prefix("refs/").and_then(|name| name.split_once('/'));
+            let Some((folder, hint::NAME)) = folder else { continue };
+            let bytes = get(&listed.name);
+            let newest = hint::decode(&bytes).and_then(|lines| lines.first()?.parse().ok());
+            if let (Some(name), Some(n)) = (ref_entry::name_of_folder(folder), newest) {
+                hinted.insert(name, n);
+            }
+        }
+        Ok(hinted)
     }
 
     /// The numbers of a ref's entries, newest first.

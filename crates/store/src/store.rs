@@ -10,6 +10,7 @@ use freestone_backend::{Backend, Created};
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_files::Folder;
 use freestone_format::header::{Header, StoreId};
+use freestone_format::hint;
 use freestone_format::record::RecordKind;
 use freestone_format::revision::Revision;
 use freestone_format::segment;
@@ -292,10 +293,20 @@ impl Store {
 /// # Errors
 /// [`ErrorKind::NotFound`] if there is no store; else the header cannot be read or is damaged.
 pub fn read_header(backend: &dyn Backend, place: &str) -> Result<Header> {
-    let text = backend.get("format", HEADER_BYTES_MAX)?.ok_or_else(|| {
-        Error::not_found(format!("there is no freestone store at {place}"))
-            .hint("make one with `freestone init`, or name one with --store or FREESTONE_STORE")
-    })?;
+    let Some(text) = backend.get("format", HEADER_BYTES_MAX)? else {
+        // What else a store has says that there was one.
+        let hint = backend.get(&format!("index/{}", hint::NAME), hint::BYTES_MAX);
+        if matches!(hint, Ok(Some(_)))
+            || backend.list_first("packs", 1).is_ok_and(|listed| !listed.is_empty())
+        {
+            return Err(Error::corrupt(format!(
+                "{place}: the file `format` of the store is missing"
+            ))
+            .hint("bring it back from a copy of the store"));
+        }
+        return Err(Error::not_found(format!("there is no freestone store at {place}"))
+            .hint("make one with `freestone init`, or name one with --store or FREESTONE_STORE"));
+    };
     Header::decode(&text).map_err(|error| error.context(place))
 }
 

@@ -35,7 +35,8 @@ enum StoreCommand {
     /// Use it if the index is lost or damaged, or after packs were copied into the store by hand.
     #[command(after_long_help = "\
 With --json: {\"packs\" (read), \"records\" (listed), \"segments\" (written), \"revisions\" (files that
-were missing or damaged and were written again)}")]
+were missing or damaged and were written again), \"left_out\" (packs of killed pushes whose records need
+packs that were removed since)}")]
     Reindex,
 }
 
@@ -46,6 +47,7 @@ struct Reindexed {
     records: u64,
     segments: u64,
     revisions: u64,
+    left_out: u64,
 }
 
 impl Store {
@@ -88,6 +90,7 @@ fn reindex(context: &Context) -> Result<()> {
             records: done.records,
             segments: done.segments,
             revisions: done.revisions,
+            left_out: done.left_out,
         });
     }
     context.output.note(format_args!(
@@ -97,5 +100,12 @@ fn reindex(context: &Context) -> Result<()> {
         count(done.segments, "segment", "segments"),
         count(done.revisions, "file of a revision", "files of revisions"),
     ));
+    if done.left_out > 0 {
+        context.output.note(format_args!(
+            "left out {}, written by pushes that were killed: compactions have removed what their \
+             records are stored as differences to",
+            count(done.left_out, "pack", "packs"),
+        ));
+    }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::output::progress::Unit;
 use crate::values::size::{count, show};
 use crate::values::time;
 use clap::Args;
-use freestone_core::{Error, Result};
+use freestone_core::{Error, ErrorKind, Result};
 use freestone_maintain::{self as maintain, Finding, VerifyOptions, VerifyReport};
 use serde::Serialize;
 use std::time::Instant;
@@ -17,15 +17,17 @@ use std::time::Instant;
 /// Checks that everything that is referenced exists and is consistent: packs by their tables, index
 /// segments, revisions down to every entry, and refs. Nothing is changed. Each finding is printed
 /// on a line; exit code 3 if anything is damaged. Data of a later version of freestone is listed
-/// too, but is not damage: exit code 7 if there is nothing else.
+/// too, but is not damage: exit code 7 if there is nothing else. The same holds for what cannot be
+/// read, since the disk fails or permissions are missing: exit code 4 if nothing is damaged.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   freestone verify
   freestone verify --data        for example once a month
 
-With --json: {\"findings\": [{\"object\", \"fault\", \"newer\" (true: of a later version, not damage)}],
-\"finding_count\" (damage), \"newer_count\"; of what was checked: \"packs\", \"records\", \"bytes_proven\"
+With --json: {\"findings\": [{\"object\", \"fault\", \"newer\" (true: of a later version, not damage),
+\"unreadable\" (true: not damage, but it could not be read)}], \"finding_count\" (damage),
+\"newer_count\", \"unreadable_count\"; of what was checked: \"packs\", \"records\", \"bytes_proven\"
 (hashed), \"segments\", \"revisions\", \"entries\", \"refs\"; \"seconds\"}")]
 pub struct Verify {
     /// Also read every stored byte and check its hash. What was checked can be shared with images
@@ -40,6 +42,7 @@ struct Answer {
     findings: Vec<JsonFinding>,
     finding_count: u64,
     newer_count: u64,
+    unreadable_count: u64,
     packs: u64,
     records: u64,
     bytes_proven: u64,
@@ -55,13 +58,15 @@ struct JsonFinding {
     object: String,
     fault: String,
     newer: bool,
+    unreadable: bool,
 }
 
 impl Verify {
     /// Runs the command.
     ///
     /// # Errors
-    /// The store cannot be opened, or holds data of a later version and no damage.
+    /// The store cannot be opened, or has no damage, but data of a later version, or some that
+    /// cannot be read.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let begun = Instant::now();
         let store = context.store()?;
@@ -87,9 +92,14 @@ impl Verify {
         } else {
             say(&findings, &report, begun, context)?;
         }
-        match (report.findings, report.newer) {
-            (0, 0) => Ok(Exit::Done),
-            (0, newer) => {
+        match (report.findings, report.unreadable, report.newer) {
+            (0, 0, 0) => Ok(Exit::Done),
+            (0, unreadable @ 1.., _) => {
+                let what = count(unreadable, "object", "objects");
+                Err(Error::new(ErrorKind::Storage, format!("{what} could not be read"))
+                    .hint("see what is wrong with the disk or the permissions, then verify again"))
+            }
+            (0, _, newer) => {
                 let what = count(newer, "object is", "objects are");
                 Err(Error::newer(format!("{what} of a later version, and could not be verified")))
             }
@@ -100,12 +110,17 @@ impl Verify {
 
 fn answer(findings: Vec<Finding>, report: &VerifyReport, begun: Instant) -> Answer {
     let findings = findings.into_iter();
-    let findings =
-        findings.map(|Finding { object, fault, newer }| JsonFinding { object, fault, newer });
+    let findings = findings.map(|Finding { object, fault, newer, unreadable }| JsonFinding {
+        object,
+        fault,
+        newer,
+        unreadable,
+    });
     Answer {
         findings: findings.collect(),
         finding_count: report.findings,
         newer_count: report.newer,
+        unreadable_count: report.unreadable,
         packs: report.packs,
         records: report.records,
         bytes_proven: report.bytes_proven,
@@ -121,8 +136,12 @@ fn answer(findings: Vec<Finding>, report: &VerifyReport, begun: Instant) -> Answ
 fn list(findings: &[Finding], context: &Context) -> Result<()> {
     for finding in findings.iter().filter(|_| !context.output.is_json()) {
         let (object, fault) = (&finding.object, &finding.fault);
-        let newer = if finding.newer { " (not damage: use a newer freestone)" } else { "" };
-        context.output.line(format_args!("{object}: {fault}{newer}"))?;
+        let note = match finding {
+            Finding { newer: true, .. } => " (not damage: use a newer freestone)",
+            Finding { unreadable: true, .. } => " (not damage: it could not be read)",
+            _ => "",
+        };
+        context.output.line(format_args!("{object}: {fault}{note}"))?;
     }
     Ok(())
 }
@@ -136,6 +155,7 @@ fn say(
     let output = &context.output;
     list(findings, context)?;
     let result = match report.findings {
+        0 if report.unreadable > 0 => "no damage as far as could be read".to_owned(),
         0 => "no damage".to_owned(),
         damaged => count(damaged, "finding", "findings"),
     };

@@ -6,8 +6,8 @@ use freestone_core::plan::NodeKind;
 use freestone_core::{Error, Id, Result, path};
 use freestone_format::record::RecordKind;
 use freestone_format::revision::Revision;
-use freestone_manifest::{Entry, EntryKind, Subtree, Tree, placement_fault};
-use freestone_store::{Place, Records, revisions};
+use freestone_manifest::{Entry, EntryKind, Tree, placement_fault};
+use freestone_store::{Place, Records, check_totals, revisions};
 use std::collections::HashSet;
 
 /// Manifest nodes and large contents that were checked already: they are shared by revisions.
@@ -54,11 +54,8 @@ impl Verifier<'_> {
 
     fn revision(&mut self, id: &Id, revision: &Revision, checked: &mut Checked) -> Result<()> {
         let tree = self.store.tree(&revision.root)?;
-        let Subtree { content_digest, entries, bytes, .. } = *tree.summary();
-        if (content_digest, entries, bytes)
-            != (revision.content_digest, revision.entries, revision.bytes)
-        {
-            self.found(format!("revision {id}"), "is not what its manifest says");
+        if let Err(error) = check_totals(revision, tree.summary()) {
+            self.found_error(format!("revision {id}"), &error);
         }
         self.order(id, &tree, checked)?;
         self.index_of(id, revision);
@@ -82,7 +79,10 @@ impl Verifier<'_> {
         let mut is_listed = held.map_or(self.report.newer > 0, |held| held.listed);
         if let (Some(index), Some(commit)) = (&self.index, revision.commit_prefix()) {
             let places = index.find_commits(commit, commit).unwrap_or_default();
-            let is_it = |place: &Place| self.store.packs().holds(place, id).unwrap_or(false);
+            let is_it = |place: &Place| {
+                // What cannot be read is reported with the pack.
+                self.store.packs().holds(place, id).unwrap_or_else(|error| !error.is_damage())
+            };
             is_listed &= places.iter().any(is_it);
         }
         if !is_listed {
@@ -108,7 +108,7 @@ impl Verifier<'_> {
             Ok(true)
         })?;
         let mut previous: Option<(Vec<u8>, bool)> = None;
-        let mut cursor = tree.cursor();
+        let mut cursor = tree.cursor().lenient();
         let mut new = new.into_iter().peekable();
         let mut is_new = false;
         while let Some(entry) = cursor.next()? {

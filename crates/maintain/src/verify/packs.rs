@@ -2,10 +2,11 @@
 
 use super::Verifier;
 use super::held::{HeldRecord, HeldWriter, Key};
+use crate::reindex::lost;
 use crate::retire;
 use freestone_backend::Object;
 use freestone_core::digest::sha1_hasher;
-use freestone_core::{Error, Id, Result};
+use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::frame::decompress;
 use freestone_format::pack::{self, Base, Row};
 use freestone_format::record::{Codec, RecordKind, checksum};
@@ -13,7 +14,7 @@ use freestone_format::references::decode_ids;
 use freestone_store::read::proofs::Stamp;
 use freestone_store::read::records::BASE_DEPTH_MAX;
 use freestone_store::read_table;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 impl Verifier<'_> {
     pub(super) fn packs(&mut self) -> Result<()> {
@@ -22,16 +23,23 @@ impl Verifier<'_> {
             // A segment that cannot be read is a finding already.
             live.extend(index.packs().unwrap_or_default().into_iter().map(|(id, _)| id));
         }
-        let retired = retire::retired(&**self.store.backend())?;
+        let present = retire::present(&**self.store.backend())?;
+        let (retired, damaged) = retire::retired(&**self.store.backend(), &present)?;
+        for (name, error) in damaged {
+            let hint = error.hint_text().map(|hint| format!(": {hint}")).unwrap_or_default();
+            self.found(name, format!("{}{hint}", error.chain()));
+        }
         let mut held = HeldWriter::new(self.keys.clone())?;
-        for listed in self.store.backend().list("packs")? {
-            let Some(id) = pack::id_of_object(&listed.name) else { continue };
+        let mut ids: Vec<Id> = present.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
             self.report.packs += 1;
-            let unlisted = match self.pack(&id, live.contains(&id), &mut held) {
+            let name = pack::object_name(&id);
+            let unlisted = match self.pack(&id, live.contains(&id), &present, &mut held) {
                 Ok(unlisted) => unlisted,
                 Err(error) if self.is_cancelled() => return Err(error),
                 Err(error) => {
-                    self.found_error(listed.name, &error);
+                    self.found_error(name, &error);
                     continue;
                 }
             };
@@ -39,7 +47,7 @@ impl Verifier<'_> {
             // still, if the compaction was stopped half-way.
             if unlisted > 0 && !retired.contains(&id) {
                 self.found(
-                    listed.name,
+                    name,
                     format!(
                         "{unlisted} of its records are not listed where they are: \
                          `freestone store reindex` lists them again"
@@ -52,9 +60,16 @@ impl Verifier<'_> {
     }
 
     /// Checks a pack; says how many of its records are not listed, if it is live.
-    fn pack(&mut self, id: &Id, is_live: bool, held: &mut HeldWriter) -> Result<u64> {
+    fn pack(
+        &mut self,
+        id: &Id,
+        is_live: bool,
+        present: &HashMap<Id, u64>,
+        held: &mut HeldWriter,
+    ) -> Result<u64> {
         let object = self.store.packs().open(id)?;
         let rows = read_table(&*object, id)?;
+        let lost = lost(&rows, present);
         let stamp = object.file().and_then(Stamp::of);
         let mut stored = Vec::new();
         let mut unlisted = 0u64;
@@ -63,36 +78,36 @@ impl Verifier<'_> {
             self.report.records += 1;
             self.watch.step(1)?;
             let listed = is_live && self.is_listed(id, row);
-            unlisted += u64::from(is_live && !listed);
+            // A record whose base is in no pack cannot be listed. Who needs it is told below.
+            unlisted += u64::from(is_live && !listed && !lost[at]);
             if listed && row.kind == RecordKind::Revision {
                 self.revisions_held.push(row.id);
             }
-            // Nothing has to be there for a pack that is not listed: one that was retired may have
-            // outlived what it leans on.
+            // Nothing has to be there for a record that is not listed: a pack that was retired, or
+            // that a killed push wrote, may have outlived the bases of its records.
             let outcome = match self.options.data {
-                true if is_live || !self.leans_on_missing(&rows, at)? => {
-                    self.data(&*object, &rows, at, &mut stored)
-                }
+                true if listed || !lost[at] => self.data(&*object, &rows, at, &mut stored),
                 _ => Ok(None),
             };
-            let (damaged, sha1) = (outcome.is_err(), outcome.as_ref().ok().copied().flatten());
-            held.add(row.kind, &row.id, HeldRecord { plain: row.plain, listed, damaged, sha1 })?;
+            let damaged = outcome.is_err() || lost[at];
+            let sha1 = outcome.as_ref().ok().copied().flatten();
+            let is_unreadable = outcome.as_ref().is_err_and(|e| e.kind() == ErrorKind::Storage);
+            if (listed || !lost[at]) && !is_unreadable {
+                let record = HeldRecord { plain: row.plain, listed, damaged, sha1 };
+                held.add(row.kind, &row.id, record)?;
+            }
             let is_raw = row.codec == Codec::Raw && row.kind == RecordKind::Chunk;
             if let Some(stamp) = stamp.filter(|_| self.options.data && !damaged && is_raw) {
                 proven.push((row.offset, stamp));
             }
             if let Err(error) = outcome {
-                // Whatever it is that cannot be read, it is this record's fault.
-                self.found(
-                    pack::object_name(id),
-                    format!(
-                        "{} {} at {} is damaged: {}",
-                        row.kind.word(),
-                        row.id,
-                        row.offset,
-                        error.chain()
-                    ),
-                );
+                let record = format!("{} {} at {}", row.kind.word(), row.id, row.offset);
+                let name = pack::object_name(id);
+                match is_unreadable {
+                    true => self.found_error(name, &error.context(record)),
+                    // Whatever it is, it is this record's fault.
+                    false => self.found(name, format!("{record} is damaged: {}", error.chain())),
+                }
             }
         }
         // What changed while it was read was read in vain.
@@ -148,21 +163,6 @@ impl Verifier<'_> {
         });
         // A row that cannot be read is a finding already.
         found.unwrap_or(true)
-    }
-
-    /// Whether the first base below record `at` lies in a pack that is not there.
-    fn leans_on_missing(&self, rows: &[Row], at: usize) -> Result<bool> {
-        let mut base = rows[at].base.as_ref();
-        // Bases lie at lower places, so this ends.
-        while let Some(Base::Same(below)) = base {
-            base = rows[*below].base.as_ref();
-        }
-        match base {
-            Some(Base::Other { pack, .. }) => {
-                Ok(self.store.backend().open(&pack::object_name(pack))?.is_none())
-            }
-            _ => Ok(false),
-        }
     }
 
     /// Decodes record `at` of a pack by its table alone.

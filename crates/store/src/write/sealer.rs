@@ -140,17 +140,21 @@ impl Sealer {
         Ok(())
     }
 
-    /// Checks that every pack that holds a base is still in the index. A pack that a compaction
-    /// replaced since the push began is deleted after its grace period, unless a segment that is
-    /// listed by then depends on it.
-    fn check_packs_of_bases(&mut self) -> Result<()> {
-        let packs_of_bases = std::mem::take(&mut self.packs_of_bases);
-        if packs_of_bases.is_empty() {
+    /// Checks that the packs with bases are still listed. One that a compaction replaced since the
+    /// push began is removed when its grace period is over, and a compaction knows only by the
+    /// index that a record depends on it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`]: one is not.
+    fn check_packs_of_bases(&self) -> Result<()> {
+        if self.packs_of_bases.is_empty() {
             return Ok(());
         }
+        let packs = Index::open(&*self.backend)?.packs()?;
+        // A length of 0 says that a segment, such as that of this push, only names the pack.
         let listed: HashSet<Id> =
-            Index::open(&*self.backend)?.packs()?.into_iter().map(|(id, _)| id).collect();
-        if packs_of_bases.is_subset(&listed) {
+            packs.into_iter().filter(|(_, length)| *length > 0).map(|(id, _)| id).collect();
+        if self.packs_of_bases.is_subset(&listed) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Conflict, "the store was compacted while this push went on")
@@ -166,6 +170,13 @@ impl Sealer {
         }
         self.check_packs_of_bases()?;
         let live = write_segment(&*self.backend, 0, parts, self.rows)?;
+        // A compaction that has listed the index before this segment was there may remove what it
+        // depends on. Then it has replaced that before, and this shows it.
+        if let Err(error) = self.check_packs_of_bases() {
+            self.backend.remove(&live.name)?;
+            return Err(error);
+        }
+        self.packs_of_bases.clear();
         self.written.bytes.fetch_add(live.segment.length(), Ordering::Relaxed);
         self.records.index.add(live);
         let mut fresh = lock(&self.fresh);
