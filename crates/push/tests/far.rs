@@ -174,7 +174,7 @@ fn a_file_that_changes_between_hashing_and_storing_is_hashed_again_or_named() {
             assert_eq!(outcome.unwrap().id, push_tree(&near, &tree, &options(2)).unwrap().id);
         } else {
             let error = outcome.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Failed);
+            assert_eq!(error.kind(), ErrorKind::Conflict);
             assert!(error.to_string().contains("restless changes"), "{error}");
             assert_eq!(store.refs().current("main").unwrap(), Some(before.id));
         }
