@@ -220,7 +220,9 @@ impl WorkingIndex for Stats {
 
 #[test]
 fn a_file_system_with_another_device_number_holds_the_same_files() {
-    let (_folder, store) = new_store();
+    let (folder, store) = new_store();
+    let (base, name) = (folder.path().join("caches"), store.id().to_string());
+    store.keep_caches_in(freestone_files::caches::open(&base, &name).unwrap());
     let working = Some((|_: &Path, _: &StoreId| Box::new(Stats) as Box<dyn WorkingIndex>) as _);
     let options = PushOptions { working, ..options() };
     let file = |stamp: FileStamp| Box::new(move |_| Some((b"page".to_vec(), stamp)));
