@@ -12,7 +12,7 @@ use crate::upstreams;
 use crate::values::time;
 use freestone_backend::directory::directory_of;
 use freestone_core::wire::to_usize;
-use freestone_core::{Error, ErrorKind, Result, Watch};
+use freestone_core::{Error, ErrorKind, Result, Watch, threads};
 use freestone_files::caches;
 use freestone_follow::{Opened, Opening, Patience};
 use freestone_sink::Control;
@@ -26,6 +26,10 @@ use {freestone_backend::Backend, std::sync::Arc};
 
 /// The most threads, unless the configuration gives a number: more do not make a disk faster.
 const WORKERS_MAX: usize = 16;
+
+/// The threads of a push besides those that read: for the walk, for sealing packs, for showing how
+/// far it is, and those of the working index.
+const PUSH_THREADS: usize = 8;
 
 /// The context of a command.
 pub struct Context {
@@ -250,6 +254,21 @@ impl Context {
         self.config.threads.unwrap_or_else(|| {
             let found = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
             found.min(NonZeroUsize::new(WORKERS_MAX).unwrap_or(NonZeroUsize::MIN))
+        })
+    }
+
+    /// Returns the number of threads that a push uses: fewer where the system does not provide those
+    /// and the ones that every push has besides.
+    ///
+    /// # Errors
+    /// It does not provide enough for any push.
+    pub fn push_workers(&self) -> Result<NonZeroUsize> {
+        let halve = |count: &usize| (*count > 1).then_some(count / 2);
+        let mut counts = std::iter::successors(Some(self.workers().get()), halve);
+        let found = counts.find(|count| threads::are_available(count + PUSH_THREADS));
+        found.and_then(NonZeroUsize::new).ok_or_else(|| {
+            Error::new(ErrorKind::Failed, "the system does not provide enough threads for a push")
+                .hint("raise the limit of processes and threads (`ulimit -u`, TasksMax= of a service)")
         })
     }
 

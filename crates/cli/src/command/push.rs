@@ -280,7 +280,7 @@ impl Push {
             thorough: self.history,
             #[cfg(feature = "rocksdb")]
             working: Some(freestone_working::open),
-            threads: context.workers().get(),
+            threads: context.push_workers()?.get(),
             ..PushOptions::default()
         })
     }
