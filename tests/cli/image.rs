@@ -215,7 +215,7 @@ fn a_file_that_changes_between_reading_and_writing_is_named() {
     home.write("site/z", b"otherwise");
     std::io::copy(&mut stdout, &mut std::io::sink()).unwrap();
     let ran = Ran::of(child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert_eq!(ran.code, Some(6), "{}", ran.err);
     assert!(ran.err.contains("file z changed while the image was made\n"), "{}", ran.err);
 }
 

@@ -248,6 +248,7 @@ fn the_last_of_a_path_counts_and_directories_are_made() {
         (b"soft", b'2', b"hard", b""),
         (b"twice", b'0', b"", b"second"),
         (b"a", b'0', b"", b"before its turn"),
+        (b"CVS/Entries", b'0', b"", b"D\n"),
         (b"CVS/left", b'0', b"", b"out"),
         (b"log.bak", b'0', b"", b"out"),
     ]);

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 /// The time that everything is made at.
 pub const NOW: &str = "1700000000";
 
-/// A home, in which the program runs.
-pub struct Home(tempfile::TempDir);
+/// A home, in which the program runs, and a directory for its caches.
+pub struct Home(tempfile::TempDir, tempfile::TempDir);
 
 /// What a run came to.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Ran {
 
 impl Home {
     pub fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap())
     }
 
     /// A home with a store in `store` and a site in `site`, of which `main` is the second
@@ -82,7 +82,7 @@ impl Home {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.0.path())
             .env("TMPDIR", self.0.path())
-            .env("XDG_CACHE_HOME", self.0.path().join(".cache"))
+            .env("XDG_CACHE_HOME", self.1.path())
             .env("COLUMNS", "100")
             .env("FREESTONE_STORE", "store")
             .env("SOURCE_DATE_EPOCH", NOW)

@@ -41,7 +41,7 @@ pub(crate) fn all(folder: &Path) -> Result<Vec<PathBuf>> {
         if let Some(text) = own_file::read(&list, LIST_BYTES_MAX)? {
             let listed = gix_odb::alternate::parse(&text).map_err(|error| {
                 Error::corrupt(format!("{} is malformed", shown(&list)))
-                    .because(crate::repository::cause(error))
+                    .because(crate::faults::cause(error))
             })?;
             waiting.extend(listed.into_iter().rev().map(|path| canonical.join(path)));
         }

@@ -1,9 +1,8 @@
 //! Reads a long object as a stream, in constant memory. It must be stored by itself: as a loose
 //! object, or in a pack without a base.
 
-use crate::objects::forged;
+use crate::faults::{cause, forged};
 use crate::own_file::{self, shown};
-use crate::repository::cause;
 use flate2::bufread::ZlibDecoder;
 use freestone_core::digest::{NameHasher, sha1_hasher};
 use freestone_core::{Error, Result};

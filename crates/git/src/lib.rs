@@ -20,6 +20,7 @@ mod blob;
 mod chain;
 mod commit;
 mod entry;
+mod faults;
 mod large;
 mod links;
 mod name;

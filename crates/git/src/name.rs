@@ -13,9 +13,10 @@
 //! than the repository.
 
 use crate::commit::Commit;
+use crate::faults::cause;
 use crate::reflog::Reflog;
 use crate::refs::Refs;
-use crate::repository::{Repository, cause};
+use crate::repository::Repository;
 use freestone_core::{Error, ErrorKind, Result, path};
 use gix_hash::{ObjectId, Prefix};
 use gix_object::Kind;

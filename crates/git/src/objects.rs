@@ -11,8 +11,8 @@
 //! allocated beyond these bounds; a stream is as long as what is really there.
 
 use crate::alternates;
+use crate::faults::{cause, forged};
 use crate::large::LargeObject;
-use crate::repository::cause;
 use crate::turn::{Turn, Turns};
 use freestone_core::digest::sha1_hasher;
 use freestone_core::{Error, Result, lock};
@@ -93,13 +93,6 @@ pub(crate) fn prove(id: ObjectId, kind: Kind, bytes: &[u8]) -> Result<()> {
     hasher.update(format!("{kind} {}\0", bytes.len()).as_bytes());
     hasher.update(bytes);
     if hasher.finish().0 == id.as_slice() { Ok(()) } else { Err(forged(id)) }
-}
-
-/// Returns the error of an object whose bytes do not hash to its id.
-pub(crate) fn forged(id: ObjectId) -> Error {
-    Error::corrupt(format!("git object {id} holds other bytes than its id says")).hint(
-        "run `git fsck` for a list of damaged objects; fetch them from a repository that you trust",
-    )
 }
 
 impl Objects {

@@ -39,11 +39,6 @@ pub struct Repository {
     cut: Vec<ObjectId>,
 }
 
-/// Returns an error of gitoxide as a cause for [`Error::because`].
-pub(crate) fn cause(error: impl std::fmt::Display) -> std::io::Error {
-    std::io::Error::other(freestone_core::path::display(error.to_string().as_bytes()))
-}
-
 /// Returns the path that a file of the repository holds, after `start`; `None` if there is no such
 /// file, or it holds something else.
 fn named_path(file: &Path, start: &[u8]) -> Result<Option<PathBuf>> {

@@ -17,6 +17,7 @@ mod temporary;
 
 use crate::control::Control;
 use crate::faults::storage;
+use crate::file_target::FileTarget;
 use crate::head::HEAD_BYTES;
 use crate::image::Image;
 use crate::overwrite::Overwrite;
@@ -24,7 +25,6 @@ use crate::piece::{Consumer, ImagePiece, PieceRun};
 use crate::produce::produce;
 use crate::report::SinkReport;
 use crate::sharing::{Cloning, Shares};
-use crate::target::FileTarget;
 use crate::writeback;
 use crate::zeros::are_zeros;
 use freestone_core::limits::BLOCK_BYTES;

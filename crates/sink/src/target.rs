@@ -2,6 +2,7 @@
 
 use crate::control::Control;
 use crate::device::Fit;
+use crate::file_target::FileTarget;
 use crate::image::Image;
 use crate::overwrite::Overwrite;
 use crate::report::SinkReport;
@@ -9,7 +10,6 @@ use crate::{device, file};
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_files::{Folder, may_follow};
 use rustix::fs::FileType;
-use std::ffi::{OsStr, OsString};
 use std::io;
 use std::io::ErrorKind as IoKind;
 use std::path::{Path, PathBuf};
@@ -24,32 +24,6 @@ pub enum Target {
     File(FileTarget),
     /// A block device.
     Device(PathBuf),
-}
-
-/// A regular file, which need not exist yet, in a directory that is open: whoever exchanges a
-/// directory of its path for another one does not change where the image goes.
-#[derive(Clone, Debug)]
-pub struct FileTarget {
-    folder: Folder,
-    name: OsString,
-    path: PathBuf,
-}
-
-impl FileTarget {
-    /// Returns the directory that holds the file.
-    pub fn folder(&self) -> &Folder {
-        &self.folder
-    }
-
-    /// Returns the name of the file in its directory.
-    pub fn name(&self) -> &OsStr {
-        &self.name
-    }
-
-    /// Returns the path of the file, without links, for messages.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 impl Target {
@@ -119,7 +93,7 @@ impl Target {
                 }
                 _ => {
                     let name = name.to_owned();
-                    return Ok(Self::File(FileTarget { folder, name, path: place }));
+                    return Ok(Self::File(FileTarget::new(folder, name, place)));
                 }
             }
         }

@@ -6,7 +6,7 @@
 //! different containers.) Where locks are not supported, nothing is removed.
 
 use crate::faults::storage;
-use crate::target::FileTarget;
+use crate::file_target::FileTarget;
 use freestone_core::{Error, Result};
 use freestone_files::{Folder, prefix_beside};
 use std::fs::File;

@@ -1,6 +1,6 @@
 //! Locking a target, so that nobody else uses it during an update.
 
-use crate::target::FileTarget;
+use crate::file_target::FileTarget;
 use freestone_core::{Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
