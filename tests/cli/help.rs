@@ -185,7 +185,7 @@ fn every_json_key_is_documented_and_every_documented_one_is_there() {
             "show" => &["git.commit"],
             // What only broken images and stores have.
             "inspect" => &["rule", "what", "why", "path"],
-            "verify" => &["object", "fault", "newer"],
+            "verify" => &["object", "fault", "newer", "unreadable"],
             _ => &[],
         };
         for key in elsewhere {

@@ -74,7 +74,7 @@ fn every_command(home: &Home, store: &str, what: &str) {
 /// A store whose revisions have hostile names, links, messages and labels.
 fn hostile_revisions() -> Home {
     let home = Home::new();
-    home.write("retry.toml", b"retry-for = 1\ntimeout = 1\n");
+    home.write(".config/freestone/config.toml", b"retry-for = 1\ntimeout = 1\n");
     home.write("small/a", b"x");
     home.write("site/a", b"x");
     home.write(Path::new("site").join(format!("b{E}")), b"y");

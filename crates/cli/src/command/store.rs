@@ -35,8 +35,8 @@ enum StoreCommand {
     /// Use it if the index is lost or damaged, or after packs were copied into the store by hand.
     #[command(after_long_help = "\
 With --json: {\"packs\" (read), \"records\" (listed), \"segments\" (written), \"revisions\" (files that
-were missing or damaged and were written again), \"left_out\" (packs of killed pushes whose records need
-packs that were removed since)}")]
+were missing or damaged and were written again), \"left_out\" (packs of killed pushes whose records
+need packs that were removed since)}")]
     Reindex,
 }
 
