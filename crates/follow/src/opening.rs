@@ -126,7 +126,7 @@ pub fn open(root: &Path, opening: &Opening<'_>) -> Result<Opened> {
     }
     let text = directory.get("upstream", CONFIG_BYTES_MAX)?.ok_or_else(|| {
         Error::corrupt(format!("{}: the file `upstream` is missing", root.display()))
-            .hint("write it again, as docs/format.md says; or make the store anew")
+            .hint("write it again, as docs/format.md says; or make the store again")
     })?;
     let config = Config::decode(&text).map_err(|error| error.context(root.display()))?;
     // Offline the upstream is not opened, since it may not be there.

@@ -22,7 +22,7 @@ pub(crate) fn protected(here: &Here, root: &Path, host: &str) -> Result<Protecte
     let refs = Refs::new(Arc::new(Directory::new(root)));
     let prefix = format!("hosts/{host}/");
     let entries = refs.list().map_err(|error| {
-        error.context("what is pinned cannot be told").hint(format!(
+        error.context("the pins cannot be read").hint(format!(
             "remove what is damaged below {}, and pin again what it pinned",
             root.join("refs").display()
         ))

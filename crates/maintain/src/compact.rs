@@ -1,12 +1,12 @@
 //! Compaction: small packs become few, and what they hold is stored as small as it gets.
 //!
-//! A push has little time, sees only its parent, and may lean on another pack's record only if
+//! A push has little time, sees only its parent, and may depend on another pack's record only if
 //! that has no base. A compaction sees the whole history: the newest of each content whole, older
 //! ones over newer ones or over what is similar, all in the same pack.
 //!
 //! It is safe beside readers and pushers, and killed anywhere it has lost nothing: new packs are
 //! written and proven, then listed by a segment that takes the place of those of the old packs;
-//! these are removed a grace period later, if nothing leans on them then. Done again, it makes the
+//! these are removed a grace period later, if nothing depends on them then. Done again, it makes the
 //! same packs. What no revision leads to is kept: a push may be about to name it.
 
 mod replace;
@@ -133,7 +133,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// The live packs that are worth rewriting, by their ids.
+    /// Returns the live packs that are worth rewriting, by their ids.
     fn small_packs(&self) -> Result<Vec<Listed>> {
         let mut small = Vec::new();
         let live = self.store.index()?.packs()?;

@@ -1,4 +1,4 @@
-//! Building everything derived anew, from the packs and refs alone.
+//! Building everything derived again, from the packs and refs alone.
 //!
 //! Three passes: where every record is, by the packs' tables, for an index in memory; what the
 //! nodes, content records and revisions say, read through that index; and the segments, written
@@ -209,7 +209,7 @@ fn restore_revision(
     Ok(true)
 }
 
-/// Whether an object under `index/` is a segment; other names are left alone.
+/// Returns true if an object under `index/` is a segment; other names are left alone.
 fn is_segment(name: &str) -> bool {
     name.strip_prefix("index/").is_some_and(|name| segment::parse_file_name(name).is_some())
 }

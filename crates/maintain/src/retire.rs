@@ -61,7 +61,8 @@ pub(crate) fn present(backend: &dyn Backend) -> Result<HashMap<Id, u64>> {
     Ok(packs.filter_map(|l| Some((pack::id_of_object(&l.name)?, l.length))).collect())
 }
 
-/// The packs that are on lists, of those that are `present`; and the lists that are damaged.
+/// Returns the packs that are on lists, of those that are `present`; and the lists that are
+/// damaged.
 pub(crate) fn retired(
     backend: &dyn Backend,
     present: &HashMap<Id, u64>,

@@ -65,13 +65,13 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// The bytes of the store: packs, segments, revisions and refs.
+    /// Returns the bytes of the store: packs, segments, revisions and refs.
     pub fn stored(&self) -> u64 {
         self.packs.1 + self.segments.1 + self.revision_files.1 + self.ref_entries.1
     }
 }
 
-/// The bytes of the store: the lengths of packs, segments, revisions and refs.
+/// Returns the bytes of the store: the lengths of packs, segments, revisions and refs.
 ///
 /// # Errors
 /// Listing failed.

@@ -1,7 +1,7 @@
-//! Looking for damage: that all is there, that it leans on each other as it should, and, if
+//! Looking for damage: checks that everything is there on which something else depends, and, if
 //! asked, that every stored byte is what its id says.
 //!
-//! What is named is listed before what it leans on, so that a push that runs meanwhile is never
+//! What is named is listed before what it depends on, so that a push that runs meanwhile is never
 //! taken for damage: first the revisions, then the index, then the packs. A pack that no segment
 //! lists belongs to a push that is running or was killed: its bytes are checked, but nothing
 //! has to be there for it.
@@ -149,7 +149,7 @@ impl Verifier<'_> {
         }
     }
 
-    /// Whether `error` ends the verification, in place of being a finding.
+    /// Returns true if `error` ends the verification, in place of being a finding.
     fn is_cancelled(&self) -> bool {
         self.watch.is_cancelled()
     }
@@ -235,7 +235,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Why the revision `id` cannot be read; `of` says who needs it.
+    /// Returns why the revision `id` cannot be read; `of` says who needs it.
     fn revision_fault(&self, id: &Id, of: &str) -> Option<Error> {
         match self.store.revision(id) {
             Ok(Some(_)) => None,

@@ -66,7 +66,7 @@ fn is_settled(stamp: &FileStamp, read_at_ns: i64) -> bool {
     changed.saturating_add(margin) < read_at_ns
 }
 
-/// The error of a file that another program keeps changing.
+/// Returns the error of a file that another program keeps changing.
 pub(crate) fn changing(path: &[u8]) -> Error {
     let what = format!("{} changes while it is being read", path::display(path));
     Error::new(ErrorKind::Conflict, what)

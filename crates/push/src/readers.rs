@@ -42,7 +42,7 @@ pub(crate) struct Readers<'a> {
     pub(crate) faults: &'a Faults,
 }
 
-/// The error of a push whose reading threads ended too early.
+/// Returns the error of a push whose reading threads ended too early.
 pub(crate) fn readers_failed() -> Error {
     Error::new(ErrorKind::Failed, "the reading threads failed")
 }

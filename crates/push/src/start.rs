@@ -10,7 +10,7 @@ use freestone_store::Store;
 /// How often a push starts again after another one has changed its ref.
 pub(crate) const RETRIES_MAX: usize = 50;
 
-/// The error of a push that has started again so often.
+/// Returns the error of a push that has started again so often.
 pub(crate) fn always_late() -> Error {
     Error::new(ErrorKind::Conflict, "other pushers were always first")
         .hint("run the command again when fewer push to the same ref")

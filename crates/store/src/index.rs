@@ -77,7 +77,7 @@ impl Index {
         }
     }
 
-    /// Whether the record at `place` and its bases are in packs that are whole.
+    /// Returns true if the record at `place` and its bases are in packs that are whole.
     fn is_whole(&self, place: &Place) -> Result<bool> {
         let mut at = Some(place.clone()).filter(|_| !self.lost.is_empty());
         let mut depth = 0;

@@ -7,12 +7,12 @@
 //! plain BLAKE3 of all before, 32
 //! ```
 //! The list is the file `proven` in the folder of the user's caches ([`Store::caches`]), where nobody
-//! else may write: whoever can write it decides which bytes are believed without being hashed.
+//! else may write: a user who can write it decides which bytes are believed without being hashed.
 //!
 //! It is a hint: who has none hashes again. What it says of a file holds only while inode, length
 //! and times are the same: every change by the ways of the file system changes the last of them.
 //! What rots below it is found by `verify --data`, which hashes everything and writes the file
-//! anew, or by `--prove`, which does not read it.
+//! again, or by `--prove`, which does not read it.
 
 use crate::read::proofs::{Proofs, Stamp};
 use crate::read::records::Records;
@@ -53,7 +53,7 @@ impl RawChunks for Records {
         let Some(run) = self.raw_run(id, length)? else { return Ok(None) };
         let mut checked = 0;
         if !run.is_proven() {
-            // What cannot be read, or is not what its id says, is told by who reads it as a chunk,
+            // What cannot be read, or is not what its id says, is reported when it is read as a chunk,
             // who knows of other copies too.
             let proves = || SCRATCH.with_borrow_mut(|scratch| run.prove(scratch)).unwrap_or(false);
             if !prove || !proves() {

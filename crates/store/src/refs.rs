@@ -36,7 +36,7 @@ impl Refs {
         Self { backend }
     }
 
-    /// The newest entry of every ref that is not deleted, by name.
+    /// Returns the newest entry of every ref that is not deleted, by name.
     ///
     /// # Errors
     /// Listing failed, or an entry is damaged.
@@ -46,7 +46,7 @@ impl Refs {
         Ok(entries)
     }
 
-    /// The newest entry of every ref, also of deleted ones, by name.
+    /// Returns the newest entry of every ref, also of deleted ones, by name.
     ///
     /// # Errors
     /// As [`Self::list`].
@@ -58,7 +58,7 @@ impl Refs {
         Ok(entries)
     }
 
-    /// The names of all refs, also of deleted ones, sorted.
+    /// Returns the names of all refs, also of deleted ones, sorted.
     ///
     /// # Errors
     /// Listing failed.
@@ -66,7 +66,8 @@ impl Refs {
         Ok(self.newest_numbers()?.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// The names of all refs, sorted, each with the number of its newest entry: by one listing.
+    /// Returns the names of all refs, sorted, each with the number of its newest entry: by one
+    /// listing.
     fn newest_numbers(&self) -> Result<Vec<(String, u64)>> {
         let mut newest: BTreeMap<String, u64> = BTreeMap::new();
         for listed in self.backend.list("refs")? {
@@ -114,7 +115,7 @@ impl Refs {
         Ok(hinted)
     }
 
-    /// The numbers of a ref's entries, newest first.
+    /// Returns the numbers of a ref's entries, newest first.
     fn numbers(&self, name: &str) -> Result<Vec<u64>> {
         check_name(name)?;
         let folder = ref_entry::folder(name);
@@ -123,10 +124,10 @@ impl Refs {
         Ok(numbers)
     }
 
-    /// The number of a ref's newest entry, of which it is known that it is at least `known`: by the
-    /// beginning of a listing, where its smallest key is. A server may list in no order, and the
-    /// smallest key is the newest all the same: so what comes is believed only if it is a run
-    /// of entries, each followed by the one before it; else the whole is listed.
+    /// Returns the number of a ref's newest entry, of which it is known that it is at least
+    /// `known`: by the beginning of a listing, where its smallest key is. A server may list in no
+    /// order, and the smallest key is the newest all the same: so what comes is believed only if it
+    /// is a run of entries, each followed by the one before it; else the whole is listed.
     fn newest_number(&self, name: &str, known: u64) -> Result<Option<u64>> {
         check_name(name)?;
         let folder = ref_entry::folder(name);
@@ -151,7 +152,7 @@ impl Refs {
         check_expected(name, self.newest(name)?.as_ref(), expect)
     }
 
-    /// Entry `n` of ref `name`; `None` if there is none.
+    /// Returns entry `n` of ref `name`; `None` if there is none.
     ///
     /// # Errors
     /// It cannot be read or is damaged.
@@ -163,7 +164,7 @@ impl Refs {
         })
     }
 
-    /// The newest entry of ref `name`, be it a deletion.
+    /// Returns the newest entry of ref `name`, be it a deletion.
     ///
     /// # Errors
     /// It cannot be read or is damaged.
@@ -174,7 +175,7 @@ impl Refs {
         }
     }
 
-    /// The revision that ref `name` names now.
+    /// Returns the revision that ref `name` names now.
     ///
     /// # Errors
     /// The newest entry cannot be read or is damaged.
@@ -182,7 +183,7 @@ impl Refs {
         Ok(self.newest(name)?.and_then(|entry| entry.revision()))
     }
 
-    /// All entries of ref `name`, newest first; each names the one before it.
+    /// Returns all entries of ref `name`, newest first; each names the one before it.
     ///
     /// # Errors
     /// An entry cannot be read, is damaged, or does not name the one before it.
@@ -236,7 +237,7 @@ impl Refs {
     pub fn delete(&self, name: &str, expect: Expect, time: i64) -> Result<RefEntry> {
         let newest = self.newest(name)?;
         if newest.as_ref().and_then(RefEntry::revision).is_none() {
-            // Who deletes it again is told that it is gone; so that has to last, whoever did it.
+            // A second deletion reports that it is gone; so the first has to be durable.
             self.backend.settle(&ref_entry::folder(name))?;
             return Err(Error::not_found(format!("there is no ref {name}")));
         }
@@ -244,7 +245,7 @@ impl Refs {
         self.append(name, newest.as_ref(), RefAction::Delete, time)
     }
 
-    /// Adds the entry behind `newest`.
+    /// Adds the entry after `newest`.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if another writer added one first.
@@ -267,7 +268,7 @@ impl Refs {
         let object = format!("{}/{}", ref_entry::folder(name), ref_entry::key(entry.n));
         let created = self.backend.create(&object, &entry.encode())?;
         // Another writer may have been first, and in a store whose listings lag a later entry may
-        // lean on another entry n: this one counts only if it is the newest, or the next names it.
+        // depend on another entry n: this one counts only if it is the newest, or the next names it.
         let is_ours = match created {
             Created::New => true,
             // The very same entry, made by another try of the same.
@@ -291,13 +292,13 @@ impl Refs {
     }
 }
 
-/// The numbers of the entries that are listed, in their order.
+/// Returns the numbers of the entries that are listed, in their order.
 fn numbers_in(folder: &str, listed: &[Listed]) -> Vec<u64> {
     let key = |name: &str| ref_entry::number_of_key(name.strip_prefix(folder)?.strip_prefix('/')?);
     listed.iter().filter_map(|listed| key(&listed.name)).collect()
 }
 
-/// That a ref is what is expected.
+/// Checks that a ref is what is expected.
 ///
 /// # Errors
 /// [`ErrorKind::Conflict`] if not.

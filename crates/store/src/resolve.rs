@@ -50,7 +50,7 @@ impl Store {
             return self.resolve(rev);
         }
         std::thread::scope(|scope| {
-            // What fails about it is told by who needs it.
+            // A failure is reported where the index is needed.
             threads::spawn(scope, || drop(self.index()));
             self.resolve(rev)
         })
@@ -175,7 +175,7 @@ impl Store {
 }
 
 impl Store {
-    /// The revisions that any entry of any ref names.
+    /// Returns the revisions that any entry of any ref names.
     fn named_by_refs(&self) -> Result<HashSet<Id>> {
         let mut named = HashSet::new();
         for newest in self.refs().list_all()? {

@@ -135,12 +135,12 @@ impl Store {
         Self(Arc::new(Inner { backend, header, root, packs, index, caches }))
     }
 
-    /// The store's random id.
+    /// Returns the store's random id.
     pub fn id(&self) -> StoreId {
         self.0.header.id
     }
 
-    /// The store's directory, where it has one.
+    /// Returns the store's directory, where it has one.
     pub fn root(&self) -> Option<&Path> {
         self.0.root.as_deref()
     }
@@ -157,7 +157,7 @@ impl Store {
         self.0.caches.get()
     }
 
-    /// What keeps the store's objects.
+    /// Returns the backend, which keeps the store's objects.
     pub fn backend(&self) -> &Arc<dyn Backend> {
         &self.0.backend
     }
@@ -186,7 +186,7 @@ impl Store {
         .hint("use a newer freestone to write to it"))
     }
 
-    /// The index, listed at the first call.
+    /// Returns the index, listed at the first call.
     ///
     /// # Errors
     /// It cannot be listed, or a segment is damaged.
@@ -198,12 +198,12 @@ impl Store {
         Ok(index.insert(Arc::new(Index::open(&*self.0.backend)?.following())).clone())
     }
 
-    /// Forgets the index, so that the next call lists it anew.
+    /// Forgets the index, so that the next call lists it again.
     pub fn refresh(&self) {
         *self.0.index.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Looks what segments there are now. Where that cannot be told, the index stays as it was.
+    /// Looks for segments that are new. If they cannot be listed, the index stays as it was.
     pub fn follow(&self) {
         if let Ok(index) = self.index() {
             let _ = index.follow(&*self.0.backend);
@@ -215,7 +215,7 @@ impl Store {
         &self.0.packs
     }
 
-    /// The records: a source of nodes and chunks.
+    /// Returns the records: a source of nodes and chunks.
     ///
     /// # Errors
     /// As [`Self::index`].
@@ -223,7 +223,7 @@ impl Store {
         Ok(Records { index: self.index()?, packs: self.0.packs.clone() })
     }
 
-    /// The manifest whose root is `root`.
+    /// Returns the manifest whose root is `root`.
     ///
     /// # Errors
     /// Its root cannot be read.
@@ -241,7 +241,7 @@ impl Store {
         Ok(tree)
     }
 
-    /// The refs.
+    /// Returns the refs.
     pub fn refs(&self) -> Refs {
         Refs::new(self.0.backend.clone())
     }

@@ -37,7 +37,7 @@ impl Stash {
         }
     }
 
-    /// The bytes that hold all of `range`, and where they start.
+    /// Returns the bytes that hold all of `range`, and where they start.
     pub(crate) fn find(&self, pack: &Id, range: &Range<u64>) -> Option<(u64, Arc<Vec<u8>>)> {
         // Ranges that are asked for one by one may lie in one another; few do.
         let held = self.packs.get(pack)?.range(..=range.start).rev().take(8);

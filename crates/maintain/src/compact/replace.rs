@@ -115,8 +115,8 @@ pub(super) fn new_rows(packs: &[NewPack]) -> SegmentParts {
     parts
 }
 
-/// What a segment says of packs that stay, with the bases that their records lean on, wherever
-/// these are.
+/// Returns what a segment says of packs that stay, with the bases that their records depend on,
+/// wherever these are.
 fn filter(segment: &Segment, is_old: &[bool]) -> Result<SegmentParts> {
     let damaged = || Error::corrupt("an index segment is damaged");
     let stays = |row: &SegmentRow| is_old.get(row.pack as usize).is_some_and(|is_old| !is_old);

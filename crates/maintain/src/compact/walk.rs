@@ -19,8 +19,8 @@ struct Step {
     newer: Option<Id>,
 }
 
-/// The revisions of a store, each behind what came from it; those that nothing came from by their
-/// times, the newest first.
+/// Returns the revisions of a store, each after what came from it; those that nothing came from by
+/// their times, the newest first.
 fn order(store: &Store, ids: &[Id]) -> Result<Vec<Step>> {
     let mut revisions: HashMap<Id, Revision> = HashMap::new();
     for id in ids {

@@ -240,7 +240,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// What was written, once all is.
+    /// Returns what was written, once all is.
     pub(super) fn finish(mut self) -> Result<Vec<NewPack>> {
         self.rest()?;
         debug_assert!(self.open.is_empty());

@@ -158,7 +158,7 @@ fn without_retired(
     Ok(kept)
 }
 
-/// The records of a pack whose bases are there.
+/// Returns the records of a pack whose bases are there.
 fn readable(
     store: &Store,
     pack: &Id,

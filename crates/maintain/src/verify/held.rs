@@ -1,4 +1,4 @@
-//! What the packs hold, as far as it is needed to check what leans on it.
+//! What the packs hold, as far as it is needed to check what depends on it.
 //!
 //! ```text
 //! record:  key of kind and id 8 | plain length × 8 + flags u32 | key of its SHA-1 8
@@ -72,12 +72,12 @@ impl HeldRecord {
 pub(super) struct Keys(RandomState);
 
 impl Keys {
-    /// The key of a record.
+    /// Returns the key of a record.
     pub(super) fn of(&self, kind: RecordKind, id: &Id) -> Key {
         self.key(&(kind, id.0))
     }
 
-    /// The key of a SHA-1.
+    /// Returns the key of a SHA-1.
     pub(super) fn of_sha1(&self, sha1: &Sha1) -> Key {
         self.key(&sha1.0)
     }
@@ -99,7 +99,7 @@ pub(super) struct HeldWriter {
 }
 
 impl HeldWriter {
-    /// An empty one.
+    /// Returns an empty set.
     pub(super) fn new(keys: Keys) -> Result<Self> {
         let file = BufWriter::with_capacity(1 << 16, tempfile::tempfile().map_err(failed)?);
         Ok(Self { keys, file })
@@ -131,7 +131,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// What is known of a record; of several copies, of the one that is read.
+    /// Returns what is known of a record; of several copies, of the one that is read.
     pub(super) fn get(&self, kind: RecordKind, id: &Id) -> Option<HeldRecord> {
         let key = self.keys.of(kind, id).to_be_bytes();
         let records = self.records.as_deref().unwrap_or_default().as_chunks::<RECORD_BYTES>().0;

@@ -72,7 +72,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// That the index lists the revision and its labels.
+    /// Checks that the index lists the revision and its labels.
     fn index_of(&mut self, id: &Id, revision: &Revision) {
         let held = self.held.get(RecordKind::Revision, id);
         // It may be in what is of a later version.

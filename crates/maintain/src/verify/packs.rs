@@ -78,7 +78,7 @@ impl Verifier<'_> {
             self.report.records += 1;
             self.watch.step(1)?;
             let listed = is_live && self.is_listed(id, row);
-            // A record whose base is in no pack cannot be listed. Who needs it is told below.
+            // A record whose base is in no pack cannot be listed. What needs it is reported below.
             unlisted += u64::from(is_live && !listed && !lost[at]);
             if listed && row.kind == RecordKind::Revision {
                 self.revisions_held.push(row.id);
@@ -154,7 +154,7 @@ impl Verifier<'_> {
         }))
     }
 
-    /// Whether a segment says that the record is where it is.
+    /// Returns true if a segment says that the record is where it is.
     fn is_listed(&self, pack: &Id, row: &Row) -> bool {
         let Some(index) = &self.index else { return false };
         let found = index.find(row.kind, &row.id, &mut |place| {

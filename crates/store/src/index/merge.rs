@@ -92,7 +92,7 @@ fn merge(segments: &[Arc<LiveSegment>]) -> Result<SegmentParts> {
             let pack = places.get(row.pack as usize).copied();
             let pack = pack.ok_or_else(|| Error::corrupt(format!("{} is damaged", live.name)))?;
             let row = SegmentRow { pack, ..row };
-            // A base is listed without its id by what leans on it; that row is not the record's.
+            // A base is listed without its id by what depends on it; that row is not the record's.
             let lengths = (row.stored, row.plain);
             let key = (pack, row.offset, lengths, row.kind.number(), row.prefix);
             let next = parts.rows.len() as u64;

@@ -64,7 +64,7 @@ impl Object for ListedPack {
     }
 }
 
-/// Whether the object is a file that has no name any more.
+/// Returns true if the object is a file that has no name any more.
 fn is_removed(object: &dyn Object) -> bool {
     object.file().and_then(|file| file.metadata().ok()).is_some_and(|file| file.nlink() == 0)
 }
@@ -96,7 +96,7 @@ impl Packs {
         self.upstream.as_ref()
     }
 
-    /// Returns true if the backend is a cache, which is told what was proven.
+    /// Returns true if the backend is a cache, which notes what was proven.
     pub(crate) fn is_cache(&self) -> bool {
         self.upstream.is_some()
     }
@@ -121,7 +121,7 @@ impl Packs {
     pub fn open_listed(&self, place: &Place) -> Result<Arc<dyn Object>> {
         let pack = &place.pack;
         // A cache tells by itself what is lost and what is only not here. Of a pack that is named
-        // only because something leans on it, the index has not told the length.
+        // only because something depends on it, the index does not have the length.
         if self.is_cache() || place.pack_length == 0 {
             return self.open(pack);
         }

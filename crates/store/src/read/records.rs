@@ -347,7 +347,7 @@ fn too_deep() -> Error {
     Error::corrupt(format!("it lies above more than {BASE_DEPTH_MAX} bases"))
 }
 
-/// The error for a record that is named but not listed.
+/// Returns the error for a record that is named but not listed.
 pub fn missing(kind: RecordKind, id: &Id) -> Error {
     Error::corrupt(format!("{} {id} is missing from the store", kind.word())).hint(
         "if packs were copied in by hand, `freestone store reindex` finds them; \

@@ -286,9 +286,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A base and what may be stored over it: anything, or a few edits away.
+    /// Returns a base and what may be stored over it: anything, or a few edits away.
     fn pairs() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
-        // What zstd takes for a dictionary of its own kind, where it is not told.
+        // Bytes that zstd takes for a dictionary of its own kind, unless it is set to raw ones.
         let magic = Just(vec![0x37, 0xa4, 0x30, 0xec]);
         let bytes = || prop::collection::vec(any::<u8>(), 0..3000);
         let base =

@@ -30,7 +30,7 @@ impl Fresh {
     }
 }
 
-/// The error for two contents with one SHA-1.
+/// Returns the error for two contents with one SHA-1.
 pub(super) fn collision(sha1: &Sha1, known: &Id, new: &Id) -> Error {
     Error::refused(format!(
         "two different contents have the SHA-1 {sha1}: the store has {known}, this one is {new}"

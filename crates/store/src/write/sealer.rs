@@ -55,7 +55,7 @@ impl Sealing {
     }
 }
 
-/// The error for a pack that the sealing thread did not take.
+/// Returns the error for a pack that the sealing thread did not take.
 pub(super) fn sealer_gone() -> Error {
     Error::new(ErrorKind::Failed, "the thread that writes packs has failed")
 }
