@@ -25,6 +25,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 const TEMPORARY: &str = "tmp";
 /// The most folders inside each other in a store. A ref of 255 bytes has at most 128.
 const DEPTH_MAX: usize = 256;
+/// The mode of a root that is made for the first file in it.
+const ROOT_MODE: u32 = 0o700;
 /// The modes of new folders and files, less the umask.
 const FOLDER_MODE: u32 = 0o777;
 const FILE_MODE: u32 = 0o666;
@@ -317,7 +319,14 @@ impl Backend for Directory {
 
     fn spool(&self) -> Result<Spool> {
         let cannot = |error| failed("make a file in", &self.path(TEMPORARY), error);
-        let folder = self.folder().map_err(cannot)?;
+        let folder = match self.folder() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_root(ROOT_MODE)?;
+                self.folder()
+            }
+            folder => folder,
+        };
+        let folder = folder.map_err(cannot)?;
         // What is in it need not last, so neither need its name.
         if folder.stat(TEMPORARY).is_err() {
             self.make_folder(Path::new(TEMPORARY))?;

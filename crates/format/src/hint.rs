@@ -1,9 +1,9 @@
 //! Hints: what is there, for those who cannot list. Never authority; see `docs/format.md`.
 //!
 //! Lines of text, the last of which says `end`, how many were before it, and the first hex digits
-//! of their hash: what is cut off or damaged is not a hint. `index/latest` has a line `<segment's file name> <length>` for
-//! each live segment, `refs/latest` one for each ref, its folder, and `refs/<name>/latest` the
-//! number of the newest entry.
+//! of their hash: what is cut off or damaged is not a hint. `index/latest` has a line
+//! `<segment's file name> <length>` for each live segment, `refs/latest` one for each ref, its
+//! folder, and `refs/<name>/latest` the number of the newest entry.
 
 use freestone_core::digest;
 

@@ -4,6 +4,7 @@
 use crate::Goldens;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
+use freestone_core::digest;
 use freestone_core::item::ChangeSource;
 use freestone_git::tree::{TreeChanges, TreeOptions};
 use freestone_git::write::BareRepository;
@@ -11,12 +12,13 @@ use freestone_git::{ObjectId, Repository};
 use std::cell::RefCell;
 use std::fs;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-/// The id of the object that is read. Git's own check of ids is `git fsck`.
-const ID: &str = "aa00000000000000000000000000000000000000";
-/// The id of a blob.
-const BLOB: &str = "bb00000000000000000000000000000000000000";
+/// The id of a tree that does not exist.
+const TREE: &str = "aa00000000000000000000000000000000000000";
+/// The id of the blob `../a`.
+const BLOB: &str = "82f488f26965d3d02080ccf7969854a23f0f32b1";
 
 /// A repository of an input and a blob.
 struct InputRepository {
@@ -29,32 +31,37 @@ impl InputRepository {
         let directory = tempfile::tempdir().unwrap();
         let repository = BareRepository::open(&directory.path().join("git"), "main").unwrap();
         let new = Self { directory, repository };
-        new.set(BLOB, "blob", b"../a");
+        let (blob, _) = new.add("blob", b"../a");
+        assert_eq!(blob.to_string(), BLOB);
         new
     }
 
-    fn set(&self, id: &str, kind: &str, bytes: &[u8]) {
-        let path = self.directory.path().join("git/objects").join(&id[..2]);
+    /// Adds an object. Returns its id, which is the hash of its bytes, and its file.
+    fn add(&self, kind: &str, bytes: &[u8]) -> (ObjectId, PathBuf) {
+        let plain = [format!("{kind} {}\0", bytes.len()).as_bytes(), bytes].concat();
+        let id = ObjectId::from_bytes_or_panic(&digest::sha1(&plain).0);
+        let hex = id.to_string();
+        let path = self.directory.path().join("git/objects").join(&hex[..2]);
         fs::create_dir_all(&path).unwrap();
         let mut out = ZlibEncoder::new(Vec::new(), Compression::none());
-        write!(out, "{kind} {}\0", bytes.len()).unwrap();
-        out.write_all(bytes).unwrap();
-        // A new file each time: a file system flushes one that is cut and written again.
-        let path = path.join(&id[2..]);
-        let _ = fs::remove_file(&path);
-        fs::write(path, out.finish().unwrap()).unwrap();
+        out.write_all(&plain).unwrap();
+        let path = path.join(&hex[2..]);
+        fs::write(&path, out.finish().unwrap()).unwrap();
+        (id, path)
     }
 }
 
-/// Calls `read` with a repository that has the object [`ID`] of these bytes.
+/// Calls `read` with a repository that has the object of these bytes, and the object's id.
 fn with_object(kind: &str, bytes: &[u8], read: impl Fn(&Repository, ObjectId) -> bool) -> bool {
     thread_local! {
         static REPOSITORY: RefCell<Option<InputRepository>> = const { RefCell::new(None) };
     }
     REPOSITORY.with_borrow_mut(|repository| {
         let repository = repository.get_or_insert_with(InputRepository::new);
-        repository.set(ID, kind, bytes);
-        read(repository.repository.repository(), ObjectId::from_hex(ID.as_bytes()).unwrap())
+        let (id, path) = repository.add(kind, bytes);
+        let outcome = read(repository.repository.repository(), id);
+        fs::remove_file(path).unwrap();
+        outcome
     })
 }
 
@@ -70,10 +77,10 @@ pub(super) fn commit(data: &[u8]) -> bool {
 
 pub(super) fn commits(_: &Goldens) -> Vec<Vec<u8>> {
     let plain = format!(
-        "tree {ID}\nparent {BLOB}\nauthor A U <a@b> 7 +0100\ncommitter C <c@d> 9 -0230\n\ntitle\n\nbody\n"
+        "tree {TREE}\nparent {BLOB}\nauthor A U <a@b> 7 +0100\ncommitter C <c@d> 9 -0230\n\ntitle\n\nbody\n"
     );
     let signed = format!(
-        "tree {ID}\nauthor A <> 1 +0000\ncommitter C <> -2 +0000\nencoding ISO-8859-1\n\
+        "tree {TREE}\nauthor A <> 1 +0000\ncommitter C <> -2 +0000\nencoding ISO-8859-1\n\
          gpgsig -----BEGIN\n of words\n -----END\n\nm\n"
     );
     vec![plain.into_bytes(), signed.into_bytes()]
