@@ -2,12 +2,12 @@
 //! a log or a client.
 //!
 //! Such text may hold characters that a terminal obeys instead of showing them, or that make text
-//! look like another. They are written as the bytes of their UTF-8, each as `\xNN`. A URL may hold a
-//! password or a token, which is left out.
+//! look like another. They are written as the bytes of their UTF-8, each as `\xNN`. A URL may hold
+//! a password or a token, which is left out.
 //!
-//! [`line`] is for everything that takes one line, [`lines`] for a text that may have several, and
-//! [`json`] for JSON, whose own escapes leave some of these characters. Everything that is printed passes one of them at the place where it is printed, so no message
-//! needs to think of it.
+//! [`line()`] is for everything that takes one line, [`lines`] for a text that may have several,
+//! and [`json`] for JSON, whose own escapes leave some of these characters. Everything that is
+//! printed passes one of them at the place where it is printed, so no message needs to think of it.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -42,7 +42,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, is_unsafe)
 }
 
-/// Returns `text` for several lines: as [`line`], but newlines stay.
+/// Returns `text` for several lines: as [`line()`], but newlines stay.
 pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\n' && is_unsafe(c))
 }

@@ -5,7 +5,7 @@
 //! change while the link does not. So if the other tree has links, all links of this tree are
 //! listed, and each target is compared.
 //!
-//! A tree may have far more paths than it has entries ([`crate::paths`]). This is checked only after
+//! A tree may have far more paths than it has entries (`paths.rs`). This is checked only after
 //! many paths were returned, since counting reads the whole tree.
 
 use crate::blob;

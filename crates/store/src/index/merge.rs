@@ -1,6 +1,6 @@
 //! Merging index segments, so that many pushes do not mean many segments to search.
 //!
-//! A push writes a segment of tier 0. When a tier has [`TIER_SEGMENTS`], they become one of the
+//! A push writes a segment of tier 0. When a tier has eight segments, they become one of the
 //! next tier, until they are large. So each row is copied once for each tier, and a store of n
 //! small pushes has about 8 × log₈ n segments, and one for each 65,536 rows. The merged segment
 //! says which segments it replaces. They are removed when it is durable; a reader that has them

@@ -1,8 +1,8 @@
 //! How a record is stored: its codec, and its base if it has one.
 //!
-//! [`choose`] decides for every record that is not a part of a larger content, [`ChunkEncoding`]
-//! for the chunks of a larger content, [`leave_out_ids`] where a node or a revision may leave ids
-//! out, and [`choose_copied`] for a record of another store. All else in this folder only finds
+//! [`choose`] decides for every record that is not a part of a larger content, `ChunkEncoding`
+//! for the chunks of a larger content, `leave_out_ids` where a node or a revision may leave ids
+//! out, and `choose_copied` for a record of another store. All else in this folder only finds
 //! bases, and writes what was chosen.
 //!
 //! Two rules hold for all of them. Bytes that a codec does not make shorter are stored as they are.
