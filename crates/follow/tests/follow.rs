@@ -444,7 +444,7 @@ fn nothing_is_given_up_where_it_cannot_be_told_what_is_pinned() {
     }
     assert!(damaged > 0);
     let error = store.follower.as_ref().unwrap().evict().unwrap_err();
-    assert!(error.to_string().contains("what is pinned cannot be told"), "{error}");
+    assert!(error.to_string().contains("the pins cannot be read"), "{error}");
     assert!(is_complete(&world.offline(), &world.trees[0].0).unwrap(), "it is all there");
 }
 
