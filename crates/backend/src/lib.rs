@@ -151,7 +151,7 @@ pub trait Backend: Send + Sync {
     /// Returns a file to write a large object into.
     ///
     /// # Errors
-    /// There is no room for it.
+    /// The disk or the folder of temporary files is full.
     fn spool(&self) -> Result<Spool>;
 
     /// Makes an object of a spool, unless there is one of that name.

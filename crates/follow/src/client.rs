@@ -173,7 +173,7 @@ impl Client {
     /// Reads the upstream's header.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] if there is no store: it is away.
+    /// [`ErrorKind::Storage`] if the store cannot be reached.
     fn header(&self) -> Result<Header> {
         self.count(0);
         let text = self.backend.get("format", HEADER_BYTES_MAX)?;

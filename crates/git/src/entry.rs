@@ -139,7 +139,7 @@ impl TreeEntries {
     /// Returns the entry with the number `at` in the order of names.
     ///
     /// # Panics
-    /// There is no such entry.
+    /// The entry does not exist.
     pub(crate) fn get(&self, at: usize) -> EntryRef<'_> {
         self.at_offset(self.offsets[at])
     }

@@ -17,7 +17,7 @@ pub(crate) fn shown(file: &Path) -> String {
     path::display(file.as_os_str().as_bytes())
 }
 
-/// Opens the file at `file`; `None` if there is no file, or a directory.
+/// Opens the file at `file`. Returns `None` if it does not exist or is a directory.
 ///
 /// # Errors
 /// It is a pipe, a device or a socket, or cannot be opened.
@@ -65,7 +65,7 @@ pub(crate) fn read_start(file: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>>
     Ok(Some(bytes))
 }
 
-/// Reads the file at `file`; `None` if there is no file, or a directory.
+/// Reads the file at `file`. Returns `None` if it does not exist or is a directory.
 ///
 /// # Errors
 /// As [`read_start`], or the file is longer than `bytes_max`.
