@@ -116,8 +116,16 @@ impl Directory {
 
     /// Returns the backend of the directory `root`, each of whose steps `watcher` sees.
     pub fn watched(root: impl Into<PathBuf>, watcher: Arc<dyn Watcher>) -> Self {
-        let (folder, durable) = (OnceLock::new(), Mutex::default());
-        Self { inner: Arc::new(Inner { root: root.into(), folder, watcher, durable }) }
+        Self::with(root.into(), OnceLock::new(), watcher)
+    }
+
+    /// Returns the backend of a directory that is open.
+    pub fn of(folder: Folder) -> Self {
+        Self::with(folder.path().into(), OnceLock::from(folder), Arc::new(NoWatcher))
+    }
+
+    fn with(root: PathBuf, folder: OnceLock<Folder>, watcher: Arc<dyn Watcher>) -> Self {
+        Self { inner: Arc::new(Inner { root, folder, watcher, durable: Mutex::default() }) }
     }
 
     /// Returns the path of the directory.
@@ -126,7 +134,10 @@ impl Directory {
     }
 
     /// Returns the directory, opened at the first call.
-    fn folder(&self) -> io::Result<&Folder> {
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn folder(&self) -> io::Result<&Folder> {
         match self.inner.folder.get() {
             Some(folder) => Ok(folder),
             None => {
@@ -222,6 +233,29 @@ impl Directory {
         }
     }
 
+    /// Returns a spool that holds `bytes`.
+    ///
+    /// # Errors
+    /// As [`Backend::spool`].
+    pub fn spool_of(&self, bytes: &[u8]) -> Result<Spool> {
+        let spool = self.spool()?;
+        let mut file = spool.file();
+        file.write_all(bytes).map_err(|error| failed("write", spool.path(), error))?;
+        Ok(spool)
+    }
+
+    /// Makes of a spool the file `name`, whose folder exists, and replaces one of that name. Nothing
+    /// is synced.
+    ///
+    /// # Errors
+    /// It cannot be renamed.
+    pub fn replace(&self, mut spool: Spool, name: &str) -> Result<()> {
+        let rename = || self.folder()?.rename(spool.name(), name);
+        rename().map_err(|error| failed("make", &self.path(name), error))?;
+        spool.keep();
+        Ok(())
+    }
+
     /// Removes what dead processes left in `tmp/`: files of the names that are made there, and that
     /// nobody has locked. Everything else stays.
     pub fn clear_left_over(&self) {
@@ -300,21 +334,12 @@ impl Backend for Directory {
     }
 
     fn hint(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let mut spool = self.spool()?;
         // Neither is synced: what a power cut leaves of a hint is as good as none.
-        let mut file = spool.file();
-        file.write_all(bytes).map_err(|error| failed("write", spool.path(), error))?;
-        let rename = || self.folder()?.rename(spool.name(), name);
-        rename().map_err(|error| failed("make", &self.path(name), error))?;
-        spool.keep();
-        Ok(())
+        self.replace(self.spool_of(bytes)?, name)
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
-        let spool = self.spool()?;
-        let mut file = spool.file();
-        file.write_all(bytes).map_err(|error| failed("write", spool.path(), error))?;
-        self.publish(spool, name)
+        self.publish(self.spool_of(bytes)?, name)
     }
 
     fn spool(&self) -> Result<Spool> {

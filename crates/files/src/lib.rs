@@ -38,11 +38,13 @@
 pub mod caches;
 mod entries;
 mod folder;
+mod lock;
 mod owner;
 mod resolve;
 mod temporary;
 
 pub use entries::{Entries, FolderEntry};
 pub use folder::Folder;
+pub use lock::lock_within;
 pub use owner::{Owner, may_follow};
 pub use temporary::{Temporary, prefix_beside};

@@ -3,6 +3,7 @@
 mod check;
 mod evict;
 mod flush;
+pub(crate) mod folder;
 pub(crate) mod here;
 pub(crate) mod object;
 pub(crate) mod sparse;
@@ -11,12 +12,13 @@ mod whole;
 
 use crate::client::Client;
 use freestone_backend::Upstream;
+use freestone_backend::directory::Directory;
 use freestone_core::{Error, Id, Result, lock};
+use freestone_format::runs::RunsFile;
 use freestone_format::upstream::Config;
 use here::Here;
 use sparse::{PackRanges, SparsePack};
 use stash::Stash;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -39,7 +41,7 @@ pub(crate) type Protect = Box<dyn Fn() -> Result<Protected> + Send + Sync>;
 pub(crate) struct Cache {
     pub(crate) config: Config,
     /// The store's own directory.
-    pub(crate) root: PathBuf,
+    pub(crate) own: Directory,
     /// What is in the cache.
     pub(crate) here: Here,
     pub(crate) client: Client,
@@ -58,11 +60,11 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Creates the cache of the store in the directory `root`, over what is in `here`. `grown` is
+    /// Creates the cache of the store in the directory `own`, over what is in `here`. `grown` is
     /// called when so much was added that eviction may be needed.
     pub(crate) fn new(
         config: Config,
-        root: PathBuf,
+        own: Directory,
         here: Here,
         client: Client,
         protect: Protect,
@@ -70,7 +72,7 @@ impl Cache {
     ) -> Self {
         Self {
             config,
-            root,
+            own,
             here,
             client,
             stash: Mutex::default(),
@@ -88,18 +90,32 @@ impl Cache {
         Upstream { url: self.config.url.clone(), offline: self.client.offline }
     }
 
-    /// Returns the directory of the cache.
-    fn folder(&self) -> &Path {
-        self.here.folder()
+    /// Returns the cache as a directory of objects. If it cannot be opened, the reason is remembered,
+    /// and what is in it is fetched again.
+    fn objects(&self) -> Option<Directory> {
+        self.here.folder.objects().unwrap_or_else(|error| {
+            self.could_not_keep(error);
+            None
+        })
     }
 
     pub(crate) fn stash(&self) -> MutexGuard<'_, Stash> {
         lock(&self.stash)
     }
 
-    /// Returns the runs of a pack, which are read from their file at the first call.
-    pub(crate) fn pack(&self, id: &Id) -> Arc<SparsePack> {
-        self.here.pack(id)
+    /// Returns the runs of a pack, which are read from their file at the first call. If it cannot be
+    /// read, the reason is remembered, and the pack is fetched again.
+    ///
+    /// # Errors
+    /// Offline: the file is there, and cannot be read.
+    pub(crate) fn pack(&self, id: &Id) -> Result<Arc<SparsePack>> {
+        match self.here.pack(id) {
+            Err(error) if !self.client.offline => {
+                self.could_not_keep(error);
+                Ok(Arc::new(SparsePack::new(*id, RunsFile::default())))
+            }
+            outcome => outcome,
+        }
     }
 
     /// Notes that `bytes` were added to sparse packs.

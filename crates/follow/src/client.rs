@@ -311,12 +311,16 @@ impl Client {
     }
 
     fn out_of_reach(&self, since: u64, error: Error) -> Error {
-        let local = self.reach.local();
-        let hint = match local.is_empty() {
-            true => "nothing is complete here; `freestone fetch REV` fetches a revision when the \
-                     upstream is back"
-                .to_owned(),
-            false => format!("with --offline what is here is read; complete: {}", local.join(", ")),
+        let hint = match self.reach.local() {
+            Ok(local) if local.is_empty() => {
+                "nothing is complete here; `freestone fetch REV` fetches a revision when the \
+                 upstream is back"
+                    .to_owned()
+            }
+            Ok(local) => {
+                format!("with --offline what is here is read; complete: {}", local.join(", "))
+            }
+            Err(_) => "with --offline what is here is read".to_owned(),
         };
         Error::new(
             ErrorKind::Storage,

@@ -4,7 +4,7 @@ use crate::opening::Opened;
 use crate::reach::Complete;
 use crate::view::View;
 use freestone_backend::Backend;
-use freestone_core::{Error, Id, Result};
+use freestone_core::{Id, Result};
 
 /// Returns true if everything that revision `id` needs is here; always true if the store does not
 /// follow an upstream.
@@ -22,7 +22,7 @@ pub fn is_complete(opened: &Opened, id: &Id) -> Result<bool> {
 /// The index cannot be read.
 pub fn complete(opened: &Opened) -> Result<Vec<Complete>> {
     let Some(follower) = &opened.follower else { return Ok(Vec::new()) };
-    let mut noted = follower.0.client.reach.complete();
+    let mut noted = follower.0.client.reach.complete()?;
     if !noted.is_empty() {
         let view = View::open(&follower.0.here)?;
         noted.retain(|complete| view.is_complete(&complete.id));
@@ -39,9 +39,13 @@ pub fn make_durable(opened: &Opened) -> Result<()> {
     follower.flush()?;
     follower.0.sync_names()?;
     // Another process may have created a segment or a file of a revision, and not made it durable.
-    let directory = follower.0.here.directory();
-    directory.settle("index")?;
-    directory.settle("revisions")
+    match follower.0.here.folder.objects()? {
+        Some(objects) => {
+            objects.settle("index")?;
+            objects.settle("revisions")
+        }
+        None => Ok(()),
+    }
 }
 
 /// Notes that revision `id`, asked for as `name`, was fetched completely, after making durable what
@@ -52,9 +56,10 @@ pub fn make_durable(opened: &Opened) -> Result<()> {
 pub fn note_complete(opened: &Opened, id: &Id, name: &str) -> Result<()> {
     let Some(follower) = &opened.follower else { return Ok(()) };
     make_durable(opened)?;
-    let reach = &follower.0.client.reach;
-    reach.add_complete(id, name).map_err(|error| {
-        Error::io(format!("cannot note that revision {id} is complete here"), error)
-    })?;
-    follower.0.sync_folders([reach.complete_folder()].into_iter())
+    follower
+        .0
+        .client
+        .reach
+        .add_complete(id, name)
+        .map_err(|error| error.context(format!("cannot note that revision {id} is complete here")))
 }

@@ -75,8 +75,8 @@ pub fn prime(opened: &Opened, id: &Id) -> Result<()> {
     };
     let need = Need { kind: RecordKind::ManifestNode, id: revision.root };
     // The root may be based on a node that came with an older revision.
-    let root =
-        needs::absent(&follower.0.here, &store.records()?, &need, None, true).unwrap_or_default();
+    let pack = |id: &Id| follower.0.pack(id);
+    let root = needs::absent(pack, &store.records()?, &need, None, true).unwrap_or_default();
     follower.0.prime(&locator, root.map(|absent| absent.ranges).unwrap_or_default())
 }
 
@@ -174,9 +174,10 @@ impl Fetching<'_> {
         needs.sort_unstable();
         needs.dedup();
         let is_use = !self.cache.client.offline;
+        let pack = |id: &Id| self.cache.pack(id);
         let mut absent = Vec::new();
         for need in &needs {
-            absent.extend(needs::absent(&self.cache.here, self.records, need, overlay, is_use)?);
+            absent.extend(needs::absent(pack, self.records, need, overlay, is_use)?);
         }
         absent.sort_by(|a, b| {
             let key = |absent: &Absent| absent.ranges.first().map(|(p, range)| (*p, range.start));
@@ -342,7 +343,7 @@ impl Cache {
         // The root was written last.
         for run in locator.iter().rev() {
             let range = run.offset..run.offset.saturating_add(run.length);
-            if self.pack(&run.pack).bytes_within(&range) > 0 {
+            if self.pack(&run.pack)?.bytes_within(&range) > 0 {
                 return Ok(());
             }
             bytes += run.length.min(PRIMED_BYTES_MAX + 1);

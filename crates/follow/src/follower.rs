@@ -1,16 +1,18 @@
 //! The backend of a store that follows an upstream.
 
 use crate::cache::Cache;
+use crate::cache::folder::CacheFolder;
 use crate::cache::here::Here;
 use crate::cache::object::CachedPack;
 use crate::client::{Client, Patience, Traffic};
 use crate::protection::protected;
 use crate::reach::{LastSeen, Reach};
+use freestone_backend::directory::Directory;
 use freestone_backend::{Backend, Created, Listed, Object, Spool, Upstream};
 use freestone_core::{Error, Result, lock};
 use freestone_format::pack;
 use freestone_format::upstream::Config;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
@@ -66,19 +68,25 @@ fn keep_size(cache: Weak<Cache>, busy: Arc<Mutex<()>>) -> Sender<()> {
 }
 
 impl Follower {
-    /// Creates the follower of `upstream`, with the cache of the store in the directory `root`.
+    /// Creates the follower of `upstream`, with the cache of the store in the directory `own`.
+    ///
+    /// # Errors
+    /// The directory cannot be opened.
     pub(crate) fn new(
         config: Config,
-        root: PathBuf,
+        own: Directory,
         upstream: Arc<dyn Backend>,
         offline: bool,
-    ) -> Self {
-        let folder = root.join("cache").join(config.store.to_string());
+    ) -> Result<Self> {
+        let store = own.folder().map_err(|error| {
+            Error::io(format!("{}: cannot be opened", own.root().display()), error)
+        })?;
+        let folder = CacheFolder::new(store.clone(), &config.store);
         let here = Here::new(folder.clone(), &config.url);
         let client = Client::new(upstream, here.clone(), offline, Reach::new(folder));
         let protect = {
-            let (here, root, host) = (here.clone(), root.clone(), config.host.clone());
-            Box::new(move || protected(&here, &root, &host))
+            let (here, own, host) = (here.clone(), own.clone(), config.host.clone());
+            Box::new(move || protected(&here, &own, &host))
         };
         let busy: Arc<Mutex<()>> = Arc::default();
         let cache = Arc::new_cyclic(|cache: &Weak<Cache>| {
@@ -90,18 +98,21 @@ impl Follower {
                     keeper.get_or_init(|| keep_size(cache.clone(), busy.clone()));
                 let _ = keeper.send(());
             };
-            Cache::new(config, root, here, client, protect, Box::new(grown))
+            Cache::new(config, own, here, client, protect, Box::new(grown))
         });
-        Self(Arc::new(Inner { cache, busy }))
+        Ok(Self(Arc::new(Inner { cache, busy })))
     }
 
     /// Returns the same follower, which does not contact the upstream.
-    pub(crate) fn offline(&self) -> Self {
+    ///
+    /// # Errors
+    /// The store's directory cannot be opened.
+    pub(crate) fn offline(&self) -> Result<Self> {
         if let Err(error) = self.0.flush(false) {
             self.0.could_not_keep(error);
         }
         let upstream = self.0.client.backend().clone();
-        Self::new(self.0.config.clone(), self.0.root.clone(), upstream, true)
+        Self::new(self.0.config.clone(), self.0.own.clone(), upstream, true)
     }
 
     /// Returns what the store's file `upstream` says.
@@ -111,7 +122,7 @@ impl Follower {
 
     /// Returns the store's own directory.
     pub fn root(&self) -> &Path {
-        &self.0.root
+        self.0.own.root()
     }
 
     /// Returns true if the upstream is not contacted.
@@ -177,7 +188,7 @@ impl Drop for Inner {
 
 impl Backend for Follower {
     fn place(&self) -> String {
-        self.0.root.display().to_string()
+        self.root().display().to_string()
     }
 
     fn upstream(&self) -> Option<Upstream> {
@@ -194,7 +205,7 @@ impl Backend for Follower {
 
     fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
         match pack::id_of_object(name) {
-            Some(id) => Ok(Some(Box::new(CachedPack::new(self.0.cache.clone(), &id)))),
+            Some(id) => Ok(Some(Box::new(CachedPack::new(self.0.cache.clone(), &id)?))),
             None => self.0.open_whole(name),
         }
     }

@@ -58,7 +58,6 @@
 mod cache;
 mod client;
 mod complete;
-mod durable;
 mod fetch;
 mod follower;
 mod opening;

@@ -135,7 +135,7 @@ pub fn open(root: &Path, opening: &Opening<'_>) -> Result<Opened> {
         false => (opening.upstream)(&config.url)?,
     };
     let is_directory = directory_of(&config.url).is_some();
-    let follower = Follower::new(config, root.into(), upstream, opening.offline);
+    let follower = Follower::new(config, directory, upstream, opening.offline)?;
     if is_directory {
         follower.be_patient(opening.patience.clone());
     }
@@ -145,10 +145,10 @@ pub fn open(root: &Path, opening: &Opening<'_>) -> Result<Opened> {
 /// Returns the same store, reading only its cache.
 ///
 /// # Errors
-/// The store does not follow an upstream.
+/// The store does not follow an upstream, or its directory cannot be opened.
 pub fn offline(opened: &Opened) -> Result<Opened> {
     let Some(follower) = &opened.follower else {
         return Err(Error::refused("this store does not follow an upstream"));
     };
-    Ok(Opened::of_follower(follower.offline(), opened.store.id()))
+    Ok(Opened::of_follower(follower.offline()?, opened.store.id()))
 }

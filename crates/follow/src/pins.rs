@@ -6,7 +6,6 @@
 
 use crate::follower::Follower;
 use crate::opening::Opened;
-use freestone_backend::directory::Directory;
 use freestone_core::{Error, Id, Result};
 use freestone_format::ref_entry::{self, RefEntry};
 use freestone_store::{Expect, Refs};
@@ -34,7 +33,7 @@ pub enum Pinned {
 
 /// Returns the refs of the host's own directory, and the prefix of the pins among them.
 fn own_refs(follower: &Follower) -> (Refs, String) {
-    let refs = Refs::new(Arc::new(Directory::new(follower.root())));
+    let refs = Refs::new(Arc::new(follower.0.own.clone()));
     (refs, format!("hosts/{}/", follower.config().host))
 }
 

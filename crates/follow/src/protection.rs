@@ -10,21 +10,20 @@ use freestone_core::Result;
 use freestone_format::pack::TRAILER_BYTES;
 use freestone_format::segment::Segment;
 use freestone_store::Refs;
-use std::path::Path;
 use std::sync::Arc;
 
 /// Returns what the pins of `host` protect of what is `here`. The pins are in the store's own
-/// directory `root`. The upstream is not contacted.
+/// directory `own`. The upstream is not contacted.
 ///
 /// # Errors
 /// The pins cannot be read.
-pub(crate) fn protected(here: &Here, root: &Path, host: &str) -> Result<Protected> {
-    let refs = Refs::new(Arc::new(Directory::new(root)));
+pub(crate) fn protected(here: &Here, own: &Directory, host: &str) -> Result<Protected> {
+    let refs = Refs::new(Arc::new(own.clone()));
     let prefix = format!("hosts/{host}/");
     let entries = refs.list().map_err(|error| {
         error.context("the pins cannot be read").hint(format!(
             "remove what is damaged below {}, and pin again what it pinned",
-            root.join("refs").display()
+            own.root().join("refs").display()
         ))
     })?;
     let pins = entries.iter().filter(|entry| entry.name.starts_with(&prefix));

@@ -5,11 +5,15 @@
 //! 1970. `complete/<revision>` holds the name by which the revision was asked for. They are hints
 //! for people, and nothing else depends on them.
 
-use crate::durable::replace_file;
-use freestone_core::Id;
-use std::path::PathBuf;
+use crate::cache::folder::CacheFolder;
+use freestone_backend::Backend;
+use freestone_core::{ErrorKind, Id, Result};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::{fs, io};
+
+/// The folder of the notes which revisions are complete here.
+const COMPLETE: &str = "complete";
+/// The longest `state`, and the longest name of a revision that is shown.
+const TEXT_BYTES_MAX: u64 = 64 << 10;
 
 const UNKNOWN: u8 = 0;
 const REACHED: u8 = 1;
@@ -25,7 +29,7 @@ pub struct Complete {
 }
 
 pub(crate) struct Reach {
-    cache: PathBuf,
+    folder: CacheFolder,
     /// The last outcome in this process.
     seen: AtomicU8,
 }
@@ -40,13 +44,14 @@ pub struct LastSeen {
 }
 
 impl Reach {
-    pub(crate) fn new(cache: PathBuf) -> Self {
-        Self { cache, seen: AtomicU8::new(UNKNOWN) }
+    pub(crate) fn new(folder: CacheFolder) -> Self {
+        Self { folder, seen: AtomicU8::new(UNKNOWN) }
     }
 
     /// Returns what is remembered.
     pub(crate) fn last_seen(&self) -> LastSeen {
-        let text = fs::read_to_string(self.cache.join("state")).unwrap_or_default();
+        let text = self.folder.read("state", TEXT_BYTES_MAX).ok().flatten().unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
         let field = |key: &str| {
             text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok())
         };
@@ -59,9 +64,8 @@ impl Reach {
         };
         let text =
             line("reached:", seen.reached) + &line("unreachable-since:", seen.unreachable_since);
-        if fs::create_dir_all(&self.cache).is_ok() {
-            let _ = replace_file(&self.cache.join("state"), text.as_bytes(), false);
-        }
+        let _ =
+            self.folder.make_objects().and_then(|objects| objects.hint("state", text.as_bytes()));
     }
 
     /// Notes that the upstream answered.
@@ -82,46 +86,56 @@ impl Reach {
         since
     }
 
-    /// Returns the directory of the notes which revisions are complete here.
-    pub(crate) fn complete_folder(&self) -> PathBuf {
-        self.cache.join("complete")
-    }
-
-    /// Notes that a revision is complete here. The note is durable once its directory is synced.
+    /// Notes durably that a revision is complete here.
     ///
     /// # Errors
     /// The note cannot be written.
-    pub(crate) fn add_complete(&self, id: &Id, name: &str) -> io::Result<()> {
-        let folder = self.complete_folder();
-        fs::create_dir_all(&folder)?;
-        replace_file(&folder.join(id.to_string()), name.as_bytes(), true)
+    pub(crate) fn add_complete(&self, id: &Id, name: &str) -> Result<()> {
+        let objects = self.folder.make_objects()?;
+        self.folder.make_folder(COMPLETE)?;
+        let spool = objects.spool_of(name.as_bytes())?;
+        let note = note(id);
+        spool.file().sync_data().map_err(|error| self.folder.failed("sync", &note, error))?;
+        objects.replace(spool, &note)?;
+        self.folder.sync_names([COMPLETE].into_iter())
     }
 
-    /// Forgets that revisions are complete here, all but `kept`.
+    /// Forgets that revisions are complete here, all but `kept`. A note that stays costs nothing:
+    /// whoever reads it checks that it is true.
     pub(crate) fn forget_complete(&self, kept: &[Id]) {
-        for complete in self.complete() {
+        for complete in self.complete().unwrap_or_default() {
             if !kept.contains(&complete.id) {
-                let _ = fs::remove_file(self.complete_folder().join(complete.id.to_string()));
+                let _ = self.folder.remove(&note(&complete.id));
             }
         }
     }
 
     /// Lists the revisions that were noted as complete.
-    pub(crate) fn complete(&self) -> Vec<Complete> {
-        let entries = fs::read_dir(self.complete_folder()).into_iter().flatten().flatten();
-        let mut found: Vec<Complete> = entries
-            .filter_map(|entry| {
-                let id = Id::parse(entry.file_name().to_str()?).ok()?;
-                let name = fs::read_to_string(entry.path()).unwrap_or_default();
-                Some(Complete { id, name })
-            })
-            .collect();
+    ///
+    /// # Errors
+    /// The notes cannot be read.
+    pub(crate) fn complete(&self) -> Result<Vec<Complete>> {
+        let Some(objects) = self.folder.objects()? else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for listed in objects.list(COMPLETE)? {
+            let id = listed.name.split_once('/').map(|(_, id)| Id::parse(id));
+            let Some(Ok(id)) = id else { continue };
+            let name = match objects.get(&listed.name, TEXT_BYTES_MAX) {
+                Ok(name) => name.unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Storage => return Err(error),
+                Err(_) => Vec::new(),
+            };
+            found.push(Complete { id, name: String::from_utf8_lossy(&name).into_owned() });
+        }
         found.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-        found
+        Ok(found)
     }
 
     /// Renders that list for people.
-    pub(crate) fn local(&self) -> Vec<String> {
+    ///
+    /// # Errors
+    /// As [`Self::complete`].
+    pub(crate) fn local(&self) -> Result<Vec<String>> {
         let word = |complete: Complete| {
             let id = complete.id.to_string();
             match complete.name.is_empty() || id.starts_with(&complete.name) {
@@ -129,8 +143,13 @@ impl Reach {
                 false => format!("{} ({})", &id[..12], complete.name),
             }
         };
-        self.complete().into_iter().map(word).collect()
+        Ok(self.complete()?.into_iter().map(word).collect())
     }
+}
+
+/// Returns the name of the note that a revision is complete here.
+fn note(id: &Id) -> String {
+    format!("{COMPLETE}/{id}")
 }
 
 fn now() -> u64 {
@@ -157,6 +176,8 @@ pub(crate) fn show_time(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use freestone_files::Folder;
+    use freestone_format::header::StoreId;
 
     #[test]
     fn times_are_dates() {
@@ -173,21 +194,23 @@ mod tests {
     #[test]
     fn since_when_is_remembered_until_the_upstream_answers() {
         let folder = tempfile::tempdir().unwrap();
-        let reach = Reach::new(folder.path().into());
+        let store = Folder::open(folder.path()).unwrap();
+        let cache = CacheFolder::new(store, &StoreId([7; 16]));
+        let reach = Reach::new(cache.clone());
         assert_eq!(reach.last_seen(), LastSeen::default());
         reach.reached();
         let since = reach.failed();
         assert_eq!(reach.last_seen().unreachable_since, Some(since));
         // Another process.
-        let reach = Reach::new(folder.path().into());
+        let reach = Reach::new(cache);
         assert_eq!(reach.failed(), since);
         reach.reached();
         assert_eq!(reach.last_seen().unreachable_since, None);
         assert!(reach.last_seen().reached.is_some());
         reach.add_complete(&Id([1; 32]), "main").unwrap();
         reach.add_complete(&Id([2; 32]), "").unwrap();
-        assert_eq!(reach.local(), ["020202020202", "010101010101 (main)"]);
+        assert_eq!(reach.local().unwrap(), ["020202020202", "010101010101 (main)"]);
         reach.forget_complete(&[Id([2; 32])]);
-        assert_eq!(reach.complete().len(), 1);
+        assert_eq!(reach.complete().unwrap().len(), 1);
     }
 }

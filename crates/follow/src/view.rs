@@ -45,9 +45,8 @@ impl View {
 
     /// Returns true if all of `needs` are here.
     fn are_here(&self, needs: &[Need]) -> bool {
-        needs
-            .iter()
-            .all(|need| matches!(absent(&self.here, &self.records, need, None, false), Ok(None)))
+        let pack = |id: &Id| self.here.pack(id);
+        needs.iter().all(|need| matches!(absent(pack, &self.records, need, None, false), Ok(None)))
     }
 
     /// Returns true if everything that revision `id` needs is here.

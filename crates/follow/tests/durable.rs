@@ -7,15 +7,16 @@ use freestone_push::PushOptions;
 use freestone_store::Store;
 use freestone_testkit::{MemorySource, noise, push_tree};
 use std::ffi::c_int;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// What this process synced, in order.
-static SYNCED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// The inodes of what this process synced, in order.
+static SYNCED: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
 fn note(descriptor: c_int) -> c_int {
-    if let Ok(path) = std::fs::read_link(format!("/proc/self/fd/{descriptor}")) {
-        SYNCED.lock().unwrap().push(path);
+    if let Ok(synced) = std::fs::metadata(format!("/proc/self/fd/{descriptor}")) {
+        SYNCED.lock().unwrap().push(synced.ino());
     }
     0
 }
@@ -54,32 +55,32 @@ fn what_is_called_complete_was_synced_before() {
     note_complete(&opened, &id, "main").unwrap();
 
     let synced = SYNCED.lock().unwrap().clone();
-    let last = |wanted: &dyn Fn(&Path) -> bool| synced.iter().rposition(|path| wanted(path));
-    let first = |wanted: &dyn Fn(&Path) -> bool| synced.iter().position(|path| wanted(path));
-    let starts = |path: &Path, name: &str| path.to_str().unwrap().starts_with(name);
+    // A file keeps its inode when it is renamed.
+    let inode = |path: &Path| path.metadata().unwrap().ino();
+    let last = |path: &Path| synced.iter().rposition(|synced| *synced == inode(path));
+    let first = |path: &Path| synced.iter().position(|synced| *synced == inode(path));
     let cache = host.join("cache").join(store.id().to_string());
-    let note = cache.join("complete").join(id.to_string());
-    let noted = first(&|path| starts(path, note.to_str().unwrap())).expect("the note is synced");
-    let packs: Vec<_> = files(&cache.join("packs")).into_iter().collect();
+    let noted = first(&cache.join("complete").join(id.to_string())).expect("the note is synced");
+    let packs = files(&cache.join("packs"));
     assert!(packs.iter().any(|path| path.extension().unwrap() == "pack"));
     for path in packs {
-        let name = path.to_str().unwrap().to_owned();
-        let bytes = last(&|synced| starts(synced, &name)).unwrap_or_else(|| panic!("{name}"));
-        let named = last(&|synced| Some(synced) == path.parent()).unwrap();
-        let above = last(&|synced| synced == cache.join("packs")).unwrap();
+        let name = path.display();
+        let bytes = last(&path).unwrap_or_else(|| panic!("{name}"));
+        let named = last(path.parent().unwrap()).unwrap();
+        let above = last(&cache.join("packs")).unwrap();
         assert!(bytes < named && bytes < noted && named < noted && above < noted, "{name}");
-        if let Some(pack) = name.strip_suffix(".runs") {
-            let pack = last(&|synced| starts(synced, &format!("{pack}.pack"))).unwrap();
+        if path.extension().unwrap() == "runs" {
+            let pack = last(&path.with_extension("pack")).unwrap();
             assert!(pack < bytes, "the bytes of {name} come first");
         }
     }
     for whole in ["index", "revisions"] {
         assert!(!files(&cache.join(whole)).is_empty());
-        let named = first(&|synced| synced == cache.join(whole)).expect(whole);
+        let named = first(&cache.join(whole)).expect(whole);
         assert!(named < noted, "{whole}");
     }
     for above in [host.join("cache"), cache.clone()] {
-        assert!(first(&|synced| synced == above).is_some_and(|at| at < noted), "{above:?}");
+        assert!(first(&above).is_some_and(|at| at < noted), "{above:?}");
     }
-    assert!(last(&|synced| synced == cache.join("complete")).unwrap() > noted);
+    assert!(last(&cache.join("complete")).unwrap() > noted);
 }

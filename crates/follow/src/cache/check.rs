@@ -1,7 +1,7 @@
 //! Which objects are kept whole, and whether one is what its name says.
 
 use freestone_backend::Object;
-use freestone_core::{Error, Id, Result};
+use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::ref_entry::{self, RefEntry};
 use freestone_format::revision;
 use freestone_format::segment::{Segment, parse_file_name};
@@ -47,11 +47,16 @@ pub(crate) fn is_immutable(name: &str) -> bool {
 /// Returns true if an object of the cache can be used. A segment is compared with its name; it is
 /// mapped and not read whole, and what the disk cut off is noticed. Other objects are checked by
 /// their readers.
-pub(crate) fn is_sound(name: &str, object: &dyn Object) -> bool {
-    match name.strip_prefix("index/").and_then(parse_file_name) {
-        Some((_, id)) => {
-            object.map().and_then(Segment::open).is_ok_and(|segment| segment.id() == id)
-        }
-        None => is_immutable(name),
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn is_sound(name: &str, object: &dyn Object) -> Result<bool> {
+    let Some((_, id)) = name.strip_prefix("index/").and_then(parse_file_name) else {
+        return Ok(is_immutable(name));
+    };
+    match object.map().and_then(Segment::open) {
+        Ok(segment) => Ok(segment.id() == id),
+        Err(error) if error.kind() == ErrorKind::Storage => Err(error),
+        Err(_) => Ok(false),
     }
 }

@@ -5,63 +5,27 @@
 //! the file says then.
 
 use super::Cache;
-use super::sparse::{Changes, SparsePack, paths, read_runs};
-use crate::durable::write_beside;
-use freestone_core::{Error, Id, Result};
+use super::folder::is_unreadable;
+use super::sparse::{Changes, SparsePack, names, read_runs};
+use freestone_backend::Spool;
+use freestone_backend::directory::Directory;
+use freestone_core::Result;
 use freestone_format::runs::RunsFile;
-use rustix::fs::FlockOperation;
-use std::collections::{BTreeSet, HashSet};
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Packs from which on one sync of the file system replaces one for each.
 const SYNCED_ONE_BY_ONE: usize = 16;
-
-/// Returns the error for a failed change of the cache.
-pub(crate) fn failed(what: &str, path: &Path, error: io::Error) -> Error {
-    Error::io(format!("the cache: cannot {what} {}", path.display()), error)
-        .hint("the cache can be deleted at any time; what was in it is fetched again")
-}
-
-/// Takes the lock of a cache, which is held while files of runs are changed.
-pub(crate) fn lock_cache(cache: &Path) -> Result<File> {
-    let path = cache.join("lock");
-    let take = || {
-        fs::create_dir_all(cache)?;
-        let file = File::options().write(true).create(true).truncate(false).open(&path)?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
-        Ok(file)
-    };
-    take().map_err(|error| failed("lock", &path, error))
-}
-
-fn sync_file_system(cache: &Path) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(File::open(cache)?)?)
-}
+/// Files of runs that are written before the first of them is renamed. Each takes a descriptor.
+const WRITTEN_AT_ONCE: usize = 128;
 
 impl Cache {
-    /// Makes the names in `folders`, directories of the cache, durable, and the directories above them
-    /// from the store's own down.
-    pub(crate) fn sync_folders(&self, folders: impl Iterator<Item = PathBuf>) -> Result<()> {
-        let mut all = BTreeSet::new();
-        for folder in folders {
-            let above = folder.ancestors().take_while(|folder| folder.starts_with(&self.root));
-            all.extend(above.map(Path::to_path_buf));
-        }
-        all.iter().try_for_each(|folder| {
-            let sync = || File::open(folder)?.sync_all();
-            sync().map_err(|error| failed("sync", folder, error))
-        })
-    }
-
     /// Writes what was kept since the last call to the files of runs, and makes all of it durable. If
     /// something was kept, or with `every_use`, it also writes what was used when.
     ///
     /// # Errors
-    /// The cache cannot be written.
+    /// The cache cannot be written. A later call tries again.
     pub(crate) fn flush(&self, every_use: bool) -> Result<()> {
         self.unflushed.store(0, Ordering::Relaxed);
         let packs: Vec<Arc<SparsePack>> = self.here.all_known();
@@ -73,65 +37,94 @@ impl Cache {
         if changed.is_empty() {
             return Ok(());
         }
-        let mut added = changed.iter().filter(|(_, changes)| !changes.added.is_empty());
-        let one_by_one = added.clone().count() <= SYNCED_ONE_BY_ONE;
-        let mut gone: HashSet<Id> = HashSet::new();
-        let mut sync = || -> io::Result<()> {
-            if !one_by_one {
-                return sync_file_system(self.folder());
-            }
-            for (pack, _) in added.clone() {
-                match File::open(paths(self.folder(), &pack.id).0) {
-                    Ok(file) => file.sync_data()?,
-                    // Another process has evicted it, which could not know of what was added.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        gone.insert(pack.id);
-                    }
-                    Err(error) => return Err(error),
+        self.write_all(&changed).inspect_err(|_| {
+            changed.iter().for_each(|(pack, changes)| pack.put_back(changes));
+        })
+    }
+
+    fn write_all(&self, changed: &[(Arc<SparsePack>, Changes)]) -> Result<()> {
+        let folder = &self.here.folder;
+        let added = || changed.iter().filter(|(_, changes)| !changes.added.is_empty());
+        let one_by_one = added().count() <= SYNCED_ONE_BY_ONE;
+        // The cache can be deleted at any time.
+        let objects = folder.make_objects()?;
+        if one_by_one {
+            for (pack, _) in added() {
+                let (name, _) = names(&pack.id);
+                // Another process may have evicted it, which could not know of what was added.
+                if let Some(file) = folder.file(&name)? {
+                    file.sync_data().map_err(|error| folder.failed("sync", &name, error))?;
                 }
             }
-            Ok(())
-        };
-        // The cache can be deleted at any time.
-        fs::create_dir_all(self.folder())
-            .and_then(|()| sync())
-            .map_err(|error| failed("sync", self.folder(), error))?;
-        let _lock = lock_cache(self.folder())?;
-        let mut renames = Vec::new();
-        for (pack, changes) in &changed {
-            let (_, path) = paths(self.folder(), &pack.id);
-            if gone.contains(&pack.id) || !path.parent().is_some_and(Path::exists) {
-                pack.replace(RunsFile::default());
-                continue;
-            }
-            let mut file = read_runs(self.folder(), &pack.id);
-            file.runs.remove_all(&changes.removed);
-            file.runs.add_all(&changes.added);
-            file.length = file.length.max(changes.length);
-            let stamps = file.stamps.len().max(changes.stamps.len());
-            file.stamps.resize(stamps, 0);
-            for (stamp, used) in file.stamps.iter_mut().zip(&changes.stamps) {
-                *stamp = (*stamp).max(*used);
-            }
-            // A use alone is not worth a sync.
-            let sync = one_by_one && !changes.added.is_empty();
-            let beside = write_beside(&path, &file.encode(&pack.id), sync)
-                .map_err(|error| failed("write", &path, error))?;
-            renames.push((beside, path));
-            pack.replace(file);
+        } else {
+            folder.sync_files()?;
         }
-        if !one_by_one {
-            sync_file_system(self.folder())
-                .map_err(|error| failed("sync", self.folder(), error))?;
+        let _lock = folder.lock()?;
+        objects.clear_left_over();
+        let mut replaced = Vec::new();
+        for part in changed.chunks(WRITTEN_AT_ONCE) {
+            let mut written = Vec::new();
+            for (pack, changes) in part {
+                // A use alone is not worth a sync.
+                let sync = one_by_one && !changes.added.is_empty();
+                if let Some(spool) = self.write_runs(&objects, pack, changes, sync)? {
+                    written.push((spool, names(&pack.id).1));
+                }
+            }
+            if !one_by_one {
+                folder.sync_files()?;
+            }
+            for (spool, name) in written {
+                objects.replace(spool, &name)?;
+                replaced.push(name);
+            }
         }
-        renames.iter().try_for_each(|(from, to)| {
-            fs::rename(from, to).map_err(|error| failed("replace", to, error))
-        })?;
         // Bytes and runs are durable; now their names. A use alone is not worth a sync.
-        match added.next() {
+        match added().next() {
             None => Ok(()),
-            Some(_) => self.sync_parents(renames.iter().map(|(_, path)| path)),
+            Some(_) => self.sync_parents(&replaced),
         }
+    }
+
+    /// Writes what the file of a pack's runs is to say. Returns `None` if the pack was evicted, or if
+    /// its runs cannot be read; that is remembered.
+    fn write_runs(
+        &self,
+        objects: &Directory,
+        pack: &SparsePack,
+        changes: &Changes,
+        sync: bool,
+    ) -> Result<Option<Spool>> {
+        let folder = &self.here.folder;
+        let (name, runs) = names(&pack.id);
+        if folder.sizes(&name)?.is_none() {
+            pack.replace(RunsFile::default());
+            return Ok(None);
+        }
+        let mut file = match read_runs(folder, &pack.id) {
+            Ok(file) => file,
+            // It is replaced.
+            Err(error) if is_unreadable(&error) => RunsFile::default(),
+            Err(error) => {
+                self.could_not_keep(error);
+                pack.put_back(changes);
+                return Ok(None);
+            }
+        };
+        file.runs.remove_all(&changes.removed);
+        file.runs.add_all(&changes.added);
+        file.length = file.length.max(changes.length);
+        let stamps = file.stamps.len().max(changes.stamps.len());
+        file.stamps.resize(stamps, 0);
+        for (stamp, used) in file.stamps.iter_mut().zip(&changes.stamps) {
+            *stamp = (*stamp).max(*used);
+        }
+        let spool = objects.spool_of(&file.encode(&pack.id))?;
+        if sync {
+            spool.file().sync_data().map_err(|error| folder.failed("sync", &runs, error))?;
+        }
+        pack.replace(file);
+        Ok(Some(spool))
     }
 
     /// Makes durable the names of all packs that this process knows, and of their runs. Their bytes
@@ -140,22 +133,23 @@ impl Cache {
     /// # Errors
     /// The cache cannot be synced.
     pub(crate) fn sync_names(&self) -> Result<()> {
-        let known = self.here.all_known();
-        let paths: Vec<PathBuf> = known
-            .iter()
-            .map(|pack| paths(self.folder(), &pack.id).1)
-            .filter(|p| p.exists())
-            .collect();
-        self.sync_parents(paths.iter())
+        let mut present = Vec::new();
+        for pack in self.here.all_known() {
+            let (_, runs) = names(&pack.id);
+            if self.here.folder.sizes(&runs)?.is_some() {
+                present.push(runs);
+            }
+        }
+        self.sync_parents(&present)
     }
 
-    /// Makes the names of files durable, with the directories above them.
-    fn sync_parents<'a>(&self, files: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
-        let folders: BTreeSet<&Path> = files.filter_map(|path| path.parent()).collect();
+    /// Makes the names of files durable, with the folders above them.
+    fn sync_parents(&self, files: &[String]) -> Result<()> {
+        let folders: BTreeSet<&str> =
+            files.iter().filter_map(|name| Some(name.rsplit_once('/')?.0)).collect();
         match folders.len() <= SYNCED_ONE_BY_ONE {
-            true => self.sync_folders(folders.into_iter().map(Path::to_path_buf)),
-            false => sync_file_system(self.folder())
-                .map_err(|error| failed("sync", self.folder(), error)),
+            true => self.here.folder.sync_names(folders.into_iter()),
+            false => self.here.folder.sync_files(),
         }
     }
 }

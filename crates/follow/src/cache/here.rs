@@ -1,44 +1,37 @@
 //! What is in a cache, read without the upstream.
 
 use super::check::{check, is_immutable, is_sound};
+use super::folder::CacheFolder;
 use super::sparse::{self, SparsePack};
-use freestone_backend::directory::Directory;
 use freestone_backend::{Backend, Created, Listed, Object, Spool, Upstream};
 use freestone_core::wire::Bytes;
 use freestone_core::{Error, Id, Result, lock};
 use freestone_format::pack;
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// Packs whose runs are held in memory, unless they are in use.
 const PACKS_MAX: usize = 4096;
 
-/// The mode of a cache's directory, less the umask.
-const FOLDER_MODE: u32 = 0o777;
-
 /// What is in a cache: a backend that never contacts the upstream, and notes no uses. Clones share
 /// what they know of the packs.
 #[derive(Clone)]
 pub(crate) struct Here {
-    folder: Arc<Path>,
+    /// The directory of the cache.
+    pub(crate) folder: CacheFolder,
     /// The upstream's URL, for messages.
     url: Arc<str>,
     packs: Arc<Mutex<HashMap<Id, Arc<SparsePack>>>>,
 }
 
 impl Here {
-    /// Creates the view of the cache in the directory `folder`, of the upstream at `url`.
-    pub(crate) fn new(folder: PathBuf, url: &str) -> Self {
-        Self { folder: folder.into(), url: url.into(), packs: Arc::default() }
-    }
-
-    /// Returns the directory of the cache.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+    /// Creates the view of the cache in `folder`, of the upstream at `url`.
+    pub(crate) fn new(folder: CacheFolder, url: &str) -> Self {
+        Self { folder, url: url.into(), packs: Arc::default() }
     }
 
     /// Returns the URL of the upstream.
@@ -46,36 +39,21 @@ impl Here {
         &self.url
     }
 
-    /// Returns the cache as a directory of objects.
-    pub(crate) fn directory(&self) -> Directory {
-        Directory::new(&*self.folder)
-    }
-
-    /// Returns the cache as a directory of objects that can be written to. Creates it if it does not
-    /// exist.
+    /// Returns the runs of a pack, which are read from their file at the first call.
     ///
     /// # Errors
-    /// It cannot be created.
-    pub(crate) fn writable_directory(&self) -> Result<Directory> {
-        let directory = self.directory();
-        if !self.folder.is_dir() {
-            directory.make_root(FOLDER_MODE)?;
-        }
-        Ok(directory)
-    }
-
-    /// Returns the runs of a pack, which are read from their file at the first call.
-    pub(crate) fn pack(&self, id: &Id) -> Arc<SparsePack> {
+    /// The file is there, and cannot be read.
+    pub(crate) fn pack(&self, id: &Id) -> Result<Arc<SparsePack>> {
         if let Some(pack) = self.known(id) {
-            return pack;
+            return Ok(pack);
         }
-        let file = sparse::read_runs(&self.folder, id);
+        let file = sparse::read_runs(&self.folder, id)?;
         let mut packs = lock(&self.packs);
         if packs.len() >= PACKS_MAX {
             packs.retain(|_, pack| Arc::strong_count(pack) > 1 || pack.is_dirty());
         }
         // If another thread was first, what it added counts.
-        packs.entry(*id).or_insert_with(|| Arc::new(SparsePack::new(*id, file))).clone()
+        Ok(packs.entry(*id).or_insert_with(|| Arc::new(SparsePack::new(*id, file))).clone())
     }
 
     /// Returns the runs of a pack, if they were read before.
@@ -86,15 +64,6 @@ impl Here {
     /// Returns the runs of all packs that were read before.
     pub(crate) fn all_known(&self) -> Vec<Arc<SparsePack>> {
         lock(&self.packs).values().cloned().collect()
-    }
-
-    /// Opens the sparse file of a pack.
-    pub(crate) fn open_pack(&self, id: &Id) -> SparseFile {
-        SparseFile {
-            path: sparse::paths(&self.folder, id).0,
-            pack: self.pack(id),
-            file: Mutex::new(None),
-        }
     }
 
     /// Returns the error for an object that is not here, where the upstream is not contacted.
@@ -118,7 +87,7 @@ impl Here {
 
 impl Backend for Here {
     fn place(&self) -> String {
-        self.folder.display().to_string()
+        self.folder.path_of("").display().to_string()
     }
 
     fn upstream(&self) -> Option<Upstream> {
@@ -126,29 +95,39 @@ impl Backend for Here {
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
-        // Without a directory nothing is here, whatever is in its place.
-        if !self.folder.is_dir() {
-            return Ok(Vec::new());
-        }
-        let mut listed = self.directory().list(folder)?;
+        let Some(objects) = self.folder.objects()? else { return Ok(Vec::new()) };
+        let mut listed = objects.list(folder)?;
         listed.retain(|listed| folder == "packs" || is_immutable(&listed.name));
         Ok(listed)
     }
 
     fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
         if let Some(id) = pack::id_of_object(name) {
-            let file = self.open_pack(&id);
+            let file = SparseFile::new(self.folder.clone(), self.pack(&id)?);
             return Ok(Some(Box::new(HereObject { here: self.clone(), name: name.into(), file })));
         }
-        // A file that the disk damaged is not here, since it can be fetched again.
-        let object = self.directory().open(name)?.filter(|object| is_sound(name, &**object));
-        object.map(Some).ok_or_else(|| self.absent(name))
+        let object = match self.folder.objects()? {
+            Some(objects) => objects.open(name)?,
+            None => None,
+        };
+        match object {
+            // A file that the disk damaged is not here, since it can be fetched again.
+            Some(object) if is_sound(name, &*object)? => Ok(Some(object)),
+            _ => Err(self.absent(name)),
+        }
     }
 
     fn get(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>> {
-        let got = self.directory().get(name, max).unwrap_or_default();
-        let got = got.filter(|bytes| is_immutable(name) && check(name, bytes).is_ok());
-        got.map(Some).ok_or_else(|| self.absent(name))
+        if is_immutable(name)
+            && let Some(objects) = self.folder.objects()?
+        {
+            match objects.get(name, max) {
+                Ok(Some(bytes)) if check(name, &bytes).is_ok() => return Ok(Some(bytes)),
+                Err(error) if !error.is_damage() => return Err(error),
+                _ => {}
+            }
+        }
+        Err(self.absent(name))
     }
 
     fn hint(&self, _: &str, _: &[u8]) -> Result<()> {
@@ -178,25 +157,41 @@ impl Backend for Here {
 
 /// The sparse file of a pack, opened when it is first read.
 pub(crate) struct SparseFile {
-    pub(crate) path: PathBuf,
+    folder: CacheFolder,
+    pub(crate) name: String,
     pub(crate) pack: Arc<SparsePack>,
     file: Mutex<Option<Arc<File>>>,
 }
 
 impl SparseFile {
-    /// Reads bytes that the runs list. Returns false if they do not list them, or the file does not
-    /// have them.
-    pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> bool {
-        self.pack.contains(&range(offset, out.len() as u64))
-            && self.open().is_some_and(|file| file.read_exact_at(out, offset).is_ok())
+    /// Creates the sparse file of `pack` in a cache. Nothing is opened yet.
+    pub(crate) fn new(folder: CacheFolder, pack: Arc<SparsePack>) -> Self {
+        Self { folder, name: pack::object_name(&pack.id), pack, file: Mutex::new(None) }
     }
 
-    fn open(&self) -> Option<Arc<File>> {
+    /// Reads bytes that the runs list. Returns false if they do not list them, or the file does not
+    /// have them.
+    ///
+    /// # Errors
+    /// The file is there, and cannot be opened or read.
+    pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Result<bool> {
+        if !self.pack.contains(&range(offset, out.len() as u64)) {
+            return Ok(false);
+        }
+        let Some(file) = self.open()? else { return Ok(false) };
+        match file.read_exact_at(out, offset) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(self.folder.failed("read", &self.name, error)),
+        }
+    }
+
+    fn open(&self) -> Result<Option<Arc<File>>> {
         let mut file = lock(&self.file);
         if file.is_none() {
-            *file = File::open(&self.path).ok().map(Arc::new);
+            *file = self.folder.file(&self.name)?.map(Arc::new);
         }
-        file.clone()
+        Ok(file.clone())
     }
 
     /// Replaces the file that is read: the one before may have been evicted, and be no part of the
@@ -228,7 +223,7 @@ impl Object for HereObject {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        match self.file.read(offset, out) {
+        match self.file.read(offset, out)? {
             true => Ok(()),
             false => Err(self.here.absent(&self.name)),
         }

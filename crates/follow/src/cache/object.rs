@@ -6,12 +6,12 @@
 //! again.
 
 use super::Cache;
+use super::folder::is_unreadable;
 use super::here::{SparseFile, range};
 use freestone_backend::Object;
 use freestone_core::wire::{Bytes, to_usize};
-use freestone_core::{Error, Id, Result};
+use freestone_core::{Id, Result};
 use freestone_format::pack;
-use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
@@ -28,10 +28,13 @@ pub(crate) struct CachedPack {
 }
 
 impl CachedPack {
-    /// Creates the pack `id` of `cache`. Nothing is read yet.
-    pub(crate) fn new(cache: Arc<Cache>, id: &Id) -> Self {
-        let file = cache.here.open_pack(id);
-        Self { cache, id: *id, file, length: OnceLock::new() }
+    /// Creates the pack `id` of `cache`. Nothing of it is read yet.
+    ///
+    /// # Errors
+    /// As [`Cache::pack`].
+    pub(crate) fn new(cache: Arc<Cache>, id: &Id) -> Result<Self> {
+        let file = SparseFile::new(cache.here.folder.clone(), cache.pack(id)?);
+        Ok(Self { cache, id: *id, file, length: OnceLock::new() })
     }
 
     /// Writes what the stash has of a range to the sparse file.
@@ -40,24 +43,15 @@ impl CachedPack {
         // What was displaced from the stash, or never in it, is fetched again when it is read again.
         let Some((at, bytes)) = found else { return Ok(()) };
         let part = &bytes[to_usize(range.start - at)..to_usize(range.end - at)];
-        let path = &self.file.path;
-        let write = || {
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder)?;
-            }
-            let mut options = File::options();
-            let options = options.read(true).write(true).create(true).truncate(false);
-            let file = options.open(path)?;
-            file.write_all_at(part, range.start)?;
-            self.file.replace(Some(file));
-            Ok(())
-        };
-        write().map_err(|error| {
-            Error::io(format!("cannot keep what was fetched in {}", path.display()), error).hint(
+        let folder = &self.cache.here.folder;
+        let file = folder.make_file(&self.file.name)?;
+        file.write_all_at(part, range.start).map_err(|error| {
+            folder.failed("write", &self.file.name, error).hint(
                 "if the disk is full, make room, or give the cache less with `cache-size` in the \
                  store's file `upstream`",
             )
         })?;
+        self.file.replace(Some(file));
         self.file.pack.add(range.clone());
         self.cache.added(range.end - range.start);
         if at == range.start && bytes.len() as u64 == range.end - range.start {
@@ -86,12 +80,16 @@ impl Object for CachedPack {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let range = range(offset, out.len() as u64);
         let pack = &self.file.pack;
-        if self.file.read(offset, out) {
-            pack.touch(&range);
-            return Ok(());
-        }
-        if pack.contains(&range) {
-            pack.forget(&range);
+        match self.file.read(offset, out) {
+            Ok(true) => {
+                pack.touch(&range);
+                return Ok(());
+            }
+            Err(error) if self.cache.client.offline => return Err(error),
+            // What the disk cannot read is fetched and written again.
+            Err(error) if !is_unreadable(&error) => self.cache.could_not_keep(error),
+            _ if pack.contains(&range) => pack.forget(&range),
+            _ => {}
         }
         if let Some((at, bytes)) = self.cache.stash().find(&self.id, &range) {
             let start = to_usize(offset - at);

@@ -1,14 +1,14 @@
 //! What is known of a pack in the cache: the runs of its bytes that are in the sparse file, and when
 //! they were used.
 
+use super::folder::CacheFolder;
 use freestone_core::wire::to_usize;
-use freestone_core::{Id, lock};
+use freestone_core::{Id, Result, lock};
 use freestone_format::pack;
 use freestone_format::runs::{Runs, RunsFile, STAMPED_BYTES};
 use std::collections::HashMap;
-use std::fs;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
 /// Ranges of packs.
@@ -16,6 +16,9 @@ pub(crate) type PackRanges = HashMap<Id, Runs>;
 
 /// Milliseconds between two uses of which only the first is worth writing a file.
 const STAMP_STEP: u64 = 600_000;
+
+/// The longest file of runs: about eight bytes for each record of a pack and each MiB of it.
+const RUNS_BYTES_MAX: u64 = 16 << 20;
 
 /// What this process knows of one pack in the cache.
 pub(crate) struct SparsePack {
@@ -131,6 +134,18 @@ impl SparsePack {
         })
     }
 
+    /// Takes back changes that could not be written, for the next call.
+    pub(crate) fn put_back(&self, changes: &Changes) {
+        let mut state = self.state();
+        let State { added, removed, .. } = &mut *state;
+        let mut again = changes.added.clone();
+        again.remove_all(removed);
+        let mut gone = changes.removed.clone();
+        gone.remove_all(added);
+        added.add_all(&again);
+        removed.add_all(&gone);
+    }
+
     /// Replaces what is known by what the file says now.
     pub(crate) fn replace(&self, file: RunsFile) {
         let mut state = self.state();
@@ -147,22 +162,23 @@ pub(crate) fn now() -> u64 {
     freestone_backend::clock::now_ns() / 1_000_000
 }
 
-/// Returns the paths of a pack's sparse file and of the file of its runs.
-pub(crate) fn paths(cache: &Path, id: &Id) -> (PathBuf, PathBuf) {
-    let name = pack::object_name(id);
-    let pack = cache.join(name);
-    let runs = pack.with_extension("runs");
+/// Returns the names of a pack's sparse file and of the file of its runs.
+pub(crate) fn names(id: &Id) -> (String, String) {
+    let pack = pack::object_name(id);
+    let runs = Path::new(&pack).with_extension("runs").display().to_string();
     (pack, runs)
 }
 
 /// Reads the runs of a pack, as far as its sparse file can hold them.
-pub(crate) fn read_runs(cache: &Path, id: &Id) -> RunsFile {
-    let (pack, runs) = paths(cache, id);
-    let (Ok(bytes), Ok(metadata)) = (fs::read(runs), fs::metadata(pack)) else {
-        return RunsFile::default();
-    };
+///
+/// # Errors
+/// They are there, and cannot be read.
+pub(crate) fn read_runs(folder: &CacheFolder, id: &Id) -> Result<RunsFile> {
+    let (pack, runs) = names(id);
+    let Some(bytes) = folder.read(&runs, RUNS_BYTES_MAX)? else { return Ok(RunsFile::default()) };
+    let Some(sizes) = folder.sizes(&pack)? else { return Ok(RunsFile::default()) };
     // A damaged file is as good as a lost one.
     let mut file = RunsFile::decode(id, &bytes).unwrap_or_default();
-    file.runs.remove(&(metadata.len()..u64::MAX));
-    file
+    file.runs.remove(&(sizes.length..u64::MAX));
+    Ok(file)
 }

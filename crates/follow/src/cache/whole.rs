@@ -6,7 +6,9 @@
 
 use super::Cache;
 use super::check::{check, is_immutable, is_sound};
-use freestone_backend::{Backend, Created, Listed, Object};
+use super::folder::is_unreadable;
+use freestone_backend::directory::Directory;
+use freestone_backend::{Backend, Listed, Object};
 use freestone_core::digest::PlainHasher;
 use freestone_core::limits::REVISION_BYTES_MAX;
 use freestone_core::wire::{Bytes, to_usize};
@@ -72,6 +74,14 @@ impl Cache {
         })
     }
 
+    /// Lists what is here of a folder. If it cannot be listed, the reason is remembered.
+    fn list_kept(&self, folder: &str) -> Vec<Listed> {
+        self.here.list(folder).unwrap_or_else(|error| {
+            self.could_not_keep(error);
+            Vec::new()
+        })
+    }
+
     /// Adds to a listing by hints what is here and newer: a cache between the upstream and this host may
     /// answer with an old hint, and must not make the host go back. Entries of refs are never
     /// removed, so all of them count. A segment counts if it was written after all that are listed.
@@ -79,7 +89,7 @@ impl Cache {
         if !self.client.lists_by_hints() {
             return;
         }
-        let Ok(mut kept) = self.here.list(folder) else { return };
+        let mut kept = self.list_kept(folder);
         match folder.split('/').next() {
             Some("refs") => {}
             Some("index") => {
@@ -102,14 +112,14 @@ impl Cache {
         if !["index", "refs", "revisions"].contains(&top) || !is_whole {
             return;
         }
-        let directory = self.here.directory();
+        let Some(objects) = self.objects() else { return };
         let names: HashSet<&str> = listed.iter().map(|listed| listed.name.as_str()).collect();
-        for old in directory.list(folder).unwrap_or_default() {
+        for old in objects.list(folder).unwrap_or_default() {
             let name = old.name.as_str();
             let would_be_listed = last.is_none_or(|last| name <= last);
             if is_immutable(name) && would_be_listed && !names.contains(name) {
                 // If it stays, nobody asks for it while the upstream can be listed.
-                let _ = directory.remove(name);
+                let _ = objects.remove(name);
             }
         }
     }
@@ -117,8 +127,8 @@ impl Cache {
     /// Fetches the segments that are not here, several at once. Returns the names of those that are
     /// gone: they were merged into others.
     fn fetch_segments(&self, listed: &[Listed]) -> Result<Vec<String>> {
-        let kept = self.here.directory().list("index").unwrap_or_default();
-        let kept: HashSet<String> = kept.into_iter().map(|listed| listed.name).collect();
+        let kept = self.list_kept("index").into_iter().map(|listed| listed.name);
+        let kept: HashSet<String> = kept.collect();
         let missing: Vec<&Listed> = listed
             .iter()
             .filter(|listed| is_immutable(&listed.name) && !kept.contains(&listed.name))
@@ -150,27 +160,21 @@ impl Cache {
         Ok(gone.concat())
     }
 
-    /// Returns true if the disk of the cache has room for `bytes`.
-    fn has_room(&self, bytes: u64) -> bool {
-        let room = rustix::fs::statvfs(self.folder()).or_else(|_| rustix::fs::statvfs(&self.root));
-        room.is_ok_and(|room| bytes <= room.f_bavail.saturating_mul(room.f_frsize))
-    }
-
     /// Removes the segments that the disk has damaged: they are fetched again.
     pub(crate) fn drop_damaged_segments(&self) -> Result<()> {
-        let directory = self.here.directory();
-        for listed in directory.list("index")? {
+        let Some(objects) = self.here.folder.objects()? else { return Ok(()) };
+        for listed in objects.list("index")? {
             let Some((_, id)) = listed.name.strip_prefix("index/").and_then(parse_file_name) else {
                 continue;
             };
-            let Some(object) = directory.open(&listed.name)? else { continue };
+            let Some(object) = objects.open(&listed.name)? else { continue };
             let found = object.map().and_then(Segment::open).and_then(|found| found.verify());
             let is_damaged = match found {
                 Ok(found) => found != id,
                 Err(error) => error.is_damage(),
             };
             if is_damaged {
-                directory.remove(&listed.name)?;
+                objects.remove(&listed.name)?;
             }
         }
         Ok(())
@@ -182,13 +186,12 @@ impl Cache {
             return self.here.get(name, max);
         }
         let immutable = is_immutable(name);
-        let directory = self.here.directory();
-        if immutable && let Ok(Some(bytes)) = directory.get(name, max) {
-            if check(name, &bytes).is_ok() {
-                return Ok(Some(bytes));
+        if immutable && let Some(objects) = self.objects() {
+            match objects.get(name, max) {
+                Ok(Some(bytes)) if check(name, &bytes).is_ok() => return Ok(Some(bytes)),
+                Ok(None) => {}
+                outcome => self.renounce(name, &objects, outcome.err()),
             }
-            // The disk damaged it.
-            self.remove(name);
         }
         let got = self.client.get(name, max, &|bytes| check(name, bytes))?;
         if let (true, Some(bytes)) = (immutable, &got) {
@@ -203,12 +206,18 @@ impl Cache {
             return self.here.open(name);
         }
         if is_immutable(name)
-            && let Ok(Some(object)) = self.here.directory().open(name)
+            && let Some(objects) = self.objects()
         {
-            if is_sound(name, &*object) {
-                return Ok(Some(object));
+            let kept = objects.open(name).and_then(|object| {
+                let Some(object) = object else { return Ok(None) };
+                let is_sound = is_sound(name, &*object)?;
+                Ok(Some((object, is_sound)))
+            });
+            match kept {
+                Ok(Some((object, true))) => return Ok(Some(object)),
+                Ok(None) => {}
+                outcome => self.renounce(name, &objects, outcome.err()),
             }
-            self.remove(name);
         }
         if name.strip_prefix("index/").and_then(parse_file_name).is_some() {
             return match self.fetch_segment(name, None) {
@@ -263,24 +272,26 @@ impl Cache {
             self.keep(name, &part);
             return Ok(Box::new(Held(Arc::new(part))));
         }
-        let spool = match self.has_room(length) {
-            true => self.here.writable_directory().and_then(|directory| directory.spool()),
+        let folder = &self.here.folder;
+        let spool = match folder.has_room(length) {
+            true => folder.make_objects().and_then(|objects| Ok((objects.spool()?, objects))),
             false => Err(Error::new(ErrorKind::Storage, format!("there is no room for {name}"))),
         };
         let kept = match spool {
-            Ok(spool) => {
+            Ok((spool, objects)) => {
                 let write = |at, bytes: &[u8]| spool.file().write_all_at(bytes, at);
                 let outcome = self.fetch_parts(name, id, length, part.clone(), write)?;
                 outcome
                     .map_err(|error| Error::io(format!("cannot keep {name}"), error))
-                    .and_then(|()| self.here.directory().publish(spool, name))
+                    .and_then(|()| objects.publish(spool, name))
+                    .map(|_| objects)
             }
             Err(error) => Err(error),
         };
         match kept {
-            Ok(_) => {
+            Ok(objects) => {
                 let gone = || Error::missing(format!("{name} was removed from the cache"));
-                self.here.directory().open(name)?.ok_or_else(gone)
+                objects.open(name)?.ok_or_else(gone)
             }
             Err(error) => {
                 self.could_not_keep(error);
@@ -302,7 +313,7 @@ impl Cache {
                 ErrorKind::Storage,
                 format!("{name} has {length} bytes, and the cache has no room for it"),
             )
-            .hint(format!("make room in {}", self.root.display())));
+            .hint(format!("make room in {}", self.own.root().display())));
         }
         let mut held = Vec::new();
         let write = |_, bytes: &[u8]| {
@@ -354,16 +365,21 @@ impl Cache {
 
     /// Keeps an object. If that is not possible, the reason is remembered.
     fn keep(&self, name: &str, bytes: &[u8]) {
-        let directory = self.here.writable_directory();
-        match directory.and_then(|directory| directory.create(name, bytes)) {
-            Ok(Created::New | Created::Existed) => {}
-            Err(error) => self.could_not_keep(error),
+        let kept = self.here.folder.make_objects().and_then(|objects| objects.create(name, bytes));
+        if let Err(error) = kept {
+            self.could_not_keep(error);
         }
     }
 
-    /// Removes an object. If that is not possible, the reason is remembered.
-    fn remove(&self, name: &str) {
-        if let Err(error) = self.here.directory().remove(name) {
+    /// Does without the object `name` that is in the cache: the disk damaged it or cannot read it, so
+    /// that it is removed and fetched again; or it cannot be used for the reason `error`, which is
+    /// remembered.
+    fn renounce(&self, name: &str, objects: &Directory, error: Option<Error>) {
+        let outcome = match error {
+            Some(error) if !error.is_damage() && !is_unreadable(&error) => Err(error),
+            _ => objects.remove(name),
+        };
+        if let Err(error) = outcome {
             self.could_not_keep(error);
         }
     }

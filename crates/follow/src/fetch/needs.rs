@@ -1,12 +1,12 @@
 //! Where the records are that a revision needs, and which of their bytes are not here.
 
-use crate::cache::here::Here;
-use crate::cache::sparse::PackRanges;
+use crate::cache::sparse::{PackRanges, SparsePack};
 use freestone_core::{Id, Result};
 use freestone_format::record::RecordKind;
 use freestone_store::Records;
 use freestone_store::read::records;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A record that is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,28 +35,29 @@ pub(crate) fn locate(records: &Records, need: &Need) -> Result<Vec<(Id, Range<u6
     Ok(ranges.map(|(place, range)| (place.pack, range)).collect())
 }
 
-/// Returns what of a record is not here; `None` if all of it is. Ranges of `overlay` count as here.
-/// What is here is noted as used if `is_use` is true.
+/// Returns what of a record is not here; `None` if all of it is. `pack` returns what is here of a
+/// pack, and ranges of `overlay` count as here. What is here is noted as used if `is_use` is true.
 ///
 /// # Errors
-/// As [`locate`].
+/// As [`locate`], or as `pack`.
 pub(crate) fn absent(
-    here: &Here,
+    pack: impl Fn(&Id) -> Result<Arc<SparsePack>>,
     records: &Records,
     need: &Need,
     overlay: Option<&PackRanges>,
     is_use: bool,
 ) -> Result<Option<Absent>> {
-    let mut ranges = locate(records, need)?;
-    ranges.retain(|(pack, range)| {
-        let in_overlay =
-            overlay.and_then(|overlay| overlay.get(pack)).is_some_and(|runs| runs.contains(range));
-        let known = here.pack(pack);
-        let is_here = known.contains(range);
+    let mut ranges = Vec::new();
+    for (id, range) in locate(records, need)? {
+        let overlay = overlay.and_then(|overlay| overlay.get(&id));
+        let known = pack(&id)?;
+        let is_here = known.contains(&range);
         if is_here && is_use {
-            known.touch(range);
+            known.touch(&range);
         }
-        !in_overlay && !is_here
-    });
+        if !is_here && !overlay.is_some_and(|runs| runs.contains(&range)) {
+            ranges.push((id, range));
+        }
+    }
     Ok((!ranges.is_empty()).then_some(Absent { need: *need, ranges }))
 }

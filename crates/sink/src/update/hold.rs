@@ -2,20 +2,19 @@
 
 use crate::file_target::FileTarget;
 use freestone_core::{Error, Result};
+use freestone_files::lock_within;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
 use std::time::Duration;
 
 /// The directory in which the system says which files its loop devices are attached to.
 const BLOCK_DEVICES: &str = "/sys/block";
-/// How often to try the lock of a device, and how long to wait between.
-const LOCK_WAITS: u32 = 40;
-const LOCK_WAIT: Duration = Duration::from_millis(50);
+/// How long the lock of a device is waited for.
+const DEVICE_WAIT: Duration = Duration::from_secs(2);
 
 /// Creates the error of a target that another process uses.
 fn in_use(path: &Path, by: &str) -> Error {
@@ -68,18 +67,8 @@ pub(super) fn file(target: &FileTarget) -> Result<File> {
 pub(super) fn flock(file: &File, path: &Path) -> Result<()> {
     // udev takes one for a moment when a device that was written to is closed.
     let is_device = file.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device());
-    let mut waits = if is_device { LOCK_WAITS } else { 0 };
-    loop {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) if waits > 0 => {
-                waits -= 1;
-                sleep(LOCK_WAIT);
-            }
-            Err(TryLockError::WouldBlock) => return Err(in_use(path, "")),
-            // As above.
-            Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
-        }
-    }
+    let time = if is_device { DEVICE_WAIT } else { Duration::ZERO };
+    if lock_within(file, time) { Ok(()) } else { Err(in_use(path, "")) }
 }
 
 /// Returns the loop device that is attached to `file`, if there is one and it can be known.
