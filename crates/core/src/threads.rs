@@ -1,6 +1,8 @@
 //! Threads, as many as the system provides: a limit of threads or processes makes work slower, and
 //! does not end it.
 
+use crate::{Error, ErrorKind, Result};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
@@ -11,6 +13,43 @@ pub fn spawn<'scope, T: Send + 'scope>(
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> Option<ScopedJoinHandle<'scope, T>> {
     thread::Builder::new().spawn_scoped(scope, work).ok()
+}
+
+/// Calls `work` for each of `things`, on up to `count` threads, of which one is the caller's. After
+/// the first error no further call begins.
+///
+/// # Errors
+/// That of `work`; or `work` panicked on another thread.
+pub fn each<T: Sync>(
+    things: &[T],
+    count: usize,
+    work: impl Fn(&T) -> Result<()> + Sync,
+) -> Result<()> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let run = || -> Result<()> {
+        while !failed.load(Ordering::Relaxed)
+            && let Some(thing) = things.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            work(thing).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let others = 1..count.min(things.len());
+        let others: Vec<_> = others.map_while(|_| spawn(scope, run)).collect();
+        let own = run();
+        others.into_iter().map(join).fold(own, Result::and)
+    })
+}
+
+/// Waits for a thread. A panic there is an error here, so that a server continues.
+///
+/// # Errors
+/// Those of the thread; or it panicked.
+pub fn join<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Failed, "internal error: a thread panicked (please report this)"))
+    })
 }
 
 /// Returns true if the system provides `count` threads now: for libraries that end the process when
@@ -43,5 +82,36 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap()).sum::<i32>()
         });
         assert_eq!(sum, 3);
+    }
+
+    #[test]
+    fn each_thing_is_done_once_and_no_panic_ends_the_caller() {
+        for count in [0, 1, 3] {
+            let sum = AtomicUsize::new(0);
+            let add = |n: &usize| {
+                sum.fetch_add(*n, Ordering::Relaxed);
+                Ok(())
+            };
+            each(&[1, 20, 300, 4000], count, add).unwrap();
+            assert_eq!(sum.into_inner(), 4321);
+        }
+        let fail = |n: &usize| match n {
+            2 => Err(Error::missing("two")),
+            _ => Ok(()),
+        };
+        assert_eq!(each(&[1, 2, 3], 2, fail).unwrap_err().to_string(), "two");
+        let caller = thread::current().id();
+        let panicking = |_: &usize| -> Result<()> {
+            match thread::current().id() == caller {
+                true => {
+                    // The others have time to take one.
+                    thread::sleep(std::time::Duration::from_millis(200));
+                    Ok(())
+                }
+                false => panic!("on another thread"),
+            }
+        };
+        let error = each(&[1, 2], 2, panicking).unwrap_err();
+        assert!(error.to_string().contains("panicked"), "{error}");
     }
 }

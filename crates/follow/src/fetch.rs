@@ -15,6 +15,7 @@ use crate::cache::Cache;
 use crate::cache::sparse::{self, PackRanges};
 use crate::follower::Follower;
 use crate::opening::Opened;
+use freestone_core::threads::each;
 use freestone_core::wire::to_usize;
 use freestone_core::{Error, ErrorKind, Id, Result, lock};
 use freestone_format::pack;
@@ -26,7 +27,7 @@ use needs::{Absent, Need};
 use requests::{REQUEST_BYTES_MAX, Request, coalesce};
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use walk::Walk;
 
 /// Requests that are made at the same time.
@@ -252,7 +253,7 @@ impl Fetching<'_> {
 
     /// Reads what arrived, which proves and keeps it.
     fn prove(&self, window: &[Absent]) -> Result<()> {
-        each(window, |absent| {
+        each(window, FETCHERS, |absent| {
             check_cancel(self.how)?;
             let mut bytes = Vec::new();
             match self.records.read(absent.need.kind, &absent.need.id, &mut bytes)? {
@@ -268,31 +269,6 @@ fn check_cancel(how: &Fetch<'_>) -> Result<()> {
         Some(cancel) if cancel.load(Ordering::Relaxed) => Err(Error::interrupted()),
         _ => Ok(()),
     }
-}
-
-/// Calls `work` for each of `things`, several at once.
-fn each<T: Sync>(things: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
-    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let run = || -> Result<()> {
-        while !failed.load(Ordering::Relaxed)
-            && let Some(thing) = things.get(next.fetch_add(1, Ordering::Relaxed))
-        {
-            work(thing).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
-        }
-        Ok(())
-    };
-    if things.len() < 2 {
-        return run();
-    }
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..FETCHERS.min(things.len())).map(|_| scope.spawn(run)).collect();
-        let outcomes: Vec<_> =
-            workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-        outcomes.into_iter().try_for_each(|outcome| match outcome {
-            Ok(outcome) => outcome,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
-    })
 }
 
 /// Cuts a list into parts whose bytes are bounded.
@@ -318,7 +294,7 @@ fn windows(absent: &[Absent]) -> impl Iterator<Item = &[Absent]> {
 impl Cache {
     /// Fetches ranges into the stash.
     fn request(&self, requests: &[Request], how: &Fetch<'_>) -> Result<()> {
-        each(requests, |request| {
+        each(requests, FETCHERS, |request| {
             check_cancel(how)?;
             let length = request.range.end - request.range.start;
             let mut bytes = vec![0; to_usize(length)];

@@ -12,13 +12,12 @@ use freestone_backend::{Backend, Listed, Object};
 use freestone_core::digest::PlainHasher;
 use freestone_core::limits::REVISION_BYTES_MAX;
 use freestone_core::wire::{Bytes, to_usize};
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, ErrorKind, Result, lock, threads};
 use freestone_format::segment::{CHECK_BYTES, Segment, check_header, parse_file_name};
 use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The longest object that is not a segment: the file of a revision, with its locator.
 const OBJECT_BYTES_MAX: u64 = (REVISION_BYTES_MAX as u64) + (64 << 20);
@@ -66,11 +65,11 @@ impl Cache {
 
     /// Makes a listing, and at the same time checks that the upstream is the right store.
     fn checked(&self, list: impl FnOnce() -> Result<Vec<Listed>>) -> Result<Vec<Listed>> {
+        let check = || self.client.check_store(self.config.store);
         std::thread::scope(|scope| {
-            let checked = scope.spawn(|| self.client.check_store(self.config.store));
+            let checking = threads::spawn(scope, check);
             let listed = list();
-            let checked = checked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            checked.and(listed)
+            checking.map_or_else(check, threads::join).and(listed)
         })
     }
 
@@ -133,31 +132,21 @@ impl Cache {
             .iter()
             .filter(|listed| is_immutable(&listed.name) && !kept.contains(&listed.name))
             .collect();
-        let next = AtomicUsize::new(0);
-        let fetch = || -> Result<Vec<String>> {
-            let mut gone = Vec::new();
+        let gone: Mutex<Vec<String>> = Mutex::default();
+        threads::each(&missing, FETCHERS, |listed| {
             // What cannot be kept is fetched by the reader that needs it.
-            while !self.has_failed()
-                && let Some(listed) = missing.get(next.fetch_add(1, Ordering::Relaxed))
-            {
-                match self.fetch_segment(&listed.name, Some(listed.length)) {
-                    Err(error) if error.kind() == ErrorKind::Missing => {
-                        gone.push(listed.name.clone());
-                    }
-                    outcome => drop(outcome?),
-                }
+            if self.has_failed() {
+                return Ok(());
             }
-            Ok(gone)
-        };
-        let gone = std::thread::scope(|scope| {
-            let workers: Vec<_> =
-                (0..FETCHERS.min(missing.len())).map(|_| scope.spawn(fetch)).collect();
-            let outcomes = workers.into_iter().map(|worker| {
-                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-            outcomes.collect::<Result<Vec<_>>>()
+            match self.fetch_segment(&listed.name, Some(listed.length)) {
+                Err(error) if error.kind() == ErrorKind::Missing => {
+                    lock(&gone).push(listed.name.clone());
+                    Ok(())
+                }
+                outcome => outcome.map(drop),
+            }
         })?;
-        Ok(gone.concat())
+        Ok(gone.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Removes the segments that the disk has damaged: they are fetched again.

@@ -89,15 +89,12 @@ fn open_listed(backend: &dyn Backend, listing: &[&Listed]) -> Result<(Vec<LiveSe
     if openers < 2 {
         return open();
     }
-    let outcomes: Vec<_> =
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (1..openers).map_while(|_| threads::spawn(scope, open)).collect();
-            let mut outcomes = vec![open()];
-            outcomes.extend(workers.into_iter().map(|worker| {
-                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            }));
-            outcomes
-        });
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (1..openers).map_while(|_| threads::spawn(scope, open)).collect();
+        let mut outcomes = vec![open()];
+        outcomes.extend(workers.into_iter().map(threads::join));
+        outcomes
+    });
     let parts: Vec<(Vec<LiveSegment>, bool)> = outcomes.into_iter().collect::<Result<_>>()?;
     let is_one_gone = parts.iter().any(|(_, is_one_gone)| *is_one_gone);
     Ok((parts.into_iter().flat_map(|(opened, _)| opened).collect(), is_one_gone))
