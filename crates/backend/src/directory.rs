@@ -13,7 +13,7 @@ use crate::{Backend, Created, Listed, Object, Spool};
 use freestone_core::wire::{Bytes, to_usize};
 use freestone_core::{Error, Result, lock};
 use freestone_files::Folder;
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -307,6 +307,25 @@ impl Backend for Directory {
         self.root().display().to_string()
     }
 
+    fn moved(&self) -> Result<Option<Arc<dyn Backend>>> {
+        let Some(held) = self.inner.folder.get() else { return Ok(None) };
+        let look = || -> io::Result<_> {
+            let there = Folder::open(self.root())?;
+            let found = there.stat("")?;
+            // The file system of the one that is open may be gone.
+            let is_same = |held: Stat| (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino);
+            Ok((!held.stat("").is_ok_and(is_same)).then_some(there))
+        };
+        let there = look().map_err(|error| failed("open", self.root(), error))?;
+        Ok(there.map(|there| -> Arc<dyn Backend> {
+            Arc::new(Self::with(
+                self.root().into(),
+                OnceLock::from(there),
+                self.inner.watcher.clone(),
+            ))
+        }))
+    }
+
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         let mut out = Vec::new();
         let place = self.folder().and_then(|root| root.folder(folder));
@@ -469,6 +488,23 @@ mod tests {
         let mut bytes = [0; 3];
         map.read_at(0, &mut bytes).unwrap();
         assert_eq!((map.length(), &bytes), (3, b"one"));
+    }
+
+    #[test]
+    fn a_directory_stays_itself_and_tells_that_another_is_in_its_place() {
+        let place = tempfile::tempdir().unwrap();
+        let at = place.path().join("at");
+        let store = Directory::new(&at);
+        assert!(store.moved().unwrap().is_none(), "nothing is open");
+        store.create("packs/x", b"old").unwrap();
+        assert!(store.moved().unwrap().is_none());
+        fs::rename(&at, place.path().join("away")).unwrap();
+        assert!(store.moved().is_err());
+        Directory::new(&at).create("packs/x", b"new").unwrap();
+        let there = store.moved().unwrap().expect("another directory");
+        assert_eq!(store.get("packs/x", 9).unwrap().as_deref(), Some(&b"old"[..]));
+        assert_eq!(there.get("packs/x", 9).unwrap().as_deref(), Some(&b"new"[..]));
+        assert!(there.moved().unwrap().is_none());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use freestone_core::{Error, Result};
 use freestone_files::{Folder, Temporary};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Whether an object was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,16 @@ pub trait Backend: Send + Sync {
     /// and another one writes here; or nothing can be made.
     fn prepare(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// Returns the backend of what is at this place now, if that is not what this backend has open: a
+    /// directory may have been unmounted, or another one put in its place. A backend that opens the
+    /// place for each request has nothing to return.
+    ///
+    /// # Errors
+    /// There is nothing at the place, or it cannot be opened.
+    fn moved(&self) -> Result<Option<Arc<dyn Backend>>> {
+        Ok(None)
     }
 
     /// Returns all objects whose names begin with the folder `folder` (without a `/` at its end),

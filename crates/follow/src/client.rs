@@ -94,7 +94,11 @@ fn is_transient(error: &Error) -> bool {
 
 /// Makes requests to one upstream. Used by many threads at once.
 pub(crate) struct Client {
-    backend: Arc<dyn Backend>,
+    /// The upstream. If it is a directory, and another one with the same store was put in its place,
+    /// it is replaced.
+    backend: Mutex<Arc<dyn Backend>>,
+    /// The id of the store there.
+    store: StoreId,
     /// What is here, for messages about what is not.
     here: Here,
     pub(crate) offline: bool,
@@ -109,11 +113,18 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Creates the client of the upstream that `backend` keeps. If `offline` is true, every request
-    /// fails.
-    pub(crate) fn new(backend: Arc<dyn Backend>, here: Here, offline: bool, reach: Reach) -> Self {
+    /// Creates the client of the upstream `store` that `backend` keeps. If `offline` is true, every
+    /// request fails.
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        store: StoreId,
+        here: Here,
+        offline: bool,
+        reach: Reach,
+    ) -> Self {
         Self {
-            backend,
+            backend: Mutex::new(backend),
+            store,
             here,
             offline,
             patience: Mutex::default(),
@@ -131,8 +142,8 @@ impl Client {
     }
 
     /// Returns the upstream itself, for what is not read through the cache.
-    pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
-        &self.backend
+    pub(crate) fn backend(&self) -> Arc<dyn Backend> {
+        lock(&self.backend).clone()
     }
 
     /// Returns the requests that were made so far.
@@ -148,71 +159,102 @@ impl Client {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Checks, once, that the upstream is the store `id`: a directory that is not mounted, or
+    /// Checks, once, that the upstream is the right store: a directory that is not mounted, or
     /// another store in its place, would look like one from which everything was removed.
-    pub(crate) fn check_store(&self, id: StoreId) -> Result<()> {
+    pub(crate) fn check_store(&self) -> Result<()> {
         let mut known = lock(&self.known);
         if *known {
             return Ok(());
         }
-        let header = self.ask("format", || self.header())?;
-        if header.id != id {
-            return Err(Error::refused(format!(
-                "upstream {} is another store now: its id is {}, and this host follows {id}",
-                self.here.url(),
-                header.id
-            ))
-            .hint("mend `url` in the store's file `upstream`, or make a new store for this one"));
-        }
+        self.ask("format", |backend| self.check_header(&**backend))?;
         *known = true;
         self.is_known.store(true, Ordering::Relaxed);
         self.reach.reached();
         Ok(())
     }
 
-    /// Reads the upstream's header.
+    /// Checks that `backend` keeps the right store.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] if the store cannot be reached.
-    fn header(&self) -> Result<Header> {
+    /// [`ErrorKind::Storage`] if no store can be reached there; [`ErrorKind::Refused`] if it is
+    /// another one.
+    fn check_header(&self, backend: &dyn Backend) -> Result<()> {
         self.count(0);
-        let text = self.backend.get("format", HEADER_BYTES_MAX)?;
+        let text = backend.get("format", HEADER_BYTES_MAX)?;
         let absent = || Error::new(ErrorKind::Storage, "there is no freestone store there");
-        Header::decode(&text.ok_or_else(absent)?)
+        let found = Header::decode(&text.ok_or_else(absent)?)?.id;
+        match found == self.store {
+            true => Ok(()),
+            false => Err(Error::refused(format!(
+                "another store is there now: its id is {found}, and this host follows {}",
+                self.store
+            ))
+            .hint("mend `url` in the store's file `upstream`, or make a new store for this one")),
+        }
+    }
+
+    /// Returns the upstream that is at its place now: `used`, or the same store in another
+    /// directory, which was mounted there or put there since `used` was opened.
+    ///
+    /// # Errors
+    /// There is nothing, or another store.
+    fn at_its_place(&self, used: &Arc<dyn Backend>) -> Result<Arc<dyn Backend>> {
+        let held = self.backend();
+        if !Arc::ptr_eq(used, &held) {
+            return Ok(held);
+        }
+        let Some(there) = used.moved()? else { return Ok(held) };
+        self.check_header(&*there)?;
+        *lock(&self.backend) = there.clone();
+        Ok(there)
     }
 
     /// Checks that the upstream is there, after it had nothing of what was asked for: a directory
     /// that is not mounted any more has nothing. A server says so by itself.
-    fn check_there(&self) -> Result<()> {
-        if self.backend.is_far() { Ok(()) } else { self.header().map(|_| ()) }
+    fn check_there(&self, used: &Arc<dyn Backend>) -> Result<()> {
+        if used.is_far() {
+            return Ok(());
+        }
+        self.check_header(&**used)?;
+        match Arc::ptr_eq(used, &self.at_its_place(used)?) {
+            true => Ok(()),
+            // The request is made again.
+            false => Err(Error::new(ErrorKind::Storage, "another directory is in its place")),
+        }
     }
 
     /// Returns the error for an object that the upstream does not have.
-    fn gone(&self, name: &str) -> Error {
-        self.check_there().err().unwrap_or_else(|| missing(name))
+    fn gone(&self, used: &Arc<dyn Backend>, name: &str) -> Error {
+        self.check_there(used).err().unwrap_or_else(|| missing(name))
     }
 
     /// Returns true if listings may be old.
     pub(crate) fn lists_by_hints(&self) -> bool {
-        self.backend.lists_by_hints()
+        self.backend().lists_by_hints()
     }
 
     /// Lists a folder.
     pub(crate) fn list(&self, folder: &str) -> Result<Vec<Listed>> {
-        self.listing(folder, || self.backend.list(folder))
+        self.listing(folder, |backend| backend.list(folder))
     }
 
     /// Lists the beginning of a folder.
     pub(crate) fn list_first(&self, folder: &str, count: usize) -> Result<Vec<Listed>> {
-        self.listing(folder, || self.backend.list_first(folder, count))
+        self.listing(folder, |backend| backend.list_first(folder, count))
     }
 
-    fn listing(&self, folder: &str, list: impl Fn() -> Result<Vec<Listed>>) -> Result<Vec<Listed>> {
-        self.ask(folder, || {
+    fn listing(
+        &self,
+        folder: &str,
+        list: impl Fn(&dyn Backend) -> Result<Vec<Listed>>,
+    ) -> Result<Vec<Listed>> {
+        self.ask(folder, |backend| {
+            // What changes is asked of the place, also where an old directory still answers.
+            let backend = self.at_its_place(backend)?;
             self.count(0);
-            let listed = list()?;
+            let listed = list(&*backend)?;
             if listed.is_empty() {
-                self.check_there()?;
+                self.check_there(&backend)?;
             }
             Ok(listed)
         })
@@ -227,13 +269,13 @@ impl Client {
     ) -> Result<Option<Vec<u8>>> {
         let mut tries = 1;
         loop {
-            let got = self.ask(name, || {
-                let got = self.backend.get(name, max);
+            let got = self.ask(name, |backend| {
+                let got = backend.get(name, max);
                 self.count(
                     got.as_ref().ok().and_then(Option::as_ref).map_or(0, |got| got.len() as u64),
                 );
                 if let Ok(None) = got {
-                    self.check_there()?;
+                    self.check_there(backend)?;
                 }
                 got
             })?;
@@ -249,10 +291,10 @@ impl Client {
 
     /// Reads a range of an object.
     pub(crate) fn read(&self, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
-        self.ask(name, || {
+        self.ask(name, |backend| {
             self.count(out.len() as u64);
-            match self.backend.read_range(name, offset, out) {
-                Err(error) if error.kind() == ErrorKind::NotFound => Err(self.gone(name)),
+            match backend.read_range(name, offset, out) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Err(self.gone(backend, name)),
                 outcome => outcome,
             }
         })
@@ -260,14 +302,18 @@ impl Client {
 
     /// Returns the length of an object.
     pub(crate) fn length(&self, name: &str) -> Result<u64> {
-        self.ask(name, || match self.backend.open(name)? {
+        self.ask(name, |backend| match backend.open(name)? {
             Some(object) => Ok(object.length()),
-            None => Err(self.gone(name)),
+            None => Err(self.gone(backend, name)),
         })
     }
 
     /// Makes a request until it succeeds, fails for good, or patience ends.
-    fn ask<T>(&self, name: &str, mut request: impl FnMut() -> Result<T>) -> Result<T> {
+    fn ask<T>(
+        &self,
+        name: &str,
+        mut request: impl FnMut(&Arc<dyn Backend>) -> Result<T>,
+    ) -> Result<T> {
         if self.offline {
             return Err(self.here.absent(name));
         }
@@ -276,7 +322,8 @@ impl Client {
         let mut pause = PAUSE_FIRST;
         let mut next_notice = NOTICE_AFTER;
         loop {
-            let error = match request() {
+            let backend = self.backend();
+            let error = match request(&backend) {
                 Ok(answer) => {
                     // Before it is known which store answers, an answer proves nothing: a directory
                     // that is not mounted has empty listings.
@@ -288,6 +335,13 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::Storage => error,
                 Err(error) => return Err(error.context(self.here.url())),
             };
+            match self.at_its_place(&backend) {
+                Ok(there) if !Arc::ptr_eq(&there, &backend) => continue,
+                Err(error) if error.kind() == ErrorKind::Refused => {
+                    return Err(error.context(self.here.url()));
+                }
+                _ => {}
+            }
             let since = self.reach.failed();
             let patience = lock(&self.patience).clone();
             let time = match self.is_known.load(Ordering::Relaxed) {

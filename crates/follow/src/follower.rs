@@ -83,7 +83,8 @@ impl Follower {
         })?;
         let folder = CacheFolder::new(store.clone(), &config.store);
         let here = Here::new(folder.clone(), &config.url);
-        let client = Client::new(upstream, here.clone(), offline, Reach::new(folder));
+        let reach = Reach::new(folder);
+        let client = Client::new(upstream, config.store, here.clone(), offline, reach);
         let protect = {
             let (here, own, host) = (here.clone(), own.clone(), config.host.clone());
             Box::new(move || protected(&here, &own, &host))
@@ -111,7 +112,7 @@ impl Follower {
         if let Err(error) = self.0.flush(false) {
             self.0.could_not_keep(error);
         }
-        let upstream = self.0.client.backend().clone();
+        let upstream = self.0.client.backend();
         Self::new(self.0.config.clone(), self.0.own.clone(), upstream, true)
     }
 

@@ -116,7 +116,7 @@ fn at_upstream(follower: &Follower, change: impl FnOnce(&Refs) -> Result<()>) ->
     if follower.is_offline() {
         return Pinned::OnlyHere(Error::refused("--offline does not contact the upstream"));
     }
-    match change(&Refs::new(follower.0.client.backend().clone())) {
+    match change(&Refs::new(follower.0.client.backend())) {
         Ok(()) => Pinned::AtUpstream,
         Err(error) => Pinned::OnlyHere(error),
     }

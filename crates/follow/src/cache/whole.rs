@@ -65,7 +65,7 @@ impl Cache {
 
     /// Makes a listing, and at the same time checks that the upstream is the right store.
     fn checked(&self, list: impl FnOnce() -> Result<Vec<Listed>>) -> Result<Vec<Listed>> {
-        let check = || self.client.check_store(self.config.store);
+        let check = || self.client.check_store();
         std::thread::scope(|scope| {
             let checking = threads::spawn(scope, check);
             let listed = list();
