@@ -10,24 +10,30 @@ use freestone_core::{Id, Result};
 /// follow an upstream.
 ///
 /// # Errors
-/// The index cannot be read.
+/// The cache cannot be read.
 pub fn is_complete(opened: &Opened, id: &Id) -> Result<bool> {
     let Some(follower) = &opened.follower else { return Ok(true) };
-    Ok(View::open(&follower.0.here)?.is_complete(id))
+    View::open(&follower.0.here)?.is_complete(id)
 }
 
 /// Lists the revisions that were fetched completely and still are complete here.
 ///
 /// # Errors
-/// The index cannot be read.
+/// The cache cannot be read.
 pub fn complete(opened: &Opened) -> Result<Vec<Complete>> {
     let Some(follower) = &opened.follower else { return Ok(Vec::new()) };
-    let mut noted = follower.0.client.reach.complete()?;
-    if !noted.is_empty() {
-        let view = View::open(&follower.0.here)?;
-        noted.retain(|complete| view.is_complete(&complete.id));
+    let noted = follower.0.client.reach.complete()?;
+    if noted.is_empty() {
+        return Ok(noted);
     }
-    Ok(noted)
+    let view = View::open(&follower.0.here)?;
+    let mut complete = Vec::new();
+    for noted in noted {
+        if view.is_complete(&noted.id)? {
+            complete.push(noted);
+        }
+    }
+    Ok(complete)
 }
 
 /// Makes durable what was fetched: bytes of packs, their runs, segments and files of revisions.

@@ -3,7 +3,7 @@
 use crate::cache::Protected;
 use crate::cache::here::Here;
 use crate::cache::sparse::PackRanges;
-use crate::view::View;
+use crate::view::{View, unless_io};
 use freestone_backend::Backend;
 use freestone_backend::directory::Directory;
 use freestone_core::Result;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// directory `own`. The upstream is not contacted.
 ///
 /// # Errors
-/// The pins cannot be read.
+/// The pins cannot be read, or the cache cannot.
 pub(crate) fn protected(here: &Here, own: &Directory, host: &str) -> Result<Protected> {
     let refs = Refs::new(Arc::new(own.clone()));
     let prefix = format!("hosts/{host}/");
@@ -33,7 +33,7 @@ pub(crate) fn protected(here: &Here, own: &Directory, host: &str) -> Result<Prot
         add_tables(here, &mut ranges)?;
         let view = View::open(here)?;
         for id in &revisions {
-            view.add_ranges(id, &mut ranges);
+            view.add_ranges(id, &mut ranges)?;
         }
     }
     Ok(Protected { revisions, ranges })
@@ -43,9 +43,11 @@ pub(crate) fn protected(here: &Here, own: &Directory, host: &str) -> Result<Prot
 /// pack is found.
 fn add_tables(here: &Here, ranges: &mut PackRanges) -> Result<()> {
     for listed in here.list("index")? {
-        let object = here.open(&listed.name).ok().flatten();
-        let segment = object.and_then(|object| Segment::open(object.map().ok()?).ok());
-        if let Some(segment) = segment
+        let opened = here.open(&listed.name).and_then(|object| match object {
+            Some(object) => object.map().and_then(Segment::open).map(Some),
+            None => Ok(None),
+        });
+        if let Some(segment) = unless_io(opened)?.flatten()
             && segment.rows_left_out()
             && let Ok(pack) = segment.pack(0)
         {

@@ -4,7 +4,7 @@
 use super::needs::Need;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::{NodeKind, NodeSource};
-use freestone_core::{Error, ExtentSource, Id, Result, path};
+use freestone_core::{Error, ErrorKind, ExtentSource, Id, Result, path};
 use freestone_format::record::RecordKind;
 use freestone_manifest::content::{ContentNode, ContentRecord};
 use freestone_manifest::{EntryKind, Items, Node, Subtree};
@@ -91,7 +91,7 @@ impl<'a> Walk<'a> {
                 let read = self.node(&node);
                 match read {
                     Ok(read) => self.gather(&node, read, &mut open, &mut gathered),
-                    Err(_) if !all_here => {}
+                    Err(error) if !all_here && error.kind() != ErrorKind::Storage => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -172,7 +172,7 @@ impl<'a> Walk<'a> {
         for need in large {
             match ContentRecord::read(self.records, &need.id) {
                 Ok(record) => nodes.push((record.level, record.length, record.top)),
-                Err(_) if !all_here => {}
+                Err(error) if !all_here && error.kind() != ErrorKind::Storage => {}
                 Err(error) => return Err(error),
             }
         }
@@ -200,7 +200,7 @@ impl<'a> Walk<'a> {
                             |(length, id): &(u64, Id)| (level.saturating_sub(1), *length, *id);
                         nodes.extend(children.iter().rev().map(below));
                     }
-                    Err(_) if !all_here => {}
+                    Err(error) if !all_here && error.kind() != ErrorKind::Storage => {}
                     Err(error) => return Err(error),
                 }
             }
