@@ -78,6 +78,15 @@ pub trait Backend: Send + Sync {
         None
     }
 
+    /// Returns the error of everything that writes, for a backend that can only be read: what writes
+    /// fails with it unless the backend has another implementation.
+    fn read_only(&self) -> Error {
+        match self.upstream() {
+            Some(upstream) => upstream.refused(),
+            None => Error::refused(format!("{} can only be read", self.place())),
+        }
+    }
+
     /// Checks that what is made here stays as it was made, whatever other programs make: called
     /// once before the first object is. Says early what would fail late, such as a key that may
     /// only read.
@@ -151,25 +160,33 @@ pub trait Backend: Send + Sync {
     ///
     /// # Errors
     /// It could not be written.
-    fn hint(&self, name: &str, bytes: &[u8]) -> Result<()>;
+    fn hint(&self, _name: &str, _bytes: &[u8]) -> Result<()> {
+        Err(self.read_only())
+    }
 
     /// Makes a small object, unless there is one of that name.
     ///
     /// # Errors
     /// It could not be made durable; then it may or may not exist, whole.
-    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created>;
+    fn create(&self, _name: &str, _bytes: &[u8]) -> Result<Created> {
+        Err(self.read_only())
+    }
 
     /// Returns a file to write a large object into.
     ///
     /// # Errors
     /// The disk or the folder of temporary files is full.
-    fn spool(&self) -> Result<Spool>;
+    fn spool(&self) -> Result<Spool> {
+        Err(self.read_only())
+    }
 
     /// Makes an object of a spool, unless there is one of that name.
     ///
     /// # Errors
     /// As [`Self::create`].
-    fn publish(&self, spool: Spool, name: &str) -> Result<Created>;
+    fn publish(&self, _spool: Spool, _name: &str) -> Result<Created> {
+        Err(self.read_only())
+    }
 
     /// Makes durable all that a listing of `folder` shows, by whichever program it was made: an
     /// object is seen as soon as it has its name, and who made it may have died before the name was
@@ -183,7 +200,9 @@ pub trait Backend: Send + Sync {
     ///
     /// # Errors
     /// It could not be removed.
-    fn remove(&self, name: &str) -> Result<()>;
+    fn remove(&self, _name: &str) -> Result<()> {
+        Err(self.read_only())
+    }
 
     /// Reads a whole object of at most `max` bytes; `None` if there is none.
     ///

@@ -8,7 +8,7 @@ use crate::client::{Client, Patience, Traffic};
 use crate::protection::protected;
 use crate::reach::{LastSeen, Reach};
 use freestone_backend::directory::Directory;
-use freestone_backend::{Backend, Created, Listed, Object, Spool, Upstream};
+use freestone_backend::{Backend, Listed, Object, Upstream};
 use freestone_core::{Error, Result, lock};
 use freestone_format::pack;
 use freestone_format::upstream::Config;
@@ -168,10 +168,6 @@ impl Follower {
     pub fn evict(&self) -> Result<()> {
         self.0.evict(0, None)
     }
-
-    fn refused<T>(&self) -> Result<T> {
-        Err(self.0.upstream().refused())
-    }
 }
 
 impl Drop for Inner {
@@ -215,27 +211,7 @@ impl Backend for Follower {
         self.0.get_whole(name, max)
     }
 
-    fn create(&self, _: &str, _: &[u8]) -> Result<Created> {
-        self.refused()
-    }
-
-    fn spool(&self) -> Result<Spool> {
-        self.refused()
-    }
-
-    fn publish(&self, _: Spool, _: &str) -> Result<Created> {
-        self.refused()
-    }
-
-    fn hint(&self, _: &str, _: &[u8]) -> Result<()> {
-        self.refused()
-    }
-
     fn settle(&self, _: &str) -> Result<()> {
         Ok(())
-    }
-
-    fn remove(&self, _: &str) -> Result<()> {
-        self.refused()
     }
 }

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
 use freestone_backend::directory::Directory;
-use freestone_backend::{Backend, Created, Listed, Object, Spool};
+use freestone_backend::{Backend, Listed, Object};
 use freestone_core::digest::{self, context};
 use freestone_core::plan::NodeKind;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Watch, lock};
@@ -343,28 +343,8 @@ impl Backend for OldHints {
         self.inner.open(name)
     }
 
-    fn hint(&self, _: &str, _: &[u8]) -> Result<()> {
-        Err(Error::refused("read only"))
-    }
-
-    fn create(&self, _: &str, _: &[u8]) -> Result<Created> {
-        Err(Error::refused("read only"))
-    }
-
-    fn spool(&self) -> Result<Spool> {
-        Err(Error::refused("read only"))
-    }
-
-    fn publish(&self, _: Spool, _: &str) -> Result<Created> {
-        Err(Error::refused("read only"))
-    }
-
     fn settle(&self, _: &str) -> Result<()> {
         Ok(())
-    }
-
-    fn remove(&self, _: &str) -> Result<()> {
-        Err(Error::refused("read only"))
     }
 }
 

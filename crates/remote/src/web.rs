@@ -11,7 +11,7 @@ use crate::object::{ObjectReader, RemoteObject, WHOLE_BYTES};
 use crate::options::RemoteOptions;
 use crate::retry::Requests;
 use bytes::Bytes;
-use freestone_backend::{Backend, Created, Listed, Object, Spool};
+use freestone_backend::{Backend, Listed, Object};
 use freestone_core::{Error, ErrorKind, Result, lock, shown};
 use freestone_format::hint;
 use freestone_format::pack;
@@ -238,12 +238,6 @@ impl Web {
         let revision = |id| Listed { name: format!("revisions/{id}"), length: 0 };
         Ok(ids.into_iter().map(revision).collect())
     }
-
-    /// Returns the error of every operation that writes.
-    fn read_only<T>(&self) -> Result<T> {
-        Err(Error::refused(format!("{} can only be read", self.reader.requests.place()))
-            .hint("push to the store that its files come from: a directory, or s3://BUCKET/PREFIX"))
-    }
 }
 
 impl Backend for Web {
@@ -259,8 +253,13 @@ impl Backend for Web {
         true
     }
 
+    fn read_only(&self) -> Error {
+        Error::refused(format!("{} can only be read", self.place()))
+            .hint("push to the store that its files come from: a directory, or s3://BUCKET/PREFIX")
+    }
+
     fn prepare(&self) -> Result<()> {
-        self.read_only()
+        Err(self.read_only())
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
@@ -306,27 +305,7 @@ impl Backend for Web {
         self.reader.fill(name, &Self::path(name)?, offset, out)
     }
 
-    fn hint(&self, _: &str, _: &[u8]) -> Result<()> {
-        self.read_only()
-    }
-
-    fn create(&self, _: &str, _: &[u8]) -> Result<Created> {
-        self.read_only()
-    }
-
-    fn spool(&self) -> Result<Spool> {
-        self.read_only()
-    }
-
-    fn publish(&self, _: Spool, _: &str) -> Result<Created> {
-        self.read_only()
-    }
-
     fn settle(&self, _: &str) -> Result<()> {
         Ok(())
-    }
-
-    fn remove(&self, _: &str) -> Result<()> {
-        self.read_only()
     }
 }

@@ -1,6 +1,6 @@
 //! A store in memory that can be read and damaged, but not written.
 
-use freestone_backend::{Backend, Created, Listed, Object, Spool};
+use freestone_backend::{Backend, Listed, Object};
 use freestone_core::wire::Bytes;
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::Store;
@@ -59,11 +59,11 @@ impl Frozen {
     }
 }
 
-fn read_only<T>() -> Result<T> {
-    Err(Error::new(ErrorKind::Storage, "a frozen store cannot be written"))
-}
-
 impl Backend for Frozen {
+    fn read_only(&self) -> Error {
+        Error::new(ErrorKind::Storage, "a frozen store cannot be written")
+    }
+
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         let start = format!("{folder}/");
         let listed = self.objects.iter().filter(|(name, _)| name.starts_with(&start));
@@ -77,28 +77,8 @@ impl Backend for Frozen {
         Ok(bytes.map(|bytes| Box::new(FrozenObject(bytes)) as Box<dyn Object>))
     }
 
-    fn hint(&self, _: &str, _: &[u8]) -> Result<()> {
-        read_only()
-    }
-
-    fn create(&self, _: &str, _: &[u8]) -> Result<Created> {
-        read_only()
-    }
-
-    fn spool(&self) -> Result<Spool> {
-        read_only()
-    }
-
-    fn publish(&self, _: Spool, _: &str) -> Result<Created> {
-        read_only()
-    }
-
     fn settle(&self, _: &str) -> Result<()> {
         Ok(())
-    }
-
-    fn remove(&self, _: &str) -> Result<()> {
-        read_only()
     }
 }
 

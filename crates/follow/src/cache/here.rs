@@ -3,7 +3,7 @@
 use super::check::{check, is_immutable, is_sound};
 use super::folder::CacheFolder;
 use super::sparse::{self, SparsePack};
-use freestone_backend::{Backend, Created, Listed, Object, Spool, Upstream};
+use freestone_backend::{Backend, Listed, Object, Upstream};
 use freestone_core::wire::Bytes;
 use freestone_core::{Error, Id, Result, lock};
 use freestone_format::pack;
@@ -76,10 +76,6 @@ impl Here {
             ))
     }
 
-    fn refused<T>(&self) -> Result<T> {
-        Err(self.the_upstream().refused())
-    }
-
     fn the_upstream(&self) -> Upstream {
         Upstream { url: self.url.to_string(), offline: true }
     }
@@ -130,28 +126,8 @@ impl Backend for Here {
         Err(self.absent(name))
     }
 
-    fn hint(&self, _: &str, _: &[u8]) -> Result<()> {
-        self.refused()
-    }
-
-    fn create(&self, _: &str, _: &[u8]) -> Result<Created> {
-        self.refused()
-    }
-
-    fn spool(&self) -> Result<Spool> {
-        self.refused()
-    }
-
-    fn publish(&self, _: Spool, _: &str) -> Result<Created> {
-        self.refused()
-    }
-
     fn settle(&self, _: &str) -> Result<()> {
         Ok(())
-    }
-
-    fn remove(&self, _: &str) -> Result<()> {
-        self.refused()
     }
 }
 
