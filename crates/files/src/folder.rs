@@ -241,12 +241,16 @@ impl Folder {
     /// Something else is in the place of one, or one cannot be created.
     pub fn create_folders(&self, name: impl AsRef<Path>, mode: u32) -> io::Result<()> {
         let name = name.as_ref();
-        match self.create_folder(name, mode) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let parent = name.parent().filter(|parent| !parent.as_os_str().is_empty());
-                self.create_folders(parent.ok_or(error)?, mode)?;
-                self.create_folder(name, mode)
-            }
+        let mut made = self.create_folder(name, mode);
+        if let Err(error) = &made
+            && error.kind() == io::ErrorKind::NotFound
+            && let Some(parent) = name.parent().filter(|parent| !parent.as_os_str().is_empty())
+        {
+            self.create_folders(parent, mode)?;
+            made = self.create_folder(name, mode);
+        }
+        match made {
+            // It was there, or another thread made it at the same time.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.open_at(name, LOOK | OFlags::DIRECTORY, Mode::empty())?;
                 Ok(())
@@ -462,8 +466,11 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
             assert!(folder.create_file("there", 0o600).is_err());
             folder.rename(&new.name, "there").unwrap();
-            folder.create_folders("a/b/c", 0o700).unwrap();
-            folder.create_folders("a/b/c", 0o700).unwrap();
+            // Also by several threads at once.
+            let make = |n| folder.create_folders(format!("a/b/{n}/c/d"), 0o700).unwrap();
+            std::thread::scope(|scope| {
+                (0..4).for_each(|_| drop(scope.spawn(|| (0..100).for_each(make))));
+            });
             std::fs::write(inside.path().join("a/b/file"), "").unwrap();
             assert!(folder.create_folders("a/b/file", 0o700).is_err());
             folder.remove_all("a").unwrap();
