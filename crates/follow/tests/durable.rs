@@ -1,4 +1,4 @@
-//! A revision is called complete only after everything that was fetched is durable.
+//! A revision is called complete only after everything that was fetched is durable, and stays so.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
@@ -10,6 +10,7 @@ use std::ffi::c_int;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 /// The inodes of what this process synced, in order.
 static SYNCED: Mutex<Vec<u64>> = Mutex::new(Vec::new());
@@ -37,6 +38,14 @@ extern "C" fn fdatasync(descriptor: c_int) -> c_int {
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// Lists the files of runs in a cache, with their inodes and the times at which they were written.
+fn runs(cache: &Path) -> Vec<(PathBuf, u64, SystemTime)> {
+    let all = files(&cache.join("packs")).into_iter();
+    let runs = all.filter(|path| path.extension().unwrap() == "runs");
+    let runs = runs.map(|path| (path.metadata().unwrap(), path));
+    runs.map(|(found, path)| (path, found.ino(), found.modified().unwrap())).collect()
 }
 
 #[test]
@@ -83,4 +92,31 @@ fn what_is_called_complete_was_synced_before() {
         assert!(first(&above).is_some_and(|at| at < noted), "{above:?}");
     }
     assert!(last(&cache.join("complete")).unwrap() > noted);
+    drop(opened);
+
+    // What takes the place of a durable file is durable too: a use is noted, and something is evicted.
+    let upstream = std::fs::read_to_string(host.join("upstream")).unwrap();
+    for size in ["none", "2000000"] {
+        let sized = upstream.replace("cache-size: none", &format!("cache-size: {size}"));
+        assert_eq!(sized == upstream, size == "none");
+        std::fs::write(host.join("upstream"), sized).unwrap();
+        (0..10).for_each(|n| tree.set(format!("{n:02}"), noise(20_000, 100 + n)));
+        tree.set(size, noise(3_000_000, 200));
+        let id = push_tree(&store, &tree, &PushOptions::default()).unwrap().id;
+        let before = runs(&cache);
+        SYNCED.lock().unwrap().clear();
+        let opened = freestone_follow::open(&host, &Opening::default()).unwrap();
+        let main = opened.store.resolve("main").unwrap();
+        prime(&opened, &id).unwrap();
+        fetch(&opened, &Subject::whole(main.revision.root), &Fetch::default()).unwrap();
+        note_complete(&opened, &id, "main").unwrap();
+        drop(opened);
+        let synced = SYNCED.lock().unwrap().clone();
+        let replaced = runs(&cache).into_iter().filter(|new| !before.contains(new));
+        let replaced: Vec<_> = replaced.collect();
+        assert!(!replaced.is_empty(), "size {size}");
+        for (path, inode, _) in replaced {
+            assert!(synced.contains(&inode), "size {size}: {}", path.display());
+        }
+    }
 }

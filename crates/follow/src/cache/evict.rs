@@ -1,17 +1,27 @@
 //! Eviction: the cache removes what was used longest ago, a MiB of a pack at a time, and never what
 //! is protected.
 
-use super::sparse::{names, now, read_runs};
+use super::sparse::{PackRanges, names, now, read_runs};
 use super::{Cache, Protected};
 use freestone_backend::Backend;
 use freestone_core::wire::to_usize;
 use freestone_core::{Id, Result};
 use freestone_format::pack;
 use freestone_format::runs::{Runs, RunsFile, STAMPED_BYTES};
-use std::ops::Range;
+use std::collections::BTreeMap;
 
 /// After this number of seconds no process is about to say what is in a sparse pack.
 const ABANDONED_AFTER: u64 = 3600;
+
+/// A MiB of a pack that may be removed. What was used longest ago comes first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    stamp: u64,
+    id: Id,
+    start: u64,
+    /// The bytes of it that are here and not protected.
+    bytes: u64,
+}
 
 impl Cache {
     /// Lists the sparse packs, each with the bytes that it takes on the disk.
@@ -47,7 +57,7 @@ impl Cache {
         let mut used = sum(&sizes);
         // A little more than is needed, so that the next call has nothing to do.
         let target = (limit - limit / 16).saturating_sub(bytes);
-        let mut candidates: Vec<(u64, Id, Range<u64>)> = Vec::new();
+        let mut candidates: Vec<Candidate> = Vec::new();
         for (id, _) in &sizes {
             let file = match read_runs(&self.here.folder, id) {
                 Ok(file) => file,
@@ -67,18 +77,28 @@ impl Cache {
                 let stamp = file.stamps.get(at).copied().unwrap_or(0);
                 let is_new = begun.is_some_and(|begun| stamp >= begun);
                 if !here.is_empty() && !is_new {
-                    candidates.push((stamp, *id, block));
+                    candidates.push(Candidate { stamp, id: *id, start, bytes: here.bytes() });
                 }
             }
             used = used.saturating_sub(self.remove_unlisted(id, &file)?);
         }
-        candidates.sort_unstable_by_key(|(stamp, id, block)| (*stamp, *id, block.start));
+        candidates.sort_unstable();
+        let mut candidates = candidates.into_iter();
         let mut removed = false;
-        for (_, id, block) in candidates {
-            if used <= target {
+        while used > target {
+            // What a block gives back is known only afterwards.
+            let mut chosen: BTreeMap<Id, Runs> = BTreeMap::new();
+            let mut expected = 0;
+            while expected < used - target
+                && let Some(Candidate { id, start, bytes, .. }) = candidates.next()
+            {
+                chosen.entry(id).or_default().add(start..start + STAMPED_BYTES);
+                expected += bytes;
+            }
+            if chosen.is_empty() {
                 break;
             }
-            used = used.saturating_sub(self.remove_block(&id, &block, protected.get(&id))?);
+            used = used.saturating_sub(self.remove_blocks(&chosen, &protected)?);
             removed = true;
         }
         if removed {
@@ -87,31 +107,46 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes what is in `block` of a pack, except `protected`. Returns the bytes that became free.
-    fn remove_block(&self, id: &Id, block: &Range<u64>, protected: Option<&Runs>) -> Result<u64> {
+    /// Removes what is in blocks of packs, except what is protected. Returns the bytes that became
+    /// free.
+    fn remove_blocks(&self, blocks: &BTreeMap<Id, Runs>, protected: &PackRanges) -> Result<u64> {
         let folder = &self.here.folder;
-        let (name, runs) = names(id);
-        let mut file = read_runs(folder, id)?;
-        let mut gone = file.runs.within(block);
-        if let Some(protected) = protected {
-            gone.remove_all(protected);
+        let (mut files, mut removed) = (Vec::new(), Vec::new());
+        for (id, blocks) in blocks {
+            let mut file = read_runs(folder, id)?;
+            let mut gone = Runs::default();
+            blocks.iter().for_each(|block| gone.add_all(&file.runs.within(&block)));
+            if let Some(protected) = protected.get(id) {
+                gone.remove_all(protected);
+            }
+            file.runs.remove_all(&gone);
+            let pack = self.here.known(id);
+            let is_dirty = pack.as_ref().is_some_and(|pack| pack.is_dirty());
+            let is_whole = file.runs.is_empty() && !is_dirty;
+            if let Some(pack) = pack {
+                pack.replace(file.clone());
+            }
+            if !is_whole {
+                files.push((*id, file));
+            }
+            removed.push((*id, gone, is_whole));
         }
-        file.runs.remove_all(&gone);
-        let before = self.on_disk(&name)?;
-        let pack = self.here.known(id);
-        if file.runs.is_empty() && pack.as_ref().is_none_or(|pack| !pack.is_dirty()) {
-            folder.empty(&name);
-            folder.remove(&runs)?;
-            folder.remove(&name)?;
-        } else {
-            let objects = folder.make_objects()?;
-            objects.replace(objects.spool_of(&file.encode(id))?, &runs)?;
-            gone.iter().for_each(|range| folder.punch(&name, &range));
+        // Nothing is removed that the files still list.
+        self.replace_runs(&folder.make_objects()?, &files)?;
+        let mut free = 0;
+        for (id, gone, is_whole) in removed {
+            let (name, runs) = names(&id);
+            let before = self.on_disk(&name)?;
+            if is_whole {
+                folder.remove(&runs)?;
+                folder.empty(&name);
+                folder.remove(&name)?;
+            } else {
+                gone.iter().for_each(|range| folder.punch(&name, &range));
+            }
+            free += before.saturating_sub(self.on_disk(&name)?);
         }
-        if let Some(pack) = pack {
-            pack.replace(file);
-        }
-        Ok(before.saturating_sub(self.on_disk(&name)?))
+        Ok(free)
     }
 
     /// Returns the bytes that a file takes on the disk.

@@ -1,15 +1,14 @@
 //! What the cache remembers: the files of runs.
 //!
-//! The file of a pack's runs is replaced only after the pack's bytes were synced. What processes
-//! add at the same time comes together: each adds what it has kept, under the cache's lock, to what
+//! The file of a pack's runs is replaced only after the pack's bytes were synced, and by a file that
+//! was synced. What processes add at the same time comes together: each adds what it has kept, under the cache's lock, to what
 //! the file says then.
 
 use super::Cache;
 use super::folder::is_unreadable;
 use super::sparse::{Changes, SparsePack, names, read_runs};
-use freestone_backend::Spool;
 use freestone_backend::directory::Directory;
-use freestone_core::Result;
+use freestone_core::{Id, Result};
 use freestone_format::runs::RunsFile;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,10 +44,9 @@ impl Cache {
     fn write_all(&self, changed: &[(Arc<SparsePack>, Changes)]) -> Result<()> {
         let folder = &self.here.folder;
         let added = || changed.iter().filter(|(_, changes)| !changes.added.is_empty());
-        let one_by_one = added().count() <= SYNCED_ONE_BY_ONE;
         // The cache can be deleted at any time.
         let objects = folder.make_objects()?;
-        if one_by_one {
+        if added().count() <= SYNCED_ONE_BY_ONE {
             for (pack, _) in added() {
                 let (name, _) = names(&pack.id);
                 // Another process may have evicted it, which could not know of what was added.
@@ -61,43 +59,26 @@ impl Cache {
         }
         let _lock = folder.lock()?;
         objects.clear_left_over();
-        let mut replaced = Vec::new();
-        for part in changed.chunks(WRITTEN_AT_ONCE) {
-            let mut written = Vec::new();
-            for (pack, changes) in part {
-                // A use alone is not worth a sync.
-                let sync = one_by_one && !changes.added.is_empty();
-                if let Some(spool) = self.write_runs(&objects, pack, changes, sync)? {
-                    written.push((spool, names(&pack.id).1));
-                }
-            }
-            if !one_by_one {
-                folder.sync_files()?;
-            }
-            for (spool, name) in written {
-                objects.replace(spool, &name)?;
-                replaced.push(name);
+        let mut files = Vec::new();
+        for (pack, changes) in changed {
+            if let Some(file) = self.changed_runs(pack, changes)? {
+                files.push((pack.id, file.clone()));
+                pack.replace(file);
             }
         }
-        // Bytes and runs are durable; now their names. A use alone is not worth a sync.
+        self.replace_runs(&objects, &files)?;
+        // Bytes and runs are durable; now their names. A use alone is not worth that.
         match added().next() {
             None => Ok(()),
-            Some(_) => self.sync_parents(&replaced),
+            Some(_) => self.sync_parents(files.iter().map(|(id, _)| names(id).1)),
         }
     }
 
-    /// Writes what the file of a pack's runs is to say. Returns `None` if the pack was evicted, or if
+    /// Returns what the file of a pack's runs is to say. Returns `None` if the pack was evicted, or if
     /// its runs cannot be read; that is remembered.
-    fn write_runs(
-        &self,
-        objects: &Directory,
-        pack: &SparsePack,
-        changes: &Changes,
-        sync: bool,
-    ) -> Result<Option<Spool>> {
+    fn changed_runs(&self, pack: &SparsePack, changes: &Changes) -> Result<Option<RunsFile>> {
         let folder = &self.here.folder;
-        let (name, runs) = names(&pack.id);
-        if folder.sizes(&name)?.is_none() {
+        if folder.sizes(&names(&pack.id).0)?.is_none() {
             pack.replace(RunsFile::default());
             return Ok(None);
         }
@@ -119,12 +100,33 @@ impl Cache {
         for (stamp, used) in file.stamps.iter_mut().zip(&changes.stamps) {
             *stamp = (*stamp).max(*used);
         }
-        let spool = objects.spool_of(&file.encode(&pack.id))?;
-        if sync {
-            spool.file().sync_data().map_err(|error| folder.failed("sync", &runs, error))?;
+        Ok(Some(file))
+    }
+
+    /// Replaces files of runs, under the cache's lock. Each is durable before it takes the place of
+    /// one that was: otherwise a power cut would leave neither.
+    ///
+    /// # Errors
+    /// The cache cannot be written.
+    pub(super) fn replace_runs(&self, objects: &Directory, files: &[(Id, RunsFile)]) -> Result<()> {
+        for part in files.chunks(WRITTEN_AT_ONCE) {
+            let mut written = Vec::new();
+            for (id, file) in part {
+                written.push((objects.spool_of(&file.encode(id))?, names(id).1));
+            }
+            if part.len() > SYNCED_ONE_BY_ONE {
+                self.here.folder.sync_files()?;
+            } else {
+                for (spool, name) in &written {
+                    let synced = spool.file().sync_data();
+                    synced.map_err(|error| self.here.folder.failed("sync", name, error))?;
+                }
+            }
+            for (spool, name) in written {
+                objects.replace(spool, &name)?;
+            }
         }
-        pack.replace(file);
-        Ok(Some(spool))
+        Ok(())
     }
 
     /// Makes durable the names of all packs that this process knows, and of their runs. Their bytes
@@ -140,15 +142,15 @@ impl Cache {
                 present.push(runs);
             }
         }
-        self.sync_parents(&present)
+        self.sync_parents(present.into_iter())
     }
 
     /// Makes the names of files durable, with the folders above them.
-    fn sync_parents(&self, files: &[String]) -> Result<()> {
-        let folders: BTreeSet<&str> =
-            files.iter().filter_map(|name| Some(name.rsplit_once('/')?.0)).collect();
+    fn sync_parents(&self, files: impl Iterator<Item = String>) -> Result<()> {
+        let above = |name: String| name.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+        let folders: BTreeSet<String> = files.filter_map(above).collect();
         match folders.len() <= SYNCED_ONE_BY_ONE {
-            true => self.here.folder.sync_names(folders.into_iter()),
+            true => self.here.folder.sync_names(folders.iter().map(String::as_str)),
             false => self.here.folder.sync_files(),
         }
     }
