@@ -9,6 +9,7 @@
 //! these are removed a grace period later, if nothing depends on them then. Done again, it makes the
 //! same packs. What no revision leads to is kept: a push may be about to name it.
 
+mod old;
 mod replace;
 mod walk;
 mod writer;
@@ -17,10 +18,11 @@ use crate::retire;
 use freestone_core::limits::PACK_BYTES_TARGET;
 use freestone_core::wire::total;
 use freestone_core::{Error, Id, Result, Watch};
-use freestone_format::pack::{self, Row};
+use freestone_format::pack;
 use freestone_format::record::RecordKind;
 use freestone_format::segment::Segment;
 use freestone_store::{Index, LiveSegment, Records, Store, read_table, revisions};
+use old::{OldPack, OldRecords, by_age, groups};
 use replace::{Replacement, new_rows};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -29,8 +31,8 @@ use writer::{NewPack, Writer};
 
 /// A pack of this length is left as it is: what it holds is mostly large.
 const PACK_BYTES_SMALL: u64 = PACK_BYTES_TARGET / 4 * 3;
-/// Records that are compacted together: about 500 bytes of memory each.
-const RECORDS_TOGETHER: usize = 1 << 18;
+/// Records that are compacted together: about 300 bytes of memory each.
+const RECORDS_TOGETHER: u64 = 1 << 17;
 
 /// How to compact.
 #[derive(Clone, Copy, Debug)]
@@ -82,14 +84,14 @@ pub fn compact(store: &Store, options: &CompactOptions, watch: Watch<'_>) -> Res
     store.refresh();
     let run = Run { store, options, watch };
     let small = run.small_packs()?;
-    watch.set_total(small.iter().map(|(_, _, rows)| rows.len() as u64).sum());
-    for group in groups(small) {
-        let packs = (group.len() as u64, total(group.iter().map(|(_, bytes, _)| *bytes)));
+    watch.set_total(small.iter().map(|pack| pack.records).sum());
+    for group in groups(small, RECORDS_TOGETHER) {
+        let packs = (group.len() as u64, total(group.iter().map(|pack| pack.bytes)));
         if options.dry_run {
             done.old_packs = sum(done.old_packs, packs);
             continue;
         }
-        if let Some(new) = run.rewrite(group)? {
+        if let Some(new) = run.rewrite(&group)? {
             done.old_packs = sum(done.old_packs, packs);
             done.new_packs = sum(done.new_packs, new);
         }
@@ -106,26 +108,6 @@ fn sum(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
     (a.0 + b.0, a.1.saturating_add(b.1))
 }
 
-/// A pack, its length, its table.
-type Listed = (Id, u64, Vec<Row>);
-
-/// Packs that are rewritten together, so that what is held of their records is bounded.
-fn groups(packs: Vec<Listed>) -> Vec<Vec<Listed>> {
-    let mut groups: Vec<Vec<Listed>> = Vec::new();
-    let mut records = usize::MAX;
-    for pack in packs {
-        records = records.saturating_add(pack.2.len());
-        match groups.last_mut().filter(|_| records <= RECORDS_TOGETHER) {
-            Some(group) => group.push(pack),
-            None => {
-                records = pack.2.len();
-                groups.push(vec![pack]);
-            }
-        }
-    }
-    groups
-}
-
 struct Run<'a> {
     store: &'a Store,
     options: &'a CompactOptions,
@@ -133,20 +115,19 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Returns the live packs that are worth rewriting, by their ids.
-    fn small_packs(&self) -> Result<Vec<Listed>> {
+    /// Returns the live packs that are worth rewriting, the oldest first.
+    fn small_packs(&self) -> Result<Vec<OldPack>> {
         let mut small = Vec::new();
-        let live = self.store.index()?.packs()?;
-        let ids: std::collections::BTreeSet<Id> = live.into_iter().map(|(id, _)| id).collect();
-        for id in ids {
+        for id in by_age(&*self.store.index()?)? {
             let object = self.store.packs().open(&id)?;
-            if object.length() >= PACK_BYTES_SMALL && !self.options.all {
+            let bytes = object.length();
+            if bytes >= PACK_BYTES_SMALL && !self.options.all {
                 continue;
             }
             let rows = read_table(&*object, &id)?;
             // What this version does not understand stays where it is.
             if !rows.iter().any(|row| matches!(row.kind, RecordKind::Other(_))) {
-                small.push((id, object.length(), rows));
+                small.push(OldPack { id, bytes, records: rows.len() as u64 });
             }
         }
         Ok(small)
@@ -154,22 +135,21 @@ impl Run<'_> {
 
     /// Rewrites packs; says how many there are then, and their bytes. `None` if they are as small
     /// as they get.
-    fn rewrite(&self, group: Vec<Listed>) -> Result<Option<(u64, u64)>> {
+    fn rewrite(&self, group: &[OldPack]) -> Result<Option<(u64, u64)>> {
         let backend = self.store.backend();
-        let bytes_before = total(group.iter().map(|(_, length, _)| *length));
-        let tables: Vec<(Id, Vec<Row>)> =
-            group.into_iter().map(|(id, _, rows)| (id, rows)).collect();
-        let old: HashSet<Id> = tables.iter().map(|(id, _)| *id).collect();
+        let bytes_before = total(group.iter().map(|pack| pack.bytes));
+        let old = OldRecords::read(self.store, group)?;
         // The index is listed before anything is written, and only what it lists is replaced.
         let index = Arc::new(Index::open(&**backend)?);
         let records = Records { index: index.clone(), packs: self.store.packs().clone() };
         let mut each = |_| self.watch.step(1);
-        let mut writer = Writer::new(backend, &records, self.options.level, &tables, &mut each);
+        let mut writer = Writer::new(backend, &records, self.options.level, &old, &mut each);
         walk::walk(self.store, &self.store.revision_ids()?, &mut writer)?;
         let packs = writer.finish()?;
         let bytes = total(packs.iter().map(|pack| pack.length));
-        let is_same = packs.iter().all(|pack| old.contains(&pack.id)) && packs.len() == old.len();
-        if is_same || (bytes >= bytes_before && packs.len() >= old.len()) {
+        let is_same = packs.iter().all(|pack| old.has_pack(&pack.id)) && packs.len() == group.len();
+        if is_same || bytes > bytes_before || (bytes == bytes_before && packs.len() >= group.len())
+        {
             for pack in packs.iter().filter(|pack| pack.is_new) {
                 backend.remove(&pack::object_name(&pack.id))?;
             }
@@ -177,10 +157,11 @@ impl Run<'_> {
         }
         self.prove(&packs)?;
         let kept: HashSet<Id> = packs.iter().map(|pack| pack.id).collect();
-        let mut gone: Vec<Id> = old.difference(&kept).copied().collect();
+        let mut gone: Vec<Id> =
+            old.packs().iter().filter(|id| !kept.contains(*id)).copied().collect();
         gone.sort_unstable();
         retire::retire(&**backend, &gone)?;
-        Replacement::of(&index, &old, &tables, &packs)?.write(&**backend)?;
+        Replacement::of(&index, &old, &packs)?.write(&**backend, &old)?;
         self.store.refresh();
         Ok(Some((packs.len() as u64, bytes)))
     }

@@ -1,9 +1,9 @@
 //! Listing compacted packs in the place of those that they were made of.
 
+use super::old::OldRecords;
 use super::writer::NewPack;
 use freestone_backend::Backend;
 use freestone_core::{Error, Id, Result};
-use freestone_format::pack::Row;
 use freestone_format::record::RecordKind;
 use freestone_format::segment::{Segment, SegmentPack, SegmentParts, SegmentRow};
 use freestone_store::index::rows::{self, Rows};
@@ -15,39 +15,24 @@ use std::sync::Arc;
 /// The tier of a segment that a compaction wrote: it is merged only with many of its kind.
 const TIER: u8 = 4;
 
-/// What tells the records of a pack apart in a segment: offset, lengths, kind.
-type Place = (Id, u64, u64, u64, u8);
-
-/// The segments that take the place of those that list the packs `old`.
+/// The segments that take the place of those that list old packs.
 pub(super) struct Replacement {
     /// Lists the new packs; takes the place of segments that only list old ones.
     new: SegmentParts,
-    /// Segments that list other packs too, without what they say of old ones.
-    filtered: Vec<SegmentParts>,
+    /// Segments that list other packs, too: they are written again without what they say of old
+    /// ones.
+    mixed: Vec<Arc<LiveSegment>>,
     /// The names of those that are replaced.
     replaced: Vec<String>,
 }
 
 impl Replacement {
-    pub(super) fn of(
-        index: &Index,
-        old: &HashSet<Id>,
-        tables: &[(Id, Vec<Row>)],
-        packs: &[NewPack],
-    ) -> Result<Self> {
-        let mut out = Self { new: new_rows(packs), filtered: Vec::new(), replaced: Vec::new() };
-        let mut rows: HashMap<(RecordKind, Id), u64> = HashMap::new();
+    pub(super) fn of(index: &Index, old: &OldRecords, packs: &[NewPack]) -> Result<Self> {
+        let mut out = Self { new: new_rows(packs), mixed: Vec::new(), replaced: Vec::new() };
         let ids = packs.iter().flat_map(|pack| &pack.rows).map(|row| (row.kind, row.id));
-        rows.extend(ids.zip(0u64..));
-        let mut moved: HashMap<Place, u64> = HashMap::new();
-        for (pack, row) in tables.iter().flat_map(|(id, rows)| rows.iter().map(move |r| (id, r))) {
-            let place = (*pack, row.offset, row.stored, row.plain, row.kind.number());
-            if let Some(row) = rows.get(&(row.kind, row.id)) {
-                moved.insert(place, *row);
-            }
-        }
+        let rows: HashMap<(RecordKind, Id), u64> = ids.zip(0u64..).collect();
         for live in index.segments().iter() {
-            out.replace(live, old, &moved).map_err(|error| error.context(&live.name))?;
+            out.replace(live, old, &rows).map_err(|error| error.context(&live.name))?;
         }
         Ok(out)
     }
@@ -55,14 +40,11 @@ impl Replacement {
     fn replace(
         &mut self,
         live: &Arc<LiveSegment>,
-        old: &HashSet<Id>,
-        moved: &HashMap<Place, u64>,
+        old: &OldRecords,
+        rows: &HashMap<(RecordKind, Id), u64>,
     ) -> Result<()> {
         let segment = &live.segment;
-        let mut is_old = Vec::new();
-        for at in 0..segment.pack_count() {
-            is_old.push(old.contains(&segment.pack(at)?.id));
-        }
+        let is_old = old_packs(segment, old)?;
         if !is_old.contains(&true) {
             return Ok(());
         }
@@ -71,9 +53,8 @@ impl Replacement {
         self.replaced.push(live.name.clone());
         let place = |row: u64| -> Result<Option<u64>> {
             let row = segment.row(row)?;
-            let pack = segment.pack(row.pack)?.id;
-            let place = (pack, row.offset, row.stored, row.plain, row.kind.number());
-            Ok(moved.get(&place).copied())
+            let record = old.find(&segment.pack(row.pack)?.id, &row);
+            Ok(record.and_then(|record| rows.get(&(record.kind, record.id)).copied()))
         };
         for at in 0..segment.sha1_count() {
             let (prefix, row) = segment.sha1(at)?;
@@ -83,26 +64,39 @@ impl Replacement {
             let (prefix, row) = segment.commit(at)?;
             self.new.commits.extend(place(row)?.map(|row| (prefix, row)));
         }
-        let kept = filter(segment, &is_old)?;
-        if kept.rows.is_empty() {
-            self.new.supersedes.push(segment.id());
-        } else {
-            self.filtered.push(kept);
+        for at in 0..segment.record_count() {
+            if stays(&segment.row(at)?, &is_old) {
+                self.mixed.push(live.clone());
+                return Ok(());
+            }
         }
+        self.new.supersedes.push(segment.id());
         Ok(())
     }
 
     /// Writes the segments; then removes those that they take the place of.
-    pub(super) fn write(self, backend: &dyn Backend) -> Result<()> {
+    pub(super) fn write(self, backend: &dyn Backend, old: &OldRecords) -> Result<()> {
         write_segment(backend, TIER, self.new, Rows::LeftOut)?;
-        for parts in self.filtered {
-            write_segment(backend, TIER, parts, Rows::LeftOut)?;
+        for live in self.mixed {
+            let kept = old_packs(&live.segment, old).and_then(|old| filter(&live.segment, &old));
+            let kept = kept.map_err(|error| error.context(&live.name))?;
+            write_segment(backend, TIER, kept, Rows::LeftOut)?;
         }
         hints::write_index(backend, &self.replaced);
         self.replaced.iter().try_for_each(|name| backend.remove(name))?;
         hints::write_index(backend, &[]);
         Ok(())
     }
+}
+
+/// Says of each pack of a segment whether it is an old one.
+fn old_packs(segment: &Segment, old: &OldRecords) -> Result<Vec<bool>> {
+    (0..segment.pack_count()).map(|at| Ok(old.has_pack(&segment.pack(at)?.id))).collect()
+}
+
+/// Returns true if the record of a row is in a pack that stays.
+fn stays(row: &SegmentRow, is_old: &[bool]) -> bool {
+    is_old.get(row.pack as usize).is_some_and(|is_old| !is_old)
 }
 
 /// Lists the new packs; their rows stand in their order.
@@ -119,11 +113,10 @@ pub(super) fn new_rows(packs: &[NewPack]) -> SegmentParts {
 /// wherever these are.
 fn filter(segment: &Segment, is_old: &[bool]) -> Result<SegmentParts> {
     let damaged = || Error::corrupt("an index segment is damaged");
-    let stays = |row: &SegmentRow| is_old.get(row.pack as usize).is_some_and(|is_old| !is_old);
     let mut wanted = Vec::new();
     let mut is_wanted: HashSet<u64> = HashSet::new();
     for at in 0..segment.record_count() {
-        let mut next = Some(at).filter(|_| segment.row(at).as_ref().is_ok_and(stays));
+        let mut next = Some(at).filter(|_| segment.row(at).is_ok_and(|row| stays(&row, is_old)));
         while let Some(at) = next.filter(|at| is_wanted.insert(*at)) {
             wanted.push(at);
             next = segment.row(at)?.base;

@@ -1,5 +1,6 @@
 //! Writing the records of compacted packs, each over what is nearest of those written before.
 
+use super::old::OldRecords;
 use freestone_backend::Backend;
 use freestone_core::limits::{BLOCK_BYTES, CONTENT_WHOLE_BYTES_MAX};
 use freestone_core::{Error, Id, Result, Subject};
@@ -35,28 +36,24 @@ pub(super) struct NewPack {
     pub(super) is_new: bool,
 }
 
-/// Where a record lies in the packs that are rewritten.
-#[derive(Clone, Copy)]
-pub(super) struct Source {
-    pub(super) pack: usize,
-    pub(super) row: usize,
-}
-
 pub(super) struct Writer<'a> {
     pub(super) backend: &'a Arc<dyn Backend>,
     pub(super) records: &'a Records,
     pub(super) level: i32,
-    /// The packs that are rewritten, with their tables.
-    pub(super) tables: &'a [(Id, Vec<Row>)],
-    /// What is still to be written.
-    pub(super) open: HashMap<(RecordKind, Id), Source>,
+    /// What the packs that are rewritten hold.
+    pub(super) old: &'a OldRecords,
+    /// What is still to be written, with its place among all old records.
+    pub(super) open: HashMap<(RecordKind, Id), usize>,
+    /// Revisions that are to be written before the pack is closed, each after those that came from
+    /// it.
+    revisions: Vec<Id>,
     pub(super) packs: Vec<NewPack>,
     /// Told of every record that was written, by its plain bytes.
     pub(super) each: &'a mut dyn FnMut(u64) -> Result<()>,
     lane: Option<Lane>,
-    /// The contents that were written, by the extensions of their names.
+    /// The contents that the lane holds, by the extensions of their names.
     likeness: Likeness<Vec<u8>>,
-    /// Node and revision written last of those that stand at the same place.
+    /// The node and the revision that were written last of those at the same place of the lane.
     last_at: HashMap<(u8, Vec<u8>), Id>,
 }
 
@@ -65,21 +62,18 @@ impl<'a> Writer<'a> {
         backend: &'a Arc<dyn Backend>,
         records: &'a Records,
         level: i32,
-        tables: &'a [(Id, Vec<Row>)],
+        old: &'a OldRecords,
         each: &'a mut dyn FnMut(u64) -> Result<()>,
     ) -> Self {
-        let mut open = HashMap::new();
-        for (pack, (_, rows)) in tables.iter().enumerate() {
-            for (row, record) in rows.iter().enumerate() {
-                open.insert((record.kind, record.id), Source { pack, row });
-            }
-        }
+        let records_in_order = old.all().iter().enumerate();
+        let open = records_in_order.map(|(at, record)| ((record.kind, record.id), at)).collect();
         Self {
             backend,
             records,
             level,
-            tables,
+            old,
             open,
+            revisions: Vec::new(),
             packs: Vec::new(),
             each,
             lane: None,
@@ -104,6 +98,7 @@ impl<'a> Writer<'a> {
         if self.open.remove(&(RecordKind::Chunk, *id)).is_none() {
             return Ok(());
         }
+        self.make_room()?;
         let plain = self.read(RecordKind::Chunk, id)?;
         let (sketch, extension) = (Sketch::of(&plain), extension(path));
         let mut candidates: Vec<Id> = newer.copied().into_iter().collect();
@@ -138,6 +133,10 @@ impl<'a> Writer<'a> {
         if self.open.remove(&(kind, *id)).is_none() {
             return Ok(());
         }
+        // A revision is written when the pack is about to be closed.
+        if kind != RecordKind::Revision {
+            self.make_room()?;
+        }
         let plain = self.read(kind, id)?;
         let place = match kind {
             RecordKind::ManifestNode => freestone_manifest::node_position(&plain),
@@ -150,21 +149,24 @@ impl<'a> Writer<'a> {
             let depth_max = if kind == RecordKind::Revision { 1 } else { NODE_DEPTH_MAX };
             found = lane.basis(kind, &last, depth_max, &self.records.packs)?;
         }
-        // What has a base was made for the lane that is open; one record too many fits in.
         let level = self.level;
-        let lane = match &mut self.lane {
-            Some(lane) if found.is_some() => lane,
-            _ => self.lane()?,
-        };
-        lane.hold_node((kind, *id, &plain), None, found, Effort::Level(level))?;
+        self.lane()?.hold_node((kind, *id, &plain), None, found, Effort::Level(level))?;
         self.written(plain.len() as u64)
+    }
+
+    /// Takes a revision, which is written into the same pack as what it leads to.
+    pub(super) fn revision(&mut self, id: Id) {
+        if self.open.contains_key(&(RecordKind::Revision, id)) {
+            self.revisions.push(id);
+        }
     }
 
     /// Writes a chunk of a content of several, which starts at `offset` of it, as it is stored:
     /// whether all chunks of a content have a codec was chosen for all together.
     pub(super) fn chunk(&mut self, id: &Id, offset: u64) -> Result<()> {
-        let Some(source) = self.open.remove(&(RecordKind::Chunk, *id)) else { return Ok(()) };
-        let (pack, row) = (&self.tables[source.pack].0, &self.tables[source.pack].1[source.row]);
+        let Some(at) = self.open.remove(&(RecordKind::Chunk, *id)) else { return Ok(()) };
+        self.make_room()?;
+        let row = &self.old.all()[at];
         let plain = self.read(RecordKind::Chunk, id)?;
         let length = plain.len() as u64;
         let encoded = match row.codec {
@@ -172,7 +174,7 @@ impl<'a> Writer<'a> {
             Codec::Zeros => Encoded::zeros(),
             Codec::Zstd => {
                 let mut stored = vec![0; usize::try_from(row.stored).unwrap_or(0)];
-                self.records.packs.open(pack)?.read_at(row.offset, &mut stored)?;
+                self.records.packs.open(self.old.pack_of(row))?.read_at(row.offset, &mut stored)?;
                 Encoded::zstd(stored)
             }
             Codec::ZstdBase | Codec::ZstdBaseIds => {
@@ -187,8 +189,9 @@ impl<'a> Writer<'a> {
 
     /// Writes what no revision has led to: it may belong to a push that is running.
     pub(super) fn rest(&mut self) -> Result<()> {
-        let tables = self.tables;
-        for row in tables.iter().flat_map(|(_, rows)| rows) {
+        self.write_revisions()?;
+        for row in self.old.all() {
+            self.make_room()?;
             match row.kind {
                 RecordKind::Chunk if row.plain <= CONTENT_WHOLE_BYTES_MAX / 16 => {
                     self.content(&row.id, None, &[])?;
@@ -201,10 +204,17 @@ impl<'a> Writer<'a> {
         self.seal()
     }
 
-    fn lane(&mut self) -> Result<&mut Lane> {
-        if self.lane.as_ref().is_some_and(Lane::is_full) {
-            self.seal()?;
+    /// Closes the pack if it is full. Called before a record's base is looked for, which is in the
+    /// pack that is open.
+    fn make_room(&mut self) -> Result<()> {
+        let revisions = self.revisions.len();
+        match &self.lane {
+            Some(lane) if lane.is_full_with(revisions) => self.seal(),
+            _ => Ok(()),
         }
+    }
+
+    fn lane(&mut self) -> Result<&mut Lane> {
         let lane = match self.lane.take() {
             Some(lane) => lane,
             None => Lane::new(self.backend)?,
@@ -213,11 +223,7 @@ impl<'a> Writer<'a> {
     }
 
     fn add(&mut self, record: &NewRecord<'_>) -> Result<()> {
-        // A record with a base was made for the lane that is open; one too many fits in.
-        match (&record.base, &mut self.lane) {
-            (Some(_), Some(lane)) => lane.add(record)?,
-            _ => self.lane()?.add(record)?,
-        }
+        self.lane()?.add(record)?;
         self.written(record.plain)
     }
 
@@ -225,9 +231,19 @@ impl<'a> Writer<'a> {
         (self.each)(plain)
     }
 
+    /// Writes the revisions that wait, the oldest first, so that each refers to its parent.
+    fn write_revisions(&mut self) -> Result<()> {
+        let revisions = std::mem::take(&mut self.revisions);
+        revisions.iter().rev().try_for_each(|id| self.node(RecordKind::Revision, id))
+    }
+
     /// Makes a pack of what was written.
     fn seal(&mut self) -> Result<()> {
+        self.write_revisions()?;
         let Some(lane) = self.lane.take() else { return Ok(()) };
+        // Only what is in the same pack can be a base.
+        self.likeness = Likeness::new(usize::MAX);
+        self.last_at.clear();
         let sealed = lane.seal()?;
         let created = self.backend.publish(sealed.spool, &pack::object_name(&sealed.id))?;
         self.packs.push(NewPack {

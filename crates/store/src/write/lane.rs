@@ -139,8 +139,14 @@ impl Lane {
 
     /// Returns true if the pack is large enough to be sealed.
     pub fn is_full(&self) -> bool {
+        self.is_full_with(0)
+    }
+
+    /// Returns true if the pack is large enough to be sealed after `count` more records, which are
+    /// small.
+    pub fn is_full_with(&self, count: usize) -> bool {
         self.tail() + self.held_bytes as u64 >= PACK_BYTES_TARGET
-            || self.records.len() >= RECORDS_TARGET
+            || self.records.len() + count >= RECORDS_TARGET
             || self.held_bytes >= REFERRING_BYTES_TARGET
     }
 
