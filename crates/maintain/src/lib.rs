@@ -14,6 +14,7 @@
 mod compact;
 mod reindex;
 mod retire;
+mod sorted;
 mod stats;
 mod verify;
 

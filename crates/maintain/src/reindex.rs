@@ -1,30 +1,33 @@
 //! Building everything derived again, from the packs and refs alone.
 //!
-//! Three passes: where every record is, by the packs' tables, for an index in memory; what the
-//! nodes, content records and revisions say, read through that index; and the segments, written
-//! with both. The second holds about a hundred bytes a content in memory.
+//! Three passes: where every record is, by the packs' tables, for an index in temporary files; what
+//! the nodes, content records and revisions say, read through that index; and the segments, written
+//! with both. What the second finds is in a temporary file, too.
 
 mod found;
+mod said;
 
 use crate::retire;
 use found::Found;
 pub(crate) use found::lost;
-use freestone_core::{Error, Id, Result, Sha1, Subject, Watch};
+use freestone_core::{Error, Id, Result, Subject, Watch};
 use freestone_files::Folder;
 use freestone_format::pack::Row;
 use freestone_format::record::RecordKind;
 use freestone_format::revision::{PackRange, Revision};
-use freestone_format::segment::{self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts};
+use freestone_format::segment::{self, Segment, SegmentPack, SegmentParts};
 use freestone_manifest::content::ContentRecord;
 use freestone_manifest::{EntryKind, Items, Node};
-use freestone_store::index::rows::{Name, Rows, add_pack};
+use freestone_store::index::rows::{Rows, add_pack};
 use freestone_store::index::write_segment;
+use freestone_store::spool::Spool;
 use freestone_store::{Index, LiveSegment, Records, Store, hints, revisions};
-use std::collections::HashMap;
+use said::{Said, SaidWriter};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Rows of one segment.
-const SEGMENT_ROWS_TARGET: usize = 1 << 18;
+const SEGMENT_ROWS_TARGET: usize = 1 << 17;
 /// The tier of a segment that a reindexing wrote: it is merged with others only when there are
 /// many of its kind.
 const TIER: u8 = 4;
@@ -45,22 +48,9 @@ pub struct Reindexed {
     pub left_out: u64,
 }
 
-/// What the records say.
-#[derive(Default)]
-struct Said {
-    sha1s: HashMap<Id, Sha1>,
-    commits: HashMap<Id, [u8; PREFIX_BYTES]>,
-}
-
-impl Said {
-    fn name(&self, id: &Id) -> Option<Name> {
-        let sha1 = self.sha1s.get(id).map(|sha1| Name::Sha1(*sha1));
-        sha1.or_else(|| self.commits.get(id).map(|commit| Name::Commit(*commit)))
-    }
-}
-
-/// Makes the index again from the packs, and the files of revisions from their records; drops
-/// the store's caches. The working index belongs to the program that pushes, which drops it
+/// Makes the index again from the packs, and the files of revisions from their records: those that
+/// are damaged, and those of revisions that no other one in their pack came from, as a push makes
+/// them. Drops the store's caches. The working index belongs to the program that pushes, which drops it
 /// itself. Readers go on meanwhile; a pusher that runs meanwhile stays safe: what it lists after
 /// the reindexing began is kept. `watch` counts packs: it is given the number of all, and each whose
 /// records were read.
@@ -91,21 +81,23 @@ pub fn reindex(store: &Store, watch: Watch<'_>) -> Result<Reindexed> {
     each_batch(store, &packs, None, &mut |parts| {
         watch.check()?;
         done.records += parts.rows.len() as u64;
-        let (bytes, _) = parts.encode();
-        let segment = Segment::open(Arc::new(bytes))?;
-        segments.push(Arc::new(LiveSegment { name: "(in memory)".into(), tier: 0, segment }));
+        let mut spool = Spool::new()?;
+        spool.append(&parts.encode().0)?;
+        let segment = Segment::open(spool.finish()?.into_bytes())?;
+        segments.push(Arc::new(LiveSegment { name: "(temporary)".into(), tier: 0, segment }));
         Ok(())
     })?;
     let index = Arc::new(Index::of(segments));
     let records = Records { index, packs: store.packs().clone() };
 
-    let mut said = Said::default();
+    let mut said = SaidWriter::new()?;
     watch.set_total(found.len() as u64);
     for (id, _) in found {
         let rows = packs.rows(store, id)?.0;
         done.revisions += hear(store, &records, id, &rows, &mut said)?;
         watch.step(1)?;
     }
+    let said = said.finish()?;
     let mut names = Vec::new();
     each_batch(store, &packs, Some(&said), &mut |parts| {
         watch.check()?;
@@ -154,59 +146,82 @@ fn drop_caches(store: &Store) {
 
 /// Reads what the records of a pack say, and writes files of revisions that are missing; says
 /// how many.
-fn hear(store: &Store, records: &Records, pack: &Id, rows: &[Row], said: &mut Said) -> Result<u64> {
-    let mut written = 0;
+fn hear(
+    store: &Store,
+    records: &Records,
+    pack: &Id,
+    rows: &[Row],
+    said: &mut SaidWriter,
+) -> Result<u64> {
     let mut bytes = Vec::new();
+    let mut parents: HashSet<Id> = HashSet::new();
     for row in rows {
-        let mut read = || match records.read(row.kind, &row.id, &mut bytes)? {
-            true => Ok(()),
-            false => Err(Error::missing(format!("{} {} is missing", row.kind.word(), row.id))
-                .subject(Subject::Record { kind: row.kind.word(), id: row.id })),
-        };
         match row.kind {
             RecordKind::ContentRecord => {
-                read()?;
-                said.sha1s.insert(row.id, ContentRecord::decode(&bytes)?.sha1);
+                read(records, row, &mut bytes)?;
+                said.add_sha1(&row.id, ContentRecord::decode(&bytes)?.sha1)?;
             }
             RecordKind::ManifestNode => {
-                read()?;
+                read(records, row, &mut bytes)?;
                 if let Items::Entries(entries) = Node::decode(&bytes)?.items {
-                    said.sha1s.extend(entries.iter().filter_map(|entry| match entry.kind {
-                        EntryKind::File { sha1, content, .. } => Some((content, sha1)),
-                        EntryKind::Directory => None,
-                    }));
+                    for entry in &entries {
+                        if let EntryKind::File { sha1, content, .. } = entry.kind {
+                            said.add_sha1(&content, sha1)?;
+                        }
+                    }
                 }
             }
             RecordKind::Revision => {
-                read()?;
+                read(records, row, &mut bytes)?;
                 let revision = Revision::decode(&bytes)?;
-                said.commits.extend(revision.commit_prefix().map(|commit| (row.id, commit)));
-                written += u64::from(restore_revision(store, &row.id, &revision, pack, rows)?);
+                if let Some(commit) = revision.commit_prefix() {
+                    said.add_commit(&row.id, &commit)?;
+                }
+                parents.extend(revision.parents);
             }
             _ => {}
+        }
+    }
+    let mut written = 0;
+    for row in rows.iter().filter(|row| row.kind == RecordKind::Revision) {
+        // The index lists it, so a file of its own is only the quicker way to it.
+        let is_wanted = match revisions::read_file(&**store.backend(), &row.id) {
+            Ok(found) => found.is_none() && !parents.contains(&row.id),
+            Err(_) => true,
+        };
+        if is_wanted {
+            read(records, row, &mut bytes)?;
+            restore_revision(store, &row.id, &Revision::decode(&bytes)?, pack, rows)?;
+            written += 1;
         }
     }
     Ok(written)
 }
 
+/// Reads the record of a row.
+fn read(records: &Records, row: &Row, out: &mut Vec<u8>) -> Result<()> {
+    match records.read(row.kind, &row.id, out)? {
+        true => Ok(()),
+        false => Err(Error::missing(format!("{} {} is missing", row.kind.word(), row.id))
+            .subject(Subject::Record { kind: row.kind.word(), id: row.id })),
+    }
+}
+
+/// Writes the file of a revision again.
 fn restore_revision(
     store: &Store,
     id: &Id,
     revision: &Revision,
     pack: &Id,
     rows: &[Row],
-) -> Result<bool> {
-    if matches!(revisions::read_file(&**store.backend(), id), Ok(Some(_))) {
-        return Ok(false);
-    }
+) -> Result<()> {
     let nodes = rows.iter().filter(|row| row.kind == RecordKind::ManifestNode);
     let start = nodes.clone().map(|row| row.offset).min();
     let end = nodes.map(|row| row.offset + row.stored).max();
     let range = |(start, end)| PackRange { pack: *pack, offset: start, length: end - start };
     let locator: Vec<PackRange> = start.zip(end).map(range).into_iter().collect();
     store.backend().remove(&format!("revisions/{id}"))?;
-    revisions::write_file(&**store.backend(), revision, &locator)?;
-    Ok(true)
+    revisions::write_file(&**store.backend(), revision, &locator)
 }
 
 /// Returns true if an object under `index/` is a segment; other names are left alone.

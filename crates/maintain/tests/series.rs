@@ -1,5 +1,5 @@
 //! A long history that was pushed in one go is as small as it gets already: a compaction keeps it
-//! so.
+//! so, and a reindexing does not write what the packs have.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
@@ -96,4 +96,18 @@ fn a_compaction_never_makes_a_store_larger() {
     assert_eq!(findings(&store).unwrap(), []);
     assert_eq!(store.revision_ids().unwrap().len(), 1500);
     assert!(store.revision(&last).unwrap().is_some());
+}
+
+#[test]
+fn a_reindexing_writes_no_files_of_revisions_that_others_came_from() {
+    let (_folder, store, last) = pushed(50);
+    let files = |store: &Store| store.backend().list("revisions").unwrap();
+    let before = files(&store);
+    assert_eq!(before.len(), 1, "a batch has a file of its last revision");
+    assert_eq!(maintain::reindex(&store, Watch::default()).unwrap().revisions, 0);
+    assert_eq!(files(&store), before);
+    store.backend().remove(&format!("revisions/{last}")).unwrap();
+    assert_eq!(maintain::reindex(&store, Watch::default()).unwrap().revisions, 1);
+    assert_eq!(files(&store), before);
+    assert_eq!(store.revision_ids().unwrap().len(), 50);
 }

@@ -5,10 +5,13 @@ mod nodes;
 
 pub use nodes::{NodeSpool, SpooledNodes};
 
+use freestone_backend::pages::FilePages;
+use freestone_core::wire::Bytes;
 use freestone_core::{Error, Result};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// Bytes that are collected before they are written.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -104,6 +107,11 @@ impl Spooled {
         self.length
     }
 
+    /// Returns its bytes, to be read here and there.
+    pub fn into_bytes(self) -> Bytes {
+        Arc::new(FilePages::new(self.file, std::env::temp_dir(), self.length))
+    }
+
     /// Fills `out` with the bytes at `offset`.
     ///
     /// # Errors
@@ -133,5 +141,8 @@ mod tests {
         spooled.read(0, &mut out).unwrap();
         assert_eq!(out, [b"fIRst", &big[..], b"lASt"].concat());
         assert!(spooled.read(last, &mut [0; 5]).is_err());
+        let mut out = [0; 4];
+        spooled.into_bytes().read_at(last, &mut out).unwrap();
+        assert_eq!(&out, b"lASt");
     }
 }

@@ -1,6 +1,7 @@
 //! Which packs a reindexing lists, and which of their records.
 
 use crate::retire;
+use crate::sorted::SortedWriter;
 use freestone_core::{ErrorKind, Id, Result};
 use freestone_format::pack::{Base, Row};
 use freestone_format::record::RecordKind;
@@ -144,18 +145,33 @@ fn without_retired(
     }
     let (old, mut kept): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|(id, _)| retired.contains(id));
-    let mut held: HashSet<(RecordKind, Id)> = HashSet::new();
+    let mut held = SortedWriter::new()?;
     for (id, _) in &kept {
-        held.extend(readable(store, id, present)?);
+        for record in readable(store, id, present)? {
+            held.add(&key(record))?;
+        }
     }
+    let held = held.finish()?;
+    // As a rule there are none.
+    let mut only_here: HashSet<[u8; KEY_BYTES]> = HashSet::new();
     for pack in old {
-        let before = held.len();
-        held.extend(readable(store, &pack.0, present)?);
-        if held.len() > before {
+        let before = only_here.len();
+        let new = readable(store, &pack.0, present)?.map(key);
+        only_here.extend(new.filter(|key| held.with_key(key).next().is_none()));
+        if only_here.len() > before {
             kept.push(pack);
         }
     }
     Ok(kept)
+}
+
+/// The bytes that tell a record from others: its id, and its kind.
+const KEY_BYTES: usize = 33;
+
+fn key((kind, id): (RecordKind, Id)) -> [u8; KEY_BYTES] {
+    let mut key = [kind.number(); KEY_BYTES];
+    key[..32].copy_from_slice(&id.0);
+    key
 }
 
 /// Returns the records of a pack whose bases are there.

@@ -3,20 +3,16 @@
 //! ```text
 //! record:  key of kind and id 8 | plain length × 8 + flags u32 | key of its SHA-1 8
 //! ```
-//! The records lie in a temporary file, which is sorted where it is mapped: a store of many
-//! millions of records takes disk, not memory. Keys are hashes with a secret of this run, so that
+//! The records are in a temporary file ([`crate::sorted`]). Keys are hashes with a secret of this run, so that
 //! nobody can make a record whose key is another's; by chance that happens once in 2^64 look-ups
 //! divided by the number of records.
 
-use freestone_core::{Error, Id, Result, Sha1};
+use crate::sorted::{Sorted, SortedWriter};
+use freestone_core::{Id, Result, Sha1};
 use freestone_format::record::RecordKind;
-use memmap2::MmapMut;
-use std::fs::File;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::io::{BufWriter, Write};
 
 const RECORD_BYTES: usize = 20;
-const KEY_BYTES: usize = 8;
 
 const LISTED: u32 = 1;
 const DAMAGED: u32 = 2;
@@ -87,39 +83,26 @@ impl Keys {
     }
 }
 
-fn failed(error: std::io::Error) -> Error {
-    Error::io("a temporary file for what the packs hold", error)
-        .hint("it takes 20 bytes a record, in the directory that TMPDIR names, else in /tmp")
-}
-
 /// Takes what the packs hold.
 pub(super) struct HeldWriter {
     keys: Keys,
-    file: BufWriter<File>,
+    records: SortedWriter<RECORD_BYTES>,
 }
 
 impl HeldWriter {
     /// Returns an empty set.
     pub(super) fn new(keys: Keys) -> Result<Self> {
-        let file = BufWriter::with_capacity(1 << 16, tempfile::tempfile().map_err(failed)?);
-        Ok(Self { keys, file })
+        Ok(Self { keys, records: SortedWriter::new()? })
     }
 
     /// Adds a record; it may be there more than once.
     pub(super) fn add(&mut self, kind: RecordKind, id: &Id, record: HeldRecord) -> Result<()> {
-        self.file.write_all(&record.encode(self.keys.of(kind, id))).map_err(failed)
+        self.records.add(&record.encode(self.keys.of(kind, id)))
     }
 
     /// Sorts them.
     pub(super) fn finish(self) -> Result<Held> {
-        let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
-        if file.metadata().map_err(failed)?.len() == 0 {
-            return Ok(Held { keys: self.keys, records: None });
-        }
-        // SAFETY: the file has no name, so that nobody else can change it or cut it off.
-        let mut records = unsafe { MmapMut::map_mut(&file) }.map_err(failed)?;
-        records.as_chunks_mut::<RECORD_BYTES>().0.sort_unstable();
-        Ok(Held { keys: self.keys, records: Some(records) })
+        Ok(Held { keys: self.keys, records: self.records.finish()? })
     }
 }
 
@@ -127,16 +110,14 @@ impl HeldWriter {
 #[derive(Default)]
 pub(super) struct Held {
     keys: Keys,
-    records: Option<MmapMut>,
+    records: Sorted<RECORD_BYTES>,
 }
 
 impl Held {
     /// Returns what is known of a record; of several copies, of the one that is read.
     pub(super) fn get(&self, kind: RecordKind, id: &Id) -> Option<HeldRecord> {
         let key = self.keys.of(kind, id).to_be_bytes();
-        let records = self.records.as_deref().unwrap_or_default().as_chunks::<RECORD_BYTES>().0;
-        let first = records.partition_point(|record| record[..KEY_BYTES] < key[..]);
-        let copies = records[first..].iter().take_while(|record| record[..KEY_BYTES] == key[..]);
+        let copies = self.records.with_key(&key);
         copies.map(HeldRecord::decode).max_by_key(|copy| (!copy.damaged, copy.listed))
     }
 }
