@@ -22,7 +22,7 @@ use freestone_store::{Records, Store, hints};
 use std::collections::HashSet;
 
 /// Ids that are remembered as being at the target. More are looked up again.
-const SEEN_MAX: usize = 1 << 20;
+const SEEN_MAX: usize = 1 << 18;
 
 /// The options of a copy.
 #[derive(Clone, Copy, Debug, Default)]
