@@ -10,9 +10,8 @@ use crate::values::size::show;
 use crate::values::time;
 use clap::Args;
 use freestone_core::Result;
-use freestone_format::Revision;
-use freestone_manifest::{Change, Times};
-use freestone_store::Store;
+use freestone_manifest::{Change, Times, Tree};
+use freestone_store::Records;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 
@@ -80,6 +79,8 @@ impl Log {
         let resolved = store.resolve(&Name::parse_revision(name)?)?;
         let (mut id, mut revision) = (resolved.id, resolved.revision);
         let mut count = 0;
+        // The manifest of the next revision, which was compared with the one before.
+        let mut tree = None;
         while self.max_count.is_none_or(|max| count < max) {
             context.interrupt.check()?;
             let parent = revision.parents.first();
@@ -90,12 +91,17 @@ impl Log {
             // A copy may lack older revisions: what its oldest revision changed is then unknown.
             let cut = parent.filter(|_| before.is_none()).copied();
             let shows_stat = self.stat && cut.is_none();
+            let after = match tree.take().filter(|_| shows_stat) {
+                None if shows_stat => Some(store.tree(&revision.root)?),
+                known => known,
+            };
+            if shows_stat && let Some(before) = &before {
+                tree = Some(store.tree(&before.root)?);
+            }
             if context.output.is_json() {
-                let stat = match shows_stat {
-                    true => {
-                        Some(stat(&store, before.as_ref(), &revision, context, &mut |_| Ok(()))?)
-                    }
-                    false => None,
+                let stat = match &after {
+                    Some(after) => Some(stat(tree.as_ref(), after, context, &mut |_| Ok(()))?),
+                    None => None,
                 };
                 let revision = JsonRevision::new(&id, &revision);
                 context.output.json(&Answer { revision, stat })?;
@@ -104,11 +110,11 @@ impl Log {
                 let (time, size) = (time::show(revision.time), show(revision.bytes));
                 let line = format!("{} {time} {size:>9}  {message}", short(&id));
                 context.output.line(line.trim_end())?;
-                if shows_stat {
+                if let Some(after) = &after {
                     let each = &mut |change: &Change| {
                         context.output.line(format_args!("  {}", diff::line(change)))
                     };
-                    let figures = stat(&store, before.as_ref(), &revision, context, each)?;
+                    let figures = stat(tree.as_ref(), after, context, each)?;
                     context.output.line(format_args!("  {}", figures.line()))?;
                 }
             }
@@ -128,12 +134,11 @@ impl Log {
     }
 }
 
-/// Passes the changes of `revision` to `each`, and counts them. Without a revision before it,
-/// everything that it holds is new.
+/// Passes the changes from `before` to `after` to `each`, and counts them. Without a manifest before
+/// it, everything that it holds is new.
 fn stat(
-    store: &Store,
-    before: Option<&Revision>,
-    revision: &Revision,
+    before: Option<&Tree<Records>>,
+    after: &Tree<Records>,
     context: &Context,
     each: &mut dyn FnMut(&Change) -> Result<()>,
 ) -> Result<DiffStats> {
@@ -143,11 +148,9 @@ fn stat(
         figures.add(change);
         each(change)
     };
-    let after = store.tree(&revision.root)?;
     match before {
         Some(before) => {
-            let before = store.tree(&before.root)?;
-            freestone_manifest::diff(&before, &after, Times::Ignore, &mut |change| seen(&change))?;
+            freestone_manifest::diff(before, after, Times::Ignore, &mut |change| seen(&change))?;
         }
         None => {
             let mut cursor = after.cursor();
