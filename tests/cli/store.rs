@@ -249,6 +249,10 @@ fn which_finds_a_content_wherever_it_was() {
     home.ok(["ref", "delete", "main"]);
     let sha1 = format!("sha1:{}", freestone_core::digest::sha1(b"a\n"));
     assert_eq!(lines(&home.ok(["which", &sha1])).len(), 2);
+    // The index knows what is in no revision: none is read.
+    fs::remove_dir_all(home.path("store/packs")).unwrap();
+    home.fails(3, ["which", &sha1]);
+    home.fails(5, ["which", &format!("sha1:{}", freestone_core::digest::sha1(b"absent"))]);
 }
 
 #[test]

@@ -82,6 +82,11 @@ impl Which {
             let found = since(&store, name, sha1, context)?;
             return say(&sha1, &found, context);
         }
+        let none = || Error::not_found(format!("no revision holds the content with SHA-1 {sha1}"));
+        // All contents of all revisions are listed by their SHA-1s.
+        if store.index()?.find_sha1(&sha1)?.is_empty() {
+            return Err(none());
+        }
         let all = revisions(&store)?;
         let found =
             context.watched("searching", Unit::Things, Some(all.len() as u64), |watch| {
@@ -97,9 +102,7 @@ impl Which {
                 Ok::<_, Error>(found)
             })?;
         if found.is_empty() {
-            return Err(Error::not_found(format!(
-                "no revision holds the content with SHA-1 {sha1}"
-            )));
+            return Err(none());
         }
         let lines: Vec<Line> = found
             .iter()
