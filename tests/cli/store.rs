@@ -270,6 +270,11 @@ fn refs_are_set_listed_and_deleted() {
     let log = home.ok(["ref", "log", "hosts/a/www"]);
     assert_eq!(lines(&log).len(), 3);
     assert!(log.starts_with("hosts/a/www@3      deleted "), "{log}");
+    for count in 0..4 {
+        let first = home.ok(["ref", "log", "hosts/a/www", "-n", &count.to_string()]);
+        assert_eq!(lines(&first), lines(&log)[..count]);
+    }
+    home.fails(5, ["ref", "log", "hosts/b/www", "-n", "0"]);
     assert_eq!(home.ok(["resolve", "hosts/a/www@2"]), home.ok(["resolve", "main"]));
 }
 

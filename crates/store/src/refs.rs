@@ -186,14 +186,33 @@ impl Refs {
     /// Returns all entries of ref `name`, newest first; each names the one before it.
     ///
     /// # Errors
-    /// An entry cannot be read, is damaged, or does not name the one before it.
+    /// As [`Self::each_entry`].
     pub fn log(&self, name: &str) -> Result<Vec<RefEntry>> {
-        let mut entries: Vec<RefEntry> = Vec::new();
+        let mut entries = Vec::new();
+        self.each_entry(name, &mut |entry| {
+            entries.push(entry);
+            Ok(true)
+        })?;
+        Ok(entries)
+    }
+
+    /// Calls `each` with the entries of ref `name`, newest first, until it returns false. Each names
+    /// the one before it.
+    ///
+    /// # Errors
+    /// An entry cannot be read, is damaged, or does not name the one before it; or an error of
+    /// `each`.
+    pub fn each_entry(
+        &self,
+        name: &str,
+        each: &mut dyn FnMut(RefEntry) -> Result<bool>,
+    ) -> Result<()> {
+        let mut next: Option<RefEntry> = None;
         for n in self.numbers(name)? {
             let entry = self.entry(name, n)?.ok_or_else(|| {
                 Error::corrupt(format!("entry {n} of ref {name} vanished while it was read"))
             })?;
-            if let Some(next) = entries.last()
+            if let Some(next) = next
                 && (next.previous != Some(entry.id()) || next.log_id != entry.log_id)
                 && next.n == n + 1
             {
@@ -202,9 +221,12 @@ impl Refs {
                     next.n
                 )));
             }
-            entries.push(entry);
+            next = Some(entry.clone());
+            if !each(entry)? {
+                break;
+            }
         }
-        Ok(entries)
+        Ok(())
     }
 
     /// Makes ref `name` name `revision`.

@@ -35,6 +35,9 @@ With --json, one object per line: {\"ref\", \"n\", \"revision\" (null if the ref
         /// Ref. Default: the default ref of `push`
         #[arg(value_name = "NAME")]
         name: Option<String>,
+        /// List at most N entries
+        #[arg(short = 'n', long, value_name = "N")]
+        max_count: Option<u64>,
     },
 
     /// Set a ref to a revision
@@ -130,7 +133,9 @@ impl Ref {
         let store = context.store()?;
         match &self.command {
             RefCommand::List => list(&store, context)?,
-            RefCommand::Log { name } => log(&store, &context.ref_name(name.as_deref()), context)?,
+            RefCommand::Log { name, max_count } => {
+                log(&store, &context.ref_name(name.as_deref()), *max_count, context)?;
+            }
             RefCommand::Set { name, revision, expect } => {
                 store.check_writable()?;
                 let expect = expectation(&store, expect.as_ref())?;
@@ -163,25 +168,35 @@ fn list(store: &Store, context: &Context) -> Result<()> {
     Ok(())
 }
 
-fn log(store: &Store, name: &str, context: &Context) -> Result<()> {
-    let entries = store.refs().log(name)?;
-    if entries.is_empty() {
+fn log(store: &Store, name: &str, max_count: Option<u64>, context: &Context) -> Result<()> {
+    let mut count = 0;
+    let is_enough = |count| max_count.is_some_and(|max| count >= max);
+    store.refs().each_entry(name, &mut |entry| {
+        context.interrupt.check()?;
+        // The first is read even if none is wanted: it says whether there is such a ref.
+        if !is_enough(count) {
+            write_entry(&entry, context)?;
+        }
+        count += 1;
+        Ok(!is_enough(count))
+    })?;
+    if count == 0 {
         return Err(Error::not_found(format!("there is no ref {name}"))
             .hint("`freestone ref list` lists the refs"));
     }
-    for entry in &entries {
-        if context.output.is_json() {
-            context.output.json(&JsonRef::new(entry))?;
-            continue;
-        }
-        let what = match entry.action {
-            RefAction::Set(id) => short(&id),
-            RefAction::Delete => format!("{:12}", "deleted"),
-        };
-        let time = time::show(entry.time);
-        context.output.line(format_args!("{name}@{:<6} {what} {time}", entry.n))?;
-    }
     Ok(())
+}
+
+fn write_entry(entry: &RefEntry, context: &Context) -> Result<()> {
+    if context.output.is_json() {
+        return context.output.json(&JsonRef::new(entry));
+    }
+    let what = match entry.action {
+        RefAction::Set(id) => short(&id),
+        RefAction::Delete => format!("{:12}", "deleted"),
+    };
+    let (name, time) = (&entry.name, time::show(entry.time));
+    context.output.line(format_args!("{name}@{:<6} {what} {time}", entry.n))
 }
 
 fn changed(entry: &RefEntry, context: &Context) -> Result<()> {
