@@ -1,8 +1,9 @@
 //! A host's store by the command line: images of what it fetches, without the upstream, after
 //! kills, and copies.
 
-use crate::program::Home;
+use crate::program::{self, Home};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -209,6 +210,32 @@ fn a_host_that_is_killed_again_and_again_makes_the_same_image_in_the_end() {
     }
     home.ok(["-s", "host", "fetch", "main"]);
     assert_eq!(digest(&home, &["-s", "host", "--offline", "image", "main"]), expected);
+}
+
+/// A limit of threads makes a fetch slower, and does not end it.
+#[test]
+fn a_host_with_few_threads_fetches_the_same() {
+    // The limit counts all threads of a user, and does not hold for root: so root becomes a user who
+    // has none.
+    const USER: u32 = 61_234;
+    let home = with_host();
+    if fs::metadata(home.path("")).unwrap().uid() != 0 {
+        return;
+    }
+    let expected = digest(&home, &["image", "main"]);
+    fs::copy(env!("CARGO_BIN_EXE_freestone"), home.path("freestone")).unwrap();
+    for limit in [1, 2, 3, 5, 8] {
+        let _ = fs::remove_dir_all(home.path("host/cache"));
+        let owner = format!("{USER}:{USER}");
+        program::ok(home.wrapped("chown", ["-R", &owner, "."]).arg(home.path("")));
+        let user = format!("--reuid={USER}");
+        let threads = format!("--nproc={limit}");
+        let become_user = [&user[..], "--regid=61234", "--clear-groups", "prlimit", &threads];
+        let fetch = ["./freestone", "-s", "host", "fetch", "main"];
+        let ran = program::ran(&mut home.wrapped("setpriv", become_user.iter().chain(&fetch)));
+        assert_eq!(ran.code, Some(0), "{limit}: {}", ran.err);
+        assert_eq!(digest(&home, &["-s", "host", "--offline", "image", "main"]), expected);
+    }
 }
 
 fn copy_files(from: &Path, to: &Path) {

@@ -330,3 +330,22 @@ fn the_store_is_found_where_it_is_said_to_be() {
         home.path("state").to_str().unwrap()
     );
 }
+
+/// Every command that writes removes what killed ones left, and nothing else.
+#[test]
+fn commands_that_write_remove_what_killed_ones_left() {
+    let home = Home::with_revisions();
+    home.ok(["init", "other"]);
+    for line in [
+        &["copy", "main", "--to", "other"][..],
+        &["-s", "other", "ref", "set", "x", "main"],
+        &["-s", "other", "store", "reindex"],
+        &["-s", "other", "store", "compact"],
+        &["-s", "other", "push", "site"],
+    ] {
+        home.write("other/tmp/0123456789abcdef", b"left over");
+        home.write("other/tmp/others", b"stays");
+        home.ok(line);
+        assert_eq!(home.names("other/tmp"), ["others"], "{line:?}");
+    }
+}

@@ -1,7 +1,8 @@
 //! `freestone serve nbd` with the usual clients.
 
 use crate::program::Home;
-use crate::server::{Server, varied};
+use crate::server::client::Client;
+use crate::server::{Server, noise, varied};
 use crate::support::output;
 use std::fs;
 use std::path::Path;
@@ -210,4 +211,23 @@ fn a_restart_does_not_change_what_a_name_means() {
     assert!(read(&server) == newer);
     server.end("TERM");
     assert!(read(&Server::nbd(&home, "www", &["main"])) == newer);
+}
+
+/// A server that runs through many compactions holds few removed packs open: their room would not
+/// become free, and descriptors would run out.
+#[test]
+fn packs_that_compactions_removed_are_closed() {
+    let home = Home::with_revisions();
+    let server = Server::nbd(&home, "compacted", &["main", "--all", "--follow"]);
+    for round in 0..15 {
+        home.write("site/index.html", &noise(round + 100, 50_000));
+        home.ok(["push", "site"]);
+        home.ok(["store", "compact", "--all", "--grace", "0", "--level", "1"]);
+        home.ok(["image", "main", "--force", "-o", "new.img"]);
+        let image = home.read("new.img");
+        let mut client = Client::new(server.connect(), "main", true);
+        assert!(client.read(0, u32::try_from(image.len()).unwrap()).unwrap() == image);
+    }
+    let removed = server.removed_pack_count();
+    assert!(removed <= 4, "{removed} removed packs are open");
 }

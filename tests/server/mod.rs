@@ -7,6 +7,7 @@ pub mod wire;
 use crate::program::Home;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -124,6 +125,13 @@ impl Server {
     /// Returns the number of its open files.
     pub fn file_count(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// Returns the number of packs that it has open and that have no name any more.
+    pub fn removed_pack_count(&self) -> usize {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().flatten();
+        let names = files.filter_map(|file| fs::read_link(file.path()).ok());
+        names.filter(|name| name.as_os_str().as_bytes().ends_with(b".pack (deleted)")).count()
     }
 
     /// Returns the number of its threads.
