@@ -24,6 +24,7 @@ use freestone_core::digest::{self, context};
 use freestone_core::limits::PACK_RECORDS_MAX;
 use freestone_core::wire::{Reader, Writer};
 use freestone_core::{Error, Id, Result};
+use std::collections::HashMap;
 
 /// The first bytes of every pack.
 pub const HEADER: [u8; 16] =
@@ -98,6 +99,7 @@ pub fn id_of_object(name: &str) -> Option<Id> {
 /// Encodes a table; the rows are in order of their offsets and do not overlap.
 pub fn encode_table(rows: &[Row]) -> Vec<u8> {
     let mut packs: Vec<Id> = Vec::new();
+    let mut numbers: HashMap<Id, u64> = HashMap::new();
     let mut bases = Writer::default();
     for base in rows.iter().filter_map(|row| row.base.as_ref()) {
         match base {
@@ -106,11 +108,11 @@ pub fn encode_table(rows: &[Row]) -> Vec<u8> {
                 bases.varint(*index as u64);
             }
             Base::Other { pack, offset, stored, plain, codec } => {
-                let at = packs.iter().position(|known| known == pack).unwrap_or_else(|| {
+                let number = *numbers.entry(*pack).or_insert_with(|| {
                     packs.push(*pack);
-                    packs.len() - 1
+                    packs.len() as u64
                 });
-                bases.varint(at as u64 + 1);
+                bases.varint(number);
                 bases.varint(*offset);
                 bases.varint(*stored);
                 bases.varint(*plain);

@@ -18,7 +18,7 @@ use freestone_format::revision::{PackRange, Revision};
 use freestone_format::segment::{self, Segment, SegmentPack, SegmentParts};
 use freestone_manifest::content::ContentRecord;
 use freestone_manifest::{EntryKind, Items, Node};
-use freestone_store::index::rows::{Rows, add_pack};
+use freestone_store::index::rows::{Listing, Rows};
 use freestone_store::index::write_segment;
 use freestone_store::spool::Spool;
 use freestone_store::{Index, LiveSegment, Records, Store, hints, revisions};
@@ -123,17 +123,17 @@ fn each_batch(
     said: Option<&Said>,
     each: &mut dyn FnMut(SegmentParts) -> Result<()>,
 ) -> Result<()> {
-    let mut parts = SegmentParts::default();
+    let mut listing = Listing::default();
     for (id, length) in &found.kept {
         let (rows, table) = found.rows(store, id)?;
         let pack = SegmentPack { id: *id, length: *length, table };
         let name = |_: usize, id: &Id| said.and_then(|said| said.name(id));
-        add_pack(&mut parts, pack, &rows, &name);
-        if parts.rows.len() >= SEGMENT_ROWS_TARGET {
-            each(std::mem::take(&mut parts))?;
+        listing.add_pack(pack, &rows, &name);
+        if listing.parts().rows.len() >= SEGMENT_ROWS_TARGET {
+            each(listing.take())?;
         }
     }
-    if parts.packs.is_empty() { Ok(()) } else { each(parts) }
+    if listing.parts().packs.is_empty() { Ok(()) } else { each(listing.take()) }
 }
 
 fn drop_caches(store: &Store) {

@@ -8,6 +8,7 @@ use freestone_core::Result;
 use freestone_format::hint::{BYTES_MAX, NAME, decode, encode};
 use freestone_format::ref_entry::{self, RefEntry};
 use freestone_format::segment::parse_file_name;
+use std::collections::HashSet;
 
 /// How often a hint is written again because what it says has changed meanwhile.
 const TRIES: usize = 3;
@@ -21,6 +22,7 @@ const TRIES: usize = 3;
 pub fn write_index(backend: &dyn Backend, going: &[String]) {
     let lines = || -> Result<Vec<String>> {
         let listed = backend.list("index")?;
+        let going: HashSet<&String> = going.iter().collect();
         let line = |name: &str, length: u64| {
             let name = name.strip_prefix("index/")?;
             parse_file_name(name).map(|_| format!("{name} {length}"))

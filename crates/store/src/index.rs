@@ -142,12 +142,10 @@ impl Index {
 
     /// Replaces segments by the one that they were merged to.
     pub(crate) fn replace(&self, old: &[Arc<LiveSegment>], merged: LiveSegment) {
+        let old: HashSet<&str> = old.iter().map(|old| old.name.as_str()).collect();
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
-        let mut list: Vec<Arc<LiveSegment>> = segments
-            .iter()
-            .filter(|segment| !old.iter().any(|old| old.name == segment.name))
-            .cloned()
-            .collect();
+        let is_kept = |segment: &&Arc<LiveSegment>| !old.contains(segment.name.as_str());
+        let mut list: Vec<Arc<LiveSegment>> = segments.iter().filter(is_kept).cloned().collect();
         let at = list.partition_point(|segment| segment.tier < merged.tier);
         list.insert(at, Arc::new(merged));
         *segments = Arc::new(list);

@@ -6,7 +6,7 @@ use freestone_backend::Backend;
 use freestone_core::{Error, Id, Result};
 use freestone_format::record::RecordKind;
 use freestone_format::segment::{Segment, SegmentPack, SegmentParts, SegmentRow};
-use freestone_store::index::rows::{self, Rows};
+use freestone_store::index::rows::{Listing, Rows};
 use freestone_store::index::write_segment;
 use freestone_store::{Index, LiveSegment, hints};
 use std::collections::{HashMap, HashSet};
@@ -101,12 +101,12 @@ fn stays(row: &SegmentRow, is_old: &[bool]) -> bool {
 
 /// Lists the new packs; their rows stand in their order.
 pub(super) fn new_rows(packs: &[NewPack]) -> SegmentParts {
-    let mut parts = SegmentParts::default();
+    let mut listing = Listing::default();
     for pack in packs {
         let named = SegmentPack { id: pack.id, length: pack.length, table: pack.table };
-        rows::add_pack(&mut parts, named, &pack.rows, &|_, _| None);
+        listing.add_pack(named, &pack.rows, &|_, _| None);
     }
-    parts
+    listing.take()
 }
 
 /// Returns what a segment says of packs that stay, with the bases that their records depend on,

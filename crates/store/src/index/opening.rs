@@ -30,7 +30,8 @@ pub(super) fn open_segments(backend: &dyn Backend) -> Result<(Vec<Arc<LiveSegmen
         // A segment that is gone was merged into one that the new listing shows. A listing during a
         // merge may show neither the old segments nor the new one; then the new one is there by
         // now.
-        let is_new = |now: &Listed| !listing.iter().any(|before| before.name == now.name);
+        let before: HashSet<&str> = listing.iter().map(|listed| listed.name.as_str()).collect();
+        let is_new = |now: &Listed| !before.contains(now.name.as_str());
         if is_one_gone || now.iter().any(is_new) {
             listing = now;
             continue;

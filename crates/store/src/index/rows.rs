@@ -6,22 +6,11 @@ use freestone_format::record::RecordKind;
 use freestone_format::segment::{
     self, PREFIX_BYTES, Segment, SegmentPack, SegmentParts, SegmentRow,
 };
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The maximum of rows that are left out: restoring them takes a few milliseconds of every process.
 const ROWS_LEFT_OUT_TARGET: usize = 1 << 14;
-
-fn pack_number(parts: &mut SegmentParts, named: SegmentPack) -> u32 {
-    let at = parts.packs.iter().position(|pack| pack.id == named.id).unwrap_or_else(|| {
-        parts.packs.push(named);
-        parts.packs.len() - 1
-    });
-    // A pack that holds a base may be named before its length is known.
-    if let Some(pack) = parts.packs.get_mut(at).filter(|_| named.length > 0) {
-        *pack = named;
-    }
-    u32::try_from(at).unwrap_or(u32::MAX)
-}
 
 /// A name of a record, in addition to its id.
 #[derive(Clone, Copy, Debug)]
@@ -32,63 +21,98 @@ pub enum Name {
     Commit([u8; PREFIX_BYTES]),
 }
 
-/// Lists the records of a pack. `name` returns what else a record is found by, given its place in
-/// the table and its id.
-pub fn add_pack(
-    parts: &mut SegmentParts,
-    named: SegmentPack,
-    rows: &[Row],
-    name: &dyn Fn(usize, &Id) -> Option<Name>,
-) {
-    let pack = pack_number(parts, named);
-    let first = parts.rows.len() as u64;
-    let mut others: Vec<SegmentRow> = Vec::new();
-    for (at, row) in rows.iter().enumerate() {
-        let base = row.base.as_ref().map(|base| match base {
-            Base::Same(at) => first + *at as u64,
-            Base::Other { pack, offset, stored, plain, codec } => {
-                // The base's own row, so that reading needs no other segment. Its id is not known
-                // here: the row is followed to, not found.
-                let row = SegmentRow {
-                    prefix: [0; PREFIX_BYTES],
-                    pack: pack_number(parts, SegmentPack { id: *pack, length: 0, table: 0 }),
-                    offset: *offset,
-                    stored: *stored,
-                    plain: *plain,
-                    kind: row.kind,
-                    codec: *codec,
-                    base: None,
-                };
-                let at = others.iter().position(|other| *other == row).unwrap_or_else(|| {
-                    others.push(row);
-                    others.len() - 1
-                });
-                first + (rows.len() + at) as u64
-            }
-        });
-        let is_content = matches!(row.kind, RecordKind::Chunk | RecordKind::ContentRecord);
-        let place = first + at as u64;
-        match name(at, &row.id) {
-            Some(Name::Sha1(sha1)) if is_content => {
-                parts.sha1s.push((segment::prefix(&sha1.0), place));
-            }
-            Some(Name::Commit(prefix)) if row.kind == RecordKind::Revision => {
-                parts.commits.push((prefix, place));
-            }
-            _ => {}
-        }
-        parts.rows.push(SegmentRow {
-            prefix: segment::prefix(&row.id.0),
-            pack,
-            offset: row.offset,
-            stored: row.stored,
-            plain: row.plain,
-            kind: row.kind,
-            codec: row.codec,
-            base,
-        });
+/// A segment in the making: the records of packs, by the packs' tables.
+#[derive(Default)]
+pub struct Listing {
+    parts: SegmentParts,
+    /// The places of packs in `parts`. A table can name many.
+    numbers: HashMap<Id, u32>,
+}
+
+impl Listing {
+    /// Returns what is listed so far.
+    pub fn parts(&self) -> &SegmentParts {
+        &self.parts
     }
-    parts.rows.append(&mut others);
+
+    /// Returns what is listed, and begins with nothing.
+    pub fn take(&mut self) -> SegmentParts {
+        std::mem::take(self).parts
+    }
+
+    fn pack_number(&mut self, named: SegmentPack) -> u32 {
+        let packs = &mut self.parts.packs;
+        let number = *self.numbers.entry(named.id).or_insert_with(|| {
+            packs.push(named);
+            u32::try_from(packs.len() - 1).unwrap_or(u32::MAX)
+        });
+        // A pack that holds a base may be named before its length is known.
+        if let Some(pack) = packs.get_mut(number as usize).filter(|_| named.length > 0) {
+            *pack = named;
+        }
+        number
+    }
+
+    /// Lists the records of a pack. `name` returns what else a record is found by, given its place
+    /// in the table and its id.
+    pub fn add_pack(
+        &mut self,
+        named: SegmentPack,
+        rows: &[Row],
+        name: &dyn Fn(usize, &Id) -> Option<Name>,
+    ) {
+        let pack = self.pack_number(named);
+        let first = self.parts.rows.len() as u64;
+        let mut others = Vec::new();
+        let mut numbers = HashMap::new();
+        for (at, row) in rows.iter().enumerate() {
+            let base = row.base.as_ref().map(|base| match base {
+                Base::Same(at) => first + *at as u64,
+                Base::Other { pack, offset, stored, plain, codec } => {
+                    // The base's own row, so that reading needs no other segment. Its id is not
+                    // known here: the row is followed to, not found.
+                    let named = SegmentPack { id: *pack, length: 0, table: 0 };
+                    let row = SegmentRow {
+                        prefix: [0; PREFIX_BYTES],
+                        pack: self.pack_number(named),
+                        offset: *offset,
+                        stored: *stored,
+                        plain: *plain,
+                        kind: row.kind,
+                        codec: *codec,
+                        base: None,
+                    };
+                    let same = (row.pack, *offset, *stored, *plain, row.kind, *codec);
+                    *numbers.entry(same).or_insert_with(|| {
+                        others.push(row);
+                        first + (rows.len() + others.len() - 1) as u64
+                    })
+                }
+            });
+            let is_content = matches!(row.kind, RecordKind::Chunk | RecordKind::ContentRecord);
+            let place = first + at as u64;
+            match name(at, &row.id) {
+                Some(Name::Sha1(sha1)) if is_content => {
+                    self.parts.sha1s.push((segment::prefix(&sha1.0), place));
+                }
+                Some(Name::Commit(prefix)) if row.kind == RecordKind::Revision => {
+                    self.parts.commits.push((prefix, place));
+                }
+                _ => {}
+            }
+            self.parts.rows.push(SegmentRow {
+                prefix: segment::prefix(&row.id.0),
+                pack,
+                offset: row.offset,
+                stored: row.stored,
+                plain: row.plain,
+                kind: row.kind,
+                codec: row.codec,
+                base,
+            });
+        }
+        self.parts.rows.append(&mut others);
+    }
 }
 
 /// Whether a segment has rows.
@@ -122,8 +146,9 @@ pub(crate) fn with_rows(segment: &Segment, rows: &[Row]) -> Result<Segment> {
             .hint("`freestone store reindex` makes the index again")
     };
     let count = segment.record_count();
-    let mut parts = SegmentParts::default();
-    add_pack(&mut parts, segment.pack(0)?, rows, &|_, _| None);
+    let mut listing = Listing::default();
+    listing.add_pack(segment.pack(0)?, rows, &|_, _| None);
+    let mut parts = listing.take();
     parts.sha1s = (0..segment.sha1_count()).map(|at| segment.sha1(at)).collect::<Result<_>>()?;
     parts.commits =
         (0..segment.commit_count()).map(|at| segment.commit(at)).collect::<Result<_>>()?;
@@ -140,6 +165,7 @@ pub(crate) fn with_rows(segment: &Segment, rows: &[Row]) -> Result<Segment> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use freestone_core::limits::PACK_RECORDS_MAX;
     use freestone_core::{ErrorKind, digest};
     use freestone_format::record::Codec;
 
@@ -158,14 +184,48 @@ mod tests {
     }
 
     fn listed(rows: &[Row]) -> SegmentParts {
-        let mut parts = SegmentParts::default();
+        let mut listing = Listing::default();
         let pack = SegmentPack { id: Id([3; 32]), length: 1 << 30, table: 9 };
         let name = |at: usize, id: &Id| match at % 5 {
             4 => Some(Name::Commit(segment::prefix(&id.0))),
             _ => Some(Name::Sha1(digest::sha1(&id.0))),
         };
-        add_pack(&mut parts, pack, rows, &name);
-        parts
+        listing.add_pack(pack, rows, &name);
+        listing.take()
+    }
+
+    /// A row that has its base at `offset` of the pack that `pack` makes.
+    fn based(n: u64, pack: u64, offset: u64) -> Row {
+        let (pack, codec) = (digest::plain(&pack.to_le_bytes()), Codec::Raw);
+        let base = Base::Other { pack, offset, stored: 5, plain: 5, codec };
+        let codec = Codec::ZstdBase;
+        Row { base: Some(base), codec, offset: 16 + 100 * n, ..rows(1).remove(0) }
+    }
+
+    #[test]
+    fn a_table_that_names_many_packs_and_bases_is_listed_in_proportion() {
+        let begun = std::time::Instant::now();
+        let count = PACK_RECORDS_MAX;
+        let rows: Vec<Row> = (0..count).map(|n| based(n, n % (1 << 16), 16 + n / 2)).collect();
+        let mut listing = Listing::default();
+        let pack = |n: u8| SegmentPack { id: Id([n; 32]), length: 1 << 30, table: 9 };
+        listing.add_pack(pack(3), &rows, &|_, _| None);
+        // By comparing each with all, it takes minutes.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+        assert_eq!(listing.parts().packs.len(), 1 + (1 << 16));
+        assert_eq!(listing.parts().rows.len() as u64, 2 * count);
+        // What was named is known, and gets its length.
+        let first = listing.parts().packs[1].id;
+        listing.add_pack(SegmentPack { id: first, ..pack(0) }, &rows[..1], &|_, _| None);
+        assert_eq!(listing.parts().packs.len(), 1 + (1 << 16));
+        assert_eq!(listing.parts().packs[1].length, 1 << 30);
+        let at = usize::try_from(count).unwrap();
+        let base = listing.parts().rows[0].base.unwrap();
+        let base = listing.parts().rows[usize::try_from(base).unwrap()];
+        assert_eq!((base.pack, base.offset), (1, 16));
+        assert_eq!(listing.parts().rows[at - 1].base, Some(2 * count - 1));
+        assert_eq!(listing.take().rows.len() as u64, 2 * count + 2);
+        assert!(listing.parts().packs.is_empty());
     }
 
     #[test]

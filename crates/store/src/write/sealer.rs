@@ -2,7 +2,7 @@
 
 use super::fresh::{Fresh, Written};
 use super::lane::Sealed;
-use crate::index::rows::{self, Name, Rows};
+use crate::index::rows::{Listing, Name, Rows};
 use crate::index::{Index, Place, write_segment};
 use crate::read::records::{BASE_DEPTH_MAX, Records};
 use freestone_backend::Backend;
@@ -68,10 +68,10 @@ pub(super) struct Sealer {
     written: Arc<Written>,
     /// Whether segments leave out the rows that the table of their pack has.
     rows: Rows,
-    parts: SegmentParts,
-    /// The records that `parts` lists, by full id.
+    listing: Listing,
+    /// The records that `listing` has, by full id.
     listed: Vec<(RecordKind, Id, Option<Sha1>)>,
-    /// Packs of others that hold bases of what `parts` lists.
+    /// Packs of others that hold bases of what `listing` has.
     packs_of_bases: HashSet<Id>,
     locator: Vec<PackRange>,
 }
@@ -90,7 +90,7 @@ impl Sealer {
             fresh,
             written,
             rows: if thorough { Rows::LeftOut } else { Rows::Kept },
-            parts: SegmentParts::default(),
+            listing: Listing::default(),
             listed: Vec::new(),
             packs_of_bases: HashSet::new(),
             locator: Vec::new(),
@@ -104,8 +104,8 @@ impl Sealer {
 
     fn run(mut self, receiver: &mpsc::Receiver<Sealed>) -> Result<Self> {
         while let Ok(sealed) = receiver.recv() {
-            let packs = self.parts.packs.len();
-            if self.parts.rows.len() >= SEGMENT_ROWS_TARGET || packs >= SEGMENT_PACKS_TARGET {
+            let (packs, rows) = (self.listing.parts().packs.len(), self.listing.parts().rows.len());
+            if rows >= SEGMENT_ROWS_TARGET || packs >= SEGMENT_PACKS_TARGET {
                 self.flush()?;
             }
             self.publish(sealed)?;
@@ -129,7 +129,7 @@ impl Sealer {
                 let sha1 = sha1s.get(&at).map(|sha1| Name::Sha1(*sha1));
                 sha1.or_else(|| fresh.commits.get(id).map(|commit| Name::Commit(*commit)))
             };
-            rows::add_pack(&mut self.parts, pack, &sealed.rows, &name);
+            self.listing.add_pack(pack, &sealed.rows, &name);
         }
         self.packs_of_bases.extend(sealed.rows.iter().filter_map(|row| match row.base {
             Some(Base::Other { pack, .. }) => Some(pack),
@@ -163,7 +163,7 @@ impl Sealer {
 
     /// Writes a segment of what was published since the last one, if there is anything.
     pub(super) fn flush(&mut self) -> Result<()> {
-        let parts = std::mem::take(&mut self.parts);
+        let parts = self.listing.take();
         if parts.packs.is_empty() {
             // What this push depends on is listed, but perhaps not durably.
             return self.backend.settle("index");
