@@ -18,6 +18,7 @@ mod host;
 mod host_corpus;
 mod hostile;
 mod image;
+mod limits;
 mod million;
 mod push_tar;
 mod readers;

@@ -90,6 +90,36 @@ impl Home {
         command
     }
 
+    /// The program with arguments, under a limit as `prlimit` takes it. Root has no limit of threads,
+    /// so it runs as another user then, to whom the home is given.
+    pub fn limited<I: IntoIterator<Item: AsRef<OsStr>>>(
+        &self,
+        limit: &str,
+        arguments: I,
+    ) -> Command {
+        let program = env!("CARGO_BIN_EXE_freestone");
+        if !rustix::process::geteuid().is_root() {
+            let mut command = self.wrapped("prlimit", [limit, program]);
+            command.args(arguments);
+            return command;
+        }
+        // Others cannot enter all directories to the program.
+        let copy = self.path("freestone");
+        if !copy.exists() {
+            fs::copy(program, &copy).unwrap();
+        }
+        const USER: &str = "61234";
+        for directory in [&self.0, &self.1] {
+            let mut chown = Command::new("chown");
+            chown.args(["-R", USER]).arg(directory.path());
+            assert!(chown.status().unwrap().success());
+        }
+        let user = ["--reuid", USER, "--regid", USER, "--clear-groups", "prlimit", limit];
+        let mut command = self.wrapped("setpriv", user);
+        command.arg(copy).args(arguments);
+        command
+    }
+
     pub fn run<I: IntoIterator<Item: AsRef<OsStr>>>(&self, arguments: I) -> Ran {
         Ran::of(self.command(arguments).output().unwrap())
     }

@@ -11,4 +11,5 @@ mod support;
 
 mod hostile;
 mod http;
+mod limits;
 mod nbd;

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 /// The most results that wait for an earlier one. It bounds the memory: while one large file is
 /// hashed, the other threads may finish this many small ones.
@@ -58,14 +57,7 @@ pub fn run<I: Send, R: Send>(
         changed: Condvar::new(),
         stopped: AtomicBool::new(false),
     };
-    thread::scope(|scope| {
-        for _ in 1..workers.get() {
-            if threads::spawn(scope, || pool.work(&work)).is_none() {
-                break;
-            }
-        }
-        pool.work(&work);
-    });
+    threads::together(workers.get(), || pool.work(&work));
     let results = pool.results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.failure.map_or(Ok(()), Err)
 }
@@ -161,6 +153,7 @@ impl<N, R, T> Drop for StopUnlessDone<'_, N, R, T> {
 mod tests {
     use super::*;
     use freestone_core::ErrorKind;
+    use std::thread;
     use std::time::Duration;
 
     fn numbers(count: u64, fail_work_at: u64, fail_take_at: u64) -> Result<Vec<u64>> {

@@ -4,7 +4,7 @@
 use crate::{Error, ErrorKind, Result};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
-use std::thread::{self, Scope, ScopedJoinHandle};
+use std::thread::{self, JoinHandle, Scope, ScopedJoinHandle};
 
 /// Starts a thread of `scope` that does `work`. Returns `None` if the system provides no further
 /// thread; then `work` is dropped, and the caller does it, or does with the threads that there are.
@@ -50,6 +50,41 @@ pub fn join<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|_| {
         Err(Error::new(ErrorKind::Failed, "internal error: a thread panicked (please report this)"))
     })
+}
+
+/// Does `work` on up to `count` threads, this one among them, or on as many as the system provides.
+/// Returns the results, in any order. A panic of a thread is passed on.
+pub fn together<T: Send>(count: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..count).map_while(|_| spawn(scope, &work)).collect();
+        let mut results = vec![work()];
+        results.extend(
+            others.into_iter().map(|thread| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }),
+        );
+        results
+    })
+}
+
+/// Starts a thread called `name` that does `work`, for as long as that takes.
+///
+/// # Errors
+/// The system provides no further thread.
+pub fn start<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>> {
+    let started = thread::Builder::new().name(name.to_owned()).spawn(work);
+    started.map_err(|error| none_left().because(error))
+}
+
+/// Returns the error for a thread that the system does not provide.
+pub fn none_left() -> Error {
+    Error::new(ErrorKind::Failed, "the system provides too few threads").hint(
+        "raise the limit of threads (`ulimit -u`, TasksMax= of a service, the limit of pids of a \
+         container)",
+    )
 }
 
 /// Returns true if the system provides `count` threads now: for libraries that end the process when
@@ -113,5 +148,15 @@ mod tests {
         };
         let error = each(&[1, 2], 2, panicking).unwrap_err();
         assert!(error.to_string().contains("panicked"), "{error}");
+    }
+
+    #[test]
+    fn work_is_done_together_and_by_this_thread_alone() {
+        for count in [0, 1, 5] {
+            let ids = together(count, || thread::current().id());
+            assert_eq!(ids.len(), count.max(1));
+            assert_eq!(ids[0], thread::current().id());
+        }
+        assert_eq!(start("sum", || 1 + 2).unwrap().join().unwrap(), 3);
     }
 }

@@ -4,7 +4,7 @@
 use crate::filesystem::FileSystem;
 use crate::options::MountOptions;
 use crate::revisions::Revisions;
-use freestone_core::{Error, ErrorKind, Result, lock};
+use freestone_core::{Error, ErrorKind, Result, lock, threads};
 use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
 use rustix::fs::{AtFlags, CWD, StatxFlags, major, minor, statx};
 use rustix::io::Errno;
@@ -70,14 +70,17 @@ pub fn mount(
         MountOption::NoAtime,
     ];
     config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
-    config.n_threads = Some(options.threads.max(1));
+    // Without all of its threads the session would end.
+    let threads = options.threads.max(1);
+    config.n_threads = Some(if threads::are_available(threads + 1) { threads } else { 1 });
     config.clone_fd = true;
     let file_system = FileSystem::new(revisions, options, failed);
     let mut session = Session::new(file_system, &directory, &config)
         .map_err(|error| cannot_mount(&directory, error))?;
     let unmounter = Mutex::new(session.unmount_callable());
-    let thread = std::thread::Builder::new().name("mount".to_owned()).spawn(move || session.run());
-    let thread = thread.map_err(|error| cannot_mount(&directory, error))?;
+    let thread = threads::start("mount", move || session.run());
+    let thread = thread
+        .map_err(|error| error.context(format!("{}: cannot be mounted", directory.display())))?;
     read_ahead(&directory);
     Ok(Mounted { directory, thread, unmounter })
 }

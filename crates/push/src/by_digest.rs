@@ -12,12 +12,12 @@ use crate::attempt::{Attempt, Made};
 use crate::entry::{self, content_of, first_record};
 use crate::faults::Faults;
 use crate::file::{FileReader, ReaderThread, changing};
+use crate::jobs::{JobThread, JobThreads};
 use crate::nodes::Nodes;
 use crate::outcome::{PushOutcome, Walked};
 use crate::pipeline::Pipeline;
 use crate::readers::readers_failed;
 use crate::start::Parent;
-use crossbeam_channel::{Receiver, Sender, bounded};
 use freestone_core::item::Content;
 use freestone_core::working::WorkingIndex;
 use freestone_core::{Error, Id, Result, lock};
@@ -26,7 +26,6 @@ use freestone_store::spool::{NodeSpool, SpooledNodes};
 use freestone_store::write::{Writer, WriterOptions};
 use freestone_store::{Index, Records};
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -117,28 +116,23 @@ impl Storing<'_> {
         walked: &mut Walked,
     ) -> Result<Subtree> {
         let threads = self.attempt.options.thread_count();
-        let (jobs, jobs_out) = bounded(2 * threads);
         let edited = std::thread::scope(|scope| {
-            for number in 0..threads {
-                let jobs = jobs_out.clone();
-                scope.spawn(move || {
-                    // A panic must not leave the other side waiting.
-                    let store = || self.store_files(number, &jobs);
-                    let outcome = catch_unwind(AssertUnwindSafe(store));
-                    self.note(outcome.unwrap_or_else(|_| Err(readers_failed())))
-                });
-            }
-            drop(jobs_out);
+            let mut threads = JobThreads::start(scope, threads, |number| StoringThread {
+                storing: self,
+                thread: ReaderThread::new(number),
+            });
             let mut edits = Edits {
                 storing: self,
                 differences: Differences::new(before, after, Times::Ignore),
                 next: None,
-                jobs,
+                threads: &mut threads,
                 given: HashSet::new(),
                 walked,
             };
             let nodes = Nodes { writer: self.writer, parent: Some(before) };
-            self.note(edit(Some(before), &mut edits, nodes))
+            let edited = self.note(edit(Some(before), &mut edits, nodes));
+            self.note(threads.end());
+            edited
         });
         match lock(&self.failure).take() {
             Some(failure) => Err(failure),
@@ -157,39 +151,51 @@ impl Storing<'_> {
             .ok()
     }
 
-    /// Reads files again and writes their contents.
-    fn store_files(&self, number: usize, jobs: &Receiver<Job>) -> Result<()> {
-        let mut thread = ReaderThread::new(number);
+/// One of the threads that read files again and write their contents.
+struct StoringThread<'a> {
+    storing: &'a Storing<'a>,
+    thread: ReaderThread,
+}
+
+impl JobThread<Job> for StoringThread<'_> {
+    fn work(&mut self, job: Job) -> Result<()> {
+        let attempt = self.storing.attempt;
         let mut reader = FileReader {
-            opener: self.attempt.source.opener,
-            writer: self.writer,
-            progress: self.attempt.progress,
+}
+            opener: attempt.source.opener,
+            writer: self.storing.writer,
+            progress: attempt.progress,
             skips_removed: true,
-            stop: &self.stop,
-            thread: &mut thread,
+            stop: &self.storing.stop,
+            thread: &mut self.thread,
         };
-        for job in jobs {
-            if !reader.read_again(&job.path, &job.content)? {
-                self.attempt.moved.store(true, Ordering::Relaxed);
-                return Err(changing(&job.path));
+        let is_stored = reader.read_again(&job.path, &job.content).and_then(|is_same| {
+            if is_same {
+                return Ok(());
             }
-        }
-        thread.finish(self.writer)
+            attempt.moved.store(true, Ordering::Relaxed);
+            Err(changing(&job.path))
+        });
+        self.storing.note(is_stored).ok_or_else(readers_failed)
+    }
+
+    fn finish(self) -> Result<()> {
+        self.thread.finish(self.storing.writer)
     }
 }
 
 /// The differences as edits of the parent's manifest.
-struct Edits<'a> {
+struct Edits<'a, 'scope, 'read> {
     storing: &'a Storing<'a>,
     differences: Differences<'a, Records, SpooledNodes>,
     next: Option<Change>,
-    jobs: Sender<Job>,
+    threads: &'a mut JobThreads<'scope, Job, StoringThread<'read>>,
     /// Contents that were given to the readers.
     given: HashSet<Id>,
     walked: &'a mut Walked,
 }
 
-impl Changes for Edits<'_> {
+impl<'scope, 'read: 'scope> Changes for Edits<'_, 'scope, 'read> {
     fn peek(&mut self) -> Result<Option<(&[u8], bool)>> {
         if self.next.is_none() {
             self.next = self.differences.next().transpose()?;
@@ -218,7 +224,7 @@ impl Changes for Edits<'_> {
     }
 }
 
-impl Edits<'_> {
+impl<'scope, 'read: 'scope> Edits<'_, 'scope, 'read> {
     /// Has the content stored, unless the store has it.
     fn store(&mut self, path: &[u8], content: Content) -> Result<()> {
         let (kind, writer) = (first_record(&content), self.storing.writer);
@@ -232,6 +238,6 @@ impl Edits<'_> {
             return Ok(());
         }
         let job = Job { path: path.to_vec(), content };
-        self.jobs.send(job).map_err(|_| readers_failed())
+        self.threads.give(job)
     }
 }

@@ -58,6 +58,7 @@ pub mod copy;
 mod entry;
 mod faults;
 mod file;
+mod jobs;
 mod nodes;
 mod options;
 mod ordered;

@@ -2,12 +2,13 @@
 
 use crate::entry::{self, content_of, first_record};
 use crate::faults::Faults;
+use crate::jobs::JobThreads;
 use crate::options::PushOptions;
 use crate::outcome::Walked;
 use crate::parent::ParentEntries;
 use crate::progress::Progress;
-use crate::readers::{Done, Job, Outcome, readers_failed};
-use crossbeam_channel::{Receiver, Sender};
+use crate::readers::{Done, Job, Outcome, Reader, readers_failed};
+use crossbeam_channel::Receiver;
 use freestone_core::Result;
 use freestone_core::item::{Content, FileStamp, Item, ItemKind};
 use freestone_core::wire::to_usize;
@@ -53,10 +54,13 @@ pub(crate) struct Given<'a> {
     pub(crate) hash_only: bool,
 }
 
+/// The readers of a push.
+pub(crate) type ReaderThreads<'scope, 'a> = JobThreads<'scope, Vec<Job>, Reader<'a>>;
+
 /// The ordered side of a push.
-pub(crate) struct Ordered<'a, W: NodeSink> {
+pub(crate) struct Ordered<'a, 'scope, 'read, W: NodeSink> {
     given: Given<'a>,
-    jobs: Option<Sender<Vec<Job>>>,
+    readers: &'a mut ReaderThreads<'scope, 'read>,
     /// Files that are not yet given to a reader, and their bytes.
     together: Vec<Job>,
     together_bytes: u64,
@@ -72,19 +76,19 @@ pub(crate) struct Ordered<'a, W: NodeSink> {
     counts: Counts,
 }
 
-impl<'a, W: NodeSink> Ordered<'a, W> {
-    /// Returns the ordered side of a push whose readers take `jobs` and answer to `done`. The nodes
-    /// of the manifest go to `nodes`.
+impl<'a, 'scope, 'read: 'scope, W: NodeSink> Ordered<'a, 'scope, 'read, W> {
+    /// Returns the ordered side of a push whose `readers` answer to `done`. The nodes of the
+    /// manifest go to `nodes`.
     pub(crate) fn new(
         given: Given<'a>,
-        jobs: Sender<Vec<Job>>,
+        readers: &'a mut ReaderThreads<'scope, 'read>,
         done: Receiver<Done>,
         stats: Option<&'a mut Box<dyn WorkingIndex>>,
         nodes: W,
     ) -> Self {
         Self {
             given,
-            jobs: Some(jobs),
+            readers,
             together: Vec::new(),
             together_bytes: 0,
             done,
@@ -101,7 +105,10 @@ impl<'a, W: NodeSink> Ordered<'a, W> {
     ///
     /// # Errors
     /// The source or the parent cannot be read, or the store not be written.
-    pub(crate) fn run(mut self, items: &Receiver<Result<Vec<Item>>>) -> Result<(Walked, W)> {
+    pub(crate) fn run(
+        mut self,
+        items: impl Iterator<Item = Result<Vec<Item>>>,
+    ) -> Result<(Walked, W)> {
         let mut parent = ParentEntries::new(self.given.parent)?;
         for batch in items {
             let batch = match batch {
@@ -120,7 +127,7 @@ impl<'a, W: NodeSink> Ordered<'a, W> {
             }
         }
         self.give_jobs()?;
-        self.jobs = None;
+        self.readers.close();
         while !self.waiting.is_empty() {
             self.settle(true)?;
         }
@@ -170,11 +177,8 @@ impl<'a, W: NodeSink> Ordered<'a, W> {
     fn give_jobs(&mut self) -> Result<()> {
         self.together_bytes = 0;
         let together = std::mem::take(&mut self.together);
-        match &self.jobs {
-            // The readers take jobs until the channel is closed, so this waits only for them.
-            Some(jobs) if !together.is_empty() => jobs.send(together).map_err(|_| readers_failed()),
-            _ => Ok(()),
-        }
+        // The readers take jobs until there are no more, so this waits only for them.
+        if together.is_empty() { Ok(()) } else { self.readers.give(together) }
     }
 
     /// Returns the content that the stat cache knows of a file, if the store has it.

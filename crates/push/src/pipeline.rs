@@ -9,15 +9,16 @@
 //! After the first of them the readers only open files, and no more entries are made.
 
 use crate::faults::Faults;
+use crate::file::ReaderThread;
 use crate::options::{PushOptions, Source};
-use crate::ordered::{Given, Ordered};
+use crate::ordered::{Given, Ordered, ReaderThreads};
 use crate::outcome::Walked;
 use crate::progress::Progress;
-use crate::readers::{Done, Job, Readers};
-use crossbeam_channel::{Sender, bounded, unbounded};
-use freestone_core::item::Item;
+use crate::readers::{Done, Reader, Readers};
+use crossbeam_channel::{bounded, unbounded};
+use freestone_core::item::{Item, ItemSource};
 use freestone_core::working::WorkingIndex;
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{Error, Result, threads};
 use freestone_manifest::{NodeSink, Tree};
 use freestone_store::Records;
 use freestone_store::write::Writer;
@@ -51,11 +52,9 @@ impl Pipeline<'_> {
         working: &mut Option<Box<dyn WorkingIndex>>,
         nodes: W,
     ) -> Result<(Walked, W)> {
-        let threads = self.options.thread_count();
         let (items_in, items) = bounded(BATCHES_AHEAD);
-        let (jobs, jobs_out) = bounded::<Vec<Job>>(2 * threads);
         let (done_in, done) = unbounded::<Done>();
-        let reading = Readers {
+        let readers = Readers {
             opener: self.source.opener,
             writer: self.writer,
             progress: self.progress,
@@ -63,14 +62,17 @@ impl Pipeline<'_> {
             faults: &self.faults,
         };
         let (walked, readers) = std::thread::scope(|scope| {
-            scope.spawn(move || self.walk(&items_in));
-            let readers: Vec<_> = (0..threads)
-                .map(|number| {
-                    let (jobs, done) = (jobs_out.clone(), done_in.clone());
-                    scope.spawn(move || reading.run(number, &jobs, &done))
-                })
-                .collect();
-            drop((jobs_out, done_in));
+            let walk = move || {
+                // It ends early when nobody takes its items.
+                drop(self.batches().try_for_each(|batch| items_in.send(batch)));
+            };
+            let walker = threads::spawn(scope, walk);
+            let count = self.options.thread_count();
+            let mut threads = ReaderThreads::start(scope, count, |number| {
+                let thread = ReaderThread::new(number);
+                Reader { readers, thread, done: done_in.clone() }
+            });
+            drop(done_in);
             let stats = working.as_mut().zip(self.source.key.as_deref()).map(|(working, key)| {
                 working.begin(key);
                 working
@@ -83,48 +85,63 @@ impl Pipeline<'_> {
                 parent: self.parent,
                 hash_only: self.hash_only,
             };
-            let walked = Ordered::new(given, jobs, done, stats, nodes).run(&items);
-            // Whatever happened, the walk ends when nobody takes its items.
+            let ordered = Ordered::new(given, &mut threads, done, stats, nodes);
+            let walked = match walker {
+                Some(_) => ordered.run(items.into_iter()),
+                None => ordered.run(self.batches()),
+            };
             self.stop.store(walked.is_err(), Ordering::Relaxed);
-            drop(items);
-            let failed = |_| Error::new(ErrorKind::Failed, "a reading thread failed");
-            let readers: Result<Vec<()>> =
-                readers.into_iter().map(|reader| reader.join().map_err(failed)?).collect();
-            (walked, readers)
+            (walked, threads.end())
         });
         let walked = walked?;
         readers?;
         Ok(walked)
     }
 
-    /// Sends the items of the source in batches, and at last the error that ended them, if one did.
-    fn walk(&self, out: &Sender<Result<Vec<Item>>>) {
-        if let Err(error) = self.walk_items(out) {
-            let _ = out.send(Err(error));
-        }
+    /// Returns the items of the source in batches, and at last the error that ended them, if one
+    /// did.
+    fn batches(&self) -> Batches<'_> {
+        let (source, failure) = match (self.source.walk)() {
+            Ok(source) => (Some(source), None),
+            Err(error) => (None, Some(error)),
+        };
+        Batches { source, failure, progress: self.progress }
     }
+}
 
-    fn walk_items(&self, out: &Sender<Result<Vec<Item>>>) -> Result<()> {
-        let mut source = (self.source.walk)()?;
-        loop {
-            self.progress.check()?;
-            let mut batch = Vec::with_capacity(BATCH_ITEMS);
-            let mut end = None;
-            while end.is_none() && batch.len() < BATCH_ITEMS {
-                match source.next() {
-                    Ok(Some(item)) => batch.push(item),
-                    Ok(None) => end = Some(Ok(())),
-                    Err(error) => end = Some(Err(error)),
+/// The items of a source in batches.
+struct Batches<'a> {
+    /// The source, until it has ended.
+    source: Option<Box<dyn ItemSource + 'a>>,
+    /// What ended it.
+    failure: Option<Error>,
+    progress: &'a Progress<'a>,
+}
+
+impl Iterator for Batches<'_> {
+    type Item = Result<Vec<Item>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(failure) = self.failure.take() {
+            return Some(Err(failure));
+        }
+        let source = self.source.as_mut()?;
+        let mut batch = Vec::with_capacity(BATCH_ITEMS);
+        let mut outcome = self.progress.check();
+        while outcome.is_ok() && batch.len() < BATCH_ITEMS {
+            match source.next() {
+                Ok(Some(item)) => batch.push(item),
+                Ok(None) => {
+                    self.source = None;
+                    break;
                 }
-            }
-            self.progress.add_entries(batch.len() as u64);
-            let is_taken = out.send(Ok(batch)).is_ok();
-            if let Some(end) = end {
-                return end;
-            }
-            if !is_taken {
-                return Ok(());
+                Err(error) => outcome = Err(error),
             }
         }
+        if let Err(error) = outcome {
+            (self.source, self.failure) = (None, Some(error));
+        }
+        self.progress.add_entries(batch.len() as u64);
+        Some(Ok(batch))
     }
 }

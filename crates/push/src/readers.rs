@@ -2,8 +2,9 @@
 
 use crate::faults::Faults;
 use crate::file::{FileReader, ReadFile, ReaderThread};
+use crate::jobs::JobThread;
 use crate::progress::Progress;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use freestone_core::item::{Content, FileOpener};
 use freestone_core::{Error, ErrorKind, Result};
 use freestone_store::write::Writer;
@@ -47,31 +48,33 @@ pub(crate) fn readers_failed() -> Error {
     Error::new(ErrorKind::Failed, "the reading threads failed")
 }
 
-impl Readers<'_> {
-    /// Does the work of thread `number`, until there are no more jobs.
-    ///
-    /// # Errors
-    /// The last pack could not be written. Errors of files go to `done`.
-    pub(crate) fn run(
-        &self,
-        number: usize,
-        jobs: &Receiver<Vec<Job>>,
-        done: &Sender<Done>,
-    ) -> Result<()> {
-        let mut thread = ReaderThread::new(number);
-        for jobs in jobs {
-            let mut read = |job: Job| {
-                // A panic must not leave the other side waiting for this file.
-                let outcome = catch_unwind(AssertUnwindSafe(|| self.read(&mut thread, &job)));
-                (job.number, outcome.unwrap_or_else(|_| Err(readers_failed())))
-            };
-            if done.send(jobs.into_iter().map(&mut read).collect()).is_err() {
-                break;
-            }
-        }
-        thread.finish(self.writer)
+/// One of the readers of a push.
+pub(crate) struct Reader<'a> {
+    pub(crate) readers: Readers<'a>,
+    pub(crate) thread: ReaderThread,
+    /// Takes the files that were read. Their errors go there, too.
+    pub(crate) done: Sender<Done>,
+}
+
+impl JobThread<Vec<Job>> for Reader<'_> {
+    fn work(&mut self, jobs: Vec<Job>) -> Result<()> {
+        let Self { readers, thread, done } = self;
+        let read = |job: Job| {
+            // A panic must not leave the other side waiting for this file.
+            let outcome = catch_unwind(AssertUnwindSafe(|| readers.read(thread, &job)));
+            (job.number, outcome.unwrap_or_else(|_| Err(readers_failed())))
+        };
+        // When the push has failed nobody takes them, and the jobs that are left end at once.
+        drop(done.send(jobs.into_iter().map(read).collect()));
+        Ok(())
     }
 
+    fn finish(self) -> Result<()> {
+        self.thread.finish(self.readers.writer)
+    }
+}
+
+impl Readers<'_> {
     fn read(&self, thread: &mut ReaderThread, job: &Job) -> Result<Outcome> {
         let Self { opener, writer, progress, stop, faults } = *self;
         if faults.any() {

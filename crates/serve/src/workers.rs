@@ -9,7 +9,7 @@
 //! the others' queues nor saves up time.
 
 use crossbeam_channel::bounded;
-use freestone_core::{Error, ErrorKind, Result, lock};
+use freestone_core::{Error, ErrorKind, Result, lock, threads};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +18,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 type Job = Box<dyn FnOnce() + Send>;
+
+/// Threads that a server needs besides: two of its own, and one for a connection.
+const THREADS_LEFT: usize = 3;
 
 /// The threads. When they are dropped, they finish the work that is queued and end.
 pub struct Workers {
@@ -59,22 +62,20 @@ pub struct WorkersClient {
 }
 
 impl Workers {
-    /// Starts `count` threads, or fewer if the system cannot start as many.
+    /// Starts `count` threads, or as many as leave some for the connections.
     ///
     /// # Errors
-    /// The system cannot start a single one.
+    /// The system provides too few for a server.
     pub fn start(count: NonZeroUsize) -> Result<Self> {
         let mut workers = Self { queue: Arc::default(), threads: Vec::with_capacity(count.get()) };
         for _ in 0..count.get() {
             let queue = workers.queue.clone();
-            let thread = thread::Builder::new().name("worker".into()).spawn(move || queue.work());
-            match thread {
-                Ok(thread) => workers.threads.push(thread),
-                Err(_) if !workers.threads.is_empty() => break,
-                Err(error) => return Err(Error::io("cannot start a thread", error)),
+            workers.threads.push(threads::start("worker", move || queue.work())?);
+            if !threads::are_available(THREADS_LEFT + 1) {
+                break;
             }
         }
-        Ok(workers)
+        if threads::are_available(THREADS_LEFT) { Ok(workers) } else { Err(threads::none_left()) }
     }
 
     /// Returns a new client, whose jobs take turns with those of other clients.

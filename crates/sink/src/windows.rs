@@ -23,7 +23,6 @@ use freestone_core::{Error, Result, lock, threads};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 /// The window of a small image. Memory that is used for the first time costs more than the work on
 /// it, and an image of a few MiB is written quickly anyway.
@@ -62,14 +61,7 @@ pub(crate) fn run(
         produced: Mutex::new((0, Produced::default())),
     };
     let stretches = to_usize(length.div_ceil(work.stretch()));
-    thread::scope(|scope| {
-        for _ in 1..control.workers.get().min(stretches) {
-            if threads::spawn(scope, || work.work()).is_none() {
-                break;
-            }
-        }
-        work.work();
-    });
+    threads::together(control.workers.get().min(stretches), || work.work());
     let failure = work.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(failure) = failure {
         return Err(failure);

@@ -6,7 +6,7 @@ use crate::options::PushOptions;
 use crate::progress::Progress;
 use freestone_core::item::{Content, FileOpener, OpenFile};
 use freestone_core::working::WorkingIndex;
-use freestone_core::{Error, ErrorKind, Result, lock, path};
+use freestone_core::{Error, ErrorKind, Result, lock, path, threads};
 use freestone_store::Store;
 use freestone_store::write::Writer;
 use std::collections::HashMap;
@@ -123,14 +123,16 @@ impl SeriesReaders {
                 lock(&done)[*at] = Some(content);
             }
         };
-        match &mut self.threads[..] {
-            [first, ..] if count == 1 => read(first),
-            threads => std::thread::scope(|scope| {
+        if let [first, others @ ..] = &mut self.threads[..] {
+            std::thread::scope(|scope| {
                 let read = &read;
-                for thread in threads.iter_mut().take(count) {
-                    scope.spawn(move || read(thread));
+                for thread in others.iter_mut().take(count - 1) {
+                    if threads::spawn(scope, move || read(thread)).is_none() {
+                        break;
+                    }
                 }
-            }),
+                read(first);
+            });
         }
         for (at, (name, _)) in wanted.iter().enumerate() {
             if let Some(Ok(content)) = &outcome[at] {

@@ -6,14 +6,14 @@ use crate::index::rows::{Listing, Name, Rows};
 use crate::index::{Index, Place, write_segment};
 use crate::read::records::{BASE_DEPTH_MAX, Records};
 use freestone_backend::Backend;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1, lock};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, lock, threads};
 use freestone_format::pack::{self, Base};
 use freestone_format::record::RecordKind;
 use freestone_format::revision::PackRange;
 use freestone_format::segment::{self, SegmentPack, SegmentParts, SegmentRow};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 /// Rows after which a segment is written while the push continues: it bounds the rows in memory.
@@ -23,18 +23,26 @@ const SEGMENT_ROWS_TARGET: usize = 1 << 16;
 const SEGMENT_PACKS_TARGET: usize = 16;
 
 /// The sealing thread of a writer.
-pub(super) struct Sealing {
-    sender: mpsc::SyncSender<Sealed>,
-    thread: JoinHandle<Result<Sealer>>,
+pub(super) enum Sealing {
+    Thread {
+        sender: mpsc::SyncSender<Sealed>,
+        thread: JoinHandle<Result<Sealer>>,
+    },
+    /// The system provides no thread: each pack is published by the thread that has sealed it. An
+    /// error is what has failed.
+    Alone(Mutex<Result<Sealer>>),
 }
 
 impl Sealing {
-    /// Starts the thread.
-    pub(super) fn begin(sealer: Sealer) -> Self {
+    /// Starts the thread. `sealer` returns what it works with.
+    pub(super) fn begin(sealer: impl Fn() -> Sealer) -> Self {
         // One pack waits while another one is made durable; then the threads that seal wait.
         let (sender, receiver) = mpsc::sync_channel(1);
-        let thread = std::thread::spawn(move || sealer.run(&receiver));
-        Self { sender, thread }
+        let worker = sealer();
+        match threads::start("sealing", move || worker.run(&receiver)) {
+            Ok(thread) => Self::Thread { sender, thread },
+            Err(_) => Self::Alone(Mutex::new(Ok(sealer()))),
+        }
     }
 
     /// Gives the thread a pack.
@@ -42,7 +50,18 @@ impl Sealing {
     /// # Errors
     /// The thread has failed. [`Self::end`] returns why.
     pub(super) fn take(&self, sealed: Sealed) -> Result<()> {
-        self.sender.send(sealed).map_err(|_| sealer_gone())
+        match self {
+            Self::Thread { sender, .. } => sender.send(sealed).map_err(|_| sealer_gone()),
+            Self::Alone(sealer) => {
+                let mut sealer = lock(sealer);
+                // A pack may depend on one that has failed before it.
+                let taken = sealer.as_mut().map_or(Ok(()), |sealer| sealer.take(sealed));
+                if let Err(error) = taken {
+                    *sealer = Err(error);
+                }
+                if sealer.is_err() { Err(sealer_gone()) } else { Ok(()) }
+            }
+        }
     }
 
     /// Ends the thread after it has published all packs.
@@ -50,8 +69,13 @@ impl Sealing {
     /// # Errors
     /// A pack could not be published, or a segment not be written.
     pub(super) fn end(self) -> Result<Sealer> {
-        drop(self.sender);
-        self.thread.join().map_err(|_| sealer_gone())?
+        match self {
+            Self::Thread { sender, thread } => {
+                drop(sender);
+                thread.join().map_err(|_| sealer_gone())?
+            }
+            Self::Alone(sealer) => sealer.into_inner().unwrap_or_else(PoisonError::into_inner),
+        }
     }
 }
 
@@ -104,13 +128,18 @@ impl Sealer {
 
     fn run(mut self, receiver: &mpsc::Receiver<Sealed>) -> Result<Self> {
         while let Ok(sealed) = receiver.recv() {
-            let (packs, rows) = (self.listing.parts().packs.len(), self.listing.parts().rows.len());
-            if rows >= SEGMENT_ROWS_TARGET || packs >= SEGMENT_PACKS_TARGET {
-                self.flush()?;
-            }
-            self.publish(sealed)?;
+            self.take(sealed)?;
         }
         Ok(self)
+    }
+
+    /// Publishes a pack, and from time to time a segment before it.
+    fn take(&mut self, sealed: Sealed) -> Result<()> {
+        let packs = self.listing.parts().packs.len();
+        if self.listing.parts().rows.len() >= SEGMENT_ROWS_TARGET || packs >= SEGMENT_PACKS_TARGET {
+            self.flush()?;
+        }
+        self.publish(sealed)
     }
 
     fn publish(&mut self, sealed: Sealed) -> Result<()> {

@@ -94,11 +94,12 @@ impl Writer {
     pub fn new(store: &Store, records: Records, options: WriterOptions) -> Self {
         let backend = store.backend().clone();
         let (fresh, written) = (Arc::default(), Arc::default());
-        let sealing = (!options.dry_run).then(|| {
+        let sealer = || {
             let (backend, records) = (backend.clone(), records.clone());
             let (fresh, written) = (Arc::clone(&fresh), Arc::clone(&written));
-            Sealing::begin(Sealer::new(backend, records, fresh, written, options.thorough))
-        });
+            Sealer::new(backend, records, fresh, written, options.thorough)
+        };
+        let sealing = (!options.dry_run).then(|| Sealing::begin(sealer));
         Self {
             backend,
             records,

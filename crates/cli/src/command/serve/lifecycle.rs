@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::output::short;
 use crate::systemd;
-use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_core::{Id, Result, threads};
 use freestone_follow::Follower;
 use freestone_serve::Catalogue;
 use freestone_serve::listen::Listener;
@@ -12,7 +12,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread;
 
 /// The result as JSON, printed when the server is ready.
 #[derive(Serialize)]
@@ -108,8 +107,5 @@ pub fn end(catalogue: &Catalogue, follower: Option<&Follower>) {
 
 /// Starts a thread that runs until the process ends.
 pub(super) fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
-    let thread = thread::Builder::new().name(name.into()).spawn(work);
-    thread
-        .map(|_| ())
-        .map_err(|error| Error::new(ErrorKind::Failed, "cannot start a thread").because(error))
+    threads::start(name, work).map(drop)
 }
