@@ -10,7 +10,7 @@ use freestone_follow::{Fetched, Opened, Subject, prime};
 use freestone_format::Revision;
 use freestone_manifest::{Builder, Cursor, Entry, Tree};
 use freestone_store::spool::{NodeSpool, SpooledNodes};
-use freestone_store::{Records, check_totals};
+use freestone_store::{Records, open_manifest};
 use std::sync::Arc;
 
 /// How much of a part a command needs.
@@ -44,8 +44,7 @@ impl Part {
         let resolved = store.resolve_to_read(&name.revision)?;
         prime(opened, &resolved.id)?;
         let nodes = PartNodes { built: None, records: store.records()? };
-        let tree = Tree::open(nodes, &resolved.revision.root)?;
-        check_totals(&resolved.revision, tree.summary())?;
+        let tree = open_manifest(nodes, &resolved.revision)?;
         let entry = match &name.path {
             None => None,
             Some(wanted) => Some(tree.get(wanted)?.ok_or_else(|| {

@@ -24,7 +24,7 @@ use freestone_core::{Error, Id, Result, lock};
 use freestone_manifest::{Change, Changes, Differences, Entry, Subtree, Times, Tree, edit};
 use freestone_store::spool::{NodeSpool, SpooledNodes};
 use freestone_store::write::{Writer, WriterOptions};
-use freestone_store::{Index, Records};
+use freestone_store::{Index, Records, open_manifest};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -52,11 +52,16 @@ pub(crate) fn make(
         let options = attempt.options;
         let is_done =
             options.dry_run || PushOutcome::of(options, Some(parent), &walked, false).up_to_date;
-        let writer = if is_done { None } else { Some(attempt.writer()?) };
-        return Ok(Made { walked, writer });
+        if is_done {
+            return Ok(Made { walked, writer: None });
+        }
+        let writer = attempt.writer()?;
+        // The new revision gets the parent's root.
+        open_manifest(writer.records().clone(), &parent.1)?;
+        return Ok(Made { walked, writer: Some(writer) });
     }
     let writer = attempt.writer()?;
-    let before = Tree::open(writer.records().clone(), &parent.1.root)?;
+    let before = open_manifest(writer.records().clone(), &parent.1)?;
     let after = Tree::open(nodes, &walked.root.id)?;
     let storing = Storing {
         attempt,
@@ -150,6 +155,7 @@ impl Storing<'_> {
             })
             .ok()
     }
+}
 
 /// One of the threads that read files again and write their contents.
 struct StoringThread<'a> {
@@ -161,7 +167,6 @@ impl JobThread<Job> for StoringThread<'_> {
     fn work(&mut self, job: Job) -> Result<()> {
         let attempt = self.storing.attempt;
         let mut reader = FileReader {
-}
             opener: attempt.source.opener,
             writer: self.storing.writer,
             progress: attempt.progress,

@@ -18,7 +18,7 @@ use freestone_manifest::{EntryKind, Items, Node, Subtree};
 use freestone_store::index::merge::merge_tiers;
 use freestone_store::read::records::missing;
 use freestone_store::write::{ChunkOf, Writer, WriterOptions, live_set};
-use freestone_store::{Records, Store, hints};
+use freestone_store::{Records, Store, hints, open_manifest};
 use std::collections::HashSet;
 
 /// Ids that are remembered as being at the target. More are looked up again.
@@ -122,6 +122,7 @@ impl<'a> Copier<'a> {
     }
 
     fn all_of(&mut self, id: &Id, revision: &Revision, writer: &Writer) -> Result<()> {
+        open_manifest(self.from.clone(), revision)?;
         self.node(&revision.root, None, writer)?;
         self.count(revision.encode().len() as u64);
         writer.put_revision(*id, revision)

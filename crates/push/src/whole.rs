@@ -7,7 +7,7 @@ use crate::pipeline::Pipeline;
 use freestone_core::Result;
 use freestone_core::working::WorkingIndex;
 use freestone_format::revision::Revision;
-use freestone_manifest::Tree;
+use freestone_store::open_manifest;
 use std::sync::atomic::AtomicBool;
 
 /// Makes a manifest of the source, whose parent is `parent`.
@@ -21,7 +21,7 @@ pub(crate) fn make(
 ) -> Result<Made> {
     let writer = attempt.writer()?;
     let parent = match parent {
-        Some(revision) => Some(Tree::open(writer.records().clone(), &revision.root)?),
+        Some(revision) => Some(open_manifest(writer.records().clone(), revision)?),
         None => None,
     };
     let pipeline = Pipeline {

@@ -7,7 +7,7 @@ use crate::refs::Refs;
 use crate::revisions;
 use freestone_backend::directory::Directory;
 use freestone_backend::{Backend, Created};
-use freestone_core::{Error, ErrorKind, Id, Result};
+use freestone_core::{Error, ErrorKind, Id, NodeSource, Result};
 use freestone_files::Folder;
 use freestone_format::header::{Header, StoreId};
 use freestone_format::hint;
@@ -236,9 +236,7 @@ impl Store {
     /// # Errors
     /// Its root cannot be read, or has other totals.
     pub fn manifest(&self, revision: &Revision) -> Result<Tree<Records>> {
-        let tree = self.tree(&revision.root)?;
-        check_totals(revision, tree.summary())?;
-        Ok(tree)
+        open_manifest(self.records()?, revision)
     }
 
     /// Returns the refs.
@@ -310,8 +308,20 @@ pub fn read_header(backend: &dyn Backend, place: &str) -> Result<Header> {
     Header::decode(&text).map_err(|error| error.context(place))
 }
 
-/// Checks that `manifest`, the summary of a revision's manifest, has the totals that the revision
-/// says. Readers trust them: servers weigh images by them, and users choose disks.
+/// Opens the manifest of `revision`, whose nodes are in `nodes`. Every reader of a revision's
+/// entries begins here, so that none believes what the revision only says.
+///
+/// # Errors
+/// The root cannot be read, or has other totals than the revision says.
+pub fn open_manifest<S: NodeSource>(nodes: S, revision: &Revision) -> Result<Tree<S>> {
+    let tree = Tree::open(nodes, &revision.root)?;
+    check_totals(revision, tree.summary())?;
+    Ok(tree)
+}
+
+/// Checks that `manifest`, the summary of a revision's manifest, has the digest and totals that the
+/// revision says. They are believed: a push compares with the digest, servers weigh images by the
+/// totals, and users choose disks.
 ///
 /// # Errors
 /// It has others: the revision is damaged.
@@ -320,5 +330,6 @@ pub fn check_totals(revision: &Revision, manifest: &Subtree) -> Result<()> {
     if (manifest.content_digest, manifest.entries, manifest.bytes) == said {
         return Ok(());
     }
-    Err(Error::corrupt(format!("revision {} is not what its manifest says", revision.id())))
+    let what = format!("revision {} is not what its manifest says", revision.id());
+    Err(Error::corrupt(what).hint("use another revision; `freestone log` shows them"))
 }

@@ -160,7 +160,7 @@ fn since(store: &Store, name: &OsStr, sha1: Sha1, context: &Context) -> Result<V
             None => None,
         };
         let tree = match &before {
-            Some((_, before)) => Some(store.tree(&before.root)?),
+            Some((_, before)) => Some(store.manifest(before)?),
             None => None,
         };
         let mut still = Vec::new();
@@ -267,17 +267,17 @@ impl Search<'_> {
     /// Returns the paths at which `revision` holds the content. If those of its parent are known,
     /// only the differences are read.
     fn paths(&mut self, revision: &Revision) -> Result<Paths> {
+        let tree = self.store.manifest(revision)?;
         if let Some(paths) = self.known.get(&revision.root) {
             return Ok(paths.clone());
         }
-        let tree = self.store.tree(&revision.root)?;
         let parent = match revision.parents.first() {
             None => None,
             Some(parent) => self.store.revision(parent)?,
         };
-        let before = parent.and_then(|parent| Some((self.known.get(&parent.root)?, parent.root)));
+        let before = parent.and_then(|parent| Some((self.known.get(&parent.root)?, parent)));
         let paths = match before {
-            Some((paths, root)) => self.after(paths, &self.store.tree(&root)?, &tree)?,
+            Some((paths, parent)) => self.after(paths, &self.store.manifest(&parent)?, &tree)?,
             None => Arc::new(self.all(&tree)?),
         };
         self.known.insert(revision.root, paths.clone());

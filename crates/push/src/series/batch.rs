@@ -13,8 +13,8 @@ use freestone_core::item::{ChangeSource, StreamSource};
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::revision::Revision;
 use freestone_manifest::{Tree, edit};
-use freestone_store::Store;
 use freestone_store::write::{Writer, live_set};
+use freestone_store::{Store, open_manifest};
 
 /// Revisions of a batch, and bytes that it reads: what a series that was killed repeats.
 const REVISIONS_MAX: usize = 1024;
@@ -69,7 +69,7 @@ impl<'a> Batch<'a> {
     /// The step cannot be read or become a revision, or the store not be written.
     pub(super) fn add(&mut self, step: Step<'_>, parent: Option<&Parent>) -> Result<PushOutcome> {
         let tree = match parent {
-            Some((_, revision)) => Some(Tree::open(self.nodes.clone(), &revision.root)?),
+            Some((_, revision)) => Some(open_manifest(self.nodes.clone(), revision)?),
             None => None,
         };
         let (files, bytes) = (self.progress.files_hashed(), self.progress.bytes_hashed());

@@ -19,7 +19,7 @@ use freestone_git::write::{
 use freestone_manifest::{Change, Entry, EntryKind, Times, Tree, diff};
 use freestone_source::follow::{Found, follow};
 use freestone_source::report::Reason;
-use freestone_store::{Records, Store};
+use freestone_store::{Records, Store, open_manifest};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -305,7 +305,7 @@ impl<'a> CommitWriter<'a> {
 
     fn write(&mut self, id: &Id, revision: &Revision, parents: &[ObjectId]) -> Result<ObjectId> {
         let records = self.records(id)?;
-        let after = Tree::open(records.clone(), &revision.root)?;
+        let after = open_manifest(records.clone(), revision)?;
         // The parent may be missing in this store, or its commit in the repository.
         let before = match revision.parents.first() {
             Some(parent) => self.revision(parent)?.zip(self.known(parent)),
@@ -318,7 +318,7 @@ impl<'a> CommitWriter<'a> {
         let mut writer = TreeWriter::new(self.target, base)?;
         match before {
             Some((before, _)) => {
-                let before = Tree::open(records.clone(), &before.root)?;
+                let before = open_manifest(records.clone(), &before)?;
                 diff(&before, &after, Times::Ignore, &mut |change| match &change.after {
                     Some(entry) if !entry.is_directory() => self.entry(&mut writer, &after, entry),
                     _ if removes(&change) => writer.set(change.path(), None),

@@ -1,11 +1,12 @@
 //! The revisions of a store, as a mount shows them.
 
 use freestone_core::plan::{RawChunks, RawPlace};
-use freestone_core::{ChunkSource, Error, ErrorKind, Id, Plan, Result, lock};
+use freestone_core::{ChunkSource, Error, ErrorKind, Id, NodeSource, Plan, Result, lock};
 use freestone_format::RefAction;
 use freestone_image::Format;
-use freestone_mount::{RevisionTree, Revisions};
-use freestone_store::{Records, Store};
+use freestone_manifest::Tree;
+use freestone_mount::{RevisionTree, Revisions, SharedNodes};
+use freestone_store::{Records, Store, open_manifest};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -59,9 +60,10 @@ impl Catalogue {
         Ok(current.records.clone())
     }
 
-    fn root(&self, id: &Id) -> Result<Id> {
+    fn manifest<S: NodeSource>(&self, id: &Id, nodes: impl Fn(Records) -> S) -> Result<Tree<S>> {
         let missing = || Error::not_found(format!("revision {id}"));
-        Ok(self.store.revision(id)?.ok_or_else(missing)?.root)
+        let revision = self.store.revision(id)?.ok_or_else(missing)?;
+        open_manifest(nodes(self.records_of(id)?), &revision)
     }
 }
 
@@ -112,14 +114,11 @@ impl Revisions for Catalogue {
     fn plan(&self, id: &Id, format: &str) -> Result<Arc<dyn Plan>> {
         let known = self.formats.iter().find(|(name, _)| *name == format);
         let (_, format) = known.ok_or_else(|| Error::not_found(format!("format {format}")))?;
-        let root = self.root(id)?;
-        let manifest = freestone_manifest::Tree::open(self.records_of(id)?, &root)?;
-        format.plan(manifest).map(Arc::from)
+        format.plan(self.manifest(id, |records| records)?).map(Arc::from)
     }
 
     fn tree(&self, id: &Id) -> Result<RevisionTree> {
-        let root = self.root(id)?;
-        RevisionTree::open(Arc::new(self.records_of(id)?), &root)
+        self.manifest(id, |records| -> SharedNodes { Arc::new(records) })
     }
 
     fn chunks(&self) -> &dyn ChunkSource {
