@@ -279,6 +279,26 @@ fn refs_are_set_listed_and_deleted() {
 }
 
 #[test]
+fn a_long_header_is_named_for_what_it_is() {
+    let home = Home::with_revisions();
+    let format = String::from_utf8(home.read("store/format")).unwrap();
+    let padded = |text: &str| format!("{text}{}", "more: \u{e9}\u{e9}\u{e9}\n".repeat(10_000));
+    home.write("store/format", padded(&format.replace("version: 1", "version: 2")).as_bytes());
+    let said = home.fails(7, ["status"]);
+    assert!(said.contains("the store is of format version 2, this program knows 1"), "{said}");
+    assert!(said.contains("hint: use a newer freestone"), "{said}");
+    home.write("store/format", "<html>\n".repeat(20_000).as_bytes());
+    let said = home.fails(5, ["status"]);
+    assert!(said.contains("is not that of a freestone store"), "{said}");
+    home.write("store/format", padded(&format).as_bytes());
+    let said = home.fails(3, ["status"]);
+    assert!(said.contains("the file `format` of the store is damaged"), "{said}");
+    assert!(said.contains("hint: bring it back from a copy of the store"), "{said}");
+    home.write("store/format", format.as_bytes());
+    home.ok(["status"]);
+}
+
+#[test]
 fn status_verify_and_stats_agree_about_the_store() {
     let home = Home::with_revisions();
     let status = home.json(["status"]);

@@ -6,7 +6,7 @@ use crate::reach::{Reach, show_time};
 use freestone_backend::{Backend, Listed};
 use freestone_core::{Error, ErrorKind, Result, lock};
 use freestone_format::header::{Header, StoreId};
-use freestone_store::HEADER_BYTES_MAX;
+use freestone_store::header_text;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -180,7 +180,7 @@ impl Client {
     /// another one.
     fn check_header(&self, backend: &dyn Backend) -> Result<()> {
         self.count(0);
-        let text = backend.get("format", HEADER_BYTES_MAX)?;
+        let text = header_text(backend)?;
         let absent = || Error::new(ErrorKind::Storage, "there is no freestone store there");
         let found = Header::decode(&text.ok_or_else(absent)?)?.id;
         match found == self.store {

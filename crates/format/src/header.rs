@@ -95,7 +95,10 @@ impl Header {
     /// It is damaged, of a version or with features that this code does not know, or (of kind
     /// [`NotFound`](freestone_core::ErrorKind::NotFound)) no such file at all.
     pub fn decode(text: &[u8]) -> Result<Self> {
-        let damaged = || Error::corrupt("the file `format` of the store is damaged");
+        let damaged = || {
+            Error::corrupt("the file `format` of the store is damaged")
+                .hint("bring it back from a copy of the store")
+        };
         if is_something_else(text) {
             let what = "the file `format` is not that of a freestone store";
             return Err(Error::not_found(what).hint(

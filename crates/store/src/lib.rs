@@ -60,5 +60,5 @@ pub use index::{Index, LiveSegment, Place};
 pub use read::{FoundContent, Packs, RawRun, Records, RunPart};
 pub use refs::{Expect, Refs};
 pub use resolve::Resolved;
-pub use store::{HEADER_BYTES_MAX, Store, check_totals, open_manifest, read_header};
+pub use store::{Store, check_totals, header_text, open_manifest, read_header};
 pub use table::read_table;

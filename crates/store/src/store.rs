@@ -7,6 +7,7 @@ use crate::refs::Refs;
 use crate::revisions;
 use freestone_backend::directory::Directory;
 use freestone_backend::{Backend, Created};
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, ErrorKind, Id, NodeSource, Result};
 use freestone_files::Folder;
 use freestone_format::header::{Header, StoreId};
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The longest header of a store that is read.
-pub const HEADER_BYTES_MAX: u64 = 64 << 10;
+const HEADER_BYTES_MAX: u64 = 64 << 10;
 /// The mode of the directory of a new store: its contents may have been private where they were
 /// pushed from.
 const PRIVATE: u32 = 0o700;
@@ -291,7 +292,7 @@ impl Store {
 /// # Errors
 /// [`ErrorKind::NotFound`] if there is no store; else the header cannot be read or is damaged.
 pub fn read_header(backend: &dyn Backend, place: &str) -> Result<Header> {
-    let Some(text) = backend.get("format", HEADER_BYTES_MAX)? else {
+    let Some(text) = header_text(backend)? else {
         // What else a store has says that there was one.
         let hint = backend.get(&format!("index/{}", hint::NAME), hint::BYTES_MAX);
         if matches!(hint, Ok(Some(_)))
@@ -306,6 +307,23 @@ pub fn read_header(backend: &dyn Backend, place: &str) -> Result<Header> {
             .hint("make one with `freestone init`, or name one with --store or FREESTONE_STORE"));
     };
     Header::decode(&text).map_err(|error| error.context(place))
+}
+
+/// Returns the text of the file `format`; `None` if there is none. Of one that is longer than a
+/// header of this version it returns the first lines, which say what it is: a later version, or
+/// something else.
+///
+/// # Errors
+/// It cannot be read.
+pub fn header_text(backend: &dyn Backend) -> Result<Option<Vec<u8>>> {
+    let Some(object) = backend.open("format")? else { return Ok(None) };
+    let mut text = vec![0; to_usize(object.length().min(HEADER_BYTES_MAX))];
+    object.read_at(0, &mut text)?;
+    if object.length() > HEADER_BYTES_MAX {
+        let lines = text.iter().rposition(|byte| *byte == b'\n').map_or(text.len(), |at| at + 1);
+        text.truncate(lines);
+    }
+    Ok(Some(text))
 }
 
 /// Opens the manifest of `revision`, whose nodes are in `nodes`. Every reader of a revision's

@@ -92,7 +92,7 @@ impl Log {
             let cut = parent.filter(|_| before.is_none()).copied();
             let shows_stat = self.stat && cut.is_none();
             let after = match tree.take().filter(|_| shows_stat) {
-                None if shows_stat => Some(store.manifest(revision)?),
+                None if shows_stat => Some(store.manifest(&revision)?),
                 known => known,
             };
             if shows_stat && let Some(before) = &before {
