@@ -258,24 +258,51 @@ fn which_finds_a_content_wherever_it_was() {
 #[test]
 fn refs_are_set_listed_and_deleted() {
     let home = Home::with_revisions();
-    home.ok(["ref", "set", "hosts/a/www", "main~1", "--expect", "none"]);
-    home.ok(["ref", "set", "hosts/a/www", "main", "--expect", "main~1"]);
-    home.fails(6, ["ref", "set", "hosts/a/www", "main", "--expect", "main~1"]);
+    home.ok(["ref", "set", "sites/a/www", "main~1", "--expect", "none"]);
+    home.ok(["ref", "set", "sites/a/www", "main", "--expect", "main~1"]);
+    home.fails(6, ["ref", "set", "sites/a/www", "main", "--expect", "main~1"]);
     let list = home.ok(["ref", "list"]);
     assert_eq!(lines(&list).len(), 2);
-    assert!(list.starts_with("hosts/a/www "), "{list}");
-    home.fails(6, ["ref", "delete", "hosts/a/www", "--expect", "main~1"]);
-    home.ok(["ref", "delete", "hosts/a/www", "--expect", "main"]);
-    home.fails(5, ["resolve", "hosts/a/www"]);
-    let log = home.ok(["ref", "log", "hosts/a/www"]);
+    assert!(list.contains("\nsites/a/www "), "{list}");
+    home.fails(6, ["ref", "delete", "sites/a/www", "--expect", "main~1"]);
+    home.ok(["ref", "delete", "sites/a/www", "--expect", "main"]);
+    home.fails(5, ["resolve", "sites/a/www"]);
+    let log = home.ok(["ref", "log", "sites/a/www"]);
     assert_eq!(lines(&log).len(), 3);
-    assert!(log.starts_with("hosts/a/www@3      deleted "), "{log}");
+    assert!(log.starts_with("sites/a/www@3      deleted "), "{log}");
     for count in 0..4 {
-        let first = home.ok(["ref", "log", "hosts/a/www", "-n", &count.to_string()]);
+        let first = home.ok(["ref", "log", "sites/a/www", "-n", &count.to_string()]);
         assert_eq!(lines(&first), lines(&log)[..count]);
     }
-    home.fails(5, ["ref", "log", "hosts/b/www", "-n", "0"]);
-    assert_eq!(home.ok(["resolve", "hosts/a/www@2"]), home.ok(["resolve", "main"]));
+    home.fails(5, ["ref", "log", "sites/b/www", "-n", "0"]);
+    assert_eq!(home.ok(["resolve", "sites/a/www@2"]), home.ok(["resolve", "main"]));
+}
+
+#[test]
+fn names_of_pins_are_set_by_pins_alone() {
+    let home = Home::with_revisions();
+    home.ok(["init", "host", "--upstream", "store", "--host", "web-1"]);
+    home.ok(["-s", "host", "fetch", "main", "--pin", "www"]);
+    let list = home.ok(["ref", "list"]);
+    for arguments in [
+        &["push", "site", "--ref", "hosts/x"][..],
+        &["push", "site", "--ref", "hosts/web-1/www"],
+        &["push", "site", "-n", "--ref", "hosts/web-1/www"],
+        &["ref", "set", "hosts/web-1/www", "main~1"],
+        &["ref", "set", "hosts/web-1/new", "main"],
+    ] {
+        let said = home.fails(2, arguments);
+        assert!(said.contains("cannot be set: names that begin with hosts/ are those of pins"));
+        assert!(said.contains("hint: use another name"), "{said}");
+    }
+    assert_eq!(home.ok(["ref", "list"]), list);
+    // They are read, copied, and deleted as any other ref: the host may be gone.
+    home.ok(["image", "hosts/web-1/www", "-n"]);
+    home.ok(["init", "copied"]);
+    home.ok(["copy", "hosts/web-1/www", "--to", "copied"]);
+    assert!(home.ok(["-s", "copied", "ref", "list"]).starts_with("hosts/web-1/www "));
+    home.ok(["ref", "delete", "hosts/web-1/www"]);
+    assert!(!home.ok(["ref", "list"]).contains("hosts/"));
 }
 
 #[test]

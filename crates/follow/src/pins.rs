@@ -34,7 +34,7 @@ pub enum Pinned {
 /// Returns the refs of the host's own directory, and the prefix of the pins among them.
 fn own_refs(follower: &Follower) -> (Refs, String) {
     let refs = Refs::new(Arc::new(follower.0.own.clone()));
-    (refs, format!("hosts/{}/", follower.config().host))
+    (refs, format!("{}{}/", ref_entry::PINS, follower.config().host))
 }
 
 /// Returns the follower of `opened`.
@@ -73,11 +73,11 @@ pub fn pin(opened: &Opened, name: &str, id: Id, time: i64) -> Result<Pinned> {
     let full = format!("{prefix}{name}");
     ref_entry::check_name(&full)?;
     if refs.current(&full)? != Some(id) {
-        refs.set(&full, id, Expect::Any, time)?;
+        refs.set_pin(&full, id, time)?;
     }
     Ok(at_upstream(follower, |refs| match refs.current(&full)? {
         Some(there) if there == id => Ok(()),
-        _ => refs.set(&full, id, Expect::Any, time).map(|_| ()),
+        _ => refs.set_pin(&full, id, time).map(|_| ()),
     }))
 }
 

@@ -8,6 +8,7 @@ use freestone_backend::Backend;
 use freestone_backend::directory::Directory;
 use freestone_core::Result;
 use freestone_format::pack::TRAILER_BYTES;
+use freestone_format::ref_entry::PINS;
 use freestone_format::segment::Segment;
 use freestone_store::Refs;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 /// The pins cannot be read, or the cache cannot.
 pub(crate) fn protected(here: &Here, own: &Directory, host: &str) -> Result<Protected> {
     let refs = Refs::new(Arc::new(own.clone()));
-    let prefix = format!("hosts/{host}/");
+    let prefix = format!("{PINS}{host}/");
     let entries = refs.list().map_err(|error| {
         error.context("the pins cannot be read").hint(format!(
             "remove what is damaged below {}, and pin again what it pinned",

@@ -15,6 +15,8 @@ use freestone_core::{Error, ErrorKind, Id, Result};
 const MAGIC: [u8; 8] = *b"FSREFLG1";
 /// The longest name of a ref: so that it fits a file's name with every `/` escaped.
 pub const NAME_BYTES_MAX: usize = 80;
+/// The beginning of the names of pins, which are `hosts/HOST/NAME`.
+pub const PINS: &str = "hosts/";
 const KEY_TOP: u64 = 1 << 63;
 
 /// What an entry does.
@@ -174,6 +176,20 @@ pub fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Checks that `name` can be the name of a ref that is not a pin: a ref that a user sets.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] if it cannot, or begins with `hosts/`.
+pub fn check_name_of_user(name: &str) -> Result<()> {
+    check_name(name)?;
+    if !name.starts_with(PINS) {
+        return Ok(());
+    }
+    let what = format!("{name:?} cannot be set: names that begin with {PINS} are those of pins");
+    Err(Error::new(ErrorKind::Usage, what)
+        .hint("use another name; on a host, `freestone fetch REV --pin NAME` sets a pin"))
+}
+
 /// Returns true if `text` is read as a revision's id or as a prefix of one, never as a ref.
 pub fn is_id_or_prefix(text: &str) -> bool {
     text.len() >= PREFIX_DIGITS_MIN && text.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -283,6 +299,18 @@ mod tests {
             assert_eq!(name_of_folder(&bad.replace('/', "%2F")), None, "{bad}");
         }
         assert_eq!(name_of_folder("a%2fb"), None);
+    }
+
+    #[test]
+    fn names_of_pins_are_not_set_by_users() {
+        for good in ["main", "hosts", "hosts-2/a", "a/hosts/b"] {
+            check_name_of_user(good).unwrap();
+        }
+        for pin in ["hosts/x", "hosts/web-1/www", "hosts/a/b/c"] {
+            check_name(pin).unwrap();
+            assert_eq!(check_name_of_user(pin).unwrap_err().kind(), ErrorKind::Usage, "{pin}");
+        }
+        assert!(check_name_of_user("a..b").is_err());
     }
 
     #[test]

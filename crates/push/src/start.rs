@@ -3,7 +3,7 @@
 use crate::options::PushOptions;
 use crate::pushed_ref::PushedRef;
 use freestone_core::{Error, ErrorKind, Id, Result};
-use freestone_format::ref_entry::check_name;
+use freestone_format::ref_entry::check_name_of_user;
 use freestone_format::revision::Revision;
 use freestone_store::Store;
 
@@ -20,7 +20,7 @@ pub(crate) fn always_late() -> Error {
 /// and removes what killed pushes have left.
 pub(crate) fn prepare(store: &Store, options: &PushOptions) -> Result<()> {
     if let Some(name) = &options.ref_name {
-        check_name(name)?;
+        check_name_of_user(name)?;
     }
     if !options.dry_run {
         store.check_writable()?;

@@ -229,11 +229,25 @@ impl Refs {
         Ok(())
     }
 
-    /// Makes ref `name` name `revision`.
+    /// Makes ref `name`, which is not a pin, name `revision`.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if the ref is not what is expected, or another writer was first.
+    /// [`ErrorKind::Conflict`] if the ref is not what is expected, or another writer was first;
+    /// [`ErrorKind::Usage`] if the name is that of a pin.
     pub fn set(&self, name: &str, revision: Id, expect: Expect, time: i64) -> Result<RefEntry> {
+        ref_entry::check_name_of_user(name)?;
+        self.set_any(name, revision, expect, time)
+    }
+
+    /// Makes the pin `name`, which is `hosts/HOST/NAME`, name `revision`.
+    ///
+    /// # Errors
+    /// The backend failed, or another writer was first.
+    pub fn set_pin(&self, name: &str, revision: Id, time: i64) -> Result<RefEntry> {
+        self.set_any(name, revision, Expect::Any, time)
+    }
+
+    fn set_any(&self, name: &str, revision: Id, expect: Expect, time: i64) -> Result<RefEntry> {
         let newest = self.newest(name)?;
         check_expected(name, newest.as_ref(), expect)?;
         self.settle(None)?;
