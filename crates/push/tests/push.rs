@@ -549,13 +549,17 @@ fn a_small_content_that_is_a_chunk_of_a_large_one_is_found_by_its_sha1_and_not_s
     for (at, history) in histories.iter().enumerate() {
         let (_folder, store) = new_store();
         for (time, tree) in history.iter().enumerate() {
-            assert_eq!(store.records().unwrap().find_sha1(&sha1).unwrap(), None);
+            assert_eq!(
+                store.records().unwrap().find_sha1(&sha1, u64::MAX, Watch::default()).unwrap(),
+                None
+            );
             let time = i64::try_from(time).unwrap();
             let options = PushOptions { time, threads: 1, ..options() };
             push_tree(&store, tree, &options).unwrap();
         }
         let store = Store::open(store.root().unwrap()).unwrap();
-        let found = store.records().unwrap().find_sha1(&sha1).unwrap().unwrap();
+        let found =
+            store.records().unwrap().find_sha1(&sha1, u64::MAX, Watch::default()).unwrap().unwrap();
         assert_eq!((found.id, found.size), (plain(&small), small.len() as u64), "{at}");
         assert!(findings(&store).unwrap().is_empty(), "{at}");
         let chunks = maintain::stats(&store, Watch::default()).unwrap().records["chunk"].plain;
@@ -564,7 +568,11 @@ fn a_small_content_that_is_a_chunk_of_a_large_one_is_found_by_its_sha1_and_not_s
         assert!(stored_twice == 0 || at == 1, "{at}: {stored_twice}");
         // So it is when the index is made anew, and when segments are merged.
         maintain::reindex(&store, Watch::default()).unwrap();
-        assert_eq!(store.records().unwrap().find_sha1(&sha1).unwrap(), Some(found), "{at}");
+        assert_eq!(
+            store.records().unwrap().find_sha1(&sha1, u64::MAX, Watch::default()).unwrap(),
+            Some(found),
+            "{at}"
+        );
         // It collides with nothing that comes under its name.
         struct Same;
         impl NameHasher for Same {

@@ -11,7 +11,7 @@
 //! A revision is found by its name, and a file of it is read:
 //!
 //! ```
-//! use freestone_core::{ChunkSource, Error, digest};
+//! use freestone_core::{ChunkSource, Error, Watch, digest};
 //! use freestone_manifest::EntryKind;
 //! use freestone_push::PushOptions;
 //! use freestone_store::{Expect, Store};
@@ -35,7 +35,7 @@
 //!
 //! // A content is also found by its SHA-1, without a path.
 //! assert_eq!(sha1, digest::sha1(&bytes));
-//! assert_eq!(records.find_sha1(&sha1)?.map(|found| found.id), Some(content));
+//! assert_eq!(records.find_sha1(&sha1, u64::MAX, Watch::default())?.map(|found| found.id), Some(content));
 //!
 //! // A ref is a log: each change is an entry that is never changed again.
 //! store.refs().set("stable", found.id, Expect::Absent, 1_700_000_000)?;
@@ -57,7 +57,7 @@ pub mod table;
 pub mod write;
 
 pub use index::{Index, LiveSegment, Place};
-pub use read::{FoundContent, Packs, RawRun, Records, RunPart};
+pub use read::{FoundContent, PROVEN_BYTES_MAX, Packs, RawRun, Records, RunPart};
 pub use refs::{Expect, Refs};
 pub use resolve::Resolved;
 pub use store::{Store, check_totals, header_text, open_manifest, read_header};

@@ -16,7 +16,7 @@ mod raw;
 #[doc(hidden)]
 pub mod records;
 
-pub use content::FoundContent;
+pub use content::{FoundContent, PROVEN_BYTES_MAX};
 pub use packs::Packs;
 pub use raw::{RawRun, RunPart};
 pub use records::Records;

@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::part::{Need, Part};
 use crate::values::name::{self, Name};
 use clap::Args;
-use freestone_core::{Error, ErrorKind, Result, path};
+use freestone_core::{Error, ErrorKind, Result, Watch, path};
 use freestone_manifest::{Entry, EntryKind};
 use freestone_store::Records;
 use std::ffi::OsString;
@@ -47,7 +47,8 @@ impl Cat {
         }
         if let Some(sha1) = name::sha1(&self.name)? {
             let records = opened.store.records()?;
-            let content = records.find_sha1(&sha1)?.ok_or_else(|| {
+            let watch = Watch::cancelled_by(context.interrupt.flag());
+            let content = records.find_sha1(&sha1, u64::MAX, watch)?.ok_or_else(|| {
                 Error::not_found(format!("no content has the SHA-1 {sha1}"))
                     .hint("give the SHA-1 that `sha1sum` prints for the file")
             })?;

@@ -7,11 +7,14 @@ use crate::output::{JSON_SEE, JsonPath, short};
 use crate::values::name::{self, Name};
 use crate::values::time;
 use clap::Args;
-use freestone_core::digest::{self, NameHasher};
+use freestone_core::item::Content;
+use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
+use freestone_core::wire::to_usize;
 use freestone_core::{Error, Id, Result, Sha1, Watch, path};
 use freestone_format::Revision;
 use freestone_manifest::{Entry, EntryKind, Times, Tree, diff};
-use freestone_store::{Records, Store};
+use freestone_store::write::{OwnLane, Writer, WriterOptions};
+use freestone_store::{Index, Records, Store};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -22,7 +25,9 @@ use std::sync::Arc;
 /// Find the revisions that hold a content, and its paths in them
 ///
 /// A line has the first digits of the revision's id, its time, and the path; the newest revision
-/// comes first. Exit code 5 if no revision holds the content.
+/// comes first. Exit code 5 if no revision holds the content. A local file is found by its bytes.
+/// A SHA-1 is compared with those that the revisions say; where it is the same, the bytes are read
+/// to prove it.
 #[derive(Args)]
 #[command(after_long_help = after_help())]
 pub struct Which {
@@ -73,13 +78,18 @@ impl Which {
     /// # Errors
     /// No revision holds the content, or a file or record cannot be read.
     pub fn run(&self, context: &Context) -> Result<Exit> {
-        let sha1 = match name::sha1(&self.content)? {
-            Some(sha1) => sha1,
-            None => hash(&self.content, context)?,
-        };
+        let sha1 = name::sha1(&self.content)?;
         let store = context.store()?;
+        let sought = match sha1 {
+            Some(sha1) => Sought { sha1, id: None },
+            None => {
+                let content = hash(&self.content, &store, context)?;
+                Sought { sha1: content.sha1, id: Some(content.id) }
+            }
+        };
+        let sha1 = sought.sha1;
         if let Some(name) = &self.since {
-            let found = since(&store, name, sha1, context)?;
+            let found = since(&store, name, sought, context)?;
             return say(&sha1, &found, context);
         }
         let none = || Error::not_found(format!("no revision holds the content with SHA-1 {sha1}"));
@@ -90,7 +100,7 @@ impl Which {
         let all = revisions(&store)?;
         let found =
             context.watched("searching", Unit::Things, Some(all.len() as u64), |watch| {
-                let mut search = Search { store: &store, sha1, known: HashMap::new(), watch };
+                let mut search = Search::new(&store, sought, watch)?;
                 let mut found = Vec::new();
                 for (id, revision) in &all {
                     let paths = search.paths(revision)?;
@@ -136,17 +146,18 @@ fn say(sha1: &Sha1, found: &[Line], context: &Context) -> Result<Exit> {
 
 /// Returns, for each path at which the revision `name` holds the content, the first of the
 /// revisions that have held it there without a break since.
-fn since(store: &Store, name: &OsStr, sha1: Sha1, context: &Context) -> Result<Vec<Line>> {
+fn since(store: &Store, name: &OsStr, sought: Sought, context: &Context) -> Result<Vec<Line>> {
     let default = context.ref_name(None);
     let name = if name.is_empty() { OsStr::new(&default) } else { name };
     let resolved = store.resolve(&Name::parse_revision(name)?)?;
     let watch = Watch::cancelled_by(context.interrupt.flag());
-    let mut search = Search { store, sha1, known: HashMap::new(), watch };
+    let mut search = Search::new(store, sought, watch)?;
     let paths = search.paths(&resolved.revision)?;
     if paths.is_empty() {
         let name = name.display();
         return Err(Error::not_found(format!(
-            "{name} does not hold the content with SHA-1 {sha1}"
+            "{name} does not hold the content with SHA-1 {}",
+            sought.sha1
         ))
         .hint("leave out --since to search all revisions"));
     }
@@ -170,9 +181,10 @@ fn since(store: &Store, name: &OsStr, sha1: Sha1, context: &Context) -> Result<V
                 Some(tree) => tree.get(&path)?,
                 None => None,
             };
-            match entry.is_some_and(|entry| search.holds(&entry)) {
-                true => still.push(path),
-                false => found.push((id, revision.time, path)),
+            if search.holds(entry.as_ref())? {
+                still.push(path);
+            } else {
+                found.push((id, revision.time, path));
             }
         }
         open = still;
@@ -184,8 +196,8 @@ fn since(store: &Store, name: &OsStr, sha1: Sha1, context: &Context) -> Result<V
     Ok(found)
 }
 
-/// Returns the SHA-1 of a local file.
-fn hash(place: &OsStr, context: &Context) -> Result<Sha1> {
+/// Returns the content of a local file.
+fn hash(place: &OsStr, store: &Store, context: &Context) -> Result<Content> {
     let name = place.display();
     let wrong = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Error::not_found(format!("file {name} does not exist"))
@@ -197,17 +209,39 @@ fn hash(place: &OsStr, context: &Context) -> Result<Sha1> {
         _ => Error::io(format!("file {name} cannot be read"), error),
     };
     let mut file = File::open(place).map_err(wrong)?;
-    let mut hasher = digest::sha1_hasher();
-    let mut buffer = vec![0; 1 << 20];
+    // A dry run that knows nothing: it looks nothing up, and writes nothing.
+    let records = Records { index: Arc::new(Index::of(Vec::new())), packs: store.packs().clone() };
+    let options = WriterOptions { dry_run: true, ..WriterOptions::default() };
+    let writer = Writer::new(store, records, options);
+    let (mut large, mut own) = (writer.large_content(), OwnLane::of_thread(0));
+    // A content of one chunk is read at once, and stays.
+    let mut buffer = vec![0; to_usize(CONTENT_WHOLE_BYTES_MAX) + 1];
     loop {
         context.interrupt.check()?;
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(NameHasher::finish(hasher)),
-            Ok(count) => hasher.update(&buffer[..count]),
+        let length = fill(&mut file, &mut buffer).map_err(wrong)?;
+        large.push(&buffer[..length], &mut own)?;
+        if length == buffer.len() {
+            continue;
+        }
+        return match large.finish(None, &mut own)? {
+            Some(content) => Ok(content),
+            None => writer.put_content(&buffer[..length], None),
+        };
+    }
+}
+
+/// Reads until `buffer` is full or the file ends. Returns how many bytes were read.
+fn fill(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match file.read(&mut buffer[length..]) {
+            Ok(0) => break,
+            Ok(count) => length += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(wrong(error)),
+            Err(error) => return Err(error),
         }
     }
+    Ok(length)
 }
 
 /// Returns all revisions: those that the store lists, those that refs have named, and all
@@ -255,15 +289,28 @@ fn parents_first(mut known: HashMap<Id, Revision>) -> Vec<(Id, Revision)> {
     ordered
 }
 
+/// The content that is searched for.
+#[derive(Clone, Copy)]
+struct Sought {
+    sha1: Sha1,
+    /// Its content id, of a local file.
+    id: Option<Id>,
+}
+
 struct Search<'a> {
     store: &'a Store,
-    sha1: Sha1,
+    records: Records,
+    sought: Sought,
     /// The paths by root of the manifest.
     known: HashMap<Id, Paths>,
     watch: Watch<'a>,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(store: &'a Store, sought: Sought, watch: Watch<'a>) -> Result<Self> {
+        Ok(Self { store, records: store.records()?, sought, known: HashMap::new(), watch })
+    }
+
     /// Returns the paths at which `revision` holds the content. If those of its parent are known,
     /// only the differences are read.
     fn paths(&mut self, revision: &Revision) -> Result<Paths> {
@@ -284,8 +331,24 @@ impl Search<'_> {
         Ok(paths)
     }
 
-    fn holds(&self, entry: &Entry) -> bool {
-        matches!(entry.kind, EntryKind::File { sha1, .. } if sha1 == self.sha1)
+    /// Returns true if `entry` is a file with the content. Its content id proves that; the SHA-1 is
+    /// only said by whoever pushed it, and is computed.
+    ///
+    /// # Errors
+    /// The content cannot be read, or has another SHA-1 than the entry says.
+    fn holds(&self, entry: Option<&Entry>) -> Result<bool> {
+        let Some(Entry { kind: EntryKind::File { sha1, content, size, .. }, path, .. }) = entry
+        else {
+            return Ok(false);
+        };
+        if self.sought.id == Some(*content) {
+            return Ok(true);
+        }
+        if self.sought.sha1 != *sha1 {
+            return Ok(false);
+        }
+        let proven = self.records.prove_sha1(content, *size, sha1, self.watch);
+        proven.map(|()| true).map_err(|error| error.context(path::display(path)))
     }
 
     fn all(&self, tree: &Tree<Records>) -> Result<BTreeSet<Vec<u8>>> {
@@ -293,7 +356,7 @@ impl Search<'_> {
         let mut cursor = tree.cursor();
         while let Some(entry) = cursor.next()? {
             self.watch.check()?;
-            if self.holds(entry) {
+            if self.holds(Some(entry))? {
                 paths.insert(entry.path.clone());
             }
         }
@@ -304,8 +367,8 @@ impl Search<'_> {
         let mut paths = paths.clone();
         diff(before, after, Times::Ignore, &mut |change| {
             self.watch.check()?;
-            let held = change.before.as_ref().is_some_and(|entry| self.holds(entry));
-            let holds = change.after.as_ref().is_some_and(|entry| self.holds(entry));
+            let held = self.holds(change.before.as_ref())?;
+            let holds = self.holds(change.after.as_ref())?;
             if held && !holds {
                 Arc::make_mut(&mut paths).remove(change.path());
             } else if holds && !held {

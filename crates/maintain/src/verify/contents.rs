@@ -4,9 +4,9 @@ use super::Verifier;
 use super::manifests::Checked;
 use freestone_core::digest::{PlainHasher, sha1_hasher};
 use freestone_core::plan::NodeKind;
-use freestone_core::{ChunkSource, Error, ExtentSource, Id, Result, Sha1};
+use freestone_core::{Error, Id, Result, Sha1};
 use freestone_format::record::RecordKind;
-use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
+use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord};
 use freestone_store::Records;
 use std::collections::HashMap;
 
@@ -73,22 +73,9 @@ impl Verifier<'_> {
 fn whole(records: &Records, content: &Id, record: &ContentRecord) -> Result<()> {
     let mut sha1 = sha1_hasher();
     let mut blake3 = PlainHasher::default();
-    let zeros = vec![0; 1 << 16];
-    let mut buffer = Vec::new();
-    pieces(records, content, record.length, None, 0..record.length, &mut |piece| {
-        if let ExtentSource::Chunk(id) = piece.source {
-            let bytes = records.chunk_in(&id, piece.length, &mut buffer)?;
-            sha1.update(bytes);
-            blake3.update(bytes);
-            return Ok(());
-        }
-        let mut left = piece.length;
-        while left > 0 {
-            let part = &zeros[..usize::try_from(left).unwrap_or(usize::MAX).min(zeros.len())];
-            sha1.update(part);
-            blake3.update(part);
-            left -= part.len() as u64;
-        }
+    records.read_content(content, record.length, None, &mut |bytes| {
+        sha1.update(bytes);
+        blake3.update(bytes);
         Ok(())
     })?;
     if sha1.finish() == record.sha1 && blake3.finish() == record.blake3 {

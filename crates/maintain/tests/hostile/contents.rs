@@ -9,6 +9,17 @@ fn content_store(
     nodes: &[ContentNode],
     chunks: &[&[u8]],
 ) -> (tempfile::TempDir, Store, Id) {
+    named_store(length, level, nodes, chunks, Sha1([2; 20]))
+}
+
+/// The same, where the record says the SHA-1 `sha1`.
+fn named_store(
+    length: u64,
+    level: u8,
+    nodes: &[ContentNode],
+    chunks: &[&[u8]],
+    sha1: Sha1,
+) -> (tempfile::TempDir, Store, Id) {
     let mut records = Vec::new();
     let mut top = Id([0; 32]);
     for content_node in nodes {
@@ -17,7 +28,7 @@ fn content_store(
         records.push((RecordKind::ContentNode, bytes));
     }
     records.extend(chunks.iter().map(|chunk| (RecordKind::Chunk, chunk.to_vec())));
-    let (sha1, blake3) = (Sha1([2; 20]), Id([3; 32]));
+    let blake3 = Id([3; 32]);
     let record = ContentRecord { chunker: 1, length, sha1, blake3, level, top };
     records.push((RecordKind::ContentRecord, record.encode()));
     let leaf = node(1, 1, |out| file_entry(out, 0, b"large", length, record.id()));
@@ -73,6 +84,43 @@ fn a_content_of_few_nodes_that_are_named_very_often_is_read_in_parts() {
     // Of a tree that names a chunk which is not there, that is told.
     let (_folder, store, _) = content_store(length, 8, &nodes, &[]);
     assert!(quick_findings(&store)[0].fault.contains(&byte.to_string()));
+}
+
+/// What names a content is computed before it is believed.
+#[test]
+fn a_content_is_not_found_by_a_sha1_that_its_record_states_falsely() {
+    let _bounded = bounded();
+    let (good, evil) = (noise(1_200_000, 1), noise(1_200_000, 2));
+    let sha1 = digest::sha1(&good);
+    let parts = [&evil[..600_000], &evil[600_000..]];
+    let leaf = parts.map(|part| ContentItem::Chunk(600_000, digest::plain(part)));
+    let leaf = ContentNode::Leaf(leaf.to_vec());
+    let (_folder, store, content) = named_store(1_200_000, 1, &[leaf], &parts, sha1);
+    maintain::reindex(&store, Watch::default()).unwrap();
+    let store = reopened(&store);
+    let find = |store: &Store, sha1: &Sha1, bytes_max| {
+        store.records().unwrap().find_sha1(sha1, bytes_max, Watch::default())
+    };
+    for _ in 0..2 {
+        let error = assert_corrupt(find(&store, &sha1, u64::MAX), "a lie").to_string();
+        assert!(error.contains(&format!("content {content} is said to have the SHA-1")), "{error}");
+    }
+    assert_eq!(find(&store, &digest::sha1(&evil), u64::MAX).unwrap(), None);
+    let error = find(&store, &sha1, 1_000_000).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    // It does not keep the true content out, which is then found.
+    let beside = PushOptions { ref_name: Some("beside".into()), ..PushOptions::default() };
+    push_tree(&store, &MemorySource::of([("good", good.clone())]), &beside).unwrap();
+    let found = find(&reopened(&store), &sha1, u64::MAX).unwrap().unwrap();
+    assert_ne!(found.id, content);
+    let mut read = Vec::new();
+    let mut each = |bytes: &[u8]| {
+        read.extend_from_slice(bytes);
+        Ok(())
+    };
+    let records = reopened(&store).records().unwrap();
+    records.read_content(&found.id, found.size, Some(&sha1), &mut each).unwrap();
+    assert!(read == good);
 }
 
 #[test]

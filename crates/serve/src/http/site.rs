@@ -9,10 +9,10 @@ use crate::image::ServedImage;
 use crate::service::error_text;
 use crate::workers::{Workers, WorkersClient};
 use freestone_core::digest::plain;
-use freestone_core::{Error, ErrorKind, Id, Result, Sha1, lock, path};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Watch, lock, path};
 use freestone_format::Revision;
 use freestone_manifest::{Entry, EntryKind, Tree};
-use freestone_store::Records;
+use freestone_store::{PROVEN_BYTES_MAX, Records};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -143,11 +143,12 @@ impl Site {
         run(workers, move || directory(&tree, &wanted, &after)).map(Some)
     }
 
-    /// Replies with a content by its SHA-1: `/contents/sha1/HEX`.
+    /// Replies with a content by its SHA-1: `/contents/sha1/HEX`. The first reply proves the SHA-1.
     fn sha1(&self, hex: &str, request: &Request) -> MaybeReply {
         let Ok(sha1) = Sha1::parse(hex) else { return Ok(None) };
         let records = self.catalogue.store().records()?;
-        let Some(found) = records.find_sha1(&sha1)? else { return Ok(None) };
+        let found = records.find_sha1(&sha1, PROVEN_BYTES_MAX, Watch::default())?;
+        let Some(found) = found else { return Ok(None) };
         let resource = Resource {
             image: self.content(&found.id, found.size)?,
             name: format!("sha1:{sha1}"),
@@ -194,6 +195,7 @@ impl Site {
         let status = match error.kind() {
             ErrorKind::NotFound => 404,
             ErrorKind::Usage => 400,
+            ErrorKind::Refused => 403,
             // Others use what the reply needs.
             ErrorKind::Conflict => 503,
             _ => {

@@ -1,6 +1,7 @@
 //! The packs of a store: their files, kept open, and their tables.
 
 use crate::index::Place;
+use crate::read::content::ProvenNames;
 use crate::read::proofs::Proofs;
 use crate::table::{missing, read_listed_table, read_table};
 use freestone_backend::{Backend, Object, Upstream};
@@ -77,6 +78,7 @@ pub struct Packs {
     /// Set if the backend is a cache.
     upstream: Option<Upstream>,
     proofs: Proofs,
+    names: ProvenNames,
 }
 
 impl Packs {
@@ -88,6 +90,7 @@ impl Packs {
             open: Mutex::default(),
             starts: Mutex::default(),
             proofs: Proofs::default(),
+            names: ProvenNames::default(),
         }
     }
 
@@ -175,6 +178,11 @@ impl Packs {
     /// Returns what is remembered of raw records that were proven.
     pub fn proofs(&self) -> &Proofs {
         &self.proofs
+    }
+
+    /// Returns the SHA-1s that were computed.
+    pub(crate) fn names(&self) -> &ProvenNames {
+        &self.names
     }
 
     /// Returns true if the record at `place` is `id`, by its pack's table.

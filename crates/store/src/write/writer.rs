@@ -24,6 +24,7 @@ use super::predecessors::Predecessors;
 use super::sealer::{Sealer, Sealing, sealer_gone};
 use crate::hints;
 use crate::index::Index;
+use crate::read::PROVEN_BYTES_MAX;
 use crate::read::records::Records;
 use crate::revisions;
 use crate::store::Store;
@@ -172,6 +173,11 @@ impl Writer {
             let (known, name) = match place.row.kind {
                 RecordKind::ContentRecord => {
                     let record = ContentRecord::decode(&bytes)?;
+                    let is_other = record.sha1 == *sha1 && record.blake3 != *plain;
+                    // A record that says it falsely must not keep the true content out.
+                    if !is_other || !self.has_its_sha1(&bytes, &record)? {
+                        continue;
+                    }
                     (record.blake3, record.sha1)
                 }
                 _ => {
@@ -185,6 +191,25 @@ impl Writer {
             }
         }
         Ok(is_named)
+    }
+
+    /// Returns true if a large content has the SHA-1 that its record says. One that is too long to be
+    /// read for that is believed.
+    fn has_its_sha1(&self, bytes: &[u8], record: &ContentRecord) -> Result<bool> {
+        let Some(id) = RecordKind::ContentRecord.id_of(bytes) else { return Ok(false) };
+        if record.length > PROVEN_BYTES_MAX {
+            return Ok(true);
+        }
+        let mut hasher = (self.options.name_hasher)();
+        let read = self.records.read_content(&id, record.length, None, &mut |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        });
+        match read {
+            Ok(()) => Ok(hasher.finish() == record.sha1),
+            Err(error) if error.is_damage() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Has the SHA-1 of a small content listed that is there as a chunk of a large one. Returns
