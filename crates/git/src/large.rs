@@ -105,11 +105,10 @@ impl LargeObject {
 /// Finds an object that is whole in a pack of `folder`: the pack, and where the compressed bytes of
 /// the object start.
 fn packed(folder: &Path, id: ObjectId) -> Result<Option<(PackFile, u64)>> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(None) };
     let failed = |path: &Path, error: &dyn std::fmt::Display| {
         Error::corrupt(format!("{} cannot be read", shown(path))).because(cause(error))
     };
-    for entry in entries.flatten() {
+    for entry in own_file::entries(folder)? {
         let path = entry.path();
         if path.extension().is_none_or(|extension| extension != "idx") || !path.is_file() {
             continue;

@@ -96,15 +96,17 @@ pub(crate) fn prove(id: ObjectId, kind: Kind, bytes: &[u8]) -> Result<()> {
 }
 
 impl Objects {
-    /// Opens the objects in `folder` and its alternates, and those in the directories `more`.
+    /// Opens the objects in `folder` and its alternates, and those in the directories `more`. With
+    /// `inside`, the objects of `folder` must be there.
     ///
     /// # Errors
-    /// A directory cannot be opened, or a file in it that git reads is not a regular file.
-    pub(crate) fn open(folder: &Path, more: &[PathBuf]) -> Result<Self> {
+    /// A directory cannot be opened or is elsewhere, or a file in it that git reads is not a regular
+    /// file.
+    pub(crate) fn open(folder: &Path, inside: Option<&Path>, more: &[PathBuf]) -> Result<Self> {
         let mut starts = vec![folder.to_path_buf()];
-        let mut folders = alternates::all(folder)?;
+        let mut folders = alternates::all(folder, inside)?;
         for other in more {
-            let found = alternates::all(other)?;
+            let found = alternates::all(other, None)?;
             if !folders.contains(&found[0]) {
                 starts.push(other.clone());
                 folders.extend(found);

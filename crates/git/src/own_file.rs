@@ -6,7 +6,7 @@
 
 use freestone_core::{Error, Result, path};
 use rustix::fs::OFlags;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirEntry, File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -75,6 +75,20 @@ pub(crate) fn read(file: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
         return Err(Error::corrupt(format!("{} is longer than {bytes_max} bytes", shown(file))));
     }
     Ok(bytes)
+}
+
+/// Returns what is in a directory; nothing if there is none.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn entries(folder: &Path) -> Result<Vec<DirEntry>> {
+    let read = std::fs::read_dir(folder).and_then(Iterator::collect);
+    match read {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
+        read => read.map_err(|error| Error::io(format!("{} cannot be read", shown(folder)), error)),
+    }
 }
 
 /// Checks that the file at `file`, if there is one, is a regular file, for a library that opens it

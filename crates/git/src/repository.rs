@@ -77,13 +77,14 @@ impl Repository {
     ///
     /// # Errors
     /// There is no repository, or it uses a format that is not supported, such as SHA-256 or
-    /// reftable; one of its own files is not a regular file, or too long.
+    /// reftable; one of its own files is not a regular file, or too long; it borrows objects from
+    /// outside.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_with(path, &Variables::default())
     }
 
     /// Opens the repository at `path` as [`Self::open`] does, with the objects that the variables
-    /// of a hook name, if they are about this repository.
+    /// of a hook name, if they are about this repository. Then it may borrow objects of others, too.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -92,9 +93,13 @@ impl Repository {
         check_format(&common)?;
         let folder = common.join("objects");
         let more = variables.folders_for(&own, &common);
+        let canonical = common
+            .canonicalize()
+            .map_err(|error| Error::io(format!("{} cannot be opened", shown(&common)), error))?;
+        let inside = Some(&*canonical).filter(|_| !variables.are_about(&own, &common));
         Ok(Self {
             path: path.into(),
-            objects: Objects::open(&folder, &more)?,
+            objects: Objects::open(&folder, inside, &more)?,
             refs: Refs::new(&own, &common),
             cut: shallow_ends(&common.join("shallow"))?,
         })

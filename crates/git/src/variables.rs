@@ -32,6 +32,15 @@ impl Variables {
     /// Returns the directories of objects that the variables name, if they are about the repository
     /// in `own` and `common`.
     pub(crate) fn folders_for(&self, own: &Path, common: &Path) -> Vec<PathBuf> {
+        if !self.are_about(own, common) {
+            return Vec::new();
+        }
+        let named = self.directory.iter().chain(&self.alternates);
+        named.filter(|folder| folder.is_dir()).cloned().collect()
+    }
+
+    /// Returns true if the variables are about the repository in `own` and `common`.
+    pub(crate) fn are_about(&self, own: &Path, common: &Path) -> bool {
         let canonical = |path: &Path| path.canonicalize().ok();
         let is_same = |path: &Path, other: &Path| {
             canonical(path).is_some_and(|path| Some(path) == canonical(other))
@@ -46,11 +55,7 @@ impl Variables {
             .as_deref()
             .and_then(Path::parent)
             .is_some_and(|folder| is_same(folder, &objects));
-        if !is_here && !is_inside {
-            return Vec::new();
-        }
-        let named = self.directory.iter().chain(&self.alternates);
-        named.filter(|folder| folder.is_dir()).cloned().collect()
+        is_here || is_inside
     }
 }
 

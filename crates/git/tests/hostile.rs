@@ -106,6 +106,92 @@ fn own_files_that_are_no_files_are_refused_and_never_waited_for() {
 }
 
 #[test]
+fn objects_that_are_no_files_are_refused_and_never_waited_for() {
+    let site = Site::new();
+    site.write("page", "x");
+    site.commit("one");
+    let objects = site.path().join(".git/objects");
+    for name in ["HEAD", "HEAD^{tree}", "HEAD:page"] {
+        let id = site.git(&["rev-parse", name]).trim().to_owned();
+        let (place, kept) = (objects.join(&id[..2]).join(&id[2..]), site.path().join("kept"));
+        std::fs::rename(&place, &kept).unwrap();
+        for how in ["pipe", "zeros"] {
+            match how {
+                "pipe" => mknodat(CWD, &place, FileType::Fifo, Mode::RUSR, 0).unwrap(),
+                _ => symlink("/dev/zero", &place).unwrap(),
+            }
+            let path = site.path();
+            let error = soon(&format!("{name} as {how}"), move || read_all(&path)).unwrap_err();
+            assert!(error.to_string().contains("is not a regular file"), "{name}: {error}");
+            assert_eq!(error.kind(), ErrorKind::Refused, "{name} as {how}");
+            std::fs::remove_file(&place).unwrap();
+        }
+        std::fs::rename(&kept, &place).unwrap();
+    }
+    assert_eq!(read_all(&site.path()).unwrap(), 1);
+}
+
+/// A repository that names a commit of another one, and leads to its objects.
+#[test]
+fn objects_outside_of_the_repository_are_refused() {
+    let private = Site::new();
+    private.write("page", "private");
+    let commit = private.commit("one");
+    private.git(&["config", "gc.auto", "0"]);
+    let theirs = private.path().join(".git/objects");
+    let id = commit.trim();
+    let loose = format!("{}/{}", &id[..2], &id[2..]);
+    private.git(&["repack", "-a", "-q"]);
+    let packs = theirs.join("pack");
+    let pack = std::fs::read_dir(&packs).unwrap().next().unwrap().unwrap().file_name();
+    let pack = Path::new("pack").join(pack);
+    for how in ["alternates", "objects", "pack", &loose[..2], &loose, pack.to_str().unwrap()] {
+        let folder = tempfile::tempdir().unwrap();
+        git(folder.path(), &["init", "-q", "--bare", "-b", "main", "."]);
+        let objects = folder.path().join("objects");
+        let place = objects.join(how);
+        match how {
+            "alternates" => {
+                let line = format!("{}\n", theirs.display());
+                std::fs::write(objects.join("info/alternates"), line).unwrap();
+            }
+            "objects" => {
+                std::fs::remove_dir_all(&objects).unwrap();
+                symlink(&theirs, &objects).unwrap();
+            }
+            "pack" => {
+                std::fs::remove_dir(&place).unwrap();
+                symlink(&packs, &place).unwrap();
+            }
+            _ => {
+                std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+                symlink(theirs.join(how), &place).unwrap();
+            }
+        }
+        std::fs::write(folder.path().join("refs/heads/main"), format!("{id}\n")).unwrap();
+        let error = read_all(folder.path()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{how}: {error}");
+        let said = error.to_string();
+        assert!(said.contains("leads to objects outside of the repository"), "{how}: {said}");
+        assert!(error.hint_text().unwrap().contains("git repack -a -d"), "{how}");
+        // Its owner says that it is trusted, as git does in a hook.
+        let set = |name: &str| (name == "GIT_DIR").then(|| folder.path().into());
+        let opened = Repository::open_with(folder.path(), &Variables::new(set)).unwrap();
+        let is_whole = ["alternates", "objects", "pack"].contains(&how);
+        assert_eq!(opened.resolve("main").is_ok(), is_whole || how == loose, "{how}");
+    }
+    // What is within the repository may be borrowed: the pool of a server that keeps it there.
+    let folder = tempfile::tempdir().unwrap();
+    git(folder.path(), &["init", "-q", "--bare", "-b", "main", "."]);
+    let mut copy = std::process::Command::new("cp");
+    copy.arg("-r").arg(&theirs).arg(folder.path().join("pool"));
+    assert!(copy.status().unwrap().success());
+    std::fs::write(folder.path().join("objects/info/alternates"), "../pool\n").unwrap();
+    std::fs::write(folder.path().join("refs/heads/main"), format!("{id}\n")).unwrap();
+    assert_eq!(read_all(folder.path()).unwrap(), 1);
+}
+
+#[test]
 fn own_files_that_are_too_long_are_refused() {
     let site = Site::new();
     site.write("page", "x");
