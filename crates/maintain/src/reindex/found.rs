@@ -86,23 +86,29 @@ enum Owners {
     Index(HashSet<Id>),
     /// The revisions that have a file or that a ref names, where there is no index to be read.
     Revisions(HashSet<Id>),
+    /// Nothing: a ref is damaged, too, and it is not known what it names.
+    Nothing,
 }
 
 impl Owners {
     fn of(store: &Store, is_indexed: bool) -> Result<Self> {
-        // A damaged index is what a reindexing is for.
-        let index = Index::open(&**store.backend()).and_then(|index| index.packs());
-        if let Ok(packs) = index
-            && is_indexed
-        {
-            let listed = packs.into_iter().filter(|(_, length)| *length > 0);
-            return Ok(Self::Index(listed.map(|(id, _)| id).collect()));
+        match Index::open(&**store.backend()).and_then(|index| index.packs()) {
+            Ok(packs) if is_indexed => {
+                let listed = packs.into_iter().filter(|(_, length)| *length > 0);
+                return Ok(Self::Index(listed.map(|(id, _)| id).collect()));
+            }
+            // A damaged index is what a reindexing is for. One that cannot be read now is not.
+            Err(error) if !error.is_damage() && !error.is_newer() => return Err(error),
+            _ => {}
         }
         let mut revisions: HashSet<Id> =
             revisions::with_files(&**store.backend())?.into_iter().collect();
         for name in store.refs().names()? {
-            let log = store.refs().log(&name).unwrap_or_default();
-            revisions.extend(log.iter().filter_map(|entry| entry.revision()));
+            match store.refs().log(&name) {
+                Ok(log) => revisions.extend(log.iter().filter_map(|entry| entry.revision())),
+                Err(error) if error.is_damage() || error.is_newer() => return Ok(Self::Nothing),
+                Err(error) => return Err(error),
+            }
         }
         Ok(Self::Revisions(revisions))
     }
@@ -114,6 +120,8 @@ impl Owners {
                 let mut ids = rows.iter().filter(|row| row.kind == RecordKind::Revision).peekable();
                 ids.peek().is_none() || ids.any(|row| named.contains(&row.id))
             }
+            // What is listed needlessly costs only space.
+            Self::Nothing => true,
         }
     }
 }
