@@ -26,7 +26,7 @@ fn totals_that_lie_are_damage_to_every_command() {
     for name in ["entries", "bytes", "digest"] {
         for arguments in [
             &["log", name, "--stat"][..],
-            &["which", "site/run.sh", "--since", name],
+            &["which", &format!("--since={name}"), "site/run.sh"],
             &["which", "site/run.sh"],
             &["ls", name],
             &["cat", &format!("{name}:run.sh")],
@@ -35,7 +35,7 @@ fn totals_that_lie_are_damage_to_every_command() {
             &["image", name, "-n"],
             &["image", name, "--format", "fat", "-n"],
             &["extract", name, "out"],
-            &["git", "write", "clone.git", "--ref", name],
+            &["git", "write", "clone.git"],
             &["push", "site", "--ref", name],
             &["verify"],
         ] {

@@ -18,7 +18,7 @@ fn check(what: &str, ran: &Ran, setting: &str) {
     match ran.code {
         Some(0) => {}
         Some(1 | 4) => {
-            assert!(ran.err.contains("hint: ") && ran.err.contains(setting), "{what}: {}", ran.err)
+            assert!(ran.err.contains("hint: ") && ran.err.contains(setting), "{what}: {}", ran.err);
         }
         code => panic!("{what}: {code:?} {}", ran.err),
     }
@@ -55,7 +55,7 @@ fn commands_do_with_the_threads_that_there_are() {
         assert_eq!(home.read(directory.clone() + "/new/7"), format!("{count} 7\n").as_bytes());
         home.ok(["inspect", &image, "--against", "main"]);
     }
-    assert!(home.ok(["verify", "--data"]).contains(": nothing is wrong"));
+    assert!(home.ok(["verify", "--data"]).starts_with("no damage in "));
 }
 
 #[test]
@@ -76,5 +76,5 @@ fn commands_say_which_limit_of_open_files_to_raise() {
         }
     }
     home.ok(["push", "site"]);
-    assert!(home.ok(["verify", "--data"]).contains(": nothing is wrong"));
+    assert!(home.ok(["verify", "--data"]).starts_with("no damage in "));
 }

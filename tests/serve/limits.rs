@@ -35,9 +35,11 @@ fn refused(what: &str, ran: &Ran, setting: &str) {
     assert!(ran.err.contains("hint: ") && ran.err.contains(setting), "{what}: {}", ran.err);
 }
 
-/// Reads the image over as many connections as there may be, each for itself.
-fn read_by_nbd(server: &Server, image: &[u8], what: &str) {
+/// Reads the image over one connection after the other. `count` is how many threads the server has
+/// without clients.
+fn read_by_nbd(server: &Server, image: &[u8], count: usize, what: &str) {
     for _ in 0..3 {
+        until(|| server.thread_count() <= count, || format!("{what}: {}", server.log()));
         let mut client = Client::new(server.connect(), "main", true);
         let length = u32::try_from(image.len()).unwrap();
         assert!(client.read(0, length).unwrap() == image, "{what}");
@@ -56,7 +58,7 @@ fn a_server_that_starts_with_few_threads_serves() {
         match limited(&home, &limit, &arguments) {
             Err(ran) => refused(&what, &ran, "ulimit -u"),
             Ok(server) => {
-                read_by_nbd(&server, &image, &what);
+                read_by_nbd(&server, &image, server.thread_count(), &what);
                 let (status, log) = server.end("TERM");
                 assert_eq!(status.code(), Some(0), "{what}: {log}");
                 served += 1;
@@ -77,8 +79,7 @@ fn a_server_lives_on_when_it_runs_out_of_threads_or_files() {
         let idle: Vec<UnixStream> = (0..60).map(|_| server.connect()).collect();
         server.expect_log("a connection cannot be ");
         drop(idle);
-        until(|| server.thread_count() <= count, || server.log());
-        read_by_nbd(&server, &image, limit);
+        read_by_nbd(&server, &image, count, limit);
         let (status, log) = server.end("TERM");
         assert_eq!(status.code(), Some(0), "{limit}: {log}");
         assert!(!log.contains("panicked"), "{log}");

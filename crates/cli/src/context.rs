@@ -257,19 +257,14 @@ impl Context {
         })
     }
 
-    /// Returns the number of threads that a push uses: fewer where the system does not provide those
-    /// and the ones that every push has besides.
-    ///
-    /// # Errors
-    /// It does not provide enough for any push.
-    pub fn push_workers(&self) -> Result<NonZeroUsize> {
+    /// Returns the number of threads that read for a push, where the system provides those and the
+    /// ones that a push has besides; fewer if it has to. Returns `None` if it does not provide enough
+    /// for the working index, which ends the process where it gets no thread.
+    pub fn push_workers(&self) -> Option<NonZeroUsize> {
         let halve = |count: &usize| (*count > 1).then_some(count / 2);
         let mut counts = std::iter::successors(Some(self.workers().get()), halve);
         let found = counts.find(|count| threads::are_available(count + PUSH_THREADS));
-        found.and_then(NonZeroUsize::new).ok_or_else(|| {
-            Error::new(ErrorKind::Failed, "the system does not provide enough threads for a push")
-                .hint("raise the limit of processes and threads (`ulimit -u`, TasksMax= of a service)")
-        })
+        found.and_then(NonZeroUsize::new)
     }
 
     /// Does `work`, which reports to the watch that it is given, and meanwhile shows a progress

@@ -22,6 +22,7 @@ use freestone_store::Store;
 use report::Pushed;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -266,6 +267,7 @@ impl Push {
                 return Err(Error::new(ErrorKind::Usage, what));
             }
         }
+        let workers = context.push_workers();
         Ok(PushOptions {
             ref_name: (!self.no_ref).then(|| context.ref_name(self.ref_name.as_deref())),
             parent,
@@ -279,8 +281,8 @@ impl Push {
             #[cfg(feature = "git")]
             thorough: self.history,
             #[cfg(feature = "rocksdb")]
-            working: Some(freestone_working::open),
-            threads: context.push_workers()?.get(),
+            working: if workers.is_some() { Some(freestone_working::open) } else { None },
+            threads: workers.map_or(1, NonZeroUsize::get),
             ..PushOptions::default()
         })
     }

@@ -30,7 +30,7 @@ pub(super) enum Sealing {
     },
     /// The system provides no thread: each pack is published by the thread that has sealed it. An
     /// error is what has failed.
-    Alone(Mutex<Result<Sealer>>),
+    Alone(Box<Mutex<Result<Sealer>>>),
 }
 
 impl Sealing {
@@ -41,7 +41,7 @@ impl Sealing {
         let worker = sealer();
         match threads::start("sealing", move || worker.run(&receiver)) {
             Ok(thread) => Self::Thread { sender, thread },
-            Err(_) => Self::Alone(Mutex::new(Ok(sealer()))),
+            Err(_) => Self::Alone(Box::new(Mutex::new(Ok(sealer())))),
         }
     }
 
