@@ -55,7 +55,7 @@ fn commands_do_with_the_threads_that_there_are() {
         assert_eq!(home.read(directory.clone() + "/new/7"), format!("{count} 7\n").as_bytes());
         home.ok(["inspect", &image, "--against", "main"]);
     }
-    assert!(home.ok(["verify", "--data"]).starts_with("no damage in "));
+    home.ok(["verify", "--data"]);
 }
 
 #[test]
@@ -76,5 +76,5 @@ fn commands_say_which_limit_of_open_files_to_raise() {
         }
     }
     home.ok(["push", "site"]);
-    assert!(home.ok(["verify", "--data"]).starts_with("no damage in "));
+    home.ok(["verify", "--data"]);
 }

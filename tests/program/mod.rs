@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -108,13 +109,16 @@ impl Home {
         if !copy.exists() {
             fs::copy(program, &copy).unwrap();
         }
-        const USER: &str = "61234";
+        // The limit is of all threads of a user: each home has its own.
+        let mut hasher = DefaultHasher::new();
+        self.0.path().hash(&mut hasher);
+        let user = &(20_000 + hasher.finish() % 40_000).to_string();
         for directory in [&self.0, &self.1] {
             let mut chown = Command::new("chown");
-            chown.args(["-R", USER]).arg(directory.path());
+            chown.args(["-R", user]).arg(directory.path());
             assert!(chown.status().unwrap().success());
         }
-        let user = ["--reuid", USER, "--regid", USER, "--clear-groups", "prlimit", limit];
+        let user = ["--reuid", user, "--regid", user, "--clear-groups", "prlimit", limit];
         let mut command = self.wrapped("setpriv", user);
         command.arg(copy).args(arguments);
         command

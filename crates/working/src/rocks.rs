@@ -157,9 +157,12 @@ fn open_with(caches: &Path, store: &StoreId, free: u64) -> Box<dyn WorkingIndex>
     Box::new(RocksIndex { database, cursor: None, closing: None })
 }
 
-/// Removes the index in the folder `caches`, unless another process has it.
+/// Removes the index in the folder `caches`, unless another process has it, or the system provides
+/// too few threads for RocksDB.
 pub fn destroy(caches: &Path) {
-    let _ = DB::destroy(&options(), caches.join("db"));
+    if threads::are_available(LIBRARY_THREADS + 1) {
+        let _ = DB::destroy(&options(), caches.join("db"));
+    }
 }
 
 impl Database {
