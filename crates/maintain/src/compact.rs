@@ -18,10 +18,11 @@ use crate::retire;
 use freestone_core::limits::PACK_BYTES_TARGET;
 use freestone_core::wire::total;
 use freestone_core::{Error, Id, Result, Watch};
-use freestone_format::pack;
+use freestone_format::pack::{self, Row};
 use freestone_format::record::RecordKind;
 use freestone_format::segment::Segment;
-use freestone_store::{Index, LiveSegment, Records, Store, read_table, revisions};
+use freestone_store::table::read_sized_table;
+use freestone_store::{Index, LiveSegment, Records, Store, revisions};
 use old::{OldPack, OldRecords, by_age, groups};
 use replace::{Replacement, new_rows};
 use std::collections::{HashMap, HashSet};
@@ -108,6 +109,11 @@ fn sum(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
     (a.0 + b.0, a.1.saturating_add(b.1))
 }
 
+/// Returns the bytes of records and of a table of `table` bytes, without gaps.
+fn used(rows: &[Row], table: u64) -> u64 {
+    total(rows.iter().map(|row| row.stored)).saturating_add(table)
+}
+
 struct Run<'a> {
     store: &'a Store,
     options: &'a CompactOptions,
@@ -124,10 +130,11 @@ impl Run<'_> {
             if bytes >= PACK_BYTES_SMALL && !self.options.all {
                 continue;
             }
-            let rows = read_table(&*object, &id)?;
+            let (rows, table) = read_sized_table(&*object, &id)?;
             // What this version does not understand stays where it is.
             if !rows.iter().any(|row| matches!(row.kind, RecordKind::Other(_))) {
-                small.push(OldPack { id, bytes, records: rows.len() as u64 });
+                let used = used(&rows, table);
+                small.push(OldPack { id, bytes, used, records: rows.len() as u64 });
             }
         }
         Ok(small)
@@ -137,7 +144,7 @@ impl Run<'_> {
     /// as they get.
     fn rewrite(&self, group: &[OldPack]) -> Result<Option<(u64, u64)>> {
         let backend = self.store.backend();
-        let bytes_before = total(group.iter().map(|pack| pack.bytes));
+        let used_before = total(group.iter().map(|pack| pack.used));
         let old = OldRecords::read(self.store, group)?;
         // The index is listed before anything is written, and only what it lists is replaced.
         let index = Arc::new(Index::open(&**backend)?);
@@ -148,8 +155,10 @@ impl Run<'_> {
         let packs = writer.finish()?;
         let bytes = total(packs.iter().map(|pack| pack.length));
         let is_same = packs.iter().all(|pack| old.has_pack(&pack.id)) && packs.len() == group.len();
-        if is_same || bytes > bytes_before || (bytes == bytes_before && packs.len() >= group.len())
-        {
+        // Gaps before large contents do not count: fewer packs are worth them.
+        let used_now = total(packs.iter().map(|pack| used(&pack.rows, pack.table)));
+        let is_smaller = used_now < used_before;
+        if is_same || !(is_smaller || (used_now == used_before && packs.len() < group.len())) {
             for pack in packs.iter().filter(|pack| pack.is_new) {
                 backend.remove(&pack::object_name(&pack.id))?;
             }

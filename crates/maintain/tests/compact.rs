@@ -107,6 +107,23 @@ fn many_small_packs_become_one_and_nothing_is_another() {
     check(&store, &trees);
 }
 
+/// A large content begins at a multiple of 4,096, after a gap that small records cannot fill.
+#[test]
+fn packs_of_large_contents_are_merged_although_gaps_are_new() {
+    let (_folder, store) = new_store();
+    let mut tree = MemorySource::default();
+    let mut trees = BTreeMap::new();
+    for n in 0..3 {
+        tree.set(format!("{n}"), noise(2_000_000, n + 1));
+        trees
+            .insert(push(&store, &tree, 1000 + i64::try_from(n).unwrap()), tree.clone().explicit());
+    }
+    let done = compact(&store, 0).unwrap();
+    assert!(done.old_packs.0 >= 3 && done.new_packs.0 == 1, "{done:?}");
+    check(&store, &trees);
+    assert_eq!(compact(&store, 0).unwrap().old_packs.0, 0);
+}
+
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(folder)
         .unwrap()

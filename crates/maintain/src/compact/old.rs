@@ -12,6 +12,8 @@ pub(super) struct OldPack {
     pub(super) id: Id,
     /// Its length.
     pub(super) bytes: u64,
+    /// The bytes of its records and its table, without gaps.
+    pub(super) used: u64,
     pub(super) records: u64,
 }
 
