@@ -17,7 +17,8 @@ const BATCH: usize = 2048;
 /// More new entries than this are written to a table when the push ends, since replaying them at
 /// the next start would take longer.
 const REPLAYED_MAX: usize = 512;
-const MEMTABLE_BYTES: usize = 16 << 20;
+/// Two of these are in memory at most: one that is filled, and one that is being written.
+const MEMTABLE_BYTES: usize = 8 << 20;
 const CACHE_BYTES: usize = 8 << 20;
 /// Where less than this is free, the index is not used: what it writes takes up to twice the
 /// memory table, and what is pushed comes first.
