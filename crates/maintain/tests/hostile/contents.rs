@@ -1,7 +1,7 @@
 //! Contents and their trees.
 
 use super::*;
-use crate::manifests::{file_entry, node, store_of_nodes};
+use crate::manifests::{node, store_of_nodes};
 
 fn content_store(
     length: u64,
@@ -31,7 +31,15 @@ fn named_store(
     let blake3 = Id([3; 32]);
     let record = ContentRecord { chunker: 1, length, sha1, blake3, level, top };
     records.push((RecordKind::ContentRecord, record.encode()));
-    let leaf = node(1, 1, |out| file_entry(out, 0, b"large", length, record.id()));
+    let leaf = node(1, 1, |out| {
+        out.varint(0);
+        out.string(b"large");
+        out.varint(7);
+        out.u8(1);
+        out.varint(length);
+        out.sha1(&sha1);
+        out.id(&record.id());
+    });
     records.push((RecordKind::ManifestNode, leaf));
     let (folder, store, _) = store_of_nodes(&records);
     (folder, store, record.id())
