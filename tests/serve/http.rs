@@ -366,3 +366,31 @@ fn a_listing_of_long_names_is_bounded_and_continues() {
     }
     assert_eq!(names, 900);
 }
+
+/// Since browsers are told to believe the types, they are right for what pages are made of. What
+/// could run scripts in the server's name is only downloaded.
+#[test]
+fn the_type_of_a_file_is_that_of_its_name() {
+    let home = Home::new();
+    let types = [
+        ("a.css", "text/css; charset=utf-8"),
+        ("b.min.JS", "text/javascript; charset=utf-8"),
+        ("c.png", "image/png"),
+        ("d.woff2", "font/woff2"),
+        ("e.txt", "text/plain; charset=utf-8"),
+        ("f.html", "application/octet-stream"),
+        ("g.svg", "application/octet-stream"),
+        ("css", "application/octet-stream"),
+        ("dir.css/h", "application/octet-stream"),
+    ];
+    types.iter().for_each(|(name, _)| home.write(format!("site/{name}"), b"x"));
+    home.ok(["init"]);
+    home.ok(["push", "site"]);
+    let server = serve(&home, &["main"]);
+    for (name, kind) in types {
+        let url = format!("http://{}/revisions/main/tree/{name}", server.place());
+        let head = head(&["-I", &url]).to_lowercase();
+        assert!(head.contains(&format!("content-type: {kind}\r\n")), "{name}: {head}");
+        assert!(head.contains("x-content-type-options: nosniff\r\n"), "{name}: {head}");
+    }
+}

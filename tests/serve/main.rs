@@ -9,6 +9,7 @@ mod server;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bounds;
 mod hostile;
 mod http;
 mod limits;

@@ -364,3 +364,88 @@ fn may_be_stale(error: &Error) -> bool {
 fn file_name(id: &Id, ending: &str) -> String {
     format!("{id}.{ending}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use freestone_backend::directory::Directory;
+    use freestone_push::PushOptions;
+    use freestone_testkit::{Distant, MemorySource, push_tree};
+    use std::sync::Barrier;
+    use std::thread;
+
+    /// Creates a store with one revision, each of whose answers takes 20 ms, and returns its
+    /// catalogue and the name of the revision's FAT image.
+    fn catalogue(folder: &tempfile::TempDir) -> (Arc<Catalogue>, String) {
+        let root = folder.path().join("store");
+        let tree = MemorySource::of([("a", "one"), ("b/c", "another")]);
+        let pushed = push_tree(&Store::init(&root).unwrap(), &tree, &PushOptions::default());
+        let id = pushed.unwrap().id.to_string();
+        let backend = Distant::new(Arc::new(Directory::new(&root)), Duration::from_millis(20));
+        let store = Store::open_backend(Arc::new(backend), None).unwrap();
+        let scope = Scope {
+            revisions: vec![id.clone()],
+            all: false,
+            follow: false,
+            before: BTreeMap::new(),
+            formats: Format::attached(),
+        };
+        let service = Arc::new(Service::new(0, false, Box::new(|_| {})));
+        (Arc::new(Catalogue::open(store, scope, service).unwrap()), format!("{id}.fat"))
+    }
+
+    #[test]
+    fn an_image_is_laid_out_once_however_many_ask_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (catalogue, name) = catalogue(&folder);
+        // The tar image was opened at the start.
+        assert_eq!(catalogue.service.next_image(), 1);
+        let barrier = Barrier::new(8);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    assert!(catalogue.find(&name).unwrap().is_some());
+                });
+            }
+        });
+        assert_eq!(catalogue.service.next_image(), 3);
+    }
+
+    #[test]
+    fn a_large_image_waits_for_the_memory_of_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (catalogue, name) = catalogue(&folder);
+        let reader = catalogue.find("").unwrap().unwrap().image;
+        let weight = catalogue.service.layouts_max();
+        let large = OpenImage { image: reader.clone(), weight };
+        catalogue.state().open.insert((Id([7; 32]), 1), large);
+        // The tar image of the same revision is open, too.
+        catalogue.state().open.retain(|(_, at), _| *at == 1);
+        let shared = catalogue.clone();
+        let waiting = thread::spawn(move || shared.find(&name).unwrap().is_some());
+        thread::sleep(Duration::from_millis(500));
+        assert!(!waiting.is_finished());
+        drop(reader);
+        assert!(waiting.join().unwrap());
+        assert_eq!(catalogue.state().open.len(), 1);
+    }
+
+    #[test]
+    fn images_with_readers_stay_and_others_make_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let (catalogue, _) = catalogue(&folder);
+        let reader = catalogue.find("").unwrap().unwrap().image;
+        let mut state = CatalogueState::default();
+        assert!(state.make_room(101, 100), "one that is alone always fits");
+        state.open.insert((Id([1; 32]), 1), OpenImage { image: reader.clone(), weight: 60 });
+        assert!(state.make_room(40, 100));
+        assert!(!state.make_room(41, 100));
+        assert!(state.make_room(0, 100), "a tar image takes no memory");
+        assert_eq!(state.open.len(), 1);
+        catalogue.state().open.clear();
+        drop(reader);
+        assert!(state.make_room(41, 100));
+        assert_eq!(state.open.len(), 0);
+    }
+}

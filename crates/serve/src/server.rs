@@ -7,6 +7,7 @@ use crate::service::Service;
 use freestone_core::{Result, lock};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::net::Shutdown;
+use rustix::process::{Resource, getrlimit};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io;
@@ -21,6 +22,10 @@ const ENDING: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long the log says nothing more about connections that are short.
 const SHORT_LOG_PAUSE: Duration = Duration::from_secs(60);
+/// The number of files that a connection has open: its socket, and an event.
+const CONNECTION_FILES: u64 = 2;
+/// The number of files that a server has open beside those of its connections and packs.
+const OWN_FILES: u64 = 16;
 /// The stack size of a connection's thread. Opening an image, as HTTP does, needs the most.
 const STACK_BYTES: usize = 1 << 20;
 
@@ -70,12 +75,20 @@ struct ServerState<P> {
 }
 
 impl<P: Protocol> Server<P> {
-    /// Creates a server of at most `connections_max` connections at once. A further one takes the
-    /// place of one whose client does nothing, or is closed immediately if there is none.
+    /// Creates a server of at most `connections_max` connections at once, or fewer if the limit of
+    /// open files has no room for as many. A further one takes the place of one whose client does
+    /// nothing, or is closed immediately if there is none.
     pub fn new(protocol: P, connections_max: usize) -> Self {
+        let room = connections_within(getrlimit(Resource::Nofile).current);
+        if room < connections_max {
+            protocol.service().log(&format!(
+                "the limit of open files has room for {room} connections, not for \
+                 {connections_max}: raise it (`ulimit -n`, LimitNOFILE= of a service)"
+            ));
+        }
         Self(Arc::new(ServerState {
             protocol,
-            connections_max,
+            connections_max: connections_max.min(room),
             is_ending: AtomicBool::new(false),
             open: Mutex::default(),
             threads: AtomicUsize::new(0),
@@ -242,7 +255,119 @@ impl<P: Protocol> ServerState<P> {
     }
 }
 
+/// Returns how many connections can be open if `limit` files can. A quarter of the files is left for
+/// packs.
+fn connections_within(limit: Option<u64>) -> usize {
+    let Some(limit) = limit else { return usize::MAX };
+    let files = (limit - limit / 4).saturating_sub(OWN_FILES);
+    usize::try_from(files / CONNECTION_FILES).unwrap_or(usize::MAX).max(1)
+}
+
 /// Returns true if the client broke the protocol or its time limits; false if it disconnected.
 fn is_misconduct(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::TimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::{Receiver, unbounded};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use std::net::{IpAddr, Ipv4Addr};
+
+    fn sockets() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None).unwrap()
+    }
+
+    /// A protocol whose connections wait for a store that does not answer, whatever becomes of
+    /// their sockets.
+    struct Waiting {
+        answer: Receiver<()>,
+        metrics: ProtocolMetrics,
+        service: Service,
+    }
+
+    impl Protocol for Waiting {
+        fn serve(&self, _: Arc<OwnedFd>, _: &AtomicBool, _: &Arc<Activity>) -> io::Result<()> {
+            let _ = self.answer.recv();
+            Ok(())
+        }
+
+        fn metrics(&self) -> &ProtocolMetrics {
+            &self.metrics
+        }
+
+        fn service(&self) -> &Service {
+            &self.service
+        }
+    }
+
+    #[test]
+    fn open_files_bound_the_connections() {
+        for (limit, expected) in [(0, 1), (24, 1), (40, 7), (1024, 376), (1 << 20, 393_208)] {
+            assert_eq!(connections_within(Some(limit)), expected, "{limit}");
+        }
+        assert_eq!(connections_within(None), usize::MAX);
+    }
+
+    #[test]
+    fn connections_that_gave_way_count_until_they_end() {
+        let (give, answer) = unbounded();
+        let service = Service::new(0, false, Box::new(|_| {}));
+        let protocol = Waiting { answer, metrics: ProtocolMetrics::default(), service };
+        let server = Server::new(protocol, 3);
+        let mut theirs = Vec::new();
+        for number in 0..20 {
+            let (ours, other) = sockets();
+            theirs.push(other);
+            ServerState::start(&server.0, number, ours);
+        }
+        assert_eq!(server.0.open().len(), 3);
+        assert_eq!(server.0.threads.load(Ordering::Relaxed), 6);
+        assert_eq!(server.0.protocol.metrics.open.load(Ordering::Relaxed), 6);
+        drop(give);
+        server.0.end();
+        while server.0.threads.load(Ordering::Relaxed) > 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(server.0.protocol.metrics.open.load(Ordering::Relaxed), 0);
+    }
+
+    /// Whose connections give way, one after the other, to `peer`.
+    fn ways(connections: &[(u8, bool)], peer: Option<u8>) -> Vec<u64> {
+        let address = |last: u8| Peer::Address(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)));
+        let service = Service::new(0, false, Box::new(|_| {}));
+        let (_, answer) = unbounded();
+        let protocol = Waiting { answer, metrics: ProtocolMetrics::default(), service };
+        let server = Server::new(protocol, connections.len());
+        let mut open = HashMap::new();
+        for (number, (peer, is_busy)) in (0..).zip(connections) {
+            let activity = Arc::new(Activity::default());
+            if *is_busy {
+                activity.works();
+            }
+            let (socket, peer) = (Arc::new(sockets().0), address(*peer));
+            open.insert(number, OpenSocket { socket, activity, peer });
+        }
+        let mut gone = Vec::new();
+        loop {
+            let before: Vec<u64> = open.keys().copied().collect();
+            if !server.0.make_way(&mut open, peer.map(address)) {
+                return gone;
+            }
+            gone.extend(before.into_iter().filter(|number| !open.contains_key(number)));
+        }
+    }
+
+    #[test]
+    fn the_peer_with_most_connections_gives_way_first() {
+        let idle = [(1, false), (2, false), (2, false), (2, false)];
+        assert_eq!(ways(&idle, Some(3)), [1, 2, 0, 3]);
+        // Who is busy gives way only to another peer, and only of more than half.
+        let busy = [(1, true), (2, true), (2, true), (2, true)];
+        assert_eq!(ways(&busy, Some(1)), [1, 2]);
+        assert!(ways(&busy, Some(2)).is_empty());
+        assert!(ways(&busy, None).is_empty());
+        assert_eq!(ways(&[(1, true), (2, false), (2, true)], Some(2)), [1]);
+    }
 }

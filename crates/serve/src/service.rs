@@ -208,4 +208,19 @@ mod tests {
         drop(pinned);
         assert_eq!(service.pinned.load(Ordering::Relaxed), 0);
     }
+
+    #[test]
+    fn long_replies_are_bounded_and_released() {
+        let service = Service::new(0, false, Box::new(|_| {}));
+        let held = || service.hold_reply(REPLY_BYTES_MAX / 4);
+        let mut replies: Vec<HeldReply> = std::iter::from_fn(held).take(9).collect();
+        assert_eq!(replies.len(), 4);
+        replies.pop();
+        assert!(service.hold_reply(1 << 20).is_some());
+        drop(replies);
+        assert_eq!(service.replies.load(Ordering::Relaxed), 0);
+        // One that is longer than all may be together is made alone.
+        let alone = service.hold_reply(REPLY_BYTES_MAX + 1);
+        assert!(alone.is_some() && service.hold_reply(1).is_none());
+    }
 }
