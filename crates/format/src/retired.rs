@@ -31,17 +31,17 @@ const HEAD_BYTES_MAX: u64 = 8 + 10;
 const CHECK_BYTES: u64 = 32;
 const ID_BYTES: u64 = 32;
 
-/// Returns those packs of a list of `length` bytes that `is_wanted`. The list is read in pieces,
-/// by `read`, which fills its buffer from an offset on. So memory depends on the packs that are
-/// wanted, and not on what a file says of its length.
+/// Calls `each` with the packs of a list of `length` bytes, in order. The list is read in pieces, by
+/// `read`, which fills its buffer from an offset on. So memory does not depend on what a file says
+/// of its length. The packs count only if there is no error.
 ///
 /// # Errors
 /// Reading failed, or the bytes are not a list, or damaged.
 pub fn decode_in_pieces(
     length: u64,
     read: &mut dyn FnMut(u64, &mut [u8]) -> Result<()>,
-    is_wanted: &mut dyn FnMut(&Id) -> bool,
-) -> Result<Vec<Id>> {
+    each: &mut dyn FnMut(Id),
+) -> Result<()> {
     let body = length.checked_sub(CHECK_BYTES).ok_or_else(damaged)?;
     let mut bytes = vec![0; to_length(body.min(HEAD_BYTES_MAX))];
     read(0, &mut bytes)?;
@@ -56,19 +56,17 @@ pub fn decode_in_pieces(
     }
     let mut hasher = digest::PlainHasher::default();
     hasher.update(&bytes[..to_length(head)]);
-    let mut wanted = Vec::new();
     let mut at = head;
     while at < body {
         bytes.resize(to_length(PIECE_BYTES.min(body - at)), 0);
         read(at, &mut bytes)?;
         hasher.update(&bytes);
-        let ids = bytes.as_chunks::<32>().0.iter().map(|id| Id(*id));
-        wanted.extend(ids.filter(|id| is_wanted(id)));
+        bytes.as_chunks::<32>().0.iter().for_each(|id| each(Id(*id)));
         at += bytes.len() as u64;
     }
     let mut check = [0; 32];
     read(body, &mut check)?;
-    if hasher.finish().0 == check { Ok(wanted) } else { Err(damaged()) }
+    if hasher.finish().0 == check { Ok(()) } else { Err(damaged()) }
 }
 
 /// Returns the packs of a list.
@@ -82,7 +80,9 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Id>> {
         out.copy_from_slice(bytes.get(at..end).ok_or_else(damaged)?);
         Ok(())
     };
-    decode_in_pieces(bytes.len() as u64, &mut read, &mut |_| true)
+    let mut packs = Vec::new();
+    decode_in_pieces(bytes.len() as u64, &mut read, &mut |id| packs.push(id))?;
+    Ok(packs)
 }
 
 fn damaged() -> Error {

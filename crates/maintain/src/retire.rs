@@ -7,7 +7,7 @@ use freestone_backend::Backend;
 use freestone_core::{Error, Id, Result};
 use freestone_format::{pack, retired};
 use freestone_store::Index;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 /// Leaves `ids` to be removed.
@@ -27,7 +27,7 @@ struct List {
     /// When it was written: nanoseconds since 1970.
     time: u64,
     /// Those of its packs that the store still has.
-    packs: Vec<Id>,
+    packs: BTreeSet<Id>,
 }
 
 /// Lists that are damaged: their names, and what is wrong.
@@ -40,13 +40,18 @@ fn lists(backend: &dyn Backend, present: &HashMap<Id, u64>) -> Result<(Vec<List>
         let Some(time) = retired::time_of_object(&listed.name) else { continue };
         // A compaction beside this one may have removed it.
         let Some(object) = backend.open(&listed.name)? else { continue };
-        let packs = retired::decode_in_pieces(
+        let mut packs = BTreeSet::new();
+        let read = retired::decode_in_pieces(
             object.length(),
             &mut |at, out| object.read_at(at, out),
-            &mut |id| present.contains_key(id),
+            &mut |id| {
+                if present.contains_key(&id) {
+                    packs.insert(id);
+                }
+            },
         );
-        match packs {
-            Ok(packs) => lists.push(List { name: listed.name, time, packs }),
+        match read {
+            Ok(()) => lists.push(List { name: listed.name, time, packs }),
             Err(error) if error.is_damage() => damaged.push((listed.name, error)),
             Err(error) => return Err(error.context(listed.name)),
         }

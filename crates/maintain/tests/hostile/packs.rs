@@ -130,6 +130,45 @@ fn files_that_are_far_too_long_are_refused_unread() {
     assert_corrupt(Store::open(store.root().unwrap()), "a header of a terabyte");
 }
 
+#[test]
+fn long_lists_of_retired_packs_take_little_memory() {
+    let _bounded = bounded();
+    let (_folder, store) = new_store();
+    push_tree(&store, &MemorySource::of([("a", "b")]), &PushOptions::default()).unwrap();
+    let path = |name: &str| store.root().unwrap().join(name);
+    let list = retired::object_name(1);
+    write_sparse(&store, &list, 1 << 30, b"");
+    let found = quick_findings(&store);
+    assert_eq!(found.iter().map(|f| &f.object).collect::<Vec<_>>(), [&list]);
+    assert_corrupt(compact(&store), "a list of a gibibyte");
+    maintain::reindex(&store, Watch::default()).unwrap();
+    assert!(!path(&list).exists());
+
+    // A list that is whole, and names one pack two million times.
+    let zeros = freestone_testkit::pack_name(&Id([0; 32]));
+    write_sparse(&store, &zeros, 4096, b"");
+    let count = 2 << 20;
+    let mut head = Writer::default();
+    head.raw(b"FSRETIRE");
+    head.varint(count);
+    let mut check = digest::PlainHasher::default();
+    check.update(head.bytes());
+    (0..count).for_each(|_| check.update(&[0; 32]));
+    let length = head.bytes().len() as u64 + 32 * count + 32;
+    write_sparse(&store, &list, length, &check.finish().0);
+    let file = File::options().write(true).open(path(&list)).unwrap();
+    file.write_all_at(head.bytes(), 0).unwrap();
+    assert!(!quick_findings(&store).iter().any(|finding| finding.object == list));
+    compact(&store).unwrap();
+    assert!(!path(&list).exists() && !path(&zeros).exists());
+    assert_eq!(findings(&store).unwrap(), []);
+}
+
+fn compact(store: &Store) -> Result<Compacted> {
+    let options = CompactOptions { grace: Duration::ZERO, ..CompactOptions::default() };
+    maintain::compact(store, &options, Watch::default())
+}
+
 // zstd.
 
 /// A store with one chunk of these stored bytes that is said to be `plain` long.
