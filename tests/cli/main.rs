@@ -25,3 +25,4 @@ mod push_tar;
 mod readers;
 mod sparse;
 mod store;
+mod strangers;
