@@ -12,6 +12,7 @@ mod garage;
 mod host;
 mod on_garage;
 mod over_tls;
+mod placeholders;
 mod s3;
 mod script;
 mod tls;

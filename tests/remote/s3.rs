@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// The backend below `prefix` of the bucket of the server on `port`.
-fn backend(port: u16, prefix: &str, options: RemoteOptions) -> Arc<dyn Backend> {
+pub fn backend(port: u16, prefix: &str, options: RemoteOptions) -> Arc<dyn Backend> {
     let environment = Some(variables(port, "test"));
     let place = StoreUrl::S3 { bucket: "test".into(), prefix: prefix.into() };
     freestone_remote::open(&place, RemoteOptions { environment, ..options }).unwrap()
@@ -35,7 +35,7 @@ fn run(home: &Home, port: u16, prefix: &str, arguments: &[&str]) -> Ran {
     Ran::of(command(home, port, prefix, arguments).output().unwrap())
 }
 
-fn ok(home: &Home, port: u16, prefix: &str, arguments: &[&str]) -> String {
+pub fn ok(home: &Home, port: u16, prefix: &str, arguments: &[&str]) -> String {
     let ran = run(home, port, prefix, arguments);
     assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.err);
     ran.text()
@@ -45,7 +45,11 @@ fn ok(home: &Home, port: u16, prefix: &str, arguments: &[&str]) -> String {
 fn s3_does_what_every_backend_must() {
     let port = Ceph::shared().port;
     // More than one page of a listing, and more than one part of an upload.
-    for (prefix, large, many) in [("conformance", 20_000_000, 1010), ("in/it", 9_000_000, 3)] {
+    for (prefix, large, many) in [
+        ("conformance", 20_000_000, 1010),
+        ("in/it", 9_000_000, 3),
+        ("a b+%20&~ä#?[x]{y}'<z>:=*", 100_000, 3),
+    ] {
         let backend = backend(port, prefix, RemoteOptions::default());
         conformance::writable(&*backend, large, many).unwrap();
     }
