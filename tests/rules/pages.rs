@@ -134,6 +134,27 @@ fn prose_is_wrapped() {
     assert!(wrong.is_empty(), "lines of prose over {COLUMNS_MAX} columns:\n{wrong}");
 }
 
+/// Returns the tests that a page names as `FILE::TEST`.
+fn named_tests(page: &str) -> Vec<(&str, &str)> {
+    page.split('`').filter_map(|text| text.split_once(".rs::")).collect()
+}
+
+#[test]
+fn tests_that_the_pages_name_exist() {
+    let mut count = 0;
+    for path in files_below(&top().join("docs"), "md") {
+        let page = std::fs::read_to_string(&path).unwrap();
+        for (file, test) in named_tests(&page) {
+            let text =
+                std::fs::read_to_string(top().join(format!("{file}.rs"))).unwrap_or_default();
+            let is_there = text.contains(&format!("fn {test}()"));
+            assert!(is_there, "{}: {file}.rs::{test} does not exist", path.display());
+            count += 1;
+        }
+    }
+    assert!(count > 50, "{count} tests are named");
+}
+
 #[test]
 fn verbs_and_long_lines_are_found() {
     let nouns = ["Counts of all", "Bytes", "The count", "counts", "This counts", "`Counts` it", ""];
