@@ -6,7 +6,7 @@ use freestone_backend::directory::Directory;
 use freestone_backend::{Backend, Created, Listed, Object, Spool};
 use freestone_core::{Error, ErrorKind, Result, Watch};
 use freestone_format::RefEntry;
-use freestone_maintain as maintain;
+use freestone_maintain::{self as maintain, CompactOptions};
 use freestone_push::PushOptions;
 use freestone_store::Store;
 use freestone_testkit::{Faults, Faulty, MemorySource, Reading, findings, noise, push_tree, text};
@@ -242,4 +242,84 @@ fn a_reader_who_is_slower_than_those_who_push_gets_an_index() {
     assert!(Reading::new(&store).revision(&id).unwrap().files.len() == 1);
     // What is open already is not opened again, so there is time for only one more push.
     assert_eq!(busy.pushes.load(Ordering::Relaxed), 5);
+}
+
+/// Passes everything on, and has the store compacted right before a merged segment is made.
+struct Compacted {
+    inner: Directory,
+    folder: PathBuf,
+    compactions: AtomicUsize,
+}
+
+impl Compacted {
+    fn before(&self, name: &str) {
+        if name.starts_with("index/01-") {
+            self.compactions.fetch_add(1, Ordering::Relaxed);
+            let options = CompactOptions {
+                all: true,
+                level: 1,
+                grace: Duration::ZERO,
+                ..CompactOptions::default()
+            };
+            let store = Store::open(&self.folder).unwrap();
+            maintain::compact(&store, &options, Watch::default()).unwrap();
+        }
+    }
+}
+
+impl Backend for Compacted {
+    fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        self.inner.list(folder)
+    }
+
+    fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
+        self.inner.open(name)
+    }
+
+    fn hint(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.inner.hint(name, bytes)
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
+        self.before(name);
+        self.inner.create(name, bytes)
+    }
+
+    fn spool(&self) -> Result<Spool> {
+        self.inner.spool()
+    }
+
+    fn publish(&self, spool: Spool, name: &str) -> Result<Created> {
+        self.before(name);
+        self.inner.publish(spool, name)
+    }
+
+    fn settle(&self, folder: &str) -> Result<()> {
+        self.inner.settle(folder)
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        self.inner.remove(name)
+    }
+}
+
+#[test]
+fn segments_that_a_compaction_takes_out_are_not_merged() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Store::init(folder.path()).unwrap());
+    let beside = Arc::new(Compacted {
+        inner: Directory::new(folder.path()),
+        folder: folder.path().into(),
+        compactions: AtomicUsize::new(0),
+    });
+    for n in 0..20 {
+        let store = Store::open_backend(beside.clone(), None).unwrap();
+        let tree =
+            MemorySource::of([("file", format!("content {n}")), ("other", "the same".into())]);
+        let outcome = push_tree(&store, &tree, &options("main", 5)).unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(findings(&store).unwrap(), [], "push {n}");
+        assert!(Reading::new(&store).revision(&outcome.id).unwrap() == tree);
+    }
+    assert!(beside.compactions.load(Ordering::Relaxed) > 0);
 }

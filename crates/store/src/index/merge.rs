@@ -42,13 +42,27 @@ pub fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
         }
         let parts = merge(&of_tier)?;
         let merged = write_segment(backend, tier + 1, parts, Rows::Kept)?;
-        index.replace(&of_tier, merged);
         let names: Vec<String> = of_tier.iter().map(|segment| segment.name.clone()).collect();
+        if !are_listed(backend, &names)? {
+            remove(backend, &[merged.name]);
+            crate::hints::write_index(backend, &[]);
+            return Ok(());
+        }
+        index.replace(&of_tier, merged);
         crate::hints::write_index(backend, &names);
         remove(backend, &names);
         crate::hints::write_index(backend, &[]);
     }
     Ok(())
+}
+
+/// Returns true if all of these segments are still there. If not, a compaction took them out while
+/// they were merged, and may have removed packs that they name: the merged segment would be the only
+/// one that names those.
+fn are_listed(backend: &dyn Backend, names: &[String]) -> Result<bool> {
+    let listed = backend.list("index")?;
+    let is_there = |name: &String| listed.iter().any(|listed| listed.name == *name);
+    Ok(names.iter().all(is_there))
 }
 
 /// Removes segments that another one takes the place of. Where they cannot be removed, such as by a
