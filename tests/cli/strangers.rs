@@ -155,6 +155,12 @@ fn users_of_a_group_share_a_store() {
     done(stranger(&["cat", "main:a"]));
     let refused = stranger(&["push", "site", "-m", "a stranger's"]);
     assert_eq!(refused.code, Some(4), "{}", refused.err);
+    assert!(refused.err.contains("can be read, but not written"), "{}", refused.err);
+    // A store that is not shared says what it is.
+    done(one(&["init", "shared/own"]));
+    let refused = other(&["-s", "shared/own", "log"]);
+    assert_eq!(refused.code, Some(4), "{}", refused.err);
+    assert!(refused.err.contains("freestone init --shared"), "{}", refused.err);
 }
 
 /// Terminals without a width, of one column, and that know nothing get output as others do.

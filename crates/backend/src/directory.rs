@@ -94,6 +94,10 @@ fn failed(what: &str, path: &Path, error: io::Error) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             out.hint("the disk is full: make room and run the command again; nothing is lost")
         }
+        io::ErrorKind::PermissionDenied if matches!(what, "open" | "list") => out.hint(
+            "this user may not read the store: `freestone init` makes one for its owner alone, and \
+             `freestone init --shared` one for all whom the umask lets in",
+        ),
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
             out.hint("the store can be read, but not written by this user or on this file system")
         }
