@@ -35,6 +35,8 @@ fn what_cannot_be_opened_is_not_called_absent() {
     let opened = freestone_follow::open(&host, &offline).unwrap();
     opened.store.resolve("main").unwrap();
     opened.store.records().unwrap();
+    // What is here of the packs is known from now on, and no pack is open.
+    assert!(is_complete(&opened, &id).unwrap());
     let before = getrlimit(Resource::Nofile);
     let next = u64::try_from(File::open("/dev/null").unwrap().as_raw_fd()).unwrap();
     setrlimit(Resource::Nofile, Rlimit { current: Some(next), ..before }).unwrap();

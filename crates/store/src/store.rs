@@ -265,9 +265,17 @@ impl Store {
         }
         // Its pack has it too.
         let mut bytes = Vec::new();
-        if self.records()?.read(RecordKind::Revision, id, &mut bytes)? {
-            let revision = Revision::decode(&bytes);
-            return revision.map(Some).map_err(|error| error.context(format!("revision {id}")));
+        let records = self.records();
+        let is_found = records.and_then(|all| all.read(RecordKind::Revision, id, &mut bytes));
+        match (is_found, &from_file) {
+            (Ok(false), _) => {}
+            (Ok(true), _) => {
+                let revision = Revision::decode(&bytes);
+                return revision.map(Some).map_err(|error| error.context(format!("revision {id}")));
+            }
+            // A file that cannot be read may have it.
+            (Err(_), Err(unread)) if unread.kind() == ErrorKind::Storage => {}
+            (Err(error), _) => return Err(error),
         }
         from_file.map(|_| None)
     }
