@@ -93,7 +93,7 @@ fn check_inside(path: &Path, canonical: &Path, inside: Option<&Path>) -> Result<
     }
     let what = format!("{} leads to objects outside of the repository", shown(path));
     Err(Error::refused(what).hint(
-        "`git repack -a -d` copies objects that are borrowed; then remove objects/info/alternates. \
-         If you trust the repository, name it in GIT_DIR as well",
+        "it belongs to another user; `git repack -a -d` copies objects that are borrowed, then remove \
+         objects/info/alternates. If you trust the repository, name it in GIT_DIR as well",
     ))
 }

@@ -12,6 +12,7 @@ use gix_odb::find::Header;
 use std::ffi::OsStr;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The longest `shallow` file, which lists the commits at which a shallow clone ends.
@@ -77,8 +78,8 @@ impl Repository {
     ///
     /// # Errors
     /// There is no repository, or it uses a format that is not supported, such as SHA-256 or
-    /// reftable; one of its own files is not a regular file, or too long; it borrows objects from
-    /// outside.
+    /// reftable; one of its own files is not a regular file, or too long; it belongs to another user
+    /// and borrows objects from outside.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_with(path, &Variables::default())
     }
@@ -96,7 +97,11 @@ impl Repository {
         let canonical = common
             .canonicalize()
             .map_err(|error| Error::io(format!("{} cannot be opened", shown(&common)), error))?;
-        let inside = Some(&*canonical).filter(|_| !variables.are_about(&own, &common));
+        // As git does, a user's own repository is trusted.
+        let is_own = std::fs::metadata(&canonical)
+            .is_ok_and(|folder| folder.uid() == rustix::process::geteuid().as_raw());
+        let is_trusted = is_own || variables.are_about(&own, &common);
+        let inside = Some(&*canonical).filter(|_| !is_trusted);
         Ok(Self {
             path: path.into(),
             objects: Objects::open(&folder, inside, &more)?,
