@@ -7,8 +7,10 @@
 //! | `raw` | finds chunks that are stored as they are, to share or send them without a copy |
 //! | `proofs` | remembers which ranges of packs were proven |
 //! | `content` | looks contents up by their SHA-1 |
+//! | `names` | remembers which SHA-1s were computed |
 
 mod content;
+mod names;
 pub(crate) mod packs;
 #[doc(hidden)]
 pub mod proofs;

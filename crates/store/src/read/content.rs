@@ -8,13 +8,11 @@ use crate::read::records::Records;
 use freestone_core::digest::sha1_hasher;
 use freestone_core::wire::to_usize;
 use freestone_core::{
-    ChunkSource, Error, ErrorKind, ExtentSource, Id, Result, Sha1, Watch, digest, lock,
+    ChunkSource, Error, ErrorKind, ExtentSource, Id, Result, Sha1, Watch, digest,
 };
 use freestone_format::record::RecordKind;
 use freestone_format::segment::prefix;
 use freestone_manifest::content::{self, ContentRecord};
-use std::collections::HashMap;
-use std::sync::Mutex;
 
 /// Zeros that nothing is stored for are given in pieces of this length.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -22,8 +20,6 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// The longest content that is read to prove its SHA-1 for somebody else: a content of few nodes
 /// can be as long as its maker likes.
 pub const PROVEN_BYTES_MAX: u64 = 4 << 30;
-/// Contents whose SHA-1 is remembered.
-const NAMES_MAX: usize = 1 << 12;
 /// Records that say a SHA-1 falsely after which a search for it is given up: each was read whole.
 const LIES_MAX: usize = 4;
 
@@ -34,28 +30,6 @@ pub struct FoundContent {
     pub id: Id,
     /// Its length in bytes.
     pub size: u64,
-}
-
-/// The SHA-1s of large contents that were computed from their bytes.
-#[derive(Default)]
-pub(crate) struct ProvenNames {
-    names: Mutex<HashMap<Id, Sha1>>,
-    /// Held while one is computed, so that two threads do not read the same content.
-    computing: Mutex<()>,
-}
-
-impl ProvenNames {
-    fn get(&self, content: &Id) -> Option<Sha1> {
-        lock(&self.names).get(content).copied()
-    }
-
-    fn keep(&self, content: Id, sha1: Sha1) {
-        let mut names = lock(&self.names);
-        if names.len() >= NAMES_MAX {
-            names.clear();
-        }
-        names.insert(content, sha1);
-    }
 }
 
 impl Records {
@@ -98,7 +72,7 @@ impl Records {
         let found = match known() {
             Some(found) => found,
             None => {
-                let _computing = lock(&names.computing);
+                let _computing = names.computing();
                 match known() {
                     Some(found) => found,
                     None => {

@@ -1,7 +1,7 @@
 //! The packs of a store: their files, kept open, and their tables.
 
 use crate::index::Place;
-use crate::read::content::ProvenNames;
+use crate::read::names::ProvenNames;
 use crate::read::proofs::Proofs;
 use crate::table::{missing, read_listed_table, read_table};
 use freestone_backend::{Backend, Object, Upstream};
