@@ -14,7 +14,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "upstream", run: store::upstream, seeds: store::upstreams },
     Target { name: "names", run: store::names, seeds: store::all_names },
     Target { name: "ref-entry", run: store::ref_entry, seeds: store::ref_entries },
-    Target { name: "retired", run: store::retired, seeds: store::retired_lists },
+    Target { name: "condemned", run: store::condemned, seeds: store::condemned_lists },
     Target { name: "runs", run: store::runs, seeds: store::runs_files },
     Target { name: "revision", run: store::revision, seeds: store::revisions },
     Target { name: "revision-file", run: store::revision_file, seeds: store::revision_files },

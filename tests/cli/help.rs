@@ -3,7 +3,7 @@
 use crate::program::{Home, snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
-const COMMANDS: [&str; 37] = [
+const COMMANDS: [&str; 38] = [
     "",
     "init",
     "push",
@@ -39,6 +39,7 @@ const COMMANDS: [&str; 37] = [
     "store stats",
     "store reindex",
     "store compact",
+    "store gc",
     "completions",
     "man",
 ];

@@ -48,11 +48,12 @@ fn an_interrupted_push_leaves_the_store_as_it_was() {
 
 /// Places the entry of a ref in the store, as another program could: `ref set` refuses the name.
 fn place_ref(home: &Home, name: &str, revision: &str) {
-    use freestone_format::ref_entry::{self, RefAction, RefEntry};
+    use freestone_format::ref_entry::{RefAction, RefEntry};
+    use freestone_format::ref_place;
     let action = RefAction::Set(freestone_core::Id::parse(revision).unwrap());
     let entry =
         RefEntry { action, name: name.into(), log_id: [7; 16], n: 1, previous: None, time: 1 };
-    home.write(format!("store/refs/{name}/{}", ref_entry::key(1)), &entry.encode());
+    home.write(format!("store/refs/{name}/{}", ref_place::key(1)), &entry.encode());
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn names_that_mean_something_else_are_no_refs() {
 #[test]
 fn what_a_later_version_wrote_is_refused_and_no_damage() {
     use freestone_core::digest::{context, derived};
-    use freestone_format::ref_entry;
+    use freestone_format::ref_place;
 
     let home = Home::with_revisions();
     let store = freestone_store::Store::open(&home.path("store")).unwrap();
@@ -111,18 +112,18 @@ fn what_a_later_version_wrote_is_refused_and_no_damage() {
     bytes[7] = b'2';
     let check = derived(context::REF_ENTRY, &bytes[..end]);
     bytes[end..].copy_from_slice(&check.0);
-    home.write(format!("store/refs/main/{}", ref_entry::key(entry.n)), &bytes);
+    home.write(format!("store/refs/main/{}", ref_place::key(entry.n)), &bytes);
     for line in [&["resolve", "main"][..], &["push", "site"], &["verify"], &["verify", "--json"]] {
         let ran = home.run(line);
         assert_eq!(ran.code, Some(7), "{line:?}: {}", ran.err);
         assert!(ran.err.ends_with("hint: use a newer freestone\n"), "{line:?}: {}", ran.err);
     }
     assert!(
-        home.run(["verify"]).text().contains("ref main: entry 3 of ref main: it is of a later")
+        home.run(["verify"]).text().contains("ref main: place 3 of ref main: it is of a later")
     );
     // Damage beside it counts.
     home.write("store/revisions/1", b"x");
-    home.write(format!("store/refs/other/{}", ref_entry::key(1)), b"x");
+    home.write(format!("store/refs/other/{}", ref_place::key(1)), b"x");
     let found = home.run(["verify", "--json"]);
     assert_eq!(found.code, Some(3));
     let answer: serde_json::Value = serde_json::from_str(&found.text()).unwrap();

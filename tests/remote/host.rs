@@ -4,6 +4,7 @@
 use crate::ceph::Ceph;
 use crate::program::{Home, Ran};
 use crate::support::{git, scratch, whole_machine};
+use freestone_format::ref_place::RefPlace;
 use freestone_format::runs::RunsFile;
 use freestone_remote::{RemoteOptions, StoreUrl};
 use freestone_store::Store;
@@ -178,9 +179,11 @@ fn lengthen(ceph: &Ceph) {
     let options = RemoteOptions { environment: Some(ceph.variables()), ..RemoteOptions::default() };
     let store = Store::open_backend(freestone_remote::open(&place, options).unwrap(), None);
     let refs = store.unwrap().refs();
-    let mut newest = refs.newest("main").unwrap().unwrap();
-    while newest.n < ENTRIES {
-        newest = refs.append("main", Some(&newest), newest.action, newest.time).unwrap();
+    let mut head = refs.head("main").unwrap().unwrap();
+    while head.place < ENTRIES {
+        let newest = head.entry.clone().unwrap();
+        let entry = refs.append("main", &head, newest.action, newest.time, &mut || Ok(())).unwrap();
+        head = RefPlace::of_entry(head.place + 1, entry);
     }
 }
 

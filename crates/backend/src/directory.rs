@@ -285,12 +285,15 @@ impl Directory {
                 }
             } else if entry.kind == FileType::RegularFile {
                 // One that is gone since it was listed is found to be when it is opened.
-                let length = match entries.stat(&entry) {
-                    Ok(stat) => u64::try_from(stat.st_size).unwrap_or(0),
-                    Err(error) if is_away(&error) => 0,
+                let (length, modified) = match entries.stat(&entry) {
+                    Ok(stat) => (
+                        u64::try_from(stat.st_size).unwrap_or(0),
+                        u64::try_from(stat.st_mtime).unwrap_or(0),
+                    ),
+                    Err(error) if is_away(&error) => (0, 0),
                     Err(error) => return Err(error),
                 };
-                out.push(Listed { name, length });
+                out.push(Listed { name, length, modified });
             }
         }
         Ok(())

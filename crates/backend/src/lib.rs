@@ -34,6 +34,9 @@ pub struct Listed {
     pub name: String,
     /// Its length in bytes.
     pub length: u64,
+    /// When it was created, by the clock of the storage: seconds since 1970; 0 if that is not
+    /// known. Nothing that must be right may depend on it.
+    pub modified: u64,
 }
 
 /// The store of which a backend keeps a cache: what those must know who read through the cache.

@@ -72,6 +72,9 @@ pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// The most labels of one revision.
 pub const LABELS_MAX: usize = 256;
 
+/// The longest file `format` of a store. It may grow.
+pub const HEADER_BYTES_MAX: u64 = 64 << 10;
+
 /// The longest label: key and value together, in bytes.
 pub const LABEL_BYTES_MAX: usize = 4096;
 

@@ -4,7 +4,7 @@
 
 use freestone_core::{ErrorKind, Id};
 use freestone_follow::Opening;
-use freestone_format::ref_entry::key;
+use freestone_format::ref_place::key;
 use freestone_push::PushOptions;
 use freestone_store::{Expect, Store};
 use freestone_testkit::{Frozen, MemorySource, conformance, noise, push_tree};

@@ -26,7 +26,7 @@
 //!     plain: length,
 //!     base: None,
 //! };
-//! let table = pack::encode_table(&[row.clone()]);
+//! let table = pack::encode_table(&[row.clone()], &[7; 16]);
 //! let trailer = pack::encode_trailer(table.len() as u64);
 //! let bytes = [&HEADER[..], chunk, &table, &trailer].concat();
 //! println!("{}", pack::object_name(&pack::pack_id(&table)));
@@ -44,14 +44,15 @@
 //! # }
 //! ```
 
+pub mod condemned;
 pub mod frame;
 pub mod header;
 pub mod hint;
 pub mod pack;
 pub mod record;
 pub mod ref_entry;
+pub mod ref_place;
 pub mod references;
-pub mod retired;
 pub mod revision;
 pub mod runs;
 pub mod segment;
@@ -59,4 +60,5 @@ pub mod upstream;
 
 pub use header::StoreId;
 pub use ref_entry::{RefAction, RefEntry};
+pub use ref_place::RefPlace;
 pub use revision::Revision;

@@ -8,7 +8,8 @@
 //! ```
 //! The table says by columns, for each record in order of its offset:
 //! ```text
-//! version u8 = 1 | extensions | record count | pack count | that many pack ids
+//! version u8 = 1 | extensions, with 16 random bytes in field 2 | record count | pack count
+//! that many pack ids
 //! id 32 bytes … | checksum 4 bytes …
 //! length of the columns | length of their zstd frame, 0 where they stand as they are | those:
 //! kind u8 … | codec u8 … | gap before the record … | stored length … | plain length …
@@ -33,7 +34,11 @@ pub const HEADER: [u8; 16] =
 pub const TRAILER_MAGIC: [u8; 8] = *b"FSTABLE1";
 /// The number of bytes after the table.
 pub const TRAILER_BYTES: u64 = 16;
+/// The bytes that make a pack's id one of its own, so that no two packs ever have the same name.
+pub const RANDOM_BYTES: usize = 16;
 const VERSION: u8 = 1;
+/// The field of the extensions that holds them.
+const RANDOM_TAG: u64 = 2;
 /// What every record takes of a table at least: id and checksum.
 const ROW_BYTES_MIN: u64 = 32 + 4;
 /// What every record takes of the columns at most: kind, codec, three varints, a base.
@@ -96,8 +101,9 @@ pub fn id_of_object(name: &str) -> Option<Id> {
     (object_name(&id) == name).then_some(id)
 }
 
-/// Encodes a table; the rows are in order of their offsets and do not overlap.
-pub fn encode_table(rows: &[Row]) -> Vec<u8> {
+/// Encodes a table; the rows are in order of their offsets and do not overlap. With other `random`
+/// bytes the pack has another id.
+pub fn encode_table(rows: &[Row], random: &[u8; RANDOM_BYTES]) -> Vec<u8> {
     let mut packs: Vec<Id> = Vec::new();
     let mut numbers: HashMap<Id, u64> = HashMap::new();
     let mut bases = Writer::default();
@@ -122,7 +128,10 @@ pub fn encode_table(rows: &[Row]) -> Vec<u8> {
     }
     let mut out = Writer::default();
     out.u8(VERSION);
-    out.string(&[]);
+    let mut extensions = Writer::default();
+    extensions.varint(RANDOM_TAG);
+    extensions.string(random);
+    out.string(extensions.bytes());
     out.varint(rows.len() as u64);
     out.varint(packs.len() as u64);
     packs.iter().for_each(|pack| out.id(pack));
@@ -338,7 +347,7 @@ mod tests {
         fn tables_round_trip_and_damage_never_panics(
             rows in rows(), at in any::<prop::sample::Index>(), byte in any::<u8>()
         ) {
-            let table = encode_table(&rows);
+            let table = encode_table(&rows, &[7; 16]);
             let place = 1 << 30;
             prop_assert_eq!(&decode_table(&table, place).unwrap(), &rows);
             let mut damaged = table.clone();

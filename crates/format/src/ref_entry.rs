@@ -5,8 +5,7 @@
 //! revision 32, zeros for a deletion | hash of entry n−1, zeros for the first | time i64
 //! hash of all the bytes before
 //! ```
-//! Entry n of ref R is the file `refs/R/K`, where K is 2^63 − n in 16 hex digits, so that the
-//! newest comes first in a listing; a `/` of the name is written `%2F`.
+//! An entry is in a file of its own, at one of the ref's [places](crate::ref_place).
 
 use freestone_core::digest::{self, context};
 use freestone_core::wire::{Reader, Writer};
@@ -17,7 +16,6 @@ const MAGIC: [u8; 8] = *b"FSREFLG1";
 pub const NAME_BYTES_MAX: usize = 80;
 /// The beginning of the names of pins, which are `hosts/HOST/NAME`.
 pub const PINS: &str = "hosts/";
-const KEY_TOP: u64 = 1 << 63;
 
 /// What an entry does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,21 +82,20 @@ impl RefEntry {
         bytes
     }
 
-    /// Reads what [`Self::encode`] writes, and checks that it is entry `n` of `name`.
+    /// Reads what [`Self::encode`] writes, and checks that it is an entry of `name`.
     ///
     /// # Errors
-    /// It is damaged, or another entry, or of a later version.
-    pub fn decode(name: &str, n: u64, bytes: &[u8]) -> Result<Self> {
-        let damaged = |what: &str| Error::corrupt(format!("entry {n} of ref {name} {what}"));
-        let (body, check) = bytes.split_last_chunk::<32>().ok_or_else(|| damaged("is cut off"))?;
+    /// It is damaged, or of another ref, or of a later version.
+    pub fn decode(name: &str, bytes: &[u8]) -> Result<Self> {
+        let damaged = || Error::corrupt("it is damaged");
+        let (body, check) = bytes.split_last_chunk::<32>().ok_or_else(damaged)?;
         if digest::derived(context::REF_ENTRY, body) != Id(*check) {
-            return Err(damaged("is damaged"));
+            return Err(damaged());
         }
-        Self::decode_body(name, n, body)
-            .map_err(|error| error.context(format!("entry {n} of ref {name}")))
+        Self::decode_body(name, body)
     }
 
-    fn decode_body(name: &str, n: u64, body: &[u8]) -> Result<Self> {
+    fn decode_body(name: &str, body: &[u8]) -> Result<Self> {
         let none = Id([0; 32]);
         let mut input = Reader::new(body);
         let magic = input.raw(MAGIC.len())?;
@@ -118,12 +115,12 @@ impl RefEntry {
         let found = input.string(NAME_BYTES_MAX)?;
         let mut log_id = [0; 16];
         log_id.copy_from_slice(input.raw(16)?);
-        let number = input.varint()?;
+        let n = input.varint()?;
         let (revision, previous) = (input.id()?, input.id()?);
         let time = input.i64()?;
         input.finish()?;
-        if found != name.as_bytes() || number != n || (n == 1) != (previous == none) {
-            return Err(Error::corrupt("it is the entry of another place"));
+        if found != name.as_bytes() || n == 0 || (n == 1) != (previous == none) {
+            return Err(Error::corrupt("it is the entry of another ref"));
         }
         let action = match kind {
             1 => RefAction::Set(revision),
@@ -229,17 +226,6 @@ pub fn name_of_folder(folder: &str) -> Option<String> {
     (check_name(&name).is_ok() && name.replace('/', "%2F") == folder).then_some(name)
 }
 
-/// Returns the file name of entry `n`.
-pub fn key(n: u64) -> String {
-    format!("{:016x}", KEY_TOP.saturating_sub(n))
-}
-
-/// Returns the number of the entry whose file name is `key`; `None` if it is not one.
-pub fn number_of_key(text: &str) -> Option<u64> {
-    let n = KEY_TOP.checked_sub(u64::from_str_radix(text, 16).ok()?)?;
-    (n > 0 && key(n) == text).then_some(n)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,26 +242,16 @@ mod tests {
                 time: -7,
             };
             let bytes = entry.encode();
-            assert_eq!(RefEntry::decode("sites/www", 2, &bytes).unwrap(), entry);
-            assert!(RefEntry::decode("sites/www", 3, &bytes).is_err());
-            assert!(RefEntry::decode("main", 2, &bytes).is_err());
+            assert_eq!(RefEntry::decode("sites/www", &bytes).unwrap(), entry);
+            assert!(RefEntry::decode("main", &bytes).is_err());
             for at in 0..bytes.len() {
                 for bit in 0..8 {
                     let mut damaged = bytes.clone();
                     damaged[at] ^= 1 << bit;
-                    assert!(RefEntry::decode("sites/www", 2, &damaged).is_err());
+                    assert!(RefEntry::decode("sites/www", &damaged).is_err());
                 }
-                assert!(RefEntry::decode("sites/www", 2, &bytes[..at]).is_err());
+                assert!(RefEntry::decode("sites/www", &bytes[..at]).is_err());
             }
-        }
-    }
-
-    #[test]
-    fn newer_entries_sort_first() {
-        assert!(key(2) < key(1) && key(1 << 40) < key(3));
-        assert_eq!(number_of_key(&key(77)), Some(77));
-        for bad in ["", "latest", "8000000000000000", "+7fffffffffffffe", "7FFFFFFFFFFFFFFE"] {
-            assert_eq!(number_of_key(bad), None, "{bad}");
         }
     }
 

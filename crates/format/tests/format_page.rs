@@ -52,6 +52,7 @@ fn limits_are_those_in_use() {
         ("mtime, at most", limits::MTIME_MAX.unsigned_abs()),
         ("pax payload", limits::PAX_PAYLOAD_BYTES_MAX as u64),
         ("size in a ustar header, at most", limits::USTAR_SIZE_MAX),
+        ("the file `format`", limits::HEADER_BYTES_MAX),
         ("message", limits::MESSAGE_BYTES_MAX as u64),
         ("labels of a revision", limits::LABELS_MAX as u64),
         ("label", limits::LABEL_BYTES_MAX as u64),

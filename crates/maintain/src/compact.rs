@@ -5,16 +5,18 @@
 //! ones over newer ones or over what is similar, all in the same pack.
 //!
 //! It is safe beside readers and pushers, and killed anywhere it has lost nothing: new packs are
-//! written and proven, then listed by a segment that takes the place of those of the old packs;
-//! these are removed a grace period later, if nothing depends on them then. Done again, it makes the
-//! same packs. What no revision leads to is kept: a push may be about to name it.
+//! written and proven; the old ones are condemned, as a collection condemns what nothing needs; a
+//! segment lists the new packs in the place of the old ones; and these are removed a grace period
+//! later, if nothing depends on them then. What no revision leads to is kept: a push may be about to
+//! name it.
 
 mod old;
 mod replace;
 mod walk;
 mod writer;
 
-use crate::retire;
+use crate::kept::kept;
+use crate::sweep::{self, Damaged, Suspects};
 use freestone_core::limits::PACK_BYTES_TARGET;
 use freestone_core::wire::total;
 use freestone_core::{Error, Id, Result, Watch};
@@ -24,7 +26,8 @@ use freestone_format::segment::Segment;
 use freestone_store::table::read_sized_table;
 use freestone_store::{Index, LiveSegment, Records, Store, revisions};
 use old::{OldPack, OldRecords, by_age, groups};
-use replace::{Replacement, new_rows};
+pub(crate) use replace::Replacement;
+use replace::new_rows;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,9 +84,15 @@ pub fn compact(store: &Store, options: &CompactOptions, watch: Watch<'_>) -> Res
         store.check_writable()?;
     }
     let mut done = Compacted::default();
-    let backend = &**store.backend();
     store.refresh();
-    let run = Run { store, options, watch };
+    let mut judge = |case: &sweep::Case<'_>| sweep::without_copy(store, case);
+    if !options.dry_run {
+        // What another one condemned and did not remove is not left as it is for that.
+        sweep::pass_verdicts(store, &mut judge)?;
+        sweep::forget_collected(store)?;
+    }
+    let suspects = sweep::suspects(&**store.backend())?;
+    let run = Run { store, options, watch, suspects };
     let small = run.small_packs()?;
     watch.set_total(small.iter().map(|pack| pack.records).sum());
     for group in groups(small, RECORDS_TOGETHER) {
@@ -99,7 +108,11 @@ pub fn compact(store: &Store, options: &CompactOptions, watch: Watch<'_>) -> Res
     }
     store.refresh();
     done.revision_files = run.fold_revisions()?;
-    let swept = retire::sweep(backend, options.grace, options.dry_run)?;
+    let damaged = match options.all && !options.dry_run {
+        true => Damaged::Rewritten,
+        false => Damaged::Refused,
+    };
+    let swept = sweep::sweep(store, options.grace, options.dry_run, damaged, &mut judge)?;
     (done.removed, done.waiting) = (swept.removed, swept.waiting);
     store.refresh();
     Ok(done)
@@ -118,13 +131,21 @@ struct Run<'a> {
     store: &'a Store,
     options: &'a CompactOptions,
     watch: Watch<'a>,
+    /// Packs that must be rewritten, whatever is gained.
+    suspects: Suspects,
 }
 
 impl Run<'_> {
     /// Returns the live packs that are worth rewriting, the oldest first.
     fn small_packs(&self) -> Result<Vec<OldPack>> {
         let mut small = Vec::new();
+        // What is condemned was rewritten before, or nothing needs it.
+        let backend = &**self.store.backend();
+        let (condemned, _) = sweep::condemned(backend, &sweep::present(backend)?)?;
         for id in by_age(&*self.store.index()?)? {
+            if condemned.contains(&id) && !self.suspects.has(&id) {
+                continue;
+            }
             let object = self.store.packs().open(&id)?;
             let bytes = object.length();
             if bytes >= PACK_BYTES_SMALL && !self.options.all {
@@ -151,26 +172,29 @@ impl Run<'_> {
         let records = Records { index: index.clone(), packs: self.store.packs().clone() };
         let mut each = |_| self.watch.step(1);
         let mut writer = Writer::new(backend, &records, self.options.level, &old, &mut each);
-        walk::walk(self.store, &self.store.revision_ids()?, &mut writer)?;
+        // What was not kept by a collection need not be whole; what is left of it is moved, too.
+        let revisions = match kept(self.store)? {
+            Some(kept) => kept.into_iter().collect(),
+            None => self.store.revision_ids()?,
+        };
+        walk::walk(self.store, &revisions, &mut writer)?;
         let packs = writer.finish()?;
         let bytes = total(packs.iter().map(|pack| pack.length));
-        let is_same = packs.iter().all(|pack| old.has_pack(&pack.id)) && packs.len() == group.len();
+        let is_suspect = old.packs().iter().any(|id| self.suspects.has(id));
         // Gaps before large contents do not count: fewer packs are worth them.
         let used_now = total(packs.iter().map(|pack| used(&pack.rows, pack.table)));
-        let is_smaller = used_now < used_before;
-        if is_same || !(is_smaller || (used_now == used_before && packs.len() < group.len())) {
-            for pack in packs.iter().filter(|pack| pack.is_new) {
+        let gains =
+            used_now < used_before || (used_now == used_before && packs.len() < group.len());
+        if !gains && !is_suspect {
+            for pack in &packs {
                 backend.remove(&pack::object_name(&pack.id))?;
             }
             return Ok(None);
         }
         self.prove(&packs)?;
-        let kept: HashSet<Id> = packs.iter().map(|pack| pack.id).collect();
-        let mut gone: Vec<Id> =
-            old.packs().iter().filter(|id| !kept.contains(*id)).copied().collect();
-        gone.sort_unstable();
-        retire::retire(&**backend, &gone)?;
-        Replacement::of(&index, &old, &packs)?.write(&**backend, &old)?;
+        let replacement = Replacement::of(&index, &old, &packs)?;
+        sweep::condemn(&**backend, old.packs())?;
+        replacement.write(&**backend)?;
         self.store.refresh();
         Ok(Some((packs.len() as u64, bytes)))
     }

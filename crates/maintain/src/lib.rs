@@ -4,21 +4,25 @@
 //! |---|---|
 //! | [`verify`] | checks every byte that a store has, and that all that is named is there |
 //! | [`compact`] | rewrites small and badly filled packs, and removes what it replaced after a delay |
+//! | [`gc`] | removes what no ref needs |
 //! | [`reindex`] | makes the index again from the packs alone |
 //! | [`stats`] | sums up what a store holds |
 //!
 //! All of them work beside pushes and readers, take a [`Watch`](freestone_core::Watch) for their
-//! progress, and can be interrupted at any point without a loss. Only `retire` removes packs: a pack
-//! that was replaced is listed first, and goes after the grace period.
+//! progress, and can be interrupted at any point without a loss. Only `sweep` removes packs: by
+//! intents, barriers and verdicts, so that nothing is lost that a push beside it depends on.
 
 mod compact;
+mod gc;
+mod kept;
 mod reindex;
-mod retire;
 mod sorted;
 mod stats;
+mod sweep;
 mod verify;
 
 pub use compact::{CompactOptions, Compacted, compact};
+pub use gc::{Collected, GcOptions, Keep, KeptRef, Policy, Why, gc};
 pub use reindex::{Reindexed, reindex};
 pub use stats::{Growth, RecordSum, Stats, stats, stored_bytes};
 pub use verify::{Finding, VerifyOptions, VerifyReport, verify};

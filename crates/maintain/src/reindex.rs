@@ -7,7 +7,6 @@
 mod found;
 mod said;
 
-use crate::retire;
 use found::Found;
 pub(crate) use found::lost;
 use freestone_core::{Error, Id, Result, Subject, Watch};
@@ -110,8 +109,7 @@ pub fn reindex(store: &Store, watch: Watch<'_>) -> Result<Reindexed> {
         backend.remove(name)?;
     }
     hints::write_index(&**backend, &[]);
-    retire::remove_damaged(&**backend)?;
-    hints::write_refs(&**backend, &store.refs().list_all().unwrap_or_default());
+    hints::write_refs(&**backend, &store.refs().heads().unwrap_or_default());
     drop_caches(store);
     store.refresh();
     Ok(done)

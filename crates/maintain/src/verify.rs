@@ -15,12 +15,14 @@ mod held;
 mod manifests;
 mod packs;
 
+use crate::kept::kept;
 use freestone_core::{Error, ErrorKind, Id, Result, Watch};
 use freestone_format::hint;
 use freestone_format::ref_entry::{self, RefAction};
-use freestone_store::{Index, LiveSegment, Place, Store, revisions};
+use freestone_format::ref_place::{RefPlace, key};
+use freestone_store::{Index, LiveSegment, Place, Store, hints, revisions};
 use held::{Held, Keys};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// How thoroughly to look.
@@ -56,6 +58,8 @@ pub struct VerifyReport {
     pub segments: u64,
     /// Revisions.
     pub revisions: u64,
+    /// Revisions that a collection did not keep: they need not be whole, and were not checked.
+    pub collected: u64,
     /// Manifest entries.
     pub entries: u64,
     /// Refs.
@@ -74,6 +78,10 @@ struct Verifier<'a> {
     report: VerifyReport,
     /// The index, if it can be opened.
     index: Option<Arc<Index>>,
+    /// The revisions that have to be whole; `None` if all have to be.
+    kept: Option<HashSet<Id>>,
+    /// Packs that segments name and that are not there, with the names of the segments.
+    gone: Vec<(String, Error)>,
     held: Held,
     keys: Keys,
     /// Revisions that a live pack holds.
@@ -100,6 +108,8 @@ pub fn verify(
         options,
         report: VerifyReport::default(),
         index: None,
+        kept: kept(store)?,
+        gone: Vec::new(),
         held: Held::default(),
         keys: Keys::default(),
         revisions_held: Vec::new(),
@@ -114,6 +124,11 @@ pub fn verify(
         verifier.revisions(revisions)?;
     }
     verifier.refs(&hinted)?;
+    if verifier.report.findings > 0 {
+        for (name, error) in std::mem::take(&mut verifier.gone) {
+            verifier.found_error(name, &error);
+        }
+    }
     Ok(verifier.report)
 }
 
@@ -173,7 +188,15 @@ impl Verifier<'_> {
         segment.verify()?;
         for at in 0..segment.pack_count() {
             let pack = segment.pack(at)?;
-            let object = self.store.packs().open(&pack.id)?;
+            let object = match self.store.packs().open(&pack.id) {
+                // A merge beside a collection may have listed what it removed. Whether anything that
+                // is kept needs the pack is found later.
+                Err(error) if error.is_damage() && self.kept.is_some() => {
+                    self.gone.push((live.name.clone(), error));
+                    continue;
+                }
+                object => object?,
+            };
             if pack.length != 0 && object.length() != pack.length {
                 let length = object.length();
                 return Err(Error::corrupt(format!(
@@ -188,26 +211,28 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Checks the refs. The hints that were `hinted` say how many entries each has at least.
+    /// Checks the refs. The hints that were `hinted` say how many places each has at least.
     fn refs(&mut self, hinted: &BTreeMap<String, u64>) -> Result<()> {
         let mut names: BTreeSet<String> = self.store.refs().names()?.into_iter().collect();
         names.extend(hinted.keys().cloned());
         for name in names {
             self.report.refs += 1;
-            let log = match self.store.refs().log(&name) {
-                Ok(log) => log,
-                Err(error) => {
-                    self.found_error(format!("ref {name}"), &error);
-                    continue;
-                }
-            };
-            let newest = log.first().map_or(0, |entry| entry.n);
+            let mut places = Vec::new();
+            let read = self.store.refs().each_place(&name, &mut |place| {
+                places.push(place);
+                Ok(true)
+            });
+            if let Err(error) = read {
+                self.found_error(format!("ref {name}"), &error);
+                continue;
+            }
+            let newest = places.first().map_or(0, |place| place.place);
             if let Some(hinted) = hinted.get(&name).filter(|hinted| **hinted > newest) {
-                let key = ref_entry::key(*hinted);
+                let key = key(*hinted);
                 self.found(
                     format!("ref {name}"),
                     format!(
-                        "its newest entry is {newest}, but there was an entry {hinted}: bring \
+                        "its newest place is {newest}, but there was a place {hinted}: bring \
                          {0}/{key} back from a copy of the store, or set the ref again with \
                          `freestone ref set` (if {0}/{1} is wrong about that, `freestone store \
                          reindex` writes it again)",
@@ -216,15 +241,19 @@ impl Verifier<'_> {
                     ),
                 );
             }
-            for (next, before) in log.iter().zip(&log[1.min(log.len())..]) {
-                if next.n != before.n + 1 {
-                    self.found(
-                        format!("ref {name}"),
-                        format!("of the entries before {} some are missing", next.n),
-                    );
-                }
+            // Place 0 may be followed by the place of a copy's first entry.
+            let is_gap =
+                |pair: &[RefPlace]| pair[0].place != pair[1].place + 1 && pair[1].entry.is_some();
+            for pair in places.windows(2).filter(|pair| is_gap(pair)) {
+                self.found(
+                    format!("ref {name}"),
+                    format!("of the places before {} some are missing", pair[0].place),
+                );
             }
-            for entry in log {
+            let collected = hints::collected(&**self.store.backend(), &name);
+            let entries = places.into_iter().filter(|place| place.barrier.is_none());
+            let entries = entries.filter_map(|place| place.entry);
+            for entry in entries.filter(|entry| entry.n >= collected) {
                 let RefAction::Set(id) = entry.action else { continue };
                 let of = format!("entry {} names revision {id}, which is", entry.n);
                 if let Some(error) = self.revision_fault(&id, &of) {

@@ -453,9 +453,12 @@ impl Damage {
                         other.starts_with(&format!("{folder}/")) && !is_hint(other)
                     };
                     let mut of_ref = frozen.objects.keys().filter(of_ref);
+                    // Place 0 comes last; it says nothing once there is an entry.
+                    let (place_0, oldest) = (of_ref.next_back(), of_ref.next_back());
                     name.starts_with("refs/")
-                        && of_ref.next().is_none_or(|newest| newest != name)
-                        && of_ref.next_back().is_none_or(|oldest| oldest == name)
+                        && (place_0.is_none_or(|last| last == name)
+                            || oldest.is_none_or(|oldest| oldest == name)
+                                && of_ref.next().is_some())
                 }
             }
             _ => false,

@@ -4,7 +4,8 @@
 
 use freestone_backend::directory::Directory;
 use freestone_core::{ErrorKind, Id, Result, Watch};
-use freestone_format::{pack, ref_entry};
+use freestone_format::condemned::{self, Stage};
+use freestone_format::{pack, ref_place};
 use freestone_maintain::{self as maintain, CompactOptions, VerifyOptions, VerifyReport};
 use freestone_push::PushOptions;
 use freestone_store::{Expect, Store};
@@ -77,12 +78,12 @@ fn the_loss_of_the_newest_entry_of_a_ref_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = small_store(folder.path());
     let backend = store.backend();
-    let lost = format!("refs/main/{}", ref_entry::key(5));
+    let lost = format!("refs/main/{}", ref_place::key(5));
     backend.remove(&lost).unwrap();
     let found = findings(&store).unwrap();
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].object, "ref main");
-    assert!(found[0].fault.contains("there was an entry 5"), "{}", found[0].fault);
+    assert!(found[0].fault.contains("there was a place 5"), "{}", found[0].fault);
     assert!(found[0].fault.contains(&lost), "{}", found[0].fault);
     // Setting the ref again mends it.
     let id = store.revision_ids().unwrap()[0];
@@ -90,14 +91,14 @@ fn the_loss_of_the_newest_entry_of_a_ref_is_found() {
     assert_eq!(findings(&store).unwrap(), []);
     // A ref of which nothing is left is one that was lost.
     for n in 1..=5 {
-        backend.remove(&format!("refs/main/{}", ref_entry::key(n))).unwrap();
+        backend.remove(&format!("refs/main/{}", ref_place::key(n))).unwrap();
     }
     let found = findings(&store).unwrap();
     assert!(found.iter().any(|finding| finding.object == "ref main"), "{found:?}");
 }
 
 #[test]
-fn a_damaged_list_of_retired_packs_is_named_and_mended() {
+fn a_damaged_verdict_is_named_and_mended() {
     let folder = tempfile::tempdir().unwrap();
     let (store, mut tree) = small_store(folder.path());
     let compact = |grace| {
@@ -105,19 +106,19 @@ fn a_damaged_list_of_retired_packs_is_named_and_mended() {
         maintain::compact(&store, &options, Watch::default())
     };
     compact(Duration::from_secs(3600)).unwrap();
-    let list = store.backend().list("gc").unwrap()[0].name.clone();
+    let list = condemned::object_name(1, Stage::Verdict);
     let mut bytes = store.backend().get(&list, 1 << 20).unwrap().unwrap();
     bytes[20] ^= 1;
     std::fs::write(folder.path().join(&list), bytes).unwrap();
     let found = findings(&store).unwrap();
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].object, list);
-    assert!(found[0].fault.contains("freestone store reindex"), "{}", found[0].fault);
-    let error = compact(Duration::ZERO).unwrap_err();
-    assert!(error.hint_text().unwrap().contains("freestone store reindex"), "{error:?}");
-    maintain::reindex(&store, Watch::default()).unwrap();
-    assert_eq!(findings(&store).unwrap(), []);
+    assert!(found[0].fault.contains("freestone store compact --all"), "{}", found[0].fault);
+    let some = CompactOptions { level: 1, grace: Duration::ZERO, ..CompactOptions::default() };
+    let error = maintain::compact(&store, &some, Watch::default()).unwrap_err();
+    assert!(error.hint_text().unwrap().contains("freestone store compact --all"), "{error:?}");
     compact(Duration::ZERO).unwrap();
+    assert_eq!(findings(&store).unwrap(), []);
     assert_eq!(packs(&store).len(), store.backend().list("packs").unwrap().len());
     tree.set("more", "of it");
     push(&store, &tree, 4000).unwrap();

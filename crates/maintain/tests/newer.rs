@@ -9,7 +9,7 @@ use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Watch};
 use freestone_format::pack::encode_table;
 use freestone_format::record::{Codec, RecordKind};
 use freestone_format::{RefEntry, Revision};
-use freestone_format::{ref_entry, segment};
+use freestone_format::{ref_place, segment};
 use freestone_maintain::{self as maintain, Finding, VerifyOptions};
 use freestone_manifest::content::{ContentItem, ContentNode, ContentRecord, pieces};
 use freestone_manifest::{Builder, Entry, EntryKind, MemoryNodes, Node};
@@ -67,6 +67,12 @@ fn extended(bytes: &[u8], at: usize, extensions: &[u8]) -> Vec<u8> {
     [&bytes[..at], extensions, &bytes[at + 1..]].concat()
 }
 
+/// The bytes of a pack's table with `extensions` in the place of its own.
+fn of_other_extensions(table: &[u8], extensions: &[u8]) -> Vec<u8> {
+    let own = usize::from(table[1]);
+    [&table[..1], extensions, &table[2 + own..]].concat()
+}
+
 fn revision_of(root: Id, entries: u64, bytes: u64, content_digest: Id) -> Revision {
     let (message, labels) = (String::new(), BTreeMap::new());
     Revision { root, content_digest, entries, bytes, time: 1, parents: Vec::new(), message, labels }
@@ -96,7 +102,7 @@ fn store_of(
     for (kind, bytes) in records {
         forge.add(*kind, Codec::Raw, bytes).unwrap();
     }
-    let table = change(&encode_table(&forge.rows));
+    let table = change(&encode_table(&forge.rows, &[7; 16]));
     let pack = write_pack(&**store.backend(), &forge.bytes, &table).unwrap();
     let mut listed = forge.listed(pack);
     let object = store.backend().open(&pack_name(&pack)).unwrap().unwrap();
@@ -128,9 +134,9 @@ fn packs_of_later_versions_are_refused() {
     type Change = fn(&[u8]) -> Vec<u8>;
     let changes: [(&str, Change); 4] = [
         ("another version", |table| with(table, 0, 2)),
-        ("a critical extension", |table| extended(table, 1, &CRITICAL)),
-        ("an unknown kind", |table| with(table, 114, 77)),
-        ("an unknown codec", |table| with(table, 117, 9)),
+        ("a critical extension", |table| of_other_extensions(table, &CRITICAL)),
+        ("an unknown kind", |table| with(table, 132, 77)),
+        ("an unknown codec", |table| with(table, 135, 9)),
     ];
     for (what, change) in changes {
         let (_folder, store) = store_of(&list, revision, &|table| change(table));
@@ -143,7 +149,8 @@ fn packs_of_later_versions_are_refused() {
         assert_refused(push_tree(&store, &tree, &options), what);
     }
     // An extension that is not critical is passed over.
-    let (_folder, store) = store_of(&list, revision, &|table| extended(table, 1, &EXTENSION));
+    let (_folder, store) =
+        store_of(&list, revision, &|table| of_other_extensions(table, &EXTENSION));
     assert_eq!(findings(&store, true), []);
 }
 
@@ -243,7 +250,7 @@ fn ref_entries_of_later_versions_are_refused() {
         let bytes = entry.encode();
         let body = change(&bytes[..bytes.len() - 32]);
         let bytes = [&body[..], &derived(context::REF_ENTRY, &body).0].concat();
-        let object = format!("refs/main/{}", ref_entry::key(2));
+        let object = format!("refs/main/{}", ref_place::key(2));
         store.backend().create(&object, &bytes).unwrap();
         assert_refused(store.refs().list(), what);
         assert_refused(store.resolve("main"), what);

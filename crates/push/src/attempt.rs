@@ -14,7 +14,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) source: &'a Source<'a>,
     pub(crate) options: &'a PushOptions,
     pub(crate) progress: &'a Progress<'a>,
-    /// Set when a file changed between being hashed and being stored.
+    /// Set when the push fails for a reason that is gone if it begins again: a file changed between
+    /// being hashed and being stored, or a collection removes what the push has found.
     pub(crate) moved: AtomicBool,
 }
 

@@ -11,10 +11,12 @@ use freestone_core::plan::{ChunkSource, NodeKind, NodeSource};
 use freestone_core::wire::to_usize;
 use freestone_core::{Error, ErrorKind, ExtentSource, Id, Result, Sha1, Watch};
 use freestone_format::record::{Codec, RecordKind};
-use freestone_format::ref_entry::{self, RefEntry};
+use freestone_format::ref_entry::RefEntry;
+use freestone_format::ref_place::RefPlace;
 use freestone_format::revision::Revision;
 use freestone_manifest::content::{ContentRecord, distinct_pieces, visit_nodes};
 use freestone_manifest::{EntryKind, Items, Node, Subtree};
+use freestone_store::fence::Collections;
 use freestone_store::index::merge::merge_tiers;
 use freestone_store::read::records::missing;
 use freestone_store::write::{ChunkOf, Writer, WriterOptions, live_set};
@@ -56,6 +58,8 @@ pub struct Copier<'a> {
     from: Records,
     /// The live set of the target.
     to: Records,
+    /// Whether nothing was ever collected at the target: what is listed there is whole.
+    is_new: bool,
     /// Manifest nodes and contents that are at the target with everything below them.
     seen: HashSet<Id>,
     revisions: HashSet<Id>,
@@ -77,7 +81,10 @@ impl<'a> Copier<'a> {
         if !options.dry_run {
             target.check_writable()?;
         }
+        // A collection that begins later puts a barrier on the refs.
+        let collections = Collections::list(&**target.backend())?;
         Ok(Self {
+            is_new: collections.closed == 0 && collections.open.is_empty(),
             source,
             target,
             options,
@@ -101,7 +108,9 @@ impl<'a> Copier<'a> {
     /// Something of it is missing or damaged, the target cannot be written, or the watch was
     /// cancelled.
     pub fn revision(&mut self, id: &Id) -> Result<()> {
-        if self.revisions.contains(id) || self.target.revision(id)?.is_some() {
+        // Where revisions were collected, one that is there may not be whole.
+        let is_there = || Ok::<_, Error>(self.is_new && self.target.revision(id)?.is_some());
+        if self.revisions.contains(id) || is_there()? {
             return Ok(());
         }
         let revision = self.source.revision(id)?;
@@ -151,8 +160,11 @@ impl<'a> Copier<'a> {
                      name it there: freestone -s TARGET ref set {name} ID"
                 ))
         };
-        let newest = target.newest(name)?;
-        let first = match &newest {
+        let mut head = match self.options.dry_run {
+            true => target.head(name)?.unwrap_or_else(RefPlace::unborn),
+            false => target.begin(name)?,
+        };
+        let first = match &head.entry {
             None => n,
             Some(newest) => {
                 // The target's newest entry must be an entry of this ref, too.
@@ -178,15 +190,23 @@ impl<'a> Copier<'a> {
             if self.options.dry_run {
                 continue;
             }
-            let object = format!("{}/{}", ref_entry::folder(name), ref_entry::key(n));
-            backend.create(&object, &entry.encode())?;
-            if target.entry(name, n)?.as_ref() != Some(&entry) {
-                return Err(conflict());
-            }
+            let revision = entry.revision();
+            let mut look_again = || match &revision {
+                Some(id) => self.target.check_all_of(id).map_err(|error| {
+                    error.hint("run the command again: it copies what a collection has removed")
+                }),
+                None => Ok(()),
+            };
+            let added = target.add(name, &head, entry, &mut look_again);
+            added.map_err(|error| match error.kind() {
+                ErrorKind::Conflict => conflict(),
+                _ => error,
+            })?;
+            head = target.head(name)?.ok_or_else(conflict)?;
         }
         if !self.options.dry_run {
-            // The entries of such a copy need not be in a hint, either.
-            hints::write_ref(backend, name, n.max(first - 1), true);
+            // The places of such a copy need not be in a hint, either.
+            hints::write_ref(backend, name, head.place, true);
         }
         Ok(())
     }

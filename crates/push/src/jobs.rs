@@ -1,10 +1,14 @@
 //! Jobs of one push, and the threads that do them.
 
-use crate::readers::readers_failed;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use freestone_core::{Result, threads};
+use freestone_core::{Error, ErrorKind, Result, threads};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Scope, ScopedJoinHandle};
+
+/// Returns the error of a push whose reading threads ended too early.
+pub(crate) fn readers_failed() -> Error {
+    Error::new(ErrorKind::Failed, "the reading threads failed")
+}
 
 /// What one thread does with its jobs.
 pub(crate) trait JobThread<J>: Send {

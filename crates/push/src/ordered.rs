@@ -2,12 +2,12 @@
 
 use crate::entry::{self, content_of, first_record};
 use crate::faults::Faults;
-use crate::jobs::JobThreads;
+use crate::jobs::{JobThreads, readers_failed};
 use crate::options::PushOptions;
 use crate::outcome::Walked;
 use crate::parent::ParentEntries;
 use crate::progress::Progress;
-use crate::readers::{Done, Job, Outcome, Reader, readers_failed};
+use crate::readers::{Done, Job, Outcome, Reader};
 use crossbeam_channel::Receiver;
 use freestone_core::Result;
 use freestone_core::item::{Content, FileStamp, Item, ItemKind};
@@ -208,7 +208,7 @@ impl<'a, 'scope, 'read: 'scope, W: NodeSink> Ordered<'a, 'scope, 'read, W> {
     /// so this is false only if packs were lost since; then the file is read and stored again.
     fn is_listed(&self, content: &Content) -> Result<bool> {
         let index = &self.given.records.index;
-        index.find(first_record(content), &content.id, &mut |_| Ok(true))
+        index.find_to_rely(first_record(content), &content.id, &mut |_| Ok(true))
     }
 
     /// Takes files from the readers, and gives the manifest the entries whose turn it is. With

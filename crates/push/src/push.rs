@@ -14,7 +14,8 @@ use freestone_store::Store;
 use freestone_store::index::merge::merge_tiers;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How often a push starts again because files changed between being hashed and being stored.
+/// How often a push starts again because files changed between being hashed and being stored, or
+/// because collections removed what it found.
 const MOVED_MAX: usize = 3;
 
 /// Pushes a source to `store`. `watch` counts the entries that the source yields.
@@ -79,7 +80,10 @@ fn run(attempt: &Attempt<'_>) -> Result<PushOutcome> {
     if options.dry_run {
         return Ok(outcome);
     }
-    let set = pushed_ref.set(outcome.id);
+    let set = pushed_ref.set(outcome.id, &index);
+    if pushed_ref.must_begin_again() {
+        attempt.moved.store(true, Ordering::Relaxed);
+    }
     // Merging is housekeeping, done when the ref is set: if it fails, later look-ups take longer,
     // and that is all.
     let _ = merge_tiers(&**store.backend(), &index);

@@ -2,11 +2,11 @@
 
 use crate::faults::Faults;
 use crate::file::{FileReader, ReadFile, ReaderThread};
-use crate::jobs::JobThread;
+use crate::jobs::{JobThread, readers_failed};
 use crate::progress::Progress;
 use crossbeam_channel::Sender;
 use freestone_core::item::{Content, FileOpener};
-use freestone_core::{Error, ErrorKind, Result};
+use freestone_core::{ErrorKind, Result};
 use freestone_store::write::Writer;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
@@ -41,11 +41,6 @@ pub(crate) struct Readers<'a> {
     /// Set when the push has failed, so that the readers do not finish their files.
     pub(crate) stop: &'a AtomicBool,
     pub(crate) faults: &'a Faults,
-}
-
-/// Returns the error of a push whose reading threads ended too early.
-pub(crate) fn readers_failed() -> Error {
-    Error::new(ErrorKind::Failed, "the reading threads failed")
 }
 
 /// One of the readers of a push.

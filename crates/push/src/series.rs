@@ -23,7 +23,7 @@ use crate::options::PushOptions;
 use crate::outcome::PushOutcome;
 use crate::progress::Progress;
 use crate::pushed_ref::PushedRef;
-use crate::start::{RETRIES_MAX, always_late, prepare, start};
+use crate::start::{Parent, RETRIES_MAX, always_late, prepare, start};
 use batch::Batch;
 use freestone_core::{Error, ErrorKind, Result, Watch};
 use freestone_store::Store;
@@ -68,7 +68,9 @@ pub fn push_series(
     prepare(store, options)?;
     let progress = Progress::new(watch);
     for _ in 0..RETRIES_MAX {
-        match run(store, series, options, &progress) {
+        let mut must_begin_again = false;
+        match run(store, series, options, &progress, &mut must_begin_again) {
+            Err(_) if must_begin_again => {}
             Err(error) if error.kind() == ErrorKind::Conflict && options.retry => {}
             outcome => return outcome,
         }
@@ -82,8 +84,23 @@ fn run(
     series: &mut dyn Series,
     options: &PushOptions,
     progress: &Progress<'_>,
+    must_begin_again: &mut bool,
 ) -> Result<SeriesOutcome> {
     let (mut pushed_ref, mut parent) = start(store, options)?;
+    let outcome = run_from(store, series, options, progress, &mut pushed_ref, &mut parent);
+    *must_begin_again = pushed_ref.must_begin_again();
+    outcome
+}
+
+/// Runs one try, from the newest entry of the ref on.
+fn run_from(
+    store: &Store,
+    series: &mut dyn Series,
+    options: &PushOptions,
+    progress: &Progress<'_>,
+    pushed_ref: &mut PushedRef<'_>,
+    parent: &mut Option<Parent>,
+) -> Result<SeriesOutcome> {
     let first = parent.as_ref().map(|(id, _)| *id);
     let (mut sum, mut made) = (None, 0);
     series.begin(parent.as_ref().map(|(id, revision)| (id, revision)))?;
@@ -99,18 +116,18 @@ fn run(
             Err(error) => return Err(open.failure(error)),
         };
         made += u64::from(!outcome.up_to_date);
-        parent = Some((outcome.id, outcome.revision.clone()));
+        *parent = Some((outcome.id, outcome.revision.clone()));
         add(&mut sum, outcome);
         if open.is_full() {
-            finish(store, open, &mut pushed_ref, &mut sum)?;
+            finish(store, open, pushed_ref, &mut sum)?;
         } else {
             batch = Some(open);
         }
     }
     if let Some(batch) = batch {
-        finish(store, batch, &mut pushed_ref, &mut sum)?;
+        finish(store, batch, pushed_ref, &mut sum)?;
     }
-    let mut last = match (sum, parent) {
+    let mut last = match (sum, parent.take()) {
         (Some(last), _) => last,
         (None, Some((id, revision))) => PushOutcome::up_to_date(id, revision),
         (None, None) => return Err(Error::refused("there is nothing to push")),
@@ -130,13 +147,13 @@ fn finish(
     pushed_ref: &mut PushedRef<'_>,
     sum: &mut Option<PushOutcome>,
 ) -> Result<()> {
-    let is_dry_run = batch.is_dry_run();
+    let (is_dry_run, index) = (batch.is_dry_run(), batch.index());
     let (last, bytes) = batch.finish()?;
     if let Some(sum) = sum {
         sum.bytes_stored += bytes;
     }
     let Some(last) = last.filter(|_| !is_dry_run) else { return Ok(()) };
-    let entry = pushed_ref.set(last)?;
+    let entry = pushed_ref.set(last, &index)?;
     if let (Some(sum), Some(entry)) = (sum, entry) {
         sum.ref_entry = Some(entry);
     }

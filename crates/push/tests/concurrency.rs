@@ -304,7 +304,7 @@ impl Backend for Compacted {
 }
 
 #[test]
-fn segments_that_a_compaction_takes_out_are_not_merged() {
+fn segments_that_a_compaction_takes_out_while_they_are_merged_do_no_harm() {
     let folder = tempfile::tempdir().unwrap();
     drop(Store::init(folder.path()).unwrap());
     let beside = Arc::new(Compacted {

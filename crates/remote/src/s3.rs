@@ -77,7 +77,8 @@ impl S3 {
             prefix => key.strip_prefix(prefix)?.strip_prefix('/')?,
         };
         let is_inside = name.strip_prefix(folder)?.starts_with('/');
-        is_inside.then(|| Listed { name: name.into(), length: meta.size })
+        let modified = u64::try_from(meta.last_modified.timestamp()).unwrap_or(0);
+        is_inside.then(|| Listed { name: name.into(), length: meta.size, modified })
     }
 
     /// Fetches the page of a listing that `token` names, the first if there is none. Returns it, and
@@ -262,7 +263,7 @@ mod tests {
     #[test]
     fn a_page_is_used_only_in_order() {
         let is_used = |names: &[&str]| {
-            let listed = |name: &&str| Listed { name: (*name).into(), length: 1 };
+            let listed = |name: &&str| Listed { name: (*name).into(), length: 1, modified: 0 };
             is_in_order(&names.iter().map(listed).collect::<Vec<_>>())
         };
         assert!(is_used(&[]));

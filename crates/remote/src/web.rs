@@ -15,7 +15,8 @@ use freestone_backend::{Backend, Listed, Object};
 use freestone_core::{Error, ErrorKind, Result, lock, shown};
 use freestone_format::hint;
 use freestone_format::pack;
-use freestone_format::ref_entry::{RefEntry, key, name_of_folder};
+use freestone_format::ref_entry::name_of_folder;
+use freestone_format::ref_place::{RefPlace, key, place_of_key};
 use freestone_format::segment::{Segment, parse_file_name};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::http::HttpBuilder;
@@ -87,17 +88,17 @@ impl Web {
         Ok(lines.unwrap_or_default().into_iter().map(str::to_owned).collect())
     }
 
-    /// Returns true if entry `n` of a ref exists. Keeps the entry that it read.
-    async fn has_entry(&self, folder: &str, n: u64) -> Result<bool> {
-        let name = format!("refs/{folder}/{}", key(n));
+    /// Returns true if place `place` of a ref exists. Keeps what it read.
+    async fn has_place(&self, folder: &str, place: u64) -> Result<bool> {
+        let name = format!("refs/{folder}/{}", key(place));
         let Some((bytes, _)) =
             self.reader.start(&name, &Self::path(&name)?, ENTRY_BYTES_MAX).await?
         else {
             return Ok(false);
         };
-        let is_entry =
-            name_of_folder(folder).is_some_and(|name| RefEntry::decode(&name, n, &bytes).is_ok());
-        if !is_entry && self.answers_for_all().await? {
+        let is_place = name_of_folder(folder)
+            .is_some_and(|name| RefPlace::decode(&name, place, &bytes).is_ok());
+        if !is_place && self.answers_for_all().await? {
             let requests = &self.reader.requests;
             return Err(Error::new(
                 ErrorKind::Storage,
@@ -123,20 +124,20 @@ impl Web {
         Ok(*self.answers_for_all.get_or_init(|| found.is_some()))
     }
 
-    /// Returns the number of a ref's newest entry, 0 if it has none. Searches in growing steps from
-    /// the hint on, then by bisection.
+    /// Returns a ref's newest place, 0 if it has no other. Searches in growing steps from the hint
+    /// on, then by bisection.
     async fn newest(&self, folder: &str) -> Result<u64> {
         let lines = self.hint(&format!("refs/{folder}")).await?;
         let hinted: u64 = lines.first().and_then(|line| line.parse().ok()).unwrap_or(0);
         // A hint decides nothing: one that is ahead of the ref is ignored.
-        let mut found = match hinted > 0 && self.has_entry(folder, hinted).await? {
+        let mut found = match hinted > 0 && self.has_place(folder, hinted).await? {
             true => hinted,
             false => 0,
         };
         let mut step = 1;
         let mut beyond = loop {
             let Some(next) = found.checked_add(step) else { break u64::MAX };
-            if !self.has_entry(folder, next).await? {
+            if !self.has_place(folder, next).await? {
                 break next;
             }
             found = next;
@@ -144,7 +145,7 @@ impl Web {
         };
         while beyond - found > 1 {
             let middle = found + (beyond - found) / 2;
-            match self.has_entry(folder, middle).await? {
+            match self.has_place(folder, middle).await? {
                 true => found = middle,
                 false => beyond = middle,
             }
@@ -152,16 +153,16 @@ impl Web {
         Ok(found)
     }
 
-    /// Returns the number of a ref's first entry; `newest` is its last. Copies and refs that were
-    /// pruned do not begin with 1, but no ref has a gap.
+    /// Returns a ref's first place after place 0; `newest` is its last. Copies do not begin with 1,
+    /// but after their first place no ref has a gap.
     async fn first(&self, folder: &str, newest: u64) -> Result<u64> {
-        if newest <= 1 || self.has_entry(folder, 1).await? {
+        if newest <= 1 || self.has_place(folder, 1).await? {
             return Ok(1);
         }
         let (mut missing, mut there) = (1, newest);
         while there - missing > 1 {
             let middle = missing + (there - missing) / 2;
-            match self.has_entry(folder, middle).await? {
+            match self.has_place(folder, middle).await? {
                 true => there = middle,
                 false => missing = middle,
             }
@@ -169,7 +170,7 @@ impl Web {
         Ok(there)
     }
 
-    /// Lists the entries of a ref.
+    /// Lists the places of a ref, but for place 0, which says nothing.
     async fn list_ref(&self, folder: &str) -> Result<Vec<Listed>> {
         let newest = self.newest(folder).await?;
         if newest > ENTRIES_MAX {
@@ -179,11 +180,12 @@ impl Web {
                 .hint("the server seems to answer for entries that are not there"));
         }
         let first = self.first(folder, newest).await?;
-        let entry = |n| Listed { name: format!("refs/{folder}/{}", key(n)), length: 0 };
+        let entry =
+            |n| Listed { name: format!("refs/{folder}/{}", key(n)), length: 0, modified: 0 };
         Ok((first..=newest).map(entry).collect())
     }
 
-    /// Lists the entries of all refs that the hint names.
+    /// Lists the places of all refs that the hint names.
     async fn list_refs(&self) -> Result<Vec<Listed>> {
         let mut listed = Vec::new();
         for folder in self.hint("refs").await? {
@@ -200,7 +202,11 @@ impl Web {
         let segment = |line: &String| {
             let (name, length) = line.split_once(' ')?;
             parse_file_name(name)?;
-            Some(Listed { name: format!("index/{name}"), length: length.parse().ok()? })
+            Some(Listed {
+                name: format!("index/{name}"),
+                length: length.parse().ok()?,
+                modified: 0,
+            })
         };
         Ok(lines.iter().filter_map(segment).collect())
     }
@@ -213,7 +219,7 @@ impl Web {
             for at in 0..segment.pack_count() {
                 let pack = segment.pack(at)?;
                 let name = pack::object_name(&pack.id);
-                packs.insert(Listed { name, length: pack.length });
+                packs.insert(Listed { name, length: pack.length, modified: 0 });
             }
         }
         Ok(packs.into_iter().collect())
@@ -226,8 +232,8 @@ impl Web {
             let found = self.reader.start(&entry.name, &path, ENTRY_BYTES_MAX).await?;
             Ok::<_, Error>(found.and_then(|(bytes, _)| {
                 let (folder, key) = entry.name.strip_prefix("refs/")?.split_once('/')?;
-                let n = freestone_format::ref_entry::number_of_key(key)?;
-                RefEntry::decode(&name_of_folder(folder)?, n, &bytes).ok()?.revision()
+                let name = name_of_folder(folder)?;
+                RefPlace::decode(&name, place_of_key(key)?, &bytes).ok()?.entry?.revision()
             }))
         });
         let ids: BTreeSet<_> = stream::iter(entries)
@@ -235,7 +241,7 @@ impl Web {
             .try_filter_map(|id| async move { Ok(id) })
             .try_collect()
             .await?;
-        let revision = |id| Listed { name: format!("revisions/{id}"), length: 0 };
+        let revision = |id| Listed { name: format!("revisions/{id}"), length: 0, modified: 0 };
         Ok(ids.into_iter().map(revision).collect())
     }
 }

@@ -6,10 +6,13 @@
 use freestone_backend::Backend;
 use freestone_core::Result;
 use freestone_format::hint::{BYTES_MAX, NAME, decode, encode};
-use freestone_format::ref_entry::{self, RefEntry};
+use freestone_format::ref_entry;
+use freestone_format::ref_place::{RefPlace, place_of_key};
 use freestone_format::segment::parse_file_name;
 use std::collections::HashSet;
 
+/// The name of the hint that says what of a ref was collected.
+const COLLECTED: &str = "collected";
 /// How often a hint is written again because what it says has changed meanwhile.
 const TRIES: usize = 3;
 
@@ -33,26 +36,43 @@ pub fn write_index(backend: &dyn Backend, going: &[String]) {
     write(backend, "index", lines);
 }
 
-/// Writes that entry `n` is the newest of ref `name`, and which refs there are if the ref is new.
-pub fn write_ref(backend: &dyn Backend, name: &str, n: u64, is_new: bool) {
-    write_newest(backend, name, n);
+/// Writes that `place` is the newest of ref `name`, and which refs there are if the ref is new.
+pub fn write_ref(backend: &dyn Backend, name: &str, place: u64, is_new: bool) {
+    write_newest(backend, name, place);
     // Whoever created a ref that was there before has written it.
     if is_new {
         add_name(backend, name);
     }
 }
 
-/// Writes the hints of all refs, whose newest entries these are.
-pub fn write_refs(backend: &dyn Backend, newest: &[RefEntry]) {
-    for entry in newest {
-        write_newest(backend, &entry.name, entry.n);
+/// Writes the hints of all refs, whose newest places these are.
+pub fn write_refs(backend: &dyn Backend, heads: &[(String, RefPlace)]) {
+    for (name, head) in heads {
+        write_newest(backend, name, head.place);
     }
     write_names(backend);
 }
 
-fn write_newest(backend: &dyn Backend, name: &str, n: u64) {
+/// Writes that the entries of ref `name` before `n` need not have all of their revisions, since a
+/// collection did not keep them.
+pub fn write_collected(backend: &dyn Backend, name: &str, n: u64) {
+    let n = collected(backend, name).max(n);
     let folder = ref_entry::folder(name);
-    let _ = backend.hint(&format!("{folder}/{NAME}"), &encode(&[n.to_string()]));
+    let _ = backend.hint(&format!("{folder}/{COLLECTED}"), &encode(&[n.to_string()]));
+}
+
+/// Returns the number of the entry from which on ref `name` has all of its revisions, as far as
+/// that is known; 0 if nothing was collected of it.
+pub fn collected(backend: &dyn Backend, name: &str) -> u64 {
+    let hint = format!("{}/{COLLECTED}", ref_entry::folder(name));
+    let found = backend.get(&hint, BYTES_MAX).ok().flatten();
+    let lines = found.as_deref().and_then(decode);
+    lines.and_then(|lines| lines.first()?.parse().ok()).unwrap_or(0)
+}
+
+fn write_newest(backend: &dyn Backend, name: &str, place: u64) {
+    let folder = ref_entry::folder(name);
+    let _ = backend.hint(&format!("{folder}/{NAME}"), &encode(&[place.to_string()]));
 }
 
 /// Adds ref `name` to the hint of the refs there are. All refs are listed only if there is no hint, so
@@ -82,7 +102,7 @@ fn write_names(backend: &dyn Backend) {
         let listed = backend.list("refs")?;
         let folder = |name: &str| {
             let (folder, key) = name.strip_prefix("refs/")?.split_once('/')?;
-            ref_entry::number_of_key(key).map(|_| folder.to_owned())
+            place_of_key(key).map(|_| folder.to_owned())
         };
         let mut folders: Vec<String> =
             listed.iter().filter_map(|listed| folder(&listed.name)).collect();

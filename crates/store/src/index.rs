@@ -9,6 +9,7 @@ mod writing;
 pub use place::{LiveSegment, Place};
 pub use writing::write_segment;
 
+use crate::fence::Collections;
 use freestone_backend::Backend;
 use freestone_core::{Error, Id, Result, Sha1};
 use freestone_format::pack;
@@ -30,6 +31,13 @@ pub struct Index {
     follows: bool,
     /// Packs that are missing or cut off: what the segments say of them does not count.
     lost: HashSet<Id>,
+    /// Packs that a collection may remove: what is there can be read, and nothing new may depend on
+    /// it.
+    condemned: HashSet<Id>,
+    /// The packs that the one that adds to the store depends on; `None` for readers.
+    relied: Option<RwLock<HashSet<Id>>>,
+    /// The names of the segments that were added.
+    added: RwLock<Vec<String>>,
 }
 
 impl Index {
@@ -42,27 +50,96 @@ impl Index {
         Ok(Self { left_over, ..Self::of(segments) })
     }
 
-    /// Lists and opens the live segments for one that adds to the store. Where that costs no
-    /// requests, every pack is looked at: one that is missing or shorter than its segment says has
-    /// nothing, so that what it had is stored again.
+    /// Lists and opens the live segments for one that adds to the store. What a pack has that is
+    /// condemned, missing, or shorter than its segment says, is stored again. Packs are looked at
+    /// where that costs no requests, and where packs were removed before.
     ///
     /// # Errors
-    /// As [`Self::open`]; or the packs cannot be listed.
+    /// As [`Self::open`]; or the packs or the collections cannot be listed.
     pub fn open_to_add(backend: &dyn Backend) -> Result<Self> {
+        // The collections come first: packs that one removes later are listed by the index, and
+        // what a collection that is over has removed is not there when the packs are listed.
+        let collections = Collections::list(backend)?;
         let index = Self::open(backend)?;
-        if backend.is_far() {
-            return Ok(index);
+        let named = index.packs()?;
+        let ids: HashSet<Id> = named.iter().map(|(id, _)| *id).collect();
+        let condemned = collections.condemned(backend, &mut |id| ids.contains(id))?;
+        let is_new = collections.closed == 0 && collections.open.is_empty();
+        let lost = match backend.is_far() && is_new {
+            true => HashSet::new(),
+            false => missing(backend, &named)?,
+        };
+        Ok(Self { lost, condemned, relied: Some(RwLock::default()), ..index })
+    }
+
+    /// Removes the segments that were added, since what they list depends on what is removed. Where
+    /// that fails they stay, and nothing depends on them.
+    pub fn retract(&self, backend: &dyn Backend) {
+        let added = self.added.read().unwrap_or_else(PoisonError::into_inner);
+        for name in added.iter() {
+            let _ = backend.remove(name);
         }
-        let lengths: HashMap<String, u64> =
-            backend.list("packs")?.into_iter().map(|listed| (listed.name, listed.length)).collect();
-        let mut lost = HashSet::new();
-        for (id, said) in index.packs()? {
-            let is_whole = |length: &u64| *length >= said;
-            if !lengths.get(&pack::object_name(&id)).is_some_and(is_whole) {
-                lost.insert(id);
+    }
+
+    /// Returns the same index, for one that must not depend on `packs` either.
+    #[must_use]
+    pub fn without(mut self, packs: &HashSet<Id>) -> Self {
+        self.condemned.extend(packs);
+        self
+    }
+
+    /// Returns the packs that were written or relied on since the index was opened to add to the
+    /// store.
+    pub fn relied(&self) -> HashSet<Id> {
+        let relied = self.relied.as_ref();
+        relied
+            .map_or_else(HashSet::new, |r| r.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Returns true if something new may depend on the record at `place`.
+    ///
+    /// # Errors
+    /// The segment is damaged.
+    pub(crate) fn may_rely(&self, place: &Place) -> Result<bool> {
+        is_outside(place, &self.condemned)
+    }
+
+    /// Notes that something new depends on the record at `place`.
+    ///
+    /// # Errors
+    /// The segment is damaged.
+    fn rely(&self, place: &Place) -> Result<()> {
+        let Some(relied) = &self.relied else { return Ok(()) };
+        let mut at = Some(place.clone());
+        while let Some(place) = at {
+            let is_known =
+                relied.read().unwrap_or_else(PoisonError::into_inner).contains(&place.pack);
+            if !is_known {
+                relied.write().unwrap_or_else(PoisonError::into_inner).insert(place.pack);
             }
+            at = place.base()?;
         }
-        Ok(Self { lost, ..index })
+        Ok(())
+    }
+
+    /// Calls `each` with places as [`Self::find`] does, but only with those that something new may
+    /// depend on. The one for which it returns true is noted.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_to_rely(
+        &self,
+        kind: RecordKind,
+        id: &Id,
+        each: &mut dyn FnMut(Place) -> Result<bool>,
+    ) -> Result<bool> {
+        self.find(kind, id, &mut |place| {
+            if !self.may_rely(&place)? || !each(place.clone())? {
+                return Ok(false);
+            }
+            self.rely(&place)?;
+            Ok(true)
+        })
     }
 
     /// Checks that every pack is there, for one that depends on records without reading them.
@@ -77,20 +154,6 @@ impl Index {
         }
     }
 
-    /// Returns true if the record at `place` and its bases are in packs that are whole.
-    fn is_whole(&self, place: &Place) -> Result<bool> {
-        let mut at = Some(place.clone()).filter(|_| !self.lost.is_empty());
-        let mut depth = 0;
-        while let Some(place) = at {
-            // A longer chain is refused when it is read.
-            if self.lost.contains(&place.pack) || depth > CHAIN_MAX {
-                return Ok(false);
-            }
-            (at, depth) = (place.base()?, depth + 1);
-        }
-        Ok(true)
-    }
-
     /// Returns an index of these segments.
     pub fn of(segments: Vec<Arc<LiveSegment>>) -> Self {
         Self {
@@ -98,6 +161,9 @@ impl Index {
             left_over: Vec::new(),
             follows: false,
             lost: HashSet::new(),
+            condemned: HashSet::new(),
+            relied: None,
+            added: RwLock::default(),
         }
     }
 
@@ -133,6 +199,14 @@ impl Index {
 
     /// Adds a segment that was just written.
     pub(crate) fn add(&self, segment: LiveSegment) {
+        if let Some(relied) = &self.relied {
+            let packs =
+                (0..segment.segment.pack_count()).filter_map(|at| segment.segment.pack(at).ok());
+            let mut relied = relied.write().unwrap_or_else(PoisonError::into_inner);
+            relied.extend(packs.map(|pack| pack.id));
+            let mut added = self.added.write().unwrap_or_else(PoisonError::into_inner);
+            added.push(segment.name.clone());
+        }
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
         let mut list = Vec::with_capacity(segments.len() + 1);
         list.push(Arc::new(segment));
@@ -178,7 +252,7 @@ impl Index {
                     }
                 };
                 let is_it = place.row.kind == kind && place.row.prefix == prefix(&id.0);
-                if is_it && self.is_whole(&place)? && each(place)? {
+                if is_it && is_outside(&place, &self.lost)? && each(place)? {
                     return Ok(true);
                 }
             }
@@ -196,7 +270,7 @@ impl Index {
             let failed = |error: Error| error.context(&segment.name);
             for at in segment.segment.find_sha1(sha1).map_err(failed)? {
                 let place = at.and_then(|at| Place::of(segment, at)).map_err(failed)?;
-                if self.is_whole(&place)? {
+                if is_outside(&place, &self.lost)? {
                     places.push(place);
                 }
             }
@@ -239,4 +313,28 @@ impl Index {
         packs.dedup();
         Ok(packs)
     }
+}
+
+/// Returns true if neither the record at `place` nor one of its bases is in one of `packs`.
+fn is_outside(place: &Place, packs: &HashSet<Id>) -> Result<bool> {
+    let mut at = Some(place.clone()).filter(|_| !packs.is_empty());
+    let mut depth = 0;
+    while let Some(place) = at {
+        // A longer chain is refused when it is read.
+        if packs.contains(&place.pack) || depth > CHAIN_MAX {
+            return Ok(false);
+        }
+        (at, depth) = (place.base()?, depth + 1);
+    }
+    Ok(true)
+}
+
+/// Returns those of the packs `named` that are missing, or shorter than the length with them.
+fn missing(backend: &dyn Backend, named: &[(Id, u64)]) -> Result<HashSet<Id>> {
+    let lengths: HashMap<String, u64> =
+        backend.list("packs")?.into_iter().map(|listed| (listed.name, listed.length)).collect();
+    let is_there = |id: &Id, said: u64| {
+        lengths.get(&pack::object_name(id)).is_some_and(|length| *length >= said)
+    };
+    Ok(named.iter().filter(|(id, said)| !is_there(id, *said)).map(|(id, _)| *id).collect())
 }

@@ -43,8 +43,10 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+pub mod fence;
 pub mod hints;
 pub mod index;
+mod naming;
 mod proven;
 pub mod read;
 mod refs;

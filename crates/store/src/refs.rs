@@ -1,9 +1,15 @@
 //! Refs: mutable names, each an append-only log of create-only entries.
+//!
+//! The files of a log are its places. A place holds an entry or a barrier, which a collection puts
+//! there so that a push that began before has to look again.
 
-use freestone_backend::{Backend, Created, Listed, get_decoded};
+mod append;
+
+use freestone_backend::{Backend, Listed, get_decoded};
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::hint;
 use freestone_format::ref_entry::{self, RefAction, RefEntry, check_name};
+use freestone_format::ref_place::{self, RefPlace};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,6 +18,8 @@ const ENTRY_BYTES_MAX: u64 = 64 << 10;
 /// Entries that are listed to find the newest, which is the first of them: more than one shows
 /// whether they come in order; that eight of more do by chance is less than one case in 100,000.
 const FIRST_COUNT: usize = 8;
+/// Places that are read to find an entry before all are listed.
+const STEPS_MAX: usize = 4;
 
 /// What a ref must be for a change of it to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,44 +59,53 @@ impl Refs {
     /// # Errors
     /// As [`Self::list`].
     pub fn list_all(&self) -> Result<Vec<RefEntry>> {
-        let mut entries = Vec::new();
-        for (name, n) in self.newest_numbers()? {
-            entries.extend(self.entry(&name, n)?);
-        }
-        Ok(entries)
+        Ok(self.heads()?.into_iter().filter_map(|(_, head)| head.entry).collect())
     }
 
-    /// Returns the names of all refs, also of deleted ones, sorted.
+    /// Returns the newest place of every ref, by name: also of refs that are deleted or unborn.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn heads(&self) -> Result<Vec<(String, RefPlace)>> {
+        let mut heads = Vec::new();
+        for (name, place) in self.newest_places()? {
+            if let Some(head) = self.place(&name, place)? {
+                heads.push((name, head));
+            }
+        }
+        Ok(heads)
+    }
+
+    /// Returns the names of all refs, also of those that are deleted or unborn, sorted.
     ///
     /// # Errors
     /// Listing failed.
     pub fn names(&self) -> Result<Vec<String>> {
-        Ok(self.newest_numbers()?.into_iter().map(|(name, _)| name).collect())
+        Ok(self.newest_places()?.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// Returns the names of all refs, sorted, each with the number of its newest entry: by one
-    /// listing.
-    fn newest_numbers(&self) -> Result<Vec<(String, u64)>> {
+    /// Returns the names of all refs, sorted, each with its newest place: by one listing.
+    fn newest_places(&self) -> Result<Vec<(String, u64)>> {
         let mut newest: BTreeMap<String, u64> = BTreeMap::new();
         for listed in self.backend.list("refs")? {
             let key = listed.name.strip_prefix("refs/").and_then(|name| name.split_once('/'));
             let Some((folder, key)) = key else { continue };
-            let Some(n) = ref_entry::number_of_key(key) else { continue };
+            let Some(place) = ref_place::place_of_key(key) else { continue };
             match newest.get_mut(folder) {
-                Some(newest) => *newest = n.max(*newest),
-                None => drop(newest.insert(folder.into(), n)),
+                Some(newest) => *newest = place.max(*newest),
+                None => drop(newest.insert(folder.into(), place)),
             }
         }
         let names = newest.into_iter();
         let mut newest: Vec<(String, u64)> = names
-            .filter_map(|(folder, n)| Some((ref_entry::name_of_folder(&folder)?, n)))
+            .filter_map(|(folder, place)| Some((ref_entry::name_of_folder(&folder)?, place)))
             .collect();
         newest.sort_unstable();
         Ok(newest)
     }
 
-    /// Returns the number of an entry that each ref has had, by the hints that are written after an
-    /// entry is durable. A ref whose entries are older, or that has none, has lost some.
+    /// Returns a place that each ref has had, by the hints that are written after a place is durable.
+    /// A ref whose places are older, or that has none, has lost some.
     ///
     /// # Errors
     /// Listing failed. Hints that cannot be read say nothing.
@@ -100,7 +117,7 @@ impl Refs {
         let mut hinted = BTreeMap::new();
         let names = get(&format!("refs/{}", hint::NAME));
         for folder in hint::decode(&names).unwrap_or_default() {
-            // A ref that is named there has one entry at least.
+            // A ref that is named there has one place at least.
             hinted.extend(ref_entry::name_of_folder(folder).map(|name| (name, 1)));
         }
         for listed in self.backend.list("refs")? {
@@ -115,29 +132,29 @@ impl Refs {
         Ok(hinted)
     }
 
-    /// Returns the numbers of a ref's entries, newest first.
-    fn numbers(&self, name: &str) -> Result<Vec<u64>> {
+    /// Returns the places of a ref, newest first.
+    fn places(&self, name: &str) -> Result<Vec<u64>> {
         check_name(name)?;
         let folder = ref_entry::folder(name);
-        let mut numbers = numbers_in(&folder, &self.backend.list(&folder)?);
-        numbers.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(numbers)
+        let mut places = places_in(&folder, &self.backend.list(&folder)?);
+        places.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(places)
     }
 
-    /// Returns the number of a ref's newest entry, of which it is known that it is at least
-    /// `known`: by the beginning of a listing, where its smallest key is. A server may list in no
-    /// order, and the smallest key is the newest all the same: so what comes is believed only if it
-    /// is a run of entries, each followed by the one before it; else the whole is listed.
-    fn newest_number(&self, name: &str, known: u64) -> Result<Option<u64>> {
+    /// Returns a ref's newest place, of which it is known that it is at least `known`: by the
+    /// beginning of a listing, where its smallest key is. A server may list in no order, and the
+    /// smallest key is the newest all the same: so what comes is believed only if it is a run of
+    /// places, each followed by the one before it; else the whole is listed.
+    fn newest_place(&self, name: &str, known: u64) -> Result<Option<u64>> {
         check_name(name)?;
         let folder = ref_entry::folder(name);
         let listed = self.backend.list_first(&folder, FIRST_COUNT)?;
-        let numbers = numbers_in(&folder, &listed);
-        let is_run = numbers.windows(2).all(|pair| pair[0].checked_sub(1) == Some(pair[1]));
-        match numbers.iter().max() {
+        let places = places_in(&folder, &listed);
+        let is_run = places.windows(2).all(|pair| pair[0].checked_sub(1) == Some(pair[1]));
+        match places.iter().max() {
             newest if listed.len() < FIRST_COUNT => Ok(newest.copied()),
             Some(newest) if is_run && *newest >= known => Ok(Some(*newest)),
-            _ => Ok(self.numbers(name)?.first().copied()),
+            _ => Ok(self.places(name)?.first().copied()),
         }
     }
 
@@ -152,16 +169,57 @@ impl Refs {
         check_expected(name, self.newest(name)?.as_ref(), expect)
     }
 
+    /// Returns place `place` of ref `name`; `None` if there is none.
+    ///
+    /// # Errors
+    /// It cannot be read or is damaged.
+    pub fn place(&self, name: &str, place: u64) -> Result<Option<RefPlace>> {
+        check_name(name)?;
+        let object = object_name(name, place);
+        get_decoded(&*self.backend, &object, ENTRY_BYTES_MAX, |bytes| {
+            RefPlace::decode(name, place, bytes)
+        })
+    }
+
     /// Returns entry `n` of ref `name`; `None` if there is none.
     ///
     /// # Errors
     /// It cannot be read or is damaged.
     pub fn entry(&self, name: &str, n: u64) -> Result<Option<RefEntry>> {
-        check_name(name)?;
-        let object = format!("{}/{}", ref_entry::folder(name), ref_entry::key(n));
-        get_decoded(&*self.backend, &object, ENTRY_BYTES_MAX, |bytes| {
-            RefEntry::decode(name, n, bytes)
-        })
+        // Each barrier before the entry puts it one place later.
+        let mut at = n;
+        for _ in 0..STEPS_MAX {
+            let Some(found) = self.place(name, at)? else { return Ok(None) };
+            let number = found.entry.as_ref().map_or(0, |entry| entry.n);
+            if number >= n {
+                return Ok(found.entry.filter(|entry| entry.n == n));
+            }
+            at = at.saturating_add(n - number);
+        }
+        let mut later: Vec<u64> =
+            self.places(name)?.into_iter().filter(|place| *place >= at).collect();
+        while !later.is_empty() {
+            // The newest places come first.
+            let middle = later.len() / 2;
+            let found = self.place(name, later[middle])?.and_then(|found| found.entry);
+            match found {
+                Some(entry) if entry.n == n => return Ok(Some(entry)),
+                Some(entry) if entry.n > n => drop(later.drain(..=middle)),
+                _ => later.truncate(middle),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the newest place of ref `name`; `None` if there is no such ref.
+    ///
+    /// # Errors
+    /// It cannot be read or is damaged.
+    pub fn head(&self, name: &str) -> Result<Option<RefPlace>> {
+        match self.newest_place(name, 0)? {
+            Some(place) => self.place(name, place),
+            None => Ok(None),
+        }
     }
 
     /// Returns the newest entry of ref `name`, be it a deletion.
@@ -169,10 +227,7 @@ impl Refs {
     /// # Errors
     /// It cannot be read or is damaged.
     pub fn newest(&self, name: &str) -> Result<Option<RefEntry>> {
-        match self.newest_number(name, 0)? {
-            Some(n) => self.entry(name, n),
-            None => Ok(None),
-        }
+        Ok(self.head(name)?.and_then(|head| head.entry))
     }
 
     /// Returns the revision that ref `name` names now.
@@ -207,29 +262,44 @@ impl Refs {
         name: &str,
         each: &mut dyn FnMut(RefEntry) -> Result<bool>,
     ) -> Result<()> {
+        self.each_place(name, &mut |place| match (place.barrier, place.entry) {
+            (None, Some(entry)) => each(entry),
+            _ => Ok(true),
+        })
+    }
+
+    /// Calls `each` with the places of ref `name`, newest first, until it returns false.
+    ///
+    /// # Errors
+    /// As [`Self::each_entry`].
+    pub fn each_place(
+        &self,
+        name: &str,
+        each: &mut dyn FnMut(RefPlace) -> Result<bool>,
+    ) -> Result<()> {
         let mut next: Option<RefEntry> = None;
-        for n in self.numbers(name)? {
-            let entry = self.entry(name, n)?.ok_or_else(|| {
-                Error::corrupt(format!("entry {n} of ref {name} vanished while it was read"))
+        for place in self.places(name)? {
+            let found = self.place(name, place)?.ok_or_else(|| {
+                Error::corrupt(format!("place {place} of ref {name} vanished while it was read"))
             })?;
-            if let Some(next) = next
-                && (next.previous != Some(entry.id()) || next.log_id != entry.log_id)
-                && next.n == n + 1
+            if let (Some(next), Some(entry)) = (&next, &found.entry)
+                && !follows(next, entry)
             {
                 return Err(Error::corrupt(format!(
-                    "entry {} of ref {name} does not name entry {n}",
-                    next.n
+                    "entry {} of ref {name} does not name entry {}",
+                    next.n, entry.n
                 )));
             }
-            next = Some(entry.clone());
-            if !each(entry)? {
+            next = found.entry.clone().or(next);
+            if !each(found)? {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Makes ref `name`, which is not a pin, name `revision`.
+    /// Makes ref `name`, which is not a pin, name `revision`. Whoever calls it knows that no
+    /// collection removes what the revision needs.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if the ref is not what is expected, or another writer was first;
@@ -248,10 +318,10 @@ impl Refs {
     }
 
     fn set_any(&self, name: &str, revision: Id, expect: Expect, time: i64) -> Result<RefEntry> {
-        let newest = self.newest(name)?;
-        check_expected(name, newest.as_ref(), expect)?;
+        let head = self.begin(name)?;
+        check_expected(name, head.entry.as_ref(), expect)?;
         self.settle(None)?;
-        self.append(name, newest.as_ref(), RefAction::Set(revision), time)
+        self.append(name, &head, RefAction::Set(revision), time, &mut || Ok(()))
     }
 
     /// Makes durable the revisions that exist, and the entries of ref `name` if one is given. Called
@@ -271,66 +341,38 @@ impl Refs {
     /// # Errors
     /// [`ErrorKind::NotFound`] if it names nothing; else as [`Self::set`].
     pub fn delete(&self, name: &str, expect: Expect, time: i64) -> Result<RefEntry> {
-        let newest = self.newest(name)?;
-        if newest.as_ref().and_then(RefEntry::revision).is_none() {
+        let head = self.head(name)?;
+        let newest = head.as_ref().and_then(|head| head.entry.as_ref());
+        let Some(head) = head.as_ref().filter(|_| newest.and_then(RefEntry::revision).is_some())
+        else {
             // A second deletion reports that it is gone; so the first has to be durable.
             self.backend.settle(&ref_entry::folder(name))?;
             return Err(Error::not_found(format!("there is no ref {name}")));
-        }
-        check_expected(name, newest.as_ref(), expect)?;
-        self.append(name, newest.as_ref(), RefAction::Delete, time)
-    }
-
-    /// Adds the entry after `newest`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] if another writer added one first.
-    pub fn append(
-        &self,
-        name: &str,
-        newest: Option<&RefEntry>,
-        action: RefAction,
-        time: i64,
-    ) -> Result<RefEntry> {
-        check_name(name)?;
-        let entry = RefEntry {
-            action,
-            name: name.into(),
-            log_id: newest.map_or_else(freestone_backend::random, |newest| newest.log_id),
-            n: newest.map_or(1, |newest| newest.n + 1),
-            previous: newest.map(RefEntry::id),
-            time,
         };
-        let object = format!("{}/{}", ref_entry::folder(name), ref_entry::key(entry.n));
-        let created = self.backend.create(&object, &entry.encode())?;
-        // Another writer may have been first, and in a store whose listings lag a later entry may
-        // depend on another entry n: this one counts only if it is the newest, or the next names it.
-        let is_ours = match created {
-            Created::New => true,
-            // The very same entry, made by another try of the same.
-            Created::Existed => {
-                matches!(self.entry(name, entry.n), Ok(Some(made)) if made == entry)
-            }
-        };
-        let stands = is_ours
-            && match self.newest_number(name, entry.n)? {
-                Some(n) if n > entry.n => self
-                    .entry(name, entry.n + 1)?
-                    .is_some_and(|next| next.previous == Some(entry.id())),
-                _ => true,
-            };
-        if stands {
-            crate::hints::write_ref(&*self.backend, name, entry.n, newest.is_none());
-            return Ok(entry);
-        }
-        Err(Error::new(ErrorKind::Conflict, format!("ref {name} was changed by another writer"))
-            .hint("run the command again, or with --retry, to go on from what the ref names now"))
+        check_expected(name, newest, expect)?;
+        self.append(name, head, RefAction::Delete, time, &mut || Ok(()))
     }
 }
 
-/// Returns the numbers of the entries that are listed, in their order.
-fn numbers_in(folder: &str, listed: &[Listed]) -> Vec<u64> {
-    let key = |name: &str| ref_entry::number_of_key(name.strip_prefix(folder)?.strip_prefix('/')?);
+/// Returns the name of the object of place `place` of ref `name`.
+fn object_name(name: &str, place: u64) -> String {
+    format!("{}/{}", ref_entry::folder(name), ref_place::key(place))
+}
+
+/// Returns true if `entry` may be the one before `next` in a log, or is the same: an entry that
+/// comes next names the hash of the one before it.
+fn follows(next: &RefEntry, entry: &RefEntry) -> bool {
+    match next.n.checked_sub(entry.n) {
+        Some(0) => next == entry,
+        Some(1) => next.previous == Some(entry.id()) && next.log_id == entry.log_id,
+        Some(_) => true,
+        None => false,
+    }
+}
+
+/// Returns the places that are listed, in their order.
+fn places_in(folder: &str, listed: &[Listed]) -> Vec<u64> {
+    let key = |name: &str| ref_place::place_of_key(name.strip_prefix(folder)?.strip_prefix('/')?);
     listed.iter().filter_map(|listed| key(&listed.name)).collect()
 }
 
@@ -338,7 +380,7 @@ fn numbers_in(folder: &str, listed: &[Listed]) -> Vec<u64> {
 ///
 /// # Errors
 /// [`ErrorKind::Conflict`] if not.
-fn check_expected(name: &str, newest: Option<&RefEntry>, expect: Expect) -> Result<()> {
+pub(crate) fn check_expected(name: &str, newest: Option<&RefEntry>, expect: Expect) -> Result<()> {
     let current = newest.and_then(RefEntry::revision);
     let met = match expect {
         Expect::Any => true,
@@ -374,9 +416,10 @@ mod tests {
         refs.set("main", one, Expect::Absent, 10).unwrap();
         let error = refs.set("main", two, Expect::Absent, 11).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
-        let stale = refs.newest("main").unwrap();
+        let stale = refs.head("main").unwrap().unwrap();
         refs.set("main", two, Expect::Revision(one), 12).unwrap();
-        let error = refs.append("main", stale.as_ref(), RefAction::Set(one), 13).unwrap_err();
+        let mut look = || Ok(());
+        let error = refs.append("main", &stale, RefAction::Set(one), 13, &mut look).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
         assert_eq!(refs.current("main").unwrap(), Some(two));
         refs.set("a/b", one, Expect::Any, 14).unwrap();
@@ -399,7 +442,7 @@ mod tests {
         refs.set("main", Id([1; 32]), Expect::Any, 1).unwrap();
         let mut entry = refs.set("main", Id([2; 32]), Expect::Any, 2).unwrap();
         entry.previous = Some(Id([9; 32]));
-        let object = format!("refs/main/{}", ref_entry::key(2));
+        let object = object_name("main", 2);
         backend.remove(&object).unwrap();
         backend.create(&object, &entry.encode()).unwrap();
         assert!(refs.log("main").is_err());

@@ -7,6 +7,7 @@ use crate::refs::Refs;
 use crate::revisions;
 use freestone_backend::directory::Directory;
 use freestone_backend::{Backend, Created};
+use freestone_core::limits::HEADER_BYTES_MAX;
 use freestone_core::wire::to_usize;
 use freestone_core::{Error, ErrorKind, Id, NodeSource, Result};
 use freestone_files::Folder;
@@ -19,8 +20,6 @@ use freestone_manifest::{Subtree, Tree};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// The longest header of a store that is read.
-const HEADER_BYTES_MAX: u64 = 64 << 10;
 /// The mode of the directory of a new store: its contents may have been private where they were
 /// pushed from.
 const PRIVATE: u32 = 0o700;

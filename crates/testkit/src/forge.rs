@@ -85,7 +85,7 @@ impl Forge {
     /// # Errors
     /// The backend failed.
     pub fn write(&self, backend: &dyn Backend) -> Result<Id> {
-        write_pack(backend, &self.bytes, &pack::encode_table(&self.rows))
+        write_pack(backend, &self.bytes, &pack::encode_table(&self.rows, &[7; 16]))
     }
 }
 
@@ -106,7 +106,7 @@ impl Forge {
                 _ => None,
             },
         };
-        let table = pack::encode_table(&self.rows).len() as u64;
+        let table = pack::encode_table(&self.rows, &[7; 16]).len() as u64;
         let length = length + table + pack::TRAILER_BYTES;
         let packs = vec![SegmentPack { id: pack, length, table }];
         SegmentParts { packs, rows: self.rows.iter().map(row).collect(), ..SegmentParts::default() }

@@ -67,8 +67,11 @@ impl Backend for Frozen {
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         let start = format!("{folder}/");
         let listed = self.objects.iter().filter(|(name, _)| name.starts_with(&start));
-        let listed =
-            listed.map(|(name, bytes)| Listed { name: name.clone(), length: bytes.len() as u64 });
+        let listed = listed.map(|(name, bytes)| Listed {
+            name: name.clone(),
+            length: bytes.len() as u64,
+            modified: 0,
+        });
         Ok(listed.collect())
     }
 

@@ -4,15 +4,17 @@ use crate::Goldens;
 use freestone_core::digest::{self, context};
 use freestone_core::wire::Writer;
 use freestone_core::{Id, Sha1};
+use freestone_format::condemned::Stage;
 use freestone_format::header::Header;
 use freestone_format::record::{Codec, RecordKind};
-use freestone_format::ref_entry::{self, RefEntry};
+use freestone_format::ref_entry;
+use freestone_format::ref_place::RefPlace;
 use freestone_format::revision::{Revision, decode_file, encode_file};
 use freestone_format::runs::RunsFile;
 use freestone_format::segment::{self, Segment};
 use freestone_format::upstream::Config;
 use freestone_format::{
-    StoreId, frame as frames, hint as hints_of, pack, references as ids, retired as lists,
+    StoreId, condemned, frame as frames, hint as hints_of, pack, ref_place, references as ids,
 };
 use std::sync::Arc;
 
@@ -80,17 +82,17 @@ pub(super) fn names(data: &[u8]) -> bool {
         let folder = folder.strip_prefix("refs/").unwrap();
         assert_eq!(ref_entry::name_of_folder(folder).as_deref(), Some(name));
     }
-    if let Some(n) = ref_entry::number_of_key(name) {
+    if let Some(place) = ref_place::place_of_key(name) {
         is_one = true;
-        assert_eq!(ref_entry::key(n), name);
+        assert_eq!(ref_place::key(place), name);
     }
     if let Some(id) = pack::id_of_object(name) {
         is_one = true;
         assert_eq!(pack::object_name(&id), name);
     }
-    if let Some(time) = lists::time_of_object(name) {
+    if let Some((n, stage)) = condemned::of_object(name) {
         is_one = true;
-        assert_eq!(lists::time_of_object(&lists::object_name(time)), Some(time));
+        assert_eq!(condemned::object_name(n, stage), name);
     }
     is_one
         | segment::parse_file_name(name).is_some()
@@ -104,9 +106,9 @@ pub(super) fn all_names(_: &Goldens) -> Vec<Vec<u8>> {
         "main".into(),
         "hosts/web-1/site".into(),
         "hosts%2Fweb-1%2Fsite".into(),
-        ref_entry::key(7),
+        ref_place::key(7),
         pack::object_name(&id),
-        lists::object_name(1 << 60),
+        condemned::object_name(1 << 60, Stage::Verdict),
         segment::file_name(3, 1 << 60, &[7; 16]),
         StoreId([9; 16]).to_string(),
     ];
@@ -116,9 +118,9 @@ pub(super) fn all_names(_: &Goldens) -> Vec<Vec<u8>> {
 pub(super) fn ref_entry(data: &[u8]) -> bool {
     let hash = |body: &[u8]| digest::derived(context::REF_ENTRY, body);
     with_hash(data, hash, |bytes| {
-        (1..=3).any(|n| match RefEntry::decode("main", n, bytes) {
-            Ok(entry) => {
-                assert_eq!(entry.encode(), bytes);
+        (0..=3).any(|n| match RefPlace::decode("main", n, bytes) {
+            Ok(place) => {
+                assert_eq!(place.encode("main"), bytes);
                 true
             }
             Err(_) => false,
@@ -127,22 +129,39 @@ pub(super) fn ref_entry(data: &[u8]) -> bool {
 }
 
 pub(super) fn ref_entries(goldens: &Goldens) -> Vec<Vec<u8>> {
-    goldens.objects(|name| name.contains("refs/main/7"))
+    let mut entries = goldens.objects(|name| name.contains("refs/main/7"));
+    let first = entries.first().and_then(|bytes| RefPlace::decode("main", 1, bytes).ok());
+    entries.extend(first.map(|place| RefPlace::barrier_after(&place, 3).encode("main")));
+    entries.push(RefPlace::unborn().encode("main"));
+    entries
 }
 
-pub(super) fn retired(data: &[u8]) -> bool {
-    with_hash(data, digest::plain, |bytes| match lists::decode(bytes) {
-        Ok(packs) => {
-            assert_eq!(lists::decode(&lists::encode(&packs)).unwrap(), packs);
+pub(super) fn condemned(data: &[u8]) -> bool {
+    with_hash(data, digest::plain, |bytes| {
+        [Stage::Intent, Stage::Verdict].into_iter().any(|stage| {
+            let Ok(packs) = condemned_packs(stage, bytes) else { return false };
+            let again = condemned::encode(stage, &packs);
+            let mut sorted = packs;
+            sorted.sort_unstable();
+            sorted.dedup();
+            assert_eq!(condemned_packs(stage, &again).unwrap(), sorted);
             true
-        }
-        Err(_) => false,
+        })
     })
 }
 
-pub(super) fn retired_lists(_: &Goldens) -> Vec<Vec<u8>> {
+fn condemned_packs(stage: Stage, bytes: &[u8]) -> freestone_core::Result<Vec<Id>> {
+    let mut read = |at: u64, out: &mut [u8]| {
+        let at = usize::try_from(at).unwrap();
+        out.copy_from_slice(&bytes[at..at + out.len()]);
+        Ok(())
+    };
+    condemned::decode_in_pieces(stage, bytes.len() as u64, &mut read, &mut |_| true)
+}
+
+pub(super) fn condemned_lists(_: &Goldens) -> Vec<Vec<u8>> {
     let ids: Vec<Id> = (0..5u8).map(|n| digest::plain(&[n])).collect();
-    vec![lists::encode(&[]), lists::encode(&ids)]
+    vec![condemned::encode(Stage::Intent, &[]), condemned::encode(Stage::Verdict, &ids)]
 }
 
 pub(super) fn runs(data: &[u8]) -> bool {
@@ -192,7 +211,7 @@ pub(super) fn pack_table(data: &[u8]) -> bool {
         let _ = pack::table_place(data.len() as u64, *trailer);
     }
     let Ok(rows) = pack::decode_table(data, 1 << 40) else { return false };
-    assert_eq!(pack::decode_table(&pack::encode_table(&rows), 1 << 40).unwrap(), rows);
+    assert_eq!(pack::decode_table(&pack::encode_table(&rows, &[7; 16]), 1 << 40).unwrap(), rows);
     true
 }
 

@@ -140,7 +140,7 @@ impl Ref {
                 store.check_writable()?;
                 let expect = expectation(&store, expect.as_ref())?;
                 let id = store.resolve(&Name::parse_revision(revision)?)?.id;
-                let entry = store.refs().set(name, id, expect, context.time()?)?;
+                let entry = store.set_ref(name, id, expect, context.time()?)?;
                 changed(&entry, context)?;
             }
             RefCommand::Delete { name, expect } => {

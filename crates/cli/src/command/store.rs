@@ -1,6 +1,7 @@
 //! `freestone store`.
 
 mod compact;
+mod gc;
 mod stats;
 
 use crate::context::Context;
@@ -29,6 +30,10 @@ enum StoreCommand {
     /// Merge small packs into few, and compress them better
     #[command(after_long_help = compact::HELP)]
     Compact(compact::Compact),
+
+    /// Remove what no ref needs any more
+    #[command(after_long_help = gc::HELP)]
+    Gc(gc::Gc),
 
     /// Rebuild the index and other derived files from the packs
     ///
@@ -61,6 +66,11 @@ impl Store {
                 // The store is consistent even if this is killed at any moment.
                 context.interrupt.end_at_once();
                 compact.run(context)?;
+            }
+            StoreCommand::Gc(gc) => {
+                // The next collection goes on from where this one was killed.
+                context.interrupt.end_at_once();
+                gc.run(context)?;
             }
             StoreCommand::Stats => stats::run(context)?,
             StoreCommand::Reindex => {

@@ -2,7 +2,8 @@
 
 use freestone_backend::Object;
 use freestone_core::{Error, ErrorKind, Id, Result};
-use freestone_format::ref_entry::{self, RefEntry};
+use freestone_format::ref_entry::name_of_folder;
+use freestone_format::ref_place::{RefPlace, place_of_key};
 use freestone_format::revision;
 use freestone_format::segment::{Segment, parse_file_name};
 use std::sync::Arc;
@@ -22,11 +23,10 @@ pub(crate) fn check(name: &str, bytes: &[u8]) -> Result<()> {
         }
         Some(("refs", entry)) => {
             let parts = entry.split_once('/');
-            let parts = parts.and_then(|(folder, key)| {
-                Some((ref_entry::name_of_folder(folder)?, ref_entry::number_of_key(key)?))
-            });
-            let Some((name, n)) = parts else { return Ok(()) };
-            RefEntry::decode(&name, n, bytes).map(|_| ())
+            let parts =
+                parts.and_then(|(folder, key)| Some((name_of_folder(folder)?, place_of_key(key)?)));
+            let Some((name, place)) = parts else { return Ok(()) };
+            RefPlace::decode(&name, place, bytes).map(|_| ())
         }
         _ => Ok(()),
     }
@@ -38,7 +38,7 @@ pub(crate) fn is_immutable(name: &str) -> bool {
         Some(("index", file_name)) => parse_file_name(file_name).is_some(),
         Some(("revisions", id)) => Id::parse(id).is_ok(),
         Some(("refs", entry)) => {
-            entry.split_once('/').is_some_and(|(_, key)| ref_entry::number_of_key(key).is_some())
+            entry.split_once('/').is_some_and(|(_, key)| place_of_key(key).is_some())
         }
         _ => false,
     }

@@ -10,6 +10,8 @@ use freestone_core::wire::Writer;
 /// What a segment is made of; rows may be in any order.
 #[derive(Clone, Default)]
 pub struct SegmentParts {
+    /// Random bytes, so that no two segments ever have the same id.
+    pub random: [u8; 16],
     /// Ids of the segments that this one takes the place of.
     pub supersedes: Vec<[u8; 16]>,
     /// The packs.
@@ -139,8 +141,9 @@ impl SegmentParts {
         let counts = [&self.packs.len(), &self.rows.len(), &self.sha1s.len(), &self.commits.len()];
         counts.iter().for_each(|count| out.u64(**count as u64));
         out.u64(self.supersedes.len() as u64);
-        // Filters and extensions, and what is reserved.
-        out.raw(&[0; 32]);
+        // Filters and extensions.
+        out.raw(&[0; 16]);
+        out.raw(&self.random);
         debug_assert_eq!(out.bytes().len(), HEADER_BYTES);
         self.supersedes.iter().for_each(|id| out.raw(id));
         for pack in &self.packs {

@@ -35,6 +35,7 @@ fn parts(seeds: &[u32]) -> SegmentParts {
     let commits = seeds.iter().enumerate();
     let commits = commits.map(|(at, seed)| (commit(*seed), at as u64));
     SegmentParts {
+        random: [9; 16],
         supersedes: vec![[7; 16]],
         packs: packs.collect(),
         sha1s: sha1s.collect(),

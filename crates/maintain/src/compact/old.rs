@@ -110,11 +110,6 @@ impl OldRecords {
         &self.packs[record.pack as usize]
     }
 
-    /// Returns true if `pack` is one of the packs.
-    pub(super) fn has_pack(&self, pack: &Id) -> bool {
-        self.places.contains_key(pack)
-    }
-
     /// Returns the packs.
     pub(super) fn packs(&self) -> &[Id] {
         &self.packs

@@ -8,6 +8,7 @@ use freestone_format::record::RecordKind;
 use freestone_format::segment::{Segment, SegmentPack, SegmentParts, SegmentRow};
 use freestone_store::index::rows::{Listing, Rows};
 use freestone_store::index::write_segment;
+use freestone_store::read::records::BASE_DEPTH_MAX;
 use freestone_store::{Index, LiveSegment, hints};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,8 +16,24 @@ use std::sync::Arc;
 /// The tier of a segment that a compaction wrote: it is merged only with many of its kind.
 const TIER: u8 = 4;
 
+/// Returns the number of the row of the new segment that takes the place of a row, and that of its
+/// pack.
+type Find<'a> = &'a dyn Fn(&Id, &SegmentRow) -> Option<u64>;
+
+/// What is left out of segments that are written again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeftOut {
+    /// What the packs have.
+    Itself,
+    /// That, and the records elsewhere that have bases in them.
+    WithDependents,
+}
+
 /// The segments that take the place of those that list old packs.
-pub(super) struct Replacement {
+pub(crate) struct Replacement {
+    /// The old packs.
+    old: HashSet<Id>,
+    left_out: LeftOut,
     /// Lists the new packs; takes the place of segments that only list old ones.
     new: SegmentParts,
     /// Segments that list other packs, too: they are written again without what they say of old
@@ -27,24 +44,42 @@ pub(super) struct Replacement {
 }
 
 impl Replacement {
-    pub(super) fn of(index: &Index, old: &OldRecords, packs: &[NewPack]) -> Result<Self> {
-        let mut out = Self { new: new_rows(packs), mixed: Vec::new(), replaced: Vec::new() };
-        let ids = packs.iter().flat_map(|pack| &pack.rows).map(|row| (row.kind, row.id));
-        let rows: HashMap<(RecordKind, Id), u64> = ids.zip(0u64..).collect();
-        for live in index.segments().iter() {
-            out.replace(live, old, &rows).map_err(|error| error.context(&live.name))?;
-        }
-        Ok(out)
+    /// Returns the segments that take the place of those that name the packs `old`, which are gone.
+    ///
+    /// # Errors
+    /// A segment is damaged.
+    pub(crate) fn without(index: &Index, old: HashSet<Id>) -> Result<Self> {
+        let left_out = LeftOut::WithDependents;
+        let new = SegmentParts::default();
+        Self { old, left_out, new, mixed: Vec::new(), replaced: Vec::new() }
+            .replacing(index, &|_, _| None)
     }
 
-    fn replace(
-        &mut self,
-        live: &Arc<LiveSegment>,
-        old: &OldRecords,
-        rows: &HashMap<(RecordKind, Id), u64>,
-    ) -> Result<()> {
+    /// Returns the segments that list `packs` in the place of those that list old packs.
+    ///
+    /// # Errors
+    /// A segment is damaged.
+    pub(super) fn of(index: &Index, old: &OldRecords, packs: &[NewPack]) -> Result<Self> {
+        let ids = packs.iter().flat_map(|pack| &pack.rows).map(|row| (row.kind, row.id));
+        let rows: HashMap<(RecordKind, Id), u64> = ids.zip(0u64..).collect();
+        let find = |pack: &Id, row: &SegmentRow| {
+            old.find(pack, row).and_then(|record| rows.get(&(record.kind, record.id)).copied())
+        };
+        let (left_out, new) = (LeftOut::Itself, new_rows(packs));
+        let old = old.packs().iter().copied().collect();
+        Self { old, left_out, new, mixed: Vec::new(), replaced: Vec::new() }.replacing(index, &find)
+    }
+
+    fn replacing(mut self, index: &Index, find: Find<'_>) -> Result<Self> {
+        for live in index.segments().iter() {
+            self.replace(live, find).map_err(|error| error.context(&live.name))?;
+        }
+        Ok(self)
+    }
+
+    fn replace(&mut self, live: &Arc<LiveSegment>, find: Find<'_>) -> Result<()> {
         let segment = &live.segment;
-        let is_old = old_packs(segment, old)?;
+        let is_old = old_packs(segment, &self.old)?;
         if !is_old.contains(&true) {
             return Ok(());
         }
@@ -53,8 +88,7 @@ impl Replacement {
         self.replaced.push(live.name.clone());
         let place = |row: u64| -> Result<Option<u64>> {
             let row = segment.row(row)?;
-            let record = old.find(&segment.pack(row.pack)?.id, &row);
-            Ok(record.and_then(|record| rows.get(&(record.kind, record.id)).copied()))
+            Ok(find(&segment.pack(row.pack)?.id, &row))
         };
         for at in 0..segment.sha1_count() {
             let (prefix, row) = segment.sha1(at)?;
@@ -65,7 +99,7 @@ impl Replacement {
             self.new.commits.extend(place(row)?.map(|row| (prefix, row)));
         }
         for at in 0..segment.record_count() {
-            if stays(&segment.row(at)?, &is_old) {
+            if stays(segment, at, &is_old, self.left_out)? {
                 self.mixed.push(live.clone());
                 return Ok(());
             }
@@ -75,12 +109,23 @@ impl Replacement {
     }
 
     /// Writes the segments; then removes those that they take the place of.
-    pub(super) fn write(self, backend: &dyn Backend, old: &OldRecords) -> Result<()> {
-        write_segment(backend, TIER, self.new, Rows::LeftOut)?;
+    ///
+    /// # Errors
+    /// The backend failed.
+    pub(crate) fn write(self, backend: &dyn Backend) -> Result<()> {
+        if !self.new.rows.is_empty() || !self.new.supersedes.is_empty() {
+            write_segment(backend, TIER, self.new, Rows::LeftOut)?;
+        }
+        // Without the dependents, the rows are not all of the table.
+        let rows = match self.left_out {
+            LeftOut::Itself => Rows::LeftOut,
+            LeftOut::WithDependents => Rows::Kept,
+        };
         for live in self.mixed {
-            let kept = old_packs(&live.segment, old).and_then(|old| filter(&live.segment, &old));
+            let kept = old_packs(&live.segment, &self.old)
+                .and_then(|old| filter(&live.segment, &old, self.left_out));
             let kept = kept.map_err(|error| error.context(&live.name))?;
-            write_segment(backend, TIER, kept, Rows::LeftOut)?;
+            write_segment(backend, TIER, kept, rows)?;
         }
         hints::write_index(backend, &self.replaced);
         self.replaced.iter().try_for_each(|name| backend.remove(name))?;
@@ -90,13 +135,23 @@ impl Replacement {
 }
 
 /// Says of each pack of a segment whether it is an old one.
-fn old_packs(segment: &Segment, old: &OldRecords) -> Result<Vec<bool>> {
-    (0..segment.pack_count()).map(|at| Ok(old.has_pack(&segment.pack(at)?.id))).collect()
+fn old_packs(segment: &Segment, old: &HashSet<Id>) -> Result<Vec<bool>> {
+    (0..segment.pack_count()).map(|at| Ok(old.contains(&segment.pack(at)?.id))).collect()
 }
 
-/// Returns true if the record of a row is in a pack that stays.
-fn stays(row: &SegmentRow, is_old: &[bool]) -> bool {
-    is_old.get(row.pack as usize).is_some_and(|is_old| !is_old)
+/// Returns true if the record of row `at` of a segment is in a pack that stays, and, if dependents
+/// are left out, all its bases, too.
+fn stays(segment: &Segment, at: u64, is_old: &[bool], left_out: LeftOut) -> Result<bool> {
+    let mut next = Some(at);
+    for _ in 0..=BASE_DEPTH_MAX {
+        let Some(at) = next else { return Ok(true) };
+        let row = segment.row(at)?;
+        if is_old.get(row.pack as usize).is_none_or(|is_old| *is_old) {
+            return Ok(false);
+        }
+        next = row.base.filter(|_| left_out == LeftOut::WithDependents);
+    }
+    Ok(false)
 }
 
 /// Lists the new packs; their rows stand in their order.
@@ -110,13 +165,13 @@ pub(super) fn new_rows(packs: &[NewPack]) -> SegmentParts {
 }
 
 /// Returns what a segment says of packs that stay, with the bases that their records depend on,
-/// wherever these are.
-fn filter(segment: &Segment, is_old: &[bool]) -> Result<SegmentParts> {
+/// wherever these are, unless such records are left out.
+fn filter(segment: &Segment, is_old: &[bool], left_out: LeftOut) -> Result<SegmentParts> {
     let damaged = || Error::corrupt("an index segment is damaged");
     let mut wanted = Vec::new();
     let mut is_wanted: HashSet<u64> = HashSet::new();
     for at in 0..segment.record_count() {
-        let mut next = Some(at).filter(|_| segment.row(at).is_ok_and(|row| stays(&row, is_old)));
+        let mut next = Some(at).filter(|_| stays(segment, at, is_old, left_out).unwrap_or(false));
         while let Some(at) = next.filter(|at| is_wanted.insert(*at)) {
             wanted.push(at);
             next = segment.row(at)?.base;

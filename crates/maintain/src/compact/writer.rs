@@ -14,7 +14,7 @@ use freestone_store::write::likeness::Likeness;
 use freestone_store::write::new_record::NewRecord;
 use freestone_store::write::sample::is_text_like;
 use freestone_store::write::similar::Sketch;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Contents that are tried as a base because they have much in common.
@@ -32,8 +32,6 @@ pub(super) struct NewPack {
     pub(super) length: u64,
     pub(super) table: u64,
     pub(super) rows: Vec<Row>,
-    /// Whether it was not there before.
-    pub(super) is_new: bool,
 }
 
 pub(super) struct Writer<'a> {
@@ -245,13 +243,12 @@ impl<'a> Writer<'a> {
         self.likeness = Likeness::new(usize::MAX);
         self.last_at.clear();
         let sealed = lane.seal()?;
-        let created = self.backend.publish(sealed.spool, &pack::object_name(&sealed.id))?;
+        self.backend.publish(sealed.spool, &pack::object_name(&sealed.id))?;
         self.packs.push(NewPack {
             id: sealed.id,
             length: sealed.length,
             table: sealed.table,
             rows: sealed.rows,
-            is_new: created == freestone_backend::Created::New,
         });
         Ok(())
     }
@@ -260,8 +257,6 @@ impl<'a> Writer<'a> {
     pub(super) fn finish(mut self) -> Result<Vec<NewPack>> {
         self.rest()?;
         debug_assert!(self.open.is_empty());
-        let mut seen = HashSet::new();
-        self.packs.retain(|pack| seen.insert(pack.id));
         Ok(self.packs)
     }
 }

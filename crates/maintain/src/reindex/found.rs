@@ -1,7 +1,7 @@
 //! Which packs a reindexing lists, and which of their records.
 
-use crate::retire;
 use crate::sorted::SortedWriter;
+use crate::sweep;
 use freestone_core::{ErrorKind, Id, Result};
 use freestone_format::pack::{Base, Row};
 use freestone_format::record::RecordKind;
@@ -22,13 +22,13 @@ pub(super) struct Found {
 impl Found {
     /// Finds the packs of `store`. `is_indexed` says whether it has any segments.
     pub(super) fn of(store: &Store, is_indexed: bool) -> Result<Self> {
-        let present = retire::present(&**store.backend())?;
+        let present = sweep::present(&**store.backend())?;
         let mut kept: Vec<(Id, u64)> = present.iter().map(|(id, length)| (*id, *length)).collect();
         kept.sort_unstable();
         let mut found = Self { kept, left_out: 0, present };
-        // First, so that a retired pack is not left out for what a pack holds that is not listed.
+        // First, so that a condemned pack is not left out for what a pack holds that is not listed.
         found.leave_out_orphans(store, is_indexed)?;
-        found.kept = without_retired(store, found.kept, &found.present)?;
+        found.kept = without_condemned(store, found.kept, &found.present)?;
         Ok(found)
     }
 
@@ -140,19 +140,19 @@ pub(crate) fn lost(rows: &[Row], present: &HashMap<Id, u64>) -> Vec<bool> {
     lost
 }
 
-/// Leaves out the packs that were retired, where others hold all that they hold.
-fn without_retired(
+/// Leaves out the packs that are condemned, where others hold all that they hold.
+fn without_condemned(
     store: &Store,
     found: Vec<(Id, u64)>,
     present: &HashMap<Id, u64>,
 ) -> Result<Vec<(Id, u64)>> {
     // Packs of a damaged list are listed again.
-    let (retired, _) = retire::retired(&**store.backend(), present)?;
-    if retired.is_empty() {
+    let (condemned, _) = sweep::condemned(&**store.backend(), present)?;
+    if condemned.is_empty() {
         return Ok(found);
     }
     let (old, mut kept): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|(id, _)| retired.contains(id));
+        found.into_iter().partition(|(id, _)| condemned.contains(id));
     let mut held = SortedWriter::new()?;
     for (id, _) in &kept {
         for record in readable(store, id, present)? {

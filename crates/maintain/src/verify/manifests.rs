@@ -27,6 +27,10 @@ impl Verifier<'_> {
         ids.dedup();
         let mut checked = Checked::default();
         for id in ids {
+            if self.kept.as_ref().is_some_and(|kept| !kept.contains(&id)) {
+                self.report.collected += 1;
+                continue;
+            }
             self.report.revisions += 1;
             if let Err(error) = revisions::read_file(&**self.store.backend(), &id) {
                 self.found_error(format!("revisions/{id}"), &error);
@@ -62,7 +66,7 @@ impl Verifier<'_> {
         for parent in &revision.parents {
             // One that is not here at all may be elsewhere: history is cut where a revision was
             // copied without what came before it. What refs name is checked by their logs.
-            if matches!(self.store.revision(parent), Ok(None)) {
+            if matches!(self.store.revision(parent), Ok(None)) || self.kept.is_some() {
                 continue;
             }
             if let Some(error) = self.revision_fault(parent, &format!("its parent {parent} is")) {

@@ -3,7 +3,7 @@
 use super::Verifier;
 use super::held::{HeldRecord, HeldWriter, Key};
 use crate::reindex::lost;
-use crate::retire;
+use crate::sweep;
 use freestone_backend::Object;
 use freestone_core::digest::sha1_hasher;
 use freestone_core::{Error, ErrorKind, Id, Result};
@@ -23,8 +23,8 @@ impl Verifier<'_> {
             // A segment that cannot be read is a finding already.
             live.extend(index.packs().unwrap_or_default().into_iter().map(|(id, _)| id));
         }
-        let present = retire::present(&**self.store.backend())?;
-        let (retired, damaged) = retire::retired(&**self.store.backend(), &present)?;
+        let present = sweep::present(&**self.store.backend())?;
+        let (condemned, damaged) = sweep::condemned(&**self.store.backend(), &present)?;
         for (name, error) in damaged {
             let hint = error.hint_text().map(|hint| format!(": {hint}")).unwrap_or_default();
             self.found(name, format!("{}{hint}", error.chain()));
@@ -43,9 +43,9 @@ impl Verifier<'_> {
                     continue;
                 }
             };
-            // What a retired pack holds is listed where it lies now; a segment may name the pack
-            // still, if the compaction was stopped half-way.
-            if unlisted > 0 && !retired.contains(&id) {
+            // What a condemned pack holds is listed where it lies now, or nothing needs it; a segment
+            // may name the pack still, if the sweeper was stopped half-way.
+            if unlisted > 0 && !condemned.contains(&id) {
                 self.found(
                     name,
                     format!(
@@ -77,13 +77,15 @@ impl Verifier<'_> {
         for (at, row) in rows.iter().enumerate() {
             self.report.records += 1;
             self.watch.step(1)?;
-            let listed = is_live && self.is_listed(id, row);
+            // What depends on a pack that was collected is not needed either.
+            let is_collected = lost[at] && self.kept.is_some();
+            let listed = is_live && !is_collected && self.is_listed(id, row);
             // A record whose base is in no pack cannot be listed. What needs it is reported below.
             unlisted += u64::from(is_live && !listed && !lost[at]);
             if listed && row.kind == RecordKind::Revision {
                 self.revisions_held.push(row.id);
             }
-            // Nothing has to be there for a record that is not listed: a pack that was retired, or
+            // Nothing has to be there for a record that is not listed: a pack that was condemned, or
             // that a killed push wrote, may have outlived the bases of its records.
             let outcome = match self.options.data {
                 true if listed || !lost[at] => self.data(&*object, &rows, at, &mut stored),

@@ -21,7 +21,7 @@ fn pipes_in_the_place_of_files_are_not_waited_for() {
     pipe(&pack);
     assert!(read_chunk(&reopened(&store), b"b").is_err());
     assert!(!findings(&reopened(&store)).unwrap().is_empty());
-    pipe(&format!("refs/main/{}", ref_entry::key(1)));
+    pipe(&format!("refs/main/{}", ref_place::key(1)));
     assert!(store.resolve("main@1").is_err());
     pipe("format");
     assert!(Store::open(root).is_err());
@@ -42,7 +42,7 @@ fn ref_entries_of_any_number_are_taken_as_they_are() {
             previous: Some(Id([6; 32])),
             time: i64::MIN,
         };
-        let object = format!("refs/main/{}", ref_entry::key(n));
+        let object = format!("refs/main/{}", ref_place::key(n));
         store.backend().create(&object, &entry.encode()).unwrap();
         assert_eq!(store.refs().newest("main").unwrap().unwrap().n, n);
         let _ = store.refs().log("main");
@@ -56,7 +56,7 @@ fn ref_entries_of_any_number_are_taken_as_they_are() {
         store.backend().create(&format!("refs/main/{name}"), b"?").unwrap();
     }
     for folder in ["refs/%2e%2e", "refs/a%2f", "refs/.git"] {
-        store.backend().create(&format!("{folder}/{}", ref_entry::key(1)), b"?").unwrap();
+        store.backend().create(&format!("{folder}/{}", ref_place::key(1)), b"?").unwrap();
     }
     assert_eq!(store.refs().list().unwrap().len(), 1);
 }

@@ -14,7 +14,8 @@ use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::revision::Revision;
 use freestone_manifest::{Tree, edit};
 use freestone_store::write::{Writer, live_set};
-use freestone_store::{Store, open_manifest};
+use freestone_store::{Index, Store, open_manifest};
+use std::sync::Arc;
 
 /// Revisions of a batch, and bytes that it reads: what a series that was killed repeats.
 const REVISIONS_MAX: usize = 1024;
@@ -150,6 +151,11 @@ impl<'a> Batch<'a> {
             self.progress.add_entries(1);
         }
         Ok(())
+    }
+
+    /// Returns the index that knows what the steps depend on.
+    pub(super) fn index(&self) -> Arc<Index> {
+        self.writer.records().index.clone()
     }
 
     /// Returns true if nothing is written.

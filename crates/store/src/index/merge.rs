@@ -5,6 +5,11 @@
 //! small pushes has about 8 × log₈ n segments, and one for each 65,536 rows. The merged segment
 //! says which segments it replaces. They are removed when it is durable; a reader that has them
 //! open continues to read them.
+//!
+//! A compaction beside it may take the same segments out and remove packs that they name. Then the
+//! merged segment names packs that are gone. It is not taken back: others may have removed by then
+//! what it replaces. What is said of packs that are gone counts for nothing, and the next sweep
+//! forgets it.
 
 use super::place::LiveSegment;
 use super::rows::Rows;
@@ -43,26 +48,12 @@ pub fn merge_tiers(backend: &dyn Backend, index: &Index) -> Result<()> {
         let parts = merge(&of_tier)?;
         let merged = write_segment(backend, tier + 1, parts, Rows::Kept)?;
         let names: Vec<String> = of_tier.iter().map(|segment| segment.name.clone()).collect();
-        if !are_listed(backend, &names)? {
-            remove(backend, &[merged.name]);
-            crate::hints::write_index(backend, &[]);
-            return Ok(());
-        }
         index.replace(&of_tier, merged);
         crate::hints::write_index(backend, &names);
         remove(backend, &names);
         crate::hints::write_index(backend, &[]);
     }
     Ok(())
-}
-
-/// Returns true if all of these segments are still there. If not, a compaction took them out while
-/// they were merged, and may have removed packs that they name: the merged segment would be the only
-/// one that names those.
-fn are_listed(backend: &dyn Backend, names: &[String]) -> Result<bool> {
-    let listed = backend.list("index")?;
-    let is_there = |name: &String| listed.iter().any(|listed| listed.name == *name);
-    Ok(names.iter().all(is_there))
 }
 
 /// Removes segments that another one takes the place of. Where they cannot be removed, such as by a

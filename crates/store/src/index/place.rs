@@ -29,6 +29,8 @@ pub struct Place {
     pub table_length: u64,
     /// The segment's row.
     pub row: SegmentRow,
+    /// The number of that row.
+    pub at: u64,
     segment: Arc<LiveSegment>,
 }
 
@@ -41,7 +43,12 @@ impl Place {
         let row = segment.segment.row(at)?;
         let pack = segment.segment.pack(row.pack)?;
         let (pack_length, table_length) = (pack.length, pack.table);
-        Ok(Self { pack: pack.id, pack_length, table_length, row, segment: segment.clone() })
+        Ok(Self { pack: pack.id, pack_length, table_length, row, at, segment: segment.clone() })
+    }
+
+    /// Returns the name of the segment's object.
+    pub fn segment_name(&self) -> &str {
+        &self.segment.name
     }
 
     /// Returns the pack, as the segment lists it.

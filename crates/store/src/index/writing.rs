@@ -24,6 +24,7 @@ pub fn write_segment(
     parts: SegmentParts,
     rows: Rows,
 ) -> Result<LiveSegment> {
+    let parts = SegmentParts { random: freestone_backend::random(), ..parts };
     let (bytes, id) = match rows == Rows::LeftOut && rows::rows_follow_from_table(&parts) {
         true => parts.encode_without_rows(),
         false => parts.encode(),

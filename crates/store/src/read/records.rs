@@ -225,7 +225,7 @@ impl Records {
     }
 
     /// Decodes the record at `place`. It is not proven.
-    pub(crate) fn decode(&self, place: &Place) -> Result<Vec<u8>> {
+    pub fn decode(&self, place: &Place) -> Result<Vec<u8>> {
         self.decode_above(place, 0)
     }
 
@@ -298,8 +298,9 @@ impl Records {
         Ok(())
     }
 
-    /// Returns true if the store has the record `id`, by the table of a live pack. A pack or
-    /// segment that is missing or damaged counts as empty: at worst a record is stored twice.
+    /// Returns true if the store has the record `id`, by the table of a live pack, and something new
+    /// may depend on it. A pack or segment that is missing or damaged counts as empty: at worst a
+    /// record is stored twice.
     ///
     /// # Errors
     /// Reading failed.
@@ -309,7 +310,8 @@ impl Records {
             outcome => outcome,
         };
         unless_damaged(
-            self.index.find(kind, id, &mut |place| unless_damaged(self.packs.holds(&place, id))),
+            self.index
+                .find_to_rely(kind, id, &mut |place| unless_damaged(self.packs.holds(&place, id))),
         )
     }
 }

@@ -60,7 +60,7 @@ pub fn skip(version: u64, depth_max: usize) -> u64 {
 /// missing record is not a base.
 pub fn listed(records: &Records, kind: RecordKind, id: &Id) -> Result<Option<Basis>> {
     let mut found = None;
-    let searched = records.index.find(kind, id, &mut |place| {
+    let searched = records.index.find_to_rely(kind, id, &mut |place| {
         found = of_place(records, &place, id)?;
         Ok(found.is_some())
     });

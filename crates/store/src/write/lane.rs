@@ -300,7 +300,7 @@ impl Lane {
         }
         self.write_held()?;
         let rows = self.rows();
-        let table = pack::encode_table(&rows);
+        let table = pack::encode_table(&rows, &freestone_backend::random());
         self.append(&table)?;
         self.append(&pack::encode_trailer(table.len() as u64))?;
         self.flush()?;

@@ -3,15 +3,15 @@
 use super::fresh::{Fresh, Written};
 use super::lane::Sealed;
 use crate::index::rows::{Listing, Name, Rows};
-use crate::index::{Index, Place, write_segment};
+use crate::index::{Place, write_segment};
 use crate::read::records::{BASE_DEPTH_MAX, Records};
 use freestone_backend::Backend;
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, lock, threads};
-use freestone_format::pack::{self, Base};
+use freestone_format::pack;
 use freestone_format::record::RecordKind;
 use freestone_format::revision::PackRange;
 use freestone_format::segment::{self, SegmentPack, SegmentParts, SegmentRow};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -95,8 +95,6 @@ pub(super) struct Sealer {
     listing: Listing,
     /// The records that `listing` has, by full id.
     listed: Vec<(RecordKind, Id, Option<Sha1>)>,
-    /// Packs of others that hold bases of what `listing` has.
-    packs_of_bases: HashSet<Id>,
     locator: Vec<PackRange>,
 }
 
@@ -116,7 +114,6 @@ impl Sealer {
             rows: if thorough { Rows::LeftOut } else { Rows::Kept },
             listing: Listing::default(),
             listed: Vec::new(),
-            packs_of_bases: HashSet::new(),
             locator: Vec::new(),
         }
     }
@@ -160,34 +157,9 @@ impl Sealer {
             };
             self.listing.add_pack(pack, &sealed.rows, &name);
         }
-        self.packs_of_bases.extend(sealed.rows.iter().filter_map(|row| match row.base {
-            Some(Base::Other { pack, .. }) => Some(pack),
-            _ => None,
-        }));
         let listed = sealed.rows.iter().enumerate();
         self.listed.extend(listed.map(|(at, row)| (row.kind, row.id, sha1s.get(&at).copied())));
         Ok(())
-    }
-
-    /// Checks that the packs with bases are still listed. One that a compaction replaced since the
-    /// push began is removed when its grace period is over, and a compaction knows only by the
-    /// index that a record depends on it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`]: one is not.
-    fn check_packs_of_bases(&self) -> Result<()> {
-        if self.packs_of_bases.is_empty() {
-            return Ok(());
-        }
-        let packs = Index::open(&*self.backend)?.packs()?;
-        // A length of 0 says that a segment, such as that of this push, only names the pack.
-        let listed: HashSet<Id> =
-            packs.into_iter().filter(|(_, length)| *length > 0).map(|(id, _)| id).collect();
-        if self.packs_of_bases.is_subset(&listed) {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Conflict, "the store was compacted while this push went on")
-            .hint("run the command again, or with --retry"))
     }
 
     /// Writes a segment of what was published since the last one, if there is anything.
@@ -197,15 +169,7 @@ impl Sealer {
             // What this push depends on is listed, but perhaps not durably.
             return self.backend.settle("index");
         }
-        self.check_packs_of_bases()?;
         let live = write_segment(&*self.backend, 0, parts, self.rows)?;
-        // A compaction that has listed the index before this segment was there may remove what it
-        // depends on. Then it has replaced that before, and this shows it.
-        if let Err(error) = self.check_packs_of_bases() {
-            self.backend.remove(&live.name)?;
-            return Err(error);
-        }
-        self.packs_of_bases.clear();
         self.written.bytes.fetch_add(live.segment.length(), Ordering::Relaxed);
         self.records.index.add(live);
         let mut fresh = lock(&self.fresh);
@@ -226,7 +190,7 @@ impl Sealer {
         let mut packs: HashMap<Id, u32> = HashMap::new();
         for (id, sha1) in unnamed {
             let records = &self.records;
-            records.index.find(RecordKind::Chunk, &id, &mut |place| {
+            records.index.find_to_rely(RecordKind::Chunk, &id, &mut |place| {
                 if !records.packs.holds(&place, &id)? {
                     return Ok(false);
                 }

@@ -165,7 +165,7 @@ impl Writer {
             if place.row.prefix == segment::prefix(&content.0)
                 && self.records.packs.holds(&place, content)?
             {
-                is_named = true;
+                is_named |= self.records.index.may_rely(&place)?;
                 continue;
             }
             // The first bytes of the SHA-1 are equal; most likely the others are not.

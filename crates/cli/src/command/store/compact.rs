@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::output::progress::Unit;
+use crate::values::duration::duration;
 use crate::values::size::{count, show};
 use clap::Args;
 use freestone_core::Result;
@@ -16,9 +17,9 @@ older ones as differences to newer or similar ones, and the files of revisions a
 Ids, images and refs do not change. Pushes and readers may run at the same time. If it is killed,
 nothing is lost, and it can be run again.
 
-A pack whose records are now in others is removed after the grace period, by a later compact: until
-then a reader may have it open, or a push may depend on it. --grace 0 removes it at once; use that
-only if nobody else uses the store.
+A pack whose records are now in others is removed after the grace period, by a later compact or gc:
+so a reader that has it open need not look for its records again. --grace 0 removes it at once, which
+is safe, too: a push that depends on it begins again.
 
 With --json: {\"dry_run\", \"old_packs\", \"new_packs\", \"removed_packs\", \"waiting_packs\" (each
 {\"count\", \"bytes\"}; a later compact removes the waiting ones), \"revision_files\" (moved into packs),
@@ -67,23 +68,6 @@ impl From<(u64, u64)> for JsonPacks {
     fn from((count, bytes): (u64, u64)) -> Self {
         Self { count, bytes }
     }
-}
-
-fn duration(text: &str) -> std::result::Result<Duration, String> {
-    let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
-        Some(at) => text.split_at(at),
-        None => (text, "s"),
-    };
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err("give a number of seconds, or a number with m, h or d".into()),
-    };
-    let count: u64 =
-        digits.parse().map_err(|_| "give a number of seconds, or a number with m, h or d")?;
-    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "the time is too long".into())
 }
 
 impl Compact {
@@ -152,22 +136,6 @@ impl Compact {
                 "{} can be removed after the grace period: run `freestone store compact` again then",
                 packs(done.waiting)
             ));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration("0"), Ok(Duration::ZERO));
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("30m"), Ok(Duration::from_secs(1800)));
-        assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
-        for bad in ["", "h", "1w", "-1", "1.5h", "99999999999999999999", "999999999999999999d"] {
-            assert!(duration(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,0 +1,304 @@
+//! Collection: packs that nothing needs are removed, beside pushes and readers.
+//!
+//! What the refs keep is marked, record by record. Packs with nothing that is marked are condemned.
+//! Packs that are mostly not needed are rewritten first: what is marked of them goes into new packs.
+//! Then [`crate::sweep`] finds out, after a barrier on every ref, that they are still not needed,
+//! and removes them. So the memory is a bit for each record, and nothing is locked.
+
+mod marks;
+mod policy;
+mod rewrite;
+
+pub use policy::{Keep, Policy, Why};
+
+use crate::sweep::{self, Case, Damaged};
+use freestone_core::{Id, Result, Watch};
+use freestone_format::record::RecordKind;
+use freestone_format::ref_entry::RefEntry;
+use freestone_store::{Index, Records, Store, hints, revisions};
+use marks::{Avoided, Marks, Walker, uses};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How to collect.
+#[derive(Clone, Debug)]
+pub struct GcOptions {
+    /// What is kept.
+    pub policy: Policy,
+    /// Rewrite a pack if at least so many percent of its bytes are not needed.
+    pub unused_percent: u64,
+    /// Packs that were written less long ago are left alone: they may be of a push that is running,
+    /// which would have to begin again.
+    pub min_age: Duration,
+    /// How long packs stay after it is known that nothing needs them.
+    pub grace: Duration,
+    /// Now, in seconds since 1970.
+    pub now: i64,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What is kept of a ref, and what is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptRef {
+    /// The entries that are kept, with the reason, the newest first.
+    pub kept: Vec<(u64, Id, Why)>,
+    /// The entries that are not.
+    pub dropped: Vec<(u64, Id)>,
+}
+
+/// What a collection did, or would do.
+#[derive(Clone, Debug, Default)]
+pub struct Collected {
+    /// What is kept of each ref.
+    pub refs: BTreeMap<String, KeptRef>,
+    /// Packs that nothing needs, and their bytes.
+    pub dead: (u64, u64),
+    /// Packs that were rewritten, and their bytes.
+    pub rewritten: (u64, u64),
+    /// Bytes of those that are needed, as they were stored.
+    pub moved: u64,
+    /// Packs that stay, and their bytes.
+    pub staying: (u64, u64),
+    /// Packs that are too young to be looked at, and their bytes.
+    pub young: (u64, u64),
+    /// Packs that were removed, and their bytes.
+    pub removed: (u64, u64),
+    /// Packs that are to be removed when the grace period is over, and their bytes.
+    pub waiting: (u64, u64),
+}
+
+/// Collects what no ref of `store` needs. `watch` counts the revisions that are walked.
+///
+/// # Errors
+/// Something that is kept is missing or damaged: then nothing is removed. The store cannot be read
+/// or written to, or `watch` was cancelled: what was begun is taken up by the next collection.
+pub fn gc(store: &Store, options: &GcOptions, watch: Watch<'_>) -> Result<Collected> {
+    if !options.dry_run {
+        store.check_writable()?;
+    }
+    store.refresh();
+    let run = Run { store, options, watch };
+    let backend = &**store.backend();
+    // What was begun before is ended first: its packs are not candidates again.
+    if !options.dry_run {
+        run.sweep()?;
+        store.refresh();
+    }
+    let mut done = Collected::default();
+    // The packs are listed before the index: one that comes later is no candidate.
+    let present = backend.list("packs")?;
+    let index = Arc::new(Index::open(backend)?);
+    let (condemned, _) = sweep::condemned(backend, &sweep::present(backend)?)?;
+    let roots = run.roots(&mut done.refs)?;
+    watch.set_total(roots.len() as u64);
+    let none = HashSet::new();
+    let mut marks = run.mark(&index, &roots, Avoided { own: &none, others: &condemned })?;
+
+    let mut packs = Candidates::default();
+    let now = u64::try_from(options.now).unwrap_or(0);
+    let uses = uses(&index, &marks)?;
+    for listed in &present {
+        let Some(id) = freestone_format::pack::id_of_object(&listed.name) else { continue };
+        let used = uses.get(&id).copied().unwrap_or_default();
+        let is_young = listed.modified.saturating_add(options.min_age.as_secs()) > now;
+        let unused = listed.length.saturating_sub(used.live.1);
+        let is_mostly_unused = u128::from(unused) * 100
+            >= u128::from(listed.length) * u128::from(options.unused_percent);
+        let is_one = !condemned.contains(&id) && !is_young;
+        match used.live.0 {
+            _ if is_young => add(&mut done.young, listed.length),
+            0 if is_one => drop(packs.dead.insert(id, listed.length)),
+            // It has only what is needed, with a table.
+            live if is_one && live < used.records && is_mostly_unused => {
+                packs.rewritten.insert(id, listed.length);
+            }
+            _ => add(&mut done.staying, listed.length),
+        }
+    }
+    run.settle(&index, &mut marks, &mut packs, &mut done)?;
+    let all: HashSet<Id> = packs.dead.keys().chain(packs.rewritten.keys()).copied().collect();
+    packs.dead.values().for_each(|length| add(&mut done.dead, *length));
+    packs.rewritten.values().for_each(|length| add(&mut done.rewritten, *length));
+    if options.dry_run {
+        let mut judge = |case: &Case<'_>| run.needed(case);
+        let swept = sweep::sweep(store, options.grace, true, Damaged::Refused, &mut judge)?;
+        done.waiting = swept.waiting;
+        return Ok(done);
+    }
+    if !all.is_empty() {
+        if !packs.rewritten.is_empty() {
+            let gone = packs.rewritten.keys().copied().collect();
+            rewrite::rewrite(store, &index, &marks, &gone, &all, watch)?;
+        }
+        let mut all: Vec<Id> = all.into_iter().collect();
+        all.sort_unstable();
+        sweep::condemn(backend, &all)?;
+    }
+    let swept = run.sweep()?;
+    (done.removed, done.waiting) = (swept.removed, swept.waiting);
+    run.note_collected(&done.refs);
+    run.remove_files(&roots)?;
+    store.refresh();
+    Ok(done)
+}
+
+fn add(sum: &mut (u64, u64), bytes: u64) {
+    *sum = (sum.0 + 1, sum.1.saturating_add(bytes));
+}
+
+/// Packs that may go, with their lengths.
+#[derive(Default)]
+struct Candidates {
+    /// Nothing in them is needed.
+    dead: BTreeMap<Id, u64>,
+    /// Little in them is needed.
+    rewritten: BTreeMap<Id, u64>,
+}
+
+struct Run<'a> {
+    store: &'a Store,
+    options: &'a GcOptions,
+    watch: Watch<'a>,
+}
+
+/// Revisions that are kept. Those with `false` may be incomplete, since an earlier collection did
+/// not keep them.
+type Roots = BTreeMap<Id, bool>;
+
+impl Run<'_> {
+    /// Returns the revisions that the refs keep, and says of each ref what that is.
+    fn roots(&self, refs: &mut BTreeMap<String, KeptRef>) -> Result<Roots> {
+        let mut roots = Roots::new();
+        for name in self.store.refs().names()? {
+            let log = self.store.refs().log(&name)?;
+            let keep = self.options.policy.of(&name);
+            // A pin keeps what it names now.
+            let pin = Keep { last: Some(1), ..Keep::default() };
+            let keep = if name.starts_with("hosts/") { &pin } else { keep };
+            let revision = |at: usize| {
+                let id = log.get(at).and_then(RefEntry::revision)?;
+                self.store.revision(&id).ok().flatten()
+            };
+            let why = keep.kept(&log, self.options.now, revision);
+            let collected = hints::collected(&**self.store.backend(), &name);
+            let of = refs.entry(name).or_default();
+            for (entry, why) in log.iter().zip(why) {
+                let Some(id) = entry.revision() else { continue };
+                let Some(why) = why else {
+                    of.dropped.push((entry.n, id));
+                    continue;
+                };
+                of.kept.push((entry.n, id, why));
+                *roots.entry(id).or_default() |= why == Why::Newest || entry.n >= collected;
+            }
+        }
+        Ok(roots)
+    }
+
+    /// Marks what revisions need, where that is outside of `avoided` if there is a choice.
+    fn mark(&self, index: &Arc<Index>, roots: &Roots, avoided: Avoided<'_>) -> Result<Marks> {
+        let records = self.records(index);
+        let mut marks = Marks::default();
+        let mut walker =
+            Walker { records: &records, avoided, marks: &mut marks, watch: self.watch };
+        for (id, is_whole) in roots {
+            match walker.revision(id) {
+                Err(error) if error.is_damage() && !is_whole => {}
+                outcome => {
+                    outcome.map_err(|error| error.context(format!("revision {id}")))?;
+                }
+            }
+            self.watch.step(1)?;
+        }
+        Ok(marks)
+    }
+
+    fn records(&self, index: &Arc<Index>) -> Records {
+        Records { index: index.clone(), packs: self.store.packs().clone() }
+    }
+
+    /// Takes from the candidates what is needed by contents that packs list that stay.
+    fn settle(
+        &self,
+        index: &Arc<Index>,
+        marks: &mut Marks,
+        packs: &mut Candidates,
+        done: &mut Collected,
+    ) -> Result<()> {
+        let (records, none) = (self.records(index), HashSet::new());
+        let avoided = Avoided { own: &none, others: &none };
+        loop {
+            let gone: HashSet<Id> =
+                packs.dead.keys().chain(packs.rewritten.keys()).copied().collect();
+            let mut walker = Walker { records: &records, avoided, marks, watch: self.watch };
+            let any = walker.listed_contents(&gone)?;
+            let uses = uses(index, marks)?;
+            let before = packs.dead.len();
+            packs.dead.retain(|id, length| {
+                let is_dead = uses.get(id).is_none_or(|used| used.live.0 == 0);
+                if !is_dead {
+                    add(&mut done.staying, *length);
+                }
+                is_dead
+            });
+            if !any && before == packs.dead.len() {
+                let live = packs.rewritten.keys().filter_map(|id| uses.get(id));
+                done.moved = live.fold(0, |sum, used| sum.saturating_add(used.live.1));
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes up all collections that are not over.
+    fn sweep(&self) -> Result<sweep::Swept> {
+        let mut judge = |case: &Case<'_>| self.needed(case);
+        sweep::sweep(self.store, self.options.grace, false, Damaged::Refused, &mut judge)
+    }
+
+    /// Returns which condemned packs are needed, by what the refs keep now.
+    fn needed(&self, case: &Case<'_>) -> Result<HashSet<Id>> {
+        let (condemned, avoided) =
+            (case.condemned, Avoided { own: case.condemned, others: case.others });
+        self.store.refresh();
+        let index = Arc::new(Index::open(&**self.store.backend())?);
+        let roots = self.roots(&mut BTreeMap::new())?;
+        // From the beginning: what was marked before may have been marked where it was then.
+        let mut marks = self.mark(&index, &roots, avoided)?;
+        let records = self.records(&index);
+        loop {
+            let uses = uses(&index, &marks)?;
+            let is_needed = |id: &&Id| uses.get(id).is_some_and(|used| used.live.0 > 0);
+            let needed: HashSet<Id> = condemned.iter().filter(is_needed).copied().collect();
+            let gone: HashSet<Id> = condemned.difference(&needed).copied().collect();
+            let watch = self.watch;
+            let mut walker = Walker { records: &records, avoided, marks: &mut marks, watch };
+            if !walker.listed_contents(&gone)? {
+                return Ok(needed);
+            }
+        }
+    }
+
+    /// Notes from which entry on each ref has all its revisions.
+    fn note_collected(&self, refs: &BTreeMap<String, KeptRef>) {
+        for (name, kept) in refs {
+            if let Some(dropped) = kept.dropped.iter().map(|(n, _)| *n).max() {
+                hints::write_collected(&**self.store.backend(), name, dropped + 1);
+            }
+        }
+    }
+
+    /// Removes the files of revisions whose records are gone.
+    fn remove_files(&self, roots: &Roots) -> Result<()> {
+        let backend = &**self.store.backend();
+        let index = Index::open(backend)?;
+        for id in revisions::with_files(backend)? {
+            let is_listed = index.find(RecordKind::Revision, &id, &mut |_| Ok(true))?;
+            if !is_listed && !roots.contains_key(&id) {
+                revisions::remove_file(backend, &id)?;
+            }
+        }
+        Ok(())
+    }
+}
