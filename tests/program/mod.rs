@@ -132,7 +132,7 @@ impl Home {
     pub fn ok<I: IntoIterator<Item: AsRef<OsStr>>>(&self, arguments: I) -> String {
         let mut command = self.command(arguments);
         let ran = Ran::of(command.output().unwrap());
-        assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.err);
+        assert_eq!(ran.code, Some(0), "{command:?}: {}{}", ran.err, ran.text());
         ran.text()
     }
 

@@ -43,9 +43,11 @@ impl Verifier<'_> {
                     continue;
                 }
             };
-            // What a condemned pack holds is listed where it lies now, or nothing needs it; a segment
-            // may name the pack still, if the sweeper was stopped half-way.
-            if unlisted > 0 && !condemned.contains(&id) {
+            // What a condemned pack holds is listed where it lies now, or nothing needs it. Where
+            // something was collected, a push that began again may have left records that no segment
+            // lists: if they are needed, they are found to be unlisted there.
+            let may_be_left = condemned.contains(&id) || self.kept.is_some();
+            if unlisted > 0 && !may_be_left {
                 self.found(
                     name,
                     format!(
