@@ -2,15 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+use freestone_backend::Backend;
 use freestone_backend::directory::Directory;
-use freestone_backend::{Backend, Created, Listed, Object, Spool};
 use freestone_core::{Error, ErrorKind, Result, Watch};
 use freestone_format::RefEntry;
 use freestone_maintain::{self as maintain, CompactOptions};
 use freestone_push::PushOptions;
 use freestone_store::Store;
-use freestone_testkit::{Faults, Faulty, MemorySource, Reading, findings, noise, push_tree, text};
-use std::path::PathBuf;
+use freestone_testkit::{
+    Faults, Faulty, Hooked, MemorySource, Operation, Reading, findings, noise, push_tree, text,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -169,157 +170,75 @@ fn a_segment_that_is_merged_away_at_once_does_not_end_its_push() {
     }
 }
 
-/// Passes everything on, and has another push made whenever a second segment is opened behind a
-/// listing: so many push beside a reader who is slow.
-struct Busy {
-    inner: Directory,
-    folder: PathBuf,
-    opened: AtomicUsize,
-    pushes: AtomicU64,
-}
-
-impl Busy {
-    fn push(&self) {
-        let n = self.pushes.fetch_add(1, Ordering::Relaxed);
-        let mut tree = MemorySource::default();
-        tree.set("file", format!("content {n}"));
-        let store = Store::open(&self.folder).unwrap();
-        push_tree(&store, &tree, &options(&format!("other-{n}"), 5)).unwrap();
-    }
-}
-
-impl Backend for Busy {
-    fn list(&self, folder: &str) -> Result<Vec<Listed>> {
-        self.opened.store(0, Ordering::Relaxed);
-        self.inner.list(folder)
-    }
-
-    fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
-        if name.starts_with("index/") && self.opened.fetch_add(1, Ordering::Relaxed) == 1 {
-            self.push();
-        }
-        self.inner.open(name)
-    }
-
-    fn hint(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.inner.hint(name, bytes)
-    }
-
-    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
-        self.inner.create(name, bytes)
-    }
-
-    fn spool(&self) -> Result<Spool> {
-        self.inner.spool()
-    }
-
-    fn publish(&self, spool: Spool, name: &str) -> Result<Created> {
-        self.inner.publish(spool, name)
-    }
-
-    fn settle(&self, folder: &str) -> Result<()> {
-        self.inner.settle(folder)
-    }
-
-    fn remove(&self, name: &str) -> Result<()> {
-        self.inner.remove(name)
-    }
-}
-
 #[test]
 fn a_reader_who_is_slower_than_those_who_push_gets_an_index() {
     let folder = tempfile::tempdir().unwrap();
-    drop(Store::init(folder.path()).unwrap());
-    let busy = Arc::new(Busy {
-        inner: Directory::new(folder.path()),
-        folder: folder.path().into(),
-        opened: AtomicUsize::new(0),
-        pushes: AtomicU64::new(0),
-    });
-    (0..4).for_each(|_| busy.push());
-    let store = Store::open_backend(busy.clone(), None).unwrap();
+    let root = folder.path().to_owned();
+    drop(Store::init(&root).unwrap());
+    let pushes = Arc::new(AtomicU64::new(0));
+    let push = {
+        let (root, pushes) = (root.clone(), pushes.clone());
+        move || {
+            let n = pushes.fetch_add(1, Ordering::Relaxed);
+            let tree = MemorySource::of([("file", format!("content {n}"))]);
+            let store = Store::open(&root).unwrap();
+            push_tree(&store, &tree, &options(&format!("other-{n}"), 5)).unwrap();
+        }
+    };
+    (0..4).for_each(|_| push());
+    // Whenever a second segment is opened behind a listing, another push is made: so many push beside
+    // a reader who is slow.
+    let opened = AtomicUsize::new(0);
+    let hook = move |operation: Operation, name: &str| match operation {
+        Operation::List => opened.store(0, Ordering::Relaxed),
+        Operation::Open
+            if name.starts_with("index/") && opened.fetch_add(1, Ordering::Relaxed) == 1 =>
+        {
+            push();
+        }
+        _ => {}
+    };
+    let busy = Hooked::new(Arc::new(Directory::new(&root)), Box::new(hook));
+    let store = Store::open_backend(Arc::new(busy), None).unwrap();
     let id = store.refs().current("other-3").unwrap().unwrap();
     assert!(Reading::new(&store).revision(&id).unwrap().files.len() == 1);
     // What is open already is not opened again, so there is time for only one more push.
-    assert_eq!(busy.pushes.load(Ordering::Relaxed), 5);
+    assert_eq!(pushes.load(Ordering::Relaxed), 5);
 }
 
-/// Passes everything on, and has the store compacted right before a merged segment is made.
-struct Compacted {
-    inner: Directory,
-    folder: PathBuf,
-    compactions: AtomicUsize,
-}
-
-impl Compacted {
-    fn before(&self, name: &str) {
-        if name.starts_with("index/01-") {
-            self.compactions.fetch_add(1, Ordering::Relaxed);
+#[test]
+fn segments_that_a_compaction_takes_out_while_they_are_merged_do_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_owned();
+    drop(Store::init(&root).unwrap());
+    let compactions = Arc::new(AtomicUsize::new(0));
+    // The store is compacted right before a merged segment is made.
+    let hook = {
+        let (root, compactions) = (root.clone(), compactions.clone());
+        move |operation: Operation, name: &str| {
+            if operation != Operation::Create || !name.starts_with("index/01-") {
+                return;
+            }
+            compactions.fetch_add(1, Ordering::Relaxed);
             let options = CompactOptions {
                 all: true,
                 level: 1,
                 grace: Duration::ZERO,
                 ..CompactOptions::default()
             };
-            let store = Store::open(&self.folder).unwrap();
+            let store = Store::open(&root).unwrap();
             maintain::compact(&store, &options, Watch::default()).unwrap();
         }
-    }
-}
-
-impl Backend for Compacted {
-    fn list(&self, folder: &str) -> Result<Vec<Listed>> {
-        self.inner.list(folder)
-    }
-
-    fn open(&self, name: &str) -> Result<Option<Box<dyn Object>>> {
-        self.inner.open(name)
-    }
-
-    fn hint(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.inner.hint(name, bytes)
-    }
-
-    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
-        self.before(name);
-        self.inner.create(name, bytes)
-    }
-
-    fn spool(&self) -> Result<Spool> {
-        self.inner.spool()
-    }
-
-    fn publish(&self, spool: Spool, name: &str) -> Result<Created> {
-        self.before(name);
-        self.inner.publish(spool, name)
-    }
-
-    fn settle(&self, folder: &str) -> Result<()> {
-        self.inner.settle(folder)
-    }
-
-    fn remove(&self, name: &str) -> Result<()> {
-        self.inner.remove(name)
-    }
-}
-
-#[test]
-fn segments_that_a_compaction_takes_out_while_they_are_merged_do_no_harm() {
-    let folder = tempfile::tempdir().unwrap();
-    drop(Store::init(folder.path()).unwrap());
-    let beside = Arc::new(Compacted {
-        inner: Directory::new(folder.path()),
-        folder: folder.path().into(),
-        compactions: AtomicUsize::new(0),
-    });
+    };
+    let beside = Arc::new(Hooked::new(Arc::new(Directory::new(&root)), Box::new(hook)));
     for n in 0..20 {
         let store = Store::open_backend(beside.clone(), None).unwrap();
         let tree =
             MemorySource::of([("file", format!("content {n}")), ("other", "the same".into())]);
         let outcome = push_tree(&store, &tree, &options("main", 5)).unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(&root).unwrap();
         assert_eq!(findings(&store).unwrap(), [], "push {n}");
         assert!(Reading::new(&store).revision(&outcome.id).unwrap() == tree);
     }
-    assert!(beside.compactions.load(Ordering::Relaxed) > 0);
+    assert!(compactions.load(Ordering::Relaxed) > 0);
 }
