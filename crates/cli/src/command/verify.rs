@@ -28,7 +28,8 @@ Examples:
 With --json: {\"findings\": [{\"object\", \"fault\", \"newer\" (true: of a later version, not damage),
 \"unreadable\" (true: not damage, but it could not be read)}], \"finding_count\" (damage),
 \"newer_count\", \"unreadable_count\"; of what was checked: \"packs\", \"records\", \"bytes_proven\"
-(hashed), \"segments\", \"revisions\", \"entries\", \"refs\"; \"seconds\"}")]
+(hashed), \"segments\", \"revisions\", \"entries\", \"refs\"; \"collected\" (revisions that were not
+checked: gc did not keep them, so they need not be whole); \"seconds\"}")]
 pub struct Verify {
     /// Also read every stored byte and check its hash. What was checked can be shared with images
     /// without hashing it again
@@ -48,6 +49,7 @@ struct Answer {
     bytes_proven: u64,
     segments: u64,
     revisions: u64,
+    collected: u64,
     entries: u64,
     refs: u64,
     seconds: f64,
@@ -126,6 +128,7 @@ fn answer(findings: Vec<Finding>, report: &VerifyReport, begun: Instant) -> Answ
         bytes_proven: report.bytes_proven,
         segments: report.segments,
         revisions: report.revisions,
+        collected: report.collected,
         entries: report.entries,
         refs: report.refs,
         seconds: begun.elapsed().as_secs_f64(),
@@ -170,6 +173,12 @@ fn say(
         show(report.bytes_proven),
         time::show_duration(begun.elapsed()),
     ));
+    if report.collected > 0 {
+        output.note(format_args!(
+            "not checked: {} that `freestone store gc` did not keep",
+            count(report.collected, "revision", "revisions")
+        ));
+    }
     if report.findings > 0 {
         output.note("`freestone store reindex` repairs damage that is only in the index");
     }
