@@ -122,6 +122,27 @@ fn pins_are_left_at_the_upstream_where_that_can_be_written() {
 }
 
 #[test]
+fn what_a_host_has_pinned_is_not_collected() {
+    let home = with_host();
+    home.ok(["-s", "host", "fetch", "main~1", "--pin", "www"]);
+    home.ok(["-s", "host", "fetch", "main~2"]);
+    let gc = ["store", "gc", "--keep-last", "1", "--min-age", "0", "--grace", "0"];
+    let preview = home.json(gc.iter().chain(&["-n"]));
+    let pin = preview["refs"].as_array().unwrap().iter().find(|of| of["ref"] == "hosts/web-1/www");
+    assert_eq!(pin.unwrap()["kept"][0]["why"], "newest");
+    home.ok(gc);
+    let checked = home.json(["verify", "--data"]);
+    assert_eq!(checked["finding_count"], 0, "{checked}");
+    assert_eq!(home.ok(["-s", "host", "cat", "main@2:index.html"]), "<h1>second</h1>\n");
+    assert_eq!(home.ok(["cat", "main@2:index.html"]), "<h1>second</h1>\n");
+    let error = home.fails(5, ["image", "main@1", "--digest"]);
+    assert!(error.contains("main@1 was collected"), "{error}");
+    // What is gone at the upstream is not pinned there.
+    home.run(["-s", "host", "fetch", "main@1", "--pin", "old"]);
+    assert!(!home.ok(["ref", "list"]).contains("hosts/web-1/old"));
+}
+
+#[test]
 fn offline_a_host_says_what_it_has() {
     let home = with_host();
     let resolve = |rev| home.ok(["resolve", rev]).trim().to_owned();

@@ -123,6 +123,34 @@ fn a_store_is_made_pushed_to_and_read_from_empty_homes() {
     assert!((3_000_000..3_600_000).contains(&received), "{answer}");
 }
 
+#[test]
+fn what_no_ref_needs_is_collected_from_a_bucket() {
+    let port = Ceph::shared().port;
+    let home = Home::new();
+    ok(&home, port, "gc", &["init"]);
+    for n in 0..6 {
+        home.write("site/page", &noise(200_000, n));
+        home.write("site/other", &text(3000, n));
+        ok(&home, port, "gc", &["push", "site", "-m", &n.to_string()]);
+    }
+    let stats = || -> serde_json::Value {
+        serde_json::from_str(&ok(&home, port, "gc", &["store", "stats", "--json"])).unwrap()
+    };
+    let before = stats();
+    let now = ["--min-age", "0", "--grace", "0"];
+    ok(&home, port, "gc", &[&["store", "gc", "--keep-last", "2"][..], &now].concat());
+    ok(&home, port, "gc", &["verify", "--data"]);
+    let bytes = |stats: &serde_json::Value| stats["packs"]["bytes"].as_u64().unwrap();
+    let after = stats();
+    assert!(bytes(&after) * 2 < bytes(&before), "{before} {after}");
+    ok(&home, port, "gc", &["image", "main@5", "--digest"]);
+    assert_eq!(run(&home, port, "gc", &["image", "main@4", "--digest"]).code, Some(5));
+    // It goes on as before: what was removed is pushed again.
+    home.write("site/page", &noise(200_000, 1));
+    ok(&home, port, "gc", &["push", "site"]);
+    ok(&home, port, "gc", &["verify", "--data"]);
+}
+
 /// A public bucket whose objects may be read, but not listed, by its URL.
 #[test]
 fn a_store_is_read_over_http_without_listing() {

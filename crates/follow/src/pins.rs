@@ -62,7 +62,8 @@ pub fn pins(opened: &Opened) -> Result<Vec<Pin>> {
 }
 
 /// Pins revision `id` as `name`, here and, if possible, at the upstream. `time` is in seconds since
-/// 1970.
+/// 1970. At the upstream a collection may remove what the revision needs at that very time: so the
+/// pin is set only if all of it is there.
 ///
 /// # Errors
 /// The name is not valid, or the pin cannot be created here.
@@ -73,11 +74,11 @@ pub fn pin(opened: &Opened, name: &str, id: Id, time: i64) -> Result<Pinned> {
     let full = format!("{prefix}{name}");
     ref_entry::check_name(&full)?;
     if refs.current(&full)? != Some(id) {
-        refs.set_pin(&full, id, time)?;
+        refs.set_own_pin(&full, id, time)?;
     }
     Ok(at_upstream(follower, |refs| match refs.current(&full)? {
         Some(there) if there == id => Ok(()),
-        _ => refs.set_pin(&full, id, time).map(|_| ()),
+        _ => opened.store.set_pin(refs, &full, id, time).map(|_| ()),
     }))
 }
 

@@ -11,23 +11,22 @@
 //! name it.
 
 mod old;
-mod replace;
 mod walk;
 mod writer;
 
 use crate::kept::kept;
+use crate::replacement::Replacement;
 use crate::sweep::{self, Damaged, Suspects};
 use freestone_core::limits::PACK_BYTES_TARGET;
 use freestone_core::wire::total;
 use freestone_core::{Error, Id, Result, Watch};
 use freestone_format::pack::{self, Row};
 use freestone_format::record::RecordKind;
-use freestone_format::segment::Segment;
+use freestone_format::segment::{Segment, SegmentPack, SegmentParts, SegmentRow};
+use freestone_store::index::rows::Listing;
 use freestone_store::table::read_sized_table;
 use freestone_store::{Index, LiveSegment, Records, Store, revisions};
 use old::{OldPack, OldRecords, by_age, groups};
-pub(crate) use replace::Replacement;
-use replace::new_rows;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,6 +91,7 @@ pub fn compact(store: &Store, options: &CompactOptions, watch: Watch<'_>) -> Res
         sweep::forget_collected(store)?;
     }
     let suspects = sweep::suspects(&**store.backend())?;
+    let named_before = store.index()?.packs()?;
     let run = Run { store, options, watch, suspects };
     let small = run.small_packs()?;
     watch.set_total(small.iter().map(|pack| pack.records).sum());
@@ -108,9 +108,13 @@ pub fn compact(store: &Store, options: &CompactOptions, watch: Watch<'_>) -> Res
     }
     store.refresh();
     done.revision_files = run.fold_revisions()?;
-    let damaged = match options.all && !options.dry_run {
-        true => Damaged::Rewritten,
-        false => Damaged::Refused,
+    // A pack that stays, since it has what this version does not understand, may be one that a
+    // damaged verdict removes.
+    let named: HashSet<(Id, u64)> = store.index()?.packs()?.into_iter().collect();
+    let is_left = |pack: &(Id, u64)| run.suspects.has(&pack.0) && named.contains(pack);
+    let damaged = match options.dry_run || named_before.iter().any(is_left) {
+        true => Damaged::Refused,
+        false => Damaged::Rewritten,
     };
     let swept = sweep::sweep(store, options.grace, options.dry_run, damaged, &mut judge)?;
     (done.removed, done.waiting) = (swept.removed, swept.waiting);
@@ -125,6 +129,26 @@ fn sum(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
 /// Returns the bytes of records and of a table of `table` bytes, without gaps.
 fn used(rows: &[Row], table: u64) -> u64 {
     total(rows.iter().map(|row| row.stored)).saturating_add(table)
+}
+
+/// Returns the segments that list `packs` in the place of the old ones.
+fn replacement(index: &Index, old: &OldRecords, packs: &[NewPack]) -> Result<Replacement> {
+    let ids = packs.iter().flat_map(|pack| &pack.rows).map(|row| (row.kind, row.id));
+    let rows: HashMap<(RecordKind, Id), u64> = ids.zip(0u64..).collect();
+    let find = |pack: &Id, row: &SegmentRow| {
+        old.find(pack, row).and_then(|record| rows.get(&(record.kind, record.id)).copied())
+    };
+    Replacement::by(index, old.packs().iter().copied().collect(), new_rows(packs), &find)
+}
+
+/// Lists the new packs; their rows stand in their order.
+fn new_rows(packs: &[NewPack]) -> SegmentParts {
+    let mut listing = Listing::default();
+    for pack in packs {
+        let named = SegmentPack { id: pack.id, length: pack.length, table: pack.table };
+        listing.add_pack(named, &pack.rows, &|_, _| None);
+    }
+    listing.take()
 }
 
 struct Run<'a> {
@@ -192,7 +216,7 @@ impl Run<'_> {
             return Ok(None);
         }
         self.prove(&packs)?;
-        let replacement = Replacement::of(&index, &old, &packs)?;
+        let replacement = replacement(&index, &old, &packs)?;
         sweep::condemn(&**backend, old.packs())?;
         replacement.write(&**backend)?;
         self.store.refresh();

@@ -12,10 +12,10 @@ mod rewrite;
 pub use policy::{Keep, Policy, Why};
 
 use crate::sweep::{self, Case, Damaged};
-use freestone_core::{Id, Result, Watch};
+use freestone_core::{Error, Id, Result, Watch};
 use freestone_format::record::RecordKind;
-use freestone_format::ref_entry::RefEntry;
-use freestone_store::{Index, Records, Store, hints, revisions};
+use freestone_format::ref_entry::{self, RefEntry};
+use freestone_store::{Index, Records, Store, revisions};
 use marks::{Avoided, Marks, Walker, uses};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub struct GcOptions {
     pub min_age: Duration,
     /// How long packs stay after it is known that nothing needs them.
     pub grace: Duration,
-    /// Now, in seconds since 1970.
+    /// Now, in seconds since 1970: what `within` in the policy is counted back from.
     pub now: i64,
     /// Only say what would be done.
     pub dry_run: bool,
@@ -94,10 +94,11 @@ pub fn gc(store: &Store, options: &GcOptions, watch: Watch<'_>) -> Result<Collec
     let roots = run.roots(&mut done.refs)?;
     watch.set_total(roots.len() as u64);
     let none = HashSet::new();
-    let mut marks = run.mark(&index, &roots, Avoided { own: &none, others: &condemned })?;
+    let mut marks = run.mark(&index, &roots, Avoided { own: &none, others: &condemned }, watch)?;
 
     let mut packs = Candidates::default();
-    let now = u64::try_from(options.now).unwrap_or(0);
+    // The files' times are of the machine's clock.
+    let now = freestone_backend::clock::now_ns() / 1_000_000_000;
     let uses = uses(&index, &marks)?;
     for listed in &present {
         let Some(id) = freestone_format::pack::id_of_object(&listed.name) else { continue };
@@ -138,7 +139,6 @@ pub fn gc(store: &Store, options: &GcOptions, watch: Watch<'_>) -> Result<Collec
     }
     let swept = run.sweep()?;
     (done.removed, done.waiting) = (swept.removed, swept.waiting);
-    run.note_collected(&done.refs);
     run.remove_files(&roots)?;
     store.refresh();
     Ok(done)
@@ -176,13 +176,13 @@ impl Run<'_> {
             let keep = self.options.policy.of(&name);
             // A pin keeps what it names now.
             let pin = Keep { last: Some(1), ..Keep::default() };
-            let keep = if name.starts_with("hosts/") { &pin } else { keep };
+            let keep = if name.starts_with(ref_entry::PINS) { &pin } else { keep };
             let revision = |at: usize| {
                 let id = log.get(at).and_then(RefEntry::revision)?;
                 self.store.revision(&id).ok().flatten()
             };
             let why = keep.kept(&log, self.options.now, revision);
-            let collected = hints::collected(&**self.store.backend(), &name);
+            let collected = self.store.refs().collected(&name)?;
             let of = refs.entry(name).or_default();
             for (entry, why) in log.iter().zip(why) {
                 let Some(id) = entry.revision() else { continue };
@@ -198,21 +198,45 @@ impl Run<'_> {
     }
 
     /// Marks what revisions need, where that is outside of `avoided` if there is a choice.
-    fn mark(&self, index: &Arc<Index>, roots: &Roots, avoided: Avoided<'_>) -> Result<Marks> {
+    /// `counted` counts them.
+    ///
+    /// What an uncertain revision lacks may be what a certain one needs, too: so the certain ones
+    /// come first, and each marks all that it can.
+    fn mark(
+        &self,
+        index: &Arc<Index>,
+        roots: &Roots,
+        avoided: Avoided<'_>,
+        counted: Watch<'_>,
+    ) -> Result<Marks> {
         let records = self.records(index);
         let mut marks = Marks::default();
         let mut walker =
             Walker { records: &records, avoided, marks: &mut marks, watch: self.watch };
-        for (id, is_whole) in roots {
-            match walker.revision(id) {
-                Err(error) if error.is_damage() && !is_whole => {}
-                outcome => {
-                    outcome.map_err(|error| error.context(format!("revision {id}")))?;
+        for is_certain in [true, false] {
+            for (id, _) in roots.iter().filter(|(_, certain)| **certain == is_certain) {
+                match walker.revision(id) {
+                    Err(error) if error.is_damage() && !is_certain => {}
+                    outcome => outcome.map_err(|error| error.context(format!("revision {id}")))?,
                 }
+                counted.step(1)?;
             }
-            self.watch.step(1)?;
+            if is_certain {
+                self.check_present(index, walker.marks)?;
+            }
         }
         Ok(marks)
+    }
+
+    /// Checks that the packs are there in which something is marked.
+    fn check_present(&self, index: &Index, marks: &Marks) -> Result<()> {
+        let there = sweep::present(&**self.store.backend())?;
+        let mut uses = uses(index, marks)?.into_iter();
+        let gone = uses.find(|(id, used)| used.live.0 > 0 && !there.contains_key(id));
+        gone.map_or(Ok(()), |(id, _)| {
+            Err(Error::missing(format!("pack {id} is gone, and what is in it is needed"))
+                .hint(marks::LACKS))
+        })
     }
 
     fn records(&self, index: &Arc<Index>) -> Records {
@@ -263,9 +287,12 @@ impl Run<'_> {
             (case.condemned, Avoided { own: case.condemned, others: case.others });
         self.store.refresh();
         let index = Arc::new(Index::open(&**self.store.backend())?);
-        let roots = self.roots(&mut BTreeMap::new())?;
+        let mut refs = BTreeMap::new();
+        let roots = self.roots(&mut refs)?;
         // From the beginning: what was marked before may have been marked where it was then.
-        let mut marks = self.mark(&index, &roots, avoided)?;
+        let mut marks = self.mark(&index, &roots, avoided, Watch::default())?;
+        // Before the verdict: else nobody would know that what it removes is no loss.
+        self.note_collected(&refs)?;
         let records = self.records(&index);
         loop {
             let uses = uses(&index, &marks)?;
@@ -281,12 +308,13 @@ impl Run<'_> {
     }
 
     /// Notes from which entry on each ref has all its revisions.
-    fn note_collected(&self, refs: &BTreeMap<String, KeptRef>) {
+    fn note_collected(&self, refs: &BTreeMap<String, KeptRef>) -> Result<()> {
         for (name, kept) in refs {
             if let Some(dropped) = kept.dropped.iter().map(|(n, _)| *n).max() {
-                hints::write_collected(&**self.store.backend(), name, dropped + 1);
+                self.store.refs().set_collected(name, dropped.saturating_add(1))?;
             }
         }
+        Ok(())
     }
 
     /// Removes the files of revisions whose records are gone.

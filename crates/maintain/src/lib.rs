@@ -16,6 +16,7 @@ mod compact;
 mod gc;
 mod kept;
 mod reindex;
+mod replacement;
 mod sorted;
 mod stats;
 mod sweep;

@@ -3,7 +3,7 @@
 //! `docs/format.md`, *Collection*, says what each step is and why nothing is lost. Every step can be
 //! done again, and by another process: a sweeper that stops anywhere is taken up by the next.
 
-use crate::compact::Replacement;
+use crate::replacement::Replacement;
 use freestone_backend::{Backend, Created};
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::condemned::{self, Stage};
@@ -78,7 +78,8 @@ pub(crate) fn suspects(backend: &dyn Backend) -> Result<Suspects> {
             continue;
         }
         match read_list(backend, n, Stage::Intent, &mut |_| true) {
-            Ok(packs) => all.extend(packs.unwrap_or_default()),
+            Ok(Some(packs)) => all.extend(packs),
+            Ok(None) => return Ok(Suspects::All),
             Err(error) if error.is_damage() => return Ok(Suspects::All),
             Err(error) => return Err(error),
         }
@@ -312,9 +313,9 @@ fn remove(store: &Store, packs: &[Id]) -> Result<()> {
 /// The store cannot be read or written to.
 pub(crate) fn forget_collected(store: &Store) -> Result<()> {
     let collections = Collections::list(&**store.backend())?;
-    match collections.closed > 0 || !collections.open.is_empty() {
-        true => forget_missing(store),
-        false => Ok(()),
+    match collections.are_none() {
+        true => Ok(()),
+        false => forget_missing(store),
     }
 }
 

@@ -20,7 +20,7 @@ use freestone_core::{Error, ErrorKind, Id, Result, Watch};
 use freestone_format::hint;
 use freestone_format::ref_entry::{self, RefAction};
 use freestone_format::ref_place::{RefPlace, key};
-use freestone_store::{Index, LiveSegment, Place, Store, hints, revisions};
+use freestone_store::{Index, LiveSegment, Place, Store, revisions};
 use held::{Held, Keys};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -250,7 +250,7 @@ impl Verifier<'_> {
                     format!("of the places before {} some are missing", pair[0].place),
                 );
             }
-            let collected = hints::collected(&**self.store.backend(), &name);
+            let collected = self.store.refs().collected(&name)?;
             let entries = places.into_iter().filter(|place| place.barrier.is_none());
             let entries = entries.filter_map(|place| place.entry);
             for entry in entries.filter(|entry| entry.n >= collected) {

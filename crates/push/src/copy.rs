@@ -58,8 +58,9 @@ pub struct Copier<'a> {
     from: Records,
     /// The live set of the target.
     to: Records,
-    /// Whether nothing was ever collected at the target: what is listed there is whole.
-    is_new: bool,
+    /// The collections of the target before the live set was read. A collection that began later
+    /// may have removed what is found there.
+    collections: Collections,
     /// Manifest nodes and contents that are at the target with everything below them.
     seen: HashSet<Id>,
     revisions: HashSet<Id>,
@@ -81,10 +82,8 @@ impl<'a> Copier<'a> {
         if !options.dry_run {
             target.check_writable()?;
         }
-        // A collection that begins later puts a barrier on the refs.
-        let collections = Collections::list(&**target.backend())?;
         Ok(Self {
-            is_new: collections.closed == 0 && collections.open.is_empty(),
+            collections: Collections::list(&**target.backend())?,
             source,
             target,
             options,
@@ -109,8 +108,8 @@ impl<'a> Copier<'a> {
     /// cancelled.
     pub fn revision(&mut self, id: &Id) -> Result<()> {
         // Where revisions were collected, one that is there may not be whole.
-        let is_there = || Ok::<_, Error>(self.is_new && self.target.revision(id)?.is_some());
-        if self.revisions.contains(id) || is_there()? {
+        let is_new = self.collections.are_none();
+        if self.revisions.contains(id) || (is_new && self.target.revision(id)?.is_some()) {
             return Ok(());
         }
         let revision = self.source.revision(id)?;
@@ -119,9 +118,10 @@ impl<'a> Copier<'a> {
         let options = WriterOptions { dry_run: self.options.dry_run, ..WriterOptions::default() };
         let writer = Writer::new(self.target, self.to.clone(), options);
         if let Err(error) = self.all_of(id, &revision, &writer) {
-            return Err(writer.failure(error));
+            return Err(self.of_a_collection(writer.failure(error)));
         }
-        let bytes = writer.finish(Some(&revision))?;
+        let written = writer.finish(Some(&revision));
+        let bytes = written.map_err(|error| self.of_a_collection(error))?;
         if !self.options.dry_run {
             self.copied.bytes_stored += bytes;
         }
@@ -181,28 +181,34 @@ impl<'a> Copier<'a> {
             target.settle(None)?;
             hints::write_index(backend, &[]);
         }
+        // The head was read after this copy began: a barrier that is there already makes no one look
+        // again.
+        let is_certain = self.options.dry_run || Collections::list(backend)? == self.collections;
         for n in first..=n {
             let entry = entry(n)?;
-            if let Some(id) = entry.revision() {
-                self.revision(&id)?;
+            let revision = entry.revision();
+            if let Some(id) = &revision {
+                self.revision(id)?;
             }
             self.copied.ref_entries += 1;
             if self.options.dry_run {
                 continue;
             }
-            let revision = entry.revision();
-            let mut look_again = || match &revision {
-                Some(id) => self.target.check_all_of(id).map_err(|error| {
-                    error.hint("run the command again: it copies what a collection has removed")
-                }),
+            let is_whole = || match &revision {
+                Some(id) => self.target.check_all_of(id),
                 None => Ok(()),
             };
-            let added = target.add(name, &head, entry, &mut look_again);
+            if !is_certain {
+                is_whole().map_err(|error| self.of_a_collection(error))?;
+            }
+            let added = target.add(name, &head, entry.clone(), &mut { is_whole });
             added.map_err(|error| match error.kind() {
                 ErrorKind::Conflict => conflict(),
-                _ => error,
+                _ => self.of_a_collection(error),
             })?;
-            head = target.head(name)?.ok_or_else(conflict)?;
+            // Its place may be later by now. Then the next entry finds its place taken, and looks
+            // again.
+            head = RefPlace::of_entry(head.place.saturating_add(1).max(entry.n), entry);
         }
         if !self.options.dry_run {
             // The places of such a copy need not be in a hint, either.
@@ -219,6 +225,21 @@ impl<'a> Copier<'a> {
         }
         self.target.refresh();
         self.copied
+    }
+
+    /// Returns the error to report for `error`: what is missing may be what a collection has removed
+    /// from the target since the copy began.
+    fn of_a_collection(&self, error: Error) -> Error {
+        let now = Collections::list(&**self.target.backend());
+        if !error.is_damage() || now.is_ok_and(|now| now == self.collections) {
+            return error;
+        }
+        Error::new(
+            ErrorKind::Conflict,
+            "a collection has removed what this copy found at the target",
+        )
+        .because(error)
+        .hint("run the command again: it copies that, too")
     }
 
     fn count(&mut self, stored: u64) {

@@ -7,16 +7,12 @@ use crate::attempt::{Attempt, Made};
 use crate::options::{PushOptions, Source};
 use crate::outcome::PushOutcome;
 use crate::progress::Progress;
-use crate::start::{RETRIES_MAX, always_late, prepare, start};
+use crate::start::{MOVED_MAX, RETRIES_MAX, always_late, may_be_collected, prepare, start};
 use crate::{by_digest, whole};
 use freestone_core::{ErrorKind, Result, Watch};
 use freestone_store::Store;
 use freestone_store::index::merge::merge_tiers;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// How often a push starts again because files changed between being hashed and being stored, or
-/// because collections removed what it found.
-const MOVED_MAX: usize = 3;
 
 /// Pushes a source to `store`. `watch` counts the entries that the source yields.
 ///
@@ -38,7 +34,14 @@ pub fn push(
             Attempt { store, source, options, progress: &progress, moved: AtomicBool::new(false) };
         match run(&attempt) {
             Err(error) if error.kind() == ErrorKind::Conflict && options.retry => {}
-            Err(_) if attempt.moved.load(Ordering::Relaxed) && moved < MOVED_MAX => moved += 1,
+            Err(error)
+                if moved < MOVED_MAX
+                    && (attempt.moved.load(Ordering::Relaxed)
+                        || may_be_collected(store, &error)) =>
+            {
+                moved += 1;
+                store.refresh();
+            }
             outcome => return outcome,
         }
     }

@@ -54,8 +54,8 @@ impl<'a> PushedRef<'a> {
         let mut look_again = || match fence::still_stands(backend, &index.relied())? {
             true => Ok(()),
             false => {
+                // What this try has listed stays: another push may depend on it by now.
                 self.must_begin_again.set(true);
-                index.retract(backend);
                 Err(Error::new(ErrorKind::Conflict, "a collection removes what this push found")
                     .hint("run the command again"))
             }

@@ -23,7 +23,7 @@ use crate::options::PushOptions;
 use crate::outcome::PushOutcome;
 use crate::progress::Progress;
 use crate::pushed_ref::PushedRef;
-use crate::start::{Parent, RETRIES_MAX, always_late, prepare, start};
+use crate::start::{MOVED_MAX, Parent, RETRIES_MAX, always_late, may_be_collected, prepare, start};
 use batch::Batch;
 use freestone_core::{Error, ErrorKind, Result, Watch};
 use freestone_store::Store;
@@ -67,11 +67,16 @@ pub fn push_series(
 ) -> Result<SeriesOutcome> {
     prepare(store, options)?;
     let progress = Progress::new(watch);
+    let mut moved = 0;
     for _ in 0..RETRIES_MAX {
         let mut must_begin_again = false;
         match run(store, series, options, &progress, &mut must_begin_again) {
             Err(_) if must_begin_again => {}
             Err(error) if error.kind() == ErrorKind::Conflict && options.retry => {}
+            Err(error) if moved < MOVED_MAX && may_be_collected(store, &error) => {
+                moved += 1;
+                store.refresh();
+            }
             outcome => return outcome,
         }
     }

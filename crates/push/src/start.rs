@@ -6,6 +6,7 @@ use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::ref_entry::check_name_of_user;
 use freestone_format::revision::Revision;
 use freestone_store::Store;
+use freestone_store::fence::Collections;
 
 /// How often a push starts again after another one has changed its ref.
 pub(crate) const RETRIES_MAX: usize = 50;
@@ -46,6 +47,17 @@ pub(crate) fn prepare(store: &Store, options: &PushOptions) -> Result<()> {
         None => Ok(()),
     }
 }
+
+/// Returns true if a push that failed with `error` may succeed if it begins again: what it found may
+/// have been removed by a collection while it ran.
+pub(crate) fn may_be_collected(store: &Store, error: &Error) -> bool {
+    let collections = || Collections::list(&**store.backend());
+    error.is_damage() && collections().is_ok_and(|found| !found.are_none())
+}
+
+/// How often a push starts again for a reason that is gone then: files changed between being hashed
+/// and being stored, or collections removed what it found.
+pub(crate) const MOVED_MAX: usize = 3;
 
 /// A revision and its id.
 pub(crate) type Parent = (Id, Revision);

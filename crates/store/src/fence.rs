@@ -8,7 +8,7 @@ use freestone_format::pack;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The objects of the collections of a store, as they were listed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Collections {
     /// The collection up to which all are over; 0 if there is none.
     pub closed: u64,
@@ -40,6 +40,11 @@ impl Collections {
             }
         }
         Ok(found)
+    }
+
+    /// Returns true if nothing was ever collected, and nothing is being.
+    pub fn are_none(&self) -> bool {
+        self.closed == 0 && self.open.is_empty()
     }
 
     /// Returns the packs that count as absent: those of a verdict, and those of an intent that has
@@ -103,8 +108,9 @@ pub fn still_stands(backend: &dyn Backend, relied: &HashSet<Id>) -> Result<bool>
     if !collections.condemned(backend, &mut |id| relied.contains(id))?.is_empty() {
         return Ok(false);
     }
-    // A collection that is over condemns nothing any more, and has removed what it condemned.
-    if collections.closed == 0 {
+    // A collection that is over condemns nothing any more, and has removed what it condemned. One
+    // that is open may be over before its verdict is read.
+    if collections.are_none() {
         return Ok(true);
     }
     let listed = backend.list("packs")?;

@@ -11,8 +11,6 @@ use freestone_format::ref_place::{RefPlace, place_of_key};
 use freestone_format::segment::parse_file_name;
 use std::collections::HashSet;
 
-/// The name of the hint that says what of a ref was collected.
-const COLLECTED: &str = "collected";
 /// How often a hint is written again because what it says has changed meanwhile.
 const TRIES: usize = 3;
 
@@ -53,23 +51,6 @@ pub fn write_refs(backend: &dyn Backend, heads: &[(String, RefPlace)]) {
     write_names(backend);
 }
 
-/// Writes that the entries of ref `name` before `n` need not have all of their revisions, since a
-/// collection did not keep them.
-pub fn write_collected(backend: &dyn Backend, name: &str, n: u64) {
-    let n = collected(backend, name).max(n);
-    let folder = ref_entry::folder(name);
-    let _ = backend.hint(&format!("{folder}/{COLLECTED}"), &encode(&[n.to_string()]));
-}
-
-/// Returns the number of the entry from which on ref `name` has all of its revisions, as far as
-/// that is known; 0 if nothing was collected of it.
-pub fn collected(backend: &dyn Backend, name: &str) -> u64 {
-    let hint = format!("{}/{COLLECTED}", ref_entry::folder(name));
-    let found = backend.get(&hint, BYTES_MAX).ok().flatten();
-    let lines = found.as_deref().and_then(decode);
-    lines.and_then(|lines| lines.first()?.parse().ok()).unwrap_or(0)
-}
-
 fn write_newest(backend: &dyn Backend, name: &str, place: u64) {
     let folder = ref_entry::folder(name);
     let _ = backend.hint(&format!("{folder}/{NAME}"), &encode(&[place.to_string()]));
@@ -102,7 +83,8 @@ fn write_names(backend: &dyn Backend) {
         let listed = backend.list("refs")?;
         let folder = |name: &str| {
             let (folder, key) = name.strip_prefix("refs/")?.split_once('/')?;
-            place_of_key(key).map(|_| folder.to_owned())
+            // A ref that is begun and has no entry is none that could be lost.
+            place_of_key(key).filter(|place| *place > 0).map(|_| folder.to_owned())
         };
         let mut folders: Vec<String> =
             listed.iter().filter_map(|listed| folder(&listed.name)).collect();

@@ -36,8 +36,6 @@ pub struct Index {
     condemned: HashSet<Id>,
     /// The packs that the one that adds to the store depends on; `None` for readers.
     relied: Option<RwLock<HashSet<Id>>>,
-    /// The names of the segments that were added.
-    added: RwLock<Vec<String>>,
 }
 
 impl Index {
@@ -64,21 +62,11 @@ impl Index {
         let named = index.packs()?;
         let ids: HashSet<Id> = named.iter().map(|(id, _)| *id).collect();
         let condemned = collections.condemned(backend, &mut |id| ids.contains(id))?;
-        let is_new = collections.closed == 0 && collections.open.is_empty();
-        let lost = match backend.is_far() && is_new {
+        let lost = match backend.is_far() && collections.are_none() {
             true => HashSet::new(),
             false => missing(backend, &named)?,
         };
         Ok(Self { lost, condemned, relied: Some(RwLock::default()), ..index })
-    }
-
-    /// Removes the segments that were added, since what they list depends on what is removed. Where
-    /// that fails they stay, and nothing depends on them.
-    pub fn retract(&self, backend: &dyn Backend) {
-        let added = self.added.read().unwrap_or_else(PoisonError::into_inner);
-        for name in added.iter() {
-            let _ = backend.remove(name);
-        }
     }
 
     /// Returns the same index, for one that must not depend on `packs` either.
@@ -163,7 +151,6 @@ impl Index {
             lost: HashSet::new(),
             condemned: HashSet::new(),
             relied: None,
-            added: RwLock::default(),
         }
     }
 
@@ -204,8 +191,6 @@ impl Index {
                 (0..segment.segment.pack_count()).filter_map(|at| segment.segment.pack(at).ok());
             let mut relied = relied.write().unwrap_or_else(PoisonError::into_inner);
             relied.extend(packs.map(|pack| pack.id));
-            let mut added = self.added.write().unwrap_or_else(PoisonError::into_inner);
-            added.push(segment.name.clone());
         }
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
         let mut list = Vec::with_capacity(segments.len() + 1);

@@ -5,7 +5,7 @@
 
 use crate::fence::Collections;
 use crate::read::records::Records;
-use crate::refs::{Expect, check_expected};
+use crate::refs::{Expect, Refs, check_expected};
 use crate::store::Store;
 use crate::write::live_set;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
@@ -43,10 +43,30 @@ impl Store {
         id: Id,
         time: i64,
     ) -> Result<RefEntry> {
-        let refs = self.refs();
+        self.set_after(&self.refs(), name, head, id, time)
+    }
+
+    /// Makes the pin `name`, which is `hosts/HOST/NAME`, name the revision `id`. `refs` are those of
+    /// the store that keeps the revision: where this store follows an upstream, the upstream's.
+    ///
+    /// # Errors
+    /// As [`Self::set_ref`].
+    pub fn set_pin(&self, refs: &Refs, name: &str, id: Id, time: i64) -> Result<RefEntry> {
+        let head = refs.begin(name)?;
+        self.set_after(refs, name, &head, id, time)
+    }
+
+    fn set_after(
+        &self,
+        refs: &Refs,
+        name: &str,
+        head: &RefPlace,
+        id: Id,
+        time: i64,
+    ) -> Result<RefEntry> {
         refs.settle(None)?;
         let collections = Collections::list(&**self.backend())?;
-        if collections.closed > 0 || !collections.open.is_empty() {
+        if !collections.are_none() {
             self.check_all_of(&id)?;
         }
         refs.append(name, head, RefAction::Set(id), time, &mut || self.check_all_of(&id))

@@ -4,6 +4,7 @@
 //! there so that a push that began before has to look again.
 
 mod append;
+mod collected;
 
 use freestone_backend::{Backend, Listed, get_decoded};
 use freestone_core::{Error, ErrorKind, Id, Result};
@@ -309,11 +310,12 @@ impl Refs {
         self.set_any(name, revision, expect, time)
     }
 
-    /// Makes the pin `name`, which is `hosts/HOST/NAME`, name `revision`.
+    /// Makes the pin `name`, which is `hosts/HOST/NAME`, name `revision`, in a host's own directory:
+    /// nothing is collected there.
     ///
     /// # Errors
     /// The backend failed, or another writer was first.
-    pub fn set_pin(&self, name: &str, revision: Id, time: i64) -> Result<RefEntry> {
+    pub fn set_own_pin(&self, name: &str, revision: Id, time: i64) -> Result<RefEntry> {
         self.set_any(name, revision, Expect::Any, time)
     }
 

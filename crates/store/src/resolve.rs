@@ -100,7 +100,9 @@ impl Store {
             let entry =
                 entry.ok_or_else(|| Error::not_found(format!("ref {name} has no entry {n}")))?;
             let deleted = || Error::not_found(format!("entry {n} of ref {name} deleted the ref"));
-            return Ok((entry.revision().ok_or_else(deleted)?, Some(name.into())));
+            let id = entry.revision().ok_or_else(deleted)?;
+            self.check_not_collected(name, n, &id)?;
+            return Ok((id, Some(name.into())));
         }
         // No ref has such a name, so an id that was handed over is never another revision's.
         if is_id_or_prefix(rev) {
@@ -112,6 +114,19 @@ impl Store {
         }
         Err(Error::not_found(format!("there is no ref or revision {rev}"))
             .hint("`freestone ref list` shows the refs; a revision's id needs 8 digits or more"))
+    }
+
+    /// Checks that the revision `id` of entry `n` of ref `name` is there, or lost: not one that a
+    /// collection did not keep.
+    fn check_not_collected(&self, name: &str, n: u64, id: &Id) -> Result<()> {
+        if self.revision(id)?.is_some() {
+            return Ok(());
+        }
+        match self.refs().collected(name)? {
+            from if n < from => Err(Error::not_found(format!("{name}@{n} was collected"))
+                .hint(format!("the ref has its revisions from {name}@{from} on"))),
+            _ => Ok(()),
+        }
     }
 
     /// Finds the revision whose id is `prefix` or begins with it.

@@ -74,7 +74,7 @@ pub fn in_packs(
         for at in live.segment.rows_of(RecordKind::Revision) {
             let place = match at.and_then(|at| Place::of(live, at)) {
                 Ok(place) => place,
-                Err(error) if error.kind() == ErrorKind::Corrupt => continue,
+                Err(error) if error.is_damage() => continue,
                 Err(error) => return Err(error.context(&live.name)),
             };
             if let Some(id) = known.get(&place.row.prefix) {

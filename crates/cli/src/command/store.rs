@@ -2,6 +2,7 @@
 
 mod compact;
 mod gc;
+mod packs;
 mod stats;
 
 use crate::context::Context;

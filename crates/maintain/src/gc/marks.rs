@@ -2,13 +2,17 @@
 
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::{ExtentSource, NodeKind, NodeSource};
-use freestone_core::{Error, ErrorKind, Id, Result, Subject, Watch};
+use freestone_core::{Error, Id, Result, Subject, Watch};
 use freestone_format::record::RecordKind;
 use freestone_format::revision::Revision;
 use freestone_manifest::content::{distinct_pieces, visit_nodes};
 use freestone_manifest::{EntryKind, Items, Node};
 use freestone_store::{Index, Place, Records};
 use std::collections::{HashMap, HashSet};
+
+/// What to do where something is missing.
+pub(super) const LACKS: &str =
+    "nothing is collected from a store that lacks something; `freestone verify` lists it";
 
 /// The rows that are marked, by the names of their segments. Segments never change, so marks stay
 /// right when the index is listed again.
@@ -87,10 +91,12 @@ pub(super) struct Walker<'a> {
 }
 
 impl Walker<'_> {
-    /// Marks a revision with all that it needs. One that was marked before takes no time.
+    /// Marks a revision with all that it needs. One that was marked before takes no time. What is
+    /// damaged ends nothing: all else is marked.
     ///
     /// # Errors
-    /// Something that it needs is missing or damaged, or the walk was cancelled.
+    /// The first thing that it needs and that is missing or damaged, after the rest was marked;
+    /// reading failed; or the walk was cancelled.
     pub(super) fn revision(&mut self, id: &Id) -> Result<()> {
         if !self.mark(RecordKind::Revision, id)? {
             return Ok(());
@@ -99,24 +105,32 @@ impl Walker<'_> {
         if !self.records.read(RecordKind::Revision, id, &mut bytes)? {
             return Err(missing(RecordKind::Revision, id));
         }
+        let mut damage = None;
         let mut open = vec![Revision::decode(&bytes)?.root];
         while let Some(node) = open.pop() {
-            if !self.mark(RecordKind::ManifestNode, &node)? {
-                continue;
-            }
             self.watch.check()?;
-            match Node::decode(&self.records.node(NodeKind::Manifest, &node)?)?.items {
-                Items::Children(children) => open.extend(children.iter().map(|child| child.id)),
-                Items::Entries(entries) => {
-                    for entry in &entries {
-                        if let EntryKind::File { size, content, .. } = &entry.kind {
-                            self.content(content, *size)?;
-                        }
+            note_damage(&mut damage, self.manifest_node(&node, &mut open))?;
+        }
+        damage.map_or(Ok(()), Err)
+    }
+
+    /// Marks a manifest node and the contents of its entries. Its children are added to `open`.
+    fn manifest_node(&mut self, id: &Id, open: &mut Vec<Id>) -> Result<()> {
+        if !self.mark(RecordKind::ManifestNode, id)? {
+            return Ok(());
+        }
+        let mut damage = None;
+        match Node::decode(&self.records.node(NodeKind::Manifest, id)?)?.items {
+            Items::Children(children) => open.extend(children.iter().map(|child| child.id)),
+            Items::Entries(entries) => {
+                for entry in &entries {
+                    if let EntryKind::File { size, content, .. } = &entry.kind {
+                        note_damage(&mut damage, self.content(content, *size))?;
                     }
                 }
             }
         }
-        Ok(())
+        damage.map_or(Ok(()), Err)
     }
 
     fn content(&mut self, id: &Id, size: u64) -> Result<()> {
@@ -131,17 +145,22 @@ impl Walker<'_> {
 
     /// Marks what the record of a large content leads to.
     fn large(&mut self, id: &Id, size: u64) -> Result<()> {
-        let records = self.records;
-        distinct_pieces(records, id, size, None, &mut |piece| match piece.source {
-            ExtentSource::Chunk(chunk) => self.mark(RecordKind::Chunk, &chunk).map(|_| ()),
+        let (records, mut damage) = (self.records, None);
+        let pieces = distinct_pieces(records, id, size, None, &mut |piece| match piece.source {
+            ExtentSource::Chunk(chunk) => {
+                let marked = self.mark(RecordKind::Chunk, &chunk).map(|_| ());
+                note_damage(&mut damage, marked)
+            }
             _ => Ok(()),
-        })?;
+        });
+        note_damage(&mut damage, pieces)?;
         visit_nodes(records, id, &mut |kind, node| {
             if kind == NodeKind::Content {
                 self.mark(RecordKind::ContentNode, node)?;
             }
             Ok(true)
-        })
+        })?;
+        damage.map_or(Ok(()), Err)
     }
 
     /// Marks the contents whose records are in packs that stay, which are all but `gone`: what is
@@ -197,8 +216,7 @@ impl Walker<'_> {
         for place in places {
             match self.records.packs.holds(&place, id) {
                 Ok(false) => continue,
-                Err(error) if error.kind() == ErrorKind::Corrupt => continue,
-                Err(error) if error.kind() == ErrorKind::Missing => continue,
+                Err(error) if error.is_damage() => continue,
                 outcome => drop(outcome?),
             }
             if is_in(&place, self.avoided.others)? {
@@ -210,6 +228,20 @@ impl Walker<'_> {
             }
         }
         Ok(own.or(other))
+    }
+}
+
+/// Keeps the first damage in `damage`.
+///
+/// # Errors
+/// Those of `outcome` that are not damage.
+fn note_damage(damage: &mut Option<Error>, outcome: Result<()>) -> Result<()> {
+    match outcome {
+        Err(error) if error.is_damage() => {
+            damage.get_or_insert(error);
+            Ok(())
+        }
+        outcome => outcome,
     }
 }
 
@@ -228,7 +260,7 @@ pub(super) fn is_in(place: &Place, packs: &HashSet<Id>) -> Result<bool> {
 fn missing(kind: RecordKind, id: &Id) -> Error {
     Error::missing(format!("{} {id} is missing from the store", kind.word()))
         .subject(Subject::Record { kind: kind.word(), id: *id })
-        .hint("nothing is collected from a store that lacks something; `freestone verify` lists it")
+        .hint(LACKS)
 }
 
 /// What of a pack is needed.

@@ -135,9 +135,7 @@ fn open_present(
     }
     let segment = match with_rows(backend, segment) {
         // Both were replaced meanwhile.
-        Err(error)
-            if error.kind() == ErrorKind::Corrupt && backend.open(&listed.name)?.is_none() =>
-        {
+        Err(error) if error.is_damage() && backend.open(&listed.name)?.is_none() => {
             return Err(Error::not_found(format!("{} is gone", listed.name)).because(error));
         }
         outcome => outcome.map_err(|error| error.context(&listed.name))?,

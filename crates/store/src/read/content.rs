@@ -148,7 +148,7 @@ impl Records {
                 Ok(()) => found.push(content),
                 Err(error) => {
                     watch.check()?;
-                    lies += usize::from(error.kind() == ErrorKind::Corrupt);
+                    lies += usize::from(error.is_damage());
                     if lies >= LIES_MAX {
                         return Err(error);
                     }

@@ -306,7 +306,7 @@ impl Records {
     /// Reading failed.
     pub fn has(&self, kind: RecordKind, id: &Id) -> Result<bool> {
         let unless_damaged = |outcome: Result<bool>| match outcome {
-            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
+            Err(error) if error.is_damage() => Ok(false),
             outcome => outcome,
         };
         unless_damaged(
@@ -351,7 +351,7 @@ fn too_deep() -> Error {
 
 /// Returns the error for a record that is named but not listed.
 pub fn missing(kind: RecordKind, id: &Id) -> Error {
-    Error::corrupt(format!("{} {id} is missing from the store", kind.word())).hint(
+    Error::missing(format!("{} {id} is missing from the store", kind.word())).hint(
         "if packs were copied in by hand, `freestone store reindex` finds them; \
          `freestone verify` lists all that is missing",
     )

@@ -1,5 +1,6 @@
 //! `freestone store compact`.
 
+use super::packs::{JsonPacks, packs};
 use crate::context::Context;
 use crate::output::progress::Unit;
 use crate::values::duration::duration;
@@ -58,18 +59,6 @@ struct Answer {
     stored_bytes_after: u64,
 }
 
-#[derive(Serialize)]
-struct JsonPacks {
-    count: u64,
-    bytes: u64,
-}
-
-impl From<(u64, u64)> for JsonPacks {
-    fn from((count, bytes): (u64, u64)) -> Self {
-        Self { count, bytes }
-    }
-}
-
 impl Compact {
     /// Runs the command.
     ///
@@ -105,9 +94,6 @@ impl Compact {
     }
 
     fn say(&self, done: &Compacted, (before, after): (u64, u64), context: &Context) {
-        let packs = |(number, bytes): (u64, u64)| {
-            format!("{} of {}", count(number, "pack", "packs"), show(bytes))
-        };
         let files = count(done.revision_files, "file of a revision", "files of revisions");
         if self.dry_run {
             context.output.note(format_args!(

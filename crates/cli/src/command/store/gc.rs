@@ -1,5 +1,6 @@
 //! `freestone store gc`.
 
+use super::packs::{JsonPacks, packs};
 use crate::context::Context;
 use crate::output::progress::Unit;
 use crate::values::duration::duration;
@@ -156,18 +157,6 @@ struct JsonDropped {
     revision: String,
 }
 
-#[derive(Serialize)]
-struct JsonPacks {
-    count: u64,
-    bytes: u64,
-}
-
-impl From<(u64, u64)> for JsonPacks {
-    fn from((count, bytes): (u64, u64)) -> Self {
-        Self { count, bytes }
-    }
-}
-
 impl Gc {
     fn options(&self, context: &Context) -> Result<GcOptions> {
         Ok(GcOptions {
@@ -237,9 +226,6 @@ impl Gc {
     }
 
     fn say(&self, done: &Collected, (before, after): (u64, u64), context: &Context) {
-        let packs = |(number, bytes): (u64, u64)| {
-            format!("{} of {}", count(number, "pack", "packs"), show(bytes))
-        };
         for (name, of) in &done.refs {
             if of.kept.is_empty() && of.dropped.is_empty() {
                 continue;

@@ -1,12 +1,10 @@
-//! Listing compacted packs in the place of those that they were made of.
+//! Segments that take the place of others: without packs that are gone, or with new packs in the
+//! place of old ones.
 
-use super::old::OldRecords;
-use super::writer::NewPack;
 use freestone_backend::Backend;
 use freestone_core::{Error, Id, Result};
-use freestone_format::record::RecordKind;
-use freestone_format::segment::{Segment, SegmentPack, SegmentParts, SegmentRow};
-use freestone_store::index::rows::{Listing, Rows};
+use freestone_format::segment::{Segment, SegmentParts, SegmentRow};
+use freestone_store::index::rows::Rows;
 use freestone_store::index::write_segment;
 use freestone_store::read::records::BASE_DEPTH_MAX;
 use freestone_store::{Index, LiveSegment, hints};
@@ -18,11 +16,11 @@ const TIER: u8 = 4;
 
 /// Returns the number of the row of the new segment that takes the place of a row, and that of its
 /// pack.
-type Find<'a> = &'a dyn Fn(&Id, &SegmentRow) -> Option<u64>;
+pub(crate) type Find<'a> = &'a dyn Fn(&Id, &SegmentRow) -> Option<u64>;
 
 /// What is left out of segments that are written again.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LeftOut {
+enum LeftOut {
     /// What the packs have.
     Itself,
     /// That, and the records elsewhere that have bases in them.
@@ -55,19 +53,19 @@ impl Replacement {
             .replacing(index, &|_, _| None)
     }
 
-    /// Returns the segments that list `packs` in the place of those that list old packs.
+    /// Returns the segments that take the place of those that list the packs `old`: `new` lists the
+    /// packs that have their records.
     ///
     /// # Errors
     /// A segment is damaged.
-    pub(super) fn of(index: &Index, old: &OldRecords, packs: &[NewPack]) -> Result<Self> {
-        let ids = packs.iter().flat_map(|pack| &pack.rows).map(|row| (row.kind, row.id));
-        let rows: HashMap<(RecordKind, Id), u64> = ids.zip(0u64..).collect();
-        let find = |pack: &Id, row: &SegmentRow| {
-            old.find(pack, row).and_then(|record| rows.get(&(record.kind, record.id)).copied())
-        };
-        let (left_out, new) = (LeftOut::Itself, new_rows(packs));
-        let old = old.packs().iter().copied().collect();
-        Self { old, left_out, new, mixed: Vec::new(), replaced: Vec::new() }.replacing(index, &find)
+    pub(crate) fn by(
+        index: &Index,
+        old: HashSet<Id>,
+        new: SegmentParts,
+        find: Find<'_>,
+    ) -> Result<Self> {
+        let left_out = LeftOut::Itself;
+        Self { old, left_out, new, mixed: Vec::new(), replaced: Vec::new() }.replacing(index, find)
     }
 
     fn replacing(mut self, index: &Index, find: Find<'_>) -> Result<Self> {
@@ -152,16 +150,6 @@ fn stays(segment: &Segment, at: u64, is_old: &[bool], left_out: LeftOut) -> Resu
         next = row.base.filter(|_| left_out == LeftOut::WithDependents);
     }
     Ok(false)
-}
-
-/// Lists the new packs; their rows stand in their order.
-pub(super) fn new_rows(packs: &[NewPack]) -> SegmentParts {
-    let mut listing = Listing::default();
-    for pack in packs {
-        let named = SegmentPack { id: pack.id, length: pack.length, table: pack.table };
-        listing.add_pack(named, &pack.rows, &|_, _| None);
-    }
-    listing.take()
 }
 
 /// Returns what a segment says of packs that stay, with the bases that their records depend on,

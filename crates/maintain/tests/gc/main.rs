@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
+mod beside;
+
+use freestone_backend::directory::Directory;
 use freestone_core::item::{Item, ItemSource};
 use freestone_core::{ErrorKind, Id, Result, Watch};
 use freestone_format::condemned::{self, Stage};
@@ -10,9 +13,12 @@ use freestone_maintain::{self as maintain, Collected, GcOptions, Keep, Policy, W
 use freestone_push::copy::{Copier, CopyOptions};
 use freestone_push::{PushOptions, Source};
 use freestone_store::{Expect, Store};
-use freestone_testkit::{MemorySource, Reading, findings, noise, push_tree, text};
+use freestone_testkit::{
+    Hooked, MemorySource, Operation, Reading, findings, noise, push_tree, text,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -111,7 +117,7 @@ fn every_ref_keeps_its_newest_entry_and_patterns_keep_more() {
         tree.set("a", noise(200_000, 50 + n));
         other.push((push_to(&store, "release/1", &tree, 2000), tree.clone().explicit()));
     }
-    store.refs().set_pin("hosts/web/pin", main[&1].0, 2100).unwrap();
+    store.set_pin(&store.refs(), "hosts/web/pin", main[&1].0, 2100).unwrap();
     let all = vec![("release/*".to_owned(), Keep::default())];
     let policy = Policy { patterns: all, others: Keep { last: Some(1), ..Keep::default() } };
     let options = GcOptions { policy, ..options(None) };
@@ -209,16 +215,73 @@ fn nothing_is_collected_from_a_store_that_lacks_something() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::init(folder.path()).unwrap();
     history(&store, 4);
-    let packs = store.backend().list("packs").unwrap();
-    let largest = packs.iter().max_by_key(|listed| listed.length).unwrap();
-    let path: &Path = &folder.path().join(&largest.name);
-    std::fs::rename(path, folder.path().join("away")).unwrap();
-    let before = store.backend().list("packs").unwrap();
-    let outcome = maintain::gc(&store, &options(Some(1)), Watch::default());
-    if let Err(error) = outcome {
-        assert!(error.is_damage(), "{error}");
-        let after = store.backend().list("packs").unwrap();
-        assert!(before.iter().all(|pack| after.contains(pack)));
+    for listed in store.backend().list("packs").unwrap() {
+        let path: &Path = &folder.path().join(&listed.name);
+        std::fs::rename(path, folder.path().join("away")).unwrap();
+        let before = store.backend().list("packs").unwrap();
+        let all = GcOptions { policy: Policy::default(), ..options(None) };
+        let error = maintain::gc(&store, &all, Watch::default()).unwrap_err();
+        assert!(error.is_damage() && error.hint_text().unwrap().contains("verify"), "{error}");
+        assert_eq!(store.backend().list("packs").unwrap(), before);
+        std::fs::rename(folder.path().join("away"), path).unwrap();
     }
-    std::fs::rename(folder.path().join("away"), path).unwrap();
+    assert_eq!(findings(&store).unwrap(), []);
+}
+
+#[test]
+fn entries_that_were_collected_are_told_from_those_that_were_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::init(folder.path()).unwrap();
+    let trees = history(&store, 5);
+    gc(&store, 2);
+    let error = store.resolve("main@2").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("main@2 was collected"), "{error}");
+    assert!(error.hint_text().unwrap().contains("main@4"), "{error:?}");
+    assert_eq!(store.resolve("main@4").unwrap().id, trees[&4].0);
+    assert_eq!(store.refs().collected("main").unwrap(), 4);
+    // A policy that keeps less later moves the bound, and leaves one object that says so.
+    gc(&store, 1);
+    assert_eq!(store.refs().collected("main").unwrap(), 5);
+    let objects = store.backend().list("refs/main").unwrap();
+    let marks = objects.iter().filter(|listed| listed.name.contains("collected"));
+    assert_eq!(marks.count(), 1);
+    check(&store, [&trees[&5]].into_iter());
+    // What was not collected and is gone is a loss.
+    let packs = store.backend().list("packs").unwrap();
+    packs.iter().for_each(|pack| store.backend().remove(&pack.name).unwrap());
+    assert_ne!(findings(&Store::open(folder.path()).unwrap()).unwrap(), []);
+}
+
+#[test]
+fn what_is_written_down_before_the_verdict_is_no_loss_after_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::init(folder.path()).unwrap();
+    let trees = history(&store, 4);
+    // The collection dies when it has removed one pack.
+    let root = folder.path().to_owned();
+    let hook = |operation: Operation, name: &str| {
+        let is_later = operation == Operation::Create && name.ends_with(".closed");
+        assert!(!is_later, "it dies here");
+    };
+    let hooked = Hooked::new(Arc::new(Directory::new(&root)), Box::new(hook));
+    let dying = Store::open_backend(Arc::new(hooked), None).unwrap();
+    let death = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| gc(&dying, 1)));
+    assert!(death.is_err());
+    check(&store, [&trees[&4]].into_iter());
+}
+
+#[test]
+fn a_ref_that_was_begun_and_not_set_is_no_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::init(folder.path()).unwrap();
+    let trees = history(&store, 2);
+    store.refs().begin("begun").unwrap();
+    check(&store, trees.values());
+    // The hint is written anew.
+    push_to(&store, "other", &trees[&2].1, 3000);
+    maintain::reindex(&store, Watch::default()).unwrap();
+    check(&store, trees.values());
+    gc(&store, 1);
+    check(&store, [&trees[&2]].into_iter());
 }
