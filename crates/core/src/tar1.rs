@@ -8,8 +8,9 @@ use crate::limits::{
 };
 use crate::measure::Measure;
 
-/// Longest name and prefix of a ustar header, in bytes.
+/// The longest name of a ustar header, which has 100 bytes for it.
 const NAME_BYTES_MAX: usize = 100;
+/// The longest prefix of a ustar header, which has 155 bytes for it.
 const PREFIX_BYTES_MAX: usize = 155;
 
 /// The way in which tar expresses an entry.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// The first pause before a request is repeated.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
-/// The longest such pause.
+/// The longest such pause: an upstream that is there again is found soon.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long a request fails before the user is notified.
 const NOTICE_AFTER: Duration = Duration::from_secs(3);

@@ -11,6 +11,7 @@ use freestone_store::{Store, read_header};
 use std::path::Path;
 use std::sync::Arc;
 
+/// The longest file `upstream` that is read: its four lines are far shorter.
 const CONFIG_BYTES_MAX: u64 = 64 << 10;
 
 /// How a store is opened.

@@ -6,8 +6,9 @@ use zstd::zstd_safe::{CCtx, CParameter, DCtx, DParameter, FrameFormat};
 
 /// What a push compresses with. Level 3 takes twice the time to save one part in a hundred.
 const PUSH_LEVEL: i32 = 1;
-/// The shortest window that zstd has, and one that reaches over two of the longest chunks.
+/// The shortest window that zstd has.
 const WINDOW_LOG_MIN: u32 = 10;
+/// A window that reaches over two of the longest chunks: a record and its base.
 const WINDOW_LOG_MAX: u32 = 23;
 
 thread_local! {

@@ -45,6 +45,7 @@ const ROW_BYTES_MIN: u64 = 32 + 4;
 const COLUMN_BYTES_MAX: u64 = 2 + 3 * 10 + 4 * 10 + 1;
 /// What the columns are compressed with.
 const COLUMNS_LEVEL: i32 = 9;
+/// The most other packs that a table names: a list of them is held in memory.
 const PACKS_MAX: u64 = 1 << 16;
 
 /// Where the dictionary of a record is whose codec has a base.

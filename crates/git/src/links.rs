@@ -14,8 +14,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-/// The most decoded trees that are kept while links are followed, by number and entries.
+/// The most decoded trees that are kept while links are followed.
 const TREES_MAX: usize = 1024;
+/// The most entries of these trees together.
 const TREE_ENTRIES_MAX: usize = 1 << 20;
 /// The longest blob that is read as the text of a link. A longer one is refused by its length.
 const TEXT_BYTES_MAX: u64 = 1 << 20;

@@ -25,8 +25,9 @@ use std::sync::{Arc, Mutex};
 /// The number of differences after which the paths of the trees are counted.
 const UNCOUNTED_MAX: u64 = 1 << 16;
 
-/// The name of a file of attributes, and the longest one that is looked at.
+/// The name of a file of attributes.
 const ATTRIBUTES: &[u8] = b".gitattributes";
+/// The longest such file that is looked at; git itself reads no more than 100 MiB.
 const ATTRIBUTES_BYTES_MAX: u64 = 1 << 20;
 /// The attribute of paths that `git archive` leaves out.
 const MARK: &[u8] = b"export-ignore";

@@ -17,6 +17,7 @@ use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 
 const PROBE: &str = "probe/create-only";
 const LOCK: &str = "lock";
+/// The longest `lock` that is read: it has one line with a name.
 const LOCK_BYTES_MAX: u64 = 4096;
 const PROBE_TEXT: &[u8] = b"Made create-only, to see whether this server honours that.\n";
 

@@ -13,6 +13,7 @@ use freestone_format::revision::{self, PackRange, Revision};
 use freestone_format::segment::{PREFIX_BYTES, prefix};
 use std::collections::HashMap;
 
+/// The longest file of a revision that is read: a revision with its locator.
 const FILE_BYTES_MAX: u64 = REVISION_BYTES_MAX as u64 + revision::LOCATOR_BYTES_MAX;
 
 fn object_name(id: &Id) -> String {

@@ -14,6 +14,7 @@ pub const CHECK_BYTES: usize = 32;
 /// Bytes that are kept of an id, of a SHA-1 and of a commit. With 40 million rows, of 27,000 look-ups
 /// of what is not there, one must be settled by the pack's table.
 pub const PREFIX_BYTES: usize = 5;
+/// The most bits of an id that choose a part of the rows: the list of parts takes 64 MiB then.
 pub(super) const FAN_BITS_MAX: u8 = 24;
 /// The bytes of a pack in the list of packs.
 pub(super) const PACK_BYTES: u64 = 48;

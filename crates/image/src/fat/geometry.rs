@@ -13,10 +13,11 @@ use freestone_core::{Error, Result};
 /// The cluster sizes, in bytes: 2^9 to 2^15. Not all readers take larger ones.
 pub(super) const CLUSTER_SHIFT_MIN: u32 = 9;
 pub(super) const CLUSTER_SIZES: usize = 7;
+/// The largest cluster: the last of these sizes.
 const CLUSTER_BYTES_MAX: u32 = 32_768;
-/// The least slots of a root directory with a place of its own, and the most that its 16-bit number
-/// allows.
+/// The least slots of a root directory with a place of its own.
 const ROOT_SLOTS_MIN: u64 = 512;
+/// The most slots of such a directory that its 16-bit number allows.
 const ROOT_SLOTS_MAX: u64 = 65_408;
 /// The slots of such a directory that are free where free space was requested: it cannot grow, and
 /// without a slot a guest cannot use the space.

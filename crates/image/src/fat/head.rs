@@ -20,8 +20,9 @@ use crate::format::{FormatOptions, HEAD_BYTES};
 use freestone_core::Id;
 use freestone_core::digest::plain;
 
-/// The offset of the image's name, and the most bytes that it may have.
+/// The offset of the image's name.
 pub(super) const NAME_OFFSET: usize = 1024;
+/// The most bytes of the name: it and a zero byte fit into a sector.
 const NAME_BYTES_MAX: usize = 511;
 
 /// The sectors of FAT32's FSInfo, and of the copies of the first two sectors.

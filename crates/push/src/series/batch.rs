@@ -17,8 +17,9 @@ use freestone_store::write::{Writer, live_set};
 use freestone_store::{Index, Store, open_manifest};
 use std::sync::Arc;
 
-/// Revisions of a batch, and bytes that it reads: what a series that was killed repeats.
+/// The most revisions of a batch: what a series that was killed repeats.
 const REVISIONS_MAX: usize = 1024;
+/// The bytes that a batch reads before it ends: what a series that was killed repeats.
 const BYTES_MAX: u64 = 64 << 20;
 
 /// Steps that become durable together.

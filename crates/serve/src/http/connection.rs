@@ -24,9 +24,10 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 /// The time limit of a client to receive a piece; a slower client is disconnected.
 const PIECE_TIME: Duration = Duration::from_secs(60);
 
-/// The time and the number of bytes for which a connection that is to be closed still receives. If
-/// it were closed with bytes unread, the system would discard the last reply.
+/// The time for which a connection that is to be closed still receives. If it were closed with bytes
+/// unread, the system would discard the last reply.
 const LINGER_TIME: Duration = Duration::from_secs(1);
+/// The bytes that it receives then.
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
 /// Serves a connection to its end; `answers` may wait for `workers`, or has none if it needs none.

@@ -17,6 +17,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+/// A device up to this length is read whole to see whether it is blank; of a longer one, samples.
 const WHOLE_BYTES_MAX: u64 = 256 << 20;
 const END_BYTES: u64 = 16 << 20;
 const POWER_BYTES: u64 = 1 << 20;

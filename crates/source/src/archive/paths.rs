@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 /// The most hard links that are followed from one hard link.
 const HARD_LINKS_MAX: usize = 40;
 
-/// The directories that may be added because paths are in them: this many, and some for each record.
+/// The directories that may be added because paths are in them, beside some for each record.
 const ADDED_MAX: u64 = 1 << 16;
+/// The directories that may be added for each record of the archive.
 const ADDED_PER_RECORD_MAX: u64 = 32;
 
 /// A source that returns all paths of an archive.
