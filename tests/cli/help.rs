@@ -3,7 +3,7 @@
 use crate::program::{Home, snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
-const COMMANDS: [&str; 38] = [
+const COMMANDS: [&str; 42] = [
     "",
     "init",
     "push",
@@ -17,6 +17,8 @@ const COMMANDS: [&str; 38] = [
     "log",
     "diff",
     "which",
+    "why",
+    "forget",
     "ref",
     "ref list",
     "ref log",
@@ -40,6 +42,8 @@ const COMMANDS: [&str; 38] = [
     "store reindex",
     "store compact",
     "store gc",
+    "store policy",
+    "store policy set",
     "completions",
     "man",
 ];

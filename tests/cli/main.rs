@@ -18,6 +18,7 @@ mod host;
 mod host_corpus;
 mod hostile;
 mod image;
+mod keeping;
 mod lies;
 mod limits;
 mod million;

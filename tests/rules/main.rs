@@ -5,6 +5,7 @@
 mod circles;
 mod files;
 mod layers;
+mod limits;
 mod names;
 mod pages;
 mod paths;

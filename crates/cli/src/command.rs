@@ -6,6 +6,7 @@ mod copy;
 mod diff;
 mod extract;
 mod fetch;
+mod forget;
 #[cfg(feature = "git")]
 mod git;
 mod image;
@@ -25,6 +26,7 @@ mod status;
 mod store;
 mod verify;
 mod which;
+mod why;
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -67,6 +69,8 @@ commands! {
     Log(log),
     Diff(diff),
     Which(which),
+    Why(why),
+    Forget(forget),
     Ref(refs),
     #[cfg(feature = "git")]
     Git(git),

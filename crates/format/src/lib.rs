@@ -44,11 +44,14 @@
 //! # }
 //! ```
 
+pub mod collected;
 pub mod condemned;
+pub mod forgotten;
 pub mod frame;
 pub mod header;
 pub mod hint;
 pub mod pack;
+pub mod policy;
 pub mod record;
 pub mod ref_entry;
 pub mod ref_place;

@@ -5,16 +5,19 @@
 //! Then [`crate::sweep`] finds out, after a barrier on every ref, that they are still not needed,
 //! and removes them. So the memory is a bit for each record, and nothing is locked.
 
+mod doomed;
 mod marks;
 mod policy;
 mod rewrite;
 
-pub use policy::{Keep, Policy, Why};
+pub use freestone_format::policy::{Keep, Policy};
+pub use policy::Why;
 
 use crate::sweep::{self, Case, Damaged};
-use freestone_core::{Error, Id, Result, Watch};
+use freestone_core::{Error, Id, Result, Sha1, Watch};
 use freestone_format::record::RecordKind;
 use freestone_format::ref_entry::{self, RefEntry};
+use freestone_store::fence::Collections;
 use freestone_store::{Index, Records, Store, revisions};
 use marks::{Avoided, Marks, Walker, uses};
 use std::collections::{BTreeMap, HashSet};
@@ -24,19 +27,16 @@ use std::time::Duration;
 /// How to collect.
 #[derive(Clone, Debug)]
 pub struct GcOptions {
-    /// What is kept.
+    /// What is kept, and which packs are written again.
     pub policy: Policy,
-    /// Rewrite a pack if at least so many percent of its bytes are not needed.
-    pub unused_percent: u64,
-    /// Packs that were written less long ago are left alone: they may be of a push that is running,
-    /// which would have to begin again.
-    pub min_age: Duration,
     /// How long packs stay after it is known that nothing needs them.
     pub grace: Duration,
     /// Now, in seconds since 1970: what `within` in the policy is counted back from.
     pub now: i64,
     /// Only say what would be done.
     pub dry_run: bool,
+    /// Whether a content was taken down just now: pushes that began before are stopped.
+    pub is_takedown: bool,
 }
 
 /// What is kept of a ref, and what is not.
@@ -79,8 +79,9 @@ pub fn gc(store: &Store, options: &GcOptions, watch: Watch<'_>) -> Result<Collec
         store.check_writable()?;
     }
     store.refresh();
-    let run = Run { store, options, watch };
     let backend = &**store.backend();
+    let taken_down = Collections::list(backend)?.taken_down;
+    let run = Run { store, options, taken_down: &taken_down, watch };
     // What was begun before is ended first: its packs are not candidates again.
     if !options.dry_run {
         run.sweep()?;
@@ -100,25 +101,29 @@ pub fn gc(store: &Store, options: &GcOptions, watch: Watch<'_>) -> Result<Collec
     // The files' times are of the machine's clock.
     let now = freestone_backend::clock::now_ns() / 1_000_000_000;
     let uses = uses(&index, &marks)?;
+    let doomed = doomed::packs(store, &run.records(&index), &marks, &taken_down)?;
     for listed in &present {
         let Some(id) = freestone_format::pack::id_of_object(&listed.name) else { continue };
         let used = uses.get(&id).copied().unwrap_or_default();
-        let is_young = listed.modified.saturating_add(options.min_age.as_secs()) > now;
+        // What was taken down goes at once.
+        let is_doomed = doomed.contains(&id);
+        let is_young =
+            !is_doomed && listed.modified.saturating_add(options.policy.min_age.as_secs()) > now;
         let unused = listed.length.saturating_sub(used.live.1);
         let is_mostly_unused = u128::from(unused) * 100
-            >= u128::from(listed.length) * u128::from(options.unused_percent);
+            >= u128::from(listed.length) * u128::from(options.policy.unused_percent);
         let is_one = !condemned.contains(&id) && !is_young;
         match used.live.0 {
             _ if is_young => add(&mut done.young, listed.length),
             0 if is_one => drop(packs.dead.insert(id, listed.length)),
             // It has only what is needed, with a table.
-            live if is_one && live < used.records && is_mostly_unused => {
+            live if is_one && (is_doomed || (live < used.records && is_mostly_unused)) => {
                 packs.rewritten.insert(id, listed.length);
             }
             _ => add(&mut done.staying, listed.length),
         }
     }
-    run.settle(&index, &mut marks, &mut packs, &mut done)?;
+    run.settle(&index, &mut marks, &mut packs, &doomed, &mut done)?;
     let all: HashSet<Id> = packs.dead.keys().chain(packs.rewritten.keys()).copied().collect();
     packs.dead.values().for_each(|length| add(&mut done.dead, *length));
     packs.rewritten.values().for_each(|length| add(&mut done.rewritten, *length));
@@ -128,10 +133,11 @@ pub fn gc(store: &Store, options: &GcOptions, watch: Watch<'_>) -> Result<Collec
         done.waiting = swept.waiting;
         return Ok(done);
     }
-    if !all.is_empty() {
+    // Also of nothing, where a push may run that has what was taken down: the barrier stops it.
+    if !all.is_empty() || options.is_takedown {
         if !packs.rewritten.is_empty() {
             let gone = packs.rewritten.keys().copied().collect();
-            rewrite::rewrite(store, &index, &marks, &gone, &all, watch)?;
+            rewrite::rewrite(store, &index, &marks, &taken_down, &gone, &all, watch)?;
         }
         let mut all: Vec<Id> = all.into_iter().collect();
         all.sort_unstable();
@@ -142,6 +148,28 @@ pub fn gc(store: &Store, options: &GcOptions, watch: Watch<'_>) -> Result<Collec
     run.remove_files(&roots)?;
     store.refresh();
     Ok(done)
+}
+
+/// Returns true if a pack has what only contents need that were taken down.
+///
+/// # Errors
+/// The store lacks something or cannot be read, or `watch` was cancelled.
+pub(crate) fn still_there(store: &Store, watch: Watch<'_>) -> Result<bool> {
+    let taken_down = Collections::list(&**store.backend())?.taken_down;
+    let options = GcOptions {
+        policy: Policy::default(),
+        grace: Duration::ZERO,
+        now: 0,
+        dry_run: true,
+        is_takedown: false,
+    };
+    let run = Run { store, options: &options, taken_down: &taken_down, watch };
+    store.refresh();
+    let (index, none) = (Arc::new(Index::open(&**store.backend())?), HashSet::new());
+    let roots = run.roots(&mut BTreeMap::new())?;
+    let avoided = Avoided { own: &none, others: &none };
+    let marks = run.mark(&index, &roots, avoided, Watch::default())?;
+    Ok(!doomed::packs(store, &run.records(&index), &marks, &taken_down)?.is_empty())
 }
 
 fn add(sum: &mut (u64, u64), bytes: u64) {
@@ -160,6 +188,7 @@ struct Candidates {
 struct Run<'a> {
     store: &'a Store,
     options: &'a GcOptions,
+    taken_down: &'a BTreeMap<Id, Sha1>,
     watch: Watch<'a>,
 }
 
@@ -170,7 +199,7 @@ type Roots = BTreeMap<Id, bool>;
 impl Run<'_> {
     /// Returns the revisions that the refs keep, and says of each ref what that is.
     fn roots(&self, refs: &mut BTreeMap<String, KeptRef>) -> Result<Roots> {
-        let mut roots = Roots::new();
+        let (mut roots, forgotten) = (Roots::new(), self.store.forgotten()?);
         for name in self.store.refs().names()? {
             let log = self.store.refs().log(&name)?;
             let keep = self.options.policy.of(&name);
@@ -181,17 +210,19 @@ impl Run<'_> {
                 let id = log.get(at).and_then(RefEntry::revision)?;
                 self.store.revision(&id).ok().flatten()
             };
-            let why = keep.kept(&log, self.options.now, revision);
+            let why = policy::kept(keep, &log, self.options.now, revision);
             let collected = self.store.refs().collected(&name)?;
             let of = refs.entry(name).or_default();
             for (entry, why) in log.iter().zip(why) {
                 let Some(id) = entry.revision() else { continue };
+                let is_wanted = |why: &Why| *why == Why::Newest || !forgotten.contains(&id);
+                let why = why.filter(is_wanted);
                 let Some(why) = why else {
                     of.dropped.push((entry.n, id));
                     continue;
                 };
                 of.kept.push((entry.n, id, why));
-                *roots.entry(id).or_default() |= why == Why::Newest || entry.n >= collected;
+                *roots.entry(id).or_default() |= why == Why::Newest || !collected.may_lack(entry.n);
             }
         }
         Ok(roots)
@@ -211,8 +242,7 @@ impl Run<'_> {
     ) -> Result<Marks> {
         let records = self.records(index);
         let mut marks = Marks::default();
-        let mut walker =
-            Walker { records: &records, avoided, marks: &mut marks, watch: self.watch };
+        let mut walker = self.walker(&records, &mut marks, avoided);
         for is_certain in [true, false] {
             for (id, _) in roots.iter().filter(|(_, certain)| **certain == is_certain) {
                 match walker.revision(id) {
@@ -239,6 +269,16 @@ impl Run<'_> {
         })
     }
 
+    fn walker<'b>(
+        &'b self,
+        records: &'b Records,
+        marks: &'b mut Marks,
+        avoided: Avoided<'b>,
+    ) -> Walker<'b> {
+        let (taken_down, watch) = (self.taken_down, self.watch);
+        Walker { records, avoided, taken_down, marks, watch }
+    }
+
     fn records(&self, index: &Arc<Index>) -> Records {
         Records { index: index.clone(), packs: self.store.packs().clone() }
     }
@@ -249,6 +289,7 @@ impl Run<'_> {
         index: &Arc<Index>,
         marks: &mut Marks,
         packs: &mut Candidates,
+        doomed: &HashSet<Id>,
         done: &mut Collected,
     ) -> Result<()> {
         let (records, none) = (self.records(index), HashSet::new());
@@ -256,14 +297,17 @@ impl Run<'_> {
         loop {
             let gone: HashSet<Id> =
                 packs.dead.keys().chain(packs.rewritten.keys()).copied().collect();
-            let mut walker = Walker { records: &records, avoided, marks, watch: self.watch };
+            let mut walker = self.walker(&records, marks, avoided);
             let any = walker.listed_contents(&gone)?;
             let uses = uses(index, marks)?;
             let before = packs.dead.len();
+            let rewritten = &mut packs.rewritten;
             packs.dead.retain(|id, length| {
                 let is_dead = uses.get(id).is_none_or(|used| used.live.0 == 0);
-                if !is_dead {
-                    add(&mut done.staying, *length);
+                match is_dead {
+                    true => {}
+                    false if doomed.contains(id) => drop(rewritten.insert(*id, *length)),
+                    false => add(&mut done.staying, *length),
                 }
                 is_dead
             });
@@ -299,19 +343,19 @@ impl Run<'_> {
             let is_needed = |id: &&Id| uses.get(id).is_some_and(|used| used.live.0 > 0);
             let needed: HashSet<Id> = condemned.iter().filter(is_needed).copied().collect();
             let gone: HashSet<Id> = condemned.difference(&needed).copied().collect();
-            let watch = self.watch;
-            let mut walker = Walker { records: &records, avoided, marks: &mut marks, watch };
+            let mut walker = self.walker(&records, &mut marks, avoided);
             if !walker.listed_contents(&gone)? {
                 return Ok(needed);
             }
         }
     }
 
-    /// Notes from which entry on each ref has all its revisions.
+    /// Notes of each ref which entries need not have their revisions any more.
     fn note_collected(&self, refs: &BTreeMap<String, KeptRef>) -> Result<()> {
-        for (name, kept) in refs {
-            if let Some(dropped) = kept.dropped.iter().map(|(n, _)| *n).max() {
-                self.store.refs().set_collected(name, dropped.saturating_add(1))?;
+        for (name, of) in refs {
+            if let Some(dropped) = of.dropped.iter().map(|(n, _)| *n).max() {
+                let kept: Vec<u64> = of.kept.iter().map(|(n, ..)| *n).collect();
+                self.store.refs().set_collected(name, dropped.saturating_add(1), &kept)?;
             }
         }
         Ok(())

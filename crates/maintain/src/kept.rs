@@ -13,12 +13,16 @@ pub(crate) fn kept(store: &Store) -> Result<Option<HashSet<Id>>> {
     if collections.are_none() {
         return Ok(None);
     }
-    let (refs, mut kept) = (store.refs(), HashSet::new());
+    let (refs, forgotten, mut kept) = (store.refs(), store.forgotten()?, HashSet::new());
     for name in refs.names()? {
-        let collected = refs.collected(&name)?;
-        // A log that is damaged is a finding of its own.
-        let log = refs.log(&name).unwrap_or_default().into_iter();
-        kept.extend(log.filter(|entry| entry.n >= collected).filter_map(|e| e.revision()));
+        // What is damaged is a finding of its own.
+        let collected = refs.collected(&name).unwrap_or_default();
+        let log = refs.log(&name).unwrap_or_default().into_iter().enumerate();
+        kept.extend(log.filter_map(|(at, entry)| {
+            let id = entry.revision()?;
+            let is_kept = at == 0 || (!collected.may_lack(entry.n) && !forgotten.contains(&id));
+            is_kept.then_some(id)
+        }));
     }
     Ok(Some(kept))
 }

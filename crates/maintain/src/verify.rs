@@ -16,11 +16,12 @@ mod manifests;
 mod packs;
 
 use crate::kept::kept;
-use freestone_core::{Error, ErrorKind, Id, Result, Watch};
+use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Watch};
 use freestone_format::hint;
 use freestone_format::ref_entry::{self, RefAction};
 use freestone_format::ref_place::{RefPlace, key};
-use freestone_store::{Index, LiveSegment, Place, Store, revisions};
+use freestone_store::fence::Collections;
+use freestone_store::{CollectedRef, Index, LiveSegment, Place, Store, revisions};
 use held::{Held, Keys};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -80,6 +81,8 @@ struct Verifier<'a> {
     index: Option<Arc<Index>>,
     /// The revisions that have to be whole; `None` if all have to be.
     kept: Option<HashSet<Id>>,
+    /// Contents that no revision needs to have any more.
+    taken_down: BTreeMap<Id, Sha1>,
     /// Packs that segments name and that are not there, with the names of the segments.
     gone: Vec<(String, Error)>,
     held: Held,
@@ -109,6 +112,7 @@ pub fn verify(
         report: VerifyReport::default(),
         index: None,
         kept: kept(store)?,
+        taken_down: Collections::list(&**store.backend())?.taken_down,
         gone: Vec::new(),
         held: Held::default(),
         keys: Keys::default(),
@@ -250,11 +254,19 @@ impl Verifier<'_> {
                     format!("of the places before {} some are missing", pair[0].place),
                 );
             }
-            let collected = self.store.refs().collected(&name)?;
+            let collected = self.store.refs().collected(&name).unwrap_or_else(|error| {
+                self.found_error(format!("ref {name}"), &error);
+                CollectedRef::default()
+            });
             let entries = places.into_iter().filter(|place| place.barrier.is_none());
-            let entries = entries.filter_map(|place| place.entry);
-            for entry in entries.filter(|entry| entry.n >= collected) {
+            let entries = entries.filter_map(|place| place.entry).enumerate();
+            for (_, entry) in entries.filter(|(at, entry)| *at == 0 || !collected.may_lack(entry.n))
+            {
                 let RefAction::Set(id) = entry.action else { continue };
+                // What was forgotten is kept only as the newest entry.
+                if self.kept.as_ref().is_some_and(|kept| !kept.contains(&id)) {
+                    continue;
+                }
                 let of = format!("entry {} names revision {id}, which is", entry.n);
                 if let Some(error) = self.revision_fault(&id, &of) {
                     self.found_error(format!("ref {name}"), &error);

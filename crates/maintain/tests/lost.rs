@@ -7,7 +7,7 @@ use freestone_core::{ErrorKind, Id, Result, Watch};
 use freestone_format::condemned::{self, Stage};
 use freestone_format::{pack, ref_place};
 use freestone_maintain::{
-    self as maintain, CompactOptions, GcOptions, Keep, Policy, VerifyOptions, VerifyReport,
+    self as maintain, CompactOptions, GcOptions, Policy, VerifyOptions, VerifyReport,
 };
 use freestone_push::PushOptions;
 use freestone_store::{Expect, Store};
@@ -37,12 +37,11 @@ fn small_store(root: &Path) -> (Store, MemorySource) {
 
 fn gc_options() -> GcOptions {
     GcOptions {
-        policy: Policy { patterns: Vec::new(), others: Keep::default() },
-        unused_percent: 50,
-        min_age: Duration::ZERO,
+        policy: Policy { min_age: Duration::ZERO, ..Policy::default() },
         grace: Duration::ZERO,
         now: 2000,
         dry_run: false,
+        is_takedown: false,
     }
 }
 

@@ -71,6 +71,7 @@ mod entry;
 mod head;
 mod memory;
 mod node;
+mod search;
 mod shape;
 mod tree;
 
@@ -81,4 +82,5 @@ pub use edit::{Changes, edit};
 pub use entry::{Entry, EntryKind, placement_fault};
 pub use memory::MemoryNodes;
 pub use node::{Items, Node, Subtree, id_offsets, node_position};
+pub use search::{Search, Wanted};
 pub use tree::{Tree, UnitPosition};

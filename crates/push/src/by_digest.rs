@@ -231,7 +231,7 @@ impl<'scope, 'read: 'scope> Changes for Edits<'_, 'scope, 'read> {
 impl<'scope, 'read: 'scope> Edits<'_, 'scope, 'read> {
     /// Has the content stored, unless the store has it.
     fn store(&mut self, path: &[u8], content: Content) -> Result<()> {
-        let (kind, writer) = (first_record(&content), self.storing.writer);
+        let (kind, writer) = (first_record(content.size), self.storing.writer);
         if self.given.contains(&content.id) || writer.records().has(kind, &content.id)? {
             return Ok(());
         }

@@ -6,10 +6,12 @@
 //! interrupted leaves a consistent store; run it again to continue. A record without a base is
 //! copied as it is stored. The others are stored in a new way, since their bases may not be there.
 
+use crate::entry::first_record;
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::{ChunkSource, NodeKind, NodeSource};
 use freestone_core::wire::to_usize;
 use freestone_core::{Error, ErrorKind, ExtentSource, Id, Result, Sha1, Watch};
+use freestone_format::forgotten::TakenDown;
 use freestone_format::record::{Codec, RecordKind};
 use freestone_format::ref_entry::RefEntry;
 use freestone_format::ref_place::RefPlace;
@@ -21,7 +23,7 @@ use freestone_store::index::merge::merge_tiers;
 use freestone_store::read::records::missing;
 use freestone_store::write::{ChunkOf, Writer, WriterOptions, live_set};
 use freestone_store::{Records, Store, hints, open_manifest};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// Ids that are remembered as being at the target. More are looked up again.
 const SEEN_MAX: usize = 1 << 18;
@@ -61,6 +63,8 @@ pub struct Copier<'a> {
     /// The collections of the target before the live set was read. A collection that began later
     /// may have removed what is found there.
     collections: Collections,
+    /// Contents that were taken down at the source.
+    taken_down: BTreeMap<Id, Sha1>,
     /// Manifest nodes and contents that are at the target with everything below them.
     seen: HashSet<Id>,
     revisions: HashSet<Id>,
@@ -82,8 +86,10 @@ impl<'a> Copier<'a> {
         if !options.dry_run {
             target.check_writable()?;
         }
+        let collections = Collections::list(&**target.backend())?;
         Ok(Self {
-            collections: Collections::list(&**target.backend())?,
+            taken_down: Collections::list(&**source.backend())?.taken_down,
+            collections,
             source,
             target,
             options,
@@ -301,16 +307,29 @@ impl<'a> Copier<'a> {
     }
 
     fn content(&mut self, id: &Id, size: u64, sha1: &Sha1, writer: &Writer) -> Result<()> {
-        if self.seen.contains(id) {
+        if self.seen.contains(id) || self.collections.taken_down.contains_key(id) {
             return Ok(());
         }
         self.watch.check()?;
+        let kind = first_record(size);
+        if self.taken_down.contains_key(id) && !writer.has(kind, id)? {
+            // The source has no more than that. At the target, too, it is no damage.
+            return self.take_down(TakenDown { content: *id, sha1: *sha1 });
+        }
         if size <= CONTENT_WHOLE_BYTES_MAX {
             self.chunk(id, size, ChunkOf::Content(*sha1), writer)?;
         } else if !writer.has(RecordKind::ContentRecord, id)? {
             self.large(id, size, sha1, writer)?;
         }
         self.note_seen(*id);
+        Ok(())
+    }
+
+    fn take_down(&mut self, content: TakenDown) -> Result<()> {
+        if !self.options.dry_run {
+            self.target.backend().create(&content.object_name(), b"")?;
+            self.collections.taken_down.insert(content.content, content.sha1);
+        }
         Ok(())
     }
 

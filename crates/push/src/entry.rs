@@ -2,8 +2,10 @@
 
 use freestone_core::item::{Content, Item, ItemKind};
 use freestone_core::limits::{CONTENT_WHOLE_BYTES_MAX, MTIME_MAX};
+use freestone_core::{Result, path};
 use freestone_format::record::RecordKind;
 use freestone_manifest::{Entry, EntryKind};
+use freestone_store::Index;
 
 /// Returns the content of a file's entry; `None` for a directory.
 pub(crate) fn content_of(entry: &Entry) -> Option<Content> {
@@ -13,9 +15,9 @@ pub(crate) fn content_of(entry: &Entry) -> Option<Content> {
     }
 }
 
-/// Returns the kind of the record that a content is found by.
-pub(crate) fn first_record(content: &Content) -> RecordKind {
-    match content.size {
+/// Returns the kind of the record that a content of `size` bytes is found by.
+pub(crate) fn first_record(size: u64) -> RecordKind {
+    match size {
         0..=CONTENT_WHOLE_BYTES_MAX => RecordKind::Chunk,
         _ => RecordKind::ContentRecord,
     }
@@ -41,6 +43,15 @@ pub(crate) fn entry(
     };
     let entry = Entry { path: item.path, mtime: 0, kind, link, extensions: Vec::new() };
     timed(entry, parent, revision_time, fixed)
+}
+
+/// Checks that something new may have the content of `entry`.
+///
+/// # Errors
+/// [`Refused`](freestone_core::ErrorKind::Refused) if it was taken down.
+pub(crate) fn check(entry: &Entry, index: &Index) -> Result<()> {
+    let content = content_of(entry).map_or(Ok(()), |content| index.check_content(&content.id));
+    content.map_err(|error| error.context(path::display(&entry.path)))
 }
 
 /// Gives `entry` its time and extensions, if the first parent has `parent` at the same path.

@@ -200,7 +200,7 @@ impl<'a, 'scope, 'read: 'scope, W: NodeSink> Ordered<'a, 'scope, 'read, W> {
         if known == Some(&content) || self.given.hash_only {
             return Ok(Some(content));
         }
-        let is_there = self.given.records.has(first_record(&content), &content.id)?;
+        let is_there = self.given.records.has(first_record(content.size), &content.id)?;
         Ok(is_there.then_some(content))
     }
 
@@ -208,7 +208,7 @@ impl<'a, 'scope, 'read: 'scope, W: NodeSink> Ordered<'a, 'scope, 'read, W> {
     /// so this is false only if packs were lost since; then the file is read and stored again.
     fn is_listed(&self, content: &Content) -> Result<bool> {
         let index = &self.given.records.index;
-        index.find_to_rely(first_record(content), &content.id, &mut |_| Ok(true))
+        index.find_to_rely(first_record(content.size), &content.id, &mut |_| Ok(true))
     }
 
     /// Takes files from the readers, and gives the manifest the entries whose turn it is. With
@@ -266,6 +266,7 @@ impl<'a, 'scope, 'read: 'scope, W: NodeSink> Ordered<'a, 'scope, 'read, W> {
         }
         let entry =
             entry::entry(waiting.item, waiting.content, parent, options.time, options.mtime);
+        entry::check(&entry, &self.given.records.index)?;
         match parent {
             None => self.counts.new += 1,
             Some(parent) if !parent.same_but_for_time(&entry) => self.counts.changed += 1,

@@ -4,7 +4,7 @@ use crate::options::PushOptions;
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::ref_entry::{RefAction, RefEntry};
 use freestone_format::ref_place::RefPlace;
-use freestone_store::{Index, Store, fence};
+use freestone_store::{Index, Store};
 use std::cell::Cell;
 
 /// The ref that a push sets, if it sets one, with its newest place.
@@ -51,7 +51,7 @@ impl<'a> PushedRef<'a> {
         let name = self.options.ref_name.as_ref().filter(|_| !self.options.dry_run);
         let (Some(name), Some(head)) = (name, &self.head) else { return Ok(None) };
         let backend = &**self.store.backend();
-        let mut look_again = || match fence::still_stands(backend, &index.relied())? {
+        let mut look_again = || match index.still_stands(backend)? {
             true => Ok(()),
             false => {
                 // What this try has listed stays: another push may depend on it by now.

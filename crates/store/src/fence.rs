@@ -2,9 +2,9 @@
 //! them any more. `docs/format.md`, *Collection*, has the rules and says why they hold.
 
 use freestone_backend::Backend;
-use freestone_core::{Id, Result};
+use freestone_core::{Id, Result, Sha1};
 use freestone_format::condemned::{self, Stage};
-use freestone_format::pack;
+use freestone_format::forgotten::TakenDown;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The objects of the collections of a store, as they were listed.
@@ -16,6 +16,8 @@ pub struct Collections {
     pub open: BTreeMap<u64, BTreeSet<Stage>>,
     /// The names of objects of those that are over, but for the newest that says so.
     pub left_over: Vec<String>,
+    /// Contents that were taken down: nothing new may have them.
+    pub taken_down: BTreeMap<Id, Sha1>,
 }
 
 impl Collections {
@@ -31,7 +33,9 @@ impl Collections {
             .collect();
         let closed = objects.iter().filter(|(_, stage, _)| *stage == Stage::Closed);
         let closed = closed.map(|(n, ..)| *n).max().unwrap_or(0);
-        let mut found = Self { closed, ..Self::default() };
+        let taken_down = listed.iter().filter_map(|l| TakenDown::of_object(&l.name));
+        let taken_down = taken_down.map(|taken| (taken.content, taken.sha1)).collect();
+        let mut found = Self { closed, taken_down, ..Self::default() };
         for (n, stage, name) in objects {
             if n > closed {
                 found.open.entry(n).or_default().insert(stage);
@@ -96,24 +100,4 @@ pub fn read_list(
              collection",
         )
     })
-}
-
-/// Returns true if all of the packs `relied` are there, and none is condemned now: called after a
-/// barrier, with the packs that a push has written or depends on.
-///
-/// # Errors
-/// The collections cannot be read.
-pub fn still_stands(backend: &dyn Backend, relied: &HashSet<Id>) -> Result<bool> {
-    let collections = Collections::list(backend)?;
-    if !collections.condemned(backend, &mut |id| relied.contains(id))?.is_empty() {
-        return Ok(false);
-    }
-    // A collection that is over condemns nothing any more, and has removed what it condemned. One
-    // that is open may be over before its verdict is read.
-    if collections.are_none() {
-        return Ok(true);
-    }
-    let listed = backend.list("packs")?;
-    let there = listed.iter().filter_map(|listed| pack::id_of_object(&listed.name));
-    Ok(there.filter(|id| relied.contains(id)).count() == relied.len())
 }

@@ -16,7 +16,7 @@ use freestone_format::pack;
 use freestone_format::record::RecordKind;
 use freestone_format::segment::{PREFIX_BYTES, prefix};
 use opening::open_segments;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Bases of a record that are looked at: readers refuse longer chains.
@@ -34,6 +34,8 @@ pub struct Index {
     /// Packs that a collection may remove: what is there can be read, and nothing new may depend on
     /// it.
     condemned: HashSet<Id>,
+    /// Contents that were taken down: nothing new may have them.
+    taken_down: BTreeMap<Id, Sha1>,
     /// The packs that the one that adds to the store depends on; `None` for readers.
     relied: Option<RwLock<HashSet<Id>>>,
 }
@@ -66,7 +68,8 @@ impl Index {
             true => HashSet::new(),
             false => missing(backend, &named)?,
         };
-        Ok(Self { lost, condemned, relied: Some(RwLock::default()), ..index })
+        let (relied, taken_down) = (Some(RwLock::default()), collections.taken_down);
+        Ok(Self { lost, condemned, relied, taken_down, ..index })
     }
 
     /// Returns the same index, for one that must not depend on `packs` either.
@@ -82,6 +85,49 @@ impl Index {
         let relied = self.relied.as_ref();
         relied
             .map_or_else(HashSet::new, |r| r.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Returns true if the content `id` was taken down when the index was opened to add to the store.
+    pub fn is_taken_down(&self, id: &Id) -> bool {
+        self.taken_down.contains_key(id)
+    }
+
+    /// Checks that something new may have the content `id`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`](freestone_core::ErrorKind::Refused) if it was taken down.
+    pub fn check_content(&self, id: &Id) -> Result<()> {
+        match self.taken_down.get(id) {
+            None => Ok(()),
+            Some(sha1) => Err(Error::refused(format!(
+                "the content with SHA-1 {sha1} was taken down"
+            ))
+            .hint("remove the file, and push again; nothing may bring it back to this store")),
+        }
+    }
+
+    /// Returns true if all of the packs are there that were written or relied on since the index was
+    /// opened to add to the store, none is condemned now, and no content was taken down since: called
+    /// after a barrier.
+    ///
+    /// # Errors
+    /// The collections cannot be read.
+    pub fn still_stands(&self, backend: &dyn Backend) -> Result<bool> {
+        let (collections, relied) = (Collections::list(backend)?, self.relied());
+        if collections.taken_down.keys().any(|id| !self.is_taken_down(id)) {
+            return Ok(false);
+        }
+        if !collections.condemned(backend, &mut |id| relied.contains(id))?.is_empty() {
+            return Ok(false);
+        }
+        // A collection that is over condemns nothing any more, and has removed what it condemned.
+        // One that is open may be over before its verdict is read.
+        if collections.are_none() {
+            return Ok(true);
+        }
+        let listed = backend.list("packs")?;
+        let there = listed.iter().filter_map(|listed| pack::id_of_object(&listed.name));
+        Ok(there.filter(|id| relied.contains(id)).count() == relied.len())
     }
 
     /// Returns true if something new may depend on the record at `place`.
@@ -150,6 +196,7 @@ impl Index {
             follows: false,
             lost: HashSet::new(),
             condemned: HashSet::new(),
+            taken_down: BTreeMap::new(),
             relied: None,
         }
     }

@@ -44,8 +44,10 @@
 //! ```
 
 pub mod fence;
+mod forgotten;
 pub mod hints;
 pub mod index;
+mod keeping;
 mod naming;
 mod proven;
 pub mod read;
@@ -60,7 +62,7 @@ pub mod write;
 
 pub use index::{Index, LiveSegment, Place};
 pub use read::{FoundContent, PROVEN_BYTES_MAX, Packs, RawRun, Records, RunPart};
-pub use refs::{Expect, Refs};
+pub use refs::{CollectedRef, Expect, Refs};
 pub use resolve::Resolved;
 pub use store::{Store, check_totals, header_text, open_manifest, read_header};
 pub use table::read_table;

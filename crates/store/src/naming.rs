@@ -98,6 +98,7 @@ impl Store {
                 Items::Entries(entries) => {
                     for entry in &entries {
                         if let EntryKind::File { size, content, .. } = &entry.kind
+                            && !records.index.is_taken_down(content)
                             && !has_content(&records, content, *size)?
                         {
                             return Err(collected(id));

@@ -6,6 +6,8 @@
 mod append;
 mod collected;
 
+pub use collected::CollectedRef;
+
 use freestone_backend::{Backend, Listed, get_decoded};
 use freestone_core::{Error, ErrorKind, Id, Result};
 use freestone_format::hint;

@@ -122,10 +122,13 @@ impl Store {
         if self.revision(id)?.is_some() {
             return Ok(());
         }
-        match self.refs().collected(name)? {
-            from if n < from => Err(Error::not_found(format!("{name}@{n} was collected"))
-                .hint(format!("the ref has its revisions from {name}@{from} on"))),
-            _ => Ok(()),
+        if self.is_forgotten(id)? {
+            return Err(forgotten(id).context(format!("{name}@{n}")));
+        }
+        match self.refs().collected(name)?.may_lack(n) {
+            true => Err(Error::not_found(format!("{name}@{n} was collected"))
+                .hint(format!("`freestone ref log {name}` shows which entries are left"))),
+            false => Ok(()),
         }
     }
 
@@ -137,7 +140,11 @@ impl Store {
         };
         // A whole id needs no listing, which can be long.
         if let Ok(id) = Id::parse(prefix) {
-            return self.revision(&id)?.map(|_| id).ok_or_else(none);
+            return match self.revision(&id)? {
+                Some(_) => Ok(id),
+                None if self.is_forgotten(&id)? => Err(forgotten(&id)),
+                None => Err(none()),
+            };
         }
         let ids = self.revision_ids()?;
         let found: Vec<&Id> = ids.iter().filter(|id| id.to_string().starts_with(prefix)).collect();
@@ -199,6 +206,11 @@ impl Store {
         }
         Ok(named)
     }
+}
+
+fn forgotten(id: &Id) -> Error {
+    Error::not_found(format!("revision {id} was forgotten"))
+        .hint("it comes back only if its content is pushed again")
 }
 
 fn no_rev(rev: &str) -> Error {

@@ -2,7 +2,9 @@
 
 mod compact;
 mod gc;
+mod keep;
 mod packs;
+mod policy;
 mod stats;
 
 use crate::context::Context;
@@ -35,6 +37,10 @@ enum StoreCommand {
     /// Remove what no ref needs any more
     #[command(after_long_help = gc::HELP)]
     Gc(gc::Gc),
+
+    /// Show or set which entries of refs collections keep
+    #[command(after_long_help = policy::HELP)]
+    Policy(policy::Policy),
 
     /// Rebuild the index and other derived files from the packs
     ///
@@ -73,6 +79,7 @@ impl Store {
                 context.interrupt.end_at_once();
                 gc.run(context)?;
             }
+            StoreCommand::Policy(policy) => policy.run(context)?,
             StoreCommand::Stats => stats::run(context)?,
             StoreCommand::Reindex => {
                 // The store is consistent even if this is killed at any moment.

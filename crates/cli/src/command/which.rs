@@ -12,11 +12,11 @@ use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::wire::to_usize;
 use freestone_core::{Error, Id, Result, Sha1, Watch, path};
 use freestone_format::Revision;
-use freestone_manifest::{Entry, EntryKind, Times, Tree, diff};
+use freestone_manifest::{self as manifest, Entry, EntryKind};
 use freestone_store::write::{OwnLane, Writer, WriterOptions};
 use freestone_store::{Index, Records, Store};
 use serde::Serialize;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -68,9 +68,6 @@ struct Found {
     #[serde(flatten)]
     path: JsonPath,
 }
-
-/// The paths at which a manifest holds the content.
-type Paths = Arc<BTreeSet<Vec<u8>>>;
 
 impl Which {
     /// Runs the command.
@@ -162,7 +159,7 @@ fn since(store: &Store, name: &OsStr, sought: Sought, context: &Context) -> Resu
         .hint("leave out --since to search all revisions"));
     }
     let (mut id, mut revision) = (resolved.id, resolved.revision);
-    let mut open: Vec<Vec<u8>> = paths.iter().cloned().collect();
+    let mut open = paths;
     let mut found = Vec::new();
     while !open.is_empty() {
         watch.check()?;
@@ -301,33 +298,35 @@ struct Search<'a> {
     store: &'a Store,
     records: Records,
     sought: Sought,
-    /// The paths by root of the manifest.
-    known: HashMap<Id, Paths>,
+    manifests: manifest::Search,
     watch: Watch<'a>,
 }
 
 impl<'a> Search<'a> {
     fn new(store: &'a Store, sought: Sought, watch: Watch<'a>) -> Result<Self> {
-        Ok(Self { store, records: store.records()?, sought, known: HashMap::new(), watch })
+        let (records, manifests) = (store.records()?, manifest::Search::default());
+        Ok(Self { store, records, sought, manifests, watch })
     }
 
-    /// Returns the paths at which `revision` holds the content. If those of its parent are known,
-    /// only the differences are read.
-    fn paths(&mut self, revision: &Revision) -> Result<Paths> {
-        let tree = self.store.manifest(revision)?;
-        if let Some(paths) = self.known.get(&revision.root) {
-            return Ok(paths.clone());
-        }
-        let parent = match revision.parents.first() {
-            None => None,
-            Some(parent) => self.store.revision(parent)?,
+    /// Returns the paths at which `revision` holds the content.
+    fn paths(&mut self, revision: &Revision) -> Result<Vec<Vec<u8>>> {
+        // What the revision says of its manifest is checked.
+        self.store.manifest(revision)?;
+        let mut paths = Vec::new();
+        let mut manifests = std::mem::take(&mut self.manifests);
+        let wanted = &mut manifest::Wanted {
+            is_wanted: &mut |entry| {
+                self.watch.check()?;
+                self.holds(Some(entry))
+            },
+            node: None,
+            each: &mut |path| {
+                paths.push(path.to_vec());
+                Ok(())
+            },
         };
-        let before = parent.and_then(|parent| Some((self.known.get(&parent.root)?, parent)));
-        let paths = match before {
-            Some((paths, parent)) => self.after(paths, &self.store.manifest(&parent)?, &tree)?,
-            None => Arc::new(self.all(&tree)?),
-        };
-        self.known.insert(revision.root, paths.clone());
+        manifests.manifest(&self.records, &revision.root, wanted)?;
+        self.manifests = manifests;
         Ok(paths)
     }
 
@@ -349,33 +348,5 @@ impl<'a> Search<'a> {
         }
         let proven = self.records.prove_sha1(content, *size, sha1, self.watch);
         proven.map(|()| true).map_err(|error| error.context(path::display(path)))
-    }
-
-    fn all(&self, tree: &Tree<Records>) -> Result<BTreeSet<Vec<u8>>> {
-        let mut paths = BTreeSet::new();
-        let mut cursor = tree.cursor();
-        while let Some(entry) = cursor.next()? {
-            self.watch.check()?;
-            if self.holds(Some(entry))? {
-                paths.insert(entry.path.clone());
-            }
-        }
-        Ok(paths)
-    }
-
-    fn after(&self, paths: &Paths, before: &Tree<Records>, after: &Tree<Records>) -> Result<Paths> {
-        let mut paths = paths.clone();
-        diff(before, after, Times::Ignore, &mut |change| {
-            self.watch.check()?;
-            let held = self.holds(change.before.as_ref())?;
-            let holds = self.holds(change.after.as_ref())?;
-            if held && !holds {
-                Arc::make_mut(&mut paths).remove(change.path());
-            } else if holds && !held {
-                Arc::make_mut(&mut paths).insert(change.path().to_vec());
-            }
-            Ok(())
-        })?;
-        Ok(paths)
     }
 }

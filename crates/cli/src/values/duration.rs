@@ -23,9 +23,26 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "the time is too long".into())
 }
 
+/// Returns the text of a length of time that [`duration`] parses to the same: in the largest unit
+/// that divides it.
+pub fn show(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [(86_400, "d"), (3600, "h"), (60, "m")];
+    let unit = units.into_iter().find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shown_is_parsed_to_the_same() {
+        for (seconds, text) in [(0, "0s"), (90, "90s"), (120, "2m"), (7200, "2h"), (86_400, "1d")] {
+            assert_eq!(show(Duration::from_secs(seconds)), text);
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
+        }
+    }
 
     #[test]
     fn durations() {

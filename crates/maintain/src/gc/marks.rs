@@ -2,13 +2,13 @@
 
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
 use freestone_core::plan::{ExtentSource, NodeKind, NodeSource};
-use freestone_core::{Error, Id, Result, Subject, Watch};
+use freestone_core::{Error, Id, Result, Sha1, Subject, Watch};
 use freestone_format::record::RecordKind;
 use freestone_format::revision::Revision;
-use freestone_manifest::content::{distinct_pieces, visit_nodes};
+use freestone_manifest::content::{ContentRecord, distinct_pieces, visit_nodes};
 use freestone_manifest::{EntryKind, Items, Node};
 use freestone_store::{Index, Place, Records};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What to do where something is missing.
 pub(super) const LACKS: &str =
@@ -86,6 +86,8 @@ pub(super) struct Avoided<'a> {
 pub(super) struct Walker<'a> {
     pub(super) records: &'a Records,
     pub(super) avoided: Avoided<'a>,
+    /// Contents that are not needed, whatever names them.
+    pub(super) taken_down: &'a BTreeMap<Id, Sha1>,
     pub(super) marks: &'a mut Marks,
     pub(super) watch: Watch<'a>,
 }
@@ -134,6 +136,9 @@ impl Walker<'_> {
     }
 
     fn content(&mut self, id: &Id, size: u64) -> Result<()> {
+        if self.taken_down.contains_key(id) {
+            return Ok(());
+        }
         if size <= CONTENT_WHOLE_BYTES_MAX {
             return self.mark(RecordKind::Chunk, id).map(|_| ());
         }
@@ -183,21 +188,23 @@ impl Walker<'_> {
                     continue;
                 }
                 self.watch.check()?;
-                any |= self.marks.set(&place)?;
                 // What is damaged is not made worse.
-                match self.listed_content(&place) {
+                let record =
+                    match self.records.decode(&place).and_then(|b| ContentRecord::decode(&b)) {
+                        Err(error) if error.is_damage() => None,
+                        outcome => Some(outcome?),
+                    };
+                if record.as_ref().is_some_and(|r| self.taken_down.contains_key(&r.id())) {
+                    continue;
+                }
+                any |= self.marks.set(&place)?;
+                match record.map_or(Ok(()), |record| self.large(&record.id(), record.length)) {
                     Err(error) if error.is_damage() => {}
                     outcome => outcome?,
                 }
             }
         }
         Ok(any)
-    }
-
-    fn listed_content(&mut self, place: &Place) -> Result<()> {
-        let bytes = self.records.decode(place)?;
-        let record = freestone_manifest::content::ContentRecord::decode(&bytes)?;
-        self.large(&record.id(), record.length)
     }
 
     /// Marks a record. Returns false if it was marked before.

@@ -3,7 +3,7 @@
 
 use super::marks::{Marks, is_in};
 use freestone_core::wire::to_usize;
-use freestone_core::{Error, Id, Result, Watch, digest};
+use freestone_core::{Error, Id, Result, Sha1, Watch, digest};
 use freestone_format::record::{Codec, RecordKind};
 use freestone_format::revision::Revision;
 use freestone_manifest::content::ContentRecord;
@@ -21,6 +21,7 @@ pub(super) fn rewrite(
     store: &Store,
     index: &Arc<Index>,
     marks: &Marks,
+    taken_down: &BTreeMap<Id, Sha1>,
     old: &HashSet<Id>,
     condemned: &HashSet<Id>,
     watch: Watch<'_>,
@@ -29,7 +30,7 @@ pub(super) fn rewrite(
     let live = Index::open_to_add(&**store.backend())?.without(condemned);
     let to = Records { index: Arc::new(live), packs: store.packs().clone() };
     let writer = Writer::new(store, to, WriterOptions::default());
-    let moving = Moving { from: &from, writer: &writer, watch };
+    let moving = Moving { from: &from, writer: &writer, taken_down, watch };
     let outcome = pieces(index, marks, old)?
         .into_iter()
         .try_for_each(|(pack, rows)| moving.pack(store, index, &pack, &rows));
@@ -75,6 +76,7 @@ fn pieces(index: &Index, marks: &Marks, old: &HashSet<Id>) -> Result<BTreeMap<Id
 struct Moving<'a> {
     from: &'a Records,
     writer: &'a Writer,
+    taken_down: &'a BTreeMap<Id, Sha1>,
     watch: Watch<'a>,
 }
 
@@ -128,7 +130,8 @@ impl Moving<'_> {
             stored.resize(to_usize(place.row.stored), 0);
             self.from.packs.open(&place.pack)?.read_at(place.row.offset, &mut stored)?;
         }
-        let of = match is_named {
+        // One that was taken down is only a part of larger contents.
+        let of = match is_named && !self.taken_down.contains_key(id) {
             true => ChunkOf::Content(digest::sha1(plain)),
             // Raw chunks of larger contents keep their place in a block.
             false => ChunkOf::Larger(place.row.offset),

@@ -145,6 +145,9 @@ impl Verifier<'_> {
 
     fn entry(&mut self, tree: &Tree<Records>, entry: &Entry, checked: &mut Checked) -> Result<()> {
         let EntryKind::File { size, sha1, content, .. } = entry.kind else { return Ok(()) };
+        if self.taken_down.contains_key(&content) {
+            return Ok(());
+        }
         if !entry.is_chunked() {
             self.chunk(&content, size)?;
             let found = self.held.get(RecordKind::Chunk, &content).and_then(|held| held.sha1);

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 /// Copies of a store of four revisions, each in a directory of its own.
-struct Copies {
+pub struct Copies {
     folder: tempfile::TempDir,
-    trees: BTreeMap<u64, (Id, MemorySource)>,
+    pub trees: BTreeMap<u64, (Id, MemorySource)>,
 }
 
 impl Copies {
-    fn new(prepare: impl Fn(&Store)) -> Self {
+    pub fn new(prepare: impl Fn(&Store)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::init(&folder.path().join("store")).unwrap();
         let trees = history(&store, 4);
@@ -40,22 +40,44 @@ impl Copies {
         act: impl Fn(&Store) -> Result<T>,
         check: impl Fn(&Store, Result<T>),
     ) -> usize {
+        self.each_beside(act, |store| drop(gc(store, 1)), check)
+    }
+
+    /// Does the same with `beside` in place of the collection.
+    pub fn each_beside<T>(
+        &self,
+        act: impl Fn(&Store) -> Result<T>,
+        beside: impl Fn(&Store) + Send + Sync,
+        check: impl Fn(&Store, Result<T>),
+    ) -> usize {
         for at in 0.. {
             let root = self.copy(at);
             let operations = Arc::new(AtomicUsize::new(0));
-            let hook = {
-                let (operations, root) = (operations.clone(), root.clone());
-                move |_: _, _: &str| {
-                    if operations.fetch_add(1, Ordering::Relaxed) == at {
-                        gc(&Store::open(&root).unwrap(), 1);
+            // The hook asks this thread: it may not borrow what it is to do.
+            let (asks, asked) = std::sync::mpsc::channel::<std::sync::mpsc::Sender<()>>();
+            let asks = std::sync::Mutex::new(asks);
+            let outcome = std::thread::scope(|scope| {
+                let (beside, root) = (&beside, &root);
+                scope.spawn(move || {
+                    if let Ok(done) = asked.recv() {
+                        beside(&Store::open(root).unwrap());
+                        let _ = done.send(());
                     }
-                }
-            };
-            let hooked = Hooked::new(Arc::new(Directory::new(&root)), Box::new(hook));
-            let outcome = act(&Store::open_backend(Arc::new(hooked), None).unwrap());
+                });
+                let counted = operations.clone();
+                let hook = move |_: _, _: &str| {
+                    if counted.fetch_add(1, Ordering::Relaxed) == at {
+                        let (sender, done) = std::sync::mpsc::channel();
+                        asks.lock().unwrap().send(sender).unwrap();
+                        done.recv().unwrap();
+                    }
+                };
+                let hooked = Hooked::new(Arc::new(Directory::new(root)), Box::new(hook));
+                act(&Store::open_backend(Arc::new(hooked), None).unwrap())
+            });
             let is_last = operations.load(Ordering::Relaxed) <= at;
             let store = Store::open(&root).unwrap();
-            assert_eq!(findings(&store).unwrap(), [], "a collection before operation {at}");
+            assert_eq!(findings(&store).unwrap(), [], "before operation {at}");
             check(&store, outcome);
             std::fs::remove_dir_all(&root).unwrap();
             if is_last {

@@ -170,7 +170,7 @@ impl SeriesReaders {
         }
         let Some(working) = &mut self.working else { return Ok(None) };
         match working.named(name) {
-            Some(content) if writer.records().has(first_record(&content), &content.id)? => {
+            Some(content) if writer.records().has(first_record(content.size), &content.id)? => {
                 Ok(Some(content))
             }
             _ => Ok(None),

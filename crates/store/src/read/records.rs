@@ -1,6 +1,7 @@
 //! Reading records, each proven by its hash: the source of every node and chunk that leaves a
 //! store.
 
+use crate::fence::Collections;
 use crate::index::{Index, Place};
 use crate::read::packs::Packs;
 use freestone_backend::Object;
@@ -209,7 +210,12 @@ impl Records {
             return Error::not_found(format!("{} {id} is not here", kind.word()))
                 .hint("`freestone fetch REV` without --offline brings a revision");
         }
-        missing(kind, id)
+        // A push could not bring it back: it is no damage.
+        let collections = Collections::list(self.packs.backend());
+        match collections.ok().and_then(|found| found.taken_down.get(id).copied()) {
+            Some(sha1) => Error::not_found(format!("the content with SHA-1 {sha1} was taken down")),
+            None => missing(kind, id),
+        }
     }
 
     /// Calls `each` with the pack and the row of a record and of all its bases.

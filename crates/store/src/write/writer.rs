@@ -153,9 +153,10 @@ impl Writer {
         self.options.dry_run
     }
 
-    /// Refuses a SHA-1 that already names another content than `content`, whose plain BLAKE3 is
-    /// `plain`. Returns true if it already names this content.
+    /// Refuses a content that was taken down, and a SHA-1 that already names another content than
+    /// `content`, whose plain BLAKE3 is `plain`. Returns true if it already names this content.
     pub(super) fn check_sha1(&self, sha1: &Sha1, plain: &Id, content: &Id) -> Result<bool> {
+        self.records.index.check_content(content)?;
         let fresh = lock(&self.fresh).sha1s.get(sha1).copied();
         if let Some(known) = fresh {
             return if known == *plain { Ok(true) } else { Err(collision(sha1, &known, plain)) };
