@@ -90,7 +90,7 @@ pub(crate) fn read_listed_table(object: &dyn Object, listed: &SegmentPack) -> Re
 }
 
 pub(crate) fn missing(id: &Id) -> Error {
-    Error::missing(format!("pack {id} is missing")).hint(
+    Error::corrupt(format!("pack {id} is missing")).hint(
         "bring it back from a copy of the store; `freestone verify` lists what is lost without it",
     )
 }

@@ -357,7 +357,7 @@ fn too_deep() -> Error {
 
 /// Returns the error for a record that is named but not listed.
 pub fn missing(kind: RecordKind, id: &Id) -> Error {
-    Error::missing(format!("{} {id} is missing from the store", kind.word())).hint(
+    Error::corrupt(format!("{} {id} is missing from the store", kind.word())).hint(
         "if packs were copied in by hand, `freestone store reindex` finds them; \
          `freestone verify` lists all that is missing",
     )
