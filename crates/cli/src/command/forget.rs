@@ -146,13 +146,13 @@ impl Forget {
             })
         })?;
         if !context.output.is_json() {
-            for line in holders.iter().flat_map(|holder| lines(holder)) {
+            for line in holders.iter().flat_map(lines) {
                 context.output.line(line)?;
             }
         }
         let revisions = count(holders.len() as u64, "revision holds it", "revisions hold it");
         if !self.everywhere && !self.dry_run {
-            return Err(Error::new(ErrorKind::Usage, format!("{revisions}")).hint(
+            return Err(Error::new(ErrorKind::Usage, revisions).hint(
                 "--everywhere takes it out of all of them, now and for good; -n only lists them",
             ));
         }
