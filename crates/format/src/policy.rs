@@ -119,7 +119,7 @@ impl Policy {
     /// Reads the text of a policy.
     ///
     /// # Errors
-    /// It is damaged, or ([`freestone_core::ErrorKind::Newer`]) says what this program does not know.
+    /// It is damaged, or of a later version: it says what this program does not know.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let damaged = || Error::corrupt("the policy of the store is damaged");
         let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
