@@ -49,9 +49,9 @@ Examples:
 With --everywhere, the revisions that hold the content are listed, and it is taken down: packs that
 have it are written again without it, and removed at once. Pushes that have it are refused from then
 on. The revisions stay; an image or an extraction of one that held the content fails and says so,
-and all its other paths can be read. Hosts that follow the store remove it from their caches when
-they next contact it. Images and backups that were made before still have it, and so do other
-stores: run the command there, too. It cannot be undone.
+and all its other paths can be read. Hosts that follow the store may have it in their caches: delete
+the folder cache/ of their stores. Images and backups that were made before still have it, and so do
+other stores: run the command there, too. It cannot be undone.
 
 {}
 
