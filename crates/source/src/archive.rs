@@ -64,6 +64,8 @@ pub struct Archive {
     skip_special: bool,
     listing: Listing,
     sorted: Option<Arc<Sorted>>,
+    /// Whether all of it was read.
+    is_read: bool,
     /// The file that was returned last: its path, and whether it is executable.
     given: Option<(Vec<u8>, bool)>,
     report: SourceReport,
@@ -88,6 +90,7 @@ impl Archive {
             skip_special: options.skip_special,
             listing: Listing::new(options.memory_bytes, options.spill_dir.clone()),
             sorted: None,
+            is_read: false,
             given: None,
             report: SourceReport::default(),
             reported,
@@ -167,6 +170,7 @@ impl StreamSource for Archive {
             self.given = Some((path.clone(), executable));
             return Ok(Some((path, Box::new(file))));
         }
+        self.is_read = true;
         Ok(None)
     }
 
@@ -180,6 +184,11 @@ impl StreamSource for Archive {
     }
 
     fn sorted(&mut self) -> Result<Box<dyn ChangeSource>> {
+        // A push that begins again must not take a part for the whole.
+        if !self.is_read {
+            let what = "the push has to begin again, but only a part of the archive was read";
+            return Err(Error::new(ErrorKind::Failed, what).hint("run the command again"));
+        }
         let sorted = match &self.sorted {
             Some(sorted) => sorted.clone(),
             None => {
