@@ -241,6 +241,22 @@ impl Node {
         size_of::<Self>() + items
     }
 
+    /// Decodes the node `id`. `said` is the level of its parent, and what that says of it; `None` for
+    /// the top node.
+    ///
+    /// # Errors
+    /// The node is malformed, or does not agree with its parent.
+    pub fn decode_below(bytes: &[u8], id: &Id, said: Option<(u8, &Subtree)>) -> Result<Self> {
+        let node =
+            Self::decode(bytes).map_err(|error| error.context(format!("manifest node {id}")))?;
+        match said {
+            Some((level, child)) if node.level + 1 != level || node.child(*id)? != *child => {
+                Err(disagrees(id))
+            }
+            _ => Ok(node),
+        }
+    }
+
     /// Returns the reference to this node, whose id is `id`, as a parent would hold it.
     ///
     /// # Errors
@@ -310,4 +326,9 @@ fn decode_children(input: &mut Reader<'_>, count: usize) -> Result<Vec<Subtree>>
         children.push(child);
     }
     Ok(children)
+}
+
+/// Returns the error for a node that is not what its parent says.
+pub(crate) fn disagrees(id: &Id) -> Error {
+    Error::corrupt(format!("manifest node {id} does not agree with its parent"))
 }

@@ -3,7 +3,7 @@
 use crate::entry::Entry;
 use crate::node::{Items, Node, Subtree};
 use freestone_core::plan::{NodeKind, NodeSource};
-use freestone_core::{Error, Id, Result};
+use freestone_core::{Id, Result};
 use std::collections::HashSet;
 
 /// Nodes that are remembered as having nothing that is wanted: 32 bytes each, one for some 25
@@ -53,15 +53,7 @@ impl Search {
             return Ok(false);
         }
         let bytes = source.node(NodeKind::Manifest, id)?;
-        let node =
-            Node::decode(&bytes).map_err(|error| error.context(format!("manifest node {id}")))?;
-        if let Some((level, child)) = said
-            && (node.level + 1 != level || node.child(*id)? != *child)
-        {
-            return Err(Error::corrupt(format!(
-                "manifest node {id} does not agree with its parent"
-            )));
-        }
+        let node = Node::decode_below(&bytes, id, said)?;
         let mut any = wanted.node == Some(*id);
         if any {
             (wanted.each)(node.first())?;

@@ -2,7 +2,7 @@
 
 use crate::cursor::Cursor;
 use crate::entry::Entry;
-use crate::node::{Items, Node, Subtree};
+use crate::node::{Items, Node, Subtree, disagrees};
 use freestone_core::plan::{NodeKind, NodeSource};
 use freestone_core::wire::to_usize;
 use freestone_core::{Error, Id, Result, lock, path};
@@ -91,10 +91,7 @@ impl<S: NodeSource> Tree<S> {
             }
         };
         if node.level + 1 != level || *truth != *child {
-            return Err(Error::corrupt(format!(
-                "manifest node {} does not agree with its parent",
-                child.id
-            )));
+            return Err(disagrees(&child.id));
         }
         Ok(node)
     }

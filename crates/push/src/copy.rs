@@ -268,15 +268,7 @@ impl<'a> Copier<'a> {
         }
         self.watch.check()?;
         let bytes = self.from.node(NodeKind::Manifest, id)?;
-        let node =
-            Node::decode(&bytes).map_err(|error| error.context(format!("manifest node {id}")))?;
-        if let Some((level, child)) = said
-            && (node.level + 1 != level || node.child(*id)? != *child)
-        {
-            return Err(Error::corrupt(format!(
-                "manifest node {id} does not agree with its parent"
-            )));
-        }
+        let node = Node::decode_below(&bytes, id, said)?;
         match &node.items {
             Items::Children(children) => {
                 for child in children {
