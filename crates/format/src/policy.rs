@@ -82,8 +82,14 @@ impl Policy {
         let labels = self.patterns.iter().flat_map(|(_, keep)| &keep.labels);
         let is_line = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
         for (key, value) in labels.chain(&self.others.labels) {
-            if !is_line(key) || value.as_ref().is_some_and(|v| v.chars().any(char::is_control)) {
-                return Some(format!("the label {key:?} has control characters"));
+            // What is before the first `=` is the key.
+            if !is_line(key)
+                || key.contains('=')
+                || value.as_ref().is_some_and(|v| v.chars().any(char::is_control))
+            {
+                return Some(format!(
+                    "the label {key:?} is empty, or has a character that no key has"
+                ));
             }
         }
         let pattern = self.patterns.iter().find(|(pattern, _)| !is_line(pattern));
@@ -250,6 +256,9 @@ mod tests {
     fn what_would_be_several_lines_is_a_fault() {
         let mut bad = policy();
         bad.others.labels.push(("a\nlast: 1".into(), None));
+        assert!(bad.fault().is_some());
+        let mut bad = policy();
+        bad.others.labels.push(("a=b".into(), None));
         assert!(bad.fault().is_some());
         let mut bad = policy();
         bad.patterns.push(("a\n".into(), Keep::default()));

@@ -35,8 +35,6 @@ pub struct GcOptions {
     pub now: i64,
     /// Only say what would be done.
     pub dry_run: bool,
-    /// Whether a content was taken down just now: pushes that began before are stopped.
-    pub is_takedown: bool,
 }
 
 /// What is kept of a ref, and what is not.
@@ -75,6 +73,19 @@ pub struct Collected {
 /// Something that is kept is missing or damaged: then nothing is removed. The store cannot be read
 /// or written to, or `watch` was cancelled: what was begun is taken up by the next collection.
 pub fn gc(store: &Store, options: &GcOptions, watch: Watch<'_>) -> Result<Collected> {
+    collect(store, options, false, watch)
+}
+
+/// Does the same; after a takedown, pushes are stopped that began before it.
+///
+/// # Errors
+/// As [`gc`].
+pub(crate) fn collect(
+    store: &Store,
+    options: &GcOptions,
+    is_takedown: bool,
+    watch: Watch<'_>,
+) -> Result<Collected> {
     if !options.dry_run {
         store.check_writable()?;
     }
@@ -82,12 +93,12 @@ pub fn gc(store: &Store, options: &GcOptions, watch: Watch<'_>) -> Result<Collec
     let backend = &**store.backend();
     let taken_down = Collections::list(backend)?.taken_down;
     let run = Run { store, options, taken_down: &taken_down, watch };
+    let mut done = Collected::default();
     // What was begun before is ended first: its packs are not candidates again.
     if !options.dry_run {
-        run.sweep()?;
+        done.removed = run.sweep()?.removed;
         store.refresh();
     }
-    let mut done = Collected::default();
     // The packs are listed before the index: one that comes later is no candidate.
     let present = backend.list("packs")?;
     let index = Arc::new(Index::open(backend)?);
@@ -134,7 +145,7 @@ pub fn gc(store: &Store, options: &GcOptions, watch: Watch<'_>) -> Result<Collec
         return Ok(done);
     }
     // Also of nothing, where a push may run that has what was taken down: the barrier stops it.
-    if !all.is_empty() || options.is_takedown {
+    if !all.is_empty() || is_takedown {
         if !packs.rewritten.is_empty() {
             let gone = packs.rewritten.keys().copied().collect();
             rewrite::rewrite(store, &index, &marks, &taken_down, &gone, &all, watch)?;
@@ -144,7 +155,9 @@ pub fn gc(store: &Store, options: &GcOptions, watch: Watch<'_>) -> Result<Collec
         sweep::condemn(backend, &all)?;
     }
     let swept = run.sweep()?;
-    (done.removed, done.waiting) = (swept.removed, swept.waiting);
+    done.waiting = swept.waiting;
+    done.removed.0 += swept.removed.0;
+    done.removed.1 = done.removed.1.saturating_add(swept.removed.1);
     run.remove_files(&roots)?;
     store.refresh();
     Ok(done)
@@ -156,13 +169,8 @@ pub fn gc(store: &Store, options: &GcOptions, watch: Watch<'_>) -> Result<Collec
 /// The store lacks something or cannot be read, or `watch` was cancelled.
 pub(crate) fn still_there(store: &Store, watch: Watch<'_>) -> Result<bool> {
     let taken_down = Collections::list(&**store.backend())?.taken_down;
-    let options = GcOptions {
-        policy: Policy::default(),
-        grace: Duration::ZERO,
-        now: 0,
-        dry_run: true,
-        is_takedown: false,
-    };
+    let options =
+        GcOptions { policy: Policy::default(), grace: Duration::ZERO, now: 0, dry_run: true };
     let run = Run { store, options: &options, taken_down: &taken_down, watch };
     store.refresh();
     let (index, none) = (Arc::new(Index::open(&**store.backend())?), HashSet::new());

@@ -1,6 +1,6 @@
 //! Taking a content down: after it, the content is in no pack, and no push brings it back.
 
-use crate::gc::{GcOptions, gc, still_there};
+use crate::gc::{GcOptions, collect, still_there};
 use freestone_core::{Error, ErrorKind, Id, Result, Sha1, Watch};
 use freestone_format::forgotten::TakenDown;
 use freestone_format::policy::Policy;
@@ -17,14 +17,14 @@ pub struct Takedown {
     pub packs: (u64, u64),
 }
 
-/// Takes the content with the SHA-1 `sha1` down: it is removed from all packs at once, whatever needs
-/// it, and refused from then on. One that was taken down before is looked for again. `now` is in
-/// seconds since 1970. `watch` counts the revisions that are walked.
+/// Takes down the content with the SHA-1 `sha1`: removes it from all packs at once, whatever needs
+/// it, and has pushes of it refused from then on. Looks again for one that was taken down before.
+/// `now` is in seconds since 1970. `watch` counts the revisions that are walked.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] if there is no such content; [`ErrorKind::Conflict`] if something that ran
-/// beside this still has it; the store lacks something, cannot be read or not be written to; or
-/// `watch` was cancelled. Done again, it goes on.
+/// [`ErrorKind::NotFound`]: there is no such content. [`ErrorKind::Conflict`]: another process has
+/// written it again meanwhile. Otherwise the store cannot be read or written, lacks something, or
+/// `watch` was cancelled. It can be repeated after each of them.
 pub fn take_down(store: &Store, sha1: &Sha1, now: i64, watch: Watch<'_>) -> Result<Takedown> {
     store.check_writable()?;
     let content = find(store, sha1, watch)?;
@@ -36,9 +36,8 @@ pub fn take_down(store: &Store, sha1: &Sha1, now: i64, watch: Watch<'_>) -> Resu
         grace: Duration::ZERO,
         now,
         dry_run: false,
-        is_takedown: true,
     };
-    let done = gc(store, &options, watch)?;
+    let done = collect(store, &options, true, watch)?;
     if still_there(store, watch)? {
         return Err(Error::new(
             ErrorKind::Conflict,

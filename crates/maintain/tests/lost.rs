@@ -41,7 +41,6 @@ fn gc_options() -> GcOptions {
         grace: Duration::ZERO,
         now: 2000,
         dry_run: false,
-        is_takedown: false,
     }
 }
 

@@ -55,11 +55,13 @@ pub(crate) fn make(
             return Ok(Made { walked, writer: None });
         }
         let writer = attempt.writer()?;
+        entry::check_all(&nodes, &walked.root.id, &writer.records().index)?;
         // The new revision gets the parent's root.
         open_manifest(writer.records().clone(), &parent.1)?;
         return Ok(Made { walked, writer: Some(writer) });
     }
     let writer = attempt.writer()?;
+    entry::check_all(&nodes, &walked.root.id, &writer.records().index)?;
     let before = open_manifest(writer.records().clone(), &parent.1)?;
     let after = Tree::open(nodes, &walked.root.id)?;
     let storing = Storing {

@@ -2,9 +2,9 @@
 
 use freestone_core::item::{Content, Item, ItemKind};
 use freestone_core::limits::{CONTENT_WHOLE_BYTES_MAX, MTIME_MAX};
-use freestone_core::{Result, path};
+use freestone_core::{Id, NodeSource, Result, path};
 use freestone_format::record::RecordKind;
-use freestone_manifest::{Entry, EntryKind};
+use freestone_manifest::{Entry, EntryKind, Search, Wanted};
 use freestone_store::Index;
 
 /// Returns the content of a file's entry; `None` for a directory.
@@ -52,6 +52,23 @@ pub(crate) fn entry(
 pub(crate) fn check(entry: &Entry, index: &Index) -> Result<()> {
     let content = content_of(entry).map_or(Ok(()), |content| index.check_content(&content.id));
     content.map_err(|error| error.context(path::display(&entry.path)))
+}
+
+/// Checks that something new may have all contents of the manifest `root`: also those that were taken
+/// over from a parent without being looked at. Reads nothing if no content was taken down.
+///
+/// # Errors
+/// As [`check`]; or a node cannot be read.
+pub(crate) fn check_all<S: NodeSource>(nodes: &S, root: &Id, index: &Index) -> Result<()> {
+    if !index.has_taken_down() {
+        return Ok(());
+    }
+    let wanted = &mut Wanted {
+        is_wanted: &mut |entry| check(entry, index).map(|()| false),
+        node: None,
+        each: &mut |_| Ok(()),
+    };
+    Search::default().manifest(nodes, root, wanted).map(|_| ())
 }
 
 /// Gives `entry` its time and extensions, if the first parent has `parent` at the same path.

@@ -19,6 +19,7 @@ mod step;
 
 pub use step::{Items, Series, Step};
 
+use crate::entry;
 use crate::options::PushOptions;
 use crate::outcome::PushOutcome;
 use crate::progress::Progress;
@@ -26,8 +27,8 @@ use crate::pushed_ref::PushedRef;
 use crate::start::{MOVED_MAX, Parent, RETRIES_MAX, always_late, may_be_collected, prepare, start};
 use batch::Batch;
 use freestone_core::{Error, ErrorKind, Result, Watch};
-use freestone_store::Store;
 use freestone_store::index::merge::merge_tiers;
+use freestone_store::{Records, Store};
 
 /// The result of pushing a series.
 #[derive(Clone, Debug)]
@@ -158,7 +159,11 @@ fn finish(
         sum.bytes_stored += bytes;
     }
     let Some(last) = last.filter(|_| !is_dry_run) else { return Ok(()) };
-    let entry = pushed_ref.set(last, &index)?;
+    let (id, revision) = last;
+    let records = Records { index, packs: store.packs().clone() };
+    // The steps said what has changed; the other files are in their source, too.
+    entry::check_all(&records, &revision.root, &records.index)?;
+    let entry = pushed_ref.set(id, &records.index)?;
     if let (Some(sum), Some(entry)) = (sum, entry) {
         sum.ref_entry = Some(entry);
     }

@@ -92,6 +92,11 @@ impl Index {
         self.taken_down.contains_key(id)
     }
 
+    /// Returns true if any content was taken down when the index was opened to add to the store.
+    pub fn has_taken_down(&self) -> bool {
+        !self.taken_down.is_empty()
+    }
+
     /// Checks that something new may have the content `id`.
     ///
     /// # Errors

@@ -90,7 +90,7 @@ impl Forget {
     /// Runs the command.
     ///
     /// # Errors
-    /// There is no such revision or content, a ref names the revision now, or the store cannot be
+    /// The revision or content does not exist, a ref names the revision now, or the store cannot be
     /// written to.
     pub fn run(&self, context: &Context) -> Result<Exit> {
         let store = context.store()?;

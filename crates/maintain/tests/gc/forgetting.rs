@@ -2,12 +2,17 @@
 
 use super::beside::Copies;
 use super::*;
-use freestone_core::digest;
+use freestone_core::item::{ChangeKind, ChangeSource, FileBytes, ItemChange};
 use freestone_core::limits::CONTENT_WHOLE_BYTES_MAX;
+use freestone_core::{Error, digest};
 use freestone_format::record::RecordKind;
+use freestone_format::revision::Revision;
 use freestone_maintain::{Asked, Holder};
+use freestone_push::series::{Items, Series, Step, push_series};
 use freestone_store::read_table;
+use freestone_testkit::Recording;
 use std::collections::HashSet;
+use std::sync::atomic::AtomicUsize;
 
 fn why(store: &Store, asked: Asked) -> Vec<Holder> {
     let mut holders = Vec::new();
@@ -206,36 +211,114 @@ fn a_content_that_was_taken_down_is_nowhere_and_all_else_is_whole() {
 
 #[test]
 fn a_takedown_before_every_operation_of_a_push() {
-    let copies = Copies::new(|_| ());
-    let mut tree = copies.trees[&4].1.clone();
     let secret = noise(30_000, 99);
+    let copies = Copies::new(|store| {
+        push_to(store, "other", &MemorySource::of([("secret", secret.clone())]), 8000);
+    });
+    let mut tree = copies.trees[&4].1.clone();
     tree.set("secret", secret.clone());
     let push = |store: &Store| {
         let options = PushOptions { time: 9000, threads: 1, ..PushOptions::default() };
-        Ok(push_tree(store, &tree, &options)?.id)
+        push_tree(store, &tree, &options).map(drop)
     };
-    let other = Copies::new(|store| {
-        let mut tree = MemorySource::default();
-        tree.set("secret", secret.clone());
-        push_to(store, "other", &tree, 8000);
-    });
-    let sha1 = digest::sha1(&secret);
-    let beside = |store: &Store| {
+    let (sha1, id) = (digest::sha1(&secret), digest::plain(&secret));
+    let take_down = |store: &Store| {
         maintain::take_down(store, &sha1, 9000, Watch::default()).unwrap();
     };
-    let operations = other.each_beside(push, beside, |store, outcome| {
+    let refused = AtomicUsize::new(0);
+    let operations = copies.each_beside(push, take_down, |store, outcome| {
         let is_taken = !store.backend().list("gc").unwrap().is_empty();
-        if let Err(error) = &outcome {
-            assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
-        }
-        // A push that was beside it may have left a pack that nothing names; the next one finds it.
-        if is_taken {
-            maintain::take_down(store, &sha1, 9000, Watch::default()).unwrap();
-            assert!(!is_in_a_pack(store, &digest::plain(&secret)));
+        match outcome {
+            // Its ref was set before the content was taken down.
+            Ok(()) => assert!(!is_taken || !is_in_a_pack(store, &id)),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+                refused.fetch_add(1, Ordering::Relaxed);
+                // It may have left a pack that nothing names; the next one finds it.
+                take_down(store);
+                assert!(!is_in_a_pack(store, &id));
+            }
         }
         assert_eq!(findings(store).unwrap(), []);
     });
-    assert!(operations > 15, "{operations}");
+    let refused = refused.load(Ordering::Relaxed);
+    assert!(refused > 10 && operations > refused, "{refused} of {operations}");
+}
+
+/// The store for who does not know that it is a directory: a push compares digests there.
+fn far(root: &Path) -> Store {
+    Store::open_backend(Arc::new(Recording::new(Arc::new(Directory::new(root)))), None).unwrap()
+}
+
+/// A step that adds the file `more`, and says nothing of the others.
+struct OneMore {
+    files: MemorySource,
+    is_given: bool,
+}
+
+struct Changes(std::vec::IntoIter<ItemChange>);
+
+impl ChangeSource for Changes {
+    fn next(&mut self) -> Result<Option<ItemChange>> {
+        Ok(self.0.next())
+    }
+
+    fn refuse(&mut self, _: &[u8], why: Error) -> Result<()> {
+        Err(why)
+    }
+
+    fn finish(&mut self) -> Result<Vec<(String, String)>> {
+        Ok(Vec::new())
+    }
+}
+
+impl Series for OneMore {
+    fn begin(&mut self, _: Option<(&Id, &Revision)>) -> Result<()> {
+        self.is_given = false;
+        Ok(())
+    }
+
+    fn next(&mut self, _: Option<(&Id, &Revision)>) -> Result<Option<Step<'_>>> {
+        if std::mem::replace(&mut self.is_given, true) {
+            return Ok(None);
+        }
+        let bytes = FileBytes::Named(b"more".to_vec());
+        let kind = ChangeKind::File { executable: false, link: None, bytes };
+        let change = ItemChange { path: b"more".to_vec(), kind };
+        Ok(Some(Step {
+            items: Items::Changes(Box::new(Changes(vec![change].into_iter()))),
+            opener: &self.files,
+            time: 9000,
+            message: None,
+            labels: BTreeMap::new(),
+        }))
+    }
+}
+
+#[test]
+fn no_way_of_pushing_takes_over_what_was_taken_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::init(folder.path()).unwrap();
+    let secret = noise(30_000, 99);
+    let mut tree = MemorySource::default();
+    (0..40).for_each(|n| tree.set(format!("pages/{n:02}"), text(3000, n)));
+    tree.set("secret", secret.clone());
+    let first = push_to(&store, "main", &tree, 1000);
+    maintain::take_down(&store, &digest::sha1(&secret), 2000, Watch::default()).unwrap();
+    tree.set("more", "of it");
+    let options = PushOptions { time: 9000, ..PushOptions::default() };
+    let assert_refused = |outcome: Result<()>| {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        assert!(error.to_string().contains("secret"), "{error}");
+        assert_eq!(store.refs().current("main").unwrap(), Some(first));
+    };
+    assert_refused(push_tree(&store, &tree, &options).map(drop));
+    assert_refused(push_tree(&far(folder.path()), &tree, &options).map(drop));
+    let files = MemorySource::of([("more", "of it")]);
+    let mut series = OneMore { files, is_given: false };
+    let pushed = push_series(&store, &mut series, &options, Watch::default());
+    assert_refused(pushed.map(drop));
 }
 
 #[test]

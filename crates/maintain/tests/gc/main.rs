@@ -34,7 +34,6 @@ fn options(last: Option<u64>) -> GcOptions {
         grace: Duration::ZERO,
         now: i64::from(u32::MAX),
         dry_run: false,
-        is_takedown: false,
     }
 }
 
@@ -264,20 +263,25 @@ fn entries_that_were_collected_are_told_from_those_that_were_lost() {
 }
 
 #[test]
-fn what_is_written_down_before_the_verdict_is_no_loss_after_a_crash() {
+fn what_a_verdict_removes_is_written_down_before_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::init(folder.path()).unwrap();
     let trees = history(&store, 4);
-    // The collection dies when it has removed one pack.
-    let root = folder.path().to_owned();
-    let hook = |operation: Operation, name: &str| {
-        let is_later = operation == Operation::Create && name.ends_with(".closed");
-        assert!(!is_later, "it dies here");
+    // The collection dies at once when the verdict is there.
+    let is_there = AtomicBool::new(false);
+    let hook = move |operation: Operation, name: &str| {
+        assert!(!is_there.load(Ordering::Relaxed), "it dies here");
+        if operation == Operation::Create && name.ends_with(".verdict") {
+            is_there.store(true, Ordering::Relaxed);
+        }
     };
-    let hooked = Hooked::new(Arc::new(Directory::new(&root)), Box::new(hook));
+    let hooked = Hooked::new(Arc::new(Directory::new(folder.path())), Box::new(hook));
     let dying = Store::open_backend(Arc::new(hooked), None).unwrap();
     let death = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| gc(&dying, 1)));
     assert!(death.is_err());
+    // The next one does what the verdict says, although its own policy keeps all.
+    let all = GcOptions { policy: now(), ..options(None) };
+    assert!(maintain::gc(&store, &all, Watch::default()).unwrap().removed.0 > 0);
     check(&store, [&trees[&4]].into_iter());
 }
 

@@ -164,12 +164,12 @@ impl<'a> Batch<'a> {
         self.options.dry_run
     }
 
-    /// Makes packs, segments and the last revision durable. Returns the id of the last revision,
-    /// and the bytes that the store grew by.
+    /// Makes packs, segments and the last revision durable. Returns the last revision, and the bytes
+    /// that the store grew by.
     ///
     /// # Errors
     /// Writing failed.
-    pub(super) fn finish(self) -> Result<(Option<Id>, u64)> {
+    pub(super) fn finish(self) -> Result<(Option<Parent>, u64)> {
         if let Err(error) = self.readers.finish(&self.writer) {
             return Err(self.writer.failure(error));
         }
@@ -179,7 +179,7 @@ impl<'a> Batch<'a> {
         // The other revisions are its ancestors: they are found by the segment that lists them.
         let revision = self.last.as_ref().map(|(_, revision)| revision);
         let bytes = self.writer.finish(revision)?;
-        Ok((self.last.map(|(id, _)| id), bytes))
+        Ok((self.last, bytes))
     }
 
     /// Gives up after `error`, and returns what failed.

@@ -216,9 +216,6 @@ impl Changes for Incoming<'_> {
     fn take(&mut self, before: Option<&Entry>) -> Result<Option<Entry>> {
         let Some(ready) = self.ready.pop_front() else { return Ok(None) };
         let entry = self.entry(&ready, before);
-        if let Some(entry) = &entry {
-            entry::check(entry, &self.writer.records().index)?;
-        }
         match (before, &entry) {
             (None, Some(_)) => self.counts.new += 1,
             (Some(_), None) => self.counts.gone += 1,

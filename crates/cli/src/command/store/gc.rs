@@ -99,7 +99,7 @@ struct JsonDropped {
 impl Gc {
     fn options(&self, policy: Policy, context: &Context) -> Result<GcOptions> {
         let (grace, now, dry_run) = (self.grace, context.time()?, self.dry_run);
-        Ok(GcOptions { policy, grace, now, dry_run, is_takedown: false })
+        Ok(GcOptions { policy, grace, now, dry_run })
     }
 
     /// Runs the command.
