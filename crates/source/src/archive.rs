@@ -200,3 +200,40 @@ impl StreamSource for Archive {
         Ok(Box::new(paths::Paths::new(sorted, self.skip_special, report)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    #[test]
+    fn a_part_that_was_read_is_not_taken_for_the_whole() {
+        // A block of one file's header with octal fields, and the end.
+        let mut header = [0u8; 512];
+        header[..4].copy_from_slice(b"file");
+        header[100..108].copy_from_slice(b"0000644\0");
+        header[124..136].copy_from_slice(b"00000000000\0");
+        header[136..148].copy_from_slice(b"00000000000\0");
+        header[148..156].copy_from_slice(b"        ");
+        header[156] = b'0';
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        let bytes = [&header[..], &[0; 1024]].concat();
+        let options = ArchiveOptions {
+            excludes: Vec::new(),
+            skip_special: false,
+            memory_bytes: 1 << 20,
+            spill_dir: std::env::temp_dir(),
+        };
+        let input = Box::new(Cursor::new(bytes));
+        let mut archive = Archive::open("it", input, &options, Arc::default()).unwrap();
+        let (path, file) = archive.next_file().unwrap().unwrap();
+        assert_eq!(path, b"file");
+        drop(file);
+        let error = archive.sorted().err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Failed, "{error}");
+        assert!(archive.next_file().unwrap().is_none());
+        archive.sorted().unwrap();
+    }
+}
