@@ -174,7 +174,7 @@ fn the_header_of_a_segment_is_laid_out_as_told() {
 
 #[test]
 fn the_frame_of_a_pack_is_as_told() {
-    let rows = table("| part | bytes |");
+    let rows = table("| part of a pack | bytes |");
     let hex: String = pack::HEADER[..8].iter().map(|byte| format!("{byte:02x} ")).collect();
     assert!(rows[0][1].contains(hex.trim()), "{}", rows[0][1]);
     assert_eq!(pack::HEADER[8..], [1, 0, 0, 0, 0, 0, 0, 0]);
@@ -213,4 +213,6 @@ fn magics_of_files_are_as_told() {
     assert_eq!(entry.encode()[9], 2, "kind of a deletion, behind empty extensions");
     let runs = freestone_format::runs::RunsFile::default();
     assert!(page().contains(&magic(&runs.encode(&Id([1; 32])))));
+    let collected = freestone_format::collected::Collected::default();
+    assert!(page().contains(&magic(&collected.encode())));
 }
